@@ -1,0 +1,1 @@
+"""The chat in a real browser, through the real Caddy."""

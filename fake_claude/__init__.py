@@ -1,0 +1,1 @@
+"""A deterministic stand-in for the claude command-line tool."""

@@ -1,0 +1,1 @@
+"""The reference server: a web chat over the claude command-line tool."""
