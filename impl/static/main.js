@@ -1,0 +1,37 @@
+/** Joins socket, store, view and the address bar. */
+
+import { ChatSocket } from "./socket.js";
+import { ChatStore } from "./store.js";
+import { ChatView } from "./view.js";
+
+const url = new URL("ws", location.href);
+url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+url.hash = "";
+url.search = "";
+
+const socket = new ChatSocket(url.href);
+const store = new ChatStore(socket);
+new ChatView(store, document);
+
+/** @returns {string | null} the conversation that the address names */
+function named() {
+  return /^#[0-9a-f]{12}$/.test(location.hash) ? location.hash.slice(1) : null;
+}
+
+store.addEventListener("conversation", () => {
+  const { id } = store.current;
+  if (id === named()) return;
+  // The first message has made a conversation: the address follows, the page stays as it is.
+  history.replaceState(null, "", id === null ? location.pathname + location.search : `#${id}`);
+});
+addEventListener("hashchange", () => void store.select(named()));
+addEventListener("online", () => socket.connect());
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState !== "visible") return;
+  socket.connect();
+  void store.refreshList();
+});
+
+socket.connect();
+void store.refreshList();
+void store.select(named());

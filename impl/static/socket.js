@@ -1,0 +1,260 @@
+/**
+ * One connection that outlives its sockets: every event of every turn is delivered once, in order.
+ *
+ * What was asked and not yet accepted is sent again after a reconnect, under the same `message_id`, which
+ * the server recognises (TURN-7). A running turn is resumed after its last `seq` (SUB-1). What arrives twice
+ * is dropped by its `seq`; what is missing is asked for.
+ */
+
+/** @typedef {"accepted" | "token" | "thinking" | "tool" | "status" | "rewind" | "complete" | "error"} ServerType */
+/**
+ * A message from the server: docs/protocol.md, section 4. Which members are there depends on `type`.
+ * @typedef {object} ServerMessage
+ * @property {ServerType} type
+ * @property {string} [message_id]
+ * @property {string} [conversation_id]
+ * @property {number} [seq]
+ * @property {string} [token]
+ * @property {string} [thinking]
+ * @property {string} [id]
+ * @property {string} [name]
+ * @property {"started" | "finished" | "failed"} [state]
+ * @property {string} [status]
+ * @property {string} [detail]
+ * @property {number} [to]
+ * @property {string} [stop_reason]
+ * @property {string} [code]
+ * @property {string} [message]
+ * @property {number} [retry_after]
+ */
+/** @typedef {{type: "chat_request", message: string, message_id: string, conversation_id?: string}} ChatRequest */
+/** @typedef {"connecting" | "open" | "lost" | "expired"} Connection */
+/**
+ * A turn that is not over, as the connection sees it.
+ * @typedef {object} Live
+ * @property {ChatRequest | null} request what to send again until it is accepted
+ * @property {string | undefined} conversation
+ * @property {number} seq of the last event delivered
+ * @property {boolean} cancelled by the user
+ * @property {boolean} catching up: the missing events have been asked for
+ */
+
+const SUBPROTOCOL = "chat-stream-v1";
+const LOGIN_EXPIRED = 4401;
+const FIRST_DELAY_MS = 250;
+const LONGEST_DELAY_MS = 15_000;
+const UNAVAILABLE_DELAY_MS = 2_000;
+
+/**
+ * Fires `message` (detail: ServerMessage) and `connection` (detail: Connection).
+ */
+export class ChatSocket extends EventTarget {
+  /** @type {string} */
+  #url;
+  /** @type {WebSocket | null} */
+  #socket = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #failures = 0;
+  /** @type {Map<string, Live>} */
+  #turns = new Map();
+  /** Turns that are over; whatever a second reader still brings of them is old. @type {Set<string>} */
+  #over = new Set();
+  /** The conversation on the screen: turns that other tabs start there are followed too. @type {string | null} */
+  #followed = null;
+  #following = false;
+
+  /** @param {string} url ws: or wss: */
+  constructor(url) {
+    super();
+    this.#url = url;
+  }
+
+  /** Connect, or do so now instead of after the pause. */
+  connect() {
+    if (this.#socket !== null) return;
+    clearTimeout(this.#timer);
+    const socket = new WebSocket(this.#url, SUBPROTOCOL);
+    this.#socket = socket;
+    socket.onopen = () => this.#opened();
+    socket.onmessage = (event) => this.#received(event.data);
+    socket.onclose = (event) => this.#closed(event.code);
+  }
+
+  /** @param {ChatRequest} request */
+  request(request) {
+    this.#turns.set(request.message_id, {
+      request,
+      conversation: request.conversation_id,
+      seq: 0,
+      cancelled: false,
+      catching: false,
+    });
+    this.#send(request);
+  }
+
+  /**
+   * Follow a turn from its beginning.
+   * @param {string} conversation
+   * @param {string} message the turn's message_id
+   */
+  watch(conversation, message) {
+    if (this.#turns.has(message)) return;
+    this.#over.delete(message);
+    const turn = { request: null, conversation, seq: 0, cancelled: false, catching: false };
+    this.#turns.set(message, turn);
+    this.#resume(message, turn);
+  }
+
+  /**
+   * Follow what anybody does in a conversation, from now on.
+   * @param {string | null} conversation null for none
+   */
+  follow(conversation) {
+    if (conversation === this.#followed) return;
+    this.#followed = conversation;
+    this.#following = false;
+    this.#followWhenIdle();
+  }
+
+  /** @param {string} message the turn's message_id */
+  cancel(message) {
+    const turn = this.#turns.get(message);
+    if (turn === undefined) return;
+    turn.cancelled = true;
+    if (turn.request === null) this.#sendCancel(message, turn);
+  }
+
+  #opened() {
+    this.#failures = 0;
+    this.#following = false;
+    this.dispatchEvent(new CustomEvent("connection", { detail: "open" }));
+    for (const [message, turn] of this.#turns) {
+      turn.catching = false;
+      if (turn.request !== null) this.#send(turn.request);
+      else this.#resume(message, turn);
+      if (turn.request === null && turn.cancelled) this.#sendCancel(message, turn);
+    }
+    this.#followWhenIdle();
+  }
+
+  /** @param {number} code */
+  #closed(code) {
+    this.#socket = null;
+    if (code === LOGIN_EXPIRED) {
+      this.dispatchEvent(new CustomEvent("connection", { detail: "expired" }));
+      return;
+    }
+    const pause = Math.min(FIRST_DELAY_MS * 2 ** this.#failures, LONGEST_DELAY_MS);
+    this.#failures += 1;
+    // A restarted server must not meet all its users in the same instant.
+    this.#timer = setTimeout(() => this.connect(), pause * (0.5 + Math.random() / 2));
+    this.dispatchEvent(new CustomEvent("connection", { detail: "lost" }));
+  }
+
+  /** @param {unknown} data */
+  #received(data) {
+    if (typeof data !== "string") return;
+    /** @type {ServerMessage} */
+    let message;
+    try {
+      message = JSON.parse(data);
+    } catch {
+      console.warn("not JSON:", data);
+      return;
+    }
+    const id = message.message_id;
+    if (id === undefined) this.#deliver(message);
+    else if (!this.#over.has(id)) this.#order(id, message);
+  }
+
+  /**
+   * Deliver a turn's message if its time has come.
+   * @param {string} id
+   * @param {ServerMessage} message
+   */
+  #order(id, message) {
+    const turn = this.#turns.get(id);
+    if (message.type === "accepted") {
+      if (turn === undefined) {
+        const conversation = message.conversation_id;
+        this.#turns.set(id, { request: null, conversation, seq: 0, cancelled: false, catching: false });
+      } else {
+        turn.conversation = message.conversation_id;
+        if (turn.request !== null && turn.cancelled) this.#sendCancel(id, turn);
+        turn.request = null;
+      }
+      this.#deliver(message);
+    } else if (turn === undefined) {
+      this.#deliver(message);
+    } else if (message.seq === undefined) {
+      this.#answered(id, turn, message);
+    } else if (message.seq === turn.seq + 1) {
+      turn.seq += 1;
+      turn.catching = false;
+      if (message.type === "complete" || message.type === "error") this.#end(id);
+      this.#deliver(message);
+    } else if (message.seq > turn.seq && !turn.catching) {
+      turn.catching = true;
+      this.#resume(id, turn);
+    }
+  }
+
+  /**
+   * An error that is no event of the turn: the answer to what we sent about it.
+   * @param {string} id
+   * @param {Live} turn
+   * @param {ServerMessage} message
+   */
+  #answered(id, turn, message) {
+    if (turn.request === null && message.code === "unavailable") {
+      setTimeout(() => this.#resume(id, turn), UNAVAILABLE_DELAY_MS);
+      return;
+    }
+    if (turn.request !== null) this.#end(id);
+    else if (message.code === "reset" || message.code === "not_found") this.#turns.delete(id);
+    this.#deliver(message);
+  }
+
+  /** @param {string} id */
+  #end(id) {
+    this.#turns.delete(id);
+    this.#over.add(id);
+    this.#followWhenIdle();
+  }
+
+  /** @param {ServerMessage} message */
+  #deliver(message) {
+    this.dispatchEvent(new CustomEvent("message", { detail: message }));
+  }
+
+  /**
+   * @param {string} message
+   * @param {Live} turn
+   */
+  #resume(message, turn) {
+    this.#send({ type: "subscribe", conversation_id: turn.conversation, message_id: message, after: turn.seq });
+  }
+
+  /**
+   * @param {string} message
+   * @param {Live} turn
+   */
+  #sendCancel(message, turn) {
+    this.#send({ type: "cancel", message_id: message, conversation_id: turn.conversation });
+  }
+
+  /** A running turn is followed by its own cursor; a second one would bring every event twice. */
+  #followWhenIdle() {
+    const conversation = this.#followed;
+    if (conversation === null || this.#following || this.#socket?.readyState !== WebSocket.OPEN) return;
+    for (const turn of this.#turns.values()) if (turn.conversation === conversation) return;
+    this.#following = true;
+    this.#send({ type: "subscribe", conversation_id: conversation });
+  }
+
+  /** What cannot be sent now is sent by `#opened`. @param {object} message */
+  #send(message) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+}
