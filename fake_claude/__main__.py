@@ -1,0 +1,28 @@
+"""``fake-claude``: its tools by name, or else the stand-in CLI itself."""
+
+from __future__ import annotations
+
+import sys
+
+TOOLS = ("install", "api", "gate", "ledger")
+
+
+def main() -> None:
+    """Run the tool that the first argument names, or be the CLI."""
+    if len(sys.argv) > 1 and sys.argv[1] in TOOLS:
+        from .tools import run_tool  # noqa: PLC0415 - argparse and friends are slow to import
+
+        sys.exit(run_tool(sys.argv[1], sys.argv[2:]))
+    import os  # noqa: PLC0415
+
+    from .cli import main as cli  # noqa: PLC0415
+
+    folder = os.environ.get("FAKE_CLAUDE_DIR")
+    cli(
+        ledger=os.environ.get("FAKE_CLAUDE_LEDGER") or (folder and f"{folder}/ledger"),
+        gates=os.environ.get("FAKE_CLAUDE_GATES") or (folder and f"{folder}/gates"),
+    )
+
+
+if __name__ == "__main__":
+    main()

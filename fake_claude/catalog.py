@@ -1,0 +1,186 @@
+"""What CLI 2.1.330 says it can do: versions, models, tools, commands and capabilities."""
+
+from __future__ import annotations
+
+VERSION = "2.1.330"
+"""The CLI version that is imitated unless another one is asked for."""
+
+TOOLS = (
+    "Task",
+    "Bash",
+    "CronCreate",
+    "CronDelete",
+    "CronList",
+    "Edit",
+    "EnterWorktree",
+    "ExitWorktree",
+    "ListAgents",
+    "Monitor",
+    "NotebookEdit",
+    "Read",
+    "ReportFindings",
+    "ScheduleWakeup",
+    "SendMessage",
+    "Skill",
+    "TaskStop",
+    "ToolSearch",
+    "WebFetch",
+    "WebSearch",
+    "Workflow",
+    "Write",
+)
+"""Built-in tools in the order of the init line."""
+
+HOST_TOOLS = (
+    "AskUserQuestion",
+    "EnterPlanMode",
+    "ExitPlanMode",
+)
+"""Tools that exist only with a host that answers permission questions."""
+
+CAPABILITIES = (
+    "interrupt_receipt_v1",
+    "interrupt_cancel_queued_v1",
+    "interrupt_send_now_v1",
+    "interrupt_requeue_taken_v1",
+    "msg_lifecycle_v1",
+    "request_marker_lists_v1",
+    "ask_user_question_unanswered_v1",
+    "lifecycle_wakeup_source_v1",
+    "sdk_mcp_tools_list_changed",
+    "sdk_mcp_manifests",
+    "mcp_read_resource_v1",
+    "mcp_tool_ui_meta_v1",
+    "ui_surface_v1",
+    "mcp_call_result_not_for_model_v1",
+    "mcp_call_check_permissions_v1",
+    "voice_call_talk_line_v1",
+    "withdrawn_files_note_v2",
+    "withdrawn_tools_v1",
+    "ui_pane_widget_v1",
+    "reload_plugins_refuse_if_busy_v1",
+    "get_usage_detached_v1",
+    "silent_resend_files_v1",
+)
+
+SLASH_COMMANDS = (
+    "deep-research",
+    "dataviz",
+    "update-config",
+    "verify",
+    "debug",
+    "code-review",
+    "simplify",
+    "batch",
+    "fewer-permission-prompts",
+    "doctor",
+    "loop",
+    "claude-api",
+    "workflow-authoring",
+    "run",
+    "run-skill-generator",
+    "plugin-authoring",
+    "agents",
+    "auto-mode-setup",
+    "autocompact",
+    "clear",
+    "color",
+    "compact",
+    "config",
+    "output-style",
+    "context",
+    "effort",
+    "fast",
+    "focus",
+    "heapdump",
+    "init",
+    "mcp",
+    "model",
+    "__remote-workflow",
+    "workflow-launch-exec",
+    "reload-plugins",
+    "reload-skills",
+    "rename",
+    "security-review",
+    "usage",
+    "insights",
+    "recap",
+    "goal",
+    "list-agents",
+    "team-onboarding",
+)
+
+TERMINAL_SLASH_COMMANDS = (
+    "doctor",
+    "color",
+    "focus",
+    "reload-plugins",
+)
+
+AGENTS = (
+    "claude",
+    "Explore",
+    "general-purpose",
+    "Plan",
+    "statusline-setup",
+)
+
+SKILLS = (
+    "deep-research",
+    "dataviz",
+    "update-config",
+    "verify",
+    "debug",
+    "code-review",
+    "simplify",
+    "batch",
+    "fewer-permission-prompts",
+    "doctor",
+    "loop",
+    "claude-api",
+    "workflow-authoring",
+    "run",
+    "run-skill-generator",
+    "plugin-authoring",
+)
+
+PLUGINS = ("cc-plugin-agents-md", "cc-plugin-privacy", "cc-plugin-plugin-authoring")
+
+
+class Model:
+    """One model: its id, alias, prices in dollars per million tokens, and its window in tokens."""
+
+    __slots__ = ("alias", "cost_in", "cost_out", "max_output", "name", "title", "window")
+
+    def __init__(
+        self,
+        name: str,
+        alias: str,
+        title: str,
+        *,
+        cost_in: float,
+        cost_out: float,
+        window: int = 1_000_000,
+        max_output: int = 128_000,
+    ) -> None:
+        self.name = name
+        self.alias = alias
+        self.title = title
+        self.cost_in = cost_in
+        self.cost_out = cost_out
+        self.window = window
+        self.max_output = max_output
+
+
+MODELS = (
+    Model("claude-opus-5-5", "opus", "Opus 5.5", cost_in=4, cost_out=20),
+    Model("claude-fable-5-2", "fable", "Fable 5.2", cost_in=8, cost_out=40),
+    Model("claude-sonnet-5-5", "sonnet", "Sonnet 5.5", cost_in=2, cost_out=10),
+    Model("claude-haiku-5-5", "haiku", "Haiku 5.5", cost_in=0.1, cost_out=0.5),
+)
+DEFAULT_MODEL = MODELS[0].name
+
+
+def find_model(name: str) -> Model | None:
+    """Return the model with this id or alias."""
+    return next((model for model in MODELS if name in (model.name, model.alias)), None)

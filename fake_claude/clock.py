@@ -1,0 +1,16 @@
+"""Times in the forms the CLI writes."""
+
+from __future__ import annotations
+
+import time
+
+
+def timestamp() -> str:
+    """Return now as ``2026-11-22T18:42:03.984Z``."""
+    now = time.time()
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
+
+
+def milliseconds_since(start: float) -> int:
+    """Return whole milliseconds since ``start``, a value of ``time.monotonic()``."""
+    return int((time.monotonic() - start) * 1000)

@@ -1,0 +1,253 @@
+"""The option table of the CLI and a parser that refuses what the CLI refuses, in the same words."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+FLAG, VALUE, OPTIONAL, VARIADIC = "flag", "value", "optional", "variadic"
+
+
+class Refusal(Exception):
+    """The CLI refuses to run: ``str`` is its text on stderr, ``code`` its exit code."""
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Option:
+    """One option: its names as help shows them, what it takes and what it may be."""
+
+    __slots__ = ("arity", "check", "choices", "extra", "flags", "hidden", "key", "names", "preset")
+
+    def __init__(
+        self,
+        flags: str,
+        *,
+        choices: Sequence[str] = (),
+        extra: Sequence[str] = (),
+        check: Callable[[str], str | None] | None = None,
+        hidden: bool = False,
+        preset: str | None = None,
+    ) -> None:
+        self.flags = flags
+        self.choices = choices
+        self.extra = extra  # accepted, but not named in the refusal
+        self.check = check
+        self.hidden = hidden
+        self.preset = preset
+        words = flags.replace(",", "").split()
+        self.names = [word for word in words if word.startswith("-")]
+        takes = words[-1] if not words[-1].startswith("-") else ""
+        if not takes:
+            self.arity = FLAG
+        elif takes.endswith(("...>", "...]")):
+            self.arity = VARIADIC
+        else:
+            self.arity = VALUE if takes.startswith("<") else OPTIONAL
+        self.key = self.names[-1].lstrip("-")
+
+
+def _number(text: str) -> str | None:
+    try:
+        float(text)
+    except ValueError:
+        return "must be a number"
+    return None
+
+
+_MODES = ("acceptEdits", "auto", "bypassPermissions", "manual", "dontAsk", "plan")
+_FORMATS = ("text", "json", "stream-json")
+_YES_NO = ("true", "false", "1", "0", "yes", "no", "on", "off")
+
+OPTIONS = (
+    Option("--add-dir <directories...>"),
+    Option("--agent <agent>"),
+    Option("--agents <json-or-file>"),
+    Option("--allow-dangerously-skip-permissions"),
+    Option("--allowedTools, --allowed-tools <tools...>"),
+    Option("--append-system-prompt <prompt>"),
+    Option("--autocompact <auto|tokens>"),
+    Option("--ax-screen-reader"),
+    Option("--bg, --background"),
+    Option("--bare"),
+    Option("--betas <betas...>"),
+    Option("--brief"),
+    Option("--chrome"),
+    Option("--cloud [description|session_id|url]"),
+    Option("-c, --continue"),
+    Option("--dangerously-skip-permissions"),
+    Option("-d, --debug [filter]"),
+    Option("--debug-file <path>"),
+    Option("--desktop"),
+    Option("--disable-slash-commands"),
+    Option("--disallowedTools, --disallowed-tools <tools...>"),
+    Option("--effort <level>"),
+    Option("--environment <environment_id>"),
+    Option("--exclude-dynamic-system-prompt-sections"),
+    Option("--fallback-model <model>"),
+    Option("--file <specs...>"),
+    Option("--fork-session"),
+    Option("--forward-subagent-text"),
+    Option("--from-pr [value]"),
+    Option("-h, --help"),
+    Option("--ide"),
+    Option("--include-hook-events"),
+    Option("--include-partial-messages"),
+    Option("--input-format <format>", choices=("text", "stream-json")),
+    Option("--json-schema <schema>"),
+    Option("--max-budget-usd <amount>", check=_number),
+    Option("--mcp-config <configs...>"),
+    Option("--model <model>"),
+    Option("-n, --name <name>"),
+    Option("--no-chrome"),
+    Option("--no-session-persistence"),
+    Option("--output-format <format>", choices=_FORMATS),
+    Option("--permission-mode <mode>", choices=_MODES, extra=("default",)),
+    Option("--permission-prompts <target>", choices=("host", "none")),
+    Option("--plugin-dir <path>"),
+    Option("--plugin-url <url>"),
+    Option("-p, --print"),
+    Option("--prompt-suggestions [value]", choices=_YES_NO, preset="true"),
+    Option("--remote-control [name]"),
+    Option("--remote-control-session-name-prefix <prefix>"),
+    Option("--replay-user-messages"),
+    Option("--restricted"),
+    Option("-r, --resume [value]"),
+    Option("--safe-mode"),
+    Option("--session-id <uuid>"),
+    Option("--setting-sources <sources>"),
+    Option("--settings <file-or-json>"),
+    Option("--strict-mcp-config"),
+    Option("--system-prompt <prompt>"),
+    Option("--system-prompt-snapshot <on|off>", choices=("on", "off")),
+    Option("--teleport [session]"),
+    Option("--tmux"),
+    Option("--tools <tools...>"),
+    Option("--verbose"),
+    Option("-v, --version"),
+    Option("-w, --worktree [name]"),
+    # Accepted without standing in --help (docs/claude-cli.md, options).
+    Option("--append-system-prompt-file <file>", hidden=True),
+    Option("--max-thinking-tokens <tokens>", hidden=True, check=_number),
+    Option("--max-turns <turns>", hidden=True, check=_number),
+    Option("--permission-prompt-tool <tool>", hidden=True),
+    Option("--resume-drops-turn", hidden=True),
+    Option("--resume-session-at <message id>", hidden=True),
+    Option("--session-mirror", hidden=True),
+    Option("--system-prompt-file <file>", hidden=True),
+    Option("--task-budget <tokens>", hidden=True, check=_number),
+    Option("--thinking <mode>", hidden=True),
+    Option("--thinking-display <mode>", hidden=True),
+)
+
+_BY_NAME = {name: option for option in OPTIONS for name in option.names}
+
+
+class Options:
+    """Parsed arguments: option values by their last long name, and what is left over."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str | bool] = {}
+        self.lists: dict[str, list[str]] = {}
+        self.positionals: list[str] = []
+        self.swallowed: tuple[str, str] | None = None  # (option, last word) of the last variadic option
+
+    def flag(self, key: str) -> bool:
+        """Tell whether the option was given."""
+        return key in self.values or key in self.lists
+
+    def text(self, key: str, default: str | None = None) -> str | None:
+        """Return the option's text, or ``default`` where it was absent or had no value."""
+        value = self.values.get(key)
+        return value if isinstance(value, str) else default
+
+
+def _maybe_option(word: str) -> bool:
+    return len(word) > 1 and word.startswith("-")
+
+
+def _store(options: Options, option: Option, value: str | None) -> None:
+    """Check and keep one value; the last one wins, variadic ones add up."""
+    if value is not None:
+        if option.choices and value not in option.choices and value not in option.extra:
+            raise Refusal(
+                f"error: option '{option.flags}' argument '{value}' is invalid."
+                f" Allowed choices are {', '.join(option.choices)}."
+            )
+        wrong = option.check(value) if option.check else None
+        if wrong:
+            raise Refusal(f"error: option '{option.flags}' argument '{value}' is invalid. {wrong}")
+    if option.arity == VARIADIC:
+        options.lists.setdefault(option.key, []).append(value or "")
+    else:
+        options.values[option.key] = value if value is not None else (option.preset or True)
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Read ``argv`` (without the program's name) as the CLI does.
+
+    Raises:
+        Refusal: An unknown option, a missing value or one that is not allowed.
+    """
+    options = Options()
+    words = list(argv)
+    unknown: str | None = None
+    variadic: tuple[Option, str] | None = None
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            options.positionals += words
+            break
+        if variadic and not _maybe_option(word):
+            _store(options, variadic[0], word)
+            options.swallowed = (variadic[1], word)
+            continue
+        variadic = None
+        if not _maybe_option(word):
+            options.positionals.append(word)
+            continue
+        name, equals, inline = word.partition("=")
+        option = _BY_NAME.get(word)
+        if option is None and equals and name.startswith("--"):
+            option = _BY_NAME.get(name)
+            if option is not None and option.arity != FLAG:
+                _store(options, option, inline)
+                continue
+            option = None
+        if option is None and not word.startswith("--") and len(word) > 2:
+            # Short options in one word: -pc, -r<value> (commander's combined short flags).
+            short = _BY_NAME.get(word[:2])
+            if short is not None and short.arity == FLAG:
+                _store(options, short, None)
+                words.insert(0, "-" + word[2:])
+                continue
+            if short is not None:
+                _store(options, short, word[2:])
+                continue
+        if option is None:
+            unknown = unknown or word
+            continue
+        if option.arity == FLAG:
+            _store(options, option, None)
+        elif option.arity == OPTIONAL:
+            takes = bool(words) and not _maybe_option(words[0])
+            _store(options, option, words.pop(0) if takes else None)
+        else:
+            if not words:
+                raise Refusal(f"error: option '{option.flags}' argument missing")
+            value = words.pop(0)
+            _store(options, option, value)
+            if option.arity == VARIADIC:
+                variadic = (option, name)
+                options.swallowed = (name, value)
+        if option.key in ("version", "help"):
+            return options
+    if unknown is not None:
+        from .suggest import suggestion  # noqa: PLC0415 - only a refusal pays for it
+
+        names = [name for known in OPTIONS if not known.hidden for name in known.names if name[:2] == "--"]
+        raise Refusal(f"error: unknown option '{unknown}'{suggestion(unknown, names)}")
+    return options

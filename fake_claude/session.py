@@ -1,0 +1,297 @@
+"""Sessions on disk, where and how the CLI keeps them (docs/claude-cli.md, sessions)."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .clock import timestamp
+from .events import dumps
+from .ids import fresh_uuid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from .context import Context
+
+    Line = dict[str, Any]
+
+_NAME_LIMIT = 200
+_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, rest = divmod(number, 36)
+        digits = _BASE36[rest] + digits
+    return digits or "0"
+
+
+def encode_cwd(path: str) -> str:
+    """Return the folder name for transcripts of a working directory, given its real path."""
+    units = path.encode("utf-16-le", "surrogatepass")
+    codes = [int.from_bytes(units[i : i + 2], "little") for i in range(0, len(units), 2)]
+    name = "".join(chr(c) if c < 128 and chr(c).isalnum() else "-" for c in codes)
+    if len(name) <= _NAME_LIMIT:
+        return name
+    h = 0
+    for code in codes:
+        h = (h * 31 + code) & 0xFFFFFFFF
+    h = h - (1 << 32) if h >= 1 << 31 else h
+    return f"{name[:_NAME_LIMIT]}-{_base36(abs(h))}"
+
+
+def read_lines(path: str) -> Iterator[Line]:
+    """Yield the JSON objects of a transcript; broken lines are passed over."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - pathlib costs a start 5 ms
+            for raw in file:
+                try:
+                    line = json.loads(raw)
+                except ValueError:
+                    continue
+                if isinstance(line, dict):
+                    yield line
+    except OSError:
+        return
+
+
+class Store:
+    """The transcripts of one configuration directory, seen from one working directory."""
+
+    def __init__(self, config_dir: str, cwd: str) -> None:
+        self.projects = os.path.join(config_dir, "projects")
+        self.folder = os.path.join(self.projects, encode_cwd(os.path.realpath(cwd)))
+
+    def path(self, session_id: str) -> str:
+        """Return where this directory's session with that id lies."""
+        return os.path.join(self.folder, f"{session_id}.jsonl")
+
+    def exists(self, session_id: str) -> bool:
+        """Tell whether this directory has a transcript with that id."""
+        return os.path.exists(self.path(session_id))
+
+    def find(self, session_id: str) -> str | None:
+        """Return the path of a session, this directory's first, then any other's."""
+        if self.exists(session_id):
+            return self.path(session_id)
+        for folder in _listdir(self.projects):
+            path = os.path.join(self.projects, folder, f"{session_id}.jsonl")
+            if os.path.exists(path):
+                return path
+        return None
+
+    def newest(self) -> str | None:
+        """Return the id of this directory's session that was written last."""
+        found = [
+            (os.stat(os.path.join(self.folder, name)).st_mtime_ns, name[: -len(".jsonl")])
+            for name in _listdir(self.folder)
+            if name.endswith(".jsonl")
+            and any(_is_message(line) for line in read_lines(os.path.join(self.folder, name)))
+        ]
+        return max(found)[1] if found else None
+
+    def titled(self, title: str) -> str | None:
+        """Return the id of the session with this title."""
+        for name in _listdir(self.folder):
+            path = os.path.join(self.folder, name)
+            titles = [line for line in read_lines(path) if line.get("type") == "custom-title"]
+            if titles and titles[-1].get("customTitle") == title:
+                return name[: -len(".jsonl")]
+        return None
+
+
+def _listdir(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []
+
+
+def _is_message(line: Line) -> bool:
+    return line.get("type") in ("user", "assistant") and isinstance(line.get("message"), dict)
+
+
+class Transcript:
+    """The file of one session: what was said, and how far the costs have run."""
+
+    def __init__(self, context: Context, path: str | None) -> None:
+        self._context = context
+        self.path = path
+        self._pending: list[str] = []
+        self._parent: str | None = None
+        self._prompt_id = fresh_uuid()
+        self.turns = 0
+        self.messages: list[Line] = []
+        self.cost_state: Line = {}
+        self.title: str | None = None
+
+    def load(self, path: str) -> bool:
+        """Take over the history of ``path``; tell whether it holds any."""
+        lines = list(read_lines(path))
+        messages = {line["uuid"]: line for line in lines if "uuid" in line}
+        chain: list[Line] = []
+        leaf = next((line for line in reversed(lines) if _is_message(line) and "uuid" in line), None)
+        at = leaf
+        while at is not None:
+            chain.append(at)
+            at = messages.get(at.get("parentUuid") or "")
+        for line in reversed(chain):
+            if _is_message(line) and not line.get("isApiErrorMessage"):
+                self.remember(line["message"])
+            if line.get("promptSource") == "sdk":
+                self.turns += 1
+        for line in lines:
+            if line.get("type") == "cost-state":
+                self.cost_state = line
+            elif line.get("type") == "custom-title":
+                self.title = line.get("customTitle")
+        if leaf is not None:
+            self._parent = leaf["uuid"]
+            if leaf["type"] == "user" and leaf.get("promptSource") == "sdk":
+                # A prompt nobody answered: the owner was killed (docs/claude-cli.md, sessions).
+                self.remember(
+                    {"role": "assistant", "content": [{"type": "text", "text": "No response requested."}]}
+                )
+        return bool(self.messages)
+
+    def remember(self, message: Line) -> None:
+        """Add to the history that the next API call sends; blocks of one message are joined."""
+        content = message["content"]
+        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+        last = self.messages[-1] if self.messages else None
+        if last is not None and last["role"] == message["role"]:
+            last["content"] += blocks
+        else:
+            self.messages.append({"role": message["role"], "content": blocks})
+
+    def add(self, line: Line) -> None:
+        """Keep one line for the next flush."""
+        if self.path is not None:
+            self._pending.append(dumps(line))
+
+    def _tail(self) -> Line:
+        return {
+            "userType": "external",
+            "entrypoint": self._context.env.get("CLAUDE_CODE_ENTRYPOINT", "sdk-cli"),
+            "cwd": self._context.cwd,
+            "sessionId": self._context.session_id,
+            "version": self._context.version,
+            "gitBranch": "HEAD",
+        }
+
+    def enqueue(self, prompt: object) -> None:
+        """Write down that a prompt waited its turn."""
+        session = self._context.session_id
+        first: Line = {
+            "type": "queue-operation",
+            "operation": "enqueue",
+            "timestamp": timestamp(),
+            "sessionId": session,
+        }
+        if isinstance(prompt, str):
+            first["content"] = prompt
+        self.add(first)
+        self.add(
+            {
+                "type": "queue-operation",
+                "operation": "dequeue",
+                "timestamp": timestamp(),
+                "sessionId": session,
+            }
+        )
+
+    def prompt(self, content: object, uuid: str | None = None) -> None:
+        """Write the user's own line of a turn."""
+        self._prompt_id = fresh_uuid()
+        self.turns += 1
+        uuid = uuid or fresh_uuid()
+        self.remember({"role": "user", "content": content})
+        self.add(
+            {
+                "parentUuid": self._parent,
+                "isSidechain": False,
+                "promptId": self._prompt_id,
+                "type": "user",
+                "message": {"role": "user", "content": content},
+                "uuid": uuid,
+                "timestamp": timestamp(),
+                "permissionMode": self._context.permission_mode,
+                "promptSource": "sdk",
+                "turnOrigin": "sdk",
+                "turnPosition": {"promptIndex": 0, "turnIndex": self.turns},
+                **self._tail(),
+            }
+        )
+        self._parent = uuid
+
+    def user(self, event: Line, **extra: object) -> None:
+        """Write a user line the CLI made: a tool result or a note."""
+        self.remember(event["message"])
+        self.add(
+            {
+                "parentUuid": self._parent,
+                "isSidechain": False,
+                "promptId": self._prompt_id,
+                "type": "user",
+                "message": event["message"],
+                "uuid": event["uuid"],
+                "timestamp": event["timestamp"],
+                **extra,
+                **self._tail(),
+            }
+        )
+        self._parent = event["uuid"]
+
+    def assistant(self, event: Line, message: Line, **extra: object) -> None:
+        """Write one block of an answer, with the usage and stop reason of the finished message."""
+        if not extra.get("isApiErrorMessage"):
+            self.remember(message)
+        self.add(
+            {
+                "parentUuid": self._parent,
+                "isSidechain": False,
+                "message": message,
+                **extra,
+                "type": "assistant",
+                "uuid": event["uuid"],
+                "timestamp": event["timestamp"],
+                "madeBy": "model",
+                **self._tail(),
+            }
+        )
+        self._parent = event["uuid"]
+
+    def turn_ended(self, prompt: object, cost_state: Line) -> None:
+        """Write what follows a turn, and everything else that waits."""
+        session = self._context.session_id
+        self.add(
+            {"type": "last-prompt", "lastPrompt": prompt, "leafUuid": self._parent, "sessionId": session}
+        )
+        self.add({"type": "cost-state", "sessionId": session, **cost_state})
+        self.flush()
+
+    def copy_history(self, path: str) -> None:
+        """Begin a forked session with the lines of the one at ``path``."""
+        for line in read_lines(path):
+            self.add({**line, "sessionId": self._context.session_id})
+
+    def flush(self) -> None:
+        """Put pending lines on disk; a home that cannot be written is passed over in silence."""
+        if self.path is None or not self._pending:
+            return
+        data = "".join(line + "\n" for line in self._pending).encode("utf-8", "surrogatepass")
+        self._pending.clear()
+        try:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError:
+            self.path = None
+            return
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)

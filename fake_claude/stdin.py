@@ -1,0 +1,64 @@
+"""Lines of stream-json input, read and refused as the CLI does (docs/claude-cli.md, persistent process)."""
+
+from __future__ import annotations
+
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Message = dict[str, Any]
+
+
+class StdinError(ValueError):
+    """A line that ends the process; ``str`` is what it says on stderr."""
+
+
+def read_line(text: str) -> Message | None:
+    """Return a user message, a control request or ``None`` for a line without effect.
+
+    A user message is ``{"type": "user", "content", "text", "uuid", "priority"}``.
+
+    Raises:
+        StdinError: The CLI would end with exit code 1.
+    """
+    stripped = text.strip()
+    if not stripped:
+        return None
+    try:
+        line = json.loads(stripped)
+    except (ValueError, RecursionError):
+        raise StdinError(
+            f"Error parsing streaming input line (type=unknown, {len(text.encode('utf-16-le')) // 2} chars): SyntaxError"
+        ) from None
+    if not isinstance(line, dict):
+        return None
+    if line.get("type") == "control_request":
+        if not isinstance(line.get("request"), dict):
+            raise StdinError("Error: Missing request on control_request")
+        return line
+    if line.get("type") == "control_response":
+        return line
+    if line.get("type") != "user":
+        return None
+    message = line.get("message")
+    role = message.get("role", "undefined") if isinstance(message, dict) else "undefined"
+    if role != "user":
+        raise StdinError(f"Error: Expected message role 'user', got '{role}'")
+    assert isinstance(message, dict)
+    content = message.get("content")
+    if not isinstance(content, (str, list)):
+        return None
+    texts = (
+        [content] if isinstance(content, str) else [b.get("text", "") for b in content if isinstance(b, dict)]
+    )
+    joined = "\n".join(text for text in texts if text)
+    plain = isinstance(content, str) or all(isinstance(b, dict) and b.get("type") == "text" for b in content)
+    return {
+        "type": "user",
+        "content": (joined or "(no content)") if plain else content,
+        "text": joined or "(no content)",
+        "uuid": line.get("uuid") if isinstance(line.get("uuid"), str) else None,
+        "priority": line.get("priority"),
+    }
