@@ -1,0 +1,89 @@
+"""``chat-server``: read the settings, serve until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiohttp import web
+
+from fake_claude.install import install
+from impl.app import make_app
+from impl.errors import ChatError
+from impl.settings import Settings, SettingsError, variable
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the server; 0 after a clean stop, 2 for wrong settings, 1 when it cannot serve."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    try:
+        settings = Settings.from_env(os.environ, **vars(options))
+    except SettingsError as error:
+        print(f"chat-server: {error}", file=sys.stderr)
+        return 2
+    try:
+        asyncio.run(_serve(settings))
+    except (ChatError, OSError) as error:
+        print(f"chat-server: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chat-server",
+        description="A web chat over the claude command-line tool. "
+        "Each option is also an environment variable; docs/settings.md lists all of them.",
+    )
+    for name, kind, text in (
+        ("host", str, "address to listen on"),
+        ("port", int, "port to listen on; 0 takes a free one"),
+        ("data", Path, "folder for history and the built-in fake"),
+        ("claude", str, "path of the claude CLI; without it the built-in fake answers"),
+    ):
+        parser.add_argument(f"--{name}", type=kind, help=f"{text} ({variable(name)})")
+    return parser
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    cwd = settings.claude_cwd or settings.data / "workdir"
+    cwd.mkdir(parents=True, exist_ok=True)
+    app = make_app(settings, command=[_claude(settings)], claude_cwd=cwd)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        host, port = runner.addresses[0][:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"Chat ready at http://{shown}:{port}/chat/", flush=True)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _claude(settings: Settings) -> str:
+    if not settings.claude:
+        return str(install(settings.data / "claude"))
+    found = shutil.which(settings.claude)
+    if found is None:
+        logging.getLogger(__name__).warning(
+            "there is no program %s: every message will fail until it is there", settings.claude
+        )
+    return found or settings.claude
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,334 @@
+"""Handlers and wiring: HTTP and WebSocket on one side, turns and history on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+
+from impl.auth import DevIdentity, Identity, check_origin
+from impl.claude import Claude
+from impl.connection import Connection
+from impl.errors import STATUS, BadRequest, ChatError, NotFound, TooLarge
+from impl.log import TurnLog, answer
+from impl.messages import CONVERSATION_ID, Failed
+from impl.settings import Settings
+from impl.store import Conversation, Store, StoredTurn, opened, rfc3339
+from impl.turns import Turns
+
+logger = logging.getLogger(__name__)
+
+SUBPROTOCOL = "chat-stream-v1"
+STATIC = Path(__file__).parent / "static"
+FRAME_OVERHEAD = 6
+"""JSON may write one byte of a prompt as six (``\\u0000``)."""
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+SETTINGS = web.AppKey("SETTINGS", Settings)
+STORE = web.AppKey("STORE", Store)
+TURNS = web.AppKey("TURNS", Turns)
+IDENTITY: web.AppKey[Identity] = web.AppKey("IDENTITY")
+CONNECTIONS: web.AppKey[set[Connection]] = web.AppKey("CONNECTIONS")
+REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_encode = msgspec.json.Encoder().encode
+
+
+def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web.Application:
+    """The server as an aiohttp application; ``command`` starts the CLI in ``claude_cwd``."""
+    app = web.Application(
+        middlewares=[_headers, _errors, _origin],
+        client_max_size=FRAME_OVERHEAD * settings.message_max_bytes + 65_536,
+    )
+    app[SETTINGS] = settings
+    app[IDENTITY] = DevIdentity()
+    app[CONNECTIONS] = set()
+    app[REGISTRY] = CollectorRegistry()
+
+    async def parts(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(opened(_database(settings), time.time))
+            claude = await stack.enter_async_context(Claude(command, settings, claude_cwd))
+            turns = Turns(
+                store,
+                claude,
+                message_max_bytes=settings.message_max_bytes,
+                kept_seconds=settings.turn_kept_seconds,
+                grace_seconds=settings.stop_grace_seconds,
+            )
+            app[STORE] = store
+            app[TURNS] = await stack.enter_async_context(turns)
+            _measure(app, claude)
+            yield
+
+    app.cleanup_ctx.append(parts)
+    app.on_shutdown.append(_say_goodbye)
+    app.router.add_get("/", _to_page)
+    app.router.add_get("/health", _health)
+    app.router.add_get("/metrics", _metrics)
+    app.router.add_get("/chat", _to_page)
+    app.router.add_post("/chat", _post_chat)
+    app.router.add_get("/chat/", _page)
+    app.router.add_get("/chat/ws", _socket)
+    app.router.add_post("/chat/new", _new)
+    app.router.add_get("/chat/history", _list)
+    app.router.add_get("/chat/history/{id}", _show)
+    app.router.add_delete("/chat/history/{id}", _delete)
+    app.router.add_static("/chat/static", STATIC)
+    return app
+
+
+def _database(settings: Settings) -> str:
+    if settings.database:
+        return settings.database
+    settings.data.mkdir(parents=True, exist_ok=True)
+    return f"sqlite+aiosqlite:///{settings.data / 'chat.sqlite3'}"
+
+
+def _measure(app: web.Application, claude: Claude) -> None:
+    registry = app[REGISTRY]
+    Gauge("chat_open_sockets", "open WebSockets", registry=registry).set_function(
+        lambda: len(app[CONNECTIONS])
+    )
+    Gauge("chat_live_turns", "turns that run", registry=registry).set_function(lambda: app[TURNS].running)
+    Gauge("chat_claude_processes", "claude processes", registry=registry).set_function(
+        lambda: claude.processes
+    )
+
+
+# --- middlewares, outermost first
+
+
+@web.middleware
+async def _headers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    response = await handler(request)
+    if not response.prepared:
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", "same-origin")
+        response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
+        response.headers.setdefault("Cache-Control", "no-cache")
+    return response
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ChatError as error:
+        return _error(error)
+    except web.HTTPRequestEntityTooLarge:
+        limit = request.app[SETTINGS].message_max_bytes
+        return _error(TooLarge(f"the request is too large; a message may have {limit:,} bytes"))
+    except web.HTTPNotFound:
+        return _error(NotFound(f"there is nothing at {request.path}"))
+    except web.HTTPException:
+        raise
+    except Exception:
+        logger.exception("%s %s failed", request.method, request.path)
+        return _error(ChatError("the server failed; it is in its log"))
+
+
+@web.middleware
+async def _origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    upgrade = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+    if upgrade or request.method not in {"GET", "HEAD", "OPTIONS"}:
+        check_origin(request, request.app[SETTINGS].origins)
+    return await handler(request)
+
+
+# --- handlers
+
+
+async def _health(_request: web.Request) -> web.Response:
+    return _json({"status": "ok"})
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    text = generate_latest(request.app[REGISTRY])
+    return web.Response(body=text, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
+
+
+async def _to_page(_request: web.Request) -> web.Response:
+    """Send a browser to the page, wherever a proxy has put it."""
+    return web.Response(status=307, headers={hdrs.LOCATION: "chat/"})
+
+
+async def _page(request: web.Request) -> web.StreamResponse:
+    _user(request)
+    return web.FileResponse(STATIC / "index.html")
+
+
+async def _socket(request: web.Request) -> web.StreamResponse:
+    """One WebSocket (docs/protocol.md §1 to §7)."""
+    settings = request.app[SETTINGS]
+    user = _user(request)
+    if request.headers.get(hdrs.SEC_WEBSOCKET_VERSION, "13") != "13":  # HAND-3
+        return web.Response(
+            status=426, headers={hdrs.SEC_WEBSOCKET_VERSION: "13"}, text="version 13 is needed"
+        )
+    ws = web.WebSocketResponse(
+        protocols=[SUBPROTOCOL],
+        autoping=False,
+        compress=False,
+        timeout=2.0,
+        max_msg_size=FRAME_OVERHEAD * 2 * settings.message_max_bytes,
+    )
+    await ws.prepare(request)
+    transport = request.transport
+    assert isinstance(transport, asyncio.Transport)
+    connection = Connection(ws, transport, user, request.app[TURNS], keepalive=settings.keepalive_seconds)
+    request.app[CONNECTIONS].add(connection)
+    try:
+        await connection.run()
+    finally:
+        request.app[CONNECTIONS].discard(connection)
+    return ws
+
+
+async def _post_chat(request: web.Request) -> web.StreamResponse:
+    """One turn without a socket (HTTP-2); white space keeps the line alive meanwhile (KEEP-3)."""
+    user = _user(request)
+    form = await request.post()
+    log = await request.app[TURNS].start(
+        user, _field(form, "message") or "", _field(form, "message_id"), _field(form, "conversation_id")
+    )
+    keepalive = request.app[SETTINGS].keepalive_seconds
+    if await log.wait_ended(keepalive):
+        status, document = _outcome(log)
+        return _json(document, status)
+    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/json"})
+    await response.prepare(request)
+    await response.write(b" ")
+    while not await log.wait_ended(keepalive):
+        await response.write(b" ")
+    await response.write(_encode(_outcome(log)[1]))
+    await response.write_eof()
+    return response
+
+
+async def _new(request: web.Request) -> web.Response:
+    conversation_id = await request.app[STORE].new_conversation(_user(request))
+    return _json({"conversation_id": conversation_id}, 201)
+
+
+async def _list(request: web.Request) -> web.Response:
+    user = _user(request)
+    limit = request.query.get("limit", "50")
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 200):
+        raise BadRequest(f"limit is {limit[:40]!r}; it must be a number from 1 to 200")
+    page, cursor = await request.app[STORE].conversations(
+        user, before=request.query.get("before"), limit=int(limit)
+    )
+    return _json({"conversations": [_conversation(each) for each in page], "next": cursor})
+
+
+async def _show(request: web.Request) -> web.Response:
+    conversation = await request.app[STORE].conversation(_user(request), _conversation_id(request))
+    turns = await request.app[STORE].turns(conversation.id)
+    messages = [message for turn in turns for message in _messages(turn)]
+    return _json({**_conversation(conversation), "messages": messages})
+
+
+async def _delete(request: web.Request) -> web.Response:
+    await request.app[TURNS].delete(_user(request), _conversation_id(request))
+    return web.Response(status=204)
+
+
+async def _say_goodbye(app: web.Application) -> None:
+    """Refuse new turns and close every connection with 1001 (PROC-4); running turns get their grace later."""
+    app[TURNS].refuse_new()
+    connections = app[CONNECTIONS]
+    await asyncio.gather(*(connection.close() for connection in tuple(connections)))
+
+
+# --- requests and answers
+
+
+def _user(request: web.Request) -> str:
+    return request.app[IDENTITY].user(request)
+
+
+def _field(form: Any, name: str) -> str | None:
+    values = form.getall(name, [])
+    if len(values) > 1 or not all(isinstance(value, str) for value in values):
+        raise BadRequest(f"{name} must be one text field")
+    return str(values[0]) if values else None
+
+
+def _conversation_id(request: web.Request) -> str:
+    conversation_id = request.match_info["id"]
+    if not CONVERSATION_ID.fullmatch(conversation_id):
+        raise NotFound(f"there is no conversation {conversation_id[:40]}")
+    return conversation_id
+
+
+def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=_encode(document), status=status, content_type="application/json", headers=headers
+    )
+
+
+def _error(error: ChatError) -> web.Response:
+    document: dict[str, Any] = {"code": error.code, "message": error.message}
+    headers: dict[str, str] = {}
+    if error.retry_after is not None:
+        document["retry_after"] = error.retry_after
+        headers[hdrs.RETRY_AFTER] = str(ceil(error.retry_after))  # HTTP-4
+    return _json({"error": document}, error.status, headers)
+
+
+def _outcome(log: TurnLog) -> tuple[int, dict[str, Any]]:
+    """HTTP status and document for a turn that is over."""
+    events = log.read(0)
+    ids = {"conversation_id": log.accepted.conversation_id, "message_id": log.accepted.message_id}
+    match events[-1]:
+        case Failed(code=code, message=message):
+            return STATUS[code], {"error": {"code": code, "message": message}, **ids}
+        case _:
+            return 200, {"response": answer(events), **ids}
+
+
+def _conversation(conversation: Conversation) -> dict[str, Any]:
+    return {
+        "id": conversation.id,
+        "title": conversation.title,
+        "created_at": rfc3339(conversation.created_at),
+        "updated_at": rfc3339(conversation.updated_at),
+    }
+
+
+def _messages(turn: StoredTurn) -> list[dict[str, Any]]:
+    """A turn as history shows it: the prompt, and the answer as far as there is one (HIST-4)."""
+    answered: dict[str, Any] = {
+        "role": "assistant",
+        "content": turn.answer,
+        "message_id": turn.message_id,
+        "status": turn.status,
+        "created_at": rfc3339(turn.ended_at or turn.started_at),
+    }
+    if turn.detail:
+        answered["error"] = {"code": turn.stop_reason, "message": turn.detail}
+    return [
+        {
+            "role": "user",
+            "content": turn.prompt,
+            "message_id": turn.message_id,
+            "status": "complete",
+            "created_at": rfc3339(turn.started_at),
+        },
+        answered,
+    ]

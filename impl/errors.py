@@ -1,0 +1,91 @@
+"""The errors a user is told, each with its code and HTTP status."""
+
+from __future__ import annotations
+
+
+class ChatError(Exception):
+    """A request was not served; the sentence is for the user (docs/protocol.md §4, table of codes)."""
+
+    code = "unavailable"
+    status = 503
+
+    def __init__(
+        self, message: str, *, message_id: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.message_id = message_id
+        self.retry_after = retry_after  # seconds after which the same request may succeed
+
+
+class BadRequest(ChatError):
+    """The message is malformed (MSG-2, MSG-4)."""
+
+    code, status = "bad_request", 400
+
+
+class Forbidden(ChatError):
+    """A foreign origin or host (HAND-4, HTTP-3)."""
+
+    code, status = "forbidden", 403
+
+
+class NotFound(ChatError):
+    """No such conversation or turn for this user (MSG-5)."""
+
+    code, status = "not_found", 404
+
+
+class Busy(ChatError):
+    """The conversation is answering already (TURN-9)."""
+
+    code, status = "busy", 409
+
+
+class Reset(ChatError):
+    """The cursor is not known any more (SUB-3)."""
+
+    code, status = "reset", 410
+
+
+class TooLarge(ChatError):
+    """The message is longer than the limit (MSG-4)."""
+
+    code, status = "too_large", 413
+
+
+class ClaudeFailed(ChatError):
+    """Claude was asked and failed (TURN-11)."""
+
+    code, status = "claude_failed", 502
+
+
+class Interrupted(ChatError):
+    """The server stopped during the turn (PROC-5)."""
+
+    code, status = "interrupted", 502
+
+
+class ClaudeUnavailable(ChatError):
+    """Claude could not be started (TURN-11)."""
+
+    code, status = "claude_unavailable", 503
+
+
+class Unavailable(ChatError):
+    """The store cannot be used, or the server is stopping."""
+
+
+class TimedOut(ChatError):
+    """Claude went silent and the turn was ended."""
+
+    code, status = "timeout", 504
+
+
+_ALL = (
+    *(BadRequest, Forbidden, NotFound, Busy, Reset, TooLarge, ClaudeFailed, Interrupted),
+    *(ClaudeUnavailable, Unavailable, TimedOut),
+)
+
+STATUS = {error.code: error.status for error in _ALL}
+"""HTTP status of each code."""

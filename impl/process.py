@@ -1,0 +1,134 @@
+"""A child process whose every descendant is gone when its block ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+MARK = "CHATGATE_PROCESS"
+"""Environment variable that names the process; children inherit it, whatever session or group they move to."""
+
+STDERR_TAIL = 4096
+CHUNK = 65_536
+
+
+class Process:
+    """A running child: its pipes, and the end of what it wrote on stderr."""
+
+    def __init__(self, process: asyncio.subprocess.Process, mark: str) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self.stdin = process.stdin
+        self.stdout = process.stdout
+        self.pid = process.pid
+        self._process = process
+        self._stderr = process.stderr
+        self._mark = mark
+        self._tail = b""
+
+    @property
+    def stderr_tail(self) -> str:
+        """The last 4 KiB of stderr."""
+        return self._tail.decode("utf-8", "replace").strip()
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code; ``None`` while the process lives; negative for a signal."""
+        return self._process.returncode
+
+    async def write_line(self, line: bytes) -> None:
+        """Write a line and wait until the pipe takes more; a closed pipe is noticed by the reader of stdout."""
+        with contextlib.suppress(ConnectionError):
+            self.stdin.write(line + b"\n")
+            await self.stdin.drain()
+
+    def family(self) -> list[int]:
+        """The process and its living descendants, those in sessions of their own included (Linux)."""
+        wanted = f"{MARK}={self._mark}".encode()
+        found = [] if self._process.returncode is not None else [self.pid]
+        for entry in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):  # gone meanwhile, or not ours to read
+                if wanted in entry.read_bytes().split(b"\0") and int(entry.parent.name) != self.pid:
+                    found.append(int(entry.parent.name))
+        return found
+
+    async def drain_stderr(self) -> None:
+        """Read stderr to its end, so that the child never waits for a reader (PROC-1)."""
+        while data := await self._stderr.read(CHUNK):
+            self._tail = (self._tail + data)[-STDERR_TAIL:]
+
+    async def drain_stdout(self) -> None:
+        """Read what is left of stdout; asyncio reports the end of a child only after that of its pipes."""
+        while await self.stdout.read(CHUNK):
+            pass
+
+    async def stop(self, grace: float) -> None:
+        """Ask the child to end: end of input, then TERM, each with at most ``grace`` seconds to obey."""
+        self.stdin.close()
+        if not await self._gone_within(grace):
+            self._signal([self.pid], signal.SIGTERM)
+            await self._gone_within(grace)
+
+    async def kill(self) -> None:
+        """KILL whatever is left of the family, and reap the child (PROC-3)."""
+        while family := self.family():
+            self._signal(family, signal.SIGKILL)
+            await asyncio.sleep(0.01)  # the kernel tells nobody when a grandchild is gone
+        await self._process.wait()
+
+    async def _gone_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._process.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    @staticmethod
+    def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+@asynccontextmanager
+async def running(
+    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], grace: float
+) -> AsyncIterator[Process]:
+    """Run ``argv`` for the length of the block; nothing that it started outlives the block.
+
+    Raises:
+        OSError: The program cannot be started.
+    """
+    mark = uuid.uuid4().hex
+    child = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=cwd,
+        env={**env, MARK: mark},
+        start_new_session=True,
+    )
+    process = Process(child, mark)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(process.drain_stderr())
+        try:
+            yield process
+        finally:
+            group.create_task(process.drain_stdout())
+            try:
+                await process.stop(grace)
+            finally:  # reached too when a cancellation lands in the wait
+                await asyncio.shield(process.kill())
+                logger.info("= claude %d ended with %s", process.pid, process.returncode)

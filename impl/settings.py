@@ -1,0 +1,134 @@
+"""The server's settings: one typed value, read from ``CHAT_*`` once at start."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import math
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+class SettingsError(Exception):
+    """A setting is unknown or does not fit; the sentence names it and says what would."""
+
+
+def _default_data() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "chatgate"
+
+
+def _setting(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Durations are seconds, sizes bytes. Field ``x`` is the variable ``CHAT_X``."""
+
+    host: str = _setting("127.0.0.1", "address to listen on; the dev identity allows loopback only")
+    port: int = _setting(8000, "port to listen on; 0 takes a free one")
+    data: Path = field(default_factory=_default_data, metadata={"help": "folder of the database"})
+    database: str = _setting("", "SQLAlchemy URL of the database; empty: SQLite in the data folder")
+    claude: str = _setting("", "path of the claude CLI; empty: the built-in fake")
+    claude_args: tuple[str, ...] = _setting((), "more arguments for the CLI, in shell syntax")
+    claude_tools: str = _setting("", "tools Claude may use, comma-separated; empty: none")
+    claude_model: str = _setting("", "model for the CLI; empty: the CLI's default")
+    claude_cwd: Path | None = _setting(None, "working folder of the CLI; empty: a folder in the data folder")
+    claude_idle_seconds: float = _setting(
+        600.0, "how long a process stays warm after a turn; 0: one per turn"
+    )
+    claude_max_processes: int = _setting(32, "how many claude processes may live at once")
+    claude_grace_seconds: float = _setting(2.0, "time between interrupt, TERM and KILL")
+    claude_silence_seconds: float = _setting(600.0, "a turn that is silent for longer is ended")
+    claude_line_max_bytes: int = _setting(64 * 2**20, "longest line the CLI may write")
+    identity: str = _setting("dev", "who users are: dev (one local user)")
+    origins: tuple[str, ...] = _setting(
+        (), "further origins that may use the chat, such as https://chat.example"
+    )
+    keepalive_seconds: float = _setting(15.0, "longest time without a ping")
+    message_max_bytes: int = _setting(2**20, "longest prompt")
+    turn_kept_seconds: float = _setting(60.0, "how long a finished turn can be resumed from memory")
+    stop_grace_seconds: float = _setting(5.0, "how long running turns may finish when the server stops")
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by name."""
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise SettingsError(f"{variable(each.name)} is {value}; it must be a number from 0 up")
+        for name in (
+            "keepalive_seconds",
+            "message_max_bytes",
+            "claude_max_processes",
+            "claude_line_max_bytes",
+        ):
+            if getattr(self, name) <= 0:
+                raise SettingsError(f"{variable(name)} is {getattr(self, name)}; it must be more than 0")
+        if self.port > 65_535:
+            raise SettingsError(f"CHAT_PORT is {self.port}; ports end at 65535")
+        if self.identity != "dev":
+            raise SettingsError(f"CHAT_IDENTITY is {self.identity!r}; known is dev")
+        if not _is_loopback(self.host):
+            raise SettingsError(
+                f"CHAT_HOST is {self.host!r}, but the dev identity lets everybody in who can connect: "
+                "it listens on loopback only (127.0.0.1, ::1 or localhost)"
+            )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], **overrides: Any) -> Settings:
+        """Settings from ``CHAT_*`` variables; ``overrides`` (from the command line) win where not ``None``.
+
+        Raises:
+            SettingsError: An unknown ``CHAT_*`` name, or a value that does not fit.
+        """
+        fields = {variable(each.name): each for each in dataclasses.fields(cls)}
+        values: dict[str, Any] = {}
+        for name, text in env.items():
+            if not name.startswith("CHAT_"):
+                continue
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise SettingsError(f"{name} is not a setting{hint}")
+            values[fields[name].name] = _parse(name, str(fields[name].type), text)
+        values.update((name, value) for name, value in overrides.items() if value is not None)
+        return cls(**values)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field."""
+    return f"CHAT_{name.upper()}"
+
+
+def _parse(name: str, kind: str, text: str) -> Any:
+    try:
+        match kind:
+            case "int":
+                return int(text)
+            case "float":
+                return float(text)
+            case "Path":
+                return Path(text)
+            case "Path | None":
+                return Path(text) if text else None
+            case "tuple[str, ...]":
+                return tuple(shlex.split(text))
+            case _:
+                return text
+    except ValueError:
+        wanted = {"int": "a whole number", "float": "a number"}.get(kind, "in shell syntax")
+        raise SettingsError(f"{name} is {text!r}; it must be {wanted}") from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

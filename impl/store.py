@@ -1,0 +1,338 @@
+"""Conversations and turns in the database, each looked up under its owner."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from impl.errors import BadRequest, NotFound, Unavailable
+from impl.messages import Usage
+
+SCHEMA_VERSION = 1
+TITLE_CHARS = 80
+
+metadata = sa.MetaData()
+
+schema = sa.Table("chatgate_schema", metadata, sa.Column("version", sa.Integer, nullable=False))
+
+conversations = sa.Table(
+    "conversations",
+    metadata,
+    sa.Column("id", sa.String(12), primary_key=True),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("title", sa.String, nullable=False),
+    sa.Column("claude_session", sa.String),  # what --resume takes; NULL before the first turn began
+    sa.Column("created_at", sa.Float, nullable=False),  # Unix seconds, as all times here
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Index("conversations_by_owner", "owner", "updated_at", "id"),
+)
+
+turns = sa.Table(
+    "turns",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column(
+        "conversation_id", sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    sa.Column("message_id", sa.String(64), nullable=False),
+    sa.Column("opens", sa.Boolean, nullable=False),  # the turn that began its conversation
+    sa.Column("prompt", sa.Text, nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("status", sa.String, nullable=False),  # running, complete, cancelled, failed, interrupted
+    sa.Column("stop_reason", sa.String, nullable=False),  # of a complete turn; else the error's code
+    sa.Column("detail", sa.Text, nullable=False),  # the error's sentence
+    sa.Column("input_tokens", sa.Integer, nullable=False),
+    sa.Column("output_tokens", sa.Integer, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("ended_at", sa.Float),
+    sa.UniqueConstraint("conversation_id", "message_id"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation as its owner sees it; times are Unix seconds."""
+
+    id: str
+    title: str
+    claude_session: str | None
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """A turn as the database has it."""
+
+    conversation_id: str
+    message_id: str
+    prompt: str
+    answer: str
+    status: str
+    stop_reason: str
+    detail: str
+    usage: Usage
+    started_at: float
+    ended_at: float | None
+
+
+class Store:
+    """The database. Every method raises ``Unavailable`` when it cannot be read or written."""
+
+    def __init__(self, engine: AsyncEngine, now: Callable[[], float]) -> None:
+        self._engine = engine
+        self._now = now
+
+    async def prepare(self) -> None:
+        """Create what is missing, and mark turns that a killed server left running as interrupted (PROC-5)."""
+        async with self._begin() as db:
+            await db.run_sync(metadata.create_all)
+            version = (await db.execute(sa.select(schema.c.version))).scalar()
+            if version is None:
+                await db.execute(schema.insert().values(version=SCHEMA_VERSION))
+            elif version != SCHEMA_VERSION:
+                raise Unavailable(
+                    f"the database has schema version {version}, this server knows {SCHEMA_VERSION}: "
+                    "use the server version that wrote it, or another CHAT_DATABASE"
+                )
+            await db.execute(
+                turns.update()
+                .where(turns.c.status == "running")
+                .values(
+                    status="interrupted",
+                    stop_reason="interrupted",
+                    detail="the server was stopped during this turn",
+                    ended_at=self._now(),
+                )
+            )
+
+    async def new_conversation(self, owner: str) -> str:
+        """Make an empty conversation; its id (HIST-6)."""
+        async with self._begin() as db:
+            return await self._insert_conversation(db, owner, "")
+
+    async def conversation(self, owner: str, conversation_id: str) -> Conversation:
+        """One conversation.
+
+        Raises:
+            NotFound: There is none with this id that is the owner's (MSG-5).
+        """
+        async with self._begin() as db:
+            row = (
+                await db.execute(
+                    sa.select(conversations).where(
+                        conversations.c.id == conversation_id, conversations.c.owner == owner
+                    )
+                )
+            ).first()
+        if row is None:
+            raise NotFound(f"there is no conversation {conversation_id}")
+        return _conversation(row)
+
+    async def conversations(
+        self, owner: str, *, before: str | None, limit: int
+    ) -> tuple[list[Conversation], str | None]:
+        """A page of the owner's conversations, newest first, and the cursor of the next page (HIST-3).
+
+        Raises:
+            BadRequest: ``before`` is not a cursor that was given out.
+        """
+        query = (
+            sa.select(conversations)
+            .where(conversations.c.owner == owner)
+            .order_by(conversations.c.updated_at.desc(), conversations.c.id.desc())
+            .limit(limit + 1)
+        )
+        if before is not None:
+            updated, _, last = before.partition("_")
+            try:
+                position = (float.fromhex(updated), last)
+            except (ValueError, OverflowError):
+                raise BadRequest(f"before is {before[:40]!r}; use the value of next") from None
+            query = query.where(sa.tuple_(conversations.c.updated_at, conversations.c.id) < position)
+        async with self._begin() as db:
+            page = [_conversation(row) for row in await db.execute(query)]
+        if len(page) <= limit:
+            return page, None
+        last_shown = page[limit - 1]
+        return page[:limit], f"{last_shown.updated_at.hex()}_{last_shown.id}"
+
+    async def turns(self, conversation_id: str) -> list[StoredTurn]:
+        """The turns of a conversation, oldest first."""
+        query = sa.select(turns).where(turns.c.conversation_id == conversation_id).order_by(turns.c.number)
+        async with self._begin() as db:
+            return [_turn(row) for row in await db.execute(query)]
+
+    async def find_turn(self, owner: str, conversation_id: str | None, message_id: str) -> StoredTurn | None:
+        """The turn of this ``message_id``: in that conversation, or else the one that it began (TURN-7)."""
+        query = (
+            sa.select(turns)
+            .join(conversations)
+            .where(conversations.c.owner == owner, turns.c.message_id == message_id)
+            .where(turns.c.conversation_id == conversation_id if conversation_id else turns.c.opens)
+        )
+        async with self._begin() as db:
+            row = (await db.execute(query)).first()
+        return None if row is None else _turn(row)
+
+    async def begin_turn(self, owner: str, conversation_id: str | None, message_id: str, prompt: str) -> str:
+        """Make the prompt durable (HIST-1), in a new conversation where none is given; the conversation's id."""
+        async with self._begin() as db:
+            opens = conversation_id is None
+            title = " ".join(prompt.split())[:TITLE_CHARS]
+            if conversation_id is None:
+                conversation_id = await self._insert_conversation(db, owner, title)
+            now = self._now()
+            await db.execute(
+                turns.insert().values(
+                    conversation_id=conversation_id,
+                    message_id=message_id,
+                    opens=opens,
+                    prompt=prompt,
+                    answer="",
+                    status="running",
+                    stop_reason="",
+                    detail="",
+                    input_tokens=0,
+                    output_tokens=0,
+                    started_at=now,
+                )
+            )
+            await db.execute(
+                conversations.update()
+                .where(conversations.c.id == conversation_id)
+                .values(
+                    updated_at=now,
+                    title=sa.case((conversations.c.title == "", title), else_=conversations.c.title),
+                )
+            )
+        return conversation_id
+
+    async def end_turn(
+        self,
+        conversation_id: str,
+        message_id: str,
+        *,
+        answer: str,
+        status: str,
+        stop_reason: str,
+        detail: str,
+        usage: Usage,
+    ) -> None:
+        """Make the answer durable, whole or partial (HIST-1, TURN-11)."""
+        async with self._begin() as db:
+            await db.execute(
+                turns.update()
+                .where(turns.c.conversation_id == conversation_id, turns.c.message_id == message_id)
+                .values(
+                    answer=answer,
+                    status=status,
+                    stop_reason=stop_reason,
+                    detail=detail,
+                    input_tokens=usage.input_tokens,
+                    output_tokens=usage.output_tokens,
+                    ended_at=self._now(),
+                )
+            )
+
+    async def remember_session(self, conversation_id: str, claude_session: str) -> None:
+        """Keep the id by which the CLI can resume the conversation (TURN-8)."""
+        async with self._begin() as db:
+            await db.execute(
+                conversations.update()
+                .where(conversations.c.id == conversation_id)
+                .values(claude_session=claude_session)
+            )
+
+    async def delete(self, owner: str, conversation_id: str) -> None:
+        """Delete a conversation with all its turns (HIST-5).
+
+        Raises:
+            NotFound: There is none with this id that is the owner's.
+        """
+        async with self._begin() as db:
+            gone = await db.execute(
+                conversations.delete().where(
+                    conversations.c.id == conversation_id, conversations.c.owner == owner
+                )
+            )
+        if gone.rowcount == 0:
+            raise NotFound(f"there is no conversation {conversation_id}")
+
+    async def _insert_conversation(self, db: AsyncConnection, owner: str, title: str) -> str:
+        conversation_id = secrets.token_hex(6)
+        now = self._now()
+        await db.execute(
+            conversations.insert().values(
+                id=conversation_id, owner=owner, title=title, created_at=now, updated_at=now
+            )
+        )
+        return conversation_id
+
+    @asynccontextmanager
+    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._engine.begin() as db:
+                yield db
+        except SQLAlchemyError as error:
+            reason = str(getattr(error, "orig", None) or error)
+            raise Unavailable(f"the history cannot be used now: {reason}") from error
+
+
+@asynccontextmanager
+async def opened(url: str, now: Callable[[], float]) -> AsyncIterator[Store]:
+    """The database at a SQLAlchemy URL, prepared, for the length of the block.
+
+    Raises:
+        Unavailable: It cannot be opened or has another schema version.
+    """
+    engine = create_async_engine(url)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine.sync_engine, "connect", _tune_sqlite)
+    try:
+        store = Store(engine, now)
+        await store.prepare()
+        yield store
+    finally:
+        await engine.dispose()
+
+
+def rfc3339(seconds: float) -> str:
+    """A time as HIST-7 wants it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _tune_sqlite(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
+    cursor.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA busy_timeout = 5000")
+    cursor.close()
+
+
+def _conversation(row: sa.Row[Any]) -> Conversation:
+    return Conversation(row.id, row.title, row.claude_session, row.created_at, row.updated_at)
+
+
+def _turn(row: sa.Row[Any]) -> StoredTurn:
+    return StoredTurn(
+        row.conversation_id,
+        row.message_id,
+        row.prompt,
+        row.answer,
+        row.status,
+        row.stop_reason,
+        row.detail,
+        Usage(row.input_tokens, row.output_tokens),
+        row.started_at,
+        row.ended_at,
+    )

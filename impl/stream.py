@@ -1,0 +1,395 @@
+"""Lines that the CLI prints become events of a turn.
+
+The CLI tells an answer up to three times: as deltas, as one ``assistant`` line per content block, and once more in the
+``result``; and it tells a block again from the beginning when the model's stream broke. ``_Answer`` holds what the
+reader was shown and compares every telling with it, so each shape shows the text once (TURN-4, TURN-12).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from impl.messages import Usage
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The CLI has begun the turn, in this session."""
+
+    session_id: str
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A piece of the answer."""
+
+    text: str
+
+
+class Thought(msgspec.Struct, frozen=True):
+    """A piece of thinking."""
+
+    text: str
+
+
+class ToolStep(msgspec.Struct, frozen=True):
+    """A tool call began (``started``) or ended (``finished``, ``failed``)."""
+
+    id: str
+    name: str
+    state: str
+    detail: str
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something the user may like to know meanwhile."""
+
+    status: str
+    detail: str
+
+
+class Rewound(msgspec.Struct, frozen=True):
+    """The answer is only its first ``to`` code points; what follows is told anew."""
+
+    to: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The result of the turn.
+
+    ``error`` is empty when the turn went well, else the CLI's sentence. ``aborted`` says that an interrupt ended it.
+    """
+
+    usage: Usage
+    stop_reason: str
+    error: str = ""
+    aborted: bool = False
+
+
+StreamEvent = Started | Text | Thought | ToolStep | Note | Rewound | Ended
+
+
+class LineTooLong(Exception):
+    """The CLI wrote a line beyond the cap."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a line of more than {limit:,} bytes")
+
+
+class Lines:
+    """Whole lines from a stream of bytes, however it is cut."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that ``data`` completes, without their newline.
+
+        Raises:
+            LineTooLong: The line being gathered exceeds the limit.
+        """
+        *ends, rest = data.split(b"\n")
+        lines = []
+        for end in ends:
+            lines.append(b"".join((*self._parts, end)))
+            self._parts.clear()
+            self._size = 0
+        if rest:
+            self._parts.append(rest)
+            self._size += len(rest)
+        if self._size > self._limit:
+            raise LineTooLong(self._limit)
+        return lines
+
+
+class TurnParser:
+    """What the lines of one turn mean; feed it line by line until ``Ended``."""
+
+    def __init__(self) -> None:
+        self._answer = _Answer()
+        self._seen: set[str] = set()  # uuids of lines already told
+        self._tools: dict[str, str] = {}  # names of running tool calls by id
+        self._usage: dict[str, Usage] = {}  # by message id, as the stream itself reports it
+        self._message = ""  # id of the message being told
+        self.ended = False
+
+    @property
+    def text(self) -> str:
+        """The answer so far, as the reader has it."""
+        return self._answer.shown
+
+    @property
+    def usage(self) -> Usage:
+        """What the stream itself has reported so far; stands in for a result that never comes."""
+        told = self._usage.values()
+        return Usage(sum(each.input_tokens for each in told), sum(each.output_tokens for each in told))
+
+    def feed(self, line: bytes) -> Iterator[StreamEvent]:
+        """The events of one line; none for a line that is noise or of an unknown type."""
+        message = _decode(line)
+        if message is None or self.ended or self._is_known(message.get("uuid")):
+            return
+        if message.get("parent_tool_use_id") is not None:
+            return  # a subagent's lines are not the answer
+        match message.get("type"):
+            case "stream_event":
+                yield from self._stream_event(_dict(message.get("event")))
+                if isinstance(abandoned := message.get("abandoned_blocks"), dict):
+                    self._answer.abandon(_int(abandoned.get("from_block_index")))
+            case "assistant":
+                yield from self._assistant(message)
+            case "user":
+                yield from self._user(message)
+            case "system":
+                yield from self._system(message)
+            case "result":
+                yield from self._result(message)
+
+    def _is_known(self, uuid: object) -> bool:
+        """Whether a line with this uuid was fed before."""
+        if not isinstance(uuid, str):
+            return False
+        known = uuid in self._seen
+        self._seen.add(uuid)
+        return known
+
+    def _stream_event(self, event: dict[str, Any]) -> Iterator[StreamEvent]:
+        match event.get("type"):
+            case "message_start":
+                self._begin(_dict(event.get("message")))
+            case "content_block_start":
+                block = _dict(event.get("content_block"))
+                if block.get("type") == "text":
+                    self._answer.open_block(_int(event.get("index")))
+                    yield from self._answer.piece(_str(block.get("text")))
+            case "content_block_delta":
+                delta = _dict(event.get("delta"))
+                if delta.get("type") == "text_delta":
+                    yield from self._answer.piece(_str(delta.get("text")))
+                elif delta.get("type") == "thinking_delta" and delta.get("thinking"):
+                    yield Thought(_str(delta["thinking"]))
+            case "content_block_stop":
+                yield from self._answer.close_block()
+            case "message_delta":
+                self._charge(_dict(event.get("usage")))
+                self._answer.goes_on = _dict(event.get("delta")).get("stop_reason") == "max_tokens"
+
+    def _assistant(self, line: dict[str, Any]) -> Iterator[StreamEvent]:
+        if line.get("is_api_error_message") or line.get("error"):
+            return  # the result says it, as an error
+        message = _dict(line.get("message"))
+        self._begin(message)
+        for block in _list(message.get("content")):
+            match _dict(block).get("type"):
+                case "text":
+                    yield from self._answer.whole(_str(block.get("text")))
+                case "tool_use":
+                    tool_id, name = _str(block.get("id")), _str(block.get("name"))
+                    self._tools[tool_id] = name
+                    yield ToolStep(tool_id, name, "started", _tool_detail(_dict(block.get("input"))))
+
+    def _user(self, line: dict[str, Any]) -> Iterator[StreamEvent]:
+        for block in _list(_dict(line.get("message")).get("content")):
+            if _dict(block).get("type") == "tool_result":
+                tool_id = _str(block.get("tool_use_id"))
+                state = "failed" if block.get("is_error") else "finished"
+                content = block.get("content")
+                detail = content if isinstance(content, str) else ""
+                yield ToolStep(tool_id, self._tools.pop(tool_id, ""), state, detail[:2000])
+
+    def _system(self, line: dict[str, Any]) -> Iterator[StreamEvent]:
+        match line.get("subtype"):
+            case "init":
+                yield Started(_str(line.get("session_id")))
+            case "api_retry":
+                attempt, limit = line.get("attempt"), line.get("max_retries")
+                yield Note("retrying", f"attempt {attempt} of {limit}: {_str(line.get('error'))}")
+
+    def _result(self, line: dict[str, Any]) -> Iterator[StreamEvent]:
+        if _dict(line.get("origin")).get("kind") == "task-notification":
+            return  # a background task of an earlier turn has woken the session
+        self.ended = True
+        error = ""
+        if line.get("is_error"):
+            errors = [_str(each) for each in _list(line.get("errors"))]
+            error = (
+                _str(line.get("result")) or "; ".join(errors) or "Claude reported an error without a sentence"
+            )
+        else:
+            yield from self._answer.last(_str(line.get("result")))
+        reported = _dict(line.get("usage"))
+        usage = Usage(_int(reported.get("input_tokens")), _int(reported.get("output_tokens")))
+        aborted = _str(line.get("terminal_reason")).startswith("aborted")
+        if usage == Usage():  # an interrupted turn reports zero although tokens were spent
+            usage = self.usage
+        yield Ended(usage, _str(line.get("stop_reason")) or "end_turn", error, aborted)
+
+    def _begin(self, message: dict[str, Any]) -> None:
+        self._message = _str(message.get("id"))
+        self._answer.message(self._message)
+        self._charge(_dict(message.get("usage")))
+
+    def _charge(self, usage: dict[str, Any]) -> None:
+        """Usage is told per message and repeated on every line of it: the highest counts, once."""
+        known = self._usage.get(self._message, Usage())
+        self._usage[self._message] = Usage(
+            max(known.input_tokens, _int(usage.get("input_tokens"))),
+            max(known.output_tokens, _int(usage.get("output_tokens"))),
+        )
+
+
+class _Block(msgspec.Struct):
+    """A text block: its index among the blocks of all kinds of its message, and where it starts in the answer."""
+
+    number: int
+    start: int
+
+
+class _Answer:
+    """The answer as shown, and how far the telling under way agrees with what was shown before."""
+
+    def __init__(self) -> None:
+        self.goes_on = False  # the last message hit its length limit: the next one continues mid-sentence
+        self._parts: list[str] = []
+        self._length = 0  # of all parts, in code points
+        self._message = ""  # id of the message being told
+        self._blocks: list[_Block] = []  # the text blocks of this message so far
+        self._wholes = 0  # how many of them an assistant line has told
+        self._old = ""  # shown before, and not yet told again
+        self._break = False  # a paragraph break is due before the next piece
+
+    @property
+    def shown(self) -> str:
+        """What the reader has."""
+        self._parts = ["".join(self._parts)]
+        return self._parts[0]
+
+    def message(self, message_id: str) -> None:
+        """A message begins, or goes on under the same id."""
+        if message_id != self._message:
+            self._message, self._blocks, self._wholes = message_id, [], 0
+
+    def open_block(self, number: int = 0) -> None:
+        """A text block begins, here or, when it is told again, where it began before."""
+        self._break = not self._old and self._length > 0 and not self.goes_on
+        self._blocks.append(_Block(number, self._length - len(self._old)))
+
+    def piece(self, text: str) -> Iterator[StreamEvent]:
+        """The next piece of the open block."""
+        if not self._blocks:
+            self.open_block()
+        if self._old:
+            same = _common_length(self._old, text)
+            self._old, text, differs = self._old[same:], text[same:], len(text) > same
+            if not differs:
+                return
+            yield from self.close_block()
+        if not text:
+            return
+        if self._break:
+            self._break = False
+            if not self._parts[-1].endswith("\n"):
+                yield self._show("\n\n")
+            self._blocks[-1].start = self._length
+        yield self._show(text)
+
+    def close_block(self) -> Iterator[StreamEvent]:
+        """The open block is whole: what was shown of it and not told again is taken back."""
+        if self._old:
+            self._cut(self._length - len(self._old))
+            yield Rewound(self._length)
+
+    def whole(self, text: str) -> Iterator[StreamEvent]:
+        """A block as an assistant line tells it: a second telling of the streamed one, if there was one."""
+        if self._wholes == len(self._blocks):
+            self.open_block()
+        elif self._wholes == len(self._blocks) - 1:
+            self._old = self.shown[self._blocks[-1].start :]
+        else:
+            text = ""  # an older block, told late; its pieces are shown
+        self._wholes += 1
+        yield from self.piece(text)
+        yield from self.close_block()
+
+    def last(self, text: str) -> Iterator[StreamEvent]:
+        """The last message's text as the result tells it: adds what no other telling has shown."""
+        shown = self.shown
+        if not text or shown.endswith(text):
+            return
+        block = shown[self._blocks[-1].start :] if self._blocks else ""
+        if text.startswith(block):
+            yield from self.piece(text[len(block) :])
+
+    def abandon(self, first: int) -> None:
+        """The stream broke: the blocks from this number on will be told again, in a new message."""
+        broken = [block for block in self._blocks if block.number >= first]
+        if broken:
+            self._old = self.shown[broken[0].start :]
+        self.message("")
+
+    def _show(self, text: str) -> Text:
+        self._parts.append(text)
+        self._length += len(text)
+        return Text(text)
+
+    def _cut(self, length: int) -> None:
+        self._parts = [self.shown[:length]]
+        self._length, self._old = length, ""
+
+
+def _common_length(one: str, other: str) -> int:
+    """How many characters two texts begin with in common."""
+    length = min(len(one), len(other))
+    if one[:length] == other[:length]:
+        return length
+    return next(index for index in range(length) if one[index] != other[index])
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    try:
+        message = msgspec.json.decode(line)
+    except msgspec.DecodeError:  # noise; or bytes that are not UTF-8, or lone surrogates, which json forgives
+        try:
+            message = json.loads(line.decode("utf-8", "replace"))
+        except ValueError:
+            return None
+        message = _without_surrogates(message)
+    return message if isinstance(message, dict) else None
+
+
+def _without_surrogates(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case list():
+            return [_without_surrogates(each) for each in value]
+        case dict():
+            return {key: _without_surrogates(each) for key, each in value.items()}
+    return value
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _str(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _int(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _tool_detail(given: dict[str, Any]) -> str:
+    for name in ("command", "file_path", "path", "pattern", "url", "query"):
+        if isinstance(given.get(name), str):
+            return str(given[name])[:2000]
+    return msgspec.json.encode(given).decode()[:2000] if given else ""

@@ -1,0 +1,330 @@
+"""The one door: every turn of every connection starts, is followed and is stopped here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from impl.claude import Claude, SessionUnknown
+from impl.errors import (
+    BadRequest,
+    Busy,
+    ChatError,
+    ClaudeFailed,
+    Interrupted,
+    NotFound,
+    Reset,
+    TooLarge,
+    Unavailable,
+)
+from impl.log import TurnLog
+from impl.messages import Usage, check_ids
+from impl.store import Store, StoredTurn
+from impl.stream import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep, TurnParser
+
+logger = logging.getLogger(__name__)
+
+Watcher = Callable[[TurnLog], None]
+
+
+@dataclass(eq=False)
+class Turn:
+    """A turn that runs, or has ended a short while ago."""
+
+    owner: str
+    prompt: str
+    log: TurnLog
+    opens: bool  # it began its conversation
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    parser: TurnParser = field(default_factory=TurnParser)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Turns:
+    """All turns of the server. A context manager: it owns the running ones, and ends them when it is left."""
+
+    def __init__(
+        self,
+        store: Store,
+        claude: Claude,
+        *,
+        message_max_bytes: int,
+        kept_seconds: float,
+        grace_seconds: float,
+    ) -> None:
+        self._store = store
+        self._claude = claude
+        self._message_max_bytes = message_max_bytes
+        self._kept_seconds = kept_seconds
+        self._grace_seconds = grace_seconds
+        self._held: dict[
+            tuple[str, str], Turn
+        ] = {}  # by conversation and message id, for a grace after the end
+        self._running: dict[str, Turn] = {}  # by conversation
+        self._tasks: dict[Turn, asyncio.Task[None]] = {}
+        self._watchers: dict[str, set[Watcher]] = {}  # by conversation
+        self._admitting = asyncio.Lock()
+        self._stopping = False
+        self._group = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Turns:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.refuse_new()
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks.values()), timeout=self._grace_seconds)
+        for task in tuple(self._tasks.values()):
+            task.cancel()  # the turn stores what it has, as interrupted
+        await self._group.__aexit__(None, None, None)
+
+    @property
+    def running(self) -> int:
+        """How many turns run."""
+        return len(self._running)
+
+    def refuse_new(self) -> None:
+        """Let running turns go on, but start no more."""
+        self._stopping = True
+
+    async def start(
+        self, owner: str, message: str, message_id: str | None = None, conversation_id: str | None = None
+    ) -> TurnLog:
+        """Admit a turn and let it run; its log, ready to be read from the beginning.
+
+        A ``message_id`` seen before gives the log of the turn it named then (TURN-7).
+
+        Raises:
+            BadRequest: The message is empty, or an id has the wrong form.
+            TooLarge: The message exceeds the limit.
+            NotFound: The conversation does not exist for this owner.
+            Busy: The conversation is answering (TURN-9).
+            Unavailable: The store cannot be used, or the server is stopping.
+        """
+        check_ids(message_id, conversation_id)
+        self._check(message)
+        message_id = message_id or uuid.uuid4().hex
+        async with self._admitting:
+            if self._stopping:
+                raise Unavailable("the server is stopping; try again in a moment")
+            if conversation_id is not None:
+                await self._store.conversation(owner, conversation_id)
+            known = await self._store.find_turn(owner, conversation_id, message_id)
+            if known is not None:
+                held = self._held.get((known.conversation_id, message_id))
+                return held.log if held else _retold(known)
+            if conversation_id in self._running:
+                raise Busy("this conversation is still answering; wait for the end, or stop it")
+            opens = conversation_id is None
+            conversation_id = await self._store.begin_turn(owner, conversation_id, message_id, message)
+            turn = Turn(owner, message, TurnLog(message_id, conversation_id), opens)
+            self._running[conversation_id] = turn
+            self._held[conversation_id, message_id] = turn
+            self._tasks[turn] = self._group.create_task(self._run(turn))
+        for watcher in tuple(self._watchers.get(conversation_id, ())):
+            watcher(turn.log)
+        return turn.log
+
+    async def follow(
+        self, owner: str, conversation_id: str, message_id: str | None, after: int
+    ) -> TurnLog | None:
+        """The log to read from ``after`` on (SUB-1); ``None`` when no turn is named and none runs.
+
+        Raises:
+            NotFound: No such conversation or turn for this owner.
+            Reset: The cursor cannot be served; history has the answer (SUB-3).
+        """
+        await self._store.conversation(owner, conversation_id)
+        if message_id is None:
+            running = self._running.get(conversation_id)
+            if running is None:
+                return None
+            log = running.log
+        else:
+            held = self._held.get((conversation_id, message_id))
+            if held is None:
+                if await self._store.find_turn(owner, conversation_id, message_id) is None:
+                    raise NotFound(
+                        f"there is no turn {message_id} in this conversation", message_id=message_id
+                    )
+                raise Reset(
+                    "this turn is over and no longer held; reload it from history", message_id=message_id
+                )
+            log = held.log
+        if after > log.last:
+            raise Reset(
+                f"after is {after}, but the turn has had {log.last} events; reload it from history",
+                message_id=log.accepted.message_id,
+            )
+        return log
+
+    def watch(self, conversation_id: str, watcher: Watcher) -> None:
+        """Call ``watcher`` with the log of each turn that starts in the conversation, until ``unwatch``."""
+        self._watchers.setdefault(conversation_id, set()).add(watcher)
+
+    def unwatch(self, conversation_id: str, watcher: Watcher) -> None:
+        """Stop calling ``watcher``."""
+        watchers = self._watchers.get(conversation_id, set())
+        watchers.discard(watcher)
+        if not watchers:
+            self._watchers.pop(conversation_id, None)
+
+    async def cancel(self, owner: str, message_id: str, conversation_id: str | None) -> TurnLog:
+        """Stop a turn (CANCEL-1); its log, whose terminal event may still have to come.
+
+        Raises:
+            NotFound: No such turn for this owner (CANCEL-2).
+        """
+        for turn in self._held.values():
+            accepted = turn.log.accepted
+            if turn.owner != owner or accepted.message_id != message_id:
+                continue
+            if conversation_id is None or accepted.conversation_id == conversation_id:
+                turn.stop.set()
+                return turn.log
+        if conversation_id is not None:
+            known = await self._store.find_turn(owner, conversation_id, message_id)
+            if known is not None:
+                return _retold(known)
+        raise NotFound(f"there is no turn {message_id}", message_id=message_id)
+
+    async def delete(self, owner: str, conversation_id: str) -> None:
+        """Delete a conversation; its running turn is stopped and its process ended (HIST-5).
+
+        Raises:
+            NotFound: No such conversation for this owner.
+        """
+        await self._store.conversation(owner, conversation_id)
+        turn = self._running.get(conversation_id)
+        if turn is not None:
+            turn.stop.set()
+            await turn.ended.wait()
+        await self._claude.end(conversation_id)
+        await self._store.delete(owner, conversation_id)
+        for key in [each for each in self._held if each[0] == conversation_id]:
+            del self._held[key]
+
+    def _check(self, message: str) -> None:
+        if not message.strip():
+            raise BadRequest("the message is empty")  # MSG-4
+        size = len(message.encode())
+        if size > self._message_max_bytes:
+            raise TooLarge(f"the message has {size:,} bytes; the limit is {self._message_max_bytes:,}")
+
+    async def _run(self, turn: Turn) -> None:
+        """Own a turn from admission to its terminal event."""
+        conversation_id = turn.log.accepted.conversation_id
+        try:
+            try:
+                ended = await self._ask(turn)
+                if ended.error and not (turn.stop.is_set() and ended.aborted):
+                    raise ClaudeFailed(ended.error)  # noqa: TRY301 - one place decides how turns end
+                status = "cancelled" if turn.stop.is_set() and ended.aborted else "complete"
+                stop_reason = "cancelled" if status == "cancelled" else ended.stop_reason
+                await self._end(turn, status, stop_reason, "", ended.usage)
+            except asyncio.CancelledError:
+                await asyncio.shield(self._fail(turn, Interrupted("the server was stopped during this turn")))
+                raise
+            except ChatError as error:
+                if turn.stop.is_set():
+                    await self._end(turn, "cancelled", "cancelled", "", turn.parser.usage)
+                else:
+                    await self._fail(turn, error)
+            except Exception:
+                logger.exception("turn %s failed", turn.log.accepted.message_id)
+                await self._fail(turn, ClaudeFailed("the server failed during this turn; it is in the log"))
+        finally:
+            del self._running[conversation_id]
+            del self._tasks[turn]
+            turn.ended.set()
+            key = (conversation_id, turn.log.accepted.message_id)
+            asyncio.get_running_loop().call_later(self._kept_seconds, self._held.pop, key, None)
+
+    async def _ask(self, turn: Turn) -> Ended:
+        conversation_id = turn.log.accepted.conversation_id
+        conversation = await self._store.conversation(turn.owner, conversation_id)
+        resume = conversation.claude_session
+        try:
+            async with asyncio.TaskGroup() as notes:
+
+                def tell(event: StreamEvent) -> None:
+                    if isinstance(event, Started) and event.session_id != resume:
+                        notes.create_task(self._store.remember_session(conversation_id, event.session_id))
+                    _append(turn.log, event)
+
+                try:
+                    ended = await self._claude.ask(
+                        conversation_id, resume, turn.prompt, sink=tell, parser=turn.parser, stop=turn.stop
+                    )
+                except SessionUnknown:
+                    turn.log.status(
+                        "fresh_session", "Claude no longer has the earlier part of this conversation"
+                    )
+                    turn.parser = TurnParser()
+                    resume = None
+                    ended = await self._claude.ask(
+                        conversation_id, None, turn.prompt, sink=tell, parser=turn.parser, stop=turn.stop
+                    )
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
+        return ended
+
+    async def _fail(self, turn: Turn, error: ChatError) -> None:
+        status = "interrupted" if isinstance(error, Interrupted) else "failed"
+        await self._end(turn, status, error.code, error.message, turn.parser.usage)
+
+    async def _end(self, turn: Turn, status: str, stop_reason: str, detail: str, usage: Usage) -> None:
+        """Make the outcome durable, then tell it (HIST-1)."""
+        try:
+            await self._store.end_turn(
+                turn.log.accepted.conversation_id,
+                turn.log.accepted.message_id,
+                answer=turn.parser.text,
+                status=status,
+                stop_reason=stop_reason,
+                detail=detail,
+                usage=usage,
+            )
+        except Unavailable as error:
+            logger.exception("the answer of turn %s could not be stored", turn.log.accepted.message_id)
+            turn.log.fail(error.code, f"the answer could not be stored: {error.message}")
+            return
+        if status in {"complete", "cancelled"}:
+            turn.log.complete(usage, stop_reason)
+        else:
+            turn.log.fail(stop_reason, detail)
+
+
+def _append(log: TurnLog, event: StreamEvent) -> None:
+    match event:
+        case Text():
+            log.token(event.text)
+        case Thought():
+            log.thinking(event.text)
+        case ToolStep():
+            log.tool(event.id, event.name, event.state, event.detail)
+        case Note():
+            log.status(event.status, event.detail)
+        case Rewound():
+            log.rewind(event.to)
+        case Started() | Ended():
+            pass
+        case _:
+            assert_never(event)
+
+
+def _retold(turn: StoredTurn) -> TurnLog:
+    """The log of a turn that only history still has: its answer in one piece, and its end."""
+    log = TurnLog(turn.message_id, turn.conversation_id)
+    if turn.answer:
+        log.token(turn.answer)
+    if turn.status in {"complete", "cancelled"}:
+        log.complete(turn.usage, turn.stop_reason)
+    else:
+        log.fail(turn.stop_reason or "interrupted", turn.detail)
+    return log
