@@ -1,0 +1,1 @@
+"""The chat with the real claude CLI behind it, without network or key."""
