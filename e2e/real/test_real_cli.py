@@ -24,10 +24,14 @@ class Chat:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def ask(self, message: str, conversation_id: str | None = None) -> tuple[str, str, list[dict[str, Any]]]:
+    async def ask(
+        self, message: str, conversation_id: str | None = None
+    ) -> tuple[str, str, list[dict[str, Any]]]:
         """Run a turn over WebSocket; conversation, answer, events."""
         async with self._session.ws_connect("/chat/ws", protocols=["chat-stream-v1"]) as ws:
-            await ws.send_json({"type": "chat_request", "message": message, "conversation_id": conversation_id})
+            await ws.send_json(
+                {"type": "chat_request", "message": message, "conversation_id": conversation_id}
+            )
             events: list[dict[str, Any]] = []
             while not events or events[-1]["type"] not in {"complete", "error"}:
                 events.append(await ws.receive_json(timeout=TURN_SECONDS))
@@ -83,7 +87,9 @@ async def chat(claude: str, api: str, folder: Path) -> AsyncIterator[Chat]:
             yield Chat(session)
 
 
-async def test_a_conversation_goes_on_over_socket_post_and_a_restart(claude: str, api: str, tmp_path: Path) -> None:
+async def test_a_conversation_goes_on_over_socket_post_and_a_restart(
+    claude: str, api: str, tmp_path: Path
+) -> None:
     async with chat(claude, api, tmp_path) as before:
         conversation, first, events = await before.ask("my name is Ada")
         _, second, _ = await before.ask("and again", conversation)

@@ -3,7 +3,15 @@
 /** @typedef {{id: string, title: string, created_at: string, updated_at: string}} Summary */
 /** @typedef {{conversations: Summary[], next: string | null}} Page */
 /** @typedef {"running" | "complete" | "cancelled" | "failed" | "interrupted"} Status */
-/** @typedef {{role: "user" | "assistant", content: string, message_id: string, status: Status, created_at: string}} Message */
+/**
+ * @typedef {object} Message
+ * @property {"user" | "assistant"} role
+ * @property {string} content
+ * @property {string} message_id the turn's, so prompt and answer share it
+ * @property {Status} status
+ * @property {string} created_at
+ * @property {{code: string, message: string}} [error] why an answer failed
+ */
 /** @typedef {Summary & {messages: Message[]}} History */
 
 /** The server said no, or could not be asked (code `offline`). */

@@ -421,6 +421,7 @@ export class ChatStore extends EventTarget {
     if (isLive(turn)) return;
     turn.answer = message.content;
     turn.state = /** @type {TurnState} */ (message.status);
+    turn.trouble = message.error?.message ?? "";
   }
 
   /** Tell a running turn from its first event on. @param {Turn} turn */

@@ -194,10 +194,11 @@ export class ChatView {
       if (idea instanceof HTMLElement) this.#fill(idea.dataset.idea ?? "");
     });
     part("new").addEventListener("click", (event) => {
-      event.preventDefault();
-      void store.select(null);
       this.#openDrawer(false);
       this.message.focus();
+      if (location.hash !== "") return; // the link does the rest
+      event.preventDefault();
+      void store.select(null);
     });
     this.list.addEventListener("click", (event) => this.#clickedList(/** @type {Element} */ (event.target)));
     this.older.addEventListener("click", () => void store.showOlder());
@@ -375,6 +376,12 @@ export class ChatView {
     this.sendButton.disabled = empty || connection === "expired";
     this.stopButton.hidden = running === undefined;
     this.stopButton.disabled = running?.stopping ?? false;
+    this.#grow();
+  }
+
+  /** Where the style sheet's `field-sizing` is not known, the box is made to fit its text by hand. */
+  #grow() {
+    if (CSS.supports("field-sizing", "content")) return;
     this.message.style.height = "auto";
     this.message.style.height = `${this.message.scrollHeight}px`;
   }

@@ -1,0 +1,45 @@
+"""What a user does on the page, and what there is to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from playwright.async_api import Locator, Page, expect
+
+
+@dataclass(frozen=True)
+class Chat:
+    """The chat page through the eyes of whoever uses it."""
+
+    page: Page
+
+    @property
+    def box(self) -> Locator:
+        return self.page.get_by_role("textbox", name="Message")
+
+    @property
+    def prompts(self) -> Locator:
+        return self.page.get_by_role("article", name="You")
+
+    @property
+    def answers(self) -> Locator:
+        return self.page.get_by_role("article", name="Answer")
+
+    @property
+    def conversations(self) -> Locator:
+        return self.page.get_by_role("navigation", name="Earlier conversations").get_by_role("link")
+
+    @property
+    def connection_notice(self) -> Locator:
+        return self.page.get_by_role("status").filter(has_text="Connection lost")
+
+    async def say(self, text: str) -> None:
+        """Type a message and send it by Enter."""
+        await self.box.fill(text)
+        await self.box.press("Enter")
+
+    async def expect_answer(self, text: str, state: str = "complete", *, number: int = 0) -> None:
+        """Wait until the answer (counted from 0) is exactly ``text``, in ``state``."""
+        answer = self.answers.nth(number)
+        await expect(answer.locator("[data-part=text]")).to_have_text(text)
+        await expect(answer).to_have_attribute("data-state", state)

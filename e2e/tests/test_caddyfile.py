@@ -1,0 +1,88 @@
+"""What the Caddyfile lets through, and what it keeps out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from e2e.site import Caddy, caddy
+
+FORGED = [
+    "X-Chat-User",
+    "X-Chat-Secret",
+    "X-Auth-Request-User",
+    "X-Auth-Request-Email",
+    "X-Forwarded-User",
+    "X-Forwarded-Email",
+    "X-Forwarded-Groups",
+    "X-Forwarded-Preferred-Username",
+    "X-WebAuth-User",
+    "Remote-User",
+    "Remote-Groups",
+]
+
+
+async def _echo(request: web.Request) -> web.StreamResponse:
+    """Say what has arrived; a socket says it on each message."""
+    seen = {"path": request.path, "headers": {name.lower(): value for name, value in request.headers.items()}}
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        return web.json_response(seen)
+    ws = web.WebSocketResponse()
+    await ws.prepare(request)
+    await ws.send_json(seen)
+    await ws.close()
+    return ws
+
+
+@pytest_asyncio.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[Caddy]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", _echo)
+    async with TestServer(app) as upstream, caddy(f"127.0.0.1:{upstream.port}", tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.mark.parametrize("path", ["/chat", "/chat/", "/chat/history", "/chat/static/main.js", "/health"])
+async def test_chat_and_health_are_passed_on(proxy: Caddy, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(proxy.url + path) as response:
+        assert (response.status, (await response.json())["path"]) == (200, path)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/chatter", "/health/ready", "/favicon.ico"])
+async def test_anything_else_stays_inside(proxy: Caddy, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(proxy.url + path) as response:
+        assert (response.status, await response.text()) == (404, "Not found")
+
+
+async def test_bare_address_leads_to_the_page(proxy: Caddy, http: aiohttp.ClientSession) -> None:
+    async with http.get(proxy.url, allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (302, "/chat/")
+
+
+async def test_forged_identity_is_removed(proxy: Caddy, http: aiohttp.ClientSession) -> None:
+    forged = dict.fromkeys(FORGED, "mallory")
+    async with http.get(f"{proxy.url}/chat/", headers=forged | {"X-Harmless": "kept"}) as response:
+        seen = (await response.json())["headers"]
+
+    assert [name for name in FORGED if name.lower() in seen] == []
+    assert seen["x-harmless"] == "kept"
+
+
+async def test_forged_identity_is_removed_from_sockets(proxy: Caddy, http: aiohttp.ClientSession) -> None:
+    async with http.ws_connect(f"{proxy.url}/chat/ws", headers={"X-Chat-User": "mallory"}) as ws:
+        seen = (await ws.receive_json())["headers"]
+
+    assert "x-chat-user" not in seen
+    assert seen["host"] == proxy.url.removeprefix("http://")
