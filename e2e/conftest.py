@@ -35,9 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "settings(CHAT_X=...): settings of the test's chat server")
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Have a Chromium before anything else, and fail without one: browser tests are never skipped."""
-    if session.config.option.collectonly:
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have a Chromium before the first test, and fail without one: browser tests are never skipped."""
+    if session.config.option.collectonly or not any("browser" in _fixtures(item) for item in session.items):
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
     try:
@@ -46,6 +46,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     except NoBrowserError as error:
         raise pytest.UsageError(str(error)) from None
     expect.set_options(timeout=PATIENCE_MS)
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else []
 
 
 @pytest.hookimpl(wrapper=True)

@@ -261,6 +261,22 @@ async def test_answer_is_text_and_never_markup(page: Page) -> None:
     assert await chat.answers.locator("img, script, b").count() == 0
 
 
+async def test_end_of_a_long_answer_stays_in_view(page: Page) -> None:
+    """Whoever reads along sees the newest words; whoever has scrolled up is left alone."""
+    chat = Chat(page)
+    await chat.say("[[fake tokens=3000]]")
+    answer = chat.answers.first
+    await expect(answer).to_have_attribute("data-state", "complete")
+    await expect(page.get_by_role("button", name="Copy answer")).to_be_in_viewport(ratio=1)
+    await expect(chat.box).to_be_in_viewport(ratio=1)
+
+    await answer.hover()
+    await page.mouse.wheel(0, -100_000)
+    await expect(chat.prompts.first).to_be_in_viewport(ratio=1)
+    await page.get_by_role("button", name="Jump to the latest message").click()
+    await expect(page.get_by_role("button", name="Copy answer")).to_be_in_viewport(ratio=1)
+
+
 async def test_phone_has_its_conversations_in_a_drawer(page: Page) -> None:
     chat = Chat(page)
     await chat.say("one")
@@ -272,5 +288,5 @@ async def test_phone_has_its_conversations_in_a_drawer(page: Page) -> None:
     await page.keyboard.press("Escape")
     await expect(chat.conversations).to_be_hidden()
 
-    width = await page.evaluate("document.documentElement.scrollWidth")
-    assert width == 390
+    for seen in (chat.box, chat.prompts, chat.answers, page.get_by_role("button", name="Send message")):
+        await expect(seen).to_be_in_viewport(ratio=1)

@@ -49,6 +49,15 @@ function inTime(seconds) {
   return format.format(Math.ceil(seconds / 3600), "hour");
 }
 
+/**
+ * @param {string} text an error's words, which begin as if in the middle of a line
+ * @returns {string} the same as a sentence
+ */
+function sentence(text) {
+  const closed = /[.!?…]$/.test(text) ? text : `${text}.`;
+  return closed.charAt(0).toUpperCase() + closed.slice(1);
+}
+
 /** @returns {string} 32 hexadecimal digits; `crypto.randomUUID` is missing on plain http beyond loopback */
 function newMessageId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -302,7 +311,7 @@ export class ChatStore extends EventTarget {
    */
   #finish(turn, state, trouble) {
     turn.state = state;
-    turn.trouble = trouble;
+    turn.trouble = trouble && sentence(trouble);
     turn.progress = "";
     this.#resets.delete(turn.id);
     void this.refreshList();
@@ -354,8 +363,8 @@ export class ChatStore extends EventTarget {
   /** @param {ServerMessage} message */
   #complain(message) {
     const wait = message.retry_after;
-    const sentence = message.message || "Something went wrong.";
-    this.#tell(wait === undefined ? sentence : `${sentence} You can send it again ${inTime(wait)}.`, null);
+    const what = sentence(message.message || "something went wrong");
+    this.#tell(wait === undefined ? what : `${what} You can send it again ${inTime(wait)}.`, null);
   }
 
   /**
@@ -421,7 +430,7 @@ export class ChatStore extends EventTarget {
     if (isLive(turn)) return;
     turn.answer = message.content;
     turn.state = /** @type {TurnState} */ (message.status);
-    turn.trouble = message.error?.message ?? "";
+    turn.trouble = message.error ? sentence(message.error.message) : "";
   }
 
   /** Tell a running turn from its first event on. @param {Turn} turn */
@@ -505,7 +514,7 @@ export class ChatStore extends EventTarget {
         this.#fire("list");
         this.#tell("This conversation does not exist, or not any more.", null);
       } else if (error.code !== "offline" || this.connection === "open") {
-        this.#tell(error.message, again);
+        this.#tell(sentence(error.message), again);
       }
       return false;
     }

@@ -187,6 +187,8 @@ export class ChatView {
       this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END;
       this.latest.hidden = this.#atEnd;
     });
+    // A phone's keyboard takes half of the screen.
+    new ResizeObserver(() => this.#scrollToEnd(false)).observe(this.scroller);
     this.latest.addEventListener("click", () => this.#scrollToEnd(true));
     this.log.addEventListener("click", (event) => this.#clickedTurn(/** @type {Element} */ (event.target)));
     this.welcome.addEventListener("click", (event) => {

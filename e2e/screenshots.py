@@ -1,0 +1,134 @@
+"""The pictures of the page in docs/: `python -m e2e.screenshots docs/`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.async_api import Browser, Route, WebSocketRoute, async_playwright, expect
+
+from e2e.browser import arguments, find_or_install
+from e2e.site import Site, site
+from e2e.tests.chat import Chat
+
+EARLIER = [
+    "Rename these photos by the date they were taken",
+    "A packing list for a week in Lisbon",
+    "What does “idempotent” mean in practice?",
+    "Regular expression for ISO dates",
+    "Name ideas for a neighbourhood bakery",
+]
+TITLE = "Why does my chat stop after exactly one minute?"
+FIRST = """Why does my chat stop after exactly one minute? The answer is still being written, and then the \
+connection is simply gone."""
+FIRST_ANSWER = """\
+A cut after exactly sixty seconds is almost always a proxy that takes a quiet connection for a dead one.
+
+Most proxies close a WebSocket on which nothing has passed for 60 seconds. While the model thinks, your server sends \
+nothing, so the clock runs out. Two things to look at:
+
+1. Does the server send a ping while it waits? One every 15 to 30 seconds is enough.
+2. Does it still send them while it reads from the model? If that read blocks, so does the ping.
+
+The second is easy to miss: pings work in every test, and stop just when they are needed."""
+SECOND = "It is the second one! How do I keep the ping going?"
+SECOND_ANSWER = """\
+Give the ping a task of its own, and never wait for the model in a way that stops the others.
+
+In asyncio that means reading with await from a stream reader, instead of calling readline() on a pipe. The loop is \
+then free to send a ping whenever one is due. And so that the next change does not bring it back, hold the model at \
+a gate in a test and wait for two pings before you let it go on."""
+HOLD_AFTER = 47
+"""Words of the second answer that are on the page when the picture is taken."""
+
+
+def _scripts() -> dict[str, str]:
+    """What the fake is told to say, by prompt."""
+    scripts = dict.fromkeys(EARLIER, "[[fake tokens=1]]")
+    scripts[FIRST] = f"[[fake say={json.dumps(FIRST_ANSWER, ensure_ascii=False)}]]"
+    scripts[SECOND] = (
+        f"[[fake hold=picture@{HOLD_AFTER} say={json.dumps(SECOND_ANSWER, ensure_ascii=False)}]]"
+    )
+    return scripts
+
+
+def _direct(route: WebSocketRoute) -> None:
+    """Pass messages on to the server, each prompt with its script: the page itself never sees one."""
+    server = route.connect_to_server()
+    scripts = _scripts()
+
+    def forward(raw: str | bytes) -> None:
+        message = json.loads(raw)
+        if message["type"] == "chat_request":
+            message["message"] += scripts[message["message"]]
+        server.send(json.dumps(message))
+
+    route.on_message(forward)
+
+
+async def _untell(route: Route) -> None:
+    """Take the scripts out of the titles that the server made of the prompts."""
+    response = await route.fetch()
+    document = await response.json()
+    for each in document["conversations"]:
+        title = each["title"].partition("[[fake")[0]
+        each["title"] = TITLE if title.startswith(TITLE) else title
+    await route.fulfill(response=response, json=document)
+
+
+async def _take(browser: Browser, chat_site: Site, folder: Path) -> None:
+    context = await browser.new_context(
+        viewport={"width": 1200, "height": 780}, device_scale_factor=2, color_scheme="light"
+    )
+    try:
+        page = await context.new_page()
+        await page.route_web_socket("**/chat/ws", _direct)
+        await page.route("**/chat/history", _untell)
+        await page.goto(chat_site.url)
+        chat = Chat(page)
+        for prompt in reversed(EARLIER):
+            await chat.say(prompt)
+            await chat.expect_answer("t1")
+            await page.get_by_role("link", name="New chat").click()
+        with chat_site.gate("picture") as gate:
+            await chat.say(FIRST)
+            await expect(chat.answers.first).to_have_attribute("data-state", "complete")
+            await chat.say(SECOND)
+            await gate.reached()
+            shown = "".join(word + " " for word in SECOND_ANSWER.split()[:HOLD_AFTER]).strip()
+            await chat.expect_answer(shown, "streaming", number=1)
+            await page.mouse.move(600, 20)
+            await page.screenshot(path=folder / "chat-light.png", animations="disabled")
+            await page.emulate_media(color_scheme="dark")
+            await page.screenshot(path=folder / "chat-dark.png", animations="disabled")
+            await page.set_viewport_size({"width": 390, "height": 780})
+            await page.emulate_media(color_scheme="light")
+            await expect(chat.answers.nth(1)).to_be_in_viewport(ratio=1)
+            await page.screenshot(path=folder / "chat-phone.png", animations="disabled")
+            gate.open()
+            await expect(chat.answers.nth(1)).to_have_attribute("data-state", "complete")
+        await page.unroute_all(behavior="wait")
+    finally:
+        await context.close()
+
+
+async def main(folder: Path) -> None:
+    """Write chat-light.png, chat-dark.png and chat-phone.png into ``folder``."""
+    executable = find_or_install(os.environ)
+    with tempfile.TemporaryDirectory() as data:
+        async with site(Path(data)) as chat_site, async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=executable, args=arguments())
+            try:
+                await _take(browser, chat_site, folder)
+            finally:
+                await browser.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m e2e.screenshots FOLDER")
+    asyncio.run(main(Path(sys.argv[1])))
