@@ -19,6 +19,7 @@ from pathlib import Path
 
 VERSION = "2.1.330"
 VARIABLE = "CHATGATE_REAL_CLAUDE"
+INSTALL_SECONDS = 600.0
 INSIDE = "--inside-namespace"
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
@@ -45,16 +46,16 @@ def install(folder: Path, version: str = VERSION) -> Path:
             f"or set {VARIABLE} to a claude binary of version {version}"
         )
     place.mkdir(parents=True, exist_ok=True)
-    argv = [npm, "install", "--no-save", "--no-package-lock", "--ignore-scripts", "--prefix", str(place)]
-    done = subprocess.run(
-        [*argv, f"@anthropic-ai/claude-code@{version}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    flags = ("--no-save", "--no-package-lock", "--ignore-scripts", "--fetch-retries=2", "--prefix", str(place))
+    argv = [npm, "install", *flags, f"@anthropic-ai/claude-code@{version}"]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=INSTALL_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise RealCliError(f"npm did not install the real CLI within {INSTALL_SECONDS} seconds") from None
     found = _binary(place)
-    if found is None:
+    if done.returncode != 0 or found is None:
         raise RealCliError(f"npm could not install the real CLI {version}: {done.stderr.strip()[-2000:]}")
     return found
 
