@@ -1,0 +1,108 @@
+"""``chat-conformance``: run the cases against a target, or list them."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from secrets import randbelow
+
+from conformance.case import all_cases, select
+from conformance.clauses import clauses
+from conformance.errors import TargetError, UsageError
+from conformance.report import console
+from conformance.results import Case
+from conformance.target import load
+
+EPILOG = """exit status: 0 conformant, 1 not conformant, 2 wrong use or nothing selected,
+3 the target or the harness broke, or nothing could be tested"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        return _list(options) if options.command == "list" else _run(options)
+    except UsageError as error:
+        print(f"chat-conformance: {error}", file=sys.stderr)
+        return 2
+    except TargetError as error:
+        print(f"chat-conformance: {error}", file=sys.stderr)
+        for line in error.log[-20:]:
+            print(f"  | {line}", file=sys.stderr)
+        return 3
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chat-conformance",
+        description="Judges a chat server that speaks chat-stream-v1.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="play the cases against a target", epilog=EPILOG)
+    run.add_argument(
+        "--target", required=True, metavar="FILE", help="target file, such as targets/reference.toml"
+    )
+    run.add_argument("--seed", type=int, metavar="N", help="repeat a run with the seed it printed")
+    listing = commands.add_parser("list", help="list the cases")
+    listing.add_argument("--clauses", action="store_true", help="list the clauses and which have no case")
+    for command in (run, listing):
+        command.add_argument(
+            "--select",
+            action="append",
+            default=[],
+            metavar="PREFIX",
+            help="only cases whose id begins so, or whose clause or finding it is; may be repeated",
+        )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from conformance.runner import run  # noqa: PLC0415  (pytest is heavy, and `list` does without)
+
+    target = load(options.target)
+    selected = select(all_cases(), tuple(options.select))
+    seed = randbelow(1_000_000) if options.seed is None else options.seed
+
+    def replay(case: Case) -> str:
+        words = [
+            "chat-conformance",
+            "run",
+            "--target",
+            options.target,
+            "--select",
+            case.id,
+            "--seed",
+            str(seed),
+        ]
+        return shlex.join(words)
+
+    result = run(
+        target,
+        selected,
+        seed=seed,
+        replay=replay,
+        on_result=lambda each: print(console.progress(each), flush=True),
+    )
+    print(f"\n{console.summary(result, clauses())}")
+    return result.exit_status
+
+
+def _list(options: argparse.Namespace) -> int:
+    known = select(all_cases(), tuple(options.select))
+    if not options.clauses:
+        for each in known:
+            finding = f" [{each.finding}]" if each.finding else ""
+            print(f"{each.id:<34} {each.clause:<9} {each.severity:<8} {each.title}{finding}")
+        return 0
+    for clause, words in clauses().items():
+        citing = ", ".join(each.id for each in known if each.clause == clause)
+        print(f"{clause:<9} {citing or 'NO CASE: ' + words}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

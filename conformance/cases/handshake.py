@@ -1,0 +1,166 @@
+"""The opening handshake."""
+
+from __future__ import annotations
+
+from conformance.case import case
+from conformance.chat import SUBPROTOCOL, Chat, expect, expect_equal
+from conformance.frames import Frame, Opcode, encode_frame
+from conformance.handshake import encode_key
+from conformance.peer import MASK
+from conformance.results import Severity
+
+COMPLETES = "handshake/completes"
+
+
+@case(
+    COMPLETES,
+    title="A valid handshake is answered with 101 at once",
+    clause="HAND-1",
+    severity=Severity.BLOCKER,
+    means="The page never gets a connection: it hangs at connecting.",
+    finding="R1-2",
+)
+async def completes(chat: Chat) -> None:
+    async with chat.wire() as peer:
+        response = await chat.upgrade(peer)
+
+        expect_equal(response.status, 101, "the status of the answer")
+        await peer.expect_alive()
+
+
+@case(
+    "handshake/early-frame",
+    title="A frame sent in one piece with the handshake is read",
+    clause="HAND-1",
+    severity=Severity.MEDIUM,
+    means="A message sent by a fast client, or glued on by a proxy, is lost and its answer never comes.",
+    needs=(COMPLETES,),
+)
+async def early_frame(chat: Chat) -> None:
+    async with chat.wire() as peer:
+        await chat.upgrade(peer, after=encode_frame(Frame(Opcode.PING, b"early", mask=MASK)))
+
+        await peer.expect_pong(b"early")
+
+
+@case(
+    "handshake/subprotocol-selected",
+    title="An offered chat-stream-v1 is selected, among others too",
+    clause="HAND-2",
+    severity=Severity.BLOCKER,
+    means="Browsers fail a connection whose subprotocol was not confirmed.",
+    needs=(COMPLETES,),
+)
+async def subprotocol_selected(chat: Chat) -> None:
+    for offered in ((SUBPROTOCOL,), ("other-v9", SUBPROTOCOL)):
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, offered=offered)
+
+            expect_equal(response.header("sec-websocket-protocol"), SUBPROTOCOL, "the subprotocol selected")
+
+
+@case(
+    "handshake/subprotocol-not-invented",
+    title="No subprotocol is selected that was not offered",
+    clause="HAND-2",
+    severity=Severity.MEDIUM,
+    means="Clients that offer another subprotocol, or none, must fail the connection.",
+    needs=(COMPLETES,),
+)
+async def subprotocol_not_invented(chat: Chat) -> None:
+    for offered in ((), ("other-v9",), ("chat-stream-v10",)):
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, offered=offered)
+
+            chosen = response.header("sec-websocket-protocol")
+            expect(
+                chosen is None, f"no subprotocol when {list(offered)} is offered", f"{chosen!r} is selected"
+            )
+
+
+@case(
+    "handshake/faulty",
+    title="A faulty handshake gets a 4xx status and harms nobody",
+    clause="HAND-3",
+    severity=Severity.MEDIUM,
+    means="A scanner or a broken proxy leaves tracebacks, hanging sockets or a dead server.",
+    finding="M-13",
+)
+async def faulty(chat: Chat) -> None:
+    faults: dict[str, dict[str, str | None]] = {
+        "no key": {"Sec-WebSocket-Key": None},
+        "a key of 15 bytes": {"Sec-WebSocket-Key": encode_key(bytes(15))},
+        "a key of 17 bytes": {"Sec-WebSocket-Key": encode_key(bytes(17))},
+        "a key that is not base64": {"Sec-WebSocket-Key": "not base64 at all!"},
+        "an empty key": {"Sec-WebSocket-Key": ""},
+        "no version": {"Sec-WebSocket-Version": None},
+        "version 8": {"Sec-WebSocket-Version": "8"},
+        "version 14": {"Sec-WebSocket-Version": "14"},
+        "no upgrade": {"Upgrade": None},
+        "another upgrade": {"Upgrade": "h2c"},
+        "no connection header": {"Connection": None},
+        "a connection to be closed": {"Connection": "close"},
+    }
+    for fault, headers in faults.items():
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, headers)
+
+            expect(400 <= response.status < 500, f"a 4xx status for {fault}", f"it is {response.status}")
+    async with chat.peer() as peer:
+        await peer.expect_alive()
+
+
+@case(
+    "handshake/wrong-version",
+    title="A wrong version is answered with 426 and the right one",
+    clause="HAND-3",
+    severity=Severity.LOW,
+    means="A client of another version is not told which one to use.",
+)
+async def wrong_version(chat: Chat) -> None:
+    async with chat.wire() as peer:
+        response = await chat.upgrade(peer, {"Sec-WebSocket-Version": "8"})
+
+        expect_equal(response.status, 426, "the status for version 8")
+        expect_equal(response.header("sec-websocket-version"), "13", "Sec-WebSocket-Version in the answer")
+
+
+@case(
+    "handshake/foreign-origin",
+    title="An upgrade from a foreign page is refused with 403",
+    clause="HAND-4",
+    severity=Severity.BLOCKER,
+    means="Any web page can talk to Claude as the logged-in user who visits it.",
+    finding="M-3",
+)
+async def foreign_origin(chat: Chat) -> None:
+    own = chat.server.url
+    foreign = [
+        "https://evil.example",
+        "null",
+        "",
+        f"{own}.evil.example",
+        f"http://evil.example#{own}",
+        f"http://{chat.server.host}:{chat.server.port + 1 if chat.server.port < 65535 else 1}",
+        f"https://{chat.server.host}:{chat.server.port}@evil.example",
+    ]
+    for origin in foreign:
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, {"Origin": origin})
+
+            expect_equal(response.status, 403, f"the status for the origin {origin!r}")
+
+
+@case(
+    "handshake/own-origin",
+    title="The server's own page may connect",
+    clause="HAND-4",
+    severity=Severity.BLOCKER,
+    means="The page itself is locked out.",
+    needs=(COMPLETES,),
+)
+async def own_origin(chat: Chat) -> None:
+    async with chat.wire() as peer:
+        response = await chat.upgrade(peer, {"Origin": chat.server.url})
+
+        expect_equal(response.status, 101, "the status for the server's own origin")

@@ -1,0 +1,150 @@
+"""Pings that keep the path open, whatever Claude does."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+from conformance.case import case
+from conformance.cases.framing import PING_PONG
+from conformance.cases.handshake import COMPLETES
+from conformance.cases.turns import ANSWERED, pieces
+from conformance.chat import Chat, expect, expect_equal
+from conformance.errors import CouldNotTest
+from conformance.results import Severity
+
+LONGEST = 5.0  # a keepalive interval beyond this would make the cases slower than anyone wants to wait
+SLACK = 0.5  # what a busy machine may add to an interval, in seconds
+
+
+def interval(chat: Chat) -> float:
+    """The target's keepalive interval.
+
+    Raises:
+        CouldNotTest: It is too long to be waited for.
+    """
+    if chat.target.keepalive > LONGEST:
+        raise CouldNotTest(
+            f"the target's keepalive is {chat.target.keepalive:g} s; set it to at most {LONGEST:g} s in the target file"
+        )
+    return chat.target.keepalive
+
+
+@case(
+    "keepalive/first-ping",
+    title="A connection survives the first ping, and the end of another one",
+    clause="KEEP-1",
+    severity=Severity.BLOCKER,
+    means="Every connection dies at the first heartbeat, or when somebody else leaves.",
+    finding="R1-3",
+    needs=(COMPLETES, PING_PONG),
+)
+async def first_ping(chat: Chat) -> None:
+    within = interval(chat) * 2 + SLACK
+    async with chat.peer() as stays, chat.peer() as leaves:
+        await stays.expect_ping(within=within)
+        await stays.expect_alive()
+        await leaves.expect_ping(within=within)
+        leaves.abort()
+        await stays.expect_ping(3, within=3 * within)
+        await stays.expect_alive()
+    async with chat.peer() as peer:
+        await peer.expect_ping(within=within)
+        await peer.expect_alive()
+
+
+@case(
+    "keepalive/silent-turn",
+    title="Pings go on while Claude is silent, before the first word and in the middle",
+    clause="KEEP-1",
+    severity=Severity.MEDIUM,
+    means="A proxy with an idle limit cuts the chat in the middle of a long answer.",
+    finding="R2-1",
+    needs=(ANSWERED, "keepalive/first-ping"),
+)
+async def silent_turn(chat: Chat) -> None:
+    longest = interval(chat)
+
+    async def silent(place: int) -> None:
+        async with chat.gate(f"silent{place}") as gate, chat.peer() as peer:
+            turn = await chat.started(peer, chat.prompt(tokens=4, hold=f"{gate.name}@{place}"))
+            await chat.reached(gate)
+            before = len(await peer.expect_ping())
+            times = await peer.expect_ping(before + 4, within=4 * longest + 2 * SLACK)
+
+            widest = max(later - earlier for earlier, later in pairwise(times[before - 1 :]))
+            expect(
+                widest <= longest + SLACK,
+                f"a ping at least every {longest:g} s while Claude is silent after {place} pieces",
+                f"the longest time without one was {widest:.2f} s",
+            )
+            gate.open()
+            expect_equal(await turn.complete(), pieces(4), "the answer after the silence")
+
+    async with asyncio.TaskGroup() as group:
+        for place in (0, 2):
+            group.create_task(silent(place))
+
+
+@case(
+    "keepalive/late-pong",
+    title="Two pongs missed in a row do not end a connection",
+    clause="KEEP-2",
+    severity=Severity.MEDIUM,
+    means="A phone that slept for a moment, or a slow line, loses its chat.",
+    needs=("keepalive/first-ping",),
+)
+async def late_pong(chat: Chat) -> None:
+    longest = interval(chat)
+    async with chat.peer() as peer:
+        await peer.expect_ping()
+        peer.answers_pings = False
+        await peer.expect_ping(3, within=3 * longest + SLACK)
+        peer.answers_pings = True
+        peer.answer_last_ping()
+        await peer.expect_ping(5, within=3 * longest + SLACK)
+        await peer.expect_alive()
+
+
+@case(
+    "keepalive/dead-peer",
+    title="A peer that answers nothing any more is let go",
+    clause="KEEP-2",
+    severity=Severity.LOW,
+    means="Connections of people long gone pile up until the server has no more.",
+    needs=("keepalive/first-ping",),
+)
+async def dead_peer(chat: Chat) -> None:
+    longest = interval(chat)
+    async with chat.peer() as peer:
+        peer.answers_pings = peer.answers_close = False
+        await peer.until(
+            lambda: peer.ended,
+            "the end of a connection whose pings stay unanswered",
+            within=10 * longest + 4 * SLACK,
+        )
+        pings = sum(frame.opcode == 9 for _, frame in peer.frames)
+        expect(pings >= 3, "at least three pings before a peer is taken for dead", f"{pings} came")
+
+
+@case(
+    "keepalive/silent-post",
+    title="A POST whose turn is silent is kept alive with white space",
+    clause="KEEP-3",
+    severity=Severity.MEDIUM,
+    means="A proxy with an idle limit answers 504 for a turn that goes on and is paid for.",
+    needs=(ANSWERED,),
+)
+async def silent_post(chat: Chat) -> None:
+    longest = interval(chat)
+    prompt = chat.prompt(tokens=2, first=f"{longest * 3.5:.2f}s")
+    answer = await chat.post(prompt, within=longest * 4 + chat.target.within)
+
+    times = [answer.asked_at, *(at for at, _ in answer.pieces)]
+    widest = max(later - earlier for earlier, later in pairwise(times))
+    expect(
+        widest <= longest + SLACK,
+        f"some byte at least every {longest:g} s",
+        f"nothing came for {widest:.2f} s",
+    )
+    expect_equal(answer.member("response"), pieces(2), "the response")

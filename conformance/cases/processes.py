@@ -1,0 +1,168 @@
+"""The processes behind the chat."""
+
+from __future__ import annotations
+
+import signal
+import uuid
+
+from conformance.case import case
+from conformance.cases.turns import ANSWERED, STREAMS, pieces
+from conformance.chat import Chat, expect, expect_equal
+from conformance.results import Severity
+
+
+@case(
+    "processes/stderr",
+    title="A Claude that writes a megabyte to stderr still answers",
+    clause="PROC-1",
+    severity=Severity.MEDIUM,
+    means="A talkative CLI fills the pipe and the turn hangs for ever.",
+    finding="M-11",
+    needs=(ANSWERED,),
+)
+async def stderr(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        turn = await chat.finished(peer, chat.prompt(tokens=3, stderr=1 << 20))
+
+        expect_equal(turn.text, pieces(3), "the answer")
+
+
+@case(
+    "processes/options",
+    title="Claude is started with options that the real CLI takes",
+    clause="PROC-2",
+    severity=Severity.BLOCKER,
+    means="Every message fails with the real CLI, and no stand-in noticed.",
+    finding="M-4",
+    needs=(ANSWERED,),
+)
+async def options(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        turn = await chat.finished(peer, chat.prompt("one"))
+        await chat.finished(peer, chat.prompt("two"), conversation_id=turn.conversation_id)
+
+        for run in chat.runs():
+            given = {}
+            for word, value in zip(run.argv, [*run.argv[1:], ""], strict=True):
+                name, _, glued = word.partition("=")
+                given[name] = glued or value
+            for name in ("--session-id", "--resume", "-r"):
+                if name in given:
+                    expect(_is_uuid(given[name]), f"a UUID for {name}", f"it is {given[name]!r}")
+            if given.get("--output-format") == "stream-json":
+                expect(
+                    "--verbose" in given,
+                    "--verbose with --output-format stream-json",
+                    f"the options are {run.argv}",
+                )
+            prompts = [word for word in run.argv if chat.word in word]
+            expect(not prompts or "--" in run.argv, "prompts that cannot be taken for options", f"{run.argv}")
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+@case(
+    "processes/dash",
+    title="A prompt that begins with a dash is a prompt",
+    clause="PROC-2",
+    severity=Severity.MEDIUM,
+    means="A message such as `-v` is taken for an option of the CLI and fails.",
+    needs=(ANSWERED,),
+)
+async def dash(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for prompt in ("--version", "-h", "--dangerously-skip-permissions"):
+            turn = await chat.finished(peer, f"{prompt} {chat.word}")
+
+            expect(prompt in turn.text, f"an answer that quotes {prompt!r}", f"it is {turn.text!r}")
+
+
+@case(
+    "processes/cancelled",
+    title="A cancelled turn is over for Claude, too",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="Stopped turns go on in the background, and cost.",
+    finding="M-14",
+    needs=("stopping/cancel",),
+)
+async def cancelled(chat: Chat) -> None:
+    async with chat.gate("gone") as gate, chat.peer() as peer:
+        turn = await chat.started(peer, chat.prompt("stop me", tokens=9, hold=f"{gate.name}@2"))
+        await turn.until_text(pieces(2))
+        await peer.send_json(type="cancel", message_id=turn.message_id)
+        await turn.finish()
+
+        # Told to stop and still warm, or gone: what it must not be is waiting at the gate to go on.
+        for run in chat.runs():
+            told = any('"interrupt"' in line for line in run.stdin) or run.signals
+            expect(
+                bool(told) or not run.alive,
+                "Claude to be told to stop, or ended",
+                f"pid {run.pid} was told nothing",
+            )
+
+
+@case(
+    "processes/clean-stop",
+    title="SIGTERM closes connections with 1001 and leaves no process behind",
+    clause="PROC-4",
+    severity=Severity.MEDIUM,
+    means="Every deployment leaves Claude processes that eat memory, and pages that do not know why they lost the line.",
+    needs=(STREAMS,),
+)
+async def clean_stop(chat: Chat) -> None:
+    async with chat.instance() as server:
+        async with chat.peer(server=server) as idle:
+            await chat.finished(idle, chat.prompt("warm"))
+            await server.signal(signal.SIGTERM)
+            await idle.expect_close(1001, within=chat.target.stop_within)
+        try:
+            status = await server.wait()
+        except TimeoutError:
+            status = None
+        expect_equal(status, 0, "the exit status after SIGTERM")
+        left = await server.leftovers()
+        expect(not left, "no process left", f"there is {left}")
+
+
+@case(
+    "processes/killed",
+    title="After a kill the broken-off turn is interrupted, and nothing else is lost",
+    clause="PROC-5",
+    severity=Severity.MEDIUM,
+    means="History lies about an answer that never came to its end, or a page shows it as running for ever.",
+    needs=(STREAMS, "history/socket-turn"),
+)
+async def killed(chat: Chat) -> None:
+    async with chat.instance() as server, chat.gate("killed", server=server) as gate:
+        async with chat.peer(server=server) as peer:
+            before = await chat.finished(peer, chat.prompt("before", say="kept"))
+            prompt = chat.prompt(tokens=9, hold=f"{gate.name}@2")
+            turn = await chat.started(peer, prompt, conversation_id=before.conversation_id)
+            await turn.until_text(pieces(2))
+            await server.signal(signal.SIGKILL)
+            await server.wait()
+        left = await server.leftovers()
+        expect(not left, "no Claude left after the kill of the server", f"there is {left}")
+        await server.start_again()
+
+        messages = await chat.history(before.conversation_id, server=server)
+        expect_equal(
+            [each.get("content") for each in messages[:3]],
+            [before_prompt(chat), "kept", prompt],
+            "the messages",
+        )
+        expect_equal(messages[-1].get("status"), "interrupted", "the status of the broken-off answer")
+        async with chat.peer(server=server) as peer:
+            await chat.finished(peer, chat.prompt("on"), conversation_id=before.conversation_id)
+
+
+def before_prompt(chat: Chat) -> str:
+    """The prompt of the turn before the kill."""
+    return chat.prompt("before", say="kept")

@@ -1,0 +1,131 @@
+"""The HTTP doors."""
+
+from __future__ import annotations
+
+import re
+
+from conformance.case import case
+from conformance.cases.turns import ANSWERED, pieces
+from conformance.chat import Chat, expect, expect_equal
+from conformance.results import Severity
+
+
+@case(
+    "http/health",
+    title="The health check answers 200",
+    clause="HTTP-1",
+    severity=Severity.MEDIUM,
+    means="Whatever watches the server takes it for dead and restarts it.",
+)
+async def health(chat: Chat) -> None:
+    expect_equal(
+        (await chat.http("GET", chat.target.paths.health)).status, 200, "the status of the health check"
+    )
+
+
+@case(
+    "http/post",
+    title="A POST runs a turn and answers with response, conversation_id and message_id",
+    clause="HTTP-2",
+    severity=Severity.BLOCKER,
+    means="Clients without WebSocket get no answer.",
+)
+async def post(chat: Chat) -> None:
+    message_id = chat.next_id()
+    answer = await chat.post(chat.prompt(tokens=5), message_id=message_id)
+
+    expect_equal(answer.status, 200, "the status")
+    expect_equal(answer.member("response"), pieces(5), "the response")
+    expect_equal(answer.member("message_id"), message_id, "the message_id")
+    conversation = str(answer.member("conversation_id"))
+    expect(
+        re.fullmatch("[0-9a-f]{12}", conversation) is not None,
+        "12 hexadecimal digits",
+        f"it is {conversation!r}",
+    )
+    again = await chat.post(chat.prompt(tokens=5), message_id=message_id, conversation_id=conversation)
+    expect_equal(again.json(), answer.json(), "the answer to the same message sent again")
+    expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
+
+
+@case(
+    "http/post-errors",
+    title="A POST that is refused or fails says so in its status and body",
+    clause="HTTP-2",
+    severity=Severity.MEDIUM,
+    means="Scripts take an error for an answer, or cannot tell what to do.",
+)
+async def post_errors(chat: Chat) -> None:
+    refused = {
+        "no message": ({}, 400, "bad_request"),
+        "a misshapen message_id": ({"message": "a", "message_id": "a b"}, 400, "bad_request"),
+        "a message beyond the limit": (
+            {"message": "x" * (chat.target.message_max_bytes + 1)},
+            413,
+            "too_large",
+        ),
+    }
+    for what, (form, status, code) in refused.items():
+        answer = await chat.http("POST", chat.target.paths.turn, form=form)
+        expect_equal(
+            (answer.status, answer.member("error").get("code")), (status, code), f"the answer to {what}"
+        )
+    failed = await chat.post(chat.prompt(tokens=2, exit=3))
+    expect_equal(failed.member("error").get("code"), "claude_failed", "the code when Claude fails")
+
+
+@case(
+    "http/foreign-origin",
+    title="State-changing requests from a foreign page are refused with 403",
+    clause="HTTP-3",
+    severity=Severity.BLOCKER,
+    means="Any web page can spend, write and delete as the user who visits it.",
+    finding="M-3",
+)
+async def foreign_origin(chat: Chat) -> None:
+    for origin in ("https://evil.example", "null", f"{chat.server.url}.evil.example"):
+        headers = {"Origin": origin}
+        for method, path in (
+            ("POST", chat.target.paths.turn),
+            ("POST", chat.target.paths.new),
+            ("DELETE", f"{chat.target.paths.history}/0123456789ab"),
+        ):
+            form = {"message": chat.prompt()} if path == chat.target.paths.turn else None
+            answer = await chat.http(method, path, form=form, headers=headers)
+            expect_equal(answer.status, 403, f"the status of {method} {path} from {origin!r}")
+    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
+
+
+@case(
+    "http/page",
+    title="The page is served and loads nothing from elsewhere",
+    clause="HTTP-5",
+    severity=Severity.MEDIUM,
+    means="Without a network, or with a strict policy, the page stays empty; with one, others see who chats.",
+)
+async def page(chat: Chat) -> None:
+    answer = await chat.http("GET", chat.target.paths.page)
+
+    expect_equal(answer.status, 200, "the status of the page")
+    expect("text/html" in answer.headers.get("content-type", ""), "a page in HTML", f"it is {answer.headers}")
+    loads = r"""<(?:script|link|img|iframe|source|video|audio)\b[^>]*?\b(?:src|href)\s*=\s*["']?((?:https?:)?//[^"'\s>]+)"""
+    elsewhere = re.findall(loads, answer.body.decode(errors="replace"), re.IGNORECASE)
+    expect(not elsewhere, "everything from the same origin", f"it loads {elsewhere}")
+
+
+@case(
+    "http/while-others-chat",
+    title="Two POSTs at once are answered each with its own answer",
+    clause="HTTP-2",
+    severity=Severity.MEDIUM,
+    means="Answers are mixed up between people.",
+    needs=(ANSWERED,),
+)
+async def while_others_chat(chat: Chat) -> None:
+    async with chat.gate("first") as gate, chat.peer() as peer:
+        turn = await chat.started(peer, chat.prompt(tokens=3, hold=f"{gate.name}@1"))
+        answer = await chat.post(chat.prompt(say="for the POST"))
+        gate.open()
+
+        expect_equal(answer.member("response"), "for the POST", "the response")
+        expect_equal(await turn.complete(), pieces(3), "the answer on the socket")

@@ -1,0 +1,410 @@
+"""What a case is given: everything it may do to the target, traced."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from conformance.errors import CouldNotTest, Failure
+from conformance.handshake import Response, check_response, encode_key, encode_request, upgrade_headers
+from conformance.peer import Peer, connected
+from conformance.server import Server, running
+from conformance.target import Target, User
+from conformance.trace import Trace, shorten
+from conformance.turn import Turn
+from fake_claude import ledger
+from fake_claude.gates import Gate
+
+SUBPROTOCOL = "chat-stream-v1"
+PASSAGES = 64  # a gate is left wide open when its case is over, so nothing stays behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer.
+
+    Attributes:
+        status: The status code.
+        headers: Names in lower case.
+        body: All of it.
+        pieces: When which part of the body came (seconds, monotonic).
+        asked_at: When it was asked for.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    pieces: tuple[tuple[float, bytes], ...]
+    asked_at: float
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            Failure: It is none.
+        """
+        try:
+            return msgspec.json.decode(self.body)
+        except msgspec.DecodeError as error:
+            raise Failure("a JSON body", f"{error}: status {self.status}, {shorten(self.body)}") from None
+
+    def member(self, name: str) -> Any:
+        """One member of the body, which must be an object that has it."""
+        value = self.json()
+        if not isinstance(value, dict) or name not in value:
+            raise Failure(f"a JSON object with {name!r}", f"status {self.status}, {shorten(self.body)}")
+        return value[name]
+
+
+class Chat:
+    """One case's hands and eyes; an async context manager.
+
+    Attributes:
+        server: The running target.
+        trace: What went over all of its connections.
+        word: A word that no other case uses; it stands in every prompt, so that the ledger can be searched.
+        random: All randomness the case may use.
+    """
+
+    def __init__(self, server: Server, *, case_id: str, seed: int) -> None:
+        self.server = server
+        self.trace = Trace()
+        self.random = random.Random(f"{seed} {case_id}")
+        self.word = "".join(self.random.choices("bcdfghjkmnpqrstvwxz", k=10))
+        self.began = time.time()
+        self._count = 0
+        self._stack = AsyncExitStack()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = await self._stack.enter_async_context(
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True)
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    @property
+    def target(self) -> Target:
+        """The target's description."""
+        return self.server.target
+
+    # Prompts and what Claude saw of them
+
+    def prompt(self, text: str = "", /, **script: Any) -> str:
+        """A prompt with this case's word; with arguments the fake plays them as an inline script.
+
+        Raises:
+            CouldNotTest: A script is asked for and the target has no fake.
+        """
+        words = f"{self.word} {text}".rstrip()
+        if not script:
+            return words
+        self._expect_fake()
+        steps = " ".join(f"{key}={_quoted(value)}" for key, value in script.items())
+        return f"{words} [[fake {steps}]]"
+
+    def next_id(self, name: str = "m") -> str:
+        """A message id that was not used before."""
+        self._count += 1
+        return f"{name}-{self.word}-{self._count}"
+
+    @asynccontextmanager
+    async def gate(self, name: str, *, server: Server | None = None) -> AsyncIterator[Gate]:
+        """A gate of the fake; all who stand at it pass when the block is left."""
+        self._expect_fake()
+        folder = (server or self.server).gates
+        assert folder is not None
+        with Gate(folder, f"{name}-{self.word}") as gate:
+            try:
+                yield gate
+            finally:
+                gate.open(PASSAGES)
+
+    async def reached(self, gate: Gate) -> None:
+        """Wait until Claude stands at the gate."""
+        try:
+            async with asyncio.timeout(self.target.within):
+                await gate.reached()
+        except TimeoutError:
+            raise Failure("Claude to be asked", f"not within {self.target.within:g} s") from None
+
+    def runs(self) -> list[ledger.Run]:
+        """The runs of Claude that were given a prompt of this case, oldest first.
+
+        Raises:
+            CouldNotTest: The target file names no ledger.
+        """
+        self._expect_fake()
+        assert self.server.ledger is not None
+        return [
+            run
+            for run in ledger.read(self.server.ledger)
+            if any(self.word in text for text in [*run.stdin, *run.argv])
+        ]
+
+    def times_asked(self, text: str) -> int:
+        """How often Claude was given a prompt with this text."""
+        return sum(text in given for run in self.runs() for given in [*run.stdin, *run.argv])
+
+    def _expect_fake(self) -> None:
+        if self.server.ledger is None or self.server.gates is None:
+            raise CouldNotTest("the target file names no ledger and gates of a fake Claude")
+
+    # WebSocket
+
+    @asynccontextmanager
+    async def wire(self, server: Server | None = None) -> AsyncIterator[Peer]:
+        """A TCP connection, nothing sent."""
+        where = server or self.server
+        self._count += 1
+        name = f"ws{self._count}"
+        async with connected(
+            where.host, where.port, name=name, trace=self.trace, within=self.target.within
+        ) as peer:
+            yield peer
+
+    async def upgrade(
+        self,
+        peer: Peer,
+        headers: dict[str, str | None] | None = None,
+        *,
+        user: int = 0,
+        path: str | None = None,
+        method: str = "GET",
+        key: str | None = None,
+        offered: tuple[str, ...] = (SUBPROTOCOL,),
+        after: bytes = b"",
+    ) -> Response:
+        """Send an opening handshake and wait for its answer.
+
+        Args:
+            peer: The connection.
+            headers: What differs from a valid handshake; None takes a header away.
+            user: Whose headers are sent.
+            path: Another path.
+            method: Another method.
+            key: Another key.
+            offered: The subprotocols.
+            after: Bytes that are sent glued to the request.
+        """
+        key = key or encode_key(self.random.randbytes(16))
+        host = f"{self.server.host}:{self.server.port}"
+        sent: dict[str, str | None] = dict(upgrade_headers(host, key, subprotocols=offered))
+        sent |= self.user(user).headers
+        sent |= headers or {}
+        request = encode_request(path or self.target.paths.socket, sent, method=method)
+        changed = {name: value for name, value in (headers or {}).items()}
+        what = f"{method} {path or self.target.paths.socket} upgrade{f' with {changed}' if changed else ''}"
+        await peer.send_bytes(request + after, what)
+        response = await peer.expect_response()
+        if response.status == 101 and (
+            wrong := check_response(response, sent.get("Sec-WebSocket-Key") or key, offered=offered)
+        ):
+            raise Failure("a right answer to the handshake", wrong)
+        return response
+
+    @asynccontextmanager
+    async def peer(self, *, user: int = 0, server: Server | None = None) -> AsyncIterator[Peer]:
+        """An open WebSocket.
+
+        Raises:
+            Failure: The handshake was not answered as it must be.
+        """
+        async with self.wire(server) as peer:
+            response = await self.upgrade(peer, user=user)
+            if response.status != 101:
+                raise Failure(
+                    "101 to a valid handshake", f"{response.status} {response.reason} {shorten(peer.body)}"
+                )
+            yield peer
+
+    async def ask(
+        self,
+        peer: Peer,
+        message: str,
+        *,
+        conversation_id: str | None = None,
+        message_id: str | None = None,
+        **more: Any,
+    ) -> Turn:
+        """Send a ``chat_request`` and return its turn, not waited for."""
+        message_id = message_id or self.next_id()
+        turn = Turn(peer, message_id, len(peer.events))
+        await peer.send_json(
+            type="chat_request",
+            message=message,
+            message_id=message_id,
+            conversation_id=conversation_id,
+            **more,
+        )
+        return turn
+
+    async def started(self, peer: Peer, message: str, **more: Any) -> Turn:
+        """Send a ``chat_request`` and wait for ``accepted``."""
+        return await (await self.ask(peer, message, **more)).begin()
+
+    async def finished(self, peer: Peer, message: str, **more: Any) -> Turn:
+        """Send a ``chat_request`` and wait for ``complete``."""
+        turn = await self.started(peer, message, **more)
+        await turn.complete()
+        return turn
+
+    async def follow(
+        self, peer: Peer, conversation_id: str, message_id: str, *, after: int | None = None
+    ) -> Turn:
+        """Send a ``subscribe`` for a turn and return the turn, not waited for."""
+        turn = Turn(peer, message_id, len(peer.events))
+        await peer.send_json(
+            type="subscribe", conversation_id=conversation_id, message_id=message_id, after=after
+        )
+        return turn
+
+    async def refusal(self, peer: Peer, code: str, **members: Any) -> dict[str, Any]:
+        """Send a message and wait for the ``error`` with this code that answers it."""
+        begin = len(peer.events)
+        await peer.send_json(**members)
+        return await self.error(peer, code, begin)
+
+    async def error(self, peer: Peer, code: str, begin: int) -> dict[str, Any]:
+        """Wait for the ``error`` with this code among the messages from a place on."""
+        _, event = await peer.expect_event(begin)
+        if (
+            event.get("type") != "error"
+            or event.get("code") != code
+            or not isinstance(event.get("message"), str)
+        ):
+            raise Failure(f"an error {code!r} with a message", f"it is {event}")
+        return event
+
+    # HTTP
+
+    def user(self, number: int) -> User:
+        """One of the target's users.
+
+        Raises:
+            CouldNotTest: There are not so many.
+        """
+        if number >= len(self.target.users):
+            raise CouldNotTest(
+                f"the target file names {len(self.target.users)} user(s); this needs {number + 1}"
+            )
+        return self.target.users[number]
+
+    async def http(
+        self,
+        method: str,
+        path: str,
+        *,
+        form: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        user: int = 0,
+        server: Server | None = None,
+        within: float | None = None,
+    ) -> Answer:
+        """Ask by HTTP and read the whole answer.
+
+        Raises:
+            Failure: The connection broke, or the answer took longer than ``within``.
+        """
+        assert self._session is not None
+        where = (server or self.server).url + path
+        asked_at = time.monotonic()
+        self.trace.add("http", ">", f"{method} {path}{f' {shorten(str(form))}' if form else ''}")
+        pieces: list[tuple[float, bytes]] = []
+        limit = within or self.target.within
+        try:
+            async with (
+                asyncio.timeout(limit),
+                self._session.request(
+                    method,
+                    where,
+                    data=form,
+                    headers={**self.user(user).headers, **(headers or {})},
+                    allow_redirects=False,
+                ) as response,
+            ):
+                async for data in response.content.iter_any():
+                    pieces.append((time.monotonic(), data))
+        except TimeoutError:
+            raise Failure(f"an answer to {method} {path}", f"not within {limit:g} s") from None
+        except aiohttp.ClientError as error:
+            raise Failure(f"an answer to {method} {path}", f"{type(error).__name__}: {error}") from None
+        body = b"".join(data for _, data in pieces)
+        self.trace.add("http", "<", f"{response.status} {shorten(body)}")
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status, names, body, tuple(pieces), asked_at)
+
+    async def post(
+        self, message: str, *, within: float | None = None, server: Server | None = None, **fields: str
+    ) -> Answer:
+        """Run a turn by HTTP (HTTP-2)."""
+        form = {"message": message, **fields}
+        return await self.http("POST", self.target.paths.turn, form=form, within=within, server=server)
+
+    async def history(self, conversation_id: str, *, server: Server | None = None) -> list[dict[str, Any]]:
+        """The messages of a conversation as history has them (HIST-4)."""
+        answer = await self.http("GET", f"{self.target.paths.history}/{conversation_id}", server=server)
+        if answer.status != 200:
+            raise Failure("200 for the conversation's history", f"{answer.status} {shorten(answer.body)}")
+        messages = answer.member("messages")
+        if not isinstance(messages, list) or not all(isinstance(each, dict) for each in messages):
+            raise Failure("a list of messages in history", f"it is {shorten(answer.body)}")
+        return messages
+
+    @asynccontextmanager
+    async def instance(self, *, claude: str | None = None) -> AsyncIterator[Server]:
+        """Another instance of the target, with data of its own, that a case may signal and end.
+
+        Raises:
+            CouldNotTest: The target file has no start command.
+        """
+        if not self.target.starts:
+            raise CouldNotTest("the target file has no start command, so there is nothing this case may end")
+        async with running(self.target, claude=claude) as server:
+            self.trace.add("server", "=", f"another instance at {server.url}")
+            yield server
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    if text and all(char.isalnum() or char in "-_.@" for char in text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def expect(happened: bool, expected: str, otherwise: str) -> None:  # noqa: FBT001
+    """Fail the case unless something holds.
+
+    Raises:
+        Failure: It does not.
+    """
+    if not happened:
+        raise Failure(expected, otherwise)
+
+
+def expect_equal(found: Any, wanted: Any, what: str) -> None:
+    """Fail the case unless two values are equal.
+
+    Raises:
+        Failure: They are not; the sentence has both.
+    """
+    expect(found == wanted, f"{what} to be {shorten_value(wanted)}", f"it is {shorten_value(found)}")
+
+
+def shorten_value(value: Any) -> str:
+    """A value as one line of bounded length."""
+    return shorten(value) if isinstance(value, str | bytes) else shorten(repr(value))[1:-1]

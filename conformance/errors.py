@@ -1,0 +1,41 @@
+"""What stops a case or a run, and who has to act on it."""
+
+from __future__ import annotations
+
+
+class ConformanceError(Exception):
+    """The base of what this package raises on purpose."""
+
+
+class Failure(ConformanceError):  # noqa: N818  (it is a verdict, not an error)
+    """The target did not do what a clause asks.
+
+    Attributes:
+        expected: What the clause asks for here.
+        happened: What came instead.
+    """
+
+    def __init__(self, expected: str, happened: str) -> None:
+        self.expected = expected
+        self.happened = happened
+        super().__init__(f"expected {expected}; {happened}")
+
+
+class CouldNotTest(ConformanceError):  # noqa: N818
+    """The target file does not give what the case needs, such as a ledger."""
+
+
+class TargetError(ConformanceError):
+    """The target cannot be reached, started or ended; exit status 3.
+
+    Attributes:
+        log: The last lines the target wrote.
+    """
+
+    def __init__(self, sentence: str, log: tuple[str, ...] = ()) -> None:
+        self.log = log
+        super().__init__(sentence)
+
+
+class UsageError(ConformanceError):
+    """The command or the target file is wrong; exit status 2."""

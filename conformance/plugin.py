@@ -1,0 +1,160 @@
+"""The pytest plugin that plays the selected cases and notes how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from conformance.chat import Chat
+from conformance.errors import CouldNotTest, Failure, TargetError
+from conformance.results import Case, CaseResult, Verdict
+from conformance.server import Server
+
+CASE_LIMIT = 60.0  # no case may take longer, whatever it waits for, in seconds
+
+
+class CasePlugin:
+    """Plays cases against one server on one event loop.
+
+    Args:
+        loop: Runs everything.
+        server: The target; started again if a case brings it down.
+        selected: The cases to play, in order.
+        seed: What all randomness comes from.
+        replay: Makes the command that plays only one case again.
+        on_result: Is told each result as it comes.
+
+    Attributes:
+        results: What was found, in order of play.
+        collection_errors: Case files that could not be read.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.Runner,
+        server: Server,
+        selected: tuple[Case, ...],
+        *,
+        seed: int,
+        replay: Callable[[Case], str],
+        on_result: Callable[[CaseResult], None],
+    ) -> None:
+        self.results: list[CaseResult] = []
+        self.collection_errors: list[str] = []
+        self._loop = loop
+        self._server = server
+        self._selected = selected
+        self._seed = seed
+        self._replay = replay
+        self._on_result = on_result
+
+    @pytest.fixture
+    def chat(self, request: pytest.FixtureRequest) -> Chat:
+        """What the case is given."""
+        case: Case = request.function.case
+        return Chat(self._server, case_id=case.id, seed=self._seed)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the selected cases, those first that others need."""
+        order = {each.id: place for place, each in enumerate(self._selected)}
+        mine = [item for item in items if getattr(_function(item), "case", None) in self._selected]
+        items[:] = sorted(mine, key=lambda item: order[_function(item).case.id])
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note case files that cannot be read."""
+        if report.failed:
+            self.collection_errors.append(report.longreprtext)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
+        """Play one case; pytest sees an exception when it did not pass."""
+        case: Case = pyfuncitem.obj.case
+        result = self._blocked(case) or self._loop.run(self._play(case, pyfuncitem))
+        self.results.append(result)
+        self._on_result(result)
+        if result.verdict is not Verdict.PASSED:
+            pytest.fail(f"{result.verdict}: {result.happened}", pytrace=False)
+        return True
+
+    def _blocked(self, case: Case) -> CaseResult | None:
+        not_green = {
+            result.case.id
+            for result in self.results
+            if result.verdict in (Verdict.FAILED, Verdict.BLOCKED_BY)
+        }
+        roots = [need for need in case.needs if need in not_green]
+        if not roots:
+            return None
+        return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=roots[0], replay=self._replay(case))
+
+    async def _play(self, case: Case, item: pytest.Function) -> CaseResult:
+        chat: Chat = item.funcargs["chat"]
+        began = time.monotonic()
+        lines = self._server.lines_seen
+        verdict, expected, happened, broken = await self._judge(chat, item.obj)
+        if not self._server.alive:
+            status = self._server.exit_status
+            verdict, expected = Verdict.FAILED, expected or "the server to survive the case"
+            happened = f"{happened}; the server ended with exit status {status}".lstrip("; ")
+        evidence = verdict in (Verdict.FAILED, Verdict.COULD_NOT_TEST)
+        return CaseResult(
+            case=case,
+            verdict=verdict,
+            seconds=time.monotonic() - began,
+            expected=expected,
+            happened=happened,
+            trace=chat.trace.lines if evidence else (),
+            ledger=tuple(ledger_lines(chat)) if evidence else (),
+            log=tuple(self._server.log)[-max(0, self._server.lines_seen - lines) :] if evidence else (),
+            replay=self._replay(case),
+            broken=broken,
+        )
+
+    async def _judge(self, chat: Chat, function: Any) -> tuple[Verdict, str, str, bool]:
+        if not self._server.alive:
+            await self._server.start_again()
+        try:
+            async with asyncio.timeout(CASE_LIMIT), chat:
+                await function(chat)
+        except Exception as error:  # noqa: BLE001  (the edge of a case: a fault of ours must not hide the others)
+            return _verdict(_first(error))
+        return Verdict.PASSED, "", "", False
+
+
+def _verdict(error: BaseException) -> tuple[Verdict, str, str, bool]:
+    match error:
+        case Failure():
+            return Verdict.FAILED, error.expected, error.happened, False
+        case CouldNotTest():
+            return Verdict.COULD_NOT_TEST, "", str(error), False
+        case TargetError():
+            return Verdict.FAILED, "the target to start", str(error), False
+        case _:
+            return Verdict.COULD_NOT_TEST, "", "".join(traceback.format_exception(error)), True
+
+
+def ledger_lines(chat: Chat) -> list[str]:
+    """What Claude was started with and given during the case."""
+    try:
+        runs = chat.runs()
+    except CouldNotTest:
+        return []
+    lines = []
+    for run in runs:
+        end = "alive" if run.alive else f"exit {run.exit_code}" if run.exit_code is not None else "gone"
+        lines.append(f"pid {run.pid} {end} {' '.join(run.signals)} argv {run.argv}"[:400])
+        lines += [f"  stdin {line[:200]}" for line in run.stdin if chat.word in line]
+    return lines
+
+
+def _function(item: pytest.Item) -> Any:
+    return getattr(item, "obj", None)
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,90 @@
+"""One run: start the target, play the cases, end the target."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from conformance.errors import TargetError
+from conformance.plugin import CasePlugin
+from conformance.results import Case, CaseResult, RunResult
+from conformance.server import Server
+from conformance.target import Target
+
+HERE = Path(__file__).parent
+# Plugins and options of the caller's environment must not reach our session.
+_PYTEST_ENV = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": ""}
+
+
+def run(
+    target: Target,
+    selected: tuple[Case, ...],
+    *,
+    seed: int,
+    replay: Callable[[Case], str] = lambda case: case.id,
+    on_result: Callable[[CaseResult], None] = lambda _: None,
+) -> RunResult:
+    """Play the selected cases against the target.
+
+    Args:
+        target: What is judged.
+        selected: The cases, in order of play.
+        seed: What all randomness comes from.
+        replay: Makes the command that plays only one case again.
+        on_result: Is told each result as it comes.
+
+    Raises:
+        TargetError: The target cannot be reached, started or ended.
+    """
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder, asyncio.Runner() as loop:
+        server = Server(target, Path(folder))
+        loop.run(server.start())
+        try:
+            plugin = CasePlugin(loop, server, selected, seed=seed, replay=replay, on_result=on_result)
+            _pytest(plugin)
+        finally:
+            trouble = loop.run(server.end())
+        if plugin.collection_errors:
+            raise TargetError("the case files cannot be read:\n" + "\n".join(plugin.collection_errors))
+        missing = {each.id for each in selected} - {result.case.id for result in plugin.results}
+        if missing:
+            trouble = (*trouble, f"not played: {', '.join(sorted(missing))}")
+        return RunResult(
+            target=target.name,
+            url=server.url,
+            seed=seed,
+            seconds=time.monotonic() - began,
+            results=tuple(plugin.results),
+            trouble=trouble,
+        )
+
+
+def _pytest(plugin: CasePlugin) -> None:
+    arguments = ["-c", str(HERE / "cases.ini"), "--rootdir", str(HERE), "--import-mode=importlib"]
+    # Ours are the report, the output and the cache; there is nothing to rewrite and no test folder to configure.
+    arguments += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:warnings", "-p", "no:faulthandler"]
+    arguments += ["--assert=plain", "--capture=no", "--noconftest", str(HERE / "cases")]
+    with _environment(_PYTEST_ENV):
+        pytest.main(arguments, plugins=[plugin])
+
+
+@contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

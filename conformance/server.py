@@ -1,0 +1,285 @@
+"""One target, started and ended by the suite, or running already."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from conformance.errors import TargetError
+from conformance.target import Target, fill
+from fake_claude.install import install
+
+MARK = "CHATGATE_TARGET"  # in the environment of all that a target starts, so that leftovers are found
+LOG_LINES = 200
+GONE_WITHIN = 1.0
+
+
+class Server:
+    """A target with its address, its output and the place of its fake.
+
+    Attributes:
+        target: What it was made from.
+        url: Its origin, no slash at the end.
+        log: The last lines it wrote.
+        ledger: The folder of the fake's ledger, None where there is no fake.
+        gates: The folder of the fake's gates, None where there is no fake.
+        exit_status: How its process ended, None while it runs or if it is not ours.
+    """
+
+    def __init__(self, target: Target, folder: Path, *, claude: str | None = None) -> None:
+        self.target = target
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self.lines_seen = 0
+        self.exit_status: int | None = None
+        self._folder = folder
+        self._mark = secrets.token_hex(8)
+        self._process: asyncio.subprocess.Process | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self.ledger: Path | None = Path(target.ledger) if target.ledger else None
+        self.gates: Path | None = Path(target.gates) if target.gates else None
+        values = {"python": sys.executable, "port": "", "data": "", "claude": claude or ""}
+        if target.starts:
+            values["port"] = str(free_port())
+            values["data"] = str(folder / "data")
+            self.ledger, self.gates = folder / "ledger", folder / "gates"
+            launcher = install(folder / "bin", ledger=self.ledger, gates=self.gates)
+            values["claude"] = claude or str(launcher)
+        self._argv = [fill(word, values, "start") for word in target.start]
+        self._env = {name: fill(text, values, f"env.{name}") for name, text in target.env.items()}
+        self.url = fill(target.url, values, "url").rstrip("/")
+
+    @property
+    def host(self) -> str:
+        """The host part of its address."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port of its address."""
+        return urlsplit(self.url).port or 80
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of its command, None if it is not ours."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs; a server that is not ours is taken to."""
+        return self._process is None or self._process.returncode is None
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            TargetError: It ended, or was not ready in time, or nothing listens.
+        """
+        if not self.target.starts:
+            await self._expect_listener()
+            return
+        (self._folder / "data").mkdir(exist_ok=True)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**os.environ, **self._env, MARK: self._mark},
+                start_new_session=True,
+                limit=1 << 22,
+            )
+        except OSError as error:
+            raise TargetError(f"the command cannot be started: {' '.join(self._argv)}: {error}") from None
+        self._drain = asyncio.create_task(self._read_output(self._process))
+        try:
+            async with asyncio.timeout(self.target.ready_within):
+                await self._ready()
+        except TimeoutError:
+            await self.end()
+            sentence = (
+                f"the target was not ready within {self.target.ready_within:g} s: {' '.join(self._argv)}"
+            )
+            raise TargetError(sentence, tuple(self.log)) from None
+
+    async def _ready(self) -> None:
+        while not any(self.target.ready_line in line for line in self.log):
+            await self._expect_running()
+            self._news.clear()
+            await self._news.wait()
+        while not self.target.ready_line and not await self._is_healthy():
+            await self._expect_running()
+            # Nobody tells when a port begins to listen; the line above is the better way.
+            await asyncio.sleep(0.02)
+
+    async def _expect_running(self) -> None:
+        assert self._process is not None
+        if self._drain is not None and self._drain.done():
+            status = await self._process.wait()
+            await self.end()
+            sentence = (
+                f"the target ended with exit status {status} before it was ready: {' '.join(self._argv)}"
+            )
+            raise TargetError(sentence, tuple(self.log))
+
+    async def _read_output(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        with suppress(ValueError):  # a line beyond the limit; then nothing more is kept
+            while line := await process.stdout.readline():
+                self.log.append(line.decode(errors="replace").rstrip())
+                self.lines_seen += 1
+                self._news.set()
+        while await process.stdout.read(1 << 16):
+            pass
+        self._news.set()
+
+    async def _is_healthy(self) -> bool:
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(self.url + self.target.paths.health) as answer,
+            ):
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def _expect_listener(self) -> None:
+        try:
+            async with asyncio.timeout(self.target.within):
+                _, writer = await asyncio.open_connection(self.host, self.port)
+        except (OSError, TimeoutError):
+            raise TargetError(
+                f"nothing listens at {self.url}: start the server first, or give the target file a start command"
+            ) from None
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its process."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def wait(self, *, within: float | None = None) -> int:
+        """Wait for its end and return the exit status.
+
+        Raises:
+            TimeoutError: It did not end in time.
+        """
+        assert self._process is not None
+        async with asyncio.timeout(self.target.stop_within if within is None else within):
+            self.exit_status = await self._process.wait()
+        return self.exit_status
+
+    async def start_again(self) -> None:
+        """End it, if it runs, and start it once more with the same data, address and fake."""
+        await self.end()
+        self._process = self._drain = None
+        self.log.clear()  # the old ready line must not count
+        await self.start()
+
+    async def end(self) -> tuple[str, ...]:
+        """End it, SIGTERM first, and return what went wrong: late ends, processes left behind (which are ended)."""
+        if self._process is None:
+            return ()
+        trouble: list[str] = []
+        if self._process.returncode is None:
+            await self.signal(signal.SIGTERM)
+        try:
+            await self.wait()
+        except TimeoutError:
+            trouble.append(f"the target did not end within {self.target.stop_within:g} s of SIGTERM")
+            self._process.kill()
+            await self._process.wait()
+        trouble += [f"the target left a process behind: {each}" for each in await self.leftovers()]
+        if self._drain is not None:
+            await self._drain
+        return tuple(trouble)
+
+    async def leftovers(self) -> list[str]:
+        """The processes that outlive its own by more than a moment; they are ended."""
+        left = [pid for pid in marked_processes(self._mark) if pid != self.pid]
+        survivors = []
+        for pid in left:
+            words = command_line(pid)
+            if not await gone(pid, GONE_WITHIN):
+                survivors.append(f"{pid} {words}")
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return survivors
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def marked_processes(mark: str) -> list[int]:
+    """The living processes whose environment carries the mark."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
+def command_line(pid: int) -> str:
+    """The words of a process, shortened; empty if it is gone."""
+    try:
+        return (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")[:120]
+            .strip()
+        )
+    except OSError:
+        return ""
+
+
+async def gone(pid: int, within: float) -> bool:
+    """Wait for the end of any process, ours or not; False if it did not come in time."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(fd, ended.set)
+    try:
+        async with asyncio.timeout(within):
+            await ended.wait()
+        return True
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+@asynccontextmanager
+async def running(target: Target, *, claude: str | None = None) -> AsyncIterator[Server]:
+    """A started target in a temporary folder for the length of the block."""
+    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
+        server = Server(target, Path(folder), claude=claude)
+        await server.start()
+        try:
+            yield server
+        finally:
+            await server.end()

@@ -1,0 +1,165 @@
+"""The target file: how a server is started or reached, and what it says of itself."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from conformance.errors import UsageError
+
+SHIPPED = Path(__file__).parent  # targets that come with the suite are looked up here
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+PLACEHOLDERS = ("python", "port", "data", "claude")
+
+
+class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Somebody who uses the chat.
+
+    Attributes:
+        name: What the trace calls them.
+        headers: What identifies them, sent with every request.
+    """
+
+    name: str
+    headers: dict[str, str] = {}
+
+
+class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the doors are."""
+
+    socket: str = "/chat/ws"
+    health: str = "/health"
+    page: str = "/chat/"
+    turn: str = "/chat"
+    new: str = "/chat/new"
+    history: str = "/chat/history"
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One server to be judged; the fields are those of the target file.
+
+    Attributes:
+        name: What reports call it.
+        url: Its origin, such as ``http://127.0.0.1:{port}``.
+        start: The command that starts it; empty for a server that runs already.
+        env: What is added to the environment of the command.
+        ready_line: Words in its output that say that it listens; without them its health path is asked.
+        ready_within: How long the start may take, in seconds.
+        stop_within: How long SIGTERM may take, in seconds.
+        within: How long a case waits for what must happen, in seconds.
+        keepalive: The interval between pings that the target is set to, in seconds.
+        message_max_bytes: The longest message it takes.
+        ledger: The ledger of the fake that a running server uses.
+        gates: The gates of the fake that a running server uses.
+        paths: Where the doors are.
+        users: Who may use it; at least one.
+    """
+
+    name: str
+    url: str
+    start: list[str] = []
+    env: dict[str, str] = {}
+    ready_line: str = ""
+    ready_within: float = 20.0
+    stop_within: float = 10.0
+    within: float = 5.0
+    keepalive: float = 30.0
+    message_max_bytes: int = 1 << 20
+    ledger: str = ""
+    gates: str = ""
+    paths: Paths = Paths()
+    users: list[User] = msgspec.field(default_factory=lambda: [User("user")])
+
+    @property
+    def starts(self) -> bool:
+        """Whether the suite starts the server itself."""
+        return bool(self.start)
+
+
+def find(path: str) -> Path:
+    """The target file, relative to the working directory or else to this package.
+
+    Raises:
+        UsageError: It is in neither place.
+    """
+    for place in (Path(path), SHIPPED / path):
+        if place.is_file():
+            return place
+    shipped = ", ".join(f"targets/{each.name}" for each in sorted((SHIPPED / "targets").glob("*.toml")))
+    raise UsageError(f"there is no target file {path}; shipped with the suite: {shipped}")
+
+
+def load(path: str) -> Target:
+    """The target of a file.
+
+    Raises:
+        UsageError: The file is missing, is no TOML, or a field is unknown or does not fit.
+    """
+    place = find(path)
+    try:
+        document = tomllib.loads(place.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{place}: {error}") from None
+    try:
+        target = msgspec.convert(document, Target)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{place}: {_explain(str(error))}") from None
+    check(target, place)
+    return target
+
+
+def _explain(sentence: str) -> str:
+    """msgspec's sentence with the nearest field in place of an unknown one."""
+    found = re.search(r"unknown field `(\w+)`(?: - at `\$\.?(.*?)`)?", sentence)
+    if found is None:
+        return sentence
+    unknown, where = found[1], found[2] or ""
+    struct = {"paths": Paths, "users": User}.get(where.split("[")[0], Target)
+    near = get_close_matches(unknown, struct.__struct_fields__, n=1, cutoff=0)
+    place = f" in {where}" if where else ""
+    return f"unknown field {unknown!r}{place}; did you mean {near[0]!r}?"
+
+
+def check(target: Target, place: Path) -> None:
+    """Refuse what no field can tell by itself.
+
+    Raises:
+        UsageError: A value does not fit; the sentence names its field.
+    """
+    for field in ("ready_within", "stop_within", "within", "keepalive", "message_max_bytes"):
+        if getattr(target, field) <= 0:
+            raise UsageError(f"{place}: {field} is {getattr(target, field)}; it must be more than 0")
+    if not target.users:
+        raise UsageError(f"{place}: users is empty; leave it out for one user without headers")
+    for field, text in [
+        ("url", target.url),
+        *(("start", each) for each in target.start),
+        *target.env.items(),
+    ]:
+        fill(text, dict.fromkeys(PLACEHOLDERS, "1"), f"{place}: {field}")
+    url = urlsplit(target.url.replace("{port}", "1"))
+    if url.scheme != "http" or not url.hostname or url.path not in ("", "/"):
+        raise UsageError(f"{place}: url is {target.url!r}; it must be like http://127.0.0.1:{{port}}")
+    if not target.starts and "{port}" in target.url:
+        raise UsageError(f"{place}: url has {{port}}, but there is no start command to give it to")
+
+
+def fill(text: str, values: dict[str, str], where: str) -> str:
+    """The text with its placeholders filled in.
+
+    Raises:
+        UsageError: A placeholder is unknown.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            known = ", ".join(f"{{{name}}}" for name in values)
+            raise UsageError(f"{where}: unknown placeholder {found[0]}; known are {known}")
+        return values[found[1]]
+
+    return _PLACEHOLDER.sub(value, text)
