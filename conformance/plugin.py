@@ -110,7 +110,7 @@ class CasePlugin:
             happened=happened,
             trace=chat.trace.lines if evidence else (),
             ledger=tuple(ledger_lines(chat)) if evidence else (),
-            log=tuple(self._server.log)[-max(0, self._server.lines_seen - lines) :] if evidence else (),
+            log=self._server.lines_since(lines) if evidence else (),
             replay=self._replay(case),
             broken=broken,
         )

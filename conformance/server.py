@@ -81,6 +81,11 @@ class Server:
         """Whether its process runs; a server that is not ours is taken to."""
         return self._process is None or self._process.returncode is None
 
+    def lines_since(self, seen: int) -> tuple[str, ...]:
+        """The lines it wrote after so many, as far as they are kept."""
+        new = self.lines_seen - seen
+        return tuple(self.log)[-new:] if new > 0 else ()
+
     async def start(self) -> None:
         """Start it and wait until it is ready.
 
