@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from .catalog import find_model
 from .conversation import read_messages
 from .gates import Arrival
 from .ids import fresh_id
 from .player import Scripts
-from .reply import DELTA_MEMBER, Delta, Fault, Trick, play
+from .record import Record
+from .reply import DELTA_MEMBER, Delta, Fault, Reached, Trick, tell
 from .script import ScriptError
 from .waits import Delay, Hold, Stall, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from .conversation import Ask
-    from .script import Step
+    from .scriptfile import Entry
 
     Event = dict[str, Any]
 
@@ -77,25 +78,41 @@ def assemble(message: Event, events: Sequence[Event]) -> Event:
 class Player:
     """Answers requests with what the scripts say."""
 
-    def __init__(self, scripts: Scripts, gates: Path) -> None:
+    def __init__(self, scripts: Scripts, gates: Path, note: Callable[[str], None] | None = None) -> None:
         self.scripts = scripts
         self.gates = gates
+        self._note = note or (lambda _where: None)
         self._attempts: Counter[str] = Counter()
+        self._entries: dict[tuple[str, int], Entry | None] = {}
 
-    def attempt(self, body: Mapping[str, Any]) -> int:
-        """Return how often this very request came before."""
+    def play(self, body: Mapping[str, Any]) -> Iterator[Any]:
+        """Return the actions that answer this request.
+
+        Raises:
+            ScriptError: No script answers it, or an inline one cannot be understood.
+        """
+        ask = read_messages(body["messages"])
         session = str((body.get("metadata") or {}).get("user_id"))
+        known = self._entries.get((session, ask.turn))
+        play, self._entries[session, ask.turn] = self.scripts.find(ask, again=known)
         key = hashlib.sha256((session + json.dumps(body["messages"])).encode()).hexdigest()
         self._attempts[key] += 1
-        return self._attempts[key] - 1
+        return tell(
+            play,
+            ask,
+            body["model"],
+            attempt=self._attempts[key] - 1,
+            streaming=bool(body.get("stream")),
+            random=self.scripts.random,
+        )
 
-    async def events(self, steps: Sequence[Step], ask: Ask, model: str) -> AsyncIterator[Event]:
+    async def events(self, actions: Iterator[Any]) -> AsyncIterator[Event]:
         """Yield the events of one answer in their own time.
 
         Raises:
             Broken: Here the answer breaks.
         """
-        for action in play(steps, ask, model):
+        for action in actions:
             match action:
                 case Delta():
                     yield delta_event(action)
@@ -103,6 +120,8 @@ class Player:
                     await self._wait(action)
                 case Fault():
                     raise Broken(action)
+                case Reached():
+                    self._note(action.where)
                 case Trick():
                     pass
                 case _:
@@ -142,23 +161,50 @@ async def messages(request: web.Request) -> web.StreamResponse:
     player = request.app[PLAYER]
     try:
         body = await request.json()
-        ask = read_messages(body["messages"])
-        model = body["model"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return web.json_response(error_body("invalid_request_error", f"not a request: {error!r}"), status=400)
-    try:
-        steps = player.scripts.steps(ask)
+        if not isinstance(body["messages"], list) or not isinstance(body["model"], str):
+            raise TypeError("messages is a list and model a string")
+        actions = player.play(body)
     except ScriptError as error:
         return web.json_response(error_body("invalid_request_error", str(error)), status=400)
-    events = player.events(steps, ask, model)
-    if not body.get("stream"):
-        collected = [event async for event in events]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return web.json_response(error_body("invalid_request_error", f"not a request: {error!r}"), status=400)
+    events = player.events(actions)
+    if find_model(body["model"]) is None and not body["model"].startswith("claude-"):
+        return web.json_response(error_body("not_found_error", f"model: {body['model']}"), status=404)
+    try:
+        if body.get("stream"):
+            return await stream(request, events)
+        collected = [event async for event in events if event["type"] != "ping"]
         return web.json_response(assemble({}, collected), headers={"request-id": fresh_id("req")})
-    return await stream(request, events)
+    except Broken as broken:
+        return fail(request, broken.fault)
+
+
+def fail(request: web.Request, fault: Fault) -> web.Response:
+    """Answer a request that fails before its first event."""
+    if fault.kind == "reset":
+        abort(request)
+        return web.Response()
+    headers = {"request-id": fresh_id("req")}
+    if fault.retry_after is not None:
+        headers["retry-after"] = str(fault.retry_after)
+    if fault.should_retry is not None:
+        headers["x-should-retry"] = "true" if fault.should_retry else "false"
+    return web.json_response(error_body(fault.type, fault.message), status=fault.status, headers=headers)
+
+
+def abort(request: web.Request) -> None:
+    """Break the connection off, as a lost line would."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def stream(request: web.Request, events: AsyncIterator[Event]) -> web.StreamResponse:
-    """Send events as they come, one server-sent event each."""
+    """Send events as they come, one server-sent event each.
+
+    Raises:
+        Broken: The answer fails before its first event.
+    """
     response = web.StreamResponse(
         headers={
             "content-type": "text/event-stream; charset=utf-8",
@@ -167,12 +213,28 @@ async def stream(request: web.Request, events: AsyncIterator[Event]) -> web.Stre
         }
     )
     response.enable_chunked_encoding()
-    await response.prepare(request)
-    async for event in events:
-        data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-        await response.write(f"event: {event['type']}\ndata: {data}\n\n".encode())
+    try:
+        async for event in events:
+            if not response.prepared:
+                await response.prepare(request)
+            await response.write(sse(event))
+    except Broken as broken:
+        if not response.prepared:
+            raise
+        if broken.fault.kind == "event":
+            error = {"type": "error", "error": {"type": broken.fault.type, "message": broken.fault.message}}
+            await response.write(sse(error))
+        else:
+            abort(request)
+            return response
     await response.write_eof()
     return response
+
+
+def sse(event: Event) -> bytes:
+    """Return one server-sent event."""
+    data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    return f"event: {event['type']}\ndata: {data}\n\n".encode()
 
 
 async def count_tokens(request: web.Request) -> web.Response:
@@ -186,23 +248,44 @@ async def hello(_request: web.Request) -> web.Response:
     return web.Response(text="fake-claude api\n")
 
 
-def make_app(scripts: Scripts, gates: Path) -> web.Application:
+class Coverage:
+    """Notes in the ledger which steps the API played, as the fake CLI does."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._record = Record(str(ledger), ["api"])
+
+    def __call__(self, where: str) -> None:
+        self._record.note("step", where=where)
+
+
+def make_app(player: Player) -> web.Application:
     """Return the API as an application."""
     app = web.Application(client_max_size=MAX_REQUEST)
-    app[PLAYER] = Player(scripts, gates)
+    app[PLAYER] = player
     app.router.add_post("/v1/messages", messages)
     app.router.add_post("/v1/messages/count_tokens", count_tokens)
     app.router.add_get("/", hello)
     return app
 
 
-async def serve_until_stopped(*, port: int, gates: Path) -> None:
+async def serve_until_stopped(
+    *,
+    port: int,
+    gates: Path,
+    script: Path | None = None,
+    state: Path | None = None,
+    ledger: Path | None = None,
+) -> None:
     """Serve on loopback and print the address; end on SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    runner = web.AppRunner(make_app(Scripts(), gates), handler_cancellation=True, shutdown_timeout=0.5)
+    scripts = Scripts(str(script) if script else None, str(state) if state else None)
+    if scripts.script is not None:
+        print(f"seed {scripts.script.seed}", flush=True)  # noqa: T201
+    player = Player(scripts, gates, Coverage(ledger) if ledger else None)
+    runner = web.AppRunner(make_app(player), handler_cancellation=True, shutdown_timeout=0.5)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", port)
@@ -213,6 +296,13 @@ async def serve_until_stopped(*, port: int, gates: Path) -> None:
         await runner.cleanup()
 
 
-def serve(*, port: int, gates: Path) -> None:
+def serve(
+    *,
+    port: int,
+    gates: Path,
+    script: Path | None = None,
+    state: Path | None = None,
+    ledger: Path | None = None,
+) -> None:
     """Run the API until it is told to stop."""
-    asyncio.run(serve_until_stopped(port=port, gates=gates))
+    asyncio.run(serve_until_stopped(port=port, gates=gates, script=script, state=state, ledger=ledger))

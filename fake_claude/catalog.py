@@ -38,6 +38,9 @@ HOST_TOOLS = (
 )
 """Tools that exist only with a host that answers permission questions."""
 
+BARE_TOOLS = ("Bash", "Edit", "Read")
+"""Tools under ``--bare``."""
+
 CAPABILITIES = (
     "interrupt_receipt_v1",
     "interrupt_cancel_queued_v1",
@@ -145,6 +148,13 @@ SKILLS = (
 )
 
 PLUGINS = ("cc-plugin-agents-md", "cc-plugin-privacy", "cc-plugin-plugin-authoring")
+
+
+SUBCOMMANDS = frozenset(
+    "agents attach auth auto-mode doctor gateway import install kill logs mcp plugin plugins purge respawn rm"
+    " setup-token stop ultrareview update upgrade".split()
+)
+"""Words that are commands of the CLI unless -p makes them prompts."""
 
 
 class Model:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import sys
 
-from .options import Options, Refusal, parse
+from .catalog import SUBCOMMANDS
+from .context import Context
+from .ids import is_uuid
+from .options import OPTIONS, Options, Refusal, parse
+from .script import ScriptError
+from .settings import Settings
+from .tricks import Exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any, NoReturn
 
-    from .context import Context
     from .engine import Engine
-    from .record import Record
+    from .session import Store
 
 NO_PROMPT = "Error: Input must be provided either through stdin or as a prompt argument when using --print"
 ONLY_SPACE = (
@@ -22,47 +28,144 @@ ONLY_SPACE = (
 )
 
 
-def check_formats(options: Options) -> None:
+def check_formats(context: Context) -> None:
     """Refuse combinations of formats.
 
     Raises:
         Refusal: As the CLI words it.
     """
-    out = options.text("output-format", "text")
-    streams_in = options.text("input-format") == "stream-json"
+    options = context.options
+    out, streams_in = context.output_format, context.streams_in
     if streams_in and out != "stream-json":
         raise Refusal("Error: --input-format=stream-json requires output-format=stream-json.")
-    if options.flag("replay-user-messages") and not streams_in:
+    if options.flag("replay-user-messages") and not (streams_in and out == "stream-json"):
         raise Refusal(
             "Error: --replay-user-messages requires both --input-format=stream-json and --output-format=stream-json."
         )
     if options.flag("include-partial-messages") and out != "stream-json":
         raise Refusal("Error: --include-partial-messages requires --print and --output-format=stream-json.")
+    if out == "stream-json" and not context.verbose:
+        raise Refusal("Error: When using --print, --output-format=stream-json requires --verbose")
 
 
-def open_session(context: Context, engine: Engine) -> None:
+def check_root(context: Context) -> None:
+    """Refuse to bypass permissions as root.
+
+    Raises:
+        Refusal: As the CLI words it.
+    """
+    if (
+        context.permission_mode == "bypassPermissions"
+        and os.geteuid() == 0
+        and not context.env.get("IS_SANDBOX")
+    ):
+        raise Refusal(
+            "--dangerously-skip-permissions cannot be used with root/sudo privileges for security reasons"
+        )
+
+
+def check_configuration(context: Context) -> None:
+    """Refuse to start over a broken ``.claude.json``.
+
+    Raises:
+        Refusal: As the CLI words it.
+    """
+    import json  # noqa: PLC0415 - loaded already
+
+    folder = context.env.get("CLAUDE_CONFIG_DIR") or context.home
+    path = os.path.join(folder, ".claude.json")
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            json.load(file)
+    except OSError:
+        return
+    except ValueError:
+        from .clock import now_ms  # noqa: PLC0415
+
+        backup = os.path.join(context.config_dir, "backups", f".claude.json.corrupted.{now_ms()}")
+        wrong = "JSON Parse error: Expected '}'"
+        raise Refusal(
+            f"\nClaude configuration file at {path} is corrupted: {wrong}\n"
+            f"The corrupted file has been backed up to: {backup}\n\n"
+            f"Configuration error in {path}: {wrong}\n"
+            "No backup of this file was found.\n"
+            f"Fix the JSON in {path}, or move the file aside to start with default settings."
+        ) from None
+
+
+def check_mcp(context: Context) -> None:
+    """Read MCP configurations as far as they are imitated: servers that cannot start.
+
+    Raises:
+        Refusal: A file is not there or not valid, or a server would have to be imitated.
+    """
+    import json  # noqa: PLC0415 - loaded already
+
+    for given in context.options.lists.get("mcp-config", []):
+        text = given
+        if not given.lstrip().startswith("{"):
+            path = os.path.join(context.cwd, given)
+            try:
+                with open(path, encoding="utf-8") as file:  # noqa: PTH123
+                    text = file.read()
+            except OSError:
+                raise Refusal(
+                    f"Error: Invalid MCP configuration:\nMCP config file not found: {path}"
+                ) from None
+        try:
+            servers = json.loads(text).get("mcpServers", {})
+        except (ValueError, AttributeError):
+            raise Refusal(
+                "Error: Invalid MCP configuration:\nInvalid JSON format in MCP configuration"
+            ) from None
+        for name, server in servers.items():
+            program = server.get("command") if isinstance(server, dict) else None
+            if program and os.path.isabs(program) and not os.path.exists(program):
+                context.mcp_servers.append({"name": name, "status": "failed", "source": "dynamic"})
+            else:
+                raise Refusal(f"fake-claude does not imitate MCP servers; --mcp-config names {name!r}")
+
+
+def check_imitated(context: Context) -> None:
+    """Refuse by name what the real CLI does and the fake does not.
+
+    Raises:
+        Refusal: An option or a command that is not imitated.
+    """
+    options = context.options
+    for option in OPTIONS:
+        if option.refused and options.flag(option.key):
+            raise Refusal(f"fake-claude does not imitate {option.names[-1]}: {option.refused}")
+    word = options.positionals[0] if options.positionals else ""
+    if word in SUBCOMMANDS and not options.flag("print"):
+        raise Refusal(f"fake-claude does not imitate the command {word!r}; with -p the word is a prompt")
+
+
+CHECKS = (check_imitated, check_configuration, check_root, check_mcp)
+
+
+def open_session(context: Context, engine: Engine, refused: str | None) -> None:
     """Find, continue or begin the session.
 
     Raises:
         Refusal: The CLI would refuse the ids given.
     """
-    from .result import early_error  # noqa: PLC0415
     from .session import Store, Transcript  # noqa: PLC0415
 
     options = context.options
     store = Store(context.config_dir, context.cwd)
     engine.project_dir = store.folder
     fork = options.flag("fork-session")
+    if refused == "unknown" and options.flag("resume"):
+        unknown = options.text("resume") or ""
+        _not_found(engine, unknown)
     resume = options.text("resume")
     source: str | None = None
     if options.flag("resume"):
-        source = _find(store, context, resume)
+        source = _find(store, resume)
         if source is None:
             assert resume is not None
-            context.session_id = resume
-            if context.streams_out:
-                engine.emit(early_error(context, _unknown(resume)))
-            raise Refusal(_unknown(resume))
+            _not_found(engine, resume)
         if not fork:
             context.session_id = os.path.basename(source)[: -len(".jsonl")]
     elif options.flag("continue"):
@@ -77,9 +180,7 @@ def open_session(context: Context, engine: Engine) -> None:
     engine.transcript = Transcript(context, path)
     if source is not None:
         if not engine.transcript.load(source):
-            if context.streams_out:
-                engine.emit(early_error(context, _unknown(context.session_id)))
-            raise Refusal(_unknown(context.session_id))
+            _not_found(engine, context.session_id)
         if fork:
             engine.transcript.copy_history(source)
         state = engine.transcript.cost_state
@@ -87,15 +188,18 @@ def open_session(context: Context, engine: Engine) -> None:
         engine.costs.resume(state.get("modelUsage", {}))
 
 
-def _unknown(session_id: str) -> str:
-    return f"No conversation found with session ID: {session_id}"
+def _not_found(engine: Engine, session_id: str) -> NoReturn:
+    """Refuse to resume; with stream-json there is a result line as well (docs/claude-cli.md, sessions)."""
+    from .result import early_error  # noqa: PLC0415
+
+    text = f"No conversation found with session ID: {session_id}"
+    engine.context.session_id = session_id
+    if engine.context.streams_out:
+        engine.emit(early_error(engine.context, text))
+    raise Refusal(text)
 
 
-def _find(store: object, context: Context, resume: str | None) -> str | None:
-    from .ids import is_uuid  # noqa: PLC0415
-    from .session import Store  # noqa: PLC0415
-
-    assert isinstance(store, Store)
+def _find(store: Store, resume: str | None) -> str | None:
     usage = (
         "Error: --resume requires a valid session ID or session title when used with --print."
         " Usage: claude -p --resume <session-id|title>"
@@ -112,13 +216,12 @@ def _find(store: object, context: Context, resume: str | None) -> str | None:
     return store.find(titled)
 
 
-def check_session_options(context: Context) -> None:
+def check_session_options(context: Context, refused: str | None) -> None:
     """Refuse session ids that cannot be used.
 
     Raises:
         Refusal: As the CLI words it.
     """
-    from .ids import is_uuid  # noqa: PLC0415
     from .session import Store  # noqa: PLC0415
 
     options = context.options
@@ -130,7 +233,7 @@ def check_session_options(context: Context) -> None:
         raise Refusal("Error: --session-id with --continue or --resume also needs --fork-session.")
     if not is_uuid(given):
         raise Refusal("Error: Invalid session ID. Must be a valid UUID.")
-    if Store(context.config_dir, context.cwd).exists(given):
+    if refused == "in_use" or Store(context.config_dir, context.cwd).exists(given):
         raise Refusal(f"Error: Session ID {given} is already in use.")
 
 
@@ -142,7 +245,7 @@ def read_prompt(context: Context, engine: Engine) -> str:
     """
     options = context.options
     argument = options.positionals[0] if options.positionals else ""
-    piped = "" if os.isatty(0) else engine.read_prompt(patient=False)
+    piped = "" if os.isatty(0) else engine.read_prompt()
     prompt = f"{argument}\n{piped}" if argument and piped else argument or piped
     if not prompt:
         swallowed = ""
@@ -158,55 +261,68 @@ def read_prompt(context: Context, engine: Engine) -> str:
     return prompt
 
 
-def run(argv: Sequence[str], record: Record, gates: str) -> tuple[int, int]:
-    """Run the CLI; return its exit code and the bytes it printed."""
-    from .context import Context  # noqa: PLC0415 - a refusal needs none of it
-    from .engine import Engine, Signals  # noqa: PLC0415
-    from .turn import Exit  # noqa: PLC0415
-
-    signals = Signals()
-    options = parse(argv)
-    if options.flag("version"):
-        from .catalog import VERSION  # noqa: PLC0415
-
-        os.write(1, f"{VERSION} (Claude Code)\n".encode())
-        return 0, 0
-    context = Context(options, os.environ)
-    engine = Engine(context, record=record, signals=signals, gates=gates)
-    try:
-        try:
-            check_session_options(context)
-            check_formats(options)
-            prompt = None if context.streams_in else read_prompt(context, engine)
-            if context.streams_out and not context.verbose:
-                raise Refusal("Error: When using --print, --output-format=stream-json requires --verbose")
-            open_session(context, engine)
-            code = engine.run_stream() if prompt is None else engine.run_once(prompt)
-        except Refusal as refusal:
-            engine.err.line(str(refusal))
-            code = refusal.code
-        except Exit as ending:
-            code = ending.code
-        return engine.finish(code), engine.out.bytes_out
-    finally:
-        engine.out.restore()
-        engine.err.restore()
-
-
-def main(ledger: str | None = None, gates: str | None = None, script: str | None = None) -> None:
-    """Be the CLI with ``sys.argv``; the launcher calls this with its own settings."""
+def be(argv: Sequence[str], settings: Settings) -> int:
+    """Run the CLI and return its exit code; the ledger has the whole story."""
+    from .engine import Engine, Signals  # noqa: PLC0415 - a refusal needs none of it
     from .record import Record  # noqa: PLC0415
 
-    del script
-    argv = sys.argv[1:]
-    record = Record(ledger, argv)
-    code, bytes_out = 1, 0
+    signals = Signals()
+    record = Record(settings.ledger, argv)
+    code, engine = 1, None
     try:
-        code, bytes_out = run(argv, record, gates or os.path.join(os.getcwd(), ".fake-claude-gates"))
+        options = parse(argv)
+        if options.flag("version"):
+            os.write(1, f"{settings.version} (Claude Code)\n".encode())
+            code = 0
+            return code
+        if options.flag("help"):
+            from .help import help_text  # noqa: PLC0415
+
+            os.write(1, help_text().encode())
+            code = 0
+            return code
+        engine = Engine(
+            Context(options, os.environ, settings.version), record=record, signals=signals, settings=settings
+        )
+        code = serve(engine)
+        return code
     except Refusal as refusal:
-        os.write(2, f"{refusal}\n".encode())
         code = refusal.code
+        os.write(2, f"{refusal}\n".encode())
+        return code
+    except ScriptError as error:
+        os.write(2, f"fake-claude: {error}\n".encode())
+        return code
     finally:
-        record.exit(code, bytes_out)
+        record.exit(code, engine.out.bytes_out if engine is not None else 0)
+        if engine is not None:
+            engine.out.restore()
+            engine.err.restore()
+
+
+def serve(engine: Engine) -> int:
+    """Check, open the session, play; return the exit code."""
+    context = engine.context
+    try:
+        refused, steps = engine.scripts.start()
+        engine.early(steps)
+        for check in CHECKS:
+            check(context)
+        check_session_options(context, refused)
+        prompt = None if context.streams_in else read_prompt(context, engine)
+        check_formats(context)
+        open_session(context, engine, refused)
+        code = engine.run_stream() if prompt is None else engine.run_once(prompt)
+    except Refusal as refusal:
+        engine.err.line(str(refusal))
+        code = refusal.code
+    except Exit as ending:
+        code = ending.code
+    return engine.finish(code)
+
+
+def main(**given: Any) -> None:
+    """Be the CLI with ``sys.argv``; the launcher calls this with its own settings."""
+    code = be(sys.argv[1:], Settings(**given))
     sys.stdout.flush()
     os._exit(code)

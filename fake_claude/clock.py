@@ -11,6 +11,11 @@ def timestamp() -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
 
 
+def now_ms() -> int:
+    """Return the time in milliseconds of the unix epoch."""
+    return int(time.time() * 1000)
+
+
 def milliseconds_since(start: float) -> int:
     """Return whole milliseconds since ``start``, a value of ``time.monotonic()``."""
     return int((time.monotonic() - start) * 1000)

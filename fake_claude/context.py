@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from .catalog import DEFAULT_MODEL, HOST_TOOLS, TOOLS, VERSION, find_model
+from .catalog import BARE_TOOLS, DEFAULT_MODEL, HOST_TOOLS, TOOLS, VERSION, find_model
 from .ids import fresh_uuid
+from .permissions import split_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,24 +18,40 @@ if TYPE_CHECKING:
 class Context:
     """The settled facts of a run: directory, model, permission mode, formats and session id."""
 
-    def __init__(self, options: Options, env: Mapping[str, str]) -> None:
+    def __init__(self, options: Options, env: Mapping[str, str], version: str = VERSION) -> None:
         self.options = options
         self.env = env
-        self.version = VERSION
+        self.version = version
         self.cwd = os.getcwd()
         self.home = env.get("HOME", "/")
         self.config_dir = env.get("CLAUDE_CONFIG_DIR") or os.path.join(self.home, ".claude")
         name = options.text("model") or env.get("ANTHROPIC_MODEL") or DEFAULT_MODEL
-        known = find_model(name)
-        self.model = known.name if known else name
+        self.model = self._resolved(name)
         self.permission_mode = self._mode(options)
         self.output_format = options.text("output-format", "text") or "text"
         self.streams_in = options.text("input-format") == "stream-json"
         self.verbose = options.flag("verbose")
         self.partial = options.flag("include-partial-messages")
         self.session_id = options.text("session-id") or fresh_uuid()
+        self.may_bypass = any(
+            options.flag(name)
+            for name in ("dangerously-skip-permissions", "allow-dangerously-skip-permissions")
+        )
+        self.bare = options.flag("bare")
+        self.replay = options.flag("replay-user-messages")
+        self.mcp_servers: list[dict[str, str]] = []
+        self.tells_state = env.get("CLAUDE_CODE_SDK_READS_SESSION_STATE") == "1"
+        self.max_turns = int(float(options.text("max-turns") or 0))
+        budget = options.text("max-budget-usd")
+        self.max_budget = float(budget) if budget else None
+        self.fallback_model = self._resolved((options.text("fallback-model") or "").split(",")[0])
         self.has_key = bool(env.get("ANTHROPIC_API_KEY"))
         self.host_answers = options.text("permission-prompt-tool") == "stdio"
+
+    @staticmethod
+    def _resolved(name: str) -> str:
+        known = find_model(name)
+        return known.name if known else name
 
     @staticmethod
     def _mode(options: Options) -> str:
@@ -51,8 +68,26 @@ class Context:
     @property
     def tools(self) -> list[str]:
         """Return the tool names of the init line, in the CLI's order."""
+        options = self.options
+        if "tools" in options.lists:
+            wanted = split_rules(options.lists["tools"])
+            if wanted == ["default"]:
+                wanted = list(TOOLS)
+            return [name for name in TOOLS if name in wanted]
+        if self.bare:
+            return list(BARE_TOOLS)
         tools = list(TOOLS)
         if self.host_answers:
-            tools = sorted({*tools, *HOST_TOOLS} - {"Task"})
-            tools.insert(0, "Task")
-        return tools
+            tools = ["Task", *sorted({*tools[1:], *HOST_TOOLS})]
+        denied = {rule for rule in split_rules(options.lists.get("disallowed-tools", [])) if "(" not in rule}
+        return [name for name in tools if name not in denied]
+
+    @property
+    def all_tools(self) -> tuple[str, ...]:
+        """Return every tool this CLI could have."""
+        return (*TOOLS, *HOST_TOOLS)
+
+    @staticmethod
+    def model_known(name: str) -> bool:
+        """Tell whether the API has a model of this name; older ones are known by their family."""
+        return find_model(name) is not None or name.startswith("claude-")

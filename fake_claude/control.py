@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from . import events
+from .catalog import DEFAULT_MODEL, find_model
+from .ids import fresh_uuid
+from .options import MODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .engine import Engine
@@ -17,24 +21,133 @@ def answer_control(engine: Engine, message: Message) -> None:
     """Carry out one control request and answer it."""
     request_id, request = message.get("request_id"), message["request"]
     subtype = request.get("subtype")
-    if subtype == "initialize":
-        from .initialize import initialize_response  # noqa: PLC0415 - long, and rarely wanted
-
-        engine.emit(
-            events.control_success(
-                request_id,
-                initialize_response(engine.context, running=engine.running),
-                pending_permission_requests=[],
-                pending_user_dialog_requests=[],
-            )
-        )
-    elif subtype == "interrupt":
-        queued = [waiting["uuid"] for waiting in engine.queue if waiting["uuid"]]
-        engine.emit(events.control_success(request_id, {"still_queued": queued}))
-        engine.interrupt()
-    elif subtype == "end_session":
-        engine.emit(events.control_success(request_id, None))
-        engine.end(0)
-    else:
+    handler = _HANDLERS.get(subtype)
+    if handler is None:
         text = f"Unsupported control request subtype: {subtype}"
-        engine.emit(events.control_error(request_id, text, "unsupported_request"))
+        if subtype in _NOT_IMITATED:
+            text = f"fake-claude does not imitate the control request {subtype}"
+        _refuse(engine, request_id, text, "unsupported_request")
+        return
+    handler(engine, request_id, request)
+
+
+def _succeed(engine: Engine, request_id: object, response: Message | None, **beside: object) -> None:
+    engine.emit(events.control_success(request_id, response, **beside))
+
+
+def _refuse(engine: Engine, request_id: object, text: str, code: str) -> None:
+    engine.emit(events.control_error(request_id, text, code))
+
+
+def _initialize(engine: Engine, request_id: object, request: Message) -> None:
+    from .initialize import initialize_response  # noqa: PLC0415 - long, and rarely wanted
+
+    if request.get("hooks") or request.get("sdkMcpServers"):
+        what = "hooks" if request.get("hooks") else "MCP servers"
+        _refuse(engine, request_id, f"fake-claude does not imitate {what}", "unsupported_request")
+        return
+    response = initialize_response(engine.context, running=engine.running)
+    _succeed(engine, request_id, response, pending_permission_requests=[], pending_user_dialog_requests=[])
+
+
+def _interrupt(engine: Engine, request_id: object, _request: Message) -> None:
+    engine.withdraw_questions()
+    queued = [waiting["uuid"] for waiting in engine.queue if waiting["uuid"]]
+    _succeed(engine, request_id, {"still_queued": queued})
+    if "interrupt" not in engine.ignored:
+        engine.interrupt()
+
+
+def _set_model(engine: Engine, request_id: object, request: Message) -> None:
+    name = request.get("model") or "default"
+    known = find_model(str(name))
+    model = DEFAULT_MODEL if name == "default" else known.name if known else str(name)
+    if not engine.context.model_known(model):
+        _refuse(engine, request_id, f"Model '{name}' not found", "not_found")
+        return
+    engine.context.model = model
+    if engine.results:
+        text = f"<local-command-stdout>Set model to `{model}`</local-command-stdout>"
+        event = events.user(engine.context, text, isReplay=True)
+        engine.emit(event)
+        engine.transcript.user(event)
+    _succeed(engine, request_id, {"model": model})
+
+
+def _set_permission_mode(engine: Engine, request_id: object, request: Message) -> None:
+    context, mode = engine.context, request.get("mode")
+    if mode not in (*MODES, "default"):
+        names = "acceptEdits, auto, bypassPermissions, default, dontAsk, plan"
+        _refuse(engine, request_id, f"Cannot set permission mode: must be one of {names}", "invalid_mode")
+        return
+    if mode == "bypassPermissions" and not context.may_bypass:
+        text = (
+            "Cannot set permission mode to bypassPermissions because the session was not launched with"
+            " --dangerously-skip-permissions"
+        )
+        _refuse(engine, request_id, text, "bypass_not_launched")
+        return
+    context.permission_mode = "default" if mode == "manual" else mode
+    _succeed(engine, request_id, {"mode": context.permission_mode})
+    engine.emit(
+        {
+            "type": "system",
+            "subtype": "status",
+            "status": None,
+            "permissionMode": context.permission_mode,
+            "uuid": fresh_uuid(),
+            "session_id": context.session_id,
+        }
+    )
+
+
+def _cancel_async_message(engine: Engine, request_id: object, request: Message) -> None:
+    uuid = request.get("message_uuid")
+    _succeed(engine, request_id, {"cancelled": engine.cancel_queued(uuid), "message_uuid": uuid})
+
+
+def _mcp_status(engine: Engine, request_id: object, _request: Message) -> None:
+    _succeed(engine, request_id, {"mcpServers": list(engine.context.mcp_servers)})
+
+
+def _set_max_thinking_tokens(engine: Engine, request_id: object, _request: Message) -> None:
+    _succeed(engine, request_id, None)
+
+
+def _get_settings(engine: Engine, request_id: object, _request: Message) -> None:
+    applied = {
+        "model": engine.context.model,
+        "effort": "medium",
+        "advisor": None,
+        "ultracode": False,
+        "ultracodeRequested": False,
+        "ultracodeAvailable": True,
+        "ultrathinkAvailable": False,
+        "outsideFileToolReadsBlocked": False,
+        "outsideFileToolWritesBlocked": False,
+        "outsideBlocksCountLaunchFoldersOnly": False,
+        "launchEnvLeftOwnFilesInPlace": True,
+    }
+    response = {"effective": {}, "sources": [], "served_settings_state": "ineligible", "applied": applied}
+    _succeed(engine, request_id, response)
+
+
+def _end_session(engine: Engine, request_id: object, _request: Message) -> None:
+    _succeed(engine, request_id, None)
+    engine.end(0)
+
+
+_HANDLERS: dict[object, Callable[[Engine, object, Message], None]] = {
+    "initialize": _initialize,
+    "interrupt": _interrupt,
+    "set_model": _set_model,
+    "set_permission_mode": _set_permission_mode,
+    "cancel_async_message": _cancel_async_message,
+    "mcp_status": _mcp_status,
+    "set_max_thinking_tokens": _set_max_thinking_tokens,
+    "get_settings": _get_settings,
+    "end_session": _end_session,
+}
+
+_NOT_IMITATED = ("get_context_usage", "mcp_message", "mcp_set_servers", "rewind_files", "reload_plugins")
+"""Requests that the CLI carries out and the fake refuses by name."""

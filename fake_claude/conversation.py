@@ -13,13 +13,26 @@ if TYPE_CHECKING:
 INTERRUPTED = "[Request interrupted by user]"
 INTERRUPTED_IN_TOOL = "[Request interrupted by user for tool use]"
 # Texts that the CLI, not the user, puts into a user message.
-NOT_A_PROMPT = ("<system-reminder>", "[Request interrupted by user", "<local-command")
-CONTINUATIONS = (
-    "Output token limit hit.",
-    "[Your previous response",
-    "Your previous response",
-    "The previous response",
+NOT_A_PROMPT = (
+    "<system-reminder>",
+    "[Request interrupted by user",
+    "<local-command",
+    "<command-",
+    "[Image: source:",
 )
+OUTPUT_LIMIT_NOTE = (
+    "Output token limit hit. Resume directly — no apology, no recap of what you were doing."
+    " Pick up mid-thought if that is where the cut happened. Break remaining work into smaller pieces."
+)
+EMPTY_NOTE = (
+    "[Your previous response had no visible output. Please continue and produce a user-visible response.]"
+)
+REFUSED_NOTE = (
+    "Your response above was stopped by a safety classifier — this is not a tool or API error."
+    " The rest of it was withheld, and tool calls in it that had not finished did not run."
+    " Do not produce that content again, even reworded."
+)
+CONTINUATIONS = ("Output token limit hit.", "[Your previous response had", "Your response above was stopped")
 
 
 class Ask:
@@ -56,15 +69,20 @@ def _answers_a_tool(content: object) -> bool:
 
 def read_messages(messages: Sequence[Mapping[str, Any]]) -> Ask:
     """Find the last prompt, and count turns, replies and words."""
-    prompt, turn, reply, words = "", 0, 0, 0
+    prompt, turn, reply, words, before = "", 0, 0, 0, ""
     for message in messages:
         role, content = message.get("role"), message.get("content")
+        if role not in ("user", "assistant"):
+            continue
         said = [text for text in texts(content) if not text.lstrip().startswith(NOT_A_PROMPT)]
-        words += sum(len(text.split()) for text in said) if role in ("user", "assistant") else 0
+        words += sum(len(text.split()) for text in said)
         if role == "assistant":
             reply += 1
-        elif role == "user" and said and not _answers_a_tool(content):
-            if said[-1].startswith(CONTINUATIONS):
-                continue
-            prompt, turn, reply = said[-1], turn + 1, 0
+        elif not _answers_a_tool(content):
+            prompts = [text for text in said if not text.startswith(CONTINUATIONS)]
+            if prompts:
+                prompt, turn, reply = prompts[-1], turn + 1, 0
+            if len(prompts) < len(said) and (prompts or before != "assistant"):
+                reply += len(said) - len(prompts)  # asked again although nothing had been said
+        before = role
     return Ask(prompt, turn, reply, words)

@@ -88,7 +88,7 @@ class Costs:
     @property
     def total(self) -> float:
         """Dollars spent by the session."""
-        return sum((entry["costUSD"] for entry in self.models.values()), 0)
+        return float(sum(entry["costUSD"] for entry in self.models.values())) if self.models else 0
 
     def copy(self) -> dict[str, dict[str, Any]]:
         """Return ``modelUsage`` as it stands."""

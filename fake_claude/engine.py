@@ -11,25 +11,31 @@ import selectors
 import signal
 import time
 
-from . import events
+from . import events, slash
 from .control import answer_control
 from .costs import Costs
 from .gates import Arrival
 from .options import Refusal
 from .output import HIGH_WATER, Output
 from .player import Scripts
+from .result import final_text
+from .script import ScriptError
+from .shell import Running
 from .stdin import StdinError, read_line
-from .turn import Exit, Turn
-from .waits import Breathe, Delay, Hold, Interrupted, Wait
+from .tricks import Exit, do_trick
+from .turn import Turn
+from .waits import Answer, Breathe, Delay, Hold, Interrupted, Pushed, Stall, Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from typing import Any
 
     from .context import Context
     from .record import Record
+    from .script import Step
     from .session import Transcript
+    from .settings import Settings
 
     Message = dict[str, Any]
 
@@ -69,60 +75,95 @@ class Signals:
 class Engine:
     """One run of the CLI after its arguments were accepted."""
 
-    def __init__(self, context: Context, *, record: Record, signals: Signals, gates: str) -> None:
+    transcript: Transcript
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        record: Record,
+        signals: Signals,
+        settings: Settings,
+    ) -> None:
         self.context = context
         self.record = record
         self.signals = signals
-        self.gates = gates
+        self.gates = settings.gates
+        self.scripts = Scripts(settings.script, settings.state, context.cwd)
+        self.retry_scale = settings.retry_scale
+        if self.scripts.script is not None:
+            record.note("seed", seed=self.scripts.script.seed)
         self.out = Output(1)
         self.err = Output(2)
-        self.scripts = Scripts()
         self.costs = Costs()
         self.api_ms = 0
         self.results = 0
         self.request_id = "req_fake"
-        self.transcript: Transcript
         self.project_dir = ""
         self.queue: list[Message] = []
+        self.absorbing = False  # messages that come now belong to the running turn
+        self.ignored: set[str] = set()
+        self.omitted: set[str] = set()
+        self.doubled: set[str] = set()
         self.last_result: Message | None = None
         self._array: list[Message] = []
         self._selector = selectors.PollSelector()
         self._stdin_open = True
-        self._stdin = b""
+        self._stdin: list[bytes] = []
         self._turn: Turn | None = None
-        self._play: Iterator[Wait] | None = None
+        self._play: Generator[Wait, Any, None] | None = None
         self._wait: Wait | None = None
+        self._value: object = None  # what the turn is resumed with
+        self._watched: int | None = None  # descriptor of the current wait
+        self._gate: Arrival | None = None
         self._deadline: float | None = None
         self._flush_at: float | None = None
-        self._gate: Arrival | None = None
-        self._ending: int | None = None  # the exit code once the end is decided by a signal
+        self._ending: int | None = None  # the exit code once the end is decided
         self._seen: set[str] = set()
 
     # What turns and controls use.
 
-    def emit(self, message: Message) -> None:
-        """Print a message, or keep it, as the output format wants."""
-        if self.context.streams_out:
-            self.out.line(events.dumps(message))
-        elif self.context.output_format == "json" and self.context.verbose:
-            self._array.append(message)
+    def emit(self, message: Message, what: str = "") -> None:
+        """Print a message, or keep it, as the output format wants; ``what`` is how scripts call such lines."""
+        if what and what in self.omitted:
+            return
+        for _ in range(2 if what and what in self.doubled else 1):
+            if self.context.streams_out:
+                self.out.line(events.dumps(message))
+            elif self.context.output_format == "json" and self.context.verbose:
+                self._array.append(message)
 
-    def queued_count(self) -> int:
-        """Return how many messages wait for their turn."""
-        return len(self.queue)
+    def tell_state(self, state: str) -> None:
+        """Tell a host that asked for it whether we are running, idle or waiting for it."""
+        if self.context.tells_state:
+            self.emit(events.system(self.context, "session_state_changed", state=state, sdk_host_only=True))
 
     @property
     def running(self) -> bool:
         """Tell whether a turn is being played."""
-        return self._turn is not None
+        return self._play is not None
 
-    def end_turn(self, turn: Turn, message: Message) -> None:
-        """Save the session and print the result."""
-        cost = self.costs
+    def take_queue(self) -> list[Message]:
+        """Hand over the messages that wait."""
+        waiting, self.queue = self.queue, []
+        return waiting
+
+    def cancel_queued(self, uuid: object) -> bool:
+        """Remove a message that waits; tell whether there was one."""
+        kept = [message for message in self.queue if message["uuid"] != uuid]
+        found = len(kept) < len(self.queue)
+        self.queue = kept
+        if found:
+            self.emit(events.lifecycle(self.context, str(uuid), "cancelled"))
+        return found
+
+    def end_turn(self, turn: Turn, message: Message, state: str) -> None:
+        """Save the session and print the result and what follows it."""
+        costs = self.costs
         self.transcript.turn_ended(
             turn.content,
             {
-                "totalCostUSD": cost.total,
+                "totalCostUSD": costs.total,
                 "totalAPIDuration": self.api_ms,
                 "totalAPIDurationWithoutRetries": self.api_ms,
                 "totalToolDuration": 0,
@@ -130,35 +171,75 @@ class Engine:
                 "totalLinesRemoved": 0,
                 "totalDuration": turn.tally.now(),
                 "startTime": int(time.time() * 1000),
-                "modelUsage": cost.copy(),
+                "modelUsage": costs.copy(),
                 "hasUnknownModelCost": False,
             },
         )
-        self.emit(message)
+        for uuid in turn.uuids:
+            if uuid not in turn.own_uuids:
+                self.emit(events.lifecycle(self.context, uuid, state))
+        self.print_result(message)
+        for uuid in turn.own_uuids:
+            self.emit(events.lifecycle(self.context, uuid, state))
+        self.tell_state("idle")
+
+    def print_result(self, message: Message) -> None:
+        """Print a result and remember it for the exit code."""
+        self.emit(message, "result")
         self.last_result = message
         self.results += 1
 
     def interrupt(self) -> None:
         """Break off the running turn."""
-        if self._play is None:
-            return
-        self._leave_wait()
-        self._advance(lambda play: play.throw(Interrupted()))  # type: ignore[attr-defined]
+        if self._play is not None:
+            self._throw(Interrupted())
+
+    def withdraw_questions(self) -> None:
+        """Take back what the host was asked and did not answer."""
+        if self._turn is not None:
+            self._turn.tools.withdraw()
+
+    def end(self, code: int) -> None:
+        """End the process after what is being handled."""
+        self._ending = code
 
     # The life of the process.
 
-    def run_once(self, prompt: object) -> int:
+    def early(self, steps: list[Step]) -> None:
+        """Play a script's start, before anything is checked.
+
+        Raises:
+            Exit: The script, or a signal, ends the process.
+        """
+        self._selector.register(self.signals.fd, selectors.EVENT_READ, self._on_signal)
+        for step in steps:
+            self.record.note("step", where=step.where)
+            if step.kind == "delay":
+                self._enter(Delay(step.value.draw(self.scripts.random)))
+            elif step.kind == "hold":
+                self._enter(Hold(step.value))
+            elif step.kind == "stall":
+                self._enter(Stall())
+            else:
+                do_trick(self, step)
+            while self._wait is not None:
+                self._poll()
+                if self._ending is not None:
+                    raise Exit(self._ending)
+        self._selector.unregister(self.signals.fd)
+
+    def run_once(self, prompt: str) -> int:
         """Play one prompt and return the exit code."""
         self._stdin_open = False
-        self._start(prompt, [])
-        return self._until(lambda: self._turn is None)
+        self._start([{"content": prompt, "text": prompt, "uuid": None}])
+        return self._until_done()
 
     def run_stream(self) -> int:
         """Serve stream-json input until its end and return the exit code."""
-        self._watch_stdin()
-        return self._until(lambda: self._turn is None and not self._stdin_open and not self.queue)
+        self._selector.register(0, selectors.EVENT_READ, self._on_stdin)
+        return self._until_done()
 
-    def read_prompt(self, *, patient: bool) -> str:
+    def read_prompt(self) -> str:
         """Read a one-shot run's standard input to its end.
 
         Raises:
@@ -172,12 +253,12 @@ class Engine:
             selector.register(self.signals.fd, selectors.EVENT_READ)
             selector.register(0, selectors.EVENT_READ)
             while True:
-                wait = None if data or patient else max(0.0, deadline - time.monotonic())
-                ready = [key.fd for key, _ in selector.select(wait)]
+                ready = [
+                    key.fd
+                    for key, _ in selector.select(None if data else max(0.0, deadline - time.monotonic()))
+                ]
                 if self.signals.fd in ready:
-                    for number in self.signals.take():
-                        self.record.signal(number.name)
-                        raise Exit(SIGNALS[number])
+                    self._signalled_early()
                 if not ready:
                     self.err.line(
                         "Warning: no stdin data received in 3s, proceeding without it. If piping from a slow command,"
@@ -186,10 +267,7 @@ class Engine:
                     break
                 if 0 not in ready:
                     continue
-                try:
-                    chunk = os.read(0, 1 << 18)
-                except OSError:
-                    chunk = b""
+                chunk = _read(0)
                 if not chunk:
                     break
                 data.append(chunk)
@@ -204,13 +282,17 @@ class Engine:
             self.record.stdin(line)
         return text
 
+    def _signalled_early(self) -> None:
+        for number in self.signals.take():
+            self.record.signal(number.name)
+            raise Exit(SIGNALS[number])
+
     def finish(self, code: int) -> int:
         """Print what the format owes, wait for a slow reader a little, and return the exit code."""
         if self.last_result is not None and self.context.output_format == "text":
-            self.out.line(self._final_text())
+            self.out.line(final_text(self.last_result))
         elif self.last_result is not None and self.context.output_format == "json":
-            whole = self._array if self.context.verbose else self.last_result
-            self.out.line(events.dumps(whole))
+            self.out.line(events.dumps(self._array if self.context.verbose else self.last_result))
         self.drain(SLOW_READER)
         return code
 
@@ -219,82 +301,115 @@ class Engine:
         deadline = time.monotonic() + patience
         for stream in (self.out, self.err):
             while not stream.flush():
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return
                 with selectors.PollSelector() as selector:
+                    selector.register(self.signals.fd, selectors.EVENT_READ)
+                    if stream.wait_until is not None:  # our own dribbling is no slow reader
+                        deadline += max(0.0, stream.wait_until - time.monotonic())
+                        selector.select(max(0.0, stream.wait_until - time.monotonic()))
+                        continue
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        return
                     selector.register(stream.fd, selectors.EVENT_WRITE)
-                    selector.select(left)
-
-    def _final_text(self) -> str:
-        assert self.last_result is not None
-        if "result" in self.last_result:
-            return str(self.last_result["result"])
-        return "Execution error"
+                    if any(key.fd == self.signals.fd for key, _ in selector.select(left)):
+                        for number in self.signals.take():
+                            self.record.signal(number.name)
+                        return
 
     def exit_code(self) -> int:
         """Return the code by the last result (docs/claude-cli.md, exiting)."""
         return 1 if self.last_result is not None and self.last_result["is_error"] else 0
 
-    def _until(self, done: Callable[[], bool]) -> int:
+    def _until_done(self) -> int:
         self._selector.register(self.signals.fd, selectors.EVENT_READ, self._on_signal)
         while self._ending is None:
-            if self._turn is None and self.queue:
-                self._start_queued()
-            if self._runnable():
-                self._advance(next)
-            if self._ending is None and done() and not self.queue:
+            if self._play is None and self.queue:
+                self._start(self.take_queue())
+            if self._play is not None and self._wait is None:
+                value, self._value = self._value, None
+                self._step(lambda play, value=value: play.send(value))  # type: ignore[misc]
+                if self._ending is None and self._play is None and not self._idle_over():
+                    continue
+            if self._ending is None and self._idle_over():
                 break
             if self._ending is None:
                 self._poll()
+        if self._turn is not None:
+            self._turn.tools.killed()
         return self.exit_code() if self._ending is None else self._ending
+
+    def _idle_over(self) -> bool:
+        return self._play is None and not self._stdin_open and not self.queue
 
     # Turns.
 
-    def _start_queued(self) -> None:
-        """Merge everything that waits into one turn (docs/claude-cli.md, persistent process)."""
-        first, *_ = waiting = self.queue
-        self.queue = []
-        if len(waiting) == 1:
-            content = first["content"]
+    def _start(self, prompts: list[Message]) -> None:
+        """Begin a turn; everything that waited is merged into it (docs/claude-cli.md, persistent process)."""
+        self.omitted, self.doubled = set(), set()
+        command = slash.command(prompts[0]["content"])
+        if command is not None:
+            rest = prompts[1:]
+            self.queue = rest + self.queue
+            self._play = slash.run(self, command, prompts[0])
         else:
-            content = "\n".join(message["text"] for message in waiting)
-        self._start(content, [message["uuid"] for message in waiting if message["uuid"]])
-
-    def _start(self, content: object, uuids: list[str]) -> None:
-        self._turn = Turn(self, content, uuids)
-        self._play = self._turn.run()
-        self._wait = None
+            self._turn = Turn(self, prompts)
+            self._turn.echo_merged()
+            self._play = self._turn.run()
+        for prompt in prompts if command is None else prompts[:1]:
+            if prompt["uuid"]:
+                self.emit(events.lifecycle(self.context, prompt["uuid"], "started"))
+        self._wait = self._value = None
         self._flush_at = time.monotonic() + FLUSH_AFTER
 
-    def _runnable(self) -> bool:
-        return self._play is not None and self._wait is None
-
-    def _advance(self, step: Callable[[Iterator[Wait]], Wait]) -> None:
+    def _step(self, step: Callable[[Generator[Wait, Any, None]], Wait]) -> None:
         """Let the turn go on to its next wait or its end."""
         assert self._play is not None
         try:
             wait = step(self._play)
         except StopIteration:
             self._turn = self._play = self._wait = self._flush_at = None
+            self.absorbing = False
         except Exit as ending:
             self._ending = ending.code
         else:
-            self._enter_wait(wait)
+            self._enter(wait)
 
-    def _enter_wait(self, wait: Wait) -> None:
+    def _throw(self, event: Exception) -> None:
+        self._leave()
+        self._step(lambda play: play.throw(event))
+
+    def _enter(self, wait: Wait) -> None:
         self._wait = wait
+        if not isinstance(wait, Breathe):
+            self.out.flush()  # whoever sees us wait has seen what came before
         if isinstance(wait, Delay):
             self._deadline = time.monotonic() + wait.seconds
         elif isinstance(wait, Hold):
+            if self.gates is None:
+                raise ScriptError(
+                    f"the script holds at gate {wait.name!r}, but this launcher has no gates folder"
+                )
             self._gate = Arrival(self.gates, wait.name)
             self.record.note("hold", gate=wait.name)
-            self._selector.register(self._gate.fd, selectors.EVENT_READ, self._on_gate)
+            self._watch(self._gate.fd, self._on_gate)
+        elif isinstance(wait, Running):
+            self._watch(wait.fd, self._leave)
+            if wait.patience is not None:
+                self._deadline = time.monotonic() + wait.patience
+        elif isinstance(wait, Answer) and not self._stdin_open:
+            self._wait = None  # nobody can answer any more
 
-    def _leave_wait(self) -> None:
+    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
+        self._watched = fd
+        self._selector.register(fd, selectors.EVENT_READ, handler)
+
+    def _leave(self) -> None:
+        """The wait is over."""
         self._wait = self._deadline = None
+        if self._watched is not None:
+            self._selector.unregister(self._watched)
+            self._watched = None
         if self._gate is not None:
-            self._selector.unregister(self._gate.fd)
             self._gate.close()
             self._gate = None
 
@@ -302,43 +417,41 @@ class Engine:
 
     def _poll(self) -> None:
         """Sleep until something happens, and handle it."""
-        flushed = self._flush()
-        now = time.monotonic()
-        if isinstance(self._wait, Breathe):
-            if self.out.size <= HIGH_WATER:
-                self._leave_wait()
-            timeout: float | None = 0.0 if self._wait is None else None
+        self.err.flush()
+        flushed = self.out.flush()
+        if isinstance(self._wait, Breathe) and self.out.size <= HIGH_WATER:
+            self._leave()
+            timeout: float | None = 0.0
         else:
-            moments = [moment for moment in (self._deadline, self._flush_at) if moment is not None]
-            timeout = max(0.0, min(moments) - now) if moments else None
-        if not flushed:
-            self._selector.register(self.out.fd, selectors.EVENT_WRITE, lambda: None)
+            moments = [m for m in (self._deadline, self._flush_at, self.out.wait_until) if m is not None]
+            timeout = max(0.0, min(moments) - time.monotonic()) if moments else None
+        writing = not flushed and self.out.wait_until is None
+        if writing:
+            self._selector.register(self.out.fd, selectors.EVENT_WRITE, _nothing)
         try:
             for key, _ in self._selector.select(timeout):
                 key.data()
                 if self._ending is not None:
                     return
         finally:
-            if not flushed:
+            if writing:
                 self._selector.unregister(self.out.fd)
         now = time.monotonic()
         if self._flush_at is not None and now >= self._flush_at:
             self._flush_at = None
             self.transcript.flush()
         if self._deadline is not None and now >= self._deadline:
-            self._leave_wait()
-
-    def _flush(self) -> bool:
-        self.err.flush()
-        return self.out.flush()
+            self._leave()
 
     def _on_gate(self) -> None:
         if self._gate is not None and self._gate.passed():
-            self._leave_wait()
+            self._leave()
 
     def _on_signal(self) -> None:
         for number in self.signals.take():
             self.record.signal(number.name)
+            if number.name in self.ignored:
+                continue
             if number == signal.SIGINT:
                 self.interrupt()
             else:
@@ -346,20 +459,19 @@ class Engine:
             self._ending = SIGNALS[number]
             return
 
-    def _watch_stdin(self) -> None:
-        self._selector.register(0, selectors.EVENT_READ, self._on_stdin)
-
     def _on_stdin(self) -> None:
-        try:
-            data = os.read(0, 1 << 18)
-        except OSError:
-            data = b""
-        if data:
-            *lines, self._stdin = (self._stdin + data).split(b"\n")
-        else:
+        data = _read(0)
+        if not data:
             self._selector.unregister(0)
             self._stdin_open = False
-            lines, self._stdin = [self._stdin], b""
+            if isinstance(self._wait, Answer):
+                self._leave()
+        head, newline, rest = data.partition(b"\n")
+        self._stdin.append(head)
+        if data and not newline:
+            return  # a long line is joined once, not at every piece
+        lines = [b"".join(self._stdin), *rest.split(b"\n")]
+        self._stdin = [lines.pop()] if data else []
         for line in lines:
             if self._ending is None and line:
                 self._on_line(line)
@@ -377,13 +489,42 @@ class Engine:
             return
         if message["type"] == "control_request":
             answer_control(self, message)
-        elif message["uuid"] not in self._seen:
-            if message["uuid"]:
-                self._seen.add(message["uuid"])
-            self.queue.append(message)
-            if self._turn is None and len(self.queue) == 1:
-                self._start_queued()
+        elif message["type"] == "control_response":
+            self._on_answer(message.get("response"))
+        else:
+            self._on_user(message)
 
-    def end(self, code: int) -> None:
-        """End the process after what is being handled."""
-        self._ending = code
+    def _on_answer(self, response: object) -> None:
+        if not isinstance(response, dict) or not isinstance(self._wait, Answer):
+            return
+        if response.get("request_id") == self._wait.request_id:
+            self._leave()
+            self._value = response
+
+    def _on_user(self, message: Message) -> None:
+        uuid = message["uuid"]
+        if uuid in self._seen:
+            if self.context.replay:
+                self.emit(events.replayed(self.context, message["content"], uuid, timestamped=False))
+            return
+        if uuid:
+            self._seen.add(uuid)
+            self.emit(events.lifecycle(self.context, uuid, "queued"))
+        if message["priority"] == "now" and self._turn is not None:
+            self.queue.insert(0, message)
+            self._throw(Pushed())
+        else:
+            self.queue.append(message)
+        if self._play is None:
+            self._start(self.take_queue())
+
+
+def _nothing() -> None:
+    """Readiness to write needs no handler: the next flush uses it."""
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 1 << 18)
+    except OSError:
+        return b""

@@ -24,15 +24,15 @@ dumps = _encoder.encode
 """Encode as the CLI does: compact, UTF-8 unescaped."""
 
 
-def init(context: Context, project_dir: str) -> Message:
+def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
     """The first line of every turn."""
-    return {
+    message = {
         "type": "system",
         "subtype": "init",
         "cwd": context.cwd,
         "session_id": context.session_id,
         "tools": context.tools,
-        "mcp_servers": [],
+        "mcp_servers": context.mcp_servers,
         "model": context.model,
         "permissionMode": context.permission_mode,
         "slash_commands": list(SLASH_COMMANDS),
@@ -59,6 +59,12 @@ def init(context: Context, project_dir: str) -> Message:
         "ultrathink_typed_raises": False,
         "view_mode": "default",
     }
+    if context.bare:
+        for member in ("slash_commands", "capabilities", "memory_paths", "messaging_socket_path"):
+            del message[member]
+    if uuids:
+        message["user_message_uuids"] = uuids
+    return message
 
 
 def status(context: Context, value: str | None, uuids: list[str] | None = None) -> Message:
@@ -92,7 +98,12 @@ class DeltaLines:
     """The lines of content deltas, from a template: a flood must not wait for the encoder."""
 
     def __init__(self, context: Context, api_id: str) -> None:
-        self._tail = f'}}}},"session_id":"{context.session_id}","parent_tool_use_id":null,"uuid":"%s","api_message_id":"{api_id}"}}'
+        ids = f'"session_id":"{context.session_id}","parent_tool_use_id":null,"uuid":"%s"'
+        self._plain = f'}}}},{ids},"api_message_id":"{api_id}"}}'
+        self._thinking = self._plain.replace(
+            ',"api_message_id"', ',"thinking_display":"updates","api_message_id"'
+        )
+        self._tail = self._plain
         self._key = (-1, "")
         self._head = ""
 
@@ -100,6 +111,7 @@ class DeltaLines:
         """Return the line of one delta."""
         if (delta.index, delta.kind) != self._key:
             self._key = (delta.index, delta.kind)
+            self._tail = self._thinking if delta.kind == "thinking_delta" else self._plain
             self._head = (
                 f'{{"type":"stream_event","event":{{"type":"content_block_delta","index":{delta.index},'
                 f'"delta":{{"type":"{delta.kind}","{DELTA_MEMBER[delta.kind]}":'
@@ -170,6 +182,48 @@ def user(context: Context, content: object, **extra: object) -> Message:
         "timestamp": timestamp(),
         **extra,
     }
+
+
+def system(context: Context, subtype: str, **members: object) -> Message:
+    """A line of type ``system``."""
+    return {
+        "type": "system",
+        "subtype": subtype,
+        **members,
+        "session_id": context.session_id,
+        "uuid": fresh_uuid(),
+    }
+
+
+def lifecycle(context: Context, command_uuid: str, state: str) -> Message:
+    """What became of an input message that carried a uuid."""
+    return {
+        "type": "command_lifecycle",
+        "command_uuid": command_uuid,
+        "state": state,
+        "uuid": fresh_uuid(),
+        "session_id": context.session_id,
+    }
+
+
+def control_request(request_id: str, request: Message) -> Message:
+    """A question to the host."""
+    return {"type": "control_request", "request_id": request_id, "request": request}
+
+
+def replayed(context: Context, content: object, uuid: str | None, *, timestamped: bool) -> Message:
+    """An echo of an input message."""
+    message: Message = {
+        "type": "user",
+        "message": {"role": "user", "content": content},
+        "session_id": context.session_id,
+        "parent_tool_use_id": None,
+        "uuid": uuid or fresh_uuid(),
+    }
+    if timestamped:
+        message["timestamp"] = timestamp()
+    message["isReplay"] = True
+    return message
 
 
 def subagent_stats() -> Message:

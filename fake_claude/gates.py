@@ -84,10 +84,10 @@ class Gate:
             try:
                 os.read(fd, 1)
             except BlockingIOError:
-                ready = loop.create_future()
-                loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))
+                ready = asyncio.Event()
+                loop.add_reader(fd, ready.set)
                 try:
-                    await ready
+                    await ready.wait()
                 finally:
                     loop.remove_reader(fd)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .catalog import MODELS, VERSION
+from .catalog import MODELS
 
 COMMANDS = (
     ("deep-research", "", ()),
@@ -124,7 +124,7 @@ def initialize_response(context: Context, *, running: bool) -> dict[str, Any]:
             "apiProvider": "firstParty",
         },
         "pid": os.getpid(),
-        "claude_code_version": VERSION,
+        "claude_code_version": context.version,
         "current_permission_mode": context.permission_mode,
         "hook_on_failure_supported": True,
         "hooks_when_unanswered_kept": 0,

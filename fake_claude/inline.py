@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .script import ScriptError, Step, default_answer, parse_duration, words
+from .script import ScriptError, Step, check_gate_name, default_answer, parse_duration, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,16 +78,6 @@ def _hold(value: str) -> tuple[int, str]:
         name, place = place, "0"
     check_gate_name(name)
     return _count("hold", place), name
-
-
-def check_gate_name(name: str) -> None:
-    """Refuse names that could not be a file in the gates folder.
-
-    Raises:
-        ScriptError: An empty name or one with other than letters, digits, ``-``, ``_`` and ``.``.
-    """
-    if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
-        raise ScriptError(f"{name!r} is not a gate name; use letters, digits, '-', '_' and '.'")
 
 
 def parse(inside: str, ask: Ask, rest: str) -> list[Step]:

@@ -6,29 +6,45 @@ import shlex
 import sys
 from pathlib import Path
 
+from .scriptfile import load
+
 PROGRAM = "import sys; sys.path.insert(0, {root!r}); from fake_claude.cli import main; main({settings})"
 
 
 def install(
-    directory: Path, *, ledger: Path | None = None, gates: Path | None = None, script: Path | None = None
+    directory: Path,
+    *,
+    ledger: Path | None = None,
+    gates: Path | None = None,
+    script: Path | None = None,
+    state: Path | None = None,
+    retry_scale: float = 1.0,
+    version: str | None = None,
 ) -> Path:
     """Write ``directory/claude`` and return its path.
 
     The launcher needs nothing from its environment: interpreter, package, ledger (default ``directory/ledger``),
-    gates (default ``directory/gates``) and script are written into it as absolute paths.
+    gates (default ``directory/gates``), state (default ``directory/state``) and script are written into it as
+    absolute paths. ``retry_scale`` shortens (or stretches) the waits between retries; ``version`` is what the CLI
+    says it is.
 
     Raises:
         OSError: The folder cannot be written.
-        ScriptError: The script is not valid.
+        FileError: The script is not valid.
     """
     directory = directory.absolute()
     ledger = (ledger or directory / "ledger").absolute()
     gates = (gates or directory / "gates").absolute()
+    state = (state or directory / "state").absolute()
     for folder in (directory, ledger, gates):
         folder.mkdir(parents=True, exist_ok=True)
-    settings = {"ledger": str(ledger), "gates": str(gates)}
+    settings: dict[str, str | float] = {"ledger": str(ledger), "gates": str(gates), "state": str(state)}
     if script is not None:
-        settings["script"] = str(script.absolute())
+        settings["script"] = load(str(script.absolute())).path
+    if retry_scale != 1.0:
+        settings["retry_scale"] = retry_scale
+    if version is not None:
+        settings["version"] = version
     code = PROGRAM.format(
         root=str(Path(__file__).resolve().parent.parent),
         settings=", ".join(f"{key}={value!r}" for key, value in settings.items()),

@@ -20,7 +20,19 @@ class Refusal(Exception):
 class Option:
     """One option: its names as help shows them, what it takes and what it may be."""
 
-    __slots__ = ("arity", "check", "choices", "extra", "flags", "hidden", "key", "names", "preset")
+    __slots__ = (
+        "arity",
+        "check",
+        "choices",
+        "extra",
+        "flags",
+        "hidden",
+        "ignored",
+        "key",
+        "names",
+        "preset",
+        "refused",
+    )
 
     def __init__(
         self,
@@ -31,6 +43,8 @@ class Option:
         check: Callable[[str], str | None] | None = None,
         hidden: bool = False,
         preset: str | None = None,
+        ignored: str = "",
+        refused: str = "",
     ) -> None:
         self.flags = flags
         self.choices = choices
@@ -38,6 +52,8 @@ class Option:
         self.check = check
         self.hidden = hidden
         self.preset = preset
+        self.ignored = ignored  # accepted without effect, for this reason
+        self.refused = refused  # the CLI does something that the fake does not, for this reason
         words = flags.replace(",", "").split()
         self.names = [word for word in words if word.startswith("-")]
         takes = words[-1] if not words[-1].startswith("-") else ""
@@ -58,89 +74,91 @@ def _number(text: str) -> str | None:
     return None
 
 
-_MODES = ("acceptEdits", "auto", "bypassPermissions", "manual", "dontAsk", "plan")
+MODES = ("acceptEdits", "auto", "bypassPermissions", "manual", "dontAsk", "plan")
 _FORMATS = ("text", "json", "stream-json")
 _YES_NO = ("true", "false", "1", "0", "yes", "no", "on", "off")
 
 OPTIONS = (
     Option("--add-dir <directories...>"),
-    Option("--agent <agent>"),
-    Option("--agents <json-or-file>"),
+    Option("--agent <agent>", ignored="there is one agent"),
+    Option("--agents <json-or-file>", ignored="no subagents run"),
     Option("--allow-dangerously-skip-permissions"),
     Option("--allowedTools, --allowed-tools <tools...>"),
-    Option("--append-system-prompt <prompt>"),
-    Option("--autocompact <auto|tokens>"),
-    Option("--ax-screen-reader"),
-    Option("--bg, --background"),
+    Option("--append-system-prompt <prompt>", ignored="no model reads it"),
+    Option("--autocompact <auto|tokens>", ignored="nothing grows too long"),
+    Option("--ax-screen-reader", refused="there is no terminal display"),
+    Option("--bg, --background", refused="there are no background sessions"),
     Option("--bare"),
-    Option("--betas <betas...>"),
-    Option("--brief"),
-    Option("--chrome"),
-    Option("--cloud [description|session_id|url]"),
+    Option("--betas <betas...>", ignored="no API is called"),
+    Option("--brief", refused="there is no SendUserMessage tool"),
+    Option("--chrome", refused="there is no browser"),
+    Option("--cloud [description|session_id|url]", refused="there are no remote sessions"),
     Option("-c, --continue"),
     Option("--dangerously-skip-permissions"),
-    Option("-d, --debug [filter]"),
-    Option("--debug-file <path>"),
-    Option("--desktop"),
-    Option("--disable-slash-commands"),
+    Option("-d, --debug [filter]", ignored="there is nothing to debug"),
+    Option("--debug-file <path>", ignored="there is nothing to debug"),
+    Option("--desktop", refused="there is no desktop app"),
+    Option("--disable-slash-commands", ignored="only three are carried out"),
     Option("--disallowedTools, --disallowed-tools <tools...>"),
-    Option("--effort <level>"),
-    Option("--environment <environment_id>"),
-    Option("--exclude-dynamic-system-prompt-sections"),
+    Option("--effort <level>", ignored="no model makes one"),
+    Option("--environment <environment_id>", refused="there are no remote sessions"),
+    Option("--exclude-dynamic-system-prompt-sections", ignored="no model reads it"),
     Option("--fallback-model <model>"),
-    Option("--file <specs...>"),
+    Option("--file <specs...>", refused="nothing can be downloaded"),
     Option("--fork-session"),
-    Option("--forward-subagent-text"),
-    Option("--from-pr [value]"),
+    Option("--forward-subagent-text", ignored="no subagents run"),
+    Option("--from-pr [value]", refused="sessions are not linked to pull requests"),
     Option("-h, --help"),
-    Option("--ide"),
-    Option("--include-hook-events"),
+    Option("--ide", refused="there is no IDE"),
+    Option("--include-hook-events", ignored="no hooks run"),
     Option("--include-partial-messages"),
     Option("--input-format <format>", choices=("text", "stream-json")),
-    Option("--json-schema <schema>"),
+    Option("--json-schema <schema>", refused="there is no structured output"),
     Option("--max-budget-usd <amount>", check=_number),
     Option("--mcp-config <configs...>"),
     Option("--model <model>"),
     Option("-n, --name <name>"),
-    Option("--no-chrome"),
+    Option("--no-chrome", ignored="it is never on"),
     Option("--no-session-persistence"),
     Option("--output-format <format>", choices=_FORMATS),
-    Option("--permission-mode <mode>", choices=_MODES, extra=("default",)),
+    Option("--permission-mode <mode>", choices=MODES, extra=("default",)),
     Option("--permission-prompts <target>", choices=("host", "none")),
-    Option("--plugin-dir <path>"),
-    Option("--plugin-url <url>"),
+    Option("--plugin-dir <path>", refused="there are no plugins"),
+    Option("--plugin-url <url>", refused="there are no plugins"),
     Option("-p, --print"),
-    Option("--prompt-suggestions [value]", choices=_YES_NO, preset="true"),
-    Option("--remote-control [name]"),
-    Option("--remote-control-session-name-prefix <prefix>"),
+    Option("--prompt-suggestions [value]", refused="nothing is suggested", choices=_YES_NO, preset="true"),
+    Option("--remote-control [name]", refused="there are no remote sessions"),
+    Option("--remote-control-session-name-prefix <prefix>", refused="there are no remote sessions"),
     Option("--replay-user-messages"),
-    Option("--restricted"),
+    Option("--restricted", refused="its rules are not known"),
     Option("-r, --resume [value]"),
-    Option("--safe-mode"),
+    Option("--safe-mode", ignored="nothing can be customised"),
     Option("--session-id <uuid>"),
-    Option("--setting-sources <sources>"),
-    Option("--settings <file-or-json>"),
-    Option("--strict-mcp-config"),
-    Option("--system-prompt <prompt>"),
-    Option("--system-prompt-snapshot <on|off>", choices=("on", "off")),
-    Option("--teleport [session]"),
-    Option("--tmux"),
+    Option("--setting-sources <sources>", ignored="no settings are read"),
+    Option("--settings <file-or-json>", ignored="no settings are read"),
+    Option("--strict-mcp-config", ignored="no other MCP configuration is read"),
+    Option("--system-prompt <prompt>", ignored="no model reads it"),
+    Option("--system-prompt-snapshot <on|off>", ignored="no model reads it", choices=("on", "off")),
+    Option("--teleport [session]", refused="there are no remote sessions"),
+    Option("--tmux", refused="there are no worktrees"),
     Option("--tools <tools...>"),
     Option("--verbose"),
     Option("-v, --version"),
-    Option("-w, --worktree [name]"),
+    Option("-w, --worktree [name]", refused="there are no worktrees"),
     # Accepted without standing in --help (docs/claude-cli.md, options).
-    Option("--append-system-prompt-file <file>", hidden=True),
-    Option("--max-thinking-tokens <tokens>", hidden=True, check=_number),
+    Option("--append-system-prompt-file <file>", ignored="no model reads it", hidden=True),
+    Option(
+        "--max-thinking-tokens <tokens>", ignored="thoughts come from the script", hidden=True, check=_number
+    ),
     Option("--max-turns <turns>", hidden=True, check=_number),
     Option("--permission-prompt-tool <tool>", hidden=True),
-    Option("--resume-drops-turn", hidden=True),
-    Option("--resume-session-at <message id>", hidden=True),
-    Option("--session-mirror", hidden=True),
-    Option("--system-prompt-file <file>", hidden=True),
-    Option("--task-budget <tokens>", hidden=True, check=_number),
-    Option("--thinking <mode>", hidden=True),
-    Option("--thinking-display <mode>", hidden=True),
+    Option("--resume-drops-turn", refused="a session is resumed at its end", hidden=True),
+    Option("--resume-session-at <message id>", refused="a session is resumed at its end", hidden=True),
+    Option("--session-mirror", refused="transcripts are not mirrored", hidden=True),
+    Option("--system-prompt-file <file>", ignored="no model reads it", hidden=True),
+    Option("--task-budget <tokens>", ignored="no model keeps to one", hidden=True, check=_number),
+    Option("--thinking <mode>", ignored="thoughts come from the script", hidden=True),
+    Option("--thinking-display <mode>", ignored="thoughts come from the script", hidden=True),
 )
 
 _BY_NAME = {name: option for option in OPTIONS for name in option.names}

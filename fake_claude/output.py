@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 
 HIGH_WATER = 16 * 1024 * 1024
 """Bytes a slow reader may leave unread before a turn pauses."""
@@ -20,9 +21,13 @@ class Output:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.bytes_out = 0
+        self.wait_until: float | None = None  # a dribble's next moment, by time.monotonic()
         self._pending: list[bytes] = []
         self._size = 0
         self._gone = False
+        self._limit = 0
+        self._gap = 0.0
+        self._split: float | None = None
         mode = os.fstat(fd).st_mode
         self._flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
@@ -30,9 +35,7 @@ class Output:
 
     def line(self, text: str) -> None:
         """Add one line."""
-        data = text.encode("utf-8", "surrogatepass") + b"\n"
-        self._pending.append(data)
-        self._size += len(data)
+        self.raw(text.encode("utf-8", "surrogatepass") + b"\n")
 
     def raw(self, data: bytes) -> None:
         """Add bytes as they are."""
@@ -44,19 +47,45 @@ class Output:
         """Bytes not yet taken by the reader."""
         return self._size
 
+    def dribble(self, limit: int, gap: float) -> None:
+        """From here on, write at most ``limit`` bytes at a time, ``gap`` seconds apart."""
+        self.flush()
+        self._limit, self._gap = limit, gap
+
+    def split_next(self, gap: float) -> None:
+        """Cut the next character that takes more than one byte in two writes, ``gap`` seconds apart."""
+        self.flush()
+        self._split = gap
+
+    def close(self) -> None:
+        """Close the stream; what is added later is dropped."""
+        self._gone = True
+        self._pending.clear()
+        self._size = 0
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fd)  # the number must not fall to somebody else
+        os.close(null)
+
     def flush(self) -> bool:
         """Write what the reader takes now; tell whether everything is out."""
+        if self._gone:
+            self._pending.clear()
+            self._size = 0
         while self._pending:
+            if self.wait_until is not None:
+                if time.monotonic() < self.wait_until:
+                    return False
+                self.wait_until = None
             data = b"".join(self._pending) if len(self._pending) > 1 else self._pending[0]
+            part = self._part(data)
             try:
-                written = 0 if self._gone else os.write(self.fd, data)
+                written = os.write(self.fd, part)
             except BlockingIOError:
                 self._pending = [data]
+                self.wait_until = None
                 return False
             except OSError:  # nobody reads any more
                 self._gone = True
-                written = 0
-            if self._gone:
                 self._pending.clear()
                 self._size = 0
                 return True
@@ -64,6 +93,20 @@ class Output:
             self._size -= written
             self._pending = [data[written:]] if written < len(data) else []
         return True
+
+    def _part(self, data: bytes) -> bytes:
+        """Return how much of the pending bytes may go in one write."""
+        if self._split is not None:
+            cut = next((i for i, byte in enumerate(data) if byte >= 0xC0), None)
+            if cut is not None:
+                self.wait_until = time.monotonic() + self._split
+                self._split = None
+                return data[: cut + 1]
+        if self._limit and len(data) > self._limit:
+            if self._gap:
+                self.wait_until = time.monotonic() + self._gap
+            return data[: self._limit]
+        return data
 
     def restore(self) -> None:
         """Leave the descriptor as it was found."""

@@ -29,6 +29,7 @@ class Tally:
         self.api_ms = api_ms_before  # of the session
         self.user_lines = 0
         self.begun: list[str] = []
+        self.first_usage: Message | None = None
         self.denials: list[Message] = []
         self.stop_reason: str | None = None
         self.requested_ms: int | None = None
@@ -39,6 +40,11 @@ class Tally:
     def now(self) -> int:
         """Return milliseconds since the turn began."""
         return milliseconds_since(self.started)
+
+    def note_request(self, usage: Message) -> None:
+        """Keep the token counts that the first request of the turn began with."""
+        if self.first_usage is None:
+            self.first_usage = usage
 
     def count(self, model: str, usage: Message) -> None:
         """Count one API call that was answered to its end."""
@@ -124,3 +130,16 @@ def early_error(context: Context, text: str) -> Message:
         "errors": [text],
         "result_index": 0,
     }
+
+
+def final_text(message: Message) -> str:
+    """Return what text output says for a result."""
+    if "result" in message:
+        return str(message["result"])
+    turns, budget = "Reached maximum number of turns (", "Reached maximum budget ($"
+    said = str(message["errors"][0])
+    if said.startswith(turns):
+        return f"Error: Reached max turns ({said[len(turns) :]}"
+    if said.startswith(budget):
+        return f"Error: Exceeded USD budget ({said[len(budget) :]}"
+    return "Execution error"

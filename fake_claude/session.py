@@ -124,6 +124,7 @@ class Transcript:
         self._pending: list[str] = []
         self._parent: str | None = None
         self._prompt_id = fresh_uuid()
+        self.last_prompt_uuid = ""
         self.turns = 0
         self.messages: list[Line] = []
         self.cost_state: Line = {}
@@ -226,6 +227,22 @@ class Transcript:
                 **self._tail(),
             }
         )
+        self._parent = self.last_prompt_uuid = uuid
+
+    def queued(self, content: object) -> None:
+        """Write a message that the running turn took in; the model is told of it beside the conversation."""
+        uuid = fresh_uuid()
+        self.add(
+            {
+                "parentUuid": self._parent,
+                "isSidechain": False,
+                "attachment": {"type": "queued_command", "prompt": content, "commandMode": "prompt"},
+                "type": "attachment",
+                "uuid": uuid,
+                "timestamp": timestamp(),
+                **self._tail(),
+            }
+        )
         self._parent = uuid
 
     def user(self, event: Line, **extra: object) -> None:
@@ -273,6 +290,16 @@ class Transcript:
         )
         self.add({"type": "cost-state", "sessionId": session, **cost_state})
         self.flush()
+
+    @property
+    def last_uuid(self) -> str | None:
+        """The uuid of the line written last."""
+        return self._parent
+
+    def begin_anew(self) -> Transcript:
+        """Return an empty transcript for the context's new session id, in the same folder."""
+        path = self.path and os.path.join(os.path.dirname(self.path), f"{self._context.session_id}.jsonl")
+        return Transcript(self._context, path)
 
     def copy_history(self, path: str) -> None:
         """Begin a forked session with the lines of the one at ``path``."""

@@ -19,9 +19,25 @@ def _install(argv: Sequence[str]) -> int:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--ledger", type=Path, help="where runs are noted (default: DIRECTORY/ledger)")
     parser.add_argument("--gates", type=Path, help="where gates are (default: DIRECTORY/gates)")
+    parser.add_argument(
+        "--state", type=Path, help="where uses of turns are counted (default: DIRECTORY/state)"
+    )
     parser.add_argument("--script", type=Path, help="a script file to play")
+    parser.add_argument(
+        "--retry-scale", type=float, default=1.0, help="stretch the waits between retries (default: 1)"
+    )
+    parser.add_argument("--as-version", help="the CLI version to be")
     given = parser.parse_args(argv)
-    print(install(given.directory, ledger=given.ledger, gates=given.gates, script=given.script))  # noqa: T201
+    launcher = install(
+        given.directory,
+        ledger=given.ledger,
+        gates=given.gates,
+        script=given.script,
+        state=given.state,
+        retry_scale=given.retry_scale,
+        version=given.as_version,
+    )
+    print(launcher)  # noqa: T201
     return 0
 
 
@@ -59,8 +75,13 @@ def _api(argv: Sequence[str]) -> int:
     parser.add_argument("--port", type=int, default=0, help="0 (the default) picks a free one")
     parser.add_argument("--gates", type=Path, help="where gates are (default: ./.fake-claude-gates)")
     parser.add_argument("--script", type=Path, help="a script file to play")
+    parser.add_argument("--state", type=Path, help="where uses of turns with `times` are counted")
+    parser.add_argument(
+        "--ledger", type=Path, help="where played steps are noted, for `fake-claude coverage`"
+    )
     given = parser.parse_args(argv)
-    serve(port=given.port, gates=given.gates or Path(".fake-claude-gates"))
+    gates = given.gates or Path(".fake-claude-gates")
+    serve(port=given.port, gates=gates, script=given.script, state=given.state, ledger=given.ledger)
     return 0
 
 

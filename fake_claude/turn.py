@@ -2,270 +2,413 @@
 
 from __future__ import annotations
 
+import time
+
 from . import events
-from .conversation import INTERRUPTED, read_messages
+from .conversation import (
+    EMPTY_NOTE,
+    INTERRUPTED,
+    INTERRUPTED_IN_TOOL,
+    OUTPUT_LIMIT_NOTE,
+    REFUSED_NOTE,
+    read_messages,
+)
 from .costs import empty_usage
-from .reply import Delta, Fault, Trick, play
+from .reply import Fault
+from .request import Heard, Request
 from .result import Tally, result
-from .script import ScriptError
-from .waits import BREATHE, Interrupted, Wait
+from .script import Play, ScriptError, Step
+from .tooluse import Ended, Tools
+from .tricks import do_trick
+from .trouble import Failure, title
+from .waits import Interrupted, Pushed, Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from typing import Any
 
     from .engine import Engine
+    from .scriptfile import Entry
+    from .toolbox import Outcome
 
     Message = dict[str, Any]
 
-_BREATHE_EVERY = 64
-_OUTPUT_ESTIMATE = 3  # characters that count as one token when an answer is broken off
+CONTINUATIONS = 3
+"""How often an answer that hit the output limit is continued."""
 
-
-class Exit(Exception):
-    """A script step, or the turn's end, ends the process with ``code``."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
+DIAGNOSTIC = "[ede_diagnostic] result_type=user last_content_type=n/a stop_reason={}"
 
 
 class Turn:
     """The life of one prompt, driven by the engine through ``run``."""
 
-    def __init__(self, engine: Engine, content: object, uuids: list[str]) -> None:
+    def __init__(self, engine: Engine, prompts: list[Message]) -> None:
         self.engine = engine
         self.context = engine.context
-        self.content = content
-        self.uuids = uuids
+        self.prompts = prompts
+        self.content: object = (
+            prompts[0]["content"] if len(prompts) == 1 else "\n".join(prompt["text"] for prompt in prompts)
+        )
+        self.uuids: list[str] = [prompt["uuid"] for prompt in prompts if prompt["uuid"]]
+        self.own_uuids = list(self.uuids)
         self.tally = Tally(engine.costs, engine.api_ms)
-        self._message: Message = {}
-        self._open: Message | None = None  # the block being streamed
-        self._blocks: list[tuple[Message, Message]] = []  # printed blocks of the message: event, block
-        self._answer = ""
+        self.started_ms = int(time.time() * 1000)
+        self.model = self.context.model
+        self.fell_back = False
+        self.play = Play([])
+        self.told = False  # an assistant line was printed
+        self.tools = Tools(self)
+        self.results: list[tuple[Message, Outcome]] = []
+        self.request: Request | None = None
+        self._entry: Entry | None = None
+        self._fault: Fault | None = None
+        self._echoed = False
+        self._refusals = 0
+        self._refused: Message | None = None  # the line that tells of a second refusal
+        self._in_tools = False
+        self.rounds = 0
 
-    def run(self) -> Iterator[Wait]:
+    # The course of a turn.
+
+    def run(self) -> Generator[Wait, Any, None]:
         """Play the turn; yields what it waits for."""
         engine = self.engine
         transcript = engine.transcript
-        engine.emit(events.init(self.context, engine.project_dir))
+        engine.tell_state("running")
         transcript.enqueue(self.content)
-        transcript.prompt(self.content)
+        transcript.prompt(self.content, self.uuids[-1] if self.uuids else None)
+        self._find_play()
+        self.tricks("before_init")
+        engine.emit(events.init(self.context, engine.project_dir, self.uuids), "init")
         try:
-            yield from self._ask()
+            yield from self._rounds()
         except Interrupted:
             self._aborted()
+        except Ended:
+            self._told_results()
+            self._aborted_in_tools()
+        except Pushed:
+            self._pushed_aside()
+        except LoggedOut:
+            self._failed(logged_out())
+        self.tricks("after_result")
 
-    def _ask(self) -> Iterator[Wait]:
-        engine = self.engine
-        if self.context.partial and self.context.streams_out:
-            engine.emit(events.status(self.context, "requesting", self.uuids))
-        self.tally.requested_ms = self.tally.now()
-        asked = self.tally.now()
-        ask = read_messages(engine.transcript.messages)
+    def _find_play(self) -> None:
+        ask = read_messages(self.engine.transcript.messages)
         try:
-            steps = engine.scripts.steps(ask)
+            self.play, self._entry = self.engine.scripts.find(ask, again=self._entry)
         except ScriptError as error:
-            self._failed(400, "invalid_request_error", f"API Error: 400 {error}", "invalid_request")
-            return
-        self._message, self._blocks, self._open = {}, [], None
-        lines: events.DeltaLines | None = None
-        breathe = 0
-        for action in play(steps, ask, self.context.model):
-            if isinstance(action, Delta):
-                self._hear(action)
-                if lines is not None:
-                    engine.out.line(lines(action))
-                breathe += 1
-                if breathe % _BREATHE_EVERY == 0:
-                    yield BREATHE
-            elif isinstance(action, Wait):
-                yield action
-            elif isinstance(action, Trick):
-                self._trick(action)
-            elif isinstance(action, Fault):
-                raise AssertionError(action.kind)
+            self._fault = Fault("http", status=400, type="invalid_request_error", message=str(error))
+
+    def _rounds(self) -> Iterator[Wait]:
+        """Ask, run tools, ask again, until the answer is there."""
+        continued = asked_again = 0
+        while True:
+            heard = yield from self._ask()
+            if not isinstance(heard, Heard):
+                self._failed(heard)
+                return
+            if self._over_budget():
+                budget = self.context.options.text("max-budget-usd")
+                self._end_with_error(
+                    "error_max_budget_usd", f"Reached maximum budget (${budget})", "budget_exhausted"
+                )
+                return
+            if heard.tools:
+                yield from self._run_tools()
+                if self.rounds == self.context.max_turns:
+                    self._end_with_error(
+                        "error_max_turns", f"Reached maximum number of turns ({self.rounds})", "max_turns"
+                    )
+                    return
+                self._absorb()
+            elif heard.stop_reason == "max_tokens":
+                if continued == CONTINUATIONS:
+                    self._failed(_output_limit())
+                    return
+                continued += 1
+                self._note(OUTPUT_LIMIT_NOTE)
+            elif heard.stop_reason == "refusal":
+                if self._refused is not None:
+                    self._refused_twice()
+                    return
+                self._continue_refused(heard)
+            elif not heard.visible and not asked_again:
+                asked_again = 1
+                self._note(EMPTY_NOTE)
             else:
-                if action["type"] == "message_start" and self.context.partial and self.context.streams_out:
-                    lines = events.DeltaLines(self.context, action["message"]["id"])
-                self._event(action)
-        engine.api_ms += self.tally.now() - asked
-        self.tally.api_ms = engine.api_ms
-        self._completed()
+                self._completed(heard)
+                return
 
-    def _event(self, event: Message) -> None:
-        """Take one API event other than a delta."""
-        kind = event["type"]
-        if kind == "message_start":
-            self._message = event["message"]
-            self.tally.begun.append(self._message["id"])
-            self.tally.first_event_ms = self.tally.first_event_ms or self.tally.now()
-            self._stream(event, ttft_ms=self.tally.now(), thinking_display="updates")
-            return
-        if kind == "content_block_start":
-            self.tally.first_frame_ms = self.tally.first_frame_ms or self.tally.now()
-            self._open = {**event["content_block"]}
-        elif kind == "content_block_stop":
-            self._print_block()
-        elif kind == "message_delta":
-            self._message = {
-                **self._message,
-                "stop_reason": event["delta"]["stop_reason"],
-                "usage": {**self._message["usage"], **event["usage"]},
-            }
-            self.tally.stop_reason = event["delta"]["stop_reason"]
-            self.tally.count(self.context.model, self._message["usage"])
-            self._save_blocks()
-        self._stream(event)
-
-    def _hear(self, delta: Delta) -> None:
-        assert self._open is not None
-        if delta.kind == "text_delta":
-            self._open.setdefault("pieces", []).append(delta.text)
-
-    def _stream(self, event: Message, **extra: object) -> None:
+    def _ask(self) -> Generator[Wait, Any, Heard | Failure]:
+        self.rounds += 1
         if self.context.partial and self.context.streams_out:
-            self.engine.emit(events.stream_event(self.context, event, self._message["id"], **extra))
+            self.engine.emit(events.status(self.context, "requesting", self.uuids))
+        self.tools = Tools(self)
+        self.results = []
+        self.request = Request(self)
+        return (yield from self.request.run())
 
-    def _close_block(self) -> Message:
-        assert self._open is not None
-        block, self._open = self._open, None
-        if block["type"] == "text":
-            block["text"] = "".join(block.pop("pieces", ()))
-        return block
+    def refused_request(self, model: str) -> Fault | None:
+        """Return the fault of a request that no script can answer."""
+        if not self.context.model_known(model):
+            return Fault("http", status=404, type="not_found_error", message=f"model: {model}")
+        return self._fault
 
-    def _print_block(self, **extra: object) -> None:
-        block = self._close_block()
-        message = {**self._message, "stop_reason": None}
-        event = events.assistant(self.context, message, block, request_id=self.engine.request_id, **extra)
-        if self.uuids:
-            event["user_message_uuids"] = self.uuids
+    def _run_tools(self) -> Iterator[Wait]:
+        self._in_tools = True
+        self.engine.absorbing = True
+        yield from self.tools.run()
+        self.engine.absorbing = False
+        self._in_tools = False
+        self._told_results()
+
+    def _told_results(self) -> None:
+        """Write the results to the transcript, after the blocks that asked for them."""
+        for event, outcome in self.results:
+            self.engine.transcript.user(event, toolUseResult=outcome.facts)
+        self.results = []
+
+    def _absorb(self) -> None:
+        """Take in messages that came while tools ran (docs/claude-cli.md, persistent process)."""
+        for prompt in self.engine.take_queue():
+            if self.context.replay:
+                self._replay(prompt["content"], prompt["uuid"])
+            if prompt["uuid"]:
+                self.engine.emit(events.lifecycle(self.context, prompt["uuid"], "started"))
+                self.uuids.append(prompt["uuid"])
+            self.engine.transcript.queued(prompt["content"])
+
+    def _note(self, text: str, **extra: object) -> None:
+        """Add a user line that the CLI made up, and that the model answers."""
+        event = events.user(self.context, [{"type": "text", "text": text}], isSynthetic=True, **extra)
         self.engine.emit(event)
-        self._blocks.append((event, block))
-        if block["type"] == "text":
-            self._answer = block["text"]
-        self.tally.first_message_ms = self.tally.first_message_ms or self.tally.now()
+        self.tally.user_lines += 1
+        self.engine.transcript.user(event)
 
-    def _save_blocks(self) -> None:
-        """Write the message's blocks to the transcript, now that usage and stop reason are known."""
-        usage = {**empty_usage(), **self._message["usage"]}
-        for index, (event, block) in enumerate(self._blocks):
-            message = {**self._message, "content": [block], "usage": usage, "stop_details": None}
-            self.engine.transcript.assistant(
-                event,
-                message,
-                apiBlockIndex=index,
-                requestId=self.engine.request_id,
-                requestedModel=self.context.model,
-                promptCacheRequested="5m",
-                effort="medium",
-                perTurnEffort="medium",
-            )
-        self._blocks = []
+    def _over_budget(self) -> bool:
+        return self.context.max_budget is not None and self.engine.costs.total > self.context.max_budget
 
-    def _trick(self, trick: Trick) -> None:
-        if trick.kind == "exit":
-            raise Exit(trick.value)
-        if trick.kind == "stderr":
-            self.engine.err.raw(b"e" * (trick.value - 1) + b"\n" if trick.value else b"")
+    # Refusals.
 
-    def _completed(self) -> None:
-        self._end(
-            result(
+    def refusal(self, heard: Heard) -> None:
+        """A message is about to end: tell of a second refusal before its last lines."""
+        if heard.stop_reason != "refusal" or self._refusals == 0:
+            return
+        name = title(self.model)
+        text = (
+            f"API Error: {name}'s safeguards flagged this message (https://www.anthropic.com/legal/aup). This sometimes"
+            f" happens with safe, normal conversations. Claude Code can't respond to this message with {name}.\n\nTry"
+            " rephrasing the request in a new session or change your model.\n\nLearn more:"
+            " https://support.claude.com/en/articles/8106465\n\nRequest ID:"
+            f" {self.engine.request_id}\n\nMessage ID: {heard.id}"
+        )
+        self.engine.emit(
+            events.system(
                 self.context,
-                self.tally,
-                index=self.engine.results,
-                queued=self.engine.queued_count(),
-                terminal_reason="completed",
-                text=self._answer,
+                "model_refusal_no_fallback",
+                original_model=self.model,
+                api_refusal_category=None,
+                api_refusal_explanation=None,
+                refused_user_message_uuid=self.engine.transcript.last_prompt_uuid,
+                content="",
             )
         )
+        event = events.synthetic_assistant(self.context, text)
+        event["message"]["stop_reason"], event["message"]["stop_sequence"] = "refusal", None
+        event |= {
+            "error": "invalid_request",
+            "request_id": self.engine.request_id,
+            "is_api_error_message": True,
+        }
+        event["refused_message_id"] = heard.id
+        self.engine.emit(event, "full")
+        self._refused = event
 
-    def _failed(self, status: int | None, type_: str, text: str, word: str) -> None:
+    def _continue_refused(self, heard: Heard) -> None:
+        self._refusals += 1
+        self.engine.emit(
+            events.system(
+                self.context,
+                "informational",
+                content=f"{title(self.model)}'s safeguards stopped the response above · continuing once with that noted",
+                level="notice",
+            )
+        )
+        self._note(REFUSED_NOTE, refused_message_id=heard.id)
+
+    def _refused_twice(self) -> None:
+        assert self._refused is not None
+        text = self._refused["message"]["content"][0]["text"]
+        self.tally.stop_reason = "refusal"
+        self._end(self._result("api_error", text=text, is_error=True))
+
+    # Uuids and echoes.
+
+    def uuid_members(self) -> Message:
+        """Return what lines say about the messages this turn answers."""
+        return {"user_message_uuid": self.own_uuids[-1], "user_message_uuids": list(self.uuids)}
+
+    def echo_prompts(self) -> None:
+        """Replay the prompt when its answer begins, if the host wants that."""
+        if self.context.replay and not self._echoed:
+            self._replay(self.content, self.prompts[-1]["uuid"], timestamped=True)
+        self._echoed = True
+
+    def echo_merged(self) -> None:
+        """Replay the messages that were merged into the last one."""
+        if self.context.replay:
+            for prompt in self.prompts[:-1]:
+                self._replay(prompt["content"], prompt["uuid"])
+
+    def _replay(self, content: object, uuid: str | None, *, timestamped: bool = False) -> None:
+        self.engine.emit(events.replayed(self.context, content, uuid, timestamped=timestamped))
+
+    # Misbehaviour.
+
+    def tricks(self, moment: str) -> None:
+        """Play the steps that belong before the first line or after the last."""
+        for step in self.play.at(moment):
+            if step.where:
+                self.engine.record.note("step", where=step.where)
+            self.trick(step)
+
+    def trick(self, step: Step) -> None:
+        """Misbehave."""
+        if step.kind == "logged_out":
+            raise LoggedOut
+        do_trick(self.engine, step)
+
+    def play_step(self, tool: str, given: Message) -> Step | None:
+        """Return the script's step behind a tool call."""
+        steps = [step for step in self.play.steps if step.kind == "tool" and step.value == tool]
+        return next((step for step in steps if step.more.get("input", {}) == given), None)
+
+    # Ends.
+
+    def _result(self, terminal_reason: str | None, **members: Any) -> Message:
+        extra: Message = {}
+        if self.own_uuids:
+            first = self.tally.first_usage or empty_usage()
+            extra = self.uuid_members() | {
+                "request_sent_wall_ms": self.started_ms + (self.tally.requested_ms or 0),
+                "first_request_input_tokens": first["input_tokens"],
+                "first_request_cache_read_input_tokens": first["cache_read_input_tokens"],
+            }
+        return result(
+            self.context,
+            self.tally,
+            index=self.engine.results,
+            queued=0,
+            terminal_reason=terminal_reason,
+            extra=extra,
+            **members,
+        )
+
+    def _completed(self, heard: Heard) -> None:
+        self.tally.stop_reason = heard.stop_reason
+        self._end(self._result("completed", text=heard.text))
+
+    def _failed(self, failure: Failure) -> None:
         """End the turn with an API error (docs/claude-cli.md, API trouble)."""
-        event = events.synthetic_assistant(self.context, text, error=word)
-        event |= {"request_id": self.engine.request_id, "is_api_error_message": True}
-        event |= {"api_error_status": status, "api_error_type": type_}
-        self.engine.emit(event)
-        self.engine.transcript.assistant(event, event["message"], error=word, isApiErrorMessage=True)
+        event = events.synthetic_assistant(self.context, failure.text)
+        event["error"] = failure.word
+        if failure.status is not None:
+            event["request_id"] = self.engine.request_id
+        event["is_api_error_message"] = True
+        told: Message = {}
+        if failure.status is not None:
+            told = {"api_error_status": failure.status, "api_error_type": failure.type}
+            event |= told
+        else:
+            told = {"api_error_status": None}
+        if failure.api_error is not None:
+            told["api_error"] = event["api_error"] = failure.api_error
+        event |= failure.more
+        self.engine.emit(event, "full")
+        self.engine.transcript.assistant(event, event["message"], error=failure.word, isApiErrorMessage=True)
         self.tally.stop_reason = "stop_sequence"
-        self._answer = text
-        self._end(
-            result(
-                self.context,
-                self.tally,
-                index=self.engine.results,
-                queued=self.engine.queued_count(),
-                terminal_reason="api_error",
-                text=text,
-                is_error=True,
-                api_error={"api_error_status": status, "api_error_type": type_},
-            )
-        )
+        self.tally.first_message_ms = None
+        self._end(self._result(failure.terminal_reason, text=failure.text, is_error=True, api_error=told))
+
+    def _end_with_error(self, subtype: str, text: str, reason: str) -> None:
+        assert self.request is not None
+        heard = self.request.heard
+        assert heard is not None
+        self._told_results()
+        self.tally.stop_reason = heard.stop_reason
+        self.tally.first_message_ms = None
+        self._end(self._result(reason, subtype=subtype, is_error=True, errors=[text]))
 
     def _aborted(self) -> None:
         """Tell of an interruption (docs/claude-cli.md, control protocol and signals)."""
-        engine = self.engine
-        started, opened = bool(self._message), self._open is not None
-        said = ""
-        if opened:
-            said = "".join((self._open or {}).get("pieces", ()))
-            if said:
-                self._print_block(aborted=True)
-                for event, block in self._blocks:
-                    engine.transcript.assistant(event, {**self._message, "content": [block]}, aborted=True)
-        note = events.user(self.context, [{"type": "text", "text": INTERRUPTED}])
-        engine.emit(note)
+        if self._in_tools:
+            self.tools.interrupted()
+            self._told_results()
+            self._aborted_in_tools()
+            return
+
+        def note() -> None:
+            self._interruption(INTERRUPTED)
+
+        if self.request is not None:
+            self.request.interrupted(note)
+        else:
+            note()
+        self._told_results()
+        self.tally.usage = empty_usage()
+        self.tally.stop_reason = None
+        self._end_aborted("aborted_streaming", "null")
+
+    def _aborted_in_tools(self) -> None:
+        self._interruption(INTERRUPTED_IN_TOOL)
+        self.tally.stop_reason = "tool_use"
+        self._end_aborted("aborted_tools", "tool_use")
+
+    def _interruption(self, text: str) -> None:
+        event = events.user(self.context, [{"type": "text", "text": text}])
+        self.engine.emit(event)
         self.tally.user_lines += 1
-        engine.transcript.user(note)
-        if started:
-            self._abandon(opened=opened)
-            usage = {**self._message["usage"], "output_tokens": -(-len(said) // _OUTPUT_ESTIMATE) or 1}
-            self.tally.costs.add(self.context.model, usage)
+        self.engine.transcript.user(event)
+
+    def _end_aborted(self, reason: str, stop: str) -> None:
+        self.tally.first_message_ms = None
+        errors = [DIAGNOSTIC.format(stop)]
+        self._end(self._result(reason, subtype="error_during_execution", is_error=True, errors=errors))
+
+    def _pushed_aside(self) -> None:
+        """A message of priority ``now`` takes over: what was said is the result."""
+        assert self.request is not None
+        if self._in_tools:
+            self.tools.interrupted()
+        self.request.interrupted(lambda: None)
+        self._told_results()
+        heard = self.request.heard
         self.tally.usage = empty_usage()
         self.tally.stop_reason = None
         self.tally.first_message_ms = None
-        self._end(
-            result(
-                self.context,
-                self.tally,
-                index=engine.results,
-                queued=engine.queued_count(),
-                terminal_reason="aborted_streaming",
-                subtype="error_during_execution",
-                is_error=True,
-                errors=["[ede_diagnostic] result_type=user last_content_type=n/a stop_reason=null"],
-            )
-        )
+        self._end(self._result("aborted_streaming", text=heard.text if heard else ""), state="cancelled")
 
-    def _abandon(self, *, opened: bool) -> None:
-        """Close the streamed message that will not be finished."""
-        index = len(self._blocks) - 1 if opened else len(self._blocks)
-        if opened:
-            self._stream({"type": "content_block_stop", "index": max(0, index)})
-        usage = empty_usage() | {
-            key: self._message["usage"][key] for key in ("input_tokens", "output_tokens")
-        }
-        for key in ("service_tier", "cache_creation", "inference_geo", "speed"):
-            usage.pop(key)
-        self._stream(
-            {
-                "type": "message_delta",
-                "context_management": None,
-                "delta": {
-                    "container": None,
-                    "stop_details": None,
-                    "stop_reason": None,
-                    "stop_sequence": None,
-                },
-                "usage": usage,
-            }
-        )
-        if self.context.partial and self.context.streams_out:
-            stop = events.stream_event(self.context, {"type": "message_stop"}, self._message["id"])
-            stop["abandoned_blocks"] = {"api_message_id": self._message["id"], "from_block_index": index + 1}
-            self.engine.emit(stop)
+    def _end(self, message: Message, state: str = "completed") -> None:
+        self.engine.end_turn(self, message, state)
 
-    def _end(self, message: Message) -> None:
-        self.engine.end_turn(self, message)
+
+class LoggedOut(Exception):  # noqa: N818
+    """The script wants a CLI without a key."""
+
+
+def _output_limit() -> Failure:
+    failure = Failure(
+        "API Error: Claude's response exceeded the 128000 output token maximum. To configure this behavior, set the"
+        " CLAUDE_CODE_MAX_OUTPUT_TOKENS environment variable.",
+        "max_output_tokens",
+    )
+    failure.api_error = "max_output_tokens"
+    failure.more = {"api_error_params": {"cut": "output_limit"}}
+    return failure
+
+
+def logged_out() -> Failure:
+    """How a turn ends for want of a key."""
+    return Failure("Not logged in · Please run /login", "authentication_failed")

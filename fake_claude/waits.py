@@ -44,3 +44,16 @@ BREATHE = Breathe()
 
 class Interrupted(Exception):
     """Thrown into a turn when the host or a SIGINT interrupts it."""
+
+
+class Answer(Wait):
+    """The host answers our control request; the turn is resumed with its response, or ``None`` at end of input."""
+
+    __slots__ = ("request_id",)
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+
+
+class Pushed(Exception):  # noqa: N818 - an event as well
+    """Thrown into a turn when a message of priority ``now`` pushes it aside."""

@@ -1,0 +1,182 @@
+"""Slash commands that the CLI carries out itself, without asking the model (docs/claude-cli.md, prompts)."""
+
+from __future__ import annotations
+
+from . import events
+from .clock import timestamp
+from .costs import empty_usage
+from .ids import fresh_uuid
+from .result import Tally
+from .waits import BREATHE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any
+
+    from .engine import Engine
+    from .waits import Wait
+
+    Message = dict[str, Any]
+
+IMITATED = {
+    "cost": "usage",
+    "usage": "usage",
+    "stats": "usage",
+    "clear": "clear",
+    "reset": "clear",
+    "new": "clear",
+} | {"compact": "compact"}
+"""Commands and aliases that are carried out; other text after a slash goes to the model as it is."""
+
+CAVEAT = (
+    "<local-command-caveat>The command below was run directly in Claude Code, not sent to you as a request, and its"
+    " output goes to the user.</local-command-caveat>"
+)
+SUMMARY = "This session is being continued from a previous conversation that ran out of context."
+
+
+def command(content: object) -> tuple[str, str, str] | None:
+    """Return the word used, the command's own name and its arguments; ``None`` for anything else."""
+    if not isinstance(content, str) or not content.startswith("/"):
+        return None
+    word, _, arguments = content[1:].strip().partition(" ")
+    name = IMITATED.get(word)
+    return None if name is None else (word, name, arguments.strip())
+
+
+def run(engine: Engine, called: tuple[str, str, str], prompt: Message) -> Generator[Wait, Any, None]:
+    """Carry the command out, as a turn without an API call."""
+    word, name, arguments = called
+    tally = Tally(engine.costs, 0)
+    engine.tell_state("running")
+    yield BREATHE  # as a turn does: let signals and input have their turn
+    if name == "usage":
+        _usage(engine, tally, word, arguments)
+    elif name == "clear":
+        _clear(engine, tally)
+    else:
+        _compact(engine, tally)
+    if prompt["uuid"]:
+        engine.emit(events.lifecycle(engine.context, prompt["uuid"], "completed"))
+    engine.tell_state("idle")
+
+
+def _usage(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
+    totals = [0, 0, 0, 0]
+    for entry in engine.costs.models.values():
+        keys = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
+        totals = [total + entry[key] for total, key in zip(totals, keys, strict=True)]
+    text = (
+        f"Estimated cost:        ${engine.costs.total:.4f}\n"
+        f"Total duration (API):  {engine.api_ms // 1000}s\n"
+        "Total duration (wall): 0s\n"
+        "Total code changes:    0 lines added, 0 lines removed\n"
+        f"Usage:                 {totals[0]} input, {totals[1]} output, {totals[2]} cache read, {totals[3]} cache write"
+    )
+    context = engine.context
+    engine.emit(events.init(context, engine.project_dir, []), "init")
+    event = events.synthetic_assistant(context, text)
+    event["message"] |= {"stop_reason": "end_turn", "stop_sequence": None}
+    event["local_command_source"] = f"<local-command-stdout>{text}</local-command-stdout>"
+    event["local_command_run"] = {"command": "usage", "args": arguments}
+    engine.emit(event, "full")
+    _result(engine, tally, word, text)
+
+
+def _clear(engine: Engine, tally: Tally) -> None:
+    reset = fresh_uuid()
+    context = engine.context
+    engine.emit(
+        {
+            "type": "conversation_reset",
+            "new_conversation_id": reset,
+            "uuid": reset,
+            "trigger": "clear",
+            "user_message_uuid": fresh_uuid(),
+            "timestamp": timestamp(),
+            "session_id": context.session_id,
+        }
+    )
+    context.session_id = fresh_uuid()
+    engine.emit(events.system(context, "background_tasks_changed", tasks=[]))
+    engine.costs.models.clear()
+    engine.api_ms = 0
+    tally.costs_before = {}
+    engine.transcript = engine.transcript.begin_anew()
+    engine.transcript.remember({"role": "user", "content": CAVEAT})
+    engine.emit(events.init(context, engine.project_dir, []), "init")
+    _result(engine, tally, "clear", "")
+
+
+def _compact(engine: Engine, tally: Tally) -> None:
+    context, transcript = engine.context, engine.transcript
+    engine.emit(events.status(context, "compacting"))
+    if not transcript.messages:
+        engine.emit(_compacted(engine, compact_result="failed", compact_error="too_few_groups"))
+        engine.emit(events.init(context, engine.project_dir, []), "init")
+        _result(engine, tally, "compact", "")
+        return
+    kept, anchor = transcript.last_uuid or fresh_uuid(), fresh_uuid()
+    words = sum(len(str(message["content"]).split()) for message in transcript.messages)
+    engine.emit(_compacted(engine, compact_result="success"))
+    engine.emit(events.init(context, engine.project_dir, []), "init")
+    metadata = {
+        "trigger": "manual",
+        "pre_tokens": words,
+        "post_tokens": len(SUMMARY.split()),
+        "cumulative_dropped_tokens": 0,
+        "preserved_segment": {"head_uuid": kept, "anchor_uuid": anchor, "tail_uuid": kept},
+        "preserved_messages": {"anchor_uuid": anchor, "uuids": [kept], "all_uuids": [kept]},
+    }
+    boundary = events.system(context, "compact_boundary", compact_metadata=metadata, logical_parent_uuid=kept)
+    engine.emit(boundary)
+    transcript.add(boundary)
+    summary = events.user(context, SUMMARY, isReplay=False, isSynthetic=True)
+    engine.emit(summary)
+    text = "<local-command-stdout>Compacted </local-command-stdout>"
+    engine.emit(events.user(context, text, isReplay=True))
+    transcript.user(summary)
+    transcript.flush()
+    _result(engine, tally, "compact", "")
+
+
+def _compacted(engine: Engine, **members: object) -> Message:
+    return {
+        "type": "system",
+        "subtype": "status",
+        "status": None,
+        **members,
+        "session_id": engine.context.session_id,
+        "uuid": fresh_uuid(),
+    }
+
+
+def _result(engine: Engine, tally: Tally, word: str, text: str) -> None:
+    """Print the short result of a local command."""
+    message: Message = {
+        "is_error": False,
+        "duration_api_ms": 0,
+        "num_turns": 0,
+        "stop_reason": None,
+        "session_id": engine.context.session_id,
+        "total_cost_usd": engine.costs.total,
+        "usage": empty_usage(),
+        "modelUsage": engine.costs.copy(),
+        "permission_denials": [],
+        "fast_mode_state": "off",
+        "fast_mode_disabled_reason": "sdk_opt_in_required",
+        "subagent_stats": events.subagent_stats(),
+        "safety_stops": 0,
+        "subtype": "success",
+        "result": text,
+        "local_command": word,
+        "type": "result",
+        "duration_ms": tally.now(),
+        "uuid": fresh_uuid(),
+        "queued_turn_count": 0,
+        "result_index": engine.results,
+    }
+    if engine.context.streams_out:
+        message["model_usage_since_last_result"] = engine.costs.since(tally.costs_before)
+    engine.print_result(message)

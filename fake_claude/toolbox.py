@@ -1,0 +1,111 @@
+"""The tools that the fake really carries out, and what it says about their results."""
+
+from __future__ import annotations
+
+import os
+
+from .permissions import SILENT, shell_parts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .shell import Running
+
+    Input = dict[str, Any]
+    Block = dict[str, Any]
+
+
+class Outcome:
+    """A finished tool call: the block for the model, and the CLI's own account of it."""
+
+    __slots__ = ("block", "facts", "meta")
+
+    def __init__(self, block: Block, facts: object, meta: Input | None) -> None:
+        self.block = block
+        self.facts = facts
+        self.meta = meta
+
+
+def failed(
+    tool_id: str, text: str, *, meta: Input | None = None, tagged: bool = False, plain: str = ""
+) -> Outcome:
+    """A call that did not work, or was not made."""
+    content = f"<tool_use_error>{text}</tool_use_error>" if tagged else text
+    block = {"type": "tool_result", "content": content, "is_error": True, "tool_use_id": tool_id}
+    return Outcome(block, plain or (text if text.startswith("Error") else f"Error: {text}"), meta)
+
+
+def bash_outcome(tool_id: str, command: str, running: Running, meta: Input) -> Outcome:
+    """What a finished command comes to."""
+    text = running.text
+    if running.code:
+        return failed(tool_id, f"Exit code {running.code}" + (f"\n{text}" if text else ""), meta=meta)
+    parts = shell_parts(command)
+    silent = bool(parts) and all(part.split()[0] in SILENT for part in parts)
+    content = text or "(Bash completed with no output)"
+    block = {"tool_use_id": tool_id, "type": "tool_result", "content": content, "is_error": False}
+    facts: Input = {
+        "stdout": text,
+        "stderr": "",
+        "interrupted": False,
+        "isImage": False,
+        "noOutputExpected": silent,
+    }
+    return Outcome(block, facts, meta)
+
+
+def read_file(tool_id: str, given: Input, meta: Input) -> Outcome:
+    """``Read``: the file with line numbers."""
+    path = str(given.get("file_path", ""))
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            content = file.read()
+    except FileNotFoundError:
+        cwd = os.getcwd()
+        text = f"File does not exist. Note: your current working directory is {cwd}."
+        return failed(tool_id, text, tagged=True, meta=meta, plain=f"Error: {text}")
+    except OSError as error:
+        return failed(tool_id, f"{error.strerror}: {path}", tagged=True, meta=meta)
+    lines = content.split("\n")
+    numbered = "\n".join(f"{number}\t{line}" for number, line in enumerate(lines, 1))
+    count = len(lines)
+    file_facts = {
+        "filePath": path,
+        "content": content,
+        "numLines": count,
+        "startLine": 1,
+        "totalLines": count,
+    }
+    block = {"tool_use_id": tool_id, "type": "tool_result", "content": numbered}
+    return Outcome(block, {"type": "text", "file": file_facts}, meta)
+
+
+def write_file(tool_id: str, given: Input, meta: Input) -> Outcome:
+    """``Write``: create the file, or replace it."""
+    path, content = str(given.get("file_path", "")), str(given.get("content", ""))
+    original: str | None = None
+    try:
+        if os.path.exists(path):
+            with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+                original = file.read()
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(content)
+    except OSError as error:
+        return failed(tool_id, f"{error.strerror}: {path}", tagged=True, meta=meta)
+    what = "File created successfully at" if original is None else "The file has been updated successfully at"
+    text = f"{what}: {path} (file state is current in your context — no need to Read it back)"
+    facts: Input = {
+        "type": "create" if original is None else "update",
+        "filePath": path,
+        "content": content,
+        "structuredPatch": [],
+        "originalFile": original,
+        "userModified": False,
+    }
+    return Outcome({"tool_use_id": tool_id, "type": "tool_result", "content": text}, facts, meta)
+
+
+IMITATED = ("Bash", "Read", "Write")
+"""Tools that run; a script gives the others their ``result``."""
