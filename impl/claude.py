@@ -7,6 +7,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from impl.errors import ClaudeFailed, ClaudeUnavailable, TimedOut
-from impl.process import CHUNK, Process, running
+from impl.process import CHUNK, Process, guarded, running
 from impl.settings import Settings
 from impl.stream import Ended, Lines, LineTooLong, StreamEvent, TurnParser
 
@@ -72,15 +73,19 @@ class Claude:
         self._cwd = cwd
         self._sessions: dict[str, Session] = {}
         self._group = asyncio.TaskGroup()
+        self._mark = uuid.uuid4().hex  # all processes are marked with it and a number
+        self._started = 0
+        self._owned = AsyncExitStack()
 
     async def __aenter__(self) -> Claude:
-        await self._group.__aenter__()
+        await self._owned.enter_async_context(guarded(self._mark))
+        await self._owned.enter_async_context(self._group)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         for session in tuple(self._sessions.values()):
             self._close(session)
-        await self._group.__aexit__(None, None, None)
+        await self._owned.aclose()
 
     @property
     def processes(self) -> int:
@@ -208,7 +213,9 @@ class Claude:
         try:
             env = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_")}
             grace = self._settings.claude_grace_seconds
-            async with running(argv, cwd=self._cwd, env=env, grace=grace) as process:
+            self._started += 1
+            mark = f"{self._mark}-{self._started}."
+            async with running(argv, cwd=self._cwd, env=env, grace=grace, mark=mark) as process:
                 session.started.set_result(process)
                 logger.info("= claude %d started for conversation %s", process.pid, session.conversation_id)
                 reading = asyncio.create_task(self._read(session, process))

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from impl.errors import BadRequest, ChatError
+from impl.errors import BadRequest, ChatError, Unavailable
 from impl.log import TurnLog
 from impl.messages import Cancel, ChatRequest, ServerMessage, Subscribe, decode_client, encode, refusal
 from impl.turns import Turns
@@ -111,6 +111,12 @@ class Connection:
                     assert_never(message)
         except ChatError as error:
             await self._send(refusal(error, message_id))
+        except (ConnectionError, TimeoutError):
+            raise
+        except Exception:
+            logger.exception("a message of %s failed", self._user)
+            failure = Unavailable("the server failed on this message; it is in its log")
+            await self._send(refusal(failure, message_id))
 
     async def _subscribe(self, message: Subscribe) -> None:
         log = await self._turns.follow(self._user, message.conversation_id, message.message_id, message.after)

@@ -156,7 +156,7 @@ def decode_client(text: str) -> ClientMessage:
     """
     try:
         document: Any = msgspec.json.decode(text.encode())
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise BadRequest(f"the frame is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise BadRequest("the frame is not a JSON object")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
-import uuid
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-logger = logging.getLogger(__name__)
+from impl import family as family_module
+from impl.family import VARIABLE, family, send
 
-MARK = "CHATGATE_PROCESS"
-"""Environment variable that names the process; children inherit it, whatever session or group they move to."""
+logger = logging.getLogger(__name__)
 
 STDERR_TAIL = 4096
 CHUNK = 65_536
@@ -52,16 +51,6 @@ class Process:
             self.stdin.write(line + b"\n")
             await self.stdin.drain()
 
-    def family(self) -> list[int]:
-        """The process and its living descendants, those in sessions of their own included (Linux)."""
-        wanted = f"{MARK}={self._mark}".encode()
-        found = [] if self._process.returncode is not None else [self.pid]
-        for entry in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):  # gone meanwhile, or not ours to read
-                if wanted in entry.read_bytes().split(b"\0") and int(entry.parent.name) != self.pid:
-                    found.append(int(entry.parent.name))
-        return found
-
     async def drain_stderr(self) -> None:
         """Read stderr to its end, so that the child never waits for a reader (PROC-1)."""
         while data := await self._stderr.read(CHUNK):
@@ -76,13 +65,15 @@ class Process:
         """Ask the child to end: end of input, then TERM, each with at most ``grace`` seconds to obey."""
         self.stdin.close()
         if not await self._gone_within(grace):
-            self._signal([self.pid], signal.SIGTERM)
+            send([self.pid], signal.SIGTERM)
             await self._gone_within(grace)
 
     async def kill(self) -> None:
         """KILL whatever is left of the family, and reap the child (PROC-3)."""
-        while family := self.family():
-            self._signal(family, signal.SIGKILL)
+        if self.returncode is None:
+            send([self.pid], signal.SIGKILL)
+        while left := family(self._mark):
+            send(left, signal.SIGKILL)
             await asyncio.sleep(0.01)  # the kernel tells nobody when a grandchild is gone
         await self._process.wait()
 
@@ -94,30 +85,25 @@ class Process:
             return False
         return True
 
-    @staticmethod
-    def _signal(pids: Sequence[int], number: signal.Signals) -> None:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
 
 @asynccontextmanager
 async def running(
-    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], grace: float
+    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], grace: float, mark: str
 ) -> AsyncIterator[Process]:
     """Run ``argv`` for the length of the block; nothing that it started outlives the block.
+
+    ``mark`` is the name by which its family is known; no other process may have one that begins with it.
 
     Raises:
         OSError: The program cannot be started.
     """
-    mark = uuid.uuid4().hex
     child = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=cwd,
-        env={**env, MARK: mark},
+        env={**env, VARIABLE: mark},
         start_new_session=True,
     )
     process = Process(child, mark)
@@ -132,3 +118,20 @@ async def running(
             finally:  # reached too when a cancellation lands in the wait
                 await asyncio.shield(process.kill())
                 logger.info("= claude %d ended with %s", process.pid, process.returncode)
+
+
+@asynccontextmanager
+async def guarded(mark: str) -> AsyncIterator[None]:
+    """Have processes marked ``mark…`` ended if this process dies within the block, SIGKILL included (PROC-5)."""
+    guardian = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", family_module.__file__, mark),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        start_new_session=True,  # what is sent to the server's group is not meant for it
+    )
+    assert guardian.stdin is not None
+    try:
+        yield
+    finally:
+        guardian.stdin.close()
+        await guardian.wait()

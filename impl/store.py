@@ -154,8 +154,8 @@ class Store:
         if before is not None:
             updated, _, last = before.partition("_")
             try:
-                position = (float.fromhex(updated), last)
-            except (ValueError, OverflowError):
+                position = (float(updated), last)
+            except ValueError:
                 raise BadRequest(f"before is {before[:40]!r}; use the value of next") from None
             query = query.where(sa.tuple_(conversations.c.updated_at, conversations.c.id) < position)
         async with self._begin() as db:
@@ -163,7 +163,7 @@ class Store:
         if len(page) <= limit:
             return page, None
         last_shown = page[limit - 1]
-        return page[:limit], f"{last_shown.updated_at.hex()}_{last_shown.id}"
+        return page[:limit], f"{last_shown.updated_at!r}_{last_shown.id}"
 
     async def turns(self, conversation_id: str) -> list[StoredTurn]:
         """The turns of a conversation, oldest first."""
