@@ -112,6 +112,7 @@ export class ChatView {
   #shown = null;
   #atEnd = true;
   #scrolling = false;
+  #top = 0;
 
   /**
    * @param {ChatStore} store
@@ -184,7 +185,10 @@ export class ChatView {
     });
     this.scroller.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = this.scroller;
-      this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END;
+      // The answer may have grown since we scrolled to its end; only going up is the reader's own doing.
+      if (scrollHeight - scrollTop - clientHeight < NEAR_END) this.#atEnd = true;
+      else if (scrollTop < this.#top) this.#atEnd = false;
+      this.#top = scrollTop;
       this.latest.hidden = this.#atEnd;
     });
     // A phone's keyboard takes half of the screen.
