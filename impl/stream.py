@@ -15,6 +15,12 @@ import msgspec
 
 from impl.messages import Usage
 
+DETAIL_CHARS = 2000
+"""How much of a tool's input or output is told."""
+
+MAX_COUNT = 2**53
+"""No count of the CLI is larger; a database could not keep it."""
+
 
 class Started(msgspec.Struct, frozen=True):
     """The CLI has begun the turn, in this session."""
@@ -138,7 +144,8 @@ class TurnParser:
         match message.get("type"):
             case "stream_event":
                 yield from self._stream_event(_dict(message.get("event")))
-                if isinstance(abandoned := message.get("abandoned_blocks"), dict):
+                abandoned = message.get("abandoned_blocks")
+                if isinstance(abandoned, dict):
                     self._answer.abandon(_int(abandoned.get("from_block_index")))
             case "assistant":
                 yield from self._assistant(message)
@@ -160,7 +167,7 @@ class TurnParser:
     def _stream_event(self, event: dict[str, Any]) -> Iterator[StreamEvent]:
         match event.get("type"):
             case "message_start":
-                self._begin(_dict(event.get("message")))
+                yield from self._begin(_dict(event.get("message")))
             case "content_block_start":
                 block = _dict(event.get("content_block"))
                 if block.get("type") == "text":
@@ -172,17 +179,16 @@ class TurnParser:
                     yield from self._answer.piece(_str(delta.get("text")))
                 elif delta.get("type") == "thinking_delta" and delta.get("thinking"):
                     yield Thought(_str(delta["thinking"]))
-            case "content_block_stop":
-                yield from self._answer.close_block()
             case "message_delta":
                 self._charge(_dict(event.get("usage")))
-                self._answer.goes_on = _dict(event.get("delta")).get("stop_reason") == "max_tokens"
+                if _dict(event.get("delta")).get("stop_reason") == "max_tokens":
+                    self._answer.break_off()
 
     def _assistant(self, line: dict[str, Any]) -> Iterator[StreamEvent]:
         if line.get("is_api_error_message") or line.get("error"):
             return  # the result says it, as an error
         message = _dict(line.get("message"))
-        self._begin(message)
+        yield from self._begin(message)
         for block in _list(message.get("content")):
             match _dict(block).get("type"):
                 case "text":
@@ -197,9 +203,8 @@ class TurnParser:
             if _dict(block).get("type") == "tool_result":
                 tool_id = _str(block.get("tool_use_id"))
                 state = "failed" if block.get("is_error") else "finished"
-                content = block.get("content")
-                detail = content if isinstance(content, str) else ""
-                yield ToolStep(tool_id, self._tools.pop(tool_id, ""), state, detail[:2000])
+                detail = _plain(block.get("content"))[:DETAIL_CHARS]
+                yield ToolStep(tool_id, self._tools.pop(tool_id, ""), state, detail)
 
     def _system(self, line: dict[str, Any]) -> Iterator[StreamEvent]:
         match line.get("subtype"):
@@ -228,10 +233,10 @@ class TurnParser:
             usage = self.usage
         yield Ended(usage, _str(line.get("stop_reason")) or "end_turn", error, aborted)
 
-    def _begin(self, message: dict[str, Any]) -> None:
+    def _begin(self, message: dict[str, Any]) -> Iterator[StreamEvent]:
         self._message = _str(message.get("id"))
-        self._answer.message(self._message)
         self._charge(_dict(message.get("usage")))
+        yield from self._answer.message(self._message)
 
     def _charge(self, usage: dict[str, Any]) -> None:
         """Usage is told per message and repeated on every line of it: the highest counts, once."""
@@ -243,24 +248,30 @@ class TurnParser:
 
 
 class _Block(msgspec.Struct):
-    """A text block: its index among the blocks of all kinds of its message, and where it starts in the answer."""
+    """A text block: its index among the blocks of all kinds of its message, and where it stands in the answer."""
 
     number: int
-    start: int
+    begin: int  # of the paragraph break before it, where it needs one
+    start: int  # of its text
 
 
 class _Answer:
-    """The answer as shown, and how far the telling under way agrees with what was shown before."""
+    """The answer as shown, and how far the telling under way agrees with what was shown before.
+
+    A telling stands at some place of the shown text. While it says what stands there already, it only moves on; where
+    it differs, or when its message ends early, the rest is taken back. So a stream that breaks off and is told again
+    in the same words, however often and wherever it breaks, is never taken back.
+    """
 
     def __init__(self) -> None:
-        self.goes_on = False  # the last message hit its length limit: the next one continues mid-sentence
         self._parts: list[str] = []
         self._length = 0  # of all parts, in code points
-        self._message = ""  # id of the message being told
+        self._message = ""  # id of the message being told; empty after a stream broke
         self._blocks: list[_Block] = []  # the text blocks of this message so far
         self._wholes = 0  # how many of them an assistant line has told
         self._old = ""  # shown before, and not yet told again
         self._break = False  # a paragraph break is due before the next piece
+        self._joint = 0  # where no break is due: at the beginning, or where a sentence is continued
 
     @property
     def shown(self) -> str:
@@ -268,40 +279,34 @@ class _Answer:
         self._parts = ["".join(self._parts)]
         return self._parts[0]
 
-    def message(self, message_id: str) -> None:
+    def message(self, message_id: str) -> Iterator[StreamEvent]:
         """A message begins, or goes on under the same id."""
         if message_id != self._message:
+            if self._message:
+                yield from self._take_back()
             self._message, self._blocks, self._wholes = message_id, [], 0
+
+    def break_off(self) -> None:
+        """The message hit its length limit: the next one continues in mid-sentence."""
+        self._joint = self._place
 
     def open_block(self, number: int = 0) -> None:
         """A text block begins, here or, when it is told again, where it began before."""
-        self._break = not self._old and self._length > 0 and not self.goes_on
-        self._blocks.append(_Block(number, self._length - len(self._old)))
+        self._break = self._place != self._joint
+        self._blocks.append(_Block(number, self._place, self._place))
 
     def piece(self, text: str) -> Iterator[StreamEvent]:
         """The next piece of the open block."""
-        if not self._blocks:
-            self.open_block()
-        if self._old:
-            same = _common_length(self._old, text)
-            self._old, text, differs = self._old[same:], text[same:], len(text) > same
-            if not differs:
-                return
-            yield from self.close_block()
         if not text:
             return
+        if not self._blocks:
+            self.open_block()
         if self._break:
             self._break = False
-            if not self._parts[-1].endswith("\n"):
-                yield self._show("\n\n")
-            self._blocks[-1].start = self._length
-        yield self._show(text)
-
-    def close_block(self) -> Iterator[StreamEvent]:
-        """The open block is whole: what was shown of it and not told again is taken back."""
-        if self._old:
-            self._cut(self._length - len(self._old))
-            yield Rewound(self._length)
+            if not self.shown[: self._place].endswith("\n"):
+                yield from self._tell("\n\n")
+            self._blocks[-1].start = self._place
+        yield from self._tell(text)
 
     def whole(self, text: str) -> Iterator[StreamEvent]:
         """A block as an assistant line tells it: a second telling of the streamed one, if there was one."""
@@ -313,32 +318,48 @@ class _Answer:
             text = ""  # an older block, told late; its pieces are shown
         self._wholes += 1
         yield from self.piece(text)
-        yield from self.close_block()
 
     def last(self, text: str) -> Iterator[StreamEvent]:
         """The last message's text as the result tells it: adds what no other telling has shown."""
-        shown = self.shown
-        if not text or shown.endswith(text):
-            return
-        block = shown[self._blocks[-1].start :] if self._blocks else ""
-        if text.startswith(block):
-            yield from self.piece(text[len(block) :])
+        told = self.shown[: self._place]
+        if text and not told.endswith(text):
+            if self._wholes < len(self._blocks):
+                yield from self.whole(text)
+            elif text.strip() not in told:
+                self.open_block()
+                yield from self.piece(text)
+        if text or self._message:  # else the message was never told again after it broke
+            yield from self._take_back()
 
     def abandon(self, first: int) -> None:
         """The stream broke: the blocks from this number on will be told again, in a new message."""
         broken = [block for block in self._blocks if block.number >= first]
         if broken:
-            self._old = self.shown[broken[0].start :]
-        self.message("")
+            self._old = self.shown[broken[0].begin :]
+        self._message, self._blocks, self._wholes = "", [], 0
 
-    def _show(self, text: str) -> Text:
-        self._parts.append(text)
-        self._length += len(text)
-        return Text(text)
+    @property
+    def _place(self) -> int:
+        """How many code points of the shown text the telling under way has told."""
+        return self._length - len(self._old)
 
-    def _cut(self, length: int) -> None:
-        self._parts = [self.shown[:length]]
-        self._length, self._old = length, ""
+    def _tell(self, text: str) -> Iterator[StreamEvent]:
+        if self._old:
+            same = _common_length(self._old, text)
+            self._old, text = self._old[same:], text[same:]
+            if text:
+                yield from self._take_back()
+        if text:
+            self._parts.append(text)
+            self._length += len(text)
+            yield Text(text)
+
+    def _take_back(self) -> Iterator[StreamEvent]:
+        """What was shown and is not told again is no part of the answer."""
+        if self._old:
+            self._parts = [self.shown[: self._place]]
+            self._length, self._old = self._place, ""
+            yield Rewound(self._length)
 
 
 def _common_length(one: str, other: str) -> int:
@@ -352,10 +373,12 @@ def _common_length(one: str, other: str) -> int:
 def _decode(line: bytes) -> dict[str, Any] | None:
     try:
         message = msgspec.json.decode(line)
+    except RecursionError:
+        return None
     except msgspec.DecodeError:  # noise; or bytes that are not UTF-8, or lone surrogates, which json forgives
         try:
             message = json.loads(line.decode("utf-8", "replace"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         message = _without_surrogates(message)
     return message if isinstance(message, dict) else None
@@ -385,11 +408,18 @@ def _str(value: Any) -> str:
 
 
 def _int(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and 0 <= value <= MAX_COUNT else 0
+
+
+def _plain(content: Any) -> str:
+    """The text of a tool's result, which is a string or a list of blocks."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(_str(_dict(block).get("text")) for block in _list(content)).strip()
 
 
 def _tool_detail(given: dict[str, Any]) -> str:
     for name in ("command", "file_path", "path", "pattern", "url", "query"):
         if isinstance(given.get(name), str):
-            return str(given[name])[:2000]
-    return msgspec.json.encode(given).decode()[:2000] if given else ""
+            return str(given[name])[:DETAIL_CHARS]
+    return msgspec.json.encode(given).decode()[:DETAIL_CHARS] if given else ""
