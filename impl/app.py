@@ -19,6 +19,7 @@ from impl.auth import DevIdentity, Identity, check_origin
 from impl.claude import Claude
 from impl.connection import Connection
 from impl.errors import STATUS, BadRequest, ChatError, NotFound, TooLarge
+from impl.limits import Limits
 from impl.log import TurnLog, answer
 from impl.messages import CONVERSATION_ID, Failed
 from impl.settings import Settings
@@ -66,6 +67,7 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
             turns = Turns(
                 store,
                 claude,
+                limits=Limits(settings.requests_per_hour, settings.requests_per_day, settings.tokens_per_day),
                 message_max_bytes=settings.message_max_bytes,
                 kept_seconds=settings.turn_kept_seconds,
                 grace_seconds=settings.stop_grace_seconds,

@@ -54,6 +54,18 @@ class TooLarge(ChatError):
     code, status = "too_large", 413
 
 
+class RateLimited(ChatError):
+    """More turns than the hour or the day allows; nothing was counted."""
+
+    code, status = "rate_limited", 429
+
+
+class QuotaExceeded(ChatError):
+    """The day's tokens are spent; nothing was counted."""
+
+    code, status = "quota_exceeded", 429
+
+
 class ClaudeFailed(ChatError):
     """Claude was asked and failed (TURN-11)."""
 
@@ -83,8 +95,8 @@ class TimedOut(ChatError):
 
 
 _ALL = (
-    *(BadRequest, Forbidden, NotFound, Busy, Reset, TooLarge, ClaudeFailed, Interrupted),
-    *(ClaudeUnavailable, Unavailable, TimedOut),
+    *(BadRequest, Forbidden, NotFound, Busy, Reset, TooLarge, RateLimited, QuotaExceeded),
+    *(ClaudeFailed, Interrupted, ClaudeUnavailable, Unavailable, TimedOut),
 )
 
 STATUS = {error.code: error.status for error in _ALL}

@@ -52,6 +52,9 @@ class Settings:
     )
     keepalive_seconds: float = _setting(15.0, "longest time without a ping")
     message_max_bytes: int = _setting(2**20, "longest prompt")
+    requests_per_hour: int = _setting(60, "turns of a user in any hour; 0: no limit")
+    requests_per_day: int = _setting(500, "turns of a user in a UTC day; 0: no limit")
+    tokens_per_day: int = _setting(1_000_000, "tokens of a user in a UTC day; 0: no limit")
     turn_kept_seconds: float = _setting(60.0, "how long a finished turn can be resumed from memory")
     stop_grace_seconds: float = _setting(5.0, "how long running turns may finish when the server stops")
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from impl.errors import BadRequest, NotFound, Unavailable
+from impl.limits import HOUR, Limits, Used, admit, day_start
 from impl.messages import Usage
 
 SCHEMA_VERSION = 1
@@ -55,6 +56,21 @@ turns = sa.Table(
     sa.Column("ended_at", sa.Float),
     sa.UniqueConstraint("conversation_id", "message_id"),
 )
+
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("admitted_at", sa.Float, nullable=False),
+    sa.Column("tokens", sa.Integer, nullable=False),  # input and output, once the turn has ended
+    sa.Column(
+        "conversation_id", sa.String(12), nullable=False
+    ),  # no reference: usage outlives what is deleted
+    sa.Column("message_id", sa.String(64), nullable=False),
+    sa.Index("usage_by_owner", "owner", "admitted_at"),
+)
+"""The ledger that limits and quotas are read from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +199,31 @@ class Store:
             row = (await db.execute(query)).first()
         return None if row is None else _turn(row)
 
-    async def begin_turn(self, owner: str, conversation_id: str | None, message_id: str, prompt: str) -> str:
-        """Make the prompt durable (HIST-1), in a new conversation where none is given; the conversation's id."""
+    async def begin_turn(
+        self, owner: str, conversation_id: str | None, message_id: str, prompt: str, limits: Limits
+    ) -> str:
+        """Admit a turn and make its prompt durable, both or neither (HIST-1); the conversation's id.
+
+        Raises:
+            RateLimited: A request limit is reached.
+            QuotaExceeded: The day's tokens are spent.
+        """
         async with self._begin() as db:
+            now = self._now()
             opens = conversation_id is None
             title = " ".join(prompt.split())[:TITLE_CHARS]
             if conversation_id is None:
                 conversation_id = await self._insert_conversation(db, owner, title)
-            now = self._now()
+            # Written before the others are counted: of two at once, the second waits here until the first is done.
+            entry = usage.insert().values(
+                owner=owner,
+                admitted_at=now,
+                tokens=0,
+                conversation_id=conversation_id,
+                message_id=message_id,
+            )
+            number = (await db.execute(entry)).inserted_primary_key[0]
+            admit(limits, await self._used(db, owner, now, usage.c.number != number), now)
             await db.execute(
                 turns.insert().values(
                     conversation_id=conversation_id,
@@ -225,10 +258,15 @@ class Store:
         status: str,
         stop_reason: str,
         detail: str,
-        usage: Usage,
+        spent: Usage,
     ) -> None:
-        """Make the answer durable, whole or partial (HIST-1, TURN-11)."""
+        """Make the answer durable, whole or partial (HIST-1, TURN-11), and charge what it cost."""
         async with self._begin() as db:
+            await db.execute(
+                usage.update()
+                .where(usage.c.conversation_id == conversation_id, usage.c.message_id == message_id)
+                .values(tokens=spent.input_tokens + spent.output_tokens)
+            )
             await db.execute(
                 turns.update()
                 .where(turns.c.conversation_id == conversation_id, turns.c.message_id == message_id)
@@ -237,8 +275,8 @@ class Store:
                     status=status,
                     stop_reason=stop_reason,
                     detail=detail,
-                    input_tokens=usage.input_tokens,
-                    output_tokens=usage.output_tokens,
+                    input_tokens=spent.input_tokens,
+                    output_tokens=spent.output_tokens,
                     ended_at=self._now(),
                 )
             )
@@ -266,6 +304,21 @@ class Store:
             )
         if gone.rowcount == 0:
             raise NotFound(f"there is no conversation {conversation_id}")
+
+    async def used(self, owner: str) -> Used:
+        """What the owner has used of the limits by now."""
+        async with self._begin() as db:
+            return await self._used(db, owner, self._now(), sa.true())
+
+    async def _used(self, db: AsyncConnection, owner: str, now: float, which: sa.ColumnElement[bool]) -> Used:
+        own = sa.and_(usage.c.owner == owner, which)
+        hour = sa.select(usage.c.admitted_at).where(own, usage.c.admitted_at > now - HOUR)
+        today = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(usage.c.tokens), 0)).where(
+            own, usage.c.admitted_at >= day_start(now)
+        )
+        hits = (await db.execute(hour.order_by(usage.c.admitted_at))).scalars().all()
+        requests, tokens = (await db.execute(today)).one()
+        return Used(hits, requests, tokens)
 
     async def _insert_conversation(self, db: AsyncConnection, owner: str, title: str) -> str:
         conversation_id = secrets.token_hex(6)

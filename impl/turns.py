@@ -21,6 +21,7 @@ from impl.errors import (
     TooLarge,
     Unavailable,
 )
+from impl.limits import Limits
 from impl.log import TurnLog
 from impl.messages import Usage, check_ids
 from impl.store import Store, StoredTurn
@@ -52,12 +53,14 @@ class Turns:
         store: Store,
         claude: Claude,
         *,
+        limits: Limits,
         message_max_bytes: int,
         kept_seconds: float,
         grace_seconds: float,
     ) -> None:
         self._store = store
         self._claude = claude
+        self._limits = limits
         self._message_max_bytes = message_max_bytes
         self._kept_seconds = kept_seconds
         self._grace_seconds = grace_seconds
@@ -104,6 +107,8 @@ class Turns:
             TooLarge: The message exceeds the limit.
             NotFound: The conversation does not exist for this owner.
             Busy: The conversation is answering (TURN-9).
+            RateLimited: A request limit is reached; nothing was counted.
+            QuotaExceeded: The day's tokens are spent; nothing was counted.
             Unavailable: The store cannot be used, or the server is stopping.
         """
         check_ids(message_id, conversation_id)
@@ -121,7 +126,9 @@ class Turns:
             if conversation_id in self._running:
                 raise Busy("this conversation is still answering; wait for the end, or stop it")
             opens = conversation_id is None
-            conversation_id = await self._store.begin_turn(owner, conversation_id, message_id, message)
+            conversation_id = await self._store.begin_turn(
+                owner, conversation_id, message_id, message, self._limits
+            )
             turn = Turn(owner, message, TurnLog(message_id, conversation_id), opens)
             self._running[conversation_id] = turn
             self._held[conversation_id, message_id] = turn
@@ -288,7 +295,7 @@ class Turns:
                 status=status,
                 stop_reason=stop_reason,
                 detail=detail,
-                usage=usage,
+                spent=usage,
             )
         except Unavailable as error:
             logger.exception("the answer of turn %s could not be stored", turn.log.accepted.message_id)

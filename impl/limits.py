@@ -1,0 +1,75 @@
+"""How much a user may ask in an hour and a day: pure rules over the usage ledger's numbers.
+
+Hits are the times (Unix seconds) at which turns were admitted, over all doors. The hour slides: a hit counts until
+it is 3,600 seconds old. The day is the UTC day in which a turn was admitted, and its tokens count to that day when
+they are known; a turn that crosses the quota is finished, the next is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from impl.errors import QuotaExceeded, RateLimited
+
+HOUR = 3600.0
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Per user; 0 is no limit."""
+
+    requests_per_hour: int
+    requests_per_day: int
+    tokens_per_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a user has used by the ledger."""
+
+    hour: Sequence[float]  # the hits of the sliding hour, oldest first
+    day: int  # hits of the UTC day
+    tokens: int  # input and output tokens of the UTC day
+
+
+def day_start(now: float) -> float:
+    """The beginning of the UTC day (Unix time has no leap seconds)."""
+    return now - now % DAY
+
+
+def admit(limits: Limits, used: Used, now: float) -> None:
+    """Refuse one more turn where a limit is reached.
+
+    Raises:
+        RateLimited: A request limit is reached; ``retry_after`` is when it no longer is.
+        QuotaExceeded: The day's tokens are spent; ``retry_after`` is the next UTC day.
+    """
+    tomorrow = day_start(now) + DAY - now
+    if limits.tokens_per_day and used.tokens >= limits.tokens_per_day:
+        raise QuotaExceeded(
+            f"today's {limits.tokens_per_day:,} tokens are spent; they start anew at midnight UTC",
+            retry_after=_up(tomorrow),
+        )
+    waits = []
+    if limits.requests_per_hour and len(used.hour) >= limits.requests_per_hour:
+        waits.append(used.hour[len(used.hour) - limits.requests_per_hour] + HOUR - now)
+    if limits.requests_per_day and used.day >= limits.requests_per_day:
+        waits.append(tomorrow)
+    if waits:
+        limit = (
+            f"{limits.requests_per_day} a day"
+            if waits[-1] == tomorrow
+            else f"{limits.requests_per_hour} an hour"
+        )
+        wait = _up(max(waits))
+        raise RateLimited(
+            f"the limit of {limit} messages is reached; try again in {wait:,.0f} s", retry_after=wait
+        )
+
+
+def _up(seconds: float) -> float:
+    """Whole milliseconds, rounded up, so that waiting exactly that long is long enough."""
+    return ceil(seconds * 1000) / 1000

@@ -1,0 +1,189 @@
+"""The rules of admission, against a plain model and on the real ledger, with a clock we move."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from impl.errors import ChatError, QuotaExceeded, RateLimited
+from impl.limits import DAY, HOUR, Limits, Used, admit, day_start
+from impl.messages import Usage
+from impl.store import Store, opened
+
+NOON = 1_800_014_400.0  # 2027-01-15, 12:00 UTC
+NONE = Limits(0, 0, 0)
+
+
+@dataclass
+class Clock:
+    """A clock that stands until it is moved."""
+
+    now: float = NOON
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def used(hour: list[float], day: int | None = None, tokens: int = 0) -> Used:
+    return Used(hour, len(hour) if day is None else day, tokens)
+
+
+def refusal(limits: Limits, state: Used, now: float) -> ChatError:
+    with pytest.raises(ChatError) as caught:
+        admit(limits, state, now)
+    return caught.value
+
+
+def test_room_below_every_limit_admits() -> None:
+    admit(Limits(2, 3, 100), used([NOON - 5], day=2, tokens=99), NOON)
+
+
+def test_zero_is_no_limit() -> None:
+    admit(NONE, used([NOON] * 1000, tokens=10**9), NOON)
+
+
+def test_full_hour_is_refused_until_its_oldest_hit_leaves() -> None:
+    error = refusal(Limits(2, 0, 0), used([NOON - 3000, NOON - 10]), NOON)
+
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == 600
+
+
+def test_hour_over_its_limit_waits_for_enough_hits_to_leave() -> None:
+    error = refusal(Limits(1, 0, 0), used([NOON - 3000, NOON - 2000, NOON - 1000]), NOON)
+
+    assert error.retry_after == 2600
+
+
+def test_full_day_is_refused_until_midnight() -> None:
+    error = refusal(Limits(0, 7, 0), used([], day=7), NOON)
+
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == DAY / 2
+
+
+def test_longer_of_two_waits_is_told() -> None:
+    error = refusal(Limits(1, 1, 0), used([NOON - 10]), NOON)
+
+    assert error.retry_after == DAY / 2
+
+
+def test_spent_tokens_are_refused_until_midnight() -> None:
+    error = refusal(Limits(0, 0, 100), used([], tokens=100), NOON)
+
+    assert isinstance(error, QuotaExceeded)
+    assert error.retry_after == DAY / 2
+
+
+@dataclass
+class Model:
+    """The rules in the plainest words: a list of all turns ever admitted."""
+
+    turns: list[list[float]] = field(default_factory=list)  # admitted at, tokens
+
+    def used(self, now: float) -> Used:
+        today = [turn for turn in self.turns if turn[0] // DAY == now // DAY]
+        hits = [at for at, _ in self.turns if now - at < HOUR]
+        return Used(hits, len(today), int(sum(tokens for _, tokens in today)))
+
+
+class Admission(RuleBasedStateMachine):
+    """The ledger in the database and a list of turns agree on everything, whatever the clock does."""
+
+    limits = Limits(3, 5, 100)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.clock = Clock()
+        self.model = Model()
+        self.opening = opened("sqlite+aiosqlite://", self.clock)
+        self.store: Store = self.runner.run(self.opening.__aenter__())
+        self.count = 0
+
+    def teardown(self) -> None:
+        self.runner.run(self.opening.__aexit__(None, None, None))
+        self.runner.close()
+
+    async def turn(self, tokens: int) -> None:
+        self.count += 1
+        message_id = f"m{self.count}"
+        conversation = await self.store.begin_turn("ada", None, message_id, "hi", self.limits)
+        spent = Usage(tokens, 0)
+        end = {"answer": "", "status": "complete", "stop_reason": "end_turn", "detail": ""}
+        await self.store.end_turn(conversation, message_id, spent=spent, **end)
+
+    def expected(self) -> ChatError | None:
+        """What the model says of one more turn now."""
+        try:
+            admit(self.limits, self.model.used(self.clock.now), self.clock.now)
+        except ChatError as error:
+            return error
+        return None
+
+    @rule(tokens=st.integers(0, 60))
+    def ask(self, tokens: int) -> None:
+        expected = self.expected()
+        if expected is None:
+            self.runner.run(self.turn(tokens))
+            self.model.turns.append([self.clock.now, tokens])
+            return
+        with pytest.raises(type(expected)) as caught:
+            self.runner.run(self.turn(tokens))
+        assert caught.value.retry_after == expected.retry_after
+
+    @rule(seconds=st.one_of(st.integers(0, 5000), st.integers(0, 100_000)))
+    def wait(self, seconds: int) -> None:
+        self.clock.now += seconds
+
+    @rule()
+    def wait_as_told(self) -> None:
+        refused = self.expected()
+        if refused is None or refused.retry_after is None:
+            return
+        self.clock.now += refused.retry_after - 1
+        assert self.expected() is not None
+        self.clock.now += 1
+        assert self.expected() is None
+
+    @invariant()
+    def ledger_and_model_agree(self) -> None:
+        assert self.runner.run(self.store.used("ada")) == self.model.used(self.clock.now)
+
+    @invariant()
+    def nobody_else_is_charged(self) -> None:
+        assert self.runner.run(self.store.used("bob")) == Used([], 0, 0)
+
+
+TestAdmission = Admission.TestCase
+TestAdmission.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+
+
+async def test_of_fifty_at_once_exactly_five_are_admitted(tmp_path: Path) -> None:
+    async with opened(f"sqlite+aiosqlite:///{tmp_path / 'chat.sqlite3'}", Clock()) as store:
+        asks = (store.begin_turn("ada", None, f"m{i}", "hi", Limits(5, 0, 0)) for i in range(50))
+        outcomes = await asyncio.gather(*asks, return_exceptions=True)
+
+    assert sum(isinstance(outcome, str) for outcome in outcomes) == 5
+    assert sum(isinstance(outcome, RateLimited) for outcome in outcomes) == 45
+
+
+async def test_usage_survives_a_restart_and_a_deleted_conversation(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'chat.sqlite3'}"
+    async with opened(url, Clock()) as store:
+        conversation = await store.begin_turn("ada", None, "m1", "hi", NONE)
+        await store.delete("ada", conversation)
+    async with opened(url, Clock()) as store:
+        now_used = await store.used("ada")
+
+    assert now_used.hour == [NOON]
+
+
+def test_day_begins_at_midnight_utc() -> None:
+    assert day_start(NOON) == NOON - DAY / 2
