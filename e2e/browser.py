@@ -100,7 +100,7 @@ def arguments() -> list[str]:
 
 def _downloads(env: Mapping[str, str]) -> list[Path]:
     """Where ``playwright install chromium`` leaves it, newest first."""
-    cache = env.get("XDG_CACHE_HOME") or f"{env.get('HOME', '')}/.cache"
+    cache = env.get("XDG_CACHE_HOME") or f"{env.get('HOME') or Path.home()}/.cache"
     folder = Path(env.get("PLAYWRIGHT_BROWSERS_PATH") or f"{cache}/ms-playwright")
     found = [path for path in folder.glob("chromium-*/chrome-linux*/chrome") if _revision(path) >= 0]
     return sorted(found, key=_revision, reverse=True)
