@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from secrets import randbelow
 
+from conformance import baseline
 from conformance.case import all_cases, select
 from conformance.clauses import clauses
 from conformance.errors import TargetError, UsageError
@@ -64,7 +65,8 @@ def _run(options: argparse.Namespace) -> int:
     from conformance.runner import run  # noqa: PLC0415  (pytest is heavy, and `list` does without)
 
     target = load(options.target)
-    selected = select(all_cases(), tuple(options.select))
+    known = all_cases()
+    selected = select(known, tuple(options.select))
     seed = randbelow(1_000_000) if options.seed is None else options.seed
 
     def replay(case: Case) -> str:
@@ -85,6 +87,7 @@ def _run(options: argparse.Namespace) -> int:
         selected,
         seed=seed,
         replay=replay,
+        known=baseline.load(options.target, {each.id for each in known}),
         on_result=lambda each: print(console.progress(each), flush=True),
     )
     print(f"\n{console.summary(result, clauses())}")

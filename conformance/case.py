@@ -15,6 +15,7 @@ from conformance.results import Case, Severity
 CaseFunction = TypeVar("CaseFunction", bound=Callable[..., Awaitable[None]])
 
 _registry: dict[str, Case] = {}
+_functions: dict[str, Callable[..., Awaitable[None]]] = {}
 
 
 def case(
@@ -40,6 +41,7 @@ def case(
     _registry[case_id] = made
 
     def mark(function: CaseFunction) -> CaseFunction:
+        _functions[case_id] = function
         function.case = made  # type: ignore[attr-defined]  # read by the plugin
         return function
 
@@ -60,6 +62,11 @@ def all_cases() -> tuple[Case, ...]:
     for each in _registry.values():
         add(each)
     return tuple(ordered.values())
+
+
+def function_of(case_id: str) -> Callable[..., Awaitable[None]]:
+    """The test function of a case that `all_cases` has read; it takes a ``Chat``."""
+    return _functions[case_id]
 
 
 def select(known: tuple[Case, ...], selections: tuple[str, ...]) -> tuple[Case, ...]:

@@ -78,7 +78,7 @@ class Chat:
     def __init__(self, server: Server, *, case_id: str, seed: int) -> None:
         self.server = server
         self.trace = Trace()
-        self.random = random.Random(f"{seed} {case_id}")
+        self.random = random.Random(f"{seed} {case_id}")  # noqa: S311  (it is to be repeatable)
         self.word = "".join(self.random.choices("bcdfghjkmnpqrstvwxz", k=10))
         self.began = time.time()
         self._count = 0
@@ -206,8 +206,7 @@ class Chat:
         sent |= self.user(user).headers
         sent |= headers or {}
         request = encode_request(path or self.target.paths.socket, sent, method=method)
-        changed = {name: value for name, value in (headers or {}).items()}
-        what = f"{method} {path or self.target.paths.socket} upgrade{f' with {changed}' if changed else ''}"
+        what = f"{method} {path or self.target.paths.socket} upgrade{f' with {headers}' if headers else ''}"
         await peer.send_bytes(request + after, what)
         response = await peer.expect_response()
         if response.status == 101 and (
@@ -323,7 +322,6 @@ class Chat:
         where = (server or self.server).url + path
         asked_at = time.monotonic()
         self.trace.add("http", ">", f"{method} {path}{f' {shorten(str(form))}' if form else ''}")
-        pieces: list[tuple[float, bytes]] = []
         limit = within or self.target.within
         try:
             async with (
@@ -336,8 +334,7 @@ class Chat:
                     allow_redirects=False,
                 ) as response,
             ):
-                async for data in response.content.iter_any():
-                    pieces.append((time.monotonic(), data))
+                pieces = [(time.monotonic(), data) async for data in response.content.iter_any()]
         except TimeoutError:
             raise Failure(f"an answer to {method} {path}", f"not within {limit:g} s") from None
         except aiohttp.ClientError as error:

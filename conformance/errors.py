@@ -7,7 +7,7 @@ class ConformanceError(Exception):
     """The base of what this package raises on purpose."""
 
 
-class Failure(ConformanceError):  # noqa: N818  (it is a verdict, not an error)
+class Failure(ConformanceError):
     """The target did not do what a clause asks.
 
     Attributes:
@@ -21,7 +21,7 @@ class Failure(ConformanceError):  # noqa: N818  (it is a verdict, not an error)
         super().__init__(f"expected {expected}; {happened}")
 
 
-class CouldNotTest(ConformanceError):  # noqa: N818
+class CouldNotTest(ConformanceError):
     """The target file does not give what the case needs, such as a ledger."""
 
 

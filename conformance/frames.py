@@ -214,10 +214,9 @@ def check_frame(frame: Frame, *, from_client: bool) -> FrameError | None:
         return FrameError(1002, "§5.2", f"opcode {frame.opcode} is reserved")
     if frame.length_bytes is not None:
         return FrameError(1002, "§5.2", f"a length of {len(frame.payload)} is written longer than needed")
-    if from_client and frame.mask is None:
-        return FrameError(1002, "§5.1", "a frame from the client is not masked")
-    if not from_client and frame.mask is not None:
-        return FrameError(1002, "§5.1", "a frame from the server is masked")
+    if from_client != (frame.mask is not None):
+        wrong = "client is not masked" if from_client else "server is masked"
+        return FrameError(1002, "§5.1", f"a frame from the {wrong}")
     if frame.is_control:
         return _check_control(frame)
     return None

@@ -110,6 +110,10 @@ def check_response(response: Response, key: str, *, offered: tuple[str, ...] = (
     """What RFC 6455 §4.1 has against this answer to a valid handshake, None if nothing."""
     if response.status != 101:
         return f"status {response.status} {response.reason}".rstrip()
+    return _check_upgrade(response, key) or _check_choice(response, offered)
+
+
+def _check_upgrade(response: Response, key: str) -> str | None:
     if (response.header("upgrade") or "").lower() != "websocket":
         return f"Upgrade is {response.header('upgrade')!r}, not 'websocket'"
     tokens = [token.strip().lower() for token in (response.header("connection") or "").split(",")]
@@ -117,6 +121,10 @@ def check_response(response: Response, key: str, *, offered: tuple[str, ...] = (
         return f"Connection is {response.header('connection')!r} and does not name 'Upgrade'"
     if response.header("sec-websocket-accept") != accept_key(key):
         return f"Sec-WebSocket-Accept is {response.header('sec-websocket-accept')!r}, not {accept_key(key)!r}"
+    return None
+
+
+def _check_choice(response: Response, offered: tuple[str, ...]) -> str | None:
     chosen = response.header("sec-websocket-protocol")
     if chosen is not None and chosen not in offered:
         return f"the subprotocol {chosen!r} was not offered"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -86,6 +86,7 @@ class Peer:
         self._news = asyncio.Event()
         self._sent_close = False
         self._pongs_taken = 0
+        self._held: list[Frame] | None = None
 
     # Sending
 
@@ -108,6 +109,17 @@ class Peer:
     async def send_json(self, **members: Any) -> None:
         """Send a JSON object; members that are None are left out."""
         await self.send_text(msgspec.json.encode({k: v for k, v in members.items() if v is not None}))
+
+    @contextmanager
+    def unbroken(self) -> Iterator[None]:
+        """While a frame is sent in pieces nothing comes between them: pongs wait for the end of the block."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for frame in held:
+                self._write_control(frame)
 
     def abort(self) -> None:
         """Drop the TCP connection with a reset, as a dying network does."""
@@ -196,7 +208,9 @@ class Peer:
                 if frame.opcode == Opcode.CLOSE:
                     return True
                 if frame.opcode != Opcode.PING:
-                    raise Failure(f"a close with {code}", f"the bytes were taken for legal: {describe(frame)}")
+                    raise Failure(
+                        f"a close with {code}", f"the bytes were taken for legal: {describe(frame)}"
+                    )
             return None
 
         await self.until(refused, f"a close with {code}")
@@ -285,6 +299,9 @@ class Peer:
             self._write_control(close_frame(code if code and is_wire_code(code) else None, mask=MASK))
 
     def _write_control(self, frame: Frame) -> None:
+        if self._held is not None:
+            self._held.append(frame)
+            return
         self._trace.add(self.name, ">", describe(frame))
         if not self._writer.transport.is_closing():
             self._writer.write(encode_frame(frame))

@@ -27,7 +27,7 @@ class CasePlugin:
         selected: The cases to play, in order.
         seed: What all randomness comes from.
         replay: Makes the command that plays only one case again.
-        on_result: Is told each result as it comes.
+        on_result: Is given each result as it comes and returns what counts.
 
     Attributes:
         results: What was found, in order of play.
@@ -42,7 +42,7 @@ class CasePlugin:
         *,
         seed: int,
         replay: Callable[[Case], str],
-        on_result: Callable[[CaseResult], None],
+        on_result: Callable[[CaseResult], CaseResult],
     ) -> None:
         self.results: list[CaseResult] = []
         self.collection_errors: list[str] = []
@@ -74,9 +74,8 @@ class CasePlugin:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Play one case; pytest sees an exception when it did not pass."""
         case: Case = pyfuncitem.obj.case
-        result = self._blocked(case) or self._loop.run(self._play(case, pyfuncitem))
+        result = self._on_result(self._blocked(case) or self._loop.run(self._play(case, pyfuncitem)))
         self.results.append(result)
-        self._on_result(result)
         if result.verdict is not Verdict.PASSED:
             pytest.fail(f"{result.verdict}: {result.happened}", pytrace=False)
         return True
@@ -93,7 +92,8 @@ class CasePlugin:
         return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=roots[0], replay=self._replay(case))
 
     async def _play(self, case: Case, item: pytest.Function) -> CaseResult:
-        chat: Chat = item.funcargs["chat"]
+        chat = item.funcargs["chat"]
+        assert isinstance(chat, Chat)
         began = time.monotonic()
         lines = self._server.lines_seen
         verdict, expected, happened, broken = await self._judge(chat, item.obj)

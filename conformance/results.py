@@ -77,6 +77,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         ledger: What Claude was started with and given during the case.
         log: The last lines the target wrote during the case.
         replay: The command that plays only this case again.
+        link: Where a known failure is followed up.
         broken: Whether the harness itself failed; then ``happened`` has its traceback.
     """
 
@@ -89,6 +90,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     ledger: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     replay: str = ""
+    link: str = ""
     broken: bool = False
 
 

@@ -8,10 +8,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from conformance.baseline import Baseline, apply
 from conformance.errors import TargetError
 from conformance.plugin import CasePlugin
 from conformance.results import Case, CaseResult, RunResult
@@ -29,6 +31,7 @@ def run(
     *,
     seed: int,
     replay: Callable[[Case], str] = lambda case: case.id,
+    known: Baseline | None = None,
     on_result: Callable[[CaseResult], None] = lambda _: None,
 ) -> RunResult:
     """Play the selected cases against the target.
@@ -38,17 +41,25 @@ def run(
         selected: The cases, in order of play.
         seed: What all randomness comes from.
         replay: Makes the command that plays only one case again.
+        known: The known failures of the target.
         on_result: Is told each result as it comes.
 
     Raises:
         TargetError: The target cannot be reached, started or ended.
     """
     began = time.monotonic()
+    today = datetime.now(UTC).date()
+
+    def judged(result: CaseResult) -> CaseResult:
+        counts = apply(known or {}, result, today)
+        on_result(counts)
+        return counts
+
     with tempfile.TemporaryDirectory(prefix="chatgate-") as folder, asyncio.Runner() as loop:
         server = Server(target, Path(folder))
         loop.run(server.start())
         try:
-            plugin = CasePlugin(loop, server, selected, seed=seed, replay=replay, on_result=on_result)
+            plugin = CasePlugin(loop, server, selected, seed=seed, replay=replay, on_result=judged)
             _pytest(plugin)
         finally:
             trouble = loop.run(server.end())

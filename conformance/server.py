@@ -223,6 +223,7 @@ class Server:
                 survivors.append(f"{pid} {words}")
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+                await gone(pid, GONE_WITHIN)
         return survivors
 
 

@@ -114,7 +114,7 @@ def load(path: str) -> Target:
 
 
 def _explain(sentence: str) -> str:
-    """msgspec's sentence with the nearest field in place of an unknown one."""
+    """The sentence of msgspec with the nearest field in place of an unknown one."""
     found = re.search(r"unknown field `(\w+)`(?: - at `\$\.?(.*?)`)?", sentence)
     if found is None:
         return sentence

@@ -65,9 +65,10 @@ async def unsolicited_pong(chat: Chat) -> None:
 
 async def cut(peer: Peer, other: Peer, data: bytes, at: int, what: str) -> None:
     """Send bytes in two pieces; a round trip on another connection lets the server read the first before the second."""
-    await peer.send_bytes(data[:at], f"{what}, the first {at} of {len(data)} bytes")
-    await other.expect_alive()
-    await peer.send_bytes(data[at:], "… the rest")
+    with peer.unbroken():
+        await peer.send_bytes(data[:at], f"{what}, the first {at} of {len(data)} bytes")
+        await other.expect_alive()
+        await peer.send_bytes(data[at:], "… the rest")
 
 
 @case(
@@ -183,7 +184,7 @@ async def illegal(chat: Chat) -> None:
     title="An unmasked frame closes the connection with 1002",
     clause="FRAME-3",
     severity=Severity.LOW,
-    means="Masking protects proxies from being poisoned by pages (RFC 6455 §10.3); a server that waves it through gives that up.",
+    means="Masking keeps pages from poisoning proxies (RFC 6455 §10.3); a server that does not insist gives that up.",
     needs=(PING_PONG,),
 )
 async def unmasked(chat: Chat) -> None:
@@ -203,7 +204,9 @@ async def unmasked(chat: Chat) -> None:
 async def long_length(chat: Chat) -> None:
     for size in (2, 8):
         async with chat.peer() as peer:
-            await peer.expect_refusal(1002, Frame(Opcode.TEXT, b'{"type":"no_such_type"}', mask=MASK, length_bytes=size))
+            await peer.expect_refusal(
+                1002, Frame(Opcode.TEXT, b'{"type":"no_such_type"}', mask=MASK, length_bytes=size)
+            )
 
 
 @case(

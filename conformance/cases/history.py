@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from conformance.case import case
 from conformance.cases.turns import ANSWERED, STREAMS, pieces
@@ -95,10 +96,9 @@ async def before_claude(chat: Chat) -> None:
     needs=(SOCKET_TURN,),
 )
 async def listed(chat: Chat) -> None:
-    mine = []
     async with chat.peer() as peer:
-        for number in range(3):
-            mine.append((await chat.finished(peer, chat.prompt(f"chat {number}"))).conversation_id)
+        turns = [await chat.finished(peer, chat.prompt(f"chat {number}")) for number in range(3)]
+        mine = [turn.conversation_id for turn in turns]
         await chat.finished(peer, chat.prompt("touched"), conversation_id=mine[0])
     wanted = [mine[0], mine[2], mine[1]]
     found: list[str] = []
@@ -116,7 +116,7 @@ async def listed(chat: Chat) -> None:
         following = answer.member("next")
         if following is None or set(mine) <= set(found):
             break
-        query = f"?limit=2&before={following}"
+        query = f"?limit=2&before={quote(str(following), safe='')}"
     expect_equal([each for each in found if each in mine], wanted, "the order of this case's conversations")
     expect_equal(found[:3], wanted, "the newest conversations")
 

@@ -113,7 +113,7 @@ async def cancelled(chat: Chat) -> None:
     title="SIGTERM closes connections with 1001 and leaves no process behind",
     clause="PROC-4",
     severity=Severity.MEDIUM,
-    means="Every deployment leaves Claude processes that eat memory, and pages that do not know why they lost the line.",
+    means="Every deployment leaves Claude processes behind, and pages that do not know why they lost the line.",
     needs=(STREAMS,),
 )
 async def clean_stop(chat: Chat) -> None:
@@ -132,6 +132,27 @@ async def clean_stop(chat: Chat) -> None:
 
 
 @case(
+    "processes/orphans",
+    title="A server that is killed leaves no Claude behind",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="Every crash of the server leaves Claude processes that nobody will ever end.",
+    needs=(STREAMS,),
+)
+async def orphans(chat: Chat) -> None:
+    async with chat.instance() as server, chat.gate("killed", server=server) as gate:
+        async with chat.peer(server=server) as peer:
+            await chat.finished(peer, chat.prompt("warm"))
+            turn = await chat.started(peer, chat.prompt("writing", tokens=9, hold=f"{gate.name}@2"))
+            await turn.until_text(pieces(2))
+            await server.signal(signal.SIGKILL)
+            await server.wait()
+
+        left = await server.leftovers()
+        expect(not left, "no process left a second after the kill of the server", f"there is {left}")
+
+
+@case(
     "processes/killed",
     title="After a kill the broken-off turn is interrupted, and nothing else is lost",
     clause="PROC-5",
@@ -141,28 +162,17 @@ async def clean_stop(chat: Chat) -> None:
 )
 async def killed(chat: Chat) -> None:
     async with chat.instance() as server, chat.gate("killed", server=server) as gate:
+        first, second = chat.prompt("before", say="kept"), chat.prompt(tokens=9, hold=f"{gate.name}@2")
         async with chat.peer(server=server) as peer:
-            before = await chat.finished(peer, chat.prompt("before", say="kept"))
-            prompt = chat.prompt(tokens=9, hold=f"{gate.name}@2")
-            turn = await chat.started(peer, prompt, conversation_id=before.conversation_id)
+            before = await chat.finished(peer, first)
+            turn = await chat.started(peer, second, conversation_id=before.conversation_id)
             await turn.until_text(pieces(2))
             await server.signal(signal.SIGKILL)
             await server.wait()
-        left = await server.leftovers()
-        expect(not left, "no Claude left after the kill of the server", f"there is {left}")
         await server.start_again()
 
         messages = await chat.history(before.conversation_id, server=server)
-        expect_equal(
-            [each.get("content") for each in messages[:3]],
-            [before_prompt(chat), "kept", prompt],
-            "the messages",
-        )
+        expect_equal([each.get("content") for each in messages[:3]], [first, "kept", second], "the messages")
         expect_equal(messages[-1].get("status"), "interrupted", "the status of the broken-off answer")
         async with chat.peer(server=server) as peer:
             await chat.finished(peer, chat.prompt("on"), conversation_id=before.conversation_id)
-
-
-def before_prompt(chat: Chat) -> str:
-    """The prompt of the turn before the kill."""
-    return chat.prompt("before", say="kept")

@@ -9,6 +9,12 @@ from conformance.cases.turns import ANSWERED, pieces
 from conformance.chat import Chat, expect, expect_equal
 from conformance.results import Severity
 
+LOADS_ELSEWHERE = re.compile(
+    r"<(?:script|link|img|iframe|source|video|audio)\b[^>]*?\b(?:src|href)"
+    r"""\s*=\s*["']?((?:https?:)?//[^"'\s>]+)""",
+    re.IGNORECASE,
+)
+
 
 @case(
     "http/health",
@@ -108,8 +114,7 @@ async def page(chat: Chat) -> None:
 
     expect_equal(answer.status, 200, "the status of the page")
     expect("text/html" in answer.headers.get("content-type", ""), "a page in HTML", f"it is {answer.headers}")
-    loads = r"""<(?:script|link|img|iframe|source|video|audio)\b[^>]*?\b(?:src|href)\s*=\s*["']?((?:https?:)?//[^"'\s>]+)"""
-    elsewhere = re.findall(loads, answer.body.decode(errors="replace"), re.IGNORECASE)
+    elsewhere = LOADS_ELSEWHERE.findall(answer.body.decode(errors="replace"))
     expect(not elsewhere, "everything from the same origin", f"it loads {elsewhere}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import strategies as st
 
 from conformance.frames import Frame, Opcode, close_frame, shortest_length_bytes
@@ -60,4 +62,4 @@ def legal_streams(draw: st.DrawFn, *, masked: bool) -> list[Frame]:
 def split(wire: bytes, cuts: list[int]) -> list[bytes]:
     """The bytes in order, cut at these places (taken modulo the length)."""
     places = sorted({cut % (len(wire) + 1) for cut in cuts} | {0, len(wire)})
-    return [wire[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [wire[start:end] for start, end in pairwise(places)]
