@@ -6,22 +6,24 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import WSCloseCode, hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from impl.auth import DevIdentity, Identity, check_origin
+from impl.auth import USER_HEADER, DevIdentity, Identity, ProxyIdentity, check_origin, check_secret
 from impl.claude import Claude
-from impl.connection import Connection
-from impl.errors import STATUS, BadRequest, ChatError, NotFound, TooLarge
+from impl.connection import LOGIN_EXPIRED, Connection
+from impl.errors import STATUS, BadRequest, ChatError, NotFound, TooLarge, Unauthorized
 from impl.limits import Limits
 from impl.log import TurnLog, answer
 from impl.messages import CONVERSATION_ID, Failed
+from impl.oauth import Forge, OAuthIdentity
 from impl.settings import Settings
 from impl.store import Conversation, Store, StoredTurn, opened, rfc3339
 from impl.turns import Turns
@@ -56,7 +58,6 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
         client_max_size=FRAME_OVERHEAD * settings.message_max_bytes + 65_536,
     )
     app[SETTINGS] = settings
-    app[IDENTITY] = DevIdentity()
     app[CONNECTIONS] = set()
     app[REGISTRY] = CollectorRegistry()
 
@@ -73,6 +74,7 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
                 grace_seconds=settings.stop_grace_seconds,
             )
             app[STORE] = store
+            app[IDENTITY] = await stack.enter_async_context(_identity(settings, store))
             app[TURNS] = await stack.enter_async_context(turns)
             _measure(app, claude)
             yield
@@ -82,6 +84,11 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
     app.router.add_get("/", _to_page)
     app.router.add_get("/health", _health)
     app.router.add_get("/metrics", _metrics)
+    app.router.add_get("/chat/auth/verify", _verify)
+    if settings.identity == "oauth":
+        app.router.add_get("/chat/login", _begin_login)
+        app.router.add_get("/chat/oauth/callback", _finish_login)
+        app.router.add_post("/chat/logout", _logout)
     app.router.add_get("/chat", _to_page)
     app.router.add_post("/chat", _post_chat)
     app.router.add_get("/chat/", _page)
@@ -99,6 +106,31 @@ def _database(settings: Settings) -> str:
         return settings.database
     settings.data.mkdir(parents=True, exist_ok=True)
     return f"sqlite+aiosqlite:///{settings.data / 'chat.sqlite3'}"
+
+
+@asynccontextmanager
+async def _identity(settings: Settings, store: Store) -> AsyncIterator[Identity]:
+    match settings.identity:
+        case "proxy":
+            yield ProxyIdentity(settings.proxy_secret)
+        case "oauth":
+            forge = Forge(
+                settings.oauth_url.rstrip("/"),
+                settings.oauth_client_id,
+                settings.oauth_client_secret,
+                settings.public_url.rstrip("/"),
+            )
+            async with aiohttp.ClientSession() as http:
+                yield OAuthIdentity(
+                    forge,
+                    settings.users,
+                    store,
+                    http,
+                    session_seconds=settings.session_seconds,
+                    now=time.time,
+                )
+        case _:
+            yield DevIdentity()
 
 
 def _measure(app: web.Application, claude: Claude) -> None:
@@ -166,18 +198,47 @@ async def _metrics(request: web.Request) -> web.Response:
 
 async def _to_page(_request: web.Request) -> web.Response:
     """Send a browser to the page, wherever a proxy has put it."""
-    return web.Response(status=307, headers={hdrs.LOCATION: "chat/"})
+    return _redirect("chat/")
 
 
 async def _page(request: web.Request) -> web.StreamResponse:
-    _user(request)
+    try:
+        await _user(request)
+    except Unauthorized:
+        if request.app[SETTINGS].identity != "oauth":
+            raise
+        return _redirect("login")
     return web.FileResponse(STATIC / "index.html")
+
+
+async def _verify(request: web.Request) -> web.Response:
+    """For a proxy's ``forward_auth``: 200 with the user's name, or a refusal that the proxy hands on."""
+    secret = request.app[SETTINGS].proxy_secret
+    if secret:
+        check_secret(request, secret)
+    return web.Response(headers={USER_HEADER: await _user(request)})
+
+
+async def _begin_login(request: web.Request) -> web.Response:
+    return _oauth(request).begin()
+
+
+async def _finish_login(request: web.Request) -> web.Response:
+    return await _oauth(request).finish(request)
+
+
+async def _logout(request: web.Request) -> web.Response:
+    """End the login, and the connections that live by it (CLOSE-2, 4401)."""
+    ended = await _oauth(request).end(request)
+    connections = [each for each in request.app[CONNECTIONS] if each.login.key in ended]
+    await asyncio.gather(*(each.close(LOGIN_EXPIRED, "logged out") for each in connections))
+    return web.Response(status=204)
 
 
 async def _socket(request: web.Request) -> web.StreamResponse:
     """One WebSocket (docs/protocol.md §1 to §7)."""
     settings = request.app[SETTINGS]
-    user = _user(request)
+    login = await request.app[IDENTITY].login(request)
     if request.headers.get(hdrs.SEC_WEBSOCKET_VERSION, "13") != "13":  # HAND-3
         return web.Response(
             status=426, headers={hdrs.SEC_WEBSOCKET_VERSION: "13"}, text="version 13 is needed"
@@ -192,7 +253,14 @@ async def _socket(request: web.Request) -> web.StreamResponse:
     await ws.prepare(request)
     transport = request.transport
     assert isinstance(transport, asyncio.Transport)
-    connection = Connection(ws, transport, user, request.app[TURNS], keepalive=settings.keepalive_seconds)
+    connection = Connection(
+        ws,
+        transport,
+        login,
+        request.app[TURNS],
+        keepalive=settings.keepalive_seconds,
+        lasts=None if login.expires_at is None else login.expires_at - time.time(),
+    )
     request.app[CONNECTIONS].add(connection)
     try:
         await connection.run()
@@ -203,7 +271,7 @@ async def _socket(request: web.Request) -> web.StreamResponse:
 
 async def _post_chat(request: web.Request) -> web.StreamResponse:
     """One turn without a socket (HTTP-2); white space keeps the line alive meanwhile (KEEP-3)."""
-    user = _user(request)
+    user = await _user(request)
     form = await request.post()
     log = await request.app[TURNS].start(
         user, _field(form, "message") or "", _field(form, "message_id"), _field(form, "conversation_id")
@@ -223,12 +291,12 @@ async def _post_chat(request: web.Request) -> web.StreamResponse:
 
 
 async def _new(request: web.Request) -> web.Response:
-    conversation_id = await request.app[STORE].new_conversation(_user(request))
+    conversation_id = await request.app[STORE].new_conversation(await _user(request))
     return _json({"conversation_id": conversation_id}, 201)
 
 
 async def _list(request: web.Request) -> web.Response:
-    user = _user(request)
+    user = await _user(request)
     limit = request.query.get("limit", "50")
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 200):
         raise BadRequest(f"limit is {limit[:40]!r}; it must be a number from 1 to 200")
@@ -239,14 +307,14 @@ async def _list(request: web.Request) -> web.Response:
 
 
 async def _show(request: web.Request) -> web.Response:
-    conversation = await request.app[STORE].conversation(_user(request), _conversation_id(request))
+    conversation = await request.app[STORE].conversation(await _user(request), _conversation_id(request))
     turns = await request.app[STORE].turns(conversation.id)
     messages = [message for turn in turns for message in _messages(turn)]
     return _json({**_conversation(conversation), "messages": messages})
 
 
 async def _delete(request: web.Request) -> web.Response:
-    await request.app[TURNS].delete(_user(request), _conversation_id(request))
+    await request.app[TURNS].delete(await _user(request), _conversation_id(request))
     return web.Response(status=204)
 
 
@@ -254,14 +322,27 @@ async def _say_goodbye(app: web.Application) -> None:
     """Refuse new turns and close every connection with 1001 (PROC-4); running turns get their grace later."""
     app[TURNS].refuse_new()
     connections = app[CONNECTIONS]
-    await asyncio.gather(*(connection.close() for connection in tuple(connections)))
+    await asyncio.gather(
+        *(each.close(WSCloseCode.GOING_AWAY, "the server is stopping") for each in tuple(connections))
+    )
 
 
 # --- requests and answers
 
 
-def _user(request: web.Request) -> str:
-    return request.app[IDENTITY].user(request)
+async def _user(request: web.Request) -> str:
+    return (await request.app[IDENTITY].login(request)).user
+
+
+def _oauth(request: web.Request) -> OAuthIdentity:
+    identity = request.app[IDENTITY]
+    assert isinstance(identity, OAuthIdentity)
+    return identity
+
+
+def _redirect(target: str) -> web.Response:
+    """Send a browser elsewhere, relative to where it is, since a proxy may have put us anywhere."""
+    return web.Response(status=303, headers={hdrs.LOCATION: target})
 
 
 def _field(form: Any, name: str) -> str | None:

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import hmac
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from impl.errors import Forbidden
+from impl.errors import Forbidden, Unauthorized
+
+USER_HEADER = "X-Chat-User"
+SECRET_HEADER = "X-Chat-Secret"  # noqa: S105 - the header's name, not its value
+
+USER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@+-]{0,126}[A-Za-z0-9])?", re.ASCII)
+PLACEHOLDERS = frozenset({"null", "none", "nil", "undefined", "user", "username"})
+"""What a proxy without a name to send sends, besides what ``USER`` refuses anyway (``{user}``, ``$user``, ``-``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Somebody who is logged in."""
+
+    user: str
+    key: str = ""  # names the login, to find its connections when it ends
+    expires_at: float | None = None  # Unix seconds
 
 
 class Identity(Protocol):
     """How users are told apart."""
 
-    def user(self, request: web.BaseRequest) -> str:
-        """The user of a request; never empty.
+    async def login(self, request: web.BaseRequest) -> Login:
+        """Who sends a request.
 
         Raises:
-            ChatError: ``unauthorized`` or ``forbidden``.
+            Unauthorized: Nobody is logged in.
+            Forbidden: Somebody is, who may not use this chat; or the request came by a wrong way.
         """
 
 
@@ -27,7 +47,7 @@ class DevIdentity:
 
     _names = ("localhost", "127.0.0.1", "::1")
 
-    def user(self, request: web.BaseRequest) -> str:
+    async def login(self, request: web.BaseRequest) -> Login:
         """The local user.
 
         Raises:
@@ -36,7 +56,42 @@ class DevIdentity:
         host = urlsplit(f"//{request.host}").hostname
         if host not in self._names:
             raise Forbidden(f"the dev server answers to {', '.join(self._names)}, not to {host!r}")
-        return "dev"
+        return Login("dev")
+
+
+class ProxyIdentity:
+    """The user whom a trusted proxy names in ``X-Chat-User``, proving itself by ``X-Chat-Secret``."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    async def login(self, request: web.BaseRequest) -> Login:
+        """The user that the proxy names.
+
+        Raises:
+            Unauthorized: The request did not come by the proxy, or the proxy names nobody, several, or a placeholder.
+        """
+        check_secret(request, self._secret)
+        names = request.headers.getall(USER_HEADER, [])
+        if len(names) != 1:
+            raise Unauthorized(f"the proxy sent {len(names)} {USER_HEADER} headers; one is needed")
+        name = names[0].strip()
+        if not USER.fullmatch(name) or name.lower() in PLACEHOLDERS:
+            raise Unauthorized(f"the proxy's {USER_HEADER} is not a user's name: {name[:40]!r}")
+        return Login(name)
+
+
+def check_secret(request: web.BaseRequest, secret: str) -> None:
+    """Refuse what did not come by the proxy.
+
+    Raises:
+        Unauthorized: There is not exactly one ``X-Chat-Secret``, or it is wrong.
+    """
+    given = request.headers.getall(SECRET_HEADER, [])
+    if len(given) != 1 or not hmac.compare_digest(given[0].encode(), secret.encode()):
+        raise Unauthorized(
+            f"this request did not come by the trusted proxy: its {SECRET_HEADER} is missing or wrong"
+        )
 
 
 def check_origin(request: web.BaseRequest, origins: Sequence[str]) -> None:

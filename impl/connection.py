@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
+from math import inf
 from typing import assert_never
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType, web
 
+from impl.auth import Login
 from impl.errors import BadRequest, ChatError, Unavailable
 from impl.log import TurnLog
 from impl.messages import Cancel, ChatRequest, ServerMessage, Subscribe, decode_client, encode, refusal
@@ -19,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 MISSED_PONGS = 3
 """A peer that answers none of so many pings in a row is dead (KEEP-2)."""
+
+LOGIN_EXPIRED = 4401
+"""Close code of a connection whose login has ended (CLOSE-2)."""
 
 
 @dataclass(eq=False)
@@ -41,16 +46,20 @@ class Connection:
         self,
         ws: web.WebSocketResponse,
         transport: asyncio.Transport,
-        user: str,
+        login: Login,
         turns: Turns,
         *,
         keepalive: float,
+        lasts: float | None,
     ) -> None:
+        """``lasts`` is for how many seconds the login is good; ``None`` is for ever."""
         self._ws = ws
         self._transport = transport
-        self._user = user
+        self.login = login
+        self._user = login.user
         self._turns = turns
         self._keepalive = keepalive
+        self._lasts = lasts
         self._cursors: dict[TurnLog, _Cursor] = {}
         self._watched: set[str] = set()
         self._wake = asyncio.Event()
@@ -73,9 +82,9 @@ class Connection:
             for conversation_id in self._watched:
                 self._turns.unwatch(conversation_id, self._follow)
 
-    async def close(self) -> None:
-        """Close because the server goes away."""
-        await self._ws.close(code=WSCloseCode.GOING_AWAY, message=b"the server is stopping")
+    async def close(self, code: int, reason: str) -> None:
+        """Close with a code of CLOSE-2."""
+        await self._ws.close(code=code, message=reason.encode())
 
     async def _receive(self) -> None:
         async for frame in self._ws:
@@ -142,15 +151,18 @@ class Connection:
             self._wake.set()
 
     async def _write(self) -> None:
-        self._next_ping = asyncio.get_running_loop().time() + self._keepalive
-        while True:
+        loop = asyncio.get_running_loop()
+        self._next_ping = loop.time() + self._keepalive
+        login_ends = inf if self._lasts is None else loop.time() + self._lasts
+        while loop.time() < login_ends:
             self._wake.clear()
             for log, cursor in tuple(self._cursors.items()):
                 await self._send_news(log, cursor)
             await self._maybe_ping()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._next_ping):
+                async with asyncio.timeout_at(min(self._next_ping, login_ends)):
                     await self._wake.wait()
+        await self.close(LOGIN_EXPIRED, "the login has expired")
 
     async def _send_news(self, log: TurnLog, cursor: _Cursor) -> None:
         if not cursor.greeted:

@@ -24,8 +24,14 @@ class BadRequest(ChatError):
     code, status = "bad_request", 400
 
 
+class Unauthorized(ChatError):
+    """Nobody is logged in."""
+
+    code, status = "unauthorized", 401
+
+
 class Forbidden(ChatError):
-    """A foreign origin or host (HAND-4, HTTP-3)."""
+    """A foreign origin or host (HAND-4, HTTP-3), or a user who is not allowed."""
 
     code, status = "forbidden", 403
 
@@ -95,7 +101,7 @@ class TimedOut(ChatError):
 
 
 _ALL = (
-    *(BadRequest, Forbidden, NotFound, Busy, Reset, TooLarge, RateLimited, QuotaExceeded),
+    *(BadRequest, Unauthorized, Forbidden, NotFound, Busy, Reset, TooLarge, RateLimited, QuotaExceeded),
     *(ClaudeFailed, Interrupted, ClaudeUnavailable, Unavailable, TimedOut),
 )
 

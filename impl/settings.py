@@ -46,7 +46,16 @@ class Settings:
     claude_grace_seconds: float = _setting(2.0, "time between interrupt, TERM and KILL")
     claude_silence_seconds: float = _setting(600.0, "a turn that is silent for longer is ended")
     claude_line_max_bytes: int = _setting(64 * 2**20, "longest line the CLI may write")
-    identity: str = _setting("dev", "who users are: dev (one local user)")
+    identity: str = _setting("dev", "who users are: dev (one local user), proxy (a header), oauth (a forge)")
+    proxy_secret: str = _setting(
+        "", "what a trusted proxy sends as X-Chat-Secret; the proxy identity needs it"
+    )
+    oauth_url: str = _setting("", "address of the forge where people log in")
+    oauth_client_id: str = _setting("", "id of this server as an application of the forge")
+    oauth_client_secret: str = _setting("", "secret of this server as an application of the forge")
+    public_url: str = _setting("", "address of this server as browsers see it, such as https://chat.example")
+    users: tuple[str, ...] = _setting((), "who may log in at the forge; * is everybody it knows")
+    session_seconds: float = _setting(30 * 86_400.0, "how long a login at the forge lasts")
     origins: tuple[str, ...] = _setting(
         (), "further origins that may use the chat, such as https://chat.example"
     )
@@ -74,9 +83,20 @@ class Settings:
                 raise SettingsError(f"{variable(name)} is {getattr(self, name)}; it must be more than 0")
         if self.port > 65_535:
             raise SettingsError(f"CHAT_PORT is {self.port}; ports end at 65535")
-        if self.identity != "dev":
-            raise SettingsError(f"CHAT_IDENTITY is {self.identity!r}; known is dev")
-        if not _is_loopback(self.host):
+        self._check_identity()
+
+    def _check_identity(self) -> None:
+        needs = {
+            "dev": (),
+            "proxy": ("proxy_secret",),
+            "oauth": ("oauth_url", "oauth_client_id", "oauth_client_secret", "public_url", "users"),
+        }
+        if self.identity not in needs:
+            raise SettingsError(f"CHAT_IDENTITY is {self.identity!r}; it must be one of {', '.join(needs)}")
+        missing = [variable(name) for name in needs[self.identity] if not getattr(self, name)]
+        if missing:
+            raise SettingsError(f"CHAT_IDENTITY is {self.identity}, which also needs {', '.join(missing)}")
+        if self.identity == "dev" and not _is_loopback(self.host):
             raise SettingsError(
                 f"CHAT_HOST is {self.host!r}, but the dev identity lets everybody in who can connect: "
                 "it listens on loopback only (127.0.0.1, ::1 or localhost)"

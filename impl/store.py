@@ -72,6 +72,22 @@ usage = sa.Table(
 )
 """The ledger that limits and quotas are read from."""
 
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),  # a hash of the token in the cookie
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSession:
+    """A login that was made here."""
+
+    owner: str
+    expires_at: float
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -222,8 +238,9 @@ class Store:
                 conversation_id=conversation_id,
                 message_id=message_id,
             )
-            number = (await db.execute(entry)).inserted_primary_key[0]
-            admit(limits, await self._used(db, owner, now, usage.c.number != number), now)
+            key = (await db.execute(entry)).inserted_primary_key
+            assert key is not None
+            admit(limits, await self._used(db, owner, now, usage.c.number != key[0]), now)
             await db.execute(
                 turns.insert().values(
                     conversation_id=conversation_id,
@@ -304,6 +321,23 @@ class Store:
             )
         if gone.rowcount == 0:
             raise NotFound(f"there is no conversation {conversation_id}")
+
+    async def session(self, key: str) -> LoginSession | None:
+        """The login of this key."""
+        async with self._begin() as db:
+            row = (await db.execute(sa.select(sessions).where(sessions.c.key == key))).first()
+        return None if row is None else LoginSession(row.owner, row.expires_at)
+
+    async def open_session(self, key: str, owner: str, expires_at: float) -> None:
+        """Keep a login; those that have expired are forgotten."""
+        async with self._begin() as db:
+            await db.execute(sessions.delete().where(sessions.c.expires_at <= self._now()))
+            await db.execute(sessions.insert().values(key=key, owner=owner, expires_at=expires_at))
+
+    async def close_session(self, key: str) -> None:
+        """Forget a login."""
+        async with self._begin() as db:
+            await db.execute(sessions.delete().where(sessions.c.key == key))
 
     async def used(self, owner: str) -> Used:
         """What the owner has used of the limits by now."""
