@@ -1,0 +1,97 @@
+"""A forge to log in at: the part of Forgejo's and Gitea's OAuth that a chat server uses, on loopback."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+from aiohttp import hdrs, web
+
+CLIENT_ID = "chat"
+CLIENT_SECRET = "forge-secret"  # noqa: S105 - of the fake forge
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    """A code that was given out and not yet used."""
+
+    user: str
+    redirect_uri: str
+    challenge: str
+
+
+@dataclass
+class Forge:
+    """A forge that answers; whoever comes is taken for ``user`` (empty: the login is refused)."""
+
+    url: str = ""
+    user: str = "ada"
+    _codes: dict[str, _Grant] = field(default_factory=dict)
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    async def authorize(self, request: web.Request) -> web.Response:
+        """RFC 6749 §4.1.1: send the browser back with a code, as if the user had agreed."""
+        query = request.query
+        if query.get("client_id") != CLIENT_ID or query.get("response_type") != "code":
+            return web.Response(status=400, text="unknown client or response type")
+        answer = {"state": query.get("state", "")}
+        if self.user:
+            code = secrets.token_urlsafe(16)
+            self._codes[code] = _Grant(self.user, query["redirect_uri"], query.get("code_challenge", ""))
+            answer["code"] = code
+        else:
+            answer["error"] = "access_denied"
+        return web.Response(
+            status=302, headers={hdrs.LOCATION: f"{query['redirect_uri']}?{urlencode(answer)}"}
+        )
+
+    async def access_token(self, request: web.Request) -> web.Response:
+        """RFC 6749 §4.1.3 and RFC 7636 §4.6: a code is good once, for who asked for it."""
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        grant = self._codes.pop(form.get("code", ""), None)
+        if grant is None or not self._fits(grant, form):
+            return web.json_response({"error": "invalid_grant"}, status=400)
+        token = secrets.token_urlsafe(16)
+        self._tokens[token] = grant.user
+        return web.json_response({"access_token": token, "token_type": "bearer"})
+
+    async def profile(self, request: web.Request) -> web.Response:
+        """Who the token's user is."""
+        user = self._tokens.get(request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer "))
+        if user is None:
+            return web.json_response({"message": "token is required"}, status=401)
+        return web.json_response({"id": 1, "login": user})
+
+    @staticmethod
+    def _fits(grant: _Grant, form: Mapping[str, str]) -> bool:
+        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        return (
+            form.get("client_id") == CLIENT_ID
+            and form.get("client_secret") == CLIENT_SECRET
+            and form.get("redirect_uri") == grant.redirect_uri
+            and grant.challenge in {"", challenge}
+        )
+
+
+@asynccontextmanager
+async def forge() -> AsyncIterator[Forge]:
+    """A forge on a free loopback port, for the length of the block."""
+    place = Forge()
+    app = web.Application()
+    app.router.add_get("/login/oauth/authorize", place.authorize)
+    app.router.add_post("/login/oauth/access_token", place.access_token)
+    app.router.add_get("/api/v1/user", place.profile)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        place.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield place
+    finally:
+        await runner.cleanup()
