@@ -27,6 +27,7 @@ def case(
     means: str,
     finding: str | None = None,
     needs: tuple[str, ...] = (),
+    waits: bool = False,
 ) -> Callable[[CaseFunction], CaseFunction]:
     """Make an async test function a case; the arguments are the fields of `Case`.
 
@@ -36,7 +37,14 @@ def case(
     if "/" not in case_id or case_id in _registry:
         raise ValueError(f"case id {case_id!r} is taken already or is not of the form area/name")
     made = Case(
-        id=case_id, title=title, clause=clause, severity=severity, means=means, finding=finding, needs=needs
+        id=case_id,
+        title=title,
+        clause=clause,
+        severity=severity,
+        means=means,
+        finding=finding,
+        needs=needs,
+        waits=waits,
     )
     _registry[case_id] = made
 

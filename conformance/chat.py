@@ -75,13 +75,16 @@ class Chat:
         random: All randomness the case may use.
     """
 
-    def __init__(self, server: Server, *, case_id: str, seed: int) -> None:
+    def __init__(
+        self, server: Server, *, case_id: str, seed: int, starting: asyncio.Lock | None = None
+    ) -> None:
         self.server = server
+        self.case_id = case_id
         self.trace = Trace()
         self.random = random.Random(f"{seed} {case_id}")  # noqa: S311  (it is to be repeatable)
         self.word = "".join(self.random.choices("bcdfghjkmnpqrstvwxz", k=10))
-        self.began = time.time()
         self._count = 0
+        self._starting = starting or asyncio.Lock()  # servers that start all at once starve each other
         self._stack = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
 
@@ -370,7 +373,7 @@ class Chat:
         """
         if not self.target.starts:
             raise CouldNotTest("the target file has no start command, so there is nothing this case may end")
-        async with running(self.target, claude=claude) as server:
+        async with running(self.target, claude=claude, starting=self._starting) as server:
             self.trace.add("server", "=", f"another instance at {server.url}")
             yield server
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from conformance.case import function_of
 from conformance.chat import Chat
 from conformance.errors import CouldNotTest, Failure, TargetError
 from conformance.results import Case, CaseResult, Verdict
@@ -52,16 +53,18 @@ class CasePlugin:
         self._seed = seed
         self._replay = replay
         self._on_result = on_result
+        self._verdicts: dict[str, Verdict] = {}
+        self._waiting: dict[str, asyncio.Task[CaseResult]] = {}
+        self._starting = asyncio.Lock()
 
     @pytest.fixture
-    def chat(self, request: pytest.FixtureRequest) -> Chat:
-        """What the case is given."""
-        case: Case = request.function.case
-        return Chat(self._server, case_id=case.id, seed=self._seed)
+    def chat(self) -> None:
+        """Tells pytest what the argument is; the chat itself is made when its case is played."""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the selected cases, those first that others need."""
-        order = {each.id: place for place, each in enumerate(self._selected)}
+        """Keep the selected cases: those first that others need, those last that mostly wait."""
+        ordered = sorted(self._selected, key=lambda each: each.waits)
+        order = {each.id: place for place, each in enumerate(ordered)}
         mine = [item for item in items if getattr(_function(item), "case", None) in self._selected]
         items[:] = sorted(mine, key=lambda item: order[_function(item).case.id])
 
@@ -74,29 +77,42 @@ class CasePlugin:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Play one case; pytest sees an exception when it did not pass."""
         case: Case = pyfuncitem.obj.case
-        result = self._on_result(self._blocked(case) or self._loop.run(self._play(case, pyfuncitem)))
+        result = self._on_result(self._loop.run(self._waited(case) if case.waits else self._play(case)))
         self.results.append(result)
+        self._verdicts[case.id] = result.verdict
         if result.verdict is not Verdict.PASSED:
             pytest.fail(f"{result.verdict}: {result.happened}", pytrace=False)
         return True
 
-    def _blocked(self, case: Case) -> CaseResult | None:
-        not_green = {
-            result.case.id
-            for result in self.results
-            if result.verdict in (Verdict.FAILED, Verdict.BLOCKED_BY)
-        }
-        roots = [need for need in case.needs if need in not_green]
-        if not roots:
-            return None
-        return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=roots[0], replay=self._replay(case))
+    async def _waited(self, case: Case) -> CaseResult:
+        """The result of a case that mostly waits; all of them are begun together with the first one."""
+        if not self._waiting:
+            begun = [each for each in self._selected if each.waits]
+            self._waiting = {each.id: asyncio.create_task(self._after_needs(each)) for each in begun}
+        return await self._waiting[case.id]
 
-    async def _play(self, case: Case, item: pytest.Function) -> CaseResult:
-        chat = item.funcargs["chat"]
-        assert isinstance(chat, Chat)
+    async def close(self) -> None:
+        """End the cases that were begun and not asked for, as after an interrupt."""
+        for task in self._waiting.values():
+            task.cancel()
+        await asyncio.gather(*self._waiting.values(), return_exceptions=True)
+
+    async def _after_needs(self, case: Case) -> CaseResult:
+        needed = [self._waiting[need] for need in case.needs if need in self._waiting]
+        results = await asyncio.gather(*needed)
+        return await self._play(case, {result.case.id: result.verdict for result in results})
+
+    async def _play(self, case: Case, just_known: dict[str, Verdict] | None = None) -> CaseResult:
+        verdicts = {**self._verdicts, **(just_known or {})}
+        bad = (Verdict.FAILED, Verdict.BLOCKED_BY)
+        if root := next((need for need in case.needs if verdicts.get(need) in bad), None):
+            return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=root, replay=self._replay(case))
+        if not self._server.alive:
+            await self._server.start_again()
         began = time.monotonic()
         lines = self._server.lines_seen
-        verdict, expected, happened, broken = await self._judge(chat, item.obj)
+        chat = Chat(self._server, case_id=case.id, seed=self._seed, starting=self._starting)
+        verdict, expected, happened, broken = await _judge(chat)
         if not self._server.alive:
             status = self._server.exit_status
             verdict, expected = Verdict.FAILED, expected or "the server to survive the case"
@@ -115,15 +131,14 @@ class CasePlugin:
             broken=broken,
         )
 
-    async def _judge(self, chat: Chat, function: Any) -> tuple[Verdict, str, str, bool]:
-        if not self._server.alive:
-            await self._server.start_again()
-        try:
-            async with asyncio.timeout(CASE_LIMIT), chat:
-                await function(chat)
-        except Exception as error:  # noqa: BLE001  (the edge of a case: a fault of ours must not hide the others)
-            return _verdict(_first(error))
-        return Verdict.PASSED, "", "", False
+
+async def _judge(chat: Chat) -> tuple[Verdict, str, str, bool]:
+    try:
+        async with asyncio.timeout(CASE_LIMIT), chat:
+            await function_of(chat.case_id)(chat)
+    except Exception as error:  # noqa: BLE001  (the edge of a case: a fault of ours must not hide the others)
+        return _verdict(_first(error))
+    return Verdict.PASSED, "", "", False
 
 
 def _verdict(error: BaseException) -> tuple[Verdict, str, str, bool]:

@@ -37,6 +37,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         means: What a failure means for the people using the server, in one sentence.
         finding: The id of the review finding that this case keeps from coming back.
         needs: Ids of cases without which this one says nothing new.
+        waits: Whether it mostly waits, for time or for a server to start; such cases are played side by side.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     means: str
     finding: str | None = None
     needs: tuple[str, ...] = ()
+    waits: bool = False
 
 
 class TraceLine(msgspec.Struct, frozen=True):

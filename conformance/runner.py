@@ -61,6 +61,7 @@ def run(
         try:
             plugin = CasePlugin(loop, server, selected, seed=seed, replay=replay, on_result=judged)
             _pytest(plugin)
+            loop.run(plugin.close())
         finally:
             trouble = loop.run(server.end())
         if plugin.collection_errors:

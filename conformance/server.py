@@ -35,14 +35,12 @@ class Server:
         log: The last lines it wrote.
         ledger: The folder of the fake's ledger, None where there is no fake.
         gates: The folder of the fake's gates, None where there is no fake.
-        exit_status: How its process ended, None while it runs or if it is not ours.
     """
 
     def __init__(self, target: Target, folder: Path, *, claude: str | None = None) -> None:
         self.target = target
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self.lines_seen = 0
-        self.exit_status: int | None = None
         self._folder = folder
         self._mark = secrets.token_hex(8)
         self._process: asyncio.subprocess.Process | None = None
@@ -75,6 +73,11 @@ class Server:
     def pid(self) -> int | None:
         """The process id of its command, None if it is not ours."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """How its process ended, None while it runs or if it is not ours."""
+        return None if self._process is None else self._process.returncode
 
     @property
     def alive(self) -> bool:
@@ -185,8 +188,7 @@ class Server:
         """
         assert self._process is not None
         async with asyncio.timeout(self.target.stop_within if within is None else within):
-            self.exit_status = await self._process.wait()
-        return self.exit_status
+            return await self._process.wait()
 
     async def start_again(self) -> None:
         """End it, if it runs, and start it once more with the same data, address and fake."""
@@ -280,11 +282,14 @@ async def gone(pid: int, within: float) -> bool:
 
 
 @asynccontextmanager
-async def running(target: Target, *, claude: str | None = None) -> AsyncIterator[Server]:
+async def running(
+    target: Target, *, claude: str | None = None, starting: asyncio.Lock
+) -> AsyncIterator[Server]:
     """A started target in a temporary folder for the length of the block."""
     with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
         server = Server(target, Path(folder), claude=claude)
-        await server.start()
+        async with starting:
+            await server.start()
         try:
             yield server
         finally:

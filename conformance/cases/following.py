@@ -146,6 +146,7 @@ async def future_cursor(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="After a deployment every open page waits in silence.",
     needs=(STREAMS,),
+    waits=True,
 )
 async def cursor_before_restart(chat: Chat) -> None:
     async with chat.instance() as server:

@@ -38,6 +38,7 @@ def interval(chat: Chat) -> float:
     means="Every connection dies at the first heartbeat, or when somebody else leaves.",
     finding="R1-3",
     needs=(COMPLETES, PING_PONG),
+    waits=True,
 )
 async def first_ping(chat: Chat) -> None:
     within = interval(chat) * 2 + SLACK
@@ -61,6 +62,7 @@ async def first_ping(chat: Chat) -> None:
     means="A proxy with an idle limit cuts the chat in the middle of a long answer.",
     finding="R2-1",
     needs=(ANSWERED, "keepalive/first-ping"),
+    waits=True,
 )
 async def silent_turn(chat: Chat) -> None:
     longest = interval(chat)
@@ -93,6 +95,7 @@ async def silent_turn(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="A phone that slept for a moment, or a slow line, loses its chat.",
     needs=("keepalive/first-ping",),
+    waits=True,
 )
 async def late_pong(chat: Chat) -> None:
     longest = interval(chat)
@@ -113,6 +116,7 @@ async def late_pong(chat: Chat) -> None:
     severity=Severity.LOW,
     means="Connections of people long gone pile up until the server has no more.",
     needs=("keepalive/first-ping",),
+    waits=True,
 )
 async def dead_peer(chat: Chat) -> None:
     longest = interval(chat)
@@ -134,6 +138,7 @@ async def dead_peer(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="A proxy with an idle limit answers 504 for a turn that goes on and is paid for.",
     needs=(ANSWERED,),
+    waits=True,
 )
 async def silent_post(chat: Chat) -> None:
     longest = interval(chat)

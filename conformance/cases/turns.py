@@ -261,6 +261,7 @@ async def remembers(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="Every deployment wipes what Claude knows of every chat.",
     needs=("turns/remembers",),
+    waits=True,
 )
 async def remembers_after_restart(chat: Chat) -> None:
     async with chat.instance() as server:
@@ -330,6 +331,7 @@ async def claude_fails(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="A wrong path in the settings looks like a Claude that thinks for ever.",
     needs=(COMPLETES,),
+    waits=True,
 )
 async def claude_missing(chat: Chat) -> None:
     async with chat.instance(claude="/nonexistent/claude") as server:
