@@ -107,13 +107,14 @@ class CasePlugin:
         bad = (Verdict.FAILED, Verdict.BLOCKED_BY)
         if root := next((need for need in case.needs if verdicts.get(need) in bad), None):
             return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=root, replay=self._replay(case))
-        if not self._server.alive:
-            await self._server.start_again()
+        async with self._starting:
+            if not self._server.alive:
+                await self._server.start_again()
         began = time.monotonic()
         lines = self._server.lines_seen
         chat = Chat(self._server, case_id=case.id, seed=self._seed, starting=self._starting)
         verdict, expected, happened, broken = await _judge(chat)
-        if not self._server.alive:
+        if verdict is not Verdict.PASSED and await self._server.has_fallen():
             status = self._server.exit_status
             verdict, expected = Verdict.FAILED, expected or "the server to survive the case"
             happened = f"{happened}; the server ended with exit status {status}".lstrip("; ")

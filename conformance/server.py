@@ -123,11 +123,12 @@ class Server:
             raise TargetError(sentence, tuple(self.log)) from None
 
     async def _ready(self) -> None:
-        while not any(self.target.ready_line in line for line in self.log):
+        line = self.target.ready_line
+        while line and not any(line in each for each in self.log):
             await self._expect_running()
             self._news.clear()
             await self._news.wait()
-        while not self.target.ready_line and not await self._is_healthy():
+        while not line and not await self._is_healthy():
             await self._expect_running()
             # Nobody tells when a port begins to listen; the line above is the better way.
             await asyncio.sleep(0.02)
@@ -174,6 +175,15 @@ class Server:
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
+
+    async def has_fallen(self) -> bool:
+        """Whether its process ended by itself; one that is just ending is given a moment."""
+        if self._process is None or (
+            self._process.returncode is None and not await gone(self._process.pid, 0.1)
+        ):
+            return False
+        await self._process.wait()
+        return True
 
     async def signal(self, number: signal.Signals) -> None:
         """Send a signal to its process."""

@@ -90,7 +90,8 @@ def find(path: str) -> Path:
     for place in (Path(path), SHIPPED / path):
         if place.is_file():
             return place
-    shipped = ", ".join(f"targets/{each.name}" for each in sorted((SHIPPED / "targets").glob("*.toml")))
+    names = sorted(each.name for each in (SHIPPED / "targets").glob("*.toml") if each.suffixes == [".toml"])
+    shipped = ", ".join(f"targets/{name}" for name in names)
     raise UsageError(f"there is no target file {path}; shipped with the suite: {shipped}")
 
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -376,13 +376,28 @@ class OneForAll(TinyChat):
             return await super().health(request)
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[int]:
+    """A listener on a free port of loopback for the length of the block; its connections end before it does."""
+    async with asyncio.TaskGroup() as group:
+
+        def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            group.create_task(serve(reader, writer))
+
+        server = await asyncio.start_server(taken, "127.0.0.1", 0)
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+
+
 @asynccontextmanager
 async def serving(chat: RawChat | TinyChat) -> AsyncIterator[str]:
     """A server on a free port of loopback for the length of the block; gives its URL."""
     if isinstance(chat, RawChat):
-        server = await asyncio.start_server(chat.serve, "127.0.0.1", 0)
-        async with server:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with listening(chat.serve) as port:
+            yield f"http://127.0.0.1:{port}"
         return
     runner = web.AppRunner(chat.app(), shutdown_timeout=0.1)
     await runner.setup()

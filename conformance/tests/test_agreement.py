@@ -30,7 +30,7 @@ from conformance.messages import MessageJoiner
 from conformance.tests.strategies import any_frames, legal_streams, split
 
 MASK = b"\x01\x02\x03\x04"
-LIMIT = 100_000
+LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from conformance.report import console
+from conformance.results import Case, CaseResult, RunResult, Severity, TraceLine, Verdict
+
+CASE = Case(
+    id="a/b",
+    title="It holds",
+    clause="C-1",
+    severity=Severity.BLOCKER,
+    means="Nobody can chat.",
+    finding="R9-9",
+)
+FAILED = CaseResult(
+    case=CASE,
+    verdict=Verdict.FAILED,
+    seconds=0.25,
+    expected="a pong",
+    happened="not within 5 s",
+    trace=(TraceLine(1.5, "ws1", ">", "PING b'\\x00' [1 bytes]"),),
+    ledger=("pid 1 alive argv []",),
+    log=("Traceback \x1b[31m\ufffe",),
+    replay="chat-conformance run --target t.toml --select a/b --seed 7",
+)
+PASSED = CaseResult(case=CASE, verdict=Verdict.PASSED)
+
+
+def run_of(*results: CaseResult, trouble: tuple[str, ...] = ()) -> RunResult:
+    """A run with these results."""
+    return RunResult(target="t", url="http://x", seed=7, seconds=1.25, results=results, trouble=trouble)
+
+
+def test_a_failure_says_everything_once() -> None:
+    assert console.details(FAILED, {"C-1": "It MUST hold."}).splitlines() == [
+        "a/b: It holds (blocker, finding R9-9)",
+        "  clause    C-1: It MUST hold.",
+        "  means     Nobody can chat.",
+        "  expected  a pong",
+        "  happened  not within 5 s",
+        "  trace          1.5 ms ws1    > PING b'\\x00' [1 bytes]",
+        "  claude    pid 1 alive argv []",
+        "  server    Traceback \\x1b[31m\\ufffe",
+        "  again     chat-conformance run --target t.toml --select a/b --seed 7",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("run", "status", "sentence"),
+    [
+        (run_of(PASSED), 0, "CONFORMANT"),
+        (run_of(PASSED, FAILED), 1, "NOT CONFORMANT: 1 failed (1 blocker)"),
+        (run_of(), 2, "NO VERDICT"),
+        (run_of(CaseResult(case=CASE, verdict=Verdict.COULD_NOT_TEST)), 3, "NO VERDICT"),
+        (run_of(CaseResult(case=CASE, verdict=Verdict.NOT_OFFERED)), 3, "NO VERDICT"),
+        (run_of(CaseResult(case=CASE, verdict=Verdict.KNOWN_FAILURE)), 3, "NO VERDICT"),
+        (
+            run_of(PASSED, CaseResult(case=CASE, verdict=Verdict.COULD_NOT_TEST)),
+            0,
+            "CONFORMANT AS FAR AS TESTED: 1",
+        ),
+        (run_of(PASSED, CaseResult(case=CASE, verdict=Verdict.COULD_NOT_TEST, broken=True)), 3, "NO VERDICT"),
+        (run_of(PASSED, trouble=("it left a process",)), 3, "NO VERDICT"),
+        (run_of(FAILED, trouble=("it left a process",)), 1, "NOT CONFORMANT"),
+    ],
+)
+def test_verdict_and_exit_status_agree(run: RunResult, status: int, sentence: str) -> None:
+    assert run.exit_status == status
+    assert console.verdict(run).startswith(sentence)
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_every_verdict_has_a_line(verdict: Verdict) -> None:
+    line = console.progress(msgspec.structs.replace(FAILED, verdict=verdict))
+
+    assert "a/b" in line
+    assert "\n" not in line
+
+
+def test_trouble_is_told() -> None:
+    assert "it left a process" in console.summary(run_of(PASSED, trouble=("it left a process",)), {})

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from conformance.errors import Failure
+from conformance.frames import Frame, FrameDecoder, Opcode, close_frame, encode_frame
+from conformance.handshake import accept_key, encode_request, upgrade_headers
+from conformance.peer import MASK, Garbled, Peer, connected
+from conformance.tests.mutants import listening
+from conformance.trace import Trace
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+HEAD = (
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    f"Sec-WebSocket-Accept: {accept_key(KEY)}\r\n\r\n"
+).encode()
+
+
+class Script:
+    """A server that says fixed bytes after the handshake and keeps what it is sent."""
+
+    def __init__(self, says: bytes) -> None:
+        self.says = says
+        self.received = FrameDecoder()
+        self.frames: list[Frame] = []
+        self.told = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD + self.says)
+        try:
+            while data := await reader.read(4096):
+                self.frames += self.received.feed(data)
+                self.told.set()
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+@asynccontextmanager
+async def peer_of(script: Script) -> AsyncIterator[Peer]:
+    async with (
+        listening(script.serve) as port,
+        connected("127.0.0.1", port, name="ws1", trace=Trace(), within=2) as peer,
+    ):
+        await peer.send_bytes(encode_request("/", dict(upgrade_headers("h", KEY))))
+        await peer.expect_response()
+        yield peer
+
+
+def frames(*sent: Frame) -> bytes:
+    return b"".join(map(encode_frame, sent))
+
+
+async def test_pings_are_answered_as_they_come() -> None:
+    script = Script(frames(Frame(Opcode.PING, b"a")))
+    async with peer_of(script) as peer:
+        await peer.expect_ping()
+        await script.told.wait()
+
+    assert script.frames == [Frame(Opcode.PONG, b"a", mask=MASK)]
+
+
+async def test_pings_stay_unanswered_when_told_so() -> None:
+    script = Script(b"")
+    async with peer_of(script) as peer:
+        peer.answers_pings = False
+        peer._take(frames(Frame(Opcode.PING, b"a"), Frame(Opcode.PING, b"b")))
+        peer.answer_last_ping()
+        await script.told.wait()
+
+    assert script.frames == [Frame(Opcode.PONG, b"b", mask=MASK)]
+
+
+async def test_nothing_comes_between_the_pieces_of_a_frame() -> None:
+    script = Script(b"")
+    async with peer_of(script) as peer:
+        wire = encode_frame(Frame(Opcode.TEXT, b"whole", mask=MASK))
+        with peer.unbroken():
+            await peer.send_bytes(wire[:3])
+            peer._take(frames(Frame(Opcode.PING, b"now?")))
+            await peer.send_bytes(wire[3:])
+        while len(script.frames) < 2:
+            script.told.clear()
+            await script.told.wait()
+
+    assert [frame.payload for frame in script.frames] == [b"whole", b"now?"]
+
+
+async def test_events_are_read_by_place_and_not_consumed() -> None:
+    script = Script(frames(Frame(Opcode.TEXT, b'{"type":"a"}'), Frame(Opcode.TEXT, b'{"type":"b"}')))
+    async with peer_of(script) as peer:
+        place, first = await peer.expect_event()
+        _, second = await peer.expect_event(place)
+        _, again = await peer.expect_event()
+
+    assert [first, second, again] == [{"type": "a"}, {"type": "b"}, {"type": "a"}]
+
+
+@pytest.mark.parametrize("text", [b"bare", b"[]", b'{"kind":1}', b'{"type":1}'])
+async def test_text_that_is_no_message_fails_where_one_is_awaited(text: bytes) -> None:
+    async with peer_of(Script(frames(Frame(Opcode.TEXT, text)))) as peer:
+        with pytest.raises(Failure, match="one JSON object with a type"):
+            await peer.expect_event()
+
+        assert isinstance(peer.events[0], Garbled)
+
+
+EXPECTATIONS: list[tuple[str, bytes, Callable[[Peer], object], str]] = [
+    ("wrong-pong", frames(Frame(Opcode.PONG, b"b")), lambda peer: peer.expect_pong(b"a"), "payload is b'b'"),
+    ("forbidden-code", frames(close_frame(768)), lambda peer: peer.expect_close(), "CLOSE 768"),
+    ("other-code", frames(close_frame(1001)), lambda peer: peer.expect_close(1000), "CLOSE 1001"),
+    ("tcp-stays", frames(close_frame(1000)), lambda peer: peer.expect_close(1000, within=0.05), "not within"),
+    ("no-ping", b"", lambda peer: peer.expect_ping(within=0.05), "not within"),
+    (
+        "taken-for-legal",
+        frames(Frame(Opcode.PONG, b"")),
+        lambda peer: peer.expect_refusal(1002, Frame(Opcode.PING)),
+        "not within|taken for legal",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("says", "expectation", "words"), [row[1:] for row in EXPECTATIONS], ids=[row[0] for row in EXPECTATIONS]
+)
+async def test_an_expectation_that_is_not_met_says_what_came(
+    says: bytes, expectation: Callable[[Peer], object], words: str
+) -> None:
+    async with peer_of(Script(says)) as peer:
+        peer.within = 0.2
+        peer.answers_close = False
+        with pytest.raises(Failure, match=words):
+            await expectation(peer)  # type: ignore[misc]  # a table of coroutines of several types
+
+
+async def test_frames_that_could_be_read_but_are_illegal_are_noted() -> None:
+    async with peer_of(Script(frames(Frame(Opcode.TEXT, b'{"type":"a"}', mask=MASK)))) as peer:
+        _, event = await peer.expect_event()
+
+    assert event == {"type": "a"}
+    assert [error.section for error in peer.illegal] == ["§5.1"]
+
+
+async def test_unreadable_bytes_end_the_connection() -> None:
+    async with peer_of(Script(frames(Frame(Opcode.CONTINUATION, b"x")))) as peer:
+        with pytest.raises(Failure, match="unreadable bytes: a continuation frame"):
+            await peer.expect_event()
+
+
+async def test_a_refused_connection_is_a_failure() -> None:
+    with pytest.raises(Failure, match="ConnectionRefusedError"):
+        async with connected("127.0.0.1", 1, name="ws1", trace=Trace(), within=1):
+            pass
