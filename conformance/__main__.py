@@ -62,7 +62,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from conformance.runner import run  # noqa: PLC0415  (pytest is heavy, and `list` does without)
+    try:
+        from conformance.runner import run  # noqa: PLC0415  (pytest is heavy, and `list` does without)
+    except ModuleNotFoundError as error:
+        raise TargetError(f"{error.name} is not installed; the cases are played by pytest: pip install pytest") from None
 
     target = load(options.target)
     known = all_cases()

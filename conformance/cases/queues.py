@@ -36,7 +36,7 @@ async def reconnect(chat: Chat) -> None:
             await old.until_text(pieces(2))
             first.abort()
         async with chat.peer() as witness, chat.peer() as second:
-            followed = await chat.follow(witness, old.conversation_id, old.message_id, after=2)
+            followed = await chat.follow(witness, old.conversation_id, old.message_id, after=len(old.events))
             gate.open()
             new = await chat.finished(second, chat.prompt(say="the new answer"))
             strangers = foreign(second, new.message_id)
