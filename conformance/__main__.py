@@ -65,7 +65,9 @@ def _run(options: argparse.Namespace) -> int:
     try:
         from conformance.runner import run  # noqa: PLC0415  (pytest is heavy, and `list` does without)
     except ModuleNotFoundError as error:
-        raise TargetError(f"{error.name} is not installed; the cases are played by pytest: pip install pytest") from None
+        raise TargetError(
+            f"{error.name} is not installed; the cases are played by pytest: pip install pytest"
+        ) from None
 
     target = load(options.target)
     known = all_cases()
