@@ -15,6 +15,7 @@ from pathlib import Path
 from aiohttp import web
 
 from fake_claude.install import install
+from impl import logs
 from impl.app import make_app
 from impl.errors import ChatError
 from impl.settings import Settings, SettingsError, variable
@@ -23,8 +24,7 @@ from impl.settings import Settings, SettingsError, variable
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the server; 0 after a clean stop, 2 for wrong settings, 1 when it cannot serve."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logs.to_stderr()
     try:
         settings = Settings.from_env(os.environ, **vars(options))
     except SettingsError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,7 +15,7 @@ from typing import Any
 import aiohttp
 import msgspec
 from aiohttp import WSCloseCode, hdrs, web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from impl.auth import USER_HEADER, DevIdentity, Identity, ProxyIdentity, check_origin, check_secret
 from impl.claude import Claude
@@ -22,7 +23,9 @@ from impl.connection import LOGIN_EXPIRED, Connection
 from impl.errors import STATUS, BadRequest, ChatError, NotFound, TooLarge, Unauthorized
 from impl.limits import Limits
 from impl.log import TurnLog, answer
+from impl.logs import about
 from impl.messages import CONVERSATION_ID, Failed
+from impl.metrics import Metrics
 from impl.oauth import Forge, OAuthIdentity
 from impl.settings import Settings
 from impl.store import Conversation, Store, StoredTurn, opened, rfc3339
@@ -44,8 +47,9 @@ SETTINGS = web.AppKey("SETTINGS", Settings)
 STORE = web.AppKey("STORE", Store)
 TURNS = web.AppKey("TURNS", Turns)
 IDENTITY: web.AppKey[Identity] = web.AppKey("IDENTITY")
+COMMAND = web.AppKey("COMMAND", list[str])
 CONNECTIONS: web.AppKey[set[Connection]] = web.AppKey("CONNECTIONS")
-REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
+METRICS = web.AppKey("METRICS", Metrics)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _encode = msgspec.json.Encoder().encode
@@ -58,8 +62,9 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
         client_max_size=FRAME_OVERHEAD * settings.message_max_bytes + 65_536,
     )
     app[SETTINGS] = settings
+    app[COMMAND] = command
     app[CONNECTIONS] = set()
-    app[REGISTRY] = CollectorRegistry()
+    app[METRICS] = Metrics()
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -68,6 +73,7 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
             turns = Turns(
                 store,
                 claude,
+                app[METRICS],
                 limits=Limits(settings.requests_per_hour, settings.requests_per_day, settings.tokens_per_day),
                 message_max_bytes=settings.message_max_bytes,
                 kept_seconds=settings.turn_kept_seconds,
@@ -83,6 +89,7 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
     app.on_shutdown.append(_say_goodbye)
     app.router.add_get("/", _to_page)
     app.router.add_get("/health", _health)
+    app.router.add_get("/health/ready", _ready)
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/chat/auth/verify", _verify)
     if settings.identity == "oauth":
@@ -134,14 +141,10 @@ async def _identity(settings: Settings, store: Store) -> AsyncIterator[Identity]
 
 
 def _measure(app: web.Application, claude: Claude) -> None:
-    registry = app[REGISTRY]
-    Gauge("chat_open_sockets", "open WebSockets", registry=registry).set_function(
-        lambda: len(app[CONNECTIONS])
-    )
-    Gauge("chat_live_turns", "turns that run", registry=registry).set_function(lambda: app[TURNS].running)
-    Gauge("chat_claude_processes", "claude processes", registry=registry).set_function(
-        lambda: claude.processes
-    )
+    metrics, turns = app[METRICS], app[TURNS]
+    metrics.watch("chat_open_sockets", "open WebSockets", lambda: len(app[CONNECTIONS]))
+    metrics.watch("chat_live_turns", "turns that run", lambda: turns.running)
+    metrics.watch("chat_claude_processes", "claude processes, warm ones included", lambda: claude.processes)
 
 
 # --- middlewares, outermost first
@@ -191,9 +194,22 @@ async def _health(_request: web.Request) -> web.Response:
     return _json({"status": "ok"})
 
 
+async def _ready(request: web.Request) -> web.Response:
+    """Whether turns can be served: the store answers, and the CLI is there."""
+    problems = []
+    try:
+        await request.app[STORE].check()
+    except ChatError as error:
+        problems.append(error.message)
+    command = request.app[COMMAND][0]
+    if shutil.which(command) is None:
+        problems.append(f"there is no program {command}")
+    status = "unready" if problems else "ready"
+    return _json({"status": status, "problems": problems}, 503 if problems else 200)
+
+
 async def _metrics(request: web.Request) -> web.Response:
-    text = generate_latest(request.app[REGISTRY])
-    return web.Response(body=text, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
+    return web.Response(body=request.app[METRICS].render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
 
 async def _to_page(_request: web.Request) -> web.Response:
@@ -262,6 +278,7 @@ async def _socket(request: web.Request) -> web.StreamResponse:
         lasts=None if login.expires_at is None else login.expires_at - time.time(),
     )
     request.app[CONNECTIONS].add(connection)
+    about(user=login.user)
     try:
         await connection.run()
     finally:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from impl.errors import ClaudeFailed, ClaudeUnavailable, TimedOut
+from impl.logs import only_about
 from impl.process import CHUNK, Process, guarded, running
 from impl.settings import Settings
 from impl.stream import Ended, Lines, LineTooLong, StreamEvent, TurnParser
@@ -185,7 +186,9 @@ class Claude:
         session = Session(conversation_id, asyncio.get_running_loop().create_future())
         self._sessions[conversation_id] = session
         named = ("--resume", resume) if resume else ("--session-id", str(uuid.uuid4()))
-        session.task = self._group.create_task(self._run(session, [*self._command, *named]))
+        session.task = self._group.create_task(
+            self._run(session, [*self._command, *named]), context=only_about(conversation=conversation_id)
+        )
         return session
 
     async def _make_room(self) -> None:
@@ -217,7 +220,7 @@ class Claude:
             mark = f"{self._mark}-{self._started}."
             async with running(argv, cwd=self._cwd, env=env, grace=grace, mark=mark) as process:
                 session.started.set_result(process)
-                logger.info("= claude %d started for conversation %s", process.pid, session.conversation_id)
+                logger.info("= claude %d started", process.pid)
                 reading = asyncio.create_task(self._read(session, process))
                 closing = asyncio.create_task(session.closing.wait())
                 try:
@@ -233,7 +236,7 @@ class Claude:
             session.started.set_exception(error)
             session.started.exception()  # seen, even if nobody waits any more
         except Exception:
-            logger.exception("the process of conversation %s failed", session.conversation_id)
+            logger.exception("the process failed")
         finally:
             session.closing.set()
             if self._sessions.get(session.conversation_id) is session:

@@ -146,6 +146,11 @@ class Store:
                 )
             )
 
+    async def check(self) -> None:
+        """Whether the database answers."""
+        async with self._begin() as db:
+            await db.execute(sa.select(schema.c.version))
+
     async def new_conversation(self, owner: str) -> str:
         """Make an empty conversation; its id (HIST-6)."""
         async with self._begin() as db:

@@ -23,7 +23,9 @@ from impl.errors import (
 )
 from impl.limits import Limits
 from impl.log import TurnLog
+from impl.logs import about
 from impl.messages import Usage, check_ids
+from impl.metrics import Metrics
 from impl.store import Store, StoredTurn
 from impl.stream import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep, TurnParser
 
@@ -39,7 +41,6 @@ class Turn:
     owner: str
     prompt: str
     log: TurnLog
-    opens: bool  # it began its conversation
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     parser: TurnParser = field(default_factory=TurnParser)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,6 +53,7 @@ class Turns:
         self,
         store: Store,
         claude: Claude,
+        metrics: Metrics,
         *,
         limits: Limits,
         message_max_bytes: int,
@@ -60,6 +62,7 @@ class Turns:
     ) -> None:
         self._store = store
         self._claude = claude
+        self._metrics = metrics
         self._limits = limits
         self._message_max_bytes = message_max_bytes
         self._kept_seconds = kept_seconds
@@ -111,9 +114,15 @@ class Turns:
             QuotaExceeded: The day's tokens are spent; nothing was counted.
             Unavailable: The store cannot be used, or the server is stopping.
         """
-        check_ids(message_id, conversation_id)
-        self._check(message)
-        message_id = message_id or uuid.uuid4().hex
+        try:
+            check_ids(message_id, conversation_id)
+            self._check(message)
+            return await self._admit(owner, message, message_id or uuid.uuid4().hex, conversation_id)
+        except ChatError as error:
+            self._metrics.refused(error.code)
+            raise
+
+    async def _admit(self, owner: str, message: str, message_id: str, conversation_id: str | None) -> TurnLog:
         async with self._admitting:
             if self._stopping:
                 raise Unavailable("the server is stopping; try again in a moment")
@@ -125,11 +134,10 @@ class Turns:
                 return held.log if held else _retold(known)
             if conversation_id in self._running:
                 raise Busy("this conversation is still answering; wait for the end, or stop it")
-            opens = conversation_id is None
             conversation_id = await self._store.begin_turn(
                 owner, conversation_id, message_id, message, self._limits
             )
-            turn = Turn(owner, message, TurnLog(message_id, conversation_id), opens)
+            turn = Turn(owner, message, TurnLog(message_id, conversation_id))
             self._running[conversation_id] = turn
             self._held[conversation_id, message_id] = turn
             self._tasks[turn] = self._group.create_task(self._run(turn))
@@ -225,7 +233,8 @@ class Turns:
 
     async def _run(self, turn: Turn) -> None:
         """Own a turn from admission to its terminal event."""
-        conversation_id = turn.log.accepted.conversation_id
+        conversation_id, message_id = turn.log.accepted.conversation_id, turn.log.accepted.message_id
+        about(user=turn.owner, conversation=conversation_id, message=message_id)
         try:
             try:
                 ended = await self._ask(turn)
@@ -243,23 +252,29 @@ class Turns:
                 else:
                     await self._fail(turn, error)
             except Exception:
-                logger.exception("turn %s failed", turn.log.accepted.message_id)
+                logger.exception("the turn failed")
                 await self._fail(turn, ClaudeFailed("the server failed during this turn; it is in the log"))
         finally:
             del self._running[conversation_id]
             del self._tasks[turn]
             turn.ended.set()
-            key = (conversation_id, turn.log.accepted.message_id)
+            key = (conversation_id, message_id)
             asyncio.get_running_loop().call_later(self._kept_seconds, self._held.pop, key, None)
 
     async def _ask(self, turn: Turn) -> Ended:
         conversation_id = turn.log.accepted.conversation_id
         conversation = await self._store.conversation(turn.owner, conversation_id)
         resume = conversation.claude_session
+        clock = asyncio.get_running_loop().time
+        asked, begun = clock(), False
         try:
             async with asyncio.TaskGroup() as notes:
 
                 def tell(event: StreamEvent) -> None:
+                    nonlocal begun
+                    if isinstance(event, Text) and not begun:
+                        begun = True
+                        self._metrics.first_token(clock() - asked)
                     if isinstance(event, Started) and event.session_id != resume:
                         notes.create_task(self._store.remember_session(conversation_id, event.session_id))
                     _append(turn.log, event)
@@ -298,9 +313,12 @@ class Turns:
                 spent=usage,
             )
         except Unavailable as error:
-            logger.exception("the answer of turn %s could not be stored", turn.log.accepted.message_id)
+            logger.exception("the answer could not be stored")
+            self._metrics.ended("failed")
             turn.log.fail(error.code, f"the answer could not be stored: {error.message}")
             return
+        self._metrics.ended(status)
+        logger.info("= turn ended: %s %s", status, detail or stop_reason)
         if status in {"complete", "cancelled"}:
             turn.log.complete(usage, stop_reason)
         else:

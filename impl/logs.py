@@ -1,0 +1,58 @@
+"""Log lines that say whose they are: readable on a terminal, JSON elsewhere."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import sys
+import time
+from typing import Any, TextIO
+
+import msgspec
+
+_about: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("about")
+
+
+def about(**names: str) -> None:
+    """Name what the current task is about (``user``, ``conversation``, ``message``) on each of its log lines."""
+    _about.set({**_about.get({}), **names})
+
+
+def only_about(**names: str) -> contextvars.Context:
+    """A context for a new task whose lines carry these names and no others."""
+    context = contextvars.copy_context()
+    context.run(_about.set, names)
+    return context
+
+
+def to_stderr(stream: TextIO = sys.stderr) -> None:
+    """Send the log to ``stream``: JSON, one object a line, unless it is a terminal."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Readable() if stream.isatty() else _Json())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _utc(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_about.get({}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+class _Readable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        names = " ".join(f"{name}={value}" for name, value in _about.get({}).items())
+        text = f"{_utc(record)} {record.levelname:<7} {record.name} {record.getMessage()}"
+        line = f"{text}  [{names}]" if names else text
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _utc(record: logging.LogRecord) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
