@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 STDERR_TAIL = 4096
 CHUNK = 65_536
+STRANGER_SECONDS = 0.5
+"""How long the end of the pipes may take once the whole family is gone."""
 
 
 class Process:
@@ -68,21 +71,40 @@ class Process:
             send([self.pid], signal.SIGTERM)
             await self._gone_within(grace)
 
-    async def kill(self) -> None:
-        """KILL whatever is left of the family, and reap the child (PROC-3)."""
+    async def kill(self, drains: Collection[asyncio.Task[None]]) -> None:
+        """KILL whatever is left of the family, let ``drains`` end, and reap the child (PROC-3)."""
         if self.returncode is None:
             send([self.pid], signal.SIGKILL)
         while left := family(self._mark):
             send(left, signal.SIGKILL)
             await asyncio.sleep(0.01)  # the kernel tells nobody when a grandchild is gone
+        _, unread = await asyncio.wait(drains, timeout=STRANGER_SECONDS)
+        if unread:
+            logger.warning(
+                "something that claude %d started, and that has shed its mark, holds its pipes", self.pid
+            )
+            self._process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
+            await asyncio.wait(drains)
         await self._process.wait()
 
     async def _gone_within(self, seconds: float) -> bool:
+        """Whether the child ends in time. asyncio's own ``wait`` waits for its pipes too, whoever else holds them."""
+        if self.returncode is not None:
+            return True
+        try:
+            watch = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return True
+        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(watch, gone.set)
         try:
             async with asyncio.timeout(seconds):
-                await self._process.wait()
+                await gone.wait()
         except TimeoutError:
             return False
+        finally:
+            loop.remove_reader(watch)
+            os.close(watch)
         return True
 
 
@@ -107,17 +129,29 @@ async def running(
         start_new_session=True,
     )
     process = Process(child, mark)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(process.drain_stderr())
+    drains = [asyncio.create_task(process.drain_stderr())]
+    try:
+        yield process
+    finally:
+        drains.append(asyncio.create_task(process.drain_stdout()))
         try:
-            yield process
-        finally:
-            group.create_task(process.drain_stdout())
-            try:
-                await process.stop(grace)
-            finally:  # reached too when a cancellation lands in the wait
-                await asyncio.shield(process.kill())
-                logger.info("= claude %d ended with %s", process.pid, process.returncode)
+            await process.stop(grace)
+        finally:  # reached too when a cancellation lands in the wait
+            await _uncancelled(asyncio.create_task(process.kill(drains)))
+            logger.info("= claude %d ended with %s", process.pid, process.returncode)
+
+
+async def _uncancelled(task: asyncio.Task[None]) -> None:
+    """Wait for clean-up that nothing may cut short; a cancellation meanwhile comes out afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 @asynccontextmanager

@@ -1,11 +1,64 @@
-"""What the server's tests share: a fake to start, a running site, and the proof that a test left nothing behind."""
+"""What the server's tests share: a fake to start, and the proof that a test left nothing behind."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from impl.tests.processes import living
+from impl.tests.sites import Fake
 
 settings.register_profile("quick", max_examples=60, deadline=None)  # two shared cores: no deadline
 settings.register_profile("long", max_examples=2000, derandomize=True, deadline=None)
 settings.load_profile(os.environ.get("CHATGATE_HYPOTHESIS", "quick"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that leaves a task, an open file or a process behind."""
+    name = uuid.uuid4().hex
+    monkeypatch.setenv("TEST_RUN", name)  # every process of the test inherits it
+    before = _open_files()
+    yield
+    processes = living(f"TEST_RUN={name}")
+    files = _open_files() - before
+    assert not processes, f"processes left behind: {processes}"
+    assert not files, f"files left open: {files}"
+
+
+@pytest.fixture(autouse=True)
+async def no_tasks_left(nothing_left: None) -> AsyncIterator[None]:  # noqa: ARG001 - it must come first
+    yield
+    for _ in range(3):  # transports that were closed are gone in the next round of the loop
+        await asyncio.sleep(0)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not tasks, f"tasks left running: {tasks}"
+
+
+def _open_files() -> Counter[str]:
+    """The targets of our descriptors; the loop's own are opened after the first count and closed before the second."""
+    files: Counter[str] = Counter()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(entry.readlink())
+        except FileNotFoundError:  # that of this very listing
+            continue
+        files[target] += 1
+    return files
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """The installed fake, with a home of its own."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
+    return Fake.installed(tmp_path / "claude")
