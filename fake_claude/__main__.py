@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-TOOLS = ("install", "api", "gate", "ledger")
+TOOLS = ("api", "coverage", "drift", "fidelity", "gate", "install", "ledger", "lint", "record")
 
 
 def main() -> None:
@@ -13,15 +13,9 @@ def main() -> None:
         from .tools import run_tool  # noqa: PLC0415 - argparse and friends are slow to import
 
         sys.exit(run_tool(sys.argv[1], sys.argv[2:]))
-    import os  # noqa: PLC0415
-
     from .cli import main as cli  # noqa: PLC0415
 
-    folder = os.environ.get("FAKE_CLAUDE_DIR")
-    cli(
-        ledger=os.environ.get("FAKE_CLAUDE_LEDGER") or (folder and f"{folder}/ledger"),
-        gates=os.environ.get("FAKE_CLAUDE_GATES") or (folder and f"{folder}/gates"),
-    )
+    cli()
 
 
 if __name__ == "__main__":

@@ -225,7 +225,8 @@ async def stream(request: web.Request, events: AsyncIterator[Event]) -> web.Stre
             error = {"type": "error", "error": {"type": broken.fault.type, "message": broken.fault.message}}
             await response.write(sse(error))
         else:
-            abort(request)
+            if request.transport is not None:  # what was sent arrives, but the stream never ends as it should
+                request.transport.close()
             return response
     await response.write_eof()
     return response

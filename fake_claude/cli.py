@@ -44,8 +44,6 @@ def check_formats(context: Context) -> None:
         )
     if options.flag("include-partial-messages") and out != "stream-json":
         raise Refusal("Error: --include-partial-messages requires --print and --output-format=stream-json.")
-    if out == "stream-json" and not context.verbose:
-        raise Refusal("Error: When using --print, --output-format=stream-json requires --verbose")
 
 
 def check_root(context: Context) -> None:
@@ -150,6 +148,7 @@ def open_session(context: Context, engine: Engine, refused: str | None) -> None:
     Raises:
         Refusal: The CLI would refuse the ids given.
     """
+    from .result import early_error  # noqa: PLC0415
     from .session import Store, Transcript  # noqa: PLC0415
 
     options = context.options
@@ -162,7 +161,12 @@ def open_session(context: Context, engine: Engine, refused: str | None) -> None:
     resume = options.text("resume")
     source: str | None = None
     if options.flag("resume"):
-        source = _find(store, resume)
+        try:
+            source = _find(store, resume)
+        except NoSuchTitle as unknown:
+            if context.streams_out:
+                engine.emit(early_error(context, str(unknown)))
+            raise
         if source is None:
             assert resume is not None
             _not_found(engine, resume)
@@ -178,6 +182,9 @@ def open_session(context: Context, engine: Engine, refused: str | None) -> None:
     if options.flag("no-session-persistence"):
         path = None
     engine.transcript = Transcript(context, path)
+    title = options.text("name")
+    if title:
+        engine.transcript.name(title)
     if source is not None:
         if not engine.transcript.load(source):
             _not_found(engine, context.session_id)
@@ -186,6 +193,10 @@ def open_session(context: Context, engine: Engine, refused: str | None) -> None:
         state = engine.transcript.cost_state
         engine.api_ms = int(state.get("totalAPIDuration", 0))
         engine.costs.resume(state.get("modelUsage", {}))
+
+
+class NoSuchTitle(Refusal):
+    """``--resume`` names neither an id nor a title."""
 
 
 def _not_found(engine: Engine, session_id: str) -> NoReturn:
@@ -210,7 +221,7 @@ def _find(store: Store, resume: str | None) -> str | None:
         return store.find(resume)
     titled = store.titled(resume)
     if titled is None:
-        raise Refusal(
+        raise NoSuchTitle(
             f'{usage}. Provided value "{resume}" is not a UUID and does not match any session title.'
         )
     return store.find(titled)
@@ -249,7 +260,8 @@ def read_prompt(context: Context, engine: Engine) -> str:
     prompt = f"{argument}\n{piped}" if argument and piped else argument or piped
     if not prompt:
         swallowed = ""
-        if options.swallowed is not None and not options.positionals:
+        # Only a word with a space in it looks like a prompt to the CLI.
+        if options.swallowed is not None and not options.positionals and " " in options.swallowed[1]:
             name, word = options.swallowed
             swallowed = (
                 f'"{word}" was read as a value of {name}, not as a prompt'
@@ -309,9 +321,12 @@ def serve(engine: Engine) -> int:
         for check in CHECKS:
             check(context)
         check_session_options(context, refused)
-        prompt = None if context.streams_in else read_prompt(context, engine)
         check_formats(context)
+        prompt = None if context.streams_in else read_prompt(context, engine)
         open_session(context, engine, refused)
+        if context.output_format == "stream-json" and not context.verbose:
+            raise Refusal("Error: When using --print, --output-format=stream-json requires --verbose")
+        engine.begin()
         code = engine.run_stream() if prompt is None else engine.run_once(prompt)
     except Refusal as refusal:
         engine.err.line(str(refusal))

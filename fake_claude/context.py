@@ -77,15 +77,18 @@ class Context:
         if self.bare:
             return list(BARE_TOOLS)
         tools = list(TOOLS)
-        if self.host_answers:
+        if options.text("permission-prompt-tool") and options.text("permission-prompts") != "none":
             tools = ["Task", *sorted({*tools[1:], *HOST_TOOLS})]
         denied = {rule for rule in split_rules(options.lists.get("disallowed-tools", [])) if "(" not in rule}
+        if "Bash" in denied:  # its work falls to the tools it replaces
+            tools = sorted({*tools[1:], "Glob", "Grep"} - {"Monitor"})
+            tools.insert(0, "Task")
         return [name for name in tools if name not in denied]
 
     @property
     def all_tools(self) -> tuple[str, ...]:
         """Return every tool this CLI could have."""
-        return (*TOOLS, *HOST_TOOLS)
+        return (*TOOLS, *HOST_TOOLS, "Glob", "Grep")
 
     @staticmethod
     def model_known(name: str) -> bool:

@@ -48,6 +48,8 @@ def _initialize(engine: Engine, request_id: object, request: Message) -> None:
         return
     response = initialize_response(engine.context, running=engine.running)
     _succeed(engine, request_id, response, pending_permission_requests=[], pending_user_dialog_requests=[])
+    if engine.results:
+        engine.emit(events.system(engine.context, "background_tasks_changed", tasks=[]))
 
 
 def _interrupt(engine: Engine, request_id: object, _request: Message) -> None:
@@ -55,7 +57,9 @@ def _interrupt(engine: Engine, request_id: object, _request: Message) -> None:
     queued = [waiting["uuid"] for waiting in engine.queue if waiting["uuid"]]
     _succeed(engine, request_id, {"still_queued": queued})
     if "interrupt" not in engine.ignored:
+        engine.asked_to_interrupt = True
         engine.interrupt()
+        engine.asked_to_interrupt = False
 
 
 def _set_model(engine: Engine, request_id: object, request: Message) -> None:
@@ -63,14 +67,17 @@ def _set_model(engine: Engine, request_id: object, request: Message) -> None:
     known = find_model(str(name))
     model = DEFAULT_MODEL if name == "default" else known.name if known else str(name)
     if not engine.context.model_known(model):
-        _refuse(engine, request_id, f"Model '{name}' not found", "not_found")
+        answer = events.control_error(request_id, f"Model '{name}' not found", "not_found")
+        answer["response"]["model"] = engine.context.model
+        engine.emit(answer)
         return
     engine.context.model = model
     if engine.results:
         text = f"<local-command-stdout>Set model to `{model}`</local-command-stdout>"
         event = events.user(engine.context, text, isReplay=True)
         engine.emit(event)
-        engine.transcript.user(event)
+        engine.transcript.local_command("model", str(name), event)
+        engine.transcript.flush()
     _succeed(engine, request_id, {"model": model})
 
 
@@ -87,8 +94,11 @@ def _set_permission_mode(engine: Engine, request_id: object, request: Message) -
         )
         _refuse(engine, request_id, text, "bypass_not_launched")
         return
+    before = context.permission_mode
     context.permission_mode = "default" if mode == "manual" else mode
     _succeed(engine, request_id, {"mode": context.permission_mode})
+    if context.permission_mode == before:
+        return
     engine.emit(
         {
             "type": "system",
@@ -103,7 +113,10 @@ def _set_permission_mode(engine: Engine, request_id: object, request: Message) -
 
 def _cancel_async_message(engine: Engine, request_id: object, request: Message) -> None:
     uuid = request.get("message_uuid")
-    _succeed(engine, request_id, {"cancelled": engine.cancel_queued(uuid), "message_uuid": uuid})
+    cancelled = engine.cancel_queued(uuid)
+    _succeed(
+        engine, request_id, {"cancelled": True, "message_uuid": uuid} if cancelled else {"cancelled": False}
+    )
 
 
 def _mcp_status(engine: Engine, request_id: object, _request: Message) -> None:
@@ -134,7 +147,8 @@ def _get_settings(engine: Engine, request_id: object, _request: Message) -> None
 
 def _end_session(engine: Engine, request_id: object, _request: Message) -> None:
     _succeed(engine, request_id, None)
-    engine.end(0)
+    engine.interrupt()
+    engine.end(engine.exit_code())
 
 
 _HANDLERS: dict[object, Callable[[Engine, object, Message], None]] = {

@@ -34,9 +34,13 @@ _SUMMED = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_toke
 
 def add_usage(total: dict[str, Any], usage: dict[str, Any]) -> None:
     """Add one API call's token counts to a turn's usage."""
+    details = total.pop("output_tokens_details")
+    rest = {key: total.pop(key) for key in list(total) if key not in _SUMMED}
     for key in _SUMMED:
         total[key] += usage.get(key) or 0
-    total["cache_creation"]["ephemeral_5m_input_tokens"] += usage.get("cache_creation_input_tokens") or 0
+    total |= {"output_tokens_details": details, **rest}  # in the order the CLI has once something was counted
+    for key, count in (usage.get("cache_creation") or {}).items():
+        total["cache_creation"][key] = total["cache_creation"].get(key, 0) + count
 
 
 class Costs:
@@ -58,7 +62,9 @@ class Costs:
         entry["outputTokens"] += out
         entry["cacheReadInputTokens"] += read
         entry["cacheCreationInputTokens"] += written
-        entry["cacheCreationEphemeral5mInputTokens"] += written
+        parts = usage.get("cache_creation") or {}
+        entry["cacheCreationEphemeral5mInputTokens"] += parts.get("ephemeral_5m_input_tokens", 0)
+        entry["cacheCreationEphemeral1hInputTokens"] += parts.get("ephemeral_1h_input_tokens", 0)
         if known is not None:
             micro = (
                 fresh + written * _CACHE_WRITE + read * _CACHE_READ

@@ -15,6 +15,7 @@ from . import events, slash
 from .control import answer_control
 from .costs import Costs
 from .gates import Arrival
+from .ids import fresh_id
 from .options import Refusal
 from .output import HIGH_WATER, Output
 from .player import Scripts
@@ -98,13 +99,14 @@ class Engine:
         self.costs = Costs()
         self.api_ms = 0
         self.results = 0
-        self.request_id = "req_fake"
+        self.request_id = fresh_id("req")
         self.project_dir = ""
         self.queue: list[Message] = []
         self.absorbing = False  # messages that come now belong to the running turn
         self.ignored: set[str] = set()
         self.omitted: set[str] = set()
         self.doubled: set[str] = set()
+        self.asked_to_interrupt = False  # by the host, and not by a signal
         self.last_result: Message | None = None
         self._array: list[Message] = []
         self._selector = selectors.PollSelector()
@@ -120,6 +122,12 @@ class Engine:
         self._flush_at: float | None = None
         self._ending: int | None = None  # the exit code once the end is decided
         self._seen: set[str] = set()
+
+    def begin(self) -> None:
+        """Say what the CLI says on stderr before its first turn."""
+        if not self.context.model_known(self.context.model):
+            told = {"model": self.context.model, "query_source": "sdk"}
+            self.err.line(f"[claude-code:unrecognized_model] {events.dumps(told)}")
 
     # What turns and controls use.
 
@@ -322,24 +330,25 @@ class Engine:
 
     def _until_done(self) -> int:
         self._selector.register(self.signals.fd, selectors.EVENT_READ, self._on_signal)
-        while self._ending is None:
+        while not self._over():
             if self._play is None and self.queue:
                 self._start(self.take_queue())
-            if self._play is not None and self._wait is None:
+            elif self._play is not None and self._wait is None:
                 value, self._value = self._value, None
                 self._step(lambda play, value=value: play.send(value))  # type: ignore[misc]
-                if self._ending is None and self._play is None and not self._idle_over():
-                    continue
-            if self._ending is None and self._idle_over():
-                break
-            if self._ending is None:
+            else:
+                self._poll()
+                continue
+            if self._wait is not None:
                 self._poll()
         if self._turn is not None:
             self._turn.tools.killed()
         return self.exit_code() if self._ending is None else self._ending
 
-    def _idle_over(self) -> bool:
-        return self._play is None and not self._stdin_open and not self.queue
+    def _over(self) -> bool:
+        """Tell whether the process is to end: it was told to, or there is nothing left to come."""
+        nothing_left = self._play is None and not self._stdin_open and not self.queue
+        return self._ending is not None or nothing_left
 
     # Turns.
 
@@ -483,6 +492,7 @@ class Engine:
             message = read_line(text)
         except StdinError as error:
             self.err.line(str(error))
+            self.transcript.flush()
             self._ending = 1
             return
         if message is None:

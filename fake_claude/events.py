@@ -43,7 +43,9 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "agents": list(AGENTS),
         "skills": list(SKILLS),
         "plugins": [{"name": name, "path": "builtin", "source": f"{name}@builtin"} for name in PLUGINS],
-        "capabilities": list(CAPABILITIES),
+        "capabilities": [
+            name for name in CAPABILITIES if context.streams_out or name != "lifecycle_wakeup_source_v1"
+        ],
         "analytics_disabled": True,
         "product_feedback_disabled": True,
         "served_by_anthropic": False,
@@ -54,7 +56,7 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "messaging_socket_path": f"/tmp/cc-socks/{os.getpid()}.sock",  # noqa: S108 - told, never made
         "fast_mode_state": "off",
         "fast_mode_disabled_reason": "sdk_opt_in_required",
-        "per_turn_effort_active": True,
+        "per_turn_effort_active": context.model_known(context.model),
         "ultrathink_available": False,
         "ultrathink_typed_raises": False,
         "view_mode": "default",

@@ -74,6 +74,12 @@ def _number(text: str) -> str | None:
     return None
 
 
+def _above_zero(text: str) -> str | None:
+    if _number(text) is not None or float(text) <= 0:
+        return "--max-budget-usd must be a number greater than 0"
+    return None
+
+
 MODES = ("acceptEdits", "auto", "bypassPermissions", "manual", "dontAsk", "plan")
 _FORMATS = ("text", "json", "stream-json")
 _YES_NO = ("true", "false", "1", "0", "yes", "no", "on", "off")
@@ -114,7 +120,7 @@ OPTIONS = (
     Option("--include-partial-messages"),
     Option("--input-format <format>", choices=("text", "stream-json")),
     Option("--json-schema <schema>", refused="there is no structured output"),
-    Option("--max-budget-usd <amount>", check=_number),
+    Option("--max-budget-usd <amount>", check=_above_zero),
     Option("--mcp-config <configs...>"),
     Option("--model <model>"),
     Option("-n, --name <name>"),
@@ -237,7 +243,7 @@ def parse(argv: Sequence[str]) -> Options:
             option = None
         if option is None and not word.startswith("--") and len(word) > 2:
             # Short options in one word: -pc, -r<value> (commander's combined short flags).
-            short = _BY_NAME.get(word[:2])
+            short = _BY_NAME.get(word[:2]) if word[:2] != "-h" else None  # help stands alone
             if short is not None and short.arity == FLAG:
                 _store(options, short, None)
                 words.insert(0, "-" + word[2:])

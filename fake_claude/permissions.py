@@ -40,6 +40,13 @@ DONT_ASK = (
     " capability is essential to complete the user's request, STOP and explain to the user what you were trying to do"
     " and why you need this permission. Let the user decide how to proceed."
 )
+NOBODY = (
+    "Permission for this tool use was denied. It requires approval, and this session has no approval surface — nobody"
+    " can answer a permission prompt here — so it was denied automatically. The action was NOT performed; do not claim"
+    " it succeeded, and do not retry it: this action, and anything else that requires approval, will be denied the same"
+    " way for the rest of this session. Tell the user what was blocked and why you needed it, then continue with the"
+    " parts of the task that do not require approval. What required approval: {message}"
+)
 NO_CLASSIFIER = (
     "Auto mode is unavailable: its safety check does not run for this session, so {tool} was not run. Other actions"
     " that need the check will be denied too, and retrying won't help. Finish what you can without them, then tell the"
@@ -50,7 +57,7 @@ NO_CLASSIFIER = (
 class Verdict:
     """May it run? ``allowed``, or denied with ``message``, or else somebody must be asked."""
 
-    __slots__ = ("allowed", "extra", "message", "path", "reason_type")
+    __slots__ = ("allowed", "extra", "kind", "message", "path", "reason_type")
 
     def __init__(
         self,
@@ -60,8 +67,10 @@ class Verdict:
         message: str = "",
         extra: Input | None = None,
         path: str | None = None,
+        kind: str = "user-rejected",
     ) -> None:
         self.allowed = allowed
+        self.kind = kind  # non_execution_kind beside the result
         self.reason_type = reason_type
         self.message = message
         self.extra = extra or {}  # further members of the permission_denied line
@@ -172,8 +181,10 @@ def _judge_shell(command: str, context: Context) -> Verdict:
 def judge(tool: str, given: Input, context: Context) -> Verdict:
     """Decide about one call, before anybody is asked."""
     options, mode = context.options, context.permission_mode
-    if any(matches(rule, tool, given) for rule in split_rules(options.lists.get("allowed-tools", []))):
-        return Verdict(allowed=True, reason_type="rule")
+    for rule in split_rules(options.lists.get("allowed-tools", [])):
+        if matches(rule, tool, given):
+            # A rule for the whole tool decides itself; one for some commands decides by their parts.
+            return Verdict(allowed=True, reason_type="rule" if "(" not in rule else "subcommandResults")
     if mode in ("bypassPermissions", "auto"):
         return Verdict(allowed=True, reason_type="mode")
     path = str(given.get("file_path") or given.get("notebook_path") or "")
@@ -190,17 +201,31 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:
     if verdict.allowed:
         return verdict
     if mode == "acceptEdits" and verdict.path is not None and inside(verdict.path, context):
-        return Verdict(allowed=True, reason_type="mode")
+        return Verdict(allowed=True, reason_type="subcommandResults" if tool == "Bash" else "mode")
     if mode == "dontAsk":
         message = DONT_ASK.format(tool=tool)
-        return Verdict(allowed=False, message=message, extra={"decision_reason_type": "mode"})
+        extra = {"decision_reason_type": "mode"}
+        return Verdict(
+            allowed=False, message=message, extra=extra, kind="permission-rule", reason_type="mode"
+        )
     if mode == "plan":
         extra = {
             "decision_reason_type": "classifier",
             "decision_reason_code": "auto_mode_no_check_in_session",
             "decision_reason": "Classifier unavailable",
         }
-        return Verdict(allowed=False, message=NO_CLASSIFIER.format(tool=tool), extra=extra)
+        message = NO_CLASSIFIER.format(tool=tool)
+        kind = "automode-unavailable"
+        return Verdict(allowed=False, message=message, extra=extra, kind=kind, reason_type="classifier")
+    if options.text("permission-prompts") == "none":
+        extra = {
+            "decision_reason_type": "asyncAgent",
+            "decision_reason": "no approval surface in this session; permission request denied automatically",
+        }
+        message = NOBODY.format(message=verdict.message)
+        return Verdict(
+            allowed=False, message=message, extra=extra, kind="permission-rule", reason_type="asyncAgent"
+        )
     return verdict
 
 
@@ -208,7 +233,9 @@ def suggestions(tool: str, given: Input, verdict: Verdict, context: Context) -> 
     """Return what the CLI proposes to a host that is asked."""
     found: list[Input] = []
     if tool == "Bash":
-        rule = {"toolName": "Bash", "ruleContent": f"{given.get('command', '')} *"}
+        command = str(given.get("command", ""))
+        content = f"{command} *" if verdict.path is not None else command
+        rule = {"toolName": "Bash", "ruleContent": content}
         found.append(
             {"type": "addRules", "rules": [rule], "behavior": "allow", "destination": "localSettings"}
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import events, trouble
 from .conversation import read_messages
-from .costs import empty_usage
+from .costs import add_usage, empty_usage
 from .reply import Delta, Fault, Reached, Trick, tell
 from .waits import BREATHE, Delay, Wait
 
@@ -164,7 +164,7 @@ class Request:
                 yield action
             elif isinstance(action, Fault):
                 if action.kind in ("cut", "event"):
-                    self._abandon()
+                    self._abandon(charged=action.kind == "cut")
                 return action
             elif isinstance(action, Trick):
                 turn.trick(action.step)
@@ -349,8 +349,11 @@ class Request:
         if self._partial and self.heard is not None:
             self.engine.emit(events.stream_event(self.context, event, self.heard.id, **extra), "partial")
 
-    def _abandon(self) -> None:
-        """The stream broke: take back what is not finished."""
+    def _abandon(self, *, charged: bool) -> None:
+        """The stream broke: take back what is not finished.
+
+        The turn's usage counts what its start told; a cut is also charged, by the CLI's own estimate.
+        """
         heard = self.heard
         if heard is None:
             return
@@ -359,7 +362,10 @@ class Request:
             heard.open = None
             self._stream({"type": "content_block_stop", "index": index})
         self._stop_abandoned(index)
-        self.turn.tally.count(self.turn.model, heard.message["usage"])
+        usage = heard.message["usage"]
+        add_usage(self.turn.tally.usage, usage)
+        if charged:
+            self.turn.tally.costs.add(self.turn.model, {**usage, "output_tokens": max(1, heard.estimate)})
 
     def _stop_abandoned(self, index: int) -> None:
         if self._partial and self.heard is not None:

@@ -32,6 +32,8 @@ class Tally:
         self.first_usage: Message | None = None
         self.denials: list[Message] = []
         self.stop_reason: str | None = None
+        self.timed = True  # errors tell no times of their own
+        self.safety_stops = 0
         self.requested_ms: int | None = None
         self.first_event_ms: int | None = None
         self.first_frame_ms: int | None = None
@@ -82,7 +84,7 @@ def result(
         "fast_mode_state": "off",
         "fast_mode_disabled_reason": "sdk_opt_in_required",
         "subagent_stats": subagent_stats(),
-        "safety_stops": 0,
+        "safety_stops": tally.safety_stops,
         "is_error": is_error,
         "num_turns": 1 + tally.user_lines,
         "subtype": subtype,
@@ -92,17 +94,20 @@ def result(
     else:
         message |= api_error or {"api_error_status": None}
         message["result"] = text
-    if tally.first_message_ms is not None:
+    if tally.timed and tally.first_message_ms is not None:
         message["ttft_ms"] = tally.first_message_ms
     message["type"] = "result"
     message["duration_ms"] = tally.now()
     message["uuid"] = fresh_uuid()
     if context.streams_out and context.partial:
         message["begun_message_ids"] = tally.begun
-    if tally.first_message_ms is not None:
-        message["ttft_stream_ms"] = tally.first_event_ms
-        message["time_to_request_ms"] = tally.requested_ms
-        message["first_content_frame_ms"] = tally.first_frame_ms
+    if tally.timed:
+        times = {
+            "ttft_stream_ms": tally.first_event_ms,
+            "time_to_request_ms": tally.requested_ms,
+            "first_content_frame_ms": tally.first_frame_ms,
+        }
+        message |= {key: value for key, value in times.items() if value is not None}
     message["queued_turn_count"] = queued
     message |= extra or {}
     message["result_index"] = index

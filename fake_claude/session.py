@@ -6,7 +6,7 @@ import json
 import os
 
 from .clock import timestamp
-from .events import dumps
+from .events import dumps, synthetic_assistant, user
 from .ids import fresh_uuid
 
 TYPE_CHECKING = False
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     Line = dict[str, Any]
 
 _NAME_LIMIT = 200
+CAVEAT = (
+    "<local-command-caveat>The command below was run directly in Claude Code, not sent to you as a request, and its"
+    " output goes straight to the user. It's recorded here as context for later messages.</local-command-caveat>"
+)
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -152,11 +156,10 @@ class Transcript:
                 self.title = line.get("customTitle")
         if leaf is not None:
             self._parent = leaf["uuid"]
-            if leaf["type"] == "user" and leaf.get("promptSource") == "sdk":
-                # A prompt nobody answered: the owner was killed (docs/claude-cli.md, sessions).
-                self.remember(
-                    {"role": "assistant", "content": [{"type": "text", "text": "No response requested."}]}
-                )
+            if leaf["type"] == "user":
+                # Nobody answered: the owner was killed or interrupted (docs/claude-cli.md, sessions).
+                event = synthetic_assistant(self._context, "No response requested.")
+                self.assistant(event, event["message"])
         return bool(self.messages)
 
     def remember(self, message: Line) -> None:
@@ -184,6 +187,10 @@ class Transcript:
             "gitBranch": "HEAD",
         }
 
+    def name(self, title: str) -> None:
+        """Give the session a title."""
+        self.add({"type": "custom-title", "customTitle": title, "sessionId": self._context.session_id})
+
     def enqueue(self, prompt: object) -> None:
         """Write down that a prompt waited its turn."""
         session = self._context.session_id
@@ -210,6 +217,9 @@ class Transcript:
         self._prompt_id = fresh_uuid()
         self.turns += 1
         uuid = uuid or fresh_uuid()
+        self.last_prompt_uuid = uuid
+        if content == []:  # nothing was said: the CLI asks, but has no message to keep
+            return
         self.remember({"role": "user", "content": content})
         self.add(
             {
@@ -244,6 +254,18 @@ class Transcript:
             }
         )
         self._parent = uuid
+
+    def local_command(self, name: str, arguments: str, output: Line | None = None) -> None:
+        """Write what the model is told of a slash command that the CLI carried out itself."""
+        told = [
+            CAVEAT,
+            f"<command-name>/{name}</command-name>\n            <command-message>{name}</command-message>\n"
+            f"            <command-args>{arguments}</command-args>",
+        ]
+        for text in told:
+            self.user(user(self._context, text))
+        if output is not None:
+            self.user(output)
 
     def user(self, event: Line, **extra: object) -> None:
         """Write a user line the CLI made: a tool result or a note."""

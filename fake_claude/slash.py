@@ -29,10 +29,6 @@ IMITATED = {
 } | {"compact": "compact"}
 """Commands and aliases that are carried out; other text after a slash goes to the model as it is."""
 
-CAVEAT = (
-    "<local-command-caveat>The command below was run directly in Claude Code, not sent to you as a request, and its"
-    " output goes to the user.</local-command-caveat>"
-)
 SUMMARY = "This session is being continued from a previous conversation that ran out of context."
 
 
@@ -67,12 +63,18 @@ def _usage(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
     for entry in engine.costs.models.values():
         keys = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
         totals = [total + entry[key] for total, key in zip(totals, keys, strict=True)]
+    spent = f"Usage:                 {totals[0]} input, {totals[1]} output, {totals[2]} cache read, {totals[3]} cache write"
+    if engine.costs.models:
+        spent = "Usage by model:\n" + "\n".join(
+            _line(name, entry) for name, entry in engine.costs.models.items()
+        )
+        asked = f"{engine.results} request{'s' if engine.results != 1 else ''}"
+        spent += f"\nPrompt cache (main):   {asked} · 0% of input tokens from cache · no misses · no prompt caching reported by the API"
     text = (
         f"Estimated cost:        ${engine.costs.total:.4f}\n"
         f"Total duration (API):  {engine.api_ms // 1000}s\n"
         "Total duration (wall): 0s\n"
-        "Total code changes:    0 lines added, 0 lines removed\n"
-        f"Usage:                 {totals[0]} input, {totals[1]} output, {totals[2]} cache read, {totals[3]} cache write"
+        "Total code changes:    0 lines added, 0 lines removed\n" + spent
     )
     context = engine.context
     engine.emit(events.init(context, engine.project_dir, []), "init")
@@ -81,7 +83,16 @@ def _usage(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
     event["local_command_source"] = f"<local-command-stdout>{text}</local-command-stdout>"
     event["local_command_run"] = {"command": "usage", "args": arguments}
     engine.emit(event, "full")
+    engine.transcript.local_command("usage", arguments)
+    engine.transcript.flush()
     _result(engine, tally, word, text)
+
+
+def _line(name: str, entry: Message) -> str:
+    return (
+        f"     {name}:  {entry['inputTokens']} input, {entry['outputTokens']} output, {entry['cacheReadInputTokens']} cache"
+        f" read, {entry['cacheCreationInputTokens']} cache write (${entry['costUSD']:.4f})"
+    )
 
 
 def _clear(engine: Engine, tally: Tally) -> None:
@@ -98,13 +109,14 @@ def _clear(engine: Engine, tally: Tally) -> None:
             "session_id": context.session_id,
         }
     )
-    context.session_id = fresh_uuid()
     engine.emit(events.system(context, "background_tasks_changed", tasks=[]))
+    context.session_id = fresh_uuid()
     engine.costs.models.clear()
     engine.api_ms = 0
     tally.costs_before = {}
     engine.transcript = engine.transcript.begin_anew()
-    engine.transcript.remember({"role": "user", "content": CAVEAT})
+    engine.transcript.local_command("clear", "")
+    engine.transcript.flush()
     engine.emit(events.init(context, engine.project_dir, []), "init")
     _result(engine, tally, "clear", "")
 

@@ -54,10 +54,9 @@ def read_line(text: str) -> Message | None:
         [content] if isinstance(content, str) else [b.get("text", "") for b in content if isinstance(b, dict)]
     )
     joined = "\n".join(text for text in texts if text)
-    plain = isinstance(content, str) or all(isinstance(b, dict) and b.get("type") == "text" for b in content)
     return {
         "type": "user",
-        "content": (joined or "(no content)") if plain else content,
+        "content": content if content != "" else "(no content)",
         "text": joined or "(no content)",
         "uuid": line.get("uuid") if isinstance(line.get("uuid"), str) else None,
         "priority": line.get("priority"),

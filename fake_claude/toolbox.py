@@ -64,7 +64,7 @@ def read_file(tool_id: str, given: Input, meta: Input) -> Outcome:
     except FileNotFoundError:
         cwd = os.getcwd()
         text = f"File does not exist. Note: your current working directory is {cwd}."
-        return failed(tool_id, text, tagged=True, meta=meta, plain=f"Error: {text}")
+        return failed(tool_id, text, meta=meta)
     except OSError as error:
         return failed(tool_id, f"{error.strerror}: {path}", tagged=True, meta=meta)
     lines = content.split("\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,116 @@ def _api(argv: Sequence[str]) -> int:
     return 0
 
 
-_TOOLS = {"install": _install, "gate": _gate, "ledger": _ledger, "api": _api}
+def _lint(argv: Sequence[str]) -> int:
+    from .scriptfile import FileError, load  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser("fake-claude lint", description="Check script files.")
+    parser.add_argument("scripts", type=Path, nargs="+")
+    given = parser.parse_args(argv)
+    wrong = 0
+    for path in given.scripts:
+        try:
+            script = load(str(path))
+        except FileError as error:
+            print(error, file=sys.stderr)  # noqa: T201
+            wrong += 1
+        else:
+            print(f"{path}: {len(script.entries)} turns, {len(script.step_places())} steps")  # noqa: T201
+    return 1 if wrong else 0
+
+
+def _coverage(argv: Sequence[str]) -> int:
+    from .ledger import read  # noqa: PLC0415
+    from .scriptfile import FileError, load  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser(
+        "fake-claude coverage", description="Say which steps of a script were never reached."
+    )
+    parser.add_argument("script", type=Path)
+    parser.add_argument("--ledger", type=Path, required=True)
+    given = parser.parse_args(argv)
+    try:
+        places = load(str(given.script)).step_places()
+    except FileError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    reached = {
+        event["where"] for run in read(given.ledger) for event in run.events if event.get("event") == "step"
+    }
+    never = [where for where in places if where not in reached]
+    for where in never:
+        line, kind = places[where]
+        print(f"{given.script}:{line}: step {where} ({kind}) was never reached")  # noqa: T201
+    print(f"{len(places) - len(never)} of {len(places)} steps reached")  # noqa: T201
+    return 1 if never else 0
+
+
+def _claude(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--claude", type=Path, required=required, help="the real CLI, run only where no network is"
+    )
+    parser.add_argument("rows", nargs="*", help="groups or beginnings of row names (default: all)")
+
+
+def _fidelity(argv: Sequence[str]) -> int:
+    import asyncio  # noqa: PLC0415
+
+    from .fidelity import suite  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser(
+        "fake-claude fidelity", description="Compare the fake with the real CLI, or with its recordings."
+    )
+    _claude(parser, required=False)
+    given = parser.parse_args(argv)
+    rows = suite.chosen(given.rows)
+    if not rows:
+        parser.error(f"no row is called {', '.join(given.rows)}")
+    verdicts = asyncio.run(suite.fidelity(rows, given.claude))
+    print(suite.table(verdicts, str(given.claude or "recordings")))  # noqa: T201
+    return 1 if any(verdict.word == "different" for verdict in verdicts) else 0
+
+
+def _record(argv: Sequence[str]) -> int:
+    import asyncio  # noqa: PLC0415
+
+    from .fidelity import recordings, suite  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser("fake-claude record", description="Record what the real CLI does.")
+    _claude(parser, required=True)
+    parser.add_argument("--out", type=Path, default=recordings.FOLDER / recordings.VERSION, help="a folder")
+    given = parser.parse_args(argv)
+    stuck = asyncio.run(suite.record(suite.chosen(given.rows), given.claude, given.out))
+    for message in stuck:
+        print(message, file=sys.stderr)  # noqa: T201
+    return 1 if stuck else 0
+
+
+def _drift(argv: Sequence[str]) -> int:
+    import asyncio  # noqa: PLC0415
+
+    from .fidelity import suite  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser(
+        "fake-claude drift", description="Compare another CLI version with the recordings."
+    )
+    _claude(parser, required=True)
+    given = parser.parse_args(argv)
+    verdicts = asyncio.run(suite.drift(suite.chosen(given.rows), given.claude))
+    print(suite.drift_table(verdicts))  # noqa: T201
+    return 1 if any(suite.severity(d) == "blocker" for v in verdicts for d in v.different) else 0
+
+
+_TOOLS = {
+    "api": _api,
+    "coverage": _coverage,
+    "drift": _drift,
+    "fidelity": _fidelity,
+    "gate": _gate,
+    "install": _install,
+    "ledger": _ledger,
+    "lint": _lint,
+    "record": _record,
+}
 
 
 def run_tool(name: str, argv: Sequence[str]) -> int:

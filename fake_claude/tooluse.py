@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from . import events
+from .clock import timestamp
 from .ids import fresh_id, fresh_uuid
 from .permissions import judge, suggestions
 from .shell import Running
@@ -41,6 +43,7 @@ BAD_ANSWER = (
     " object} or {behavior: 'deny', message: string}. updatedPermissions may hold at most 4096 updates, rules and"
     " directories in all."
 )
+NO_ANSWER = "Tool permission request failed"
 NO_SERVER_CHECK = (
     "Auto mode can't check actions in this session. Its safety check runs on the server, and your requests go through"
     " {host}, which doesn't pass it through. Nobody can be asked to approve actions in this session, so every action"
@@ -93,7 +96,7 @@ class Tools:
         call.verdict = verdict
         if verdict.allowed:
             call.decision = {"decision": "accept", "source": "config", "reason_type": verdict.reason_type}
-        elif not self.context.host_answers:
+        elif not self.context.host_answers or self.context.options.text("permission-prompts") == "none":
             self._denied(call, verdict)
 
     def _missing(self, call: Call) -> None:
@@ -105,11 +108,14 @@ class Tools:
     def _denied(self, call: Call, verdict: Verdict) -> None:
         """Nobody can be asked: the call is refused."""
         tool = self.context.options.text("permission-prompt-tool")
-        if tool is not None:
+        if tool is not None and tool != "stdio":
             text = f"Error: MCP tool {tool} (passed via --permission-prompt-tool) not found. Available MCP tools: none"
             plain = f"Error calling tool ({call.name}): {text}"
             self._finish(call, failed(call.id, plain, tagged=True, plain=plain))
             self.engine.err.line(text)
+            assert self.turn.request is not None
+            self.turn.request.save()
+            self.turn.flush_results()
             raise Exit(1)
         if verdict.extra.get("decision_reason_type") == "classifier" and not self._warned:
             self._warned = True
@@ -122,6 +128,7 @@ class Tools:
                     isMeta=False,
                     level="warning",
                     tag="auto_mode_no_server_check",
+                    timestamp=timestamp(),
                 )
             )
         self.engine.emit(
@@ -136,9 +143,9 @@ class Tools:
         )
         self._deny(call)
         call.decision = {"decision": "reject", "source": "config"}
-        self._finish(
-            call, failed(call.id, verdict.message, meta=call.meta(non_execution_kind="user-rejected"))
-        )
+        if verdict.reason_type is not None:
+            call.decision["reason_type"] = verdict.reason_type
+        self._finish(call, failed(call.id, verdict.message, meta=call.meta(non_execution_kind=verdict.kind)))
 
     def _deny(self, call: Call) -> None:
         self.turn.tally.denials.append(
@@ -157,11 +164,12 @@ class Tools:
                 "tool_name": call.name,
                 "display_name": call.name,
                 "input": call.input,
-                "description": call.input.get("description", call.name),
+                "description": _description(call),
                 "permission_suggestions": suggestions(call.name, call.input, call.verdict, self.context),
             }
-            if call.verdict.path is not None:
+            if call.verdict.path is not None and call.name == "Bash":
                 request["blocked_path"] = call.verdict.path
+            request |= call.verdict.extra
             request["tool_use_id"] = call.id
             self.engine.emit(events.control_request(call.request_id, request))
 
@@ -192,20 +200,22 @@ class Tools:
             return
         self._deny(call)
         kind = {"non_execution_kind": "permission-rule"}
+        if behaviour == "deny" and isinstance(response, dict) and response.get("interrupt") is True:
+            meta = {"id": call.id, "non_execution_kind": "user-rejected"}
+            self._finish(call, failed(call.id, REJECTED, meta=meta, plain="User rejected tool use"))
+            raise Ended
         if behaviour == "deny" and isinstance(response, dict) and isinstance(response.get("message"), str):
             call.decision = {"decision": "reject", "source": "user_reject"}
             self._finish(
                 call, failed(call.id, response["message"], meta=call.meta(**kind), plain=_plain(response))
             )
-            if response.get("interrupt") is True:
-                raise Ended
             return
         call.decision = {"decision": "reject", "source": "config", "reason_type": "other"}
         text = BAD_ANSWER
         if answer is None:
-            text = "Tool permission stream closed before response received"
+            text = f"{NO_ANSWER}: AbortError: Tool permission stream closed before response received"
         elif answer.get("subtype") == "error":
-            text = str(answer.get("error"))
+            text = f"{NO_ANSWER}: Error: {answer.get('error')}"
         self._finish(call, failed(call.id, text, meta=call.meta(**kind)))
 
     def _carry_out(self, call: Call) -> Generator[Wait, Any, None]:
@@ -298,7 +308,7 @@ class Tools:
             text, meta = REJECTED, {"id": call.id, "non_execution_kind": "user-rejected"}
             if call.running is not None:
                 call.running.kill()
-                text = STOPPED
+                text = STOPPED if self.engine.asked_to_interrupt else REJECTED
             else:
                 self._deny(call)
             self._finish(call, failed(call.id, text, meta=meta, plain="User rejected tool use"))
@@ -316,6 +326,12 @@ class Tools:
                 call.running.kill()
                 outcome = bash_outcome(call.id, str(call.input.get("command")), call.running, call.meta())
                 self._finish(call, outcome)
+                self.turn.flush_results()
+
+
+def _description(call: Call) -> str:
+    path = call.input.get("file_path")
+    return str(call.input.get("description") or (os.path.basename(path) if path else call.name))
 
 
 def _plain(response: Message) -> str:

@@ -53,7 +53,7 @@ def retries(fault: Fault) -> bool:
         return False
     if fault.kind in ("reset", "cut"):
         return True
-    if fault.kind == "event":
+    if fault.kind in ("event", "url"):
         return False
     return fault.status in (401, 408, 409, 429) or fault.status >= 500
 
@@ -85,16 +85,30 @@ def host(env: Mapping[str, str]) -> str:
 
 def failure(fault: Fault, model: str, env: Mapping[str, str], *, gave_up_overloaded: bool) -> Failure:
     """Return what the CLI says when it gives up on a fault."""
+    if fault.kind == "url":
+        return Failure("API Error: Invalid URL", "unknown")
     if fault.kind != "http":
-        ended = Failure(
-            "API Error: Connection refused — a firewall or proxy may be blocking it (ECONNREFUSED)"
-            if fault.kind == "reset"
-            else "API Error: Connection closed mid-response.",
-            "server_error",
+        where = (
+            " Check the gateway set in ANTHROPIC_BASE_URL, then try again."
+            if env.get("ANTHROPIC_BASE_URL")
+            else ""
         )
+        ended = Failure(f"API Error: Connection dropped (ECONNRESET).{where}", "server_error")
         ended.api_error = "connection_failed"
         return ended
     status, message = fault.status, fault.message
+    if status == 400 and message.startswith("prompt is too long"):
+        return _too_long(message, fault.type)
+    if status == 413:
+        ended = Failure(
+            "Request too large (max 32MB). Accumulated images and attachments in the conversation pushed the request over"
+            " the limit. Remove older images or compact the conversation.",
+            "invalid_request",
+            status=413,
+            type_=fault.type,
+        )
+        ended.terminal_reason = "image_error"
+        return ended
     base = env.get("ANTHROPIC_BASE_URL")
     hint = f"check your inference gateway ({host(env)})." if base else "check https://status.claude.com"
     if status == 401:
@@ -122,6 +136,21 @@ def failure(fault: Fault, model: str, env: Mapping[str, str], *, gave_up_overloa
         text = f"API Error: {status} {message}"
     word = _FINAL_WORDS.get(status, "server_error" if status >= 500 else "unknown")
     return Failure(text, word, status=status, type_=fault.type)
+
+
+def _too_long(message: str, type_: str) -> Failure:
+    numbers = [word for word in message.split() if word.isdigit()]
+    asked, limit = (numbers + ["0", "0"])[:2]
+    ended = Failure(
+        f"Prompt is too long · the request is ~{asked} tokens (limit {limit}) but this conversation is only ~2500 tokens"
+        " — the rest is system prompt, tool definitions, and attachment content. A single-exchange conversation cannot"
+        " be compacted; reduce attached files/tools or start with less context.",
+        "invalid_request",
+        status=400,
+        type_=type_,
+    )
+    ended.terminal_reason = "prompt_too_long"
+    return ended
 
 
 def title(model: str) -> str:

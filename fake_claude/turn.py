@@ -80,6 +80,8 @@ class Turn:
         transcript.prompt(self.content, self.uuids[-1] if self.uuids else None)
         self._find_play()
         self.tricks("before_init")
+        if self.context.bare and not engine.results:
+            engine.emit(events.system(self.context, "ui_invalidate", event="ui.render"))
         engine.emit(events.init(self.context, engine.project_dir, self.uuids), "init")
         try:
             yield from self._rounds()
@@ -105,11 +107,13 @@ class Turn:
         """Ask, run tools, ask again, until the answer is there."""
         continued = asked_again = 0
         while True:
+            before = dict(self.tally.usage)
             heard = yield from self._ask()
             if not isinstance(heard, Heard):
                 self._failed(heard)
                 return
             if self._over_budget():
+                self.tally.usage = before
                 budget = self.context.options.text("max-budget-usd")
                 self._end_with_error(
                     "error_max_budget_usd", f"Reached maximum budget (${budget})", "budget_exhausted"
@@ -152,9 +156,17 @@ class Turn:
 
     def refused_request(self, model: str) -> Fault | None:
         """Return the fault of a request that no script can answer."""
+        url = self.context.env.get("ANTHROPIC_BASE_URL")
+        if url is not None and not url.startswith(("http://", "https://")):
+            return Fault("url")
         if not self.context.model_known(model):
             return Fault("http", status=404, type="not_found_error", message=f"model: {model}")
         return self._fault
+
+    def flush_results(self) -> None:
+        """Write what tools came to, for a process that is about to end."""
+        self._told_results()
+        self.engine.transcript.flush()
 
     def _run_tools(self) -> Iterator[Wait]:
         self._in_tools = True
@@ -174,7 +186,7 @@ class Turn:
         """Take in messages that came while tools ran (docs/claude-cli.md, persistent process)."""
         for prompt in self.engine.take_queue():
             if self.context.replay:
-                self._replay(prompt["content"], prompt["uuid"])
+                self._replay(prompt["content"], prompt["uuid"], timestamped=True)
             if prompt["uuid"]:
                 self.engine.emit(events.lifecycle(self.context, prompt["uuid"], "started"))
                 self.uuids.append(prompt["uuid"])
@@ -185,7 +197,7 @@ class Turn:
         event = events.user(self.context, [{"type": "text", "text": text}], isSynthetic=True, **extra)
         self.engine.emit(event)
         self.tally.user_lines += 1
-        self.engine.transcript.user(event)
+        self.engine.transcript.user({**event, "message": {"role": "user", "content": text}})
 
     def _over_budget(self) -> bool:
         return self.context.max_budget is not None and self.engine.costs.total > self.context.max_budget
@@ -194,7 +206,10 @@ class Turn:
 
     def refusal(self, heard: Heard) -> None:
         """A message is about to end: tell of a second refusal before its last lines."""
-        if heard.stop_reason != "refusal" or self._refusals == 0:
+        if heard.stop_reason != "refusal":
+            return
+        self.tally.safety_stops += 1
+        if self._refusals == 0:
             return
         name = title(self.model)
         text = (
@@ -209,6 +224,7 @@ class Turn:
                 self.context,
                 "model_refusal_no_fallback",
                 original_model=self.model,
+                request_id=self.engine.request_id,
                 api_refusal_category=None,
                 api_refusal_explanation=None,
                 refused_user_message_uuid=self.engine.transcript.last_prompt_uuid,
@@ -216,7 +232,7 @@ class Turn:
             )
         )
         event = events.synthetic_assistant(self.context, text)
-        event["message"]["stop_reason"], event["message"]["stop_sequence"] = "refusal", None
+        event["message"]["stop_reason"] = "refusal"
         event |= {
             "error": "invalid_request",
             "request_id": self.engine.request_id,
@@ -242,6 +258,10 @@ class Turn:
         assert self._refused is not None
         text = self._refused["message"]["content"][0]["text"]
         self.tally.stop_reason = "refusal"
+        self.tally.timed = False
+        self.engine.transcript.assistant(
+            self._refused, self._refused["message"], error="invalid_request", isApiErrorMessage=True
+        )
         self._end(self._result("api_error", text=text, is_error=True))
 
     # Uuids and echoes.
@@ -289,9 +309,11 @@ class Turn:
 
     def _result(self, terminal_reason: str | None, **members: Any) -> Message:
         extra: Message = {}
+        first = self.tally.first_usage or empty_usage()
         if self.own_uuids:
-            first = self.tally.first_usage or empty_usage()
-            extra = self.uuid_members() | {
+            extra = self.uuid_members()
+        if self.own_uuids and members.get("subtype", "success") == "success":
+            extra |= {
                 "request_sent_wall_ms": self.started_ms + (self.tally.requested_ms or 0),
                 "first_request_input_tokens": first["input_tokens"],
                 "first_request_cache_read_input_tokens": first["cache_read_input_tokens"],
@@ -329,7 +351,7 @@ class Turn:
         self.engine.emit(event, "full")
         self.engine.transcript.assistant(event, event["message"], error=failure.word, isApiErrorMessage=True)
         self.tally.stop_reason = "stop_sequence"
-        self.tally.first_message_ms = None
+        self.tally.timed = False
         self._end(self._result(failure.terminal_reason, text=failure.text, is_error=True, api_error=told))
 
     def _end_with_error(self, subtype: str, text: str, reason: str) -> None:
@@ -338,7 +360,7 @@ class Turn:
         assert heard is not None
         self._told_results()
         self.tally.stop_reason = heard.stop_reason
-        self.tally.first_message_ms = None
+        self.tally.timed = False
         self._end(self._result(reason, subtype=subtype, is_error=True, errors=[text]))
 
     def _aborted(self) -> None:
@@ -373,9 +395,10 @@ class Turn:
         self.engine.transcript.user(event)
 
     def _end_aborted(self, reason: str, stop: str) -> None:
-        self.tally.first_message_ms = None
+        self.tally.timed = False
         errors = [DIAGNOSTIC.format(stop)]
-        self._end(self._result(reason, subtype="error_during_execution", is_error=True, errors=errors))
+        message = self._result(reason, subtype="error_during_execution", is_error=True, errors=errors)
+        self._end(message, "cancelled")
 
     def _pushed_aside(self) -> None:
         """A message of priority ``now`` takes over: what was said is the result."""
@@ -387,7 +410,6 @@ class Turn:
         heard = self.request.heard
         self.tally.usage = empty_usage()
         self.tally.stop_reason = None
-        self.tally.first_message_ms = None
         self._end(self._result("aborted_streaming", text=heard.text if heard else ""), state="cancelled")
 
     def _end(self, message: Message, state: str = "completed") -> None:

@@ -1,0 +1,325 @@
+"""Plays one row of the table through a CLI and writes down everything that came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from fake_claude.api import Player, make_app
+from fake_claude.gates import Gate
+from fake_claude.install import install
+from fake_claude.player import Scripts
+
+from .rows import Act, Row
+
+WORDS = Path(__file__).with_name("words.toml")
+GATE = "middle"
+NULL = "/dev/null"
+
+
+@dataclass
+class Outcome:
+    """What a run left behind: output, exit code (negative for a signal), and files."""
+
+    exit_code: int | None
+    stdout: list[str]
+    stderr: str
+    files: list[str] = field(default_factory=list)  # transcripts, relative to the home
+    transcripts: list[list[dict[str, Any]]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for a recording."""
+        return asdict(self)
+
+
+class Stuck(Exception):  # noqa: N818
+    """The run did not get to where the row expects it; the message tells how far it came."""
+
+
+class Bench:
+    """Where rows are played: a temporary folder and the CLI under test; ``claude=None`` is the fake."""
+
+    def __init__(
+        self, folder: Path, *, claude: Path | None, retry_scale: float = 1.0, version: str | None = None
+    ) -> None:
+        self.folder = folder
+        self.claude = claude
+        self.retry_scale = retry_scale
+        self.version = version
+
+    async def play(self, row: Row) -> tuple[Outcome, dict[str, str]]:
+        """Play a row, the runs before it first; return the outcome and the names to mask."""
+        place = self.folder / row.name
+        home, cwd, gates = place / "home", place / "dir", place / "gates"
+        for path in (home, cwd, gates):
+            path.mkdir(parents=True)
+        _put_files(row, home, cwd)
+        async with AsyncExitStack() as stack:
+            url = "http://127.0.0.1:8199"
+            if self.claude is None:
+                claude = install(
+                    place / "bin",
+                    gates=gates,
+                    script=WORDS,
+                    retry_scale=1.0 if row.real_waits else self.retry_scale,
+                    version=self.version,
+                )
+            else:
+                claude = self.claude
+                url = await stack.enter_async_context(_Api(gates))
+            for before in row.before:
+                await _Run(before, claude, home, cwd, gates, url).go()
+            outcome = await _Run(row, claude, home, cwd, gates, url).go()
+        names = {
+            str(cwd): "<cwd>",
+            str(home): "<home>",
+            url.partition("://")[2]: "<api>",
+            str(place): "<place>",
+        }
+        return outcome, names
+
+
+def _put_files(row: Row, home: Path, cwd: Path) -> None:
+    for name, content in row.files.items():
+        path = home / name[2:] if name.startswith("~/") else cwd / name.rstrip("|")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("|"):
+            os.mkfifo(path)
+        else:
+            path.write_text(content, encoding="utf-8")
+
+
+class _Api:
+    """The loopback Messages API, for the length of a block."""
+
+    def __init__(self, gates: Path) -> None:
+        self._runner = web.AppRunner(
+            make_app(Player(Scripts(str(WORDS)), gates)), handler_cancellation=True, shutdown_timeout=0.1
+        )
+
+    async def __aenter__(self) -> str:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+
+class _Run:
+    """One process and its acts."""
+
+    def __init__(self, row: Row, claude: Path, home: Path, cwd: Path, gates: Path, url: str) -> None:
+        self.row = row
+        self.claude = claude
+        self.home = home
+        self.cwd = cwd
+        self.url = url
+        self.gate = Gate(gates, GATE)
+        self.lines: list[str] = []
+        self.stderr = b""
+        self.asked: str | None = None
+        self._counts: dict[str, int] = {}
+        self._news = asyncio.Event()
+        self._ended = False
+
+    def _fill(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace("{cwd}", str(self.cwd)).replace("{home}", str(self.home))
+        if isinstance(value, dict):
+            return {key: self._fill(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._fill(item) for item in value]
+        return value
+
+    def _env(self) -> dict[str, str]:
+        env = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "TERM": "dumb",
+            "LANG": "C.UTF-8",
+            "ANTHROPIC_API_KEY": "sk-dummy",
+            "ANTHROPIC_BASE_URL": self.url,
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_TELEMETRY": "1",
+            "DISABLE_AUTOUPDATER": "1",
+            "DISABLE_ERROR_REPORTING": "1",
+            **self._fill(self.row.env),
+        }
+        for name in self.row.unset:
+            env.pop(name, None)
+        return env
+
+    async def go(self) -> Outcome:
+        """Run to the end.
+
+        Raises:
+            Stuck: The row's time is over, or the process ended before its acts.
+        """
+        row = self.row
+        piped = row.stdin is not None or bool(row.acts) and "--input-format" in row.argv
+        with self.gate:
+            process = await asyncio.create_subprocess_exec(
+                self.claude,
+                *self._fill(row.argv),
+                cwd=self.cwd,
+                env=self._env(),
+                stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=1 << 24,
+            )
+            try:
+                async with asyncio.timeout(row.seconds):
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(self._read(process))
+                        group.create_task(self._read_stderr(process))
+                        group.create_task(self._act(process))
+                    code = await process.wait()
+            except TimeoutError:
+                raise Stuck(
+                    f"{row.name}: not over after {row.seconds} s; last lines: {self.lines[-3:]}"
+                ) from None
+            finally:
+                if process.returncode is None:
+                    with suppress(ProcessLookupError):
+                        process.kill()
+                    await process.wait()
+        files = sorted(str(path.relative_to(self.home)) for path in self.home.rglob("projects/*/*.jsonl"))
+        transcripts = [_transcript(self.home / name) for name in files]
+        stderr = self.stderr.decode("utf-8", "replace")
+        return Outcome(code, self.lines, stderr, files, transcripts)
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+            self._note(self.lines[-1])
+            self._news.set()
+        self._ended = True
+        self._news.set()
+
+    async def _read_stderr(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        self.stderr = await process.stderr.read()
+
+    def _count(self, what: str) -> None:
+        self._counts[what] = self._counts.get(what, 0) + 1
+
+    def _note(self, line: str) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(message, dict):
+            return
+        match message.get("type"), message.get("subtype"):
+            case "system", "init":
+                self._counts.pop("delta", None)
+                self._count("init")
+            case "system", "status":
+                self._count("status")
+            case "system", "api_retry":
+                self._count("retry")
+            case "stream_event", _:
+                if message["event"]["type"] == "content_block_delta":
+                    self._count("delta")
+            case "assistant", _:
+                self._count("assistant")
+                if any(block["type"] == "tool_use" for block in message["message"]["content"]):
+                    self._count("tool")
+            case "control_request", _:
+                self.asked = message["request_id"]
+                self._count("ask")
+            case "control_response", _:
+                self._count(f"response:{message['response']['request_id']}")
+            case "result", _:
+                self._count("result")
+
+    async def _until(self, when: str) -> None:
+        if when == "now":
+            return
+        if when == "arrived":
+            await self.gate.reached()
+            return
+        name, _, number = when.partition(":")
+        key, wanted = (when, 1) if name == "response" else (name, int(number or 1))
+        while self._counts.get(key, 0) < wanted:
+            if self._ended:
+                raise Stuck(
+                    f"{self.row.name}: ended before {when}; last lines: {self.lines[-3:]}; {self.stderr!r}"
+                )
+            self._news.clear()
+            await self._news.wait()
+
+    async def _act(self, process: asyncio.subprocess.Process) -> None:
+        if self.row.stdin is not None:
+            await self._send(process, self.row.stdin)
+            self._close(process)
+        for act in self.row.acts:
+            await self._until(act[0])
+            await self._do(process, act)
+
+    async def _do(self, process: asyncio.subprocess.Process, act: Act) -> None:
+        _, what, value = act
+        match what:
+            case "send":
+                text = value if isinstance(value, str) else json.dumps(value)
+                await self._send(process, self._fill(text) + "\n")
+            case "answer":
+                response = {"subtype": "success", "request_id": self.asked, "response": value}
+                await self._send(
+                    process, json.dumps({"type": "control_response", "response": response}) + "\n"
+                )
+            case "refuse":
+                response = {"subtype": "error", "request_id": self.asked, "error": value}
+                await self._send(
+                    process, json.dumps({"type": "control_response", "response": response}) + "\n"
+                )
+            case "signal":
+                process.send_signal(signal.Signals[value])
+            case "gate":
+                self.gate.open()
+            case "eof":
+                self._close(process)
+            case "pause":
+                await asyncio.sleep(value)  # for what the real CLI does without telling
+            case "write":
+                await asyncio.to_thread((self.cwd / value).write_text, "written\n")
+            case _:
+                raise AssertionError(what)
+
+    @staticmethod
+    async def _send(process: asyncio.subprocess.Process, text: str) -> None:
+        assert process.stdin is not None
+        process.stdin.write(text.encode("utf-8", "surrogatepass"))
+        with suppress(ConnectionError):
+            await process.stdin.drain()
+
+    @staticmethod
+    def _close(process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def _transcript(path: Path) -> list[dict[str, Any]]:
+    """Return the lines that make up a conversation; the CLI's own bookkeeping is left out."""
+    lines = []
+    for raw in path.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):
+            line = json.loads(raw)
+            if line.get("type") in ("user", "assistant"):
+                message = line["message"]
+                kept = {"type": line["type"], "content": message["content"], "session": line.get("sessionId")}
+                if line["type"] == "assistant":
+                    kept["message"] = message["id"]
+                lines.append(kept)
+    return lines

@@ -1,0 +1,161 @@
+"""Plays the table, compares, and prints what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import recordings
+from .allowed import allowed_by
+from .compare import Difference, Normal, differences, normal
+from .rows import ROWS, Row
+from .run import Bench, Stuck
+
+AT_ONCE = 3
+"""Runs at the same time; the real CLI takes most of a core for itself."""
+
+
+@dataclass
+class Verdict:
+    """One row's comparison."""
+
+    row: Row
+    different: list[Difference] = field(default_factory=list)
+    allowed: list[Difference] = field(default_factory=list)
+    stuck: str = ""
+
+    @property
+    def word(self) -> str:
+        """``same``, ``allowed`` or ``different``."""
+        if self.stuck or self.different:
+            return "different"
+        return "allowed" if self.allowed else "same"
+
+
+def chosen(names: Sequence[str]) -> list[Row]:
+    """Return the rows of these groups or names (beginnings count); all of them for none."""
+    return [
+        row
+        for row in ROWS
+        if not names or any(row.group == name or row.name.startswith(name) for name in names)
+    ]
+
+
+async def play_rows(rows: Sequence[Row], bench: Bench) -> dict[str, Normal | str]:
+    """Play rows, some at a time; a row that got stuck has its message instead of an outcome."""
+    gate = asyncio.Semaphore(AT_ONCE)
+    played: dict[str, Normal | str] = {}
+
+    async def one(row: Row) -> None:
+        async with gate:
+            try:
+                outcome, names = await bench.play(row)
+                played[row.name] = recordings.compact(normal(outcome, names))
+            except* Stuck as stuck:
+                played[row.name] = str(stuck.exceptions[0])
+
+    async with asyncio.TaskGroup() as group:
+        for row in rows:
+            group.create_task(one(row))
+    return played
+
+
+def compare_rows(
+    rows: Sequence[Row], real: dict[str, Normal | str], fake: dict[str, Normal | str]
+) -> list[Verdict]:
+    """Judge each row."""
+    verdicts = []
+    for row in rows:
+        verdict = Verdict(row)
+        want, got = real.get(row.name, "not recorded"), fake.get(row.name, "not played")
+        if isinstance(want, str) or isinstance(got, str):
+            verdict.stuck = f"real: {want}" if isinstance(want, str) else f"fake: {got}"
+        else:
+            for difference in differences(want, got):
+                (verdict.allowed if allowed_by(row.name, difference) else verdict.different).append(
+                    difference
+                )
+        verdicts.append(verdict)
+    return verdicts
+
+
+def table(verdicts: Sequence[Verdict], against: str) -> str:
+    """Return the differences and the counts by group."""
+    lines = []
+    for verdict in verdicts:
+        if verdict.word == "different":
+            lines.append(f"{verdict.row.group}/{verdict.row.name}: {verdict.stuck}".rstrip(": "))
+            lines += [f"    {difference}"[:600] for difference in verdict.different[:8]]
+    lines += [
+        "" if lines else "",
+        f"{'group':<12} {'same':>5} {'allowed':>8} {'different':>10}   against {against}",
+    ]
+    groups = dict.fromkeys(verdict.row.group for verdict in verdicts)
+    for group in [*groups, ""]:
+        words = [verdict.word for verdict in verdicts if group in ("", verdict.row.group)]
+        counts = [words.count(word) for word in ("same", "allowed", "different")]
+        lines.append(f"{group or 'all':<12} {counts[0]:>5} {counts[1]:>8} {counts[2]:>10}")
+    return "\n".join(lines)
+
+
+async def fidelity(rows: Sequence[Row], claude: Path | None) -> list[Verdict]:
+    """Compare the fake with the real CLI, or with its recordings where there is none."""
+    with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:
+        fake = await play_rows(rows, Bench(Path(folder) / "fake", claude=None, retry_scale=0.01))
+        if claude is None:
+            real: dict[str, Normal | str] = dict(recordings.load())
+        else:
+            real = await play_rows(rows, Bench(Path(folder) / "real", claude=claude))
+    return compare_rows(rows, real, fake)
+
+
+async def record(rows: Sequence[Row], claude: Path, out: Path) -> list[str]:
+    """Record the real CLI; return the rows that got stuck."""
+    with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:
+        played = await play_rows(rows, Bench(Path(folder) / "real", claude=claude))
+    recordings.save({name: played[name] for name in played if isinstance(played[name], Normal)}, out)  # type: ignore[misc]
+    return [found for found in played.values() if isinstance(found, str)]
+
+
+SEVERITIES = ("blocker", "medium", "low")
+
+
+def severity(difference: Difference) -> str:
+    """Say how much a change in the CLI matters to a server that reads its output."""
+    if difference.where in ("exit", "sequence", "files"):
+        return "blocker"
+    if difference.got == "absent" or difference.where in ("stderr", "transcript"):
+        return "medium"
+    return "low"
+
+
+def drift_table(verdicts: Sequence[Verdict]) -> str:
+    """Return what changed between the recorded version and another, gravest first, each change once."""
+    seen: dict[tuple[str, str], list[str]] = {}
+    for verdict in verdicts:
+        if verdict.stuck:
+            seen.setdefault(("blocker", verdict.stuck), []).append(verdict.row.name)
+        for difference in [*verdict.different, *verdict.allowed]:
+            key = (
+                severity(difference),
+                f"{difference.where}: {difference.want[:200]} -> {difference.got[:200]}",
+            )
+            seen.setdefault(key, []).append(verdict.row.name)
+    lines = []
+    for word in SEVERITIES:
+        found = {text: rows for (kind, text), rows in seen.items() if kind == word}
+        lines.append(f"{word}: {len(found)}")
+        for text, rows in sorted(found.items(), key=lambda item: -len(item[1])):
+            more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+            lines.append(f"  {text}\n      in {', '.join(rows[:3])}{more}")
+    return "\n".join(lines)
+
+
+async def drift(rows: Sequence[Row], claude: Path) -> list[Verdict]:
+    """Compare another CLI version with the recordings."""
+    with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:
+        new = await play_rows(rows, Bench(Path(folder) / "new", claude=claude))
+    return compare_rows(rows, dict(recordings.load()), new)
