@@ -127,7 +127,7 @@ class Claude:
             async with asyncio.timeout(self._settings.claude_silence_seconds) as timeout:
                 session.turn = _Turn(parser, sink, done, timeout, self._settings.claude_silence_seconds)
                 message = {"type": "user", "message": {"role": "user", "content": prompt}}
-                await process.write_line(_json.encode(message))
+                process.send_line(_json.encode(message))
                 ended = await self._until_done(session, done, stop)
             if ended.error.startswith(UNKNOWN_SESSION):
                 raise SessionUnknown
@@ -157,7 +157,7 @@ class Claude:
                     "request_id": request_id,
                     "request": {"subtype": "interrupt"},
                 }
-                await process.write_line(_json.encode(request))
+                process.send_line(_json.encode(request))
                 await asyncio.wait([done], timeout=self._settings.claude_grace_seconds)
                 if not done.done():
                     self._close(session)
@@ -192,19 +192,22 @@ class Claude:
         return session
 
     async def _make_room(self) -> None:
-        """End the process that has been idle longest.
+        """Wait for a process that is being ended, or else end the one that has been idle longest.
 
         Raises:
-            ClaudeUnavailable: None is idle.
+            ClaudeUnavailable: All are answering.
         """
-        idle = [each for each in self._sessions.values() if each.turn is None and each.idle is not None]
-        if not idle:
-            limit = self._settings.claude_max_processes
-            raise ClaudeUnavailable(f"all {limit} claude processes are answering; try again soon")
-        oldest = min(idle, key=lambda each: each.idle.when() if each.idle else 0.0)
-        self._close(oldest)
-        assert oldest.task is not None
-        await asyncio.wait([oldest.task])
+        leaving = [each for each in self._sessions.values() if each.closing.is_set()]
+        if not leaving:
+            idle = [each for each in self._sessions.values() if each.idle is not None]
+            if not idle:
+                limit = self._settings.claude_max_processes
+                raise ClaudeUnavailable(f"all {limit} claude processes are answering; try again soon")
+            oldest = min(idle, key=lambda each: each.idle.when() if each.idle else 0.0)
+            self._close(oldest)
+            leaving = [oldest]
+        tasks = [each.task for each in leaving if each.task is not None]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
     def _close(self, session: Session) -> None:
         if session.idle is not None:
@@ -230,13 +233,14 @@ class Claude:
                     reading.cancel()
                     closing.cancel()
                     await asyncio.wait([reading, closing])
-        except OSError as error:
+                if not reading.cancelled():
+                    reading.result()
+        except Exception as error:
             if session.started.done():
-                raise
-            session.started.set_exception(error)
-            session.started.exception()  # seen, even if nobody waits any more
-        except Exception:
-            logger.exception("the process failed")
+                logger.exception("the process failed")
+            else:
+                session.started.set_exception(error)
+                session.started.exception()  # seen, even if nobody waits any more
         finally:
             session.closing.set()
             if self._sessions.get(session.conversation_id) is session:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -48,11 +47,9 @@ class Process:
         """The exit code; ``None`` while the process lives; negative for a signal."""
         return self._process.returncode
 
-    async def write_line(self, line: bytes) -> None:
-        """Write a line and wait until the pipe takes more; a closed pipe is noticed by the reader of stdout."""
-        with contextlib.suppress(ConnectionError):
-            self.stdin.write(line + b"\n")
-            await self.stdin.drain()
+    def send_line(self, line: bytes) -> None:
+        """Write a line as the child reads it; what it does not read waits here, at most a prompt and an interrupt."""
+        self.stdin.write(line + b"\n")
 
     async def drain_stderr(self) -> None:
         """Read stderr to its end, so that the child never waits for a reader (PROC-1)."""

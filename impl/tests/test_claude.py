@@ -1,0 +1,472 @@
+"""One warm process per conversation: asked, interrupted, resumed, evicted, and never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from impl.claude import Claude, SessionUnknown
+from impl.errors import ClaudeFailed, ClaudeUnavailable, TimedOut
+from impl.stream import Ended, Started, StreamEvent, Text, TurnParser
+from impl.tests.processes import alive
+from impl.tests.sites import PATIENCE, Fake, make_settings, program
+
+
+@dataclass
+class Ask:
+    """One question, and what was told of the answer."""
+
+    claude: Claude
+    events: list[StreamEvent] = field(default_factory=list)
+    parser: TurnParser = field(default_factory=TurnParser)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)  # a piece of the answer has come
+
+    async def __call__(self, prompt: str, conversation: str = "c1", resume: str | None = None) -> Ended:
+        async with asyncio.timeout(PATIENCE):
+            return await self.claude.ask(
+                conversation, resume, prompt, sink=self.hear, parser=self.parser, stop=self.stop
+            )
+
+    def hear(self, event: StreamEvent) -> None:
+        self.events.append(event)
+        if isinstance(event, Text):
+            self.heard.set()
+
+    @property
+    def session(self) -> str:
+        return next(event.session_id for event in self.events if isinstance(event, Started))
+
+
+@asynccontextmanager
+async def asking(command: list[str], folder: Path, **changes: Any) -> AsyncIterator[Claude]:
+    async with Claude(command, make_settings(folder, **changes), folder) as claude:
+        yield claude
+
+
+def move(path: Path, to: Path) -> None:
+    path.rename(to)
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def until_free(claude: Claude, conversation: str = "c1") -> None:
+    """Wait for the end of a process that is being ended."""
+    session = claude._sessions.get(conversation)
+    if session is not None and session.task is not None:
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait([session.task])
+
+
+async def test_answer_comes_in_pieces_and_ends(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        ask = Ask(claude)
+        ended = await ask("[[fake tokens=3]]")
+
+    assert [event for event in ask.events if isinstance(event, Text)] == [
+        Text("t1 "),
+        Text("t2 "),
+        Text("t3 "),
+    ]
+    assert ended.error == ""
+    assert ended.usage.output_tokens == 3
+
+
+async def test_options_are_ones_that_the_cli_takes(fake: Fake, tmp_path: Path) -> None:
+    changes = {"claude_tools": "Read,Bash", "claude_model": "haiku", "claude_args": ("--effort", "low")}
+    async with asking(fake.command, tmp_path, **changes) as claude:
+        ask = Ask(claude)
+        await ask("hello")
+
+    (run,) = fake.runs()
+    line = " ".join(run.argv)
+    assert line.startswith("-p --input-format stream-json --output-format stream-json --verbose")
+    assert "--include-partial-messages --tools Read,Bash --model haiku --effort low" in line
+    session = run.argv[run.argv.index("--session-id") + 1]
+    assert str(uuid.UUID(session)) == session == ask.session  # PROC-2
+
+
+async def test_no_tools_unless_the_operator_names_some(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)("hello")
+
+    (run,) = fake.runs()
+    assert run.argv[run.argv.index("--tools") + 1] == ""
+
+
+async def test_prompt_goes_by_stdin_whatever_it_holds(fake: Fake, tmp_path: Path) -> None:
+    prompt = '--help "quotes" \\ new\nline \u2028 🙂 \x00 end'
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)(prompt)
+
+    (run,) = fake.runs()
+    assert prompt not in run.argv
+    assert json.loads(run.stdin[0])["message"]["content"] == prompt
+
+
+async def test_process_gets_the_servers_environment_but_not_its_settings(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAT_OAUTH_CLIENT_SECRET", "secret")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)("hello")
+        (run,) = fake.runs()
+        environment = environment_of(run.pid)
+
+    assert b"ANTHROPIC_API_KEY=key" in environment
+    assert b"CHAT_OAUTH" not in environment
+
+
+async def test_next_turn_finds_the_process_warm(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)("one")
+        second = Ask(claude)
+        await second("two")
+
+    (run,) = fake.runs()
+    assert len(run.stdin) == 2
+    assert "turn 2 of our conversation" in second.parser.text
+
+
+async def test_conversations_have_processes_of_their_own(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await asyncio.gather(Ask(claude)("one", "c1"), Ask(claude)("two", "c2"))
+        assert claude.processes == 2
+
+    assert len({run.argv[-1] for run in fake.runs()}) == 2
+
+
+async def test_process_that_was_idle_too_long_is_ended_and_resumed(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_idle_seconds=0.02) as claude:
+        first, second = Ask(claude), Ask(claude)
+        await first("one")
+        await until_free(claude)
+        assert claude.processes == 0
+        await second("two", resume=first.session)
+
+    one, two = fake.runs()
+    assert one.exit_code == 0
+    assert two.argv[-2:] == ["--resume", first.session]
+    assert "turn 2 of our conversation" in second.parser.text
+
+
+async def test_process_of_its_own_for_every_turn(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_idle_seconds=0) as claude:
+        first = Ask(claude)
+        await first("one")
+        await Ask(claude)("two", resume=first.session)
+
+    one, two = fake.runs()
+    assert one.ended is not None
+    assert two.started >= one.ended  # never two processes on one session
+
+
+async def test_nothing_lives_on_when_it_is_left(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await asyncio.gather(*(Ask(claude)("hello", f"c{number}") for number in range(3)))
+        pids = [run.pid for run in fake.runs()]
+        assert all(alive(pid) for pid in pids)
+
+    assert not any(alive(pid) for pid in pids)
+
+
+async def test_conversation_that_is_ended_has_no_process(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)("hello")
+        await claude.end("c1")
+        await claude.end("unknown")
+
+        assert claude.processes == 0
+        assert fake.runs()[0].gone
+
+
+# --- bounds
+
+
+async def test_longest_idle_process_makes_room(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_max_processes=2) as claude:
+        for conversation in ("c1", "c2", "c1", "c3"):
+            await Ask(claude)("hello", conversation)
+
+        assert sorted(claude._sessions) == ["c1", "c3"]
+        assert claude.processes == 2
+
+
+async def test_process_that_is_ending_makes_room_soon(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_max_processes=1, claude_idle_seconds=0) as claude:
+        await Ask(claude)("hello", "c1")
+        await asyncio.gather(*(Ask(claude)("hello", f"c{number}") for number in (2,)))
+
+    one, two = fake.runs()
+    assert one.ended is not None
+    assert two.started >= one.ended
+
+
+async def test_busy_processes_make_no_room(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with asking(fake.command, tmp_path, claude_max_processes=1) as claude:
+            answering = asyncio.create_task(Ask(claude)("[[fake tokens=1 hold=door@1]]"))
+            await gate.reached()
+            with pytest.raises(ClaudeUnavailable, match="all 1 claude processes are answering"):
+                await Ask(claude)("hello", "c2")
+            gate.open()
+
+            assert (await answering).error == ""
+
+
+# --- what cannot be started
+
+
+UNSTARTABLE = [
+    pytest.param("/no/such/claude", "No such file or directory: /no/such/claude", id="missing"),
+    pytest.param("/etc/passwd", "Permission denied: /etc/passwd", id="not-executable"),
+]
+
+
+@pytest.mark.parametrize(("path", "reason"), UNSTARTABLE)
+async def test_missing_cli_is_named(path: str, reason: str, tmp_path: Path) -> None:
+    async with asking([path], tmp_path) as claude:
+        with pytest.raises(ClaudeUnavailable, match=reason):
+            await Ask(claude)("hello")
+
+        assert claude.processes == 0
+
+
+async def test_start_that_fails_in_an_odd_way_is_told_too(tmp_path: Path) -> None:
+    async with asking(["/bin/true\0"], tmp_path) as claude:
+        with pytest.raises(ValueError, match="null byte"):
+            await Ask(claude)("hello")
+
+        assert claude.processes == 0
+
+
+async def test_next_turn_tries_again(fake: Fake, tmp_path: Path) -> None:
+    launcher, away = Path(fake.command[0]), tmp_path / "away"
+    move(launcher, away)
+    async with asking(fake.command, tmp_path) as claude:
+        with pytest.raises(ClaudeUnavailable):
+            await Ask(claude)("hello")
+        move(away, launcher)
+
+        assert (await Ask(claude)("hello")).error == ""
+
+
+# --- what goes wrong on the way
+
+
+async def test_refused_options_fail_the_turn(
+    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with asking(fake.command, tmp_path, claude_args=("--no-such-option",)) as claude:
+        with pytest.raises(ClaudeFailed, match=re.escape("ended in the middle of the turn (exit code 1)")):
+            await Ask(claude)("hello")
+
+    assert "unknown option '--no-such-option'" in caplog.text
+
+
+async def test_crash_fails_the_turn_after_what_was_told(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        ask = Ask(claude)
+        with pytest.raises(ClaudeFailed, match="exit code 3"):
+            await ask("[[fake tokens=4 exit=3]]")
+
+        assert ask.parser.text == "t1 t2 t3 t4 "
+        await until_free(claude)
+        assert claude.processes == 0
+
+
+async def test_turn_after_a_crash_has_a_new_process(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        with pytest.raises(ClaudeFailed):
+            await Ask(claude)("[[fake tokens=1 exit=3]]")
+
+        assert (await Ask(claude)("hello")).error == ""
+
+    assert len(fake.runs()) == 2
+
+
+async def test_process_that_died_while_idle_is_replaced(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        first = Ask(claude)
+        await first("one")
+        os.kill(fake.runs()[0].pid, 9)
+        await until_free(claude)
+
+        second = Ask(claude)
+        await second("two", resume=first.session)
+
+    assert "turn 2" in second.parser.text
+
+
+async def test_unknown_session_is_told_apart(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        with pytest.raises(SessionUnknown):
+            await Ask(claude)("hello", resume=str(uuid.uuid4()))
+
+
+async def test_unknown_session_said_on_stderr_only_is_told_apart(tmp_path: Path) -> None:
+    code = "print('No conversation found with session ID: x', file=sys.stderr); sys.exit(1)"
+    async with asking(program(tmp_path, code), tmp_path) as claude:
+        with pytest.raises(SessionUnknown):
+            await Ask(claude)("hello", resume=str(uuid.uuid4()))
+
+
+async def test_talkative_stderr_stops_nothing(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        ask = Ask(claude)
+        await ask("[[fake stderr=1000000 tokens=2]]")
+
+    assert ask.parser.text == "t1 t2 "
+
+
+async def test_line_beyond_the_cap_fails_the_turn(tmp_path: Path) -> None:
+    code = "hear(); init(); text('kept'); print('x' * 300_000, flush=True); signal.pause()"
+    async with asking(program(tmp_path, code), tmp_path, claude_line_max_bytes=200_000) as claude:
+        ask = Ask(claude)
+        with pytest.raises(ClaudeFailed, match="a line of more than 200,000 bytes"):
+            await ask("hello")
+
+    assert ask.parser.text == "kept"
+
+
+async def test_megabytes_in_one_line_are_fine(tmp_path: Path) -> None:
+    code = "hear(); init(); text('x' * 3_000_000); result(); hear()"
+    async with asking(program(tmp_path, code), tmp_path) as claude:
+        ask = Ask(claude)
+        await ask("hello")
+
+    assert len(ask.parser.text) == 3_000_000
+
+
+async def test_noise_between_the_lines_is_passed_over(tmp_path: Path) -> None:
+    code = """
+hear()
+os.write(1, b'warning: \\xff\\xfe\\n\\n[' + b'[' * 50_000 + b'\\n{"type":"future"}\\n')
+init(); text('fine'); result(); hear()
+"""
+    async with asking(program(tmp_path, code), tmp_path) as claude:
+        ask = Ask(claude)
+        await ask("hello")
+
+    assert ask.parser.text == "fine"
+
+
+async def test_result_ends_the_turn_though_more_is_written(tmp_path: Path) -> None:
+    code = """
+for line in sys.stdin:
+    init(); text('answer'); result(); say('system', subtype='session_state_changed', state='idle')
+"""
+    async with asking(program(tmp_path, code), tmp_path) as claude:
+        first, second = Ask(claude), Ask(claude)
+        await first("hello")
+        await second("hello")
+
+    assert first.parser.text == "answer"
+    assert second.parser.text == "answer"
+
+
+async def test_silent_turn_is_ended(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("never") as gate:
+        async with asking(fake.command, tmp_path, claude_silence_seconds=0.6) as claude:
+            ask = Ask(claude)
+            with pytest.raises(TimedOut, match="silent for"):
+                await ask("[[fake tokens=2 hold=never@2]]")
+            await gate.reached()
+            await until_free(claude)
+
+            assert ask.parser.text == "t1 t2 "
+            assert claude.processes == 0
+
+
+async def test_turn_that_goes_on_is_not_silent(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_silence_seconds=0.6) as claude:
+        ask = Ask(claude)
+        ended = await ask("[[fake tokens=10 gap=100ms]]")
+
+    assert ended.error == ""
+
+
+# --- stopping
+
+
+async def test_stop_interrupts_and_keeps_the_process(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with asking(fake.command, tmp_path, claude_grace_seconds=PATIENCE) as claude:
+            ask, after = Ask(claude), Ask(claude)
+            answering = asyncio.create_task(ask("[[fake tokens=5 hold=door@2]]"))
+            await gate.reached()
+            await ask.heard.wait()
+            ask.stop.set()
+            ended = await answering
+            await after("and now?")
+
+    assert ended.aborted
+    assert ask.parser.text == "t1 t2 "
+    assert after.parser.text.startswith('You said: "and now?"')
+    assert len(fake.runs()) == 1
+
+
+async def test_stop_before_the_answer_begins_stops_it_too(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        ask = Ask(claude)
+        ask.stop.set()
+        try:
+            ended = await ask("[[fake tokens=5 first=60s]]")
+        except ClaudeFailed:  # interrupted before it had begun, it may have to be ended
+            ended = None
+
+    assert ask.parser.text == ""
+    assert ended is None or ended.aborted
+
+
+DEAF = [
+    pytest.param("hear(); init(); text('so far'); signal.pause()", "hello", id="deaf-to-interrupts"),
+    pytest.param(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); hear(); init(); text('so far')\nwhile 1: signal.pause()",
+        "hello",
+        id="deaf-to-term",
+    ),
+    pytest.param("init(); text('so far'); signal.pause()", "x" * 2_000_000, id="reads-nothing"),
+]
+
+
+@pytest.mark.parametrize(("code", "prompt"), DEAF)
+async def test_stop_ends_a_process_that_does_not_listen(code: str, prompt: str, tmp_path: Path) -> None:
+    async with asking(program(tmp_path, code), tmp_path) as claude:
+        ask = Ask(claude)
+        answering = asyncio.create_task(ask(prompt))
+        await ask.heard.wait()
+
+        ask.stop.set()
+
+        with pytest.raises(ClaudeFailed):
+            await answering
+        assert ask.parser.text == "so far"
+        assert claude.processes == 0
+
+
+async def test_cancellation_of_the_asking_ends_the_process(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with asking(fake.command, tmp_path) as claude:
+            answering = asyncio.create_task(Ask(claude)("[[fake tokens=1 hold=door@1]]"))
+            await gate.reached()
+
+            answering.cancel()
+            await asyncio.wait([answering])
+            await until_free(claude)
+
+            assert answering.cancelled()
+            assert claude.processes == 0
