@@ -33,7 +33,6 @@ class Row:
     unset: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)  # below the working directory, or ~/ for the home
     before: list[Row] = field(default_factory=list)  # runs on the same home, not compared
-    seconds: float = 20.0
     real_waits: bool = (
         False  # retries wait as long as they do in the CLI, because something happens meanwhile
     )

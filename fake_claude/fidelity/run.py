@@ -22,7 +22,8 @@ from .rows import Act, Row
 
 WORDS = Path(__file__).with_name("words.toml")
 GATE = "middle"
-NULL = "/dev/null"
+PATIENCE = 120.0
+"""Seconds for one run; only a run that hangs takes them."""
 
 
 @dataclass
@@ -124,12 +125,18 @@ class _Run:
         self.cwd = cwd
         self.url = url
         self.gate = Gate(gates, GATE)
+        self.patience = PATIENCE
         self.lines: list[str] = []
         self.stderr = b""
         self.asked: str | None = None
         self._counts: dict[str, int] = {}
         self._news = asyncio.Event()
         self._ended = False
+
+    def _so_far(self) -> str:
+        """Say how far the run came."""
+        last = [line[:120] for line in self.lines[-2:]]
+        return f"{len(self.lines)} lines, last {last}, stderr {self.stderr[:200]!r}"
 
     def _fill(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -178,16 +185,14 @@ class _Run:
                 limit=1 << 24,
             )
             try:
-                async with asyncio.timeout(row.seconds):
+                async with asyncio.timeout(self.patience):
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._read(process))
                         group.create_task(self._read_stderr(process))
                         group.create_task(self._act(process))
                     code = await process.wait()
             except TimeoutError:
-                raise Stuck(
-                    f"{row.name}: not over after {row.seconds} s; last lines: {self.lines[-3:]}"
-                ) from None
+                raise Stuck(f"{row.name}: not over in time; {self._so_far()}") from None
             finally:
                 if process.returncode is None:
                     with suppress(ProcessLookupError):
@@ -254,9 +259,7 @@ class _Run:
         key, wanted = (when, 1) if name == "response" else (name, int(number or 1))
         while self._counts.get(key, 0) < wanted:
             if self._ended:
-                raise Stuck(
-                    f"{self.row.name}: ended before {when}; last lines: {self.lines[-3:]}; {self.stderr!r}"
-                )
+                raise Stuck(f"{self.row.name}: ended before {when}; {self._so_far()}")
             self._news.clear()
             await self._news.wait()
 

@@ -107,7 +107,7 @@ class Fake:
     async def run(self, *argv: str, stdin: str = "", **more: str) -> Done:
         """Run to the end."""
         process = await self.start(*argv, **more)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             out, err = await process.communicate(stdin.encode())
         assert process.returncode is not None
         return Done(process.returncode, out.decode(), err.decode())

@@ -60,7 +60,7 @@ async def test_interrupt_at_a_gate_keeps_the_partial_answer(fake: Fake) -> None:
         process = await fake.start(*PERSISTENT)
         assert process.stdin is not None
         process.stdin.write(user("[[fake tokens=5 hold=g@2]]").encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await gate.reached()
             out, _ = await process.communicate(control("interrupt").encode())
 
@@ -90,7 +90,7 @@ async def test_signal_while_answering_ends_with_its_exit_code(
         process = await fake.start(*ONE_SHOT, "[[fake tokens=5 hold=g@2]]")
         assert process.stdin is not None
         process.stdin.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await gate.reached()
             process.send_signal(number)
             out, _ = await process.communicate()
@@ -163,7 +163,7 @@ async def test_bash_runs_in_a_session_of_its_own_and_dies_with_term(fake: Fake) 
     process = await fake.start(*ONE_SHOT, "--allowedTools", "Bash", "--", "go")
     assert process.stdin is not None
     process.stdin.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         fd = await asyncio.to_thread(os.open, fifo, os.O_WRONLY)  # opens when the command reads
         pid = int(pid_file.read_text())
         session = os.getsid(pid)
@@ -181,7 +181,7 @@ async def test_a_reader_that_goes_away_changes_nothing(fake: Fake) -> None:
         process = await fake.start(*ONE_SHOT, "[[fake tokens=20000 hold=g@2]]")
         assert process.stdin is not None
         process.stdin.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await gate.reached()
             process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
             gate.open()
@@ -198,7 +198,7 @@ async def test_can_use_tool_is_asked_and_obeyed(fake: Fake) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(user("go").encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (line := json.loads(await process.stdout.readline()))["type"] != "control_request":
             pass
         response = {"behavior": "allow", "updatedInput": {"command": "touch changed"}}

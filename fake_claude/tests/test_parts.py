@@ -134,7 +134,7 @@ async def test_gate_is_opened_from_a_shell(fake: Fake) -> None:
     process = await fake.start("-p", "[[fake tokens=1 hold=g@0]]")
     gates = fake.folder / "bin" / "gates"
     opener = await asyncio.create_subprocess_exec(sys.executable, "-m", "fake_claude", "gate", gates, "g")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         out, _ = await process.communicate()
         await opener.wait()
 
@@ -150,7 +150,7 @@ async def test_ledger_knows_who_is_alive(fake: Fake, tool: Callable[..., tuple[i
         process = await fake.start("-p", "[[fake tokens=1 hold=g@0]]")
         assert process.stdin is not None
         process.stdin.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await gate.reached()
         (run,) = fake.runs
         alive, facts = run.alive, (run.pid, run.pgid, run.cwd, run.argv)
