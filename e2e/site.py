@@ -99,9 +99,10 @@ class Site:
         """A gate that holds the fake, to be entered before the prompt is sent."""
         return Gate(self.data / "claude" / "gates", name)
 
-    def logs(self) -> str:
-        """What server and proxy have written."""
-        return "\n".join(["--- chat-server", *self.server_lines, "--- caddy", *self.caddy.lines])
+    def logs(self, since: tuple[int, int] = (0, 0)) -> str:
+        """What server and proxy have written, after so many lines of each."""
+        server, proxy = self.server_lines[since[0] :], self.caddy.lines[since[1] :]
+        return "\n".join(["--- chat-server", *server, "--- caddy", *proxy])
 
 
 @asynccontextmanager

@@ -32,7 +32,9 @@ FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "settings(CHAT_X=...): settings of the test's chat server")
+    config.addinivalue_line(
+        "markers", "own_site(CHAT_X=...): a chat server and a Caddy for this test alone, with these settings"
+    )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -72,13 +74,31 @@ async def browser() -> AsyncIterator[Browser]:
         await chromium.close()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
-    marker = request.node.get_closest_marker("settings")
-    async with running_site(tmp_path, marker.kwargs if marker else {}) as chat:
+UNLIMITED = {"CHAT_REQUESTS_PER_HOUR": "0", "CHAT_REQUESTS_PER_DAY": "0", "CHAT_TOKENS_PER_DAY": "0"}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    async with running_site(tmp_path_factory.mktemp("shared"), UNLIMITED) as chat:
         yield chat
-        if request.node.stash.get(FAILED, False):
-            request.node.add_report_section("teardown", "logs", chat.logs())
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site(shared_site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    """The chat that tests share, each in conversations of its own; or one alone, for tests marked ``own_site``."""
+    marker = request.node.get_closest_marker("own_site")
+    if marker is None:
+        before = len(shared_site.server_lines), len(shared_site.caddy.lines)
+        yield shared_site
+    else:
+        async with running_site(tmp_path, UNLIMITED | marker.kwargs) as chat:
+            before = 0, 0
+            yield chat
+            if request.node.stash.get(FAILED, False):
+                request.node.add_report_section("teardown", "logs", chat.logs(before))
+            return
+    if request.node.stash.get(FAILED, False):
+        request.node.add_report_section("teardown", "logs", shared_site.logs(before))
 
 
 class Watch:
@@ -106,13 +126,15 @@ async def context(
     browser: Browser, site: Site, request: pytest.FixtureRequest
 ) -> AsyncIterator[BrowserContext]:
     async with AsyncExitStack() as stack:
-        context = await browser.new_context(viewport={"width": 1200, "height": 800})
+        context = await browser.new_context(
+            viewport={"width": 1200, "height": 800}, permissions=["clipboard-read", "clipboard-write"]
+        )
         stack.push_async_callback(context.close)
         context.set_default_timeout(PATIENCE_MS)
         watch = Watch(context, site.caddy.url)
         await context.tracing.start(screenshots=True, snapshots=True)
         yield context
-        if request.node.stash.get(FAILED, False):
+        if request.node.stash.get(FAILED, False) or watch.offences:
             folder = ARTIFACTS / re.sub(r"\W+", "-", request.node.name)
             await _keep(context, folder)
             show = f"playwright show-trace {folder}/trace.zip"

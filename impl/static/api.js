@@ -24,6 +24,10 @@ export class ApiError extends Error {
     super(message);
     this.name = "ApiError";
     this.code = code;
+    /** Seconds after which it may be tried again. @type {number | undefined} */
+    this.retryAfter = undefined;
+    /** The conversation, if the turn was accepted before it failed. @type {string | undefined} */
+    this.conversation = undefined;
   }
 }
 
@@ -40,12 +44,23 @@ async function call(path, options) {
     throw new ApiError("offline", "The server cannot be reached.");
   }
   if (response.ok) return response;
-  const body = await response.json().catch(() => null);
-  const error = body?.error;
-  throw new ApiError(
-    error?.code ?? (response.status === 401 ? "unauthorized" : "unavailable"),
-    error?.message ?? `The server answered with status ${response.status}.`,
+  throw refusal(await response.json().catch(() => null), response.status);
+}
+
+/**
+ * @param {any} body of an answer, if it was JSON
+ * @param {number} status
+ * @returns {ApiError}
+ */
+function refusal(body, status) {
+  const told = body?.error;
+  const error = new ApiError(
+    told?.code ?? (status === 401 ? "unauthorized" : "unavailable"),
+    told?.message ?? `The server answered with status ${status}.`,
   );
+  error.retryAfter = told?.retry_after;
+  error.conversation = body?.conversation_id;
+  return error;
 }
 
 /**
@@ -65,7 +80,32 @@ export async function getConversation(id) {
   return (await call(`history/${encodeURIComponent(id)}`)).json();
 }
 
-/** @param {string} id */
+/** Works while the page is being left, too. @param {string} id */
 export async function deleteConversation(id) {
-  await call(`history/${encodeURIComponent(id)}`, { method: "DELETE" });
+  await call(`history/${encodeURIComponent(id)}`, { method: "DELETE", keepalive: true });
+}
+
+/** @returns {Promise<"here" | "unauthorized" | "offline">} whether the server can be asked over plain HTTP */
+export async function reach() {
+  try {
+    await call("history?limit=1");
+    return "here";
+  } catch (error) {
+    return error instanceof ApiError && error.code === "unauthorized" ? "unauthorized" : "offline";
+  }
+}
+
+/**
+ * Run a turn without a socket (HTTP-2).
+ * @param {{message: string, message_id: string, conversation_id?: string}} request
+ * @returns {Promise<{response: string, conversation_id: string, message_id: string}>}
+ */
+export async function postMessage({ message, message_id, conversation_id }) {
+  const form = new URLSearchParams({ message, message_id });
+  if (conversation_id !== undefined) form.set("conversation_id", conversation_id);
+  const response = await call("../chat", { method: "POST", body: form });
+  const body = await response.json().catch(() => null);
+  // The status was sent before the turn failed (KEEP-3).
+  if (typeof body?.response !== "string") throw refusal(body, response.status);
+  return body;
 }

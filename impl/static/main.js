@@ -11,7 +11,30 @@ url.search = "";
 
 const socket = new ChatSocket(url.href);
 const store = new ChatStore(socket);
-new ChatView(store, document);
+new ChatView(store, document, logIn);
+
+/** Where the page was when its login had expired. */
+const RETURN = "chatgate return";
+
+/** The page asks for a login by itself; a forge's own form would lose the part of the address behind the #. */
+function logIn() {
+  try {
+    sessionStorage.setItem(RETURN, location.hash);
+  } catch {
+    // The browser keeps nothing for us: the list leads back.
+  }
+  location.reload();
+}
+
+function comeBack() {
+  try {
+    const hash = sessionStorage.getItem(RETURN);
+    sessionStorage.removeItem(RETURN);
+    if (hash && location.hash === "") history.replaceState(null, "", hash);
+  } catch {
+    // Nothing was kept.
+  }
+}
 
 /** @returns {string | null} the conversation that the address names */
 function named() {
@@ -32,6 +55,9 @@ document.addEventListener("visibilitychange", () => {
   void store.refreshList();
 });
 
+addEventListener("pagehide", () => void store.confirmRemoval());
+
+comeBack();
 socket.connect();
 void store.refreshList();
 void store.select(named());

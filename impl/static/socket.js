@@ -3,8 +3,11 @@
  *
  * What was asked and not yet accepted is sent again after a reconnect, under the same `message_id`, which
  * the server recognises (TURN-7). A running turn is resumed after its last `seq` (SUB-1). What arrives twice
- * is dropped by its `seq`; what is missing is asked for.
+ * is dropped by its `seq`; what is missing is asked for. Where no WebSocket can be had but the server answers,
+ * messages go by POST, until a socket opens after all.
  */
+
+import { ApiError, postMessage, reach } from "./api.js";
 
 /** @typedef {"accepted" | "token" | "thinking" | "tool" | "status" | "rewind" | "complete" | "error"} ServerType */
 /**
@@ -28,7 +31,7 @@
  * @property {number} [retry_after]
  */
 /** @typedef {{type: "chat_request", message: string, message_id: string, conversation_id?: string}} ChatRequest */
-/** @typedef {"connecting" | "open" | "lost" | "expired"} Connection */
+/** @typedef {"connecting" | "open" | "lost" | "posting" | "expired"} Connection */
 /**
  * A turn that is not over, as the connection sees it.
  * @typedef {object} Live
@@ -44,6 +47,8 @@ const LOGIN_EXPIRED = 4401;
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 15_000;
 const UNAVAILABLE_DELAY_MS = 2_000;
+/** So many sockets in a row must fail, while plain HTTP works, before messages go by POST. */
+const REFUSALS = 2;
 
 /**
  * Fires `message` (detail: ServerMessage) and `connection` (detail: Connection).
@@ -56,6 +61,11 @@ export class ChatSocket extends EventTarget {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #failures = 0;
+  /** Sockets that did not open although the server answered. */
+  #refusals = 0;
+  #posting = false;
+  /** What is on its way by POST. @type {Set<string>} */
+  #posted = new Set();
   /** @type {Map<string, Live>} */
   #turns = new Map();
   /** Turns that are over; whatever a second reader still brings of them is old. @type {Set<string>} */
@@ -78,7 +88,9 @@ export class ChatSocket extends EventTarget {
     this.#socket = socket;
     socket.onopen = () => this.#opened();
     socket.onmessage = (event) => this.#received(event.data);
-    socket.onclose = (event) => this.#closed(event.code);
+    let opened = false;
+    socket.addEventListener("open", () => (opened = true));
+    socket.onclose = (event) => this.#closed(event.code, opened);
   }
 
   /** @param {ChatRequest} request */
@@ -90,7 +102,8 @@ export class ChatSocket extends EventTarget {
       cancelled: false,
       catching: false,
     });
-    this.#send(request);
+    if (this.#posting) void this.#post(request);
+    else this.#send(request);
   }
 
   /**
@@ -127,8 +140,10 @@ export class ChatSocket extends EventTarget {
 
   #opened() {
     this.#failures = 0;
+    this.#refusals = 0;
+    this.#posting = false;
     this.#following = false;
-    this.dispatchEvent(new CustomEvent("connection", { detail: "open" }));
+    this.#tell("open");
     for (const [message, turn] of this.#turns) {
       turn.catching = false;
       if (turn.request !== null) this.#send(turn.request);
@@ -138,18 +153,78 @@ export class ChatSocket extends EventTarget {
     this.#followWhenIdle();
   }
 
-  /** @param {number} code */
-  #closed(code) {
+  /**
+   * @param {number} code
+   * @param {boolean} opened whether it had been open
+   */
+  #closed(code, opened) {
     this.#socket = null;
     if (code === LOGIN_EXPIRED) {
-      this.dispatchEvent(new CustomEvent("connection", { detail: "expired" }));
+      this.#tell("expired");
       return;
     }
     const pause = Math.min(FIRST_DELAY_MS * 2 ** this.#failures, LONGEST_DELAY_MS);
     this.#failures += 1;
     // A restarted server must not meet all its users in the same instant.
     this.#timer = setTimeout(() => this.connect(), pause * (0.5 + Math.random() / 2));
-    this.dispatchEvent(new CustomEvent("connection", { detail: "lost" }));
+    if (!this.#posting) this.#tell("lost");
+    if (!opened) void this.#look();
+  }
+
+  /** A socket that does not open tells no reason, so plain HTTP is asked for it. */
+  async #look() {
+    const found = await reach();
+    if (this.#socket?.readyState === WebSocket.OPEN) return;
+    if (found === "unauthorized") {
+      clearTimeout(this.#timer);
+      this.#tell("expired");
+    } else if (found === "offline") {
+      this.#refusals = 0;
+      this.#posting = false;
+      this.#tell("lost");
+    } else {
+      this.#refusals += 1;
+      if (this.#refusals < REFUSALS) return;
+      this.#posting = true;
+      this.#tell("posting");
+      for (const { request } of this.#turns.values()) if (request !== null) void this.#post(request);
+    }
+  }
+
+  /** @param {ChatRequest} request */
+  async #post(request) {
+    const id = request.message_id;
+    if (this.#posted.has(id)) return;
+    this.#posted.add(id);
+    /** @type {ServerMessage[]} */
+    let events;
+    try {
+      const { response, conversation_id } = await postMessage(request);
+      events = [
+        { type: "accepted", conversation_id },
+        { type: "token", token: response, seq: 1 },
+        { type: "complete", stop_reason: "end_turn", seq: 2 },
+      ];
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (error.code === "offline") return; // asked again, under the same id, when the server is back
+      if (error.code === "unauthorized") this.#tell("expired");
+      const { code, message, retryAfter: retry_after, conversation: conversation_id } = error;
+      events = [{ type: "error", code, message, retry_after }];
+      if (conversation_id !== undefined) {
+        events = [{ type: "accepted", conversation_id }, { type: "error", code, message, seq: 1 }];
+      }
+    } finally {
+      this.#posted.delete(id);
+    }
+    // A socket may have opened meanwhile and brought it all.
+    if (this.#turns.get(id)?.request == null) return;
+    for (const event of events) this.#order(id, { ...event, message_id: id });
+  }
+
+  /** @param {Connection} connection */
+  #tell(connection) {
+    this.dispatchEvent(new CustomEvent("connection", { detail: connection }));
   }
 
   /** @param {unknown} data */

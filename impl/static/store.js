@@ -1,6 +1,7 @@
 /** What the page knows: conversations, their turns, what is running, what went wrong. */
 
 import { ApiError, deleteConversation, getConversation, listConversations } from "./api.js";
+import { keepDraft, readDraft } from "./drafts.js";
 
 /** @typedef {import("./api.js").Summary} Summary */
 /** @typedef {import("./api.js").Message} Message */
@@ -31,23 +32,17 @@ import { ApiError, deleteConversation, getConversation, listConversations } from
  * @property {string} draft what is typed and not sent
  */
 /** @typedef {{text: string, again: (() => void) | null}} Notice */
+/** A conversation that is about to be deleted. @typedef {{id: string, title: string, wasCurrent: boolean}} Leaving */
 
 /** How often one answer is read from history again before we give up on following it. */
 const MOST_RESETS = 5;
+/** For how long a deletion can be taken back. */
+const UNDO_MS = 8_000;
+/** How often a running turn is asked for where no socket tells of it. */
+const POLL_MS = 2_000;
 
 /** @param {Turn} turn */
 export const isLive = (turn) => turn.state === "sending" || turn.state === "streaming";
-
-/**
- * @param {number} seconds
- * @returns {string} such as "in 5 seconds" or "in 2 hours"
- */
-function inTime(seconds) {
-  const format = new Intl.RelativeTimeFormat("en");
-  if (seconds < 90) return format.format(Math.ceil(seconds), "second");
-  if (seconds < 5400) return format.format(Math.ceil(seconds / 60), "minute");
-  return format.format(Math.ceil(seconds / 3600), "hour");
-}
 
 /**
  * @param {string} text an error's words, which begin as if in the middle of a line
@@ -68,7 +63,7 @@ function newMessageId() {
  * Fires, always after the state has changed:
  * `list` (the conversations), `conversation` (another one, or other turns in it), `turn` (detail: `{turn, added}`,
  * where `added` is the text that was appended to the answer, if that is all that happened), `connection`,
- * `notice`, `draft` (the page put text into the draft).
+ * `notice`, `draft` (the page put text into the draft), `wait` (until when no message can be sent), `leaving`.
  */
 export class ChatStore extends EventTarget {
   /** @type {Connection} */
@@ -79,6 +74,11 @@ export class ChatStore extends EventTarget {
   older = null;
   /** @type {Notice | null} */
   notice = null;
+  /** Before this moment, as `Date.now()` counts, the limits let no message through. */
+  waitUntil = 0;
+  /** @type {Leaving | null} */
+  leaving = null;
+  query = "";
   /** @type {Conversation} */
   current = this.#blank(null);
 
@@ -90,6 +90,8 @@ export class ChatStore extends EventTarget {
   #turns = new Map();
   /** @type {Map<string, number>} */
   #resets = new Map();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #undoTimer;
 
   /** @param {ChatSocket} socket */
   constructor(socket) {
@@ -103,6 +105,45 @@ export class ChatStore extends EventTarget {
   get running() {
     for (const turn of this.current.turns.values()) if (isLive(turn)) return turn;
     return undefined;
+  }
+
+  /** Whether any conversation that is known here is being answered. @returns {boolean} */
+  get answering() {
+    for (const turn of this.#turns.values()) if (isLive(turn)) return true;
+    return false;
+  }
+
+  /** What the list shows: without the one that is leaving, and only what the search has found. @returns {Summary[]} */
+  get listed() {
+    const words = this.query.toLocaleLowerCase().split(/\s+/).filter((word) => word !== "");
+    return this.conversations.filter(({ id, title }) => {
+      const name = title.toLocaleLowerCase();
+      return id !== this.leaving?.id && words.every((word) => name.includes(word));
+    });
+  }
+
+  /**
+   * Keep what is typed.
+   * @param {string} text
+   */
+  type(text) {
+    this.current.draft = text;
+    keepDraft(this.current.id, text);
+  }
+
+  /**
+   * Show only conversations whose titles have all the words.
+   * @param {string} query
+   * @returns {Promise<void>}
+   */
+  async search(query) {
+    this.query = query;
+    this.#fire("list");
+    while (this.query === query && query.trim() !== "" && this.older !== null) {
+      const before = this.older;
+      await this.showOlder();
+      if (this.older === before) return; // it could not be read
+    }
   }
 
   /** @returns {Promise<void>} */
@@ -156,9 +197,10 @@ export class ChatStore extends EventTarget {
   send(text) {
     const conversation = this.current;
     if (text.trim() === "" || this.running !== undefined || this.connection === "expired") return false;
+    if (Date.now() < this.waitUntil) return false;
     this.dismiss();
     const turn = this.#addTurn(conversation, newMessageId(), text, "sending");
-    conversation.draft = "";
+    conversation.draft = ""; // the browser keeps it until the server has it
     this.#fire("conversation");
     this.#socket.request({
       type: "chat_request",
@@ -179,10 +221,35 @@ export class ChatStore extends EventTarget {
   }
 
   /**
+   * Take a conversation away; it is deleted when that can no longer be undone.
    * @param {string} id
-   * @returns {Promise<boolean>} whether the conversation is gone
    */
-  async remove(id) {
+  remove(id) {
+    void this.confirmRemoval();
+    const title = this.conversations.find((each) => each.id === id)?.title || "New chat";
+    this.leaving = { id, title, wasCurrent: id === this.current.id };
+    this.#undoTimer = setTimeout(() => void this.confirmRemoval(), UNDO_MS);
+    if (this.leaving.wasCurrent) void this.select(null);
+    this.#fire("list");
+    this.#fire("leaving");
+  }
+
+  /** @returns {string | null} the conversation that is back, if it was the one on the screen */
+  undoRemoval() {
+    const { leaving } = this;
+    this.#endLeaving();
+    return leaving?.wasCurrent ? leaving.id : null;
+  }
+
+  /** Delete for good what has been taken away. @returns {Promise<void>} */
+  async confirmRemoval() {
+    const { leaving } = this;
+    if (leaving === null) return;
+    const { id } = leaving;
+    clearTimeout(this.#undoTimer);
+    const listed = this.conversations;
+    this.conversations = listed.filter((each) => each.id !== id);
+    this.#endLeaving();
     const gone = await this.#guarded(async () => {
       try {
         await deleteConversation(id);
@@ -190,10 +257,15 @@ export class ChatStore extends EventTarget {
         if (!(error instanceof ApiError) || error.code !== "not_found") throw error;
       }
     });
-    if (!gone) return false;
-    this.#forget(id);
+    if (gone) this.#forget(id);
+    else void this.refreshList();
+  }
+
+  #endLeaving() {
+    clearTimeout(this.#undoTimer);
+    this.leaving = null;
     this.#fire("list");
-    return true;
+    this.#fire("leaving");
   }
 
   dismiss() {
@@ -207,7 +279,10 @@ export class ChatStore extends EventTarget {
     const before = this.connection;
     this.connection = connection;
     this.#fire("connection");
-    if (connection !== "open" || before !== "lost") return;
+    if (connection === "posting") {
+      for (const turn of this.current.turns.values()) if (turn.state === "streaming") void this.#poll(turn);
+    }
+    if (connection !== "open" || (before !== "lost" && before !== "posting")) return;
     // What other tabs did meanwhile is in history.
     void this.refreshList();
     if (this.current.id !== null) void this.#load(this.current);
@@ -244,6 +319,7 @@ export class ChatStore extends EventTarget {
       return;
     }
     const conversation = turn.conversation;
+    if (turn.state === "sending") keepDraft(conversation.id, conversation.draft);
     if (turn.state === "sending") turn.state = "streaming";
     if (conversation.id === null) {
       conversation.id = id;
@@ -343,6 +419,7 @@ export class ChatStore extends EventTarget {
     // A conversation that never came to be cannot be returned to, so the text follows the user.
     const home = conversation.id === null ? this.current : conversation;
     home.draft = home.draft.trim() === "" ? turn.prompt : `${turn.prompt}\n${home.draft}`;
+    keepDraft(home.id, home.draft);
     this.#changedTurns(conversation);
     if (home === this.current) this.#fire("draft");
   }
@@ -362,9 +439,10 @@ export class ChatStore extends EventTarget {
 
   /** @param {ServerMessage} message */
   #complain(message) {
-    const wait = message.retry_after;
-    const what = sentence(message.message || "something went wrong");
-    this.#tell(wait === undefined ? what : `${what} You can send it again ${inTime(wait)}.`, null);
+    this.#tell(sentence(message.message || "something went wrong"), null);
+    if (message.retry_after === undefined) return;
+    this.waitUntil = Date.now() + message.retry_after * 1000;
+    this.#fire("wait");
   }
 
   /**
@@ -427,7 +505,7 @@ export class ChatStore extends EventTarget {
    * @param {Message} message
    */
   #settle(turn, message) {
-    if (isLive(turn)) return;
+    if (isLive(turn) && this.connection !== "posting") return;
     turn.answer = message.content;
     turn.state = /** @type {TurnState} */ (message.status);
     turn.trouble = message.error ? sentence(message.error.message) : "";
@@ -442,6 +520,15 @@ export class ChatStore extends EventTarget {
     turn.thinking = "";
     turn.tools = [];
     this.#socket.watch(id, turn.id);
+    if (this.connection === "posting") void this.#poll(turn);
+  }
+
+  /** Ask history for a running turn until it is over, or a socket tells of it. @param {Turn} turn */
+  async #poll(turn) {
+    while (isLive(turn) && this.connection === "posting") {
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      await this.#load(turn.conversation);
+    }
   }
 
   /**
@@ -475,13 +562,14 @@ export class ChatStore extends EventTarget {
    * @returns {Conversation}
    */
   #blank(id) {
-    return { id, title: "", turns: new Map(), loaded: id === null, draft: "" };
+    return { id, title: "", turns: new Map(), loaded: id === null, draft: readDraft(id) };
   }
 
   /** @param {string} id */
   #forget(id) {
     for (const turn of this.#known.get(id)?.turns.values() ?? []) this.#turns.delete(turn.id);
     this.#known.delete(id);
+    keepDraft(id, "");
     this.conversations = this.conversations.filter((each) => each.id !== id);
     if (this.current.id === id) {
       this.current = this.#blank(null);

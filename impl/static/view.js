@@ -1,6 +1,10 @@
 /** The page, drawn from the store; what the user does goes back to it. */
 
+import { find, say } from "./dom.js";
+import { inFrames } from "./frames.js";
+import { Speech } from "./speech.js";
 import { isLive } from "./store.js";
+import { OUTCOMES, TurnView } from "./turn.js";
 
 /** @typedef {import("./store.js").ChatStore} ChatStore */
 /** @typedef {import("./store.js").Conversation} Conversation */
@@ -8,102 +12,9 @@ import { isLive } from "./store.js";
 
 /** How far from the end, in pixels, a reader still counts as following it. */
 const NEAR_END = 80;
-
-/** What is said under an answer that did not come to its end, unless the server said more. */
-const OUTCOMES = {
-  sending: "",
-  streaming: "",
-  complete: "",
-  cancelled: "Stopped.",
-  failed: "This answer failed.",
-  interrupted: "The server was stopped during this answer.",
-};
-
-/** @type {Record<string, string>} */
-const TOOL_STATES = { started: "running", finished: "done", failed: "failed" };
-
-/**
- * @template {Element} T
- * @param {ParentNode} root
- * @param {string} selector
- * @param {new () => T} type
- * @returns {T}
- */
-function find(root, selector, type) {
-  const element = root.querySelector(selector);
-  if (!(element instanceof type)) throw new Error(`the page lacks ${selector}`);
-  return element;
-}
-
-/**
- * Set a text unless it is there already: writing it again would make screen readers read it again.
- * @param {Element} element
- * @param {string} text
- */
-function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-/** One turn on the screen: its prompt with the answer below, found by its id and never by being the last. */
-class TurnView {
-  /** @param {HTMLTemplateElement} template */
-  constructor(template) {
-    const content = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
-    this.element = find(content, ".turn", HTMLElement);
-    this.prompt = find(content, ".prompt", HTMLElement);
-    this.answer = find(content, ".answer", HTMLElement);
-    this.text = find(content, "[data-part=text]", HTMLElement);
-    this.thinking = find(content, ".thinking", HTMLDetailsElement);
-    this.thought = find(content, "[data-part=thinking]", HTMLElement);
-    this.tools = find(content, ".tools", HTMLUListElement);
-    this.progress = find(content, "[data-part=progress]", HTMLElement);
-    this.outcome = find(content, "[data-part=outcome]", HTMLElement);
-    this.actions = find(content, "[data-part=actions]", HTMLElement);
-    this.copy = find(content, "[data-part=copy]", HTMLButtonElement);
-    this.again = find(content, "[data-part=again]", HTMLButtonElement);
-  }
-
-  /** @param {string} text */
-  append(text) {
-    const last = this.text.lastChild;
-    if (last instanceof Text) last.appendData(text);
-    else if (text !== "") this.text.append(text);
-  }
-
-  /**
-   * @param {Turn} turn
-   * @param {boolean} last whether it is the conversation's last
-   */
-  draw(turn, last) {
-    const live = isLive(turn);
-    this.answer.dataset.state = turn.state;
-    this.answer.ariaBusy = String(live);
-    this.element.dataset.id = turn.id;
-    say(this.prompt, turn.prompt);
-    say(this.text, turn.answer);
-    this.thinking.hidden = turn.thinking === "";
-    say(this.thought, turn.thinking);
-    this.tools.hidden = turn.tools.length === 0;
-    this.#drawTools(turn);
-    say(this.progress, turn.stopping && live ? "Stopping…" : turn.progress);
-    this.progress.hidden = this.progress.textContent === "";
-    say(this.outcome, turn.trouble || OUTCOMES[turn.state]);
-    this.outcome.hidden = this.outcome.textContent === "";
-    this.copy.hidden = turn.answer === "";
-    this.again.hidden = !last || (turn.state !== "failed" && turn.state !== "interrupted");
-    this.actions.hidden = live || (this.copy.hidden && this.again.hidden);
-  }
-
-  /** @param {Turn} turn */
-  #drawTools(turn) {
-    turn.tools.forEach((tool, index) => {
-      const item = this.tools.children[index] ?? this.tools.appendChild(document.createElement("li"));
-      const state = TOOL_STATES[tool.state] ?? tool.state;
-      say(item, [tool.name, tool.detail, state].filter((part) => part !== "").join(" · "));
-    });
-    while (this.tools.children.length > turn.tools.length) this.tools.lastChild?.remove();
-  }
-}
+/** Turns of a long conversation that are built at once, and in each further portion. */
+const AT_ONCE = 12;
+const PORTION = 3;
 
 export class ChatView {
   /** @type {Map<string, TurnView>} */
@@ -113,13 +24,21 @@ export class ChatView {
   #atEnd = true;
   #scrolling = false;
   #top = 0;
+  /** An answer has come to its end while nobody looked. */
+  #unseen = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #waiting;
+  #hearing = () => this.#hear();
+  #building = () => this.#build(PORTION);
 
   /**
    * @param {ChatStore} store
    * @param {Document} page
+   * @param {() => void} logIn leads to the login and back
    */
-  constructor(store, page) {
+  constructor(store, page, logIn) {
     this.store = store;
+    this.logIn = logIn;
     this.page = page;
     const part = /** @param {string} name */ (name) => find(page, `[data-part=${name}]`, HTMLElement);
     this.app = find(page, ".app", HTMLElement);
@@ -141,11 +60,17 @@ export class ChatView {
     this.message = find(page, "[data-part=message]", HTMLTextAreaElement);
     this.sendButton = find(page, "[data-part=send]", HTMLButtonElement);
     this.stopButton = find(page, "[data-part=stop]", HTMLButtonElement);
-    this.confirm = find(page, "[data-part=confirm]", HTMLDialogElement);
-    this.confirmName = part("confirm-name");
+    this.help = find(page, "[data-part=help]", HTMLDialogElement);
+    this.search = find(page, "[data-part=search]", HTMLInputElement);
+    this.nothing = part("nothing");
+    this.wait = part("wait");
+    this.undo = part("undo");
+    this.undoText = part("undo-text");
+    this.speech = new Speech(part("speech"));
     this.#listenToStore();
     this.#listenToUser(part);
     this.#drawConversation();
+    this.#drawDraft();
   }
 
   #listenToStore() {
@@ -155,6 +80,8 @@ export class ChatView {
     store.addEventListener("connection", () => this.#drawConnection());
     store.addEventListener("notice", () => this.#drawNotice());
     store.addEventListener("draft", () => this.#drawDraft());
+    store.addEventListener("wait", () => this.#drawWait());
+    store.addEventListener("leaving", () => this.#drawLeaving());
     store.addEventListener("turn", (event) => {
       const { turn, added } = /** @type {CustomEvent<{turn: Turn, added: string | null}>} */ (event).detail;
       this.#drawTurn(turn, added);
@@ -169,7 +96,7 @@ export class ChatView {
       this.#send(this.message.value);
     });
     this.message.addEventListener("input", () => {
-      store.current.draft = this.message.value;
+      store.type(this.message.value);
       this.#drawComposer();
     });
     this.message.addEventListener("keydown", (event) => {
@@ -178,11 +105,15 @@ export class ChatView {
       this.#send(this.message.value);
     });
     this.stopButton.addEventListener("click", () => store.stop());
-    page.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || this.confirm.open) return;
-      if (this.app.dataset.drawer === "open") this.#openDrawer(false);
-      else store.stop();
+    page.addEventListener("keydown", (event) => this.#pressed(event));
+    page.addEventListener("visibilitychange", () => {
+      if (page.visibilityState === "visible") this.#unseen = false;
+      this.#drawTitle();
     });
+    this.search.addEventListener("input", () => void store.search(this.search.value));
+    part("keys").addEventListener("click", () => this.help.showModal());
+    part("undo-action").addEventListener("click", () => this.#undo());
+    part("undo-close").addEventListener("click", () => void store.confirmRemoval());
     this.scroller.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = this.scroller;
       // The answer may have grown since we scrolled to its end; only going up is the reader's own doing.
@@ -200,11 +131,8 @@ export class ChatView {
       if (idea instanceof HTMLElement) this.#fill(idea.dataset.idea ?? "");
     });
     part("new").addEventListener("click", (event) => {
-      this.#openDrawer(false);
-      this.message.focus();
-      if (location.hash !== "") return; // the link does the rest
       event.preventDefault();
-      void store.select(null);
+      this.#startNew();
     });
     this.list.addEventListener("click", (event) => this.#clickedList(/** @type {Element} */ (event.target)));
     this.older.addEventListener("click", () => void store.showOlder());
@@ -216,10 +144,50 @@ export class ChatView {
       store.dismiss();
       again?.();
     });
-    this.confirm.addEventListener("close", () => {
-      const { id } = this.confirm.dataset;
-      if (this.confirm.returnValue === "delete" && id !== undefined) void store.remove(id);
-    });
+  }
+
+  /** @param {KeyboardEvent} event */
+  #pressed(event) {
+    const writing = event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement;
+    const command = event.ctrlKey || event.metaKey;
+    if (this.help.open) return;
+    if (event.key === "Escape") {
+      if (this.page.activeElement === this.search) this.#endSearch();
+      else if (this.app.dataset.drawer === "open") this.#openDrawer(false);
+      else this.store.stop();
+    } else if (command && event.key.toLowerCase() === "k") {
+      event.preventDefault();
+      this.#openDrawer(true);
+      this.search.focus();
+      this.search.select();
+    } else if (event.altKey && event.code === "KeyN") {
+      event.preventDefault();
+      this.#startNew();
+    } else if (!writing && !command && !event.altKey && (event.key === "?" || event.key === "/")) {
+      event.preventDefault();
+      if (event.key === "?") this.help.showModal();
+      else this.message.focus();
+    }
+  }
+
+  #endSearch() {
+    this.search.value = "";
+    void this.store.search("");
+    this.#openDrawer(false);
+    this.message.focus();
+  }
+
+  #startNew() {
+    this.#openDrawer(false);
+    this.message.focus();
+    if (location.hash !== "") location.hash = "";
+    else void this.store.select(null);
+  }
+
+  #undo() {
+    const id = this.store.undoRemoval();
+    if (id !== null) location.hash = id;
+    this.message.focus();
   }
 
   /** @param {string} text */
@@ -232,7 +200,7 @@ export class ChatView {
 
   /** @param {string} text */
   #fill(text) {
-    this.store.current.draft = text;
+    this.store.type(text);
     this.#drawDraft();
     this.message.focus();
     this.message.setSelectionRange(text.length, text.length);
@@ -245,21 +213,34 @@ export class ChatView {
     const turn = this.store.current.turns.get(id ?? "");
     if (button === null || turn === undefined) return;
     if (button.dataset.part === "again") this.#send(turn.prompt);
-    else void navigator.clipboard?.writeText(turn.answer).then(() => this.#copied(button));
+    if (button.dataset.part === "copy") void this.#copy(button, turn.answer);
+    if (button.dataset.part === "copy-code") {
+      void this.#copy(button, button.closest(".code")?.querySelector("code")?.textContent ?? "");
+    }
   }
 
-  /** @param {HTMLButtonElement} button */
-  #copied(button) {
-    button.ariaLabel = "Copied";
+  /**
+   * @param {HTMLButtonElement} button says that it is done, until the pointer or the focus leaves it
+   * @param {string} text
+   */
+  async #copy(button, text) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      return; // plain http beyond loopback has no clipboard
+    }
+    if (button.dataset.done) return;
+    const { ariaLabel, textContent } = button;
     button.dataset.done = "true";
-    button.addEventListener(
-      "pointerleave",
-      () => {
-        button.ariaLabel = "Copy answer";
-        delete button.dataset.done;
-      },
-      { once: true },
-    );
+    if (ariaLabel === null) button.textContent = "Copied";
+    else button.ariaLabel = "Copied";
+    const forget = () => {
+      delete button.dataset.done;
+      if (ariaLabel === null) button.textContent = textContent;
+      else button.ariaLabel = ariaLabel;
+      for (const leaving of ["pointerleave", "blur"]) button.removeEventListener(leaving, forget);
+    };
+    for (const leaving of ["pointerleave", "blur"]) button.addEventListener(leaving, forget);
   }
 
   /** @param {Element} target */
@@ -270,10 +251,8 @@ export class ChatView {
       this.#openDrawer(false);
       return; // the link does the rest
     }
-    say(this.confirmName, this.store.conversations.find((each) => each.id === id)?.title || "New chat");
-    this.confirm.dataset.id = id;
-    this.confirm.returnValue = "keep";
-    this.confirm.showModal();
+    this.store.remove(id);
+    find(this.undo, "[data-part=undo-action]", HTMLButtonElement).focus();
   }
 
   /** @param {boolean} open */
@@ -283,9 +262,9 @@ export class ChatView {
   }
 
   #drawList() {
-    const { conversations, current, older } = this.store;
+    const { listed, current, older, query } = this.store;
     const kept = new Map(Array.from(this.list.children, (item) => [/** @type {HTMLElement} */ (item).dataset.id, item]));
-    const items = conversations.map(({ id, title }) => {
+    const items = listed.map(({ id, title }) => {
       const item = kept.get(id) ?? this.#newItem(id);
       const link = find(item, "a", HTMLAnchorElement);
       const name = title || "New chat";
@@ -300,7 +279,8 @@ export class ChatView {
       const there = this.list.children[index];
       if (there !== item) this.list.insertBefore(item, there ?? null);
     });
-    this.older.hidden = older === null;
+    this.older.hidden = older === null || query.trim() !== "";
+    this.nothing.hidden = listed.length > 0 || query.trim() === "";
     this.#drawTitle();
   }
 
@@ -321,7 +301,9 @@ export class ChatView {
     const first = current.turns.values().next().value;
     const name = current.title || first?.prompt.slice(0, 80) || "New chat";
     say(this.title, name);
-    this.page.title = name === "New chat" ? "Chatgate" : `${name} · Chatgate`;
+    const sign = this.store.answering ? "… " : this.#unseen ? "✓ " : "";
+    const title = sign + (name === "New chat" ? "Chatgate" : `${name} · Chatgate`);
+    if (this.page.title !== title) this.page.title = title;
   }
 
   #drawConversation() {
@@ -338,15 +320,7 @@ export class ChatView {
       view.element.remove();
       this.#turns.delete(id);
     }
-    let index = 0;
-    for (const turn of current.turns.values()) {
-      const view = this.#turns.get(turn.id) ?? new TurnView(this.turnTemplate);
-      this.#turns.set(turn.id, view);
-      view.draw(turn, index === current.turns.size - 1);
-      const there = this.log.children[index];
-      if (there !== view.element) this.log.insertBefore(view.element, there ?? null);
-      index += 1;
-    }
+    if (this.#build(switched ? AT_ONCE : PORTION)) inFrames(this.#building);
     this.welcome.hidden = current.turns.size > 0 || !current.loaded;
     this.#drawList();
     this.#drawComposer();
@@ -354,20 +328,67 @@ export class ChatView {
   }
 
   /**
+   * Bring the turns onto the screen, the last ones first.
+   * @param {number} most how many new ones to build
+   * @returns {boolean} whether some are still missing
+   */
+  #build(most) {
+    const turns = Array.from(this.store.current.turns.values()).reverse();
+    /** @type {Element | null} */
+    let next = null;
+    let built = 0;
+    for (const turn of turns) {
+      let view = this.#turns.get(turn.id);
+      if (view === undefined) {
+        if (built === most) return true;
+        built += 1;
+        view = new TurnView(this.turnTemplate, () => this.#scrollToEnd(false));
+        this.#turns.set(turn.id, view);
+      }
+      view.draw(turn, turn === turns[0]);
+      if (view.element.nextElementSibling !== next || view.element.parentNode !== this.log) {
+        this.log.insertBefore(view.element, next);
+      }
+      next = view.element;
+    }
+    return false;
+  }
+
+  /**
    * @param {Turn} turn
    * @param {string | null} added
    */
   #drawTurn(turn, added) {
+    if (!isLive(turn) && this.page.visibilityState === "hidden") this.#unseen = true;
     const view = this.#turns.get(turn.id);
-    if (view === undefined || turn.conversation !== this.#shown) return;
-    if (added !== null && view.progress.hidden && view.answer.dataset.state === turn.state) {
-      view.append(added);
-    } else {
-      const last = this.log.lastElementChild === view.element;
-      view.draw(turn, last);
-      this.#drawComposer();
+    if (view === undefined || turn.conversation !== this.#shown) {
+      if (added === null) this.#drawTitle();
+      return;
     }
-    this.#scrollToEnd(false);
+    if (added !== null && view.isGrowing(turn)) {
+      view.grow(turn);
+    } else {
+      view.draw(turn, this.log.lastElementChild === view.element);
+      this.#drawComposer();
+      this.#drawTitle();
+    }
+    this.#listen(turn);
+  }
+
+  /** Read out what is being answered on the screen. @param {Turn} turn */
+  #listen(turn) {
+    if (isLive(turn)) {
+      if (this.speech.turn !== turn.id) this.speech.begin(turn.id, 0);
+      inFrames(this.#hearing);
+    } else if (this.speech.turn === turn.id) {
+      this.speech.finish(turn.answer, turn.trouble || OUTCOMES[turn.state] || "End of the answer.");
+    }
+  }
+
+  /** @returns {boolean} whether there is more to say at once */
+  #hear() {
+    const turn = this.#shown?.turns.get(this.speech.turn ?? "");
+    return turn !== undefined && this.speech.follow(turn.answer);
   }
 
   #drawDraft() {
@@ -376,12 +397,12 @@ export class ChatView {
   }
 
   #drawComposer() {
-    const { running, connection } = this.store;
+    const { running, connection, waitUntil } = this.store;
     const empty = this.message.value.trim() === "";
     this.sendButton.hidden = running !== undefined;
-    this.sendButton.disabled = empty || connection === "expired";
+    this.sendButton.disabled = empty || connection === "expired" || Date.now() < waitUntil;
     this.stopButton.hidden = running === undefined;
-    this.stopButton.disabled = running?.stopping ?? false;
+    this.stopButton.disabled = (running?.stopping ?? false) || connection === "posting";
     this.#grow();
   }
 
@@ -398,16 +419,43 @@ export class ChatView {
     banner.hidden = connection === "open" || connection === "connecting";
     if (connection === "lost") {
       say(banner, "Connection lost. Reconnecting… What you send now goes out as soon as it is back.");
+    } else if (connection === "posting") {
+      say(banner, "This network blocks live streaming: answers appear when they are complete.");
     } else if (connection === "expired") {
       const link = this.page.createElement("a");
-      link.href = location.pathname + location.hash;
+      link.href = location.pathname + location.search + location.hash;
       link.textContent = "Log in again";
-      link.addEventListener("click", () => location.reload());
-      banner.replaceChildren("Your login has expired. ", link);
+      link.addEventListener("click", (event) => {
+        event.preventDefault();
+        this.logIn();
+      });
+      banner.replaceChildren("Your login has expired. What you typed is kept. ", link);
     } else {
       say(banner, "");
     }
     this.#drawComposer();
+  }
+
+  #drawWait() {
+    const left = Math.ceil((this.store.waitUntil - Date.now()) / 1000);
+    this.wait.hidden = left <= 0;
+    this.#drawComposer();
+    if (left <= 0) {
+      this.store.dismiss();
+      return;
+    }
+    const clock = [Math.floor(left / 60) % 60, left % 60];
+    if (left >= 3600) clock.unshift(Math.floor(left / 3600));
+    const shown = clock.map((part, index) => String(part).padStart(index === 0 ? 1 : 2, "0")).join(":");
+    say(this.wait, `You can send again in ${shown}`);
+    clearTimeout(this.#waiting);
+    this.#waiting = setTimeout(() => this.#drawWait(), 1000);
+  }
+
+  #drawLeaving() {
+    const { leaving } = this.store;
+    this.undo.hidden = leaving === null;
+    say(this.undoText, leaving === null ? "" : `Deleted: ${leaving.title}`);
   }
 
   #drawNotice() {

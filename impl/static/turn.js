@@ -1,0 +1,117 @@
+/** One turn on the screen: its prompt with the answer below, found by its id and never by being the last. */
+
+import { AnswerText } from "./answer.js";
+import { find, say } from "./dom.js";
+import { isLive } from "./store.js";
+
+/** @typedef {import("./store.js").Turn} Turn */
+
+/** What is said under an answer that did not come to its end, unless the server said more. */
+export const OUTCOMES = {
+  sending: "",
+  streaming: "",
+  complete: "",
+  cancelled: "Stopped.",
+  failed: "This answer failed.",
+  interrupted: "The server was stopped during this answer.",
+};
+
+/** @type {Record<string, string>} */
+const TOOL_STATES = { started: "running", finished: "done", failed: "failed" };
+/** A longer prompt is folded: whoever pasted it knows what it says. */
+const LONG_PROMPT = 4_000;
+
+export class TurnView {
+  #prompt = "";
+  #thought = "";
+
+  /**
+   * @param {HTMLTemplateElement} template
+   * @param {() => void} changed called when something has changed on the screen
+   */
+  constructor(template, changed) {
+    const content = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
+    this.element = find(content, ".turn", HTMLElement);
+    this.prompt = find(content, ".prompt", HTMLElement);
+    this.answer = find(content, ".answer", HTMLElement);
+    this.text = new AnswerText(find(content, "[data-part=text]", HTMLElement), changed);
+    this.thinking = find(content, ".thinking", HTMLDetailsElement);
+    this.thought = find(content, "[data-part=thinking]", HTMLElement);
+    this.tools = find(content, ".tools", HTMLUListElement);
+    this.progress = find(content, "[data-part=progress]", HTMLElement);
+    this.outcome = find(content, "[data-part=outcome]", HTMLElement);
+    this.actions = find(content, "[data-part=actions]", HTMLElement);
+    this.copy = find(content, "[data-part=copy]", HTMLButtonElement);
+    this.again = find(content, "[data-part=again]", HTMLButtonElement);
+  }
+
+  /** The answer has got longer, and nothing else has changed. @param {Turn} turn */
+  grow(turn) {
+    this.text.show(turn.answer, true);
+  }
+
+  /** Whether `grow` is enough for more text. @param {Turn} turn */
+  isGrowing(turn) {
+    return this.progress.hidden && this.answer.dataset.state === turn.state;
+  }
+
+  /**
+   * @param {Turn} turn
+   * @param {boolean} last whether it is the conversation's last
+   */
+  draw(turn, last) {
+    const live = isLive(turn);
+    this.answer.dataset.state = turn.state;
+    this.answer.ariaBusy = String(live);
+    this.element.dataset.id = turn.id;
+    this.#drawPrompt(turn);
+    this.text.show(turn.answer, live);
+    this.thinking.hidden = turn.thinking === "";
+    this.#drawThought(turn);
+    this.tools.hidden = turn.tools.length === 0;
+    this.#drawTools(turn);
+    say(this.progress, turn.stopping && live ? "Stopping…" : turn.progress);
+    this.progress.hidden = this.progress.textContent === "";
+    say(this.outcome, turn.trouble || OUTCOMES[turn.state]);
+    this.outcome.hidden = this.outcome.textContent === "";
+    this.copy.hidden = turn.answer === "";
+    this.again.hidden = !last || (turn.state !== "failed" && turn.state !== "interrupted");
+    this.actions.hidden = live || (this.copy.hidden && this.again.hidden);
+  }
+
+  /** @param {Turn} turn */
+  #drawPrompt({ prompt }) {
+    if (prompt === this.#prompt) return;
+    this.#prompt = prompt;
+    this.prompt.textContent = prompt.length > LONG_PROMPT ? `${prompt.slice(0, LONG_PROMPT)}…` : prompt;
+    if (prompt.length <= LONG_PROMPT) return;
+    const more = document.createElement("button");
+    more.type = "button";
+    more.className = "quiet";
+    more.textContent = "Show all of it";
+    more.addEventListener("click", () => (this.prompt.textContent = prompt), { once: true });
+    this.prompt.append(more);
+  }
+
+  /** @param {Turn} turn */
+  #drawThought({ thinking }) {
+    if (thinking === this.#thought) return;
+    const last = this.thought.lastChild;
+    if (last instanceof Text && thinking.startsWith(this.#thought)) {
+      last.appendData(thinking.slice(this.#thought.length));
+    } else {
+      this.thought.textContent = thinking;
+    }
+    this.#thought = thinking;
+  }
+
+  /** @param {Turn} turn */
+  #drawTools(turn) {
+    turn.tools.forEach((tool, index) => {
+      const item = this.tools.children[index] ?? this.tools.appendChild(document.createElement("li"));
+      const state = TOOL_STATES[tool.state] ?? tool.state;
+      say(item, [tool.name, tool.detail, state].filter((part) => part !== "").join(" · "));
+    });
+    while (this.tools.children.length > turn.tools.length) this.tools.lastChild?.remove();
+  }
+}
