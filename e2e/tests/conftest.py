@@ -24,7 +24,7 @@ from e2e.browser import NoBrowserError, arguments, find_or_install
 from e2e.site import Site
 from e2e.site import site as running_site
 
-ARTIFACTS = Path(__file__).parent / "artifacts"
+ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 PATIENCE_MS = 15_000
 """How long an expectation may take on a slow machine; none waits longer than it has to."""
 
