@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import signal
 from collections import Counter
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from .scriptfile import Entry
 
     Event = dict[str, Any]
+
+BEFORE_CUT = 0.3
+"""Seconds between the last event and a cut: a client that sees both at once may look at the cut alone."""
 
 MAX_REQUEST = 64 * 1024 * 1024
 """Bytes of a request; the CLI sends its whole history each time."""
@@ -82,7 +84,7 @@ class Player:
         self.scripts = scripts
         self.gates = gates
         self._note = note or (lambda _where: None)
-        self._attempts: Counter[str] = Counter()
+        self._failed: dict[tuple[str, int], Counter[str]] = {}
         self._entries: dict[tuple[str, int], Entry | None] = {}
 
     def play(self, body: Mapping[str, Any]) -> Iterator[Any]:
@@ -95,13 +97,11 @@ class Player:
         session = str((body.get("metadata") or {}).get("user_id"))
         known = self._entries.get((session, ask.turn))
         play, self._entries[session, ask.turn] = self.scripts.find(ask, again=known)
-        key = hashlib.sha256((session + json.dumps(body["messages"])).encode()).hexdigest()
-        self._attempts[key] += 1
         return tell(
             play,
             ask,
             body["model"],
-            attempt=self._attempts[key] - 1,
+            failed=self._failed.setdefault((session, ask.turn), Counter()),
             streaming=bool(body.get("stream")),
             random=self.scripts.random,
         )
@@ -225,7 +225,8 @@ async def stream(request: web.Request, events: AsyncIterator[Event]) -> web.Stre
             error = {"type": "error", "error": {"type": broken.fault.type, "message": broken.fault.message}}
             await response.write(sse(error))
         else:
-            if request.transport is not None:  # what was sent arrives, but the stream never ends as it should
+            await asyncio.sleep(BEFORE_CUT)
+            if request.transport is not None:  # the stream never ends as it should
                 request.transport.close()
             return response
     await response.write_eof()

@@ -32,7 +32,16 @@ REFUSED_NOTE = (
     " The rest of it was withheld, and tool calls in it that had not finished did not run."
     " Do not produce that content again, even reworded."
 )
-CONTINUATIONS = ("Output token limit hit.", "[Your previous response had", "Your response above was stopped")
+CUT_NOTE = (
+    "Your response above was cut off mid-stream. Resume directly from where it stops — no apology, no recap."
+    " If none of it survived, answer the request from the start."
+)
+CONTINUATIONS = (
+    "Output token limit hit.",
+    "[Your previous response had",
+    "Your response above was stopped",
+    "Your response above was cut off",
+)
 
 
 class Ask:

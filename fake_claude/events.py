@@ -62,7 +62,7 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "view_mode": "default",
     }
     if context.bare:
-        for member in ("slash_commands", "capabilities", "memory_paths", "messaging_socket_path"):
+        for member in ("memory_paths", "messaging_socket_path"):
             del message[member]
     if uuids:
         message["user_message_uuids"] = uuids

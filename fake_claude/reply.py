@@ -11,6 +11,7 @@ from .waits import Delay, Hold, Stall, Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Iterable, Iterator
     from random import Random
     from typing import Any
@@ -261,13 +262,13 @@ def tell(
     ask: Ask,
     model: str,
     *,
-    attempt: int = 0,
+    failed: Counter[str],
     streaming: bool = True,
     random: Random | None = None,
 ) -> Iterator[Event | Delta | Wait | Fault | Trick | Reached]:
     """Tell one answer, step by step.
 
-    ``attempt`` counts earlier tries of the same request: a fault with ``times = n`` happens in the first n only.
+    ``failed`` counts what went wrong earlier in this turn: a fault with ``times = n`` happens n times.
     """
     steps = play.reply(ask.reply)
     message = _Message(ask, model, play.usage, random)
@@ -281,7 +282,9 @@ def tell(
             stop = "tool_use" if kind == "tool" else stop
         elif kind in ("error", "reset", "cut_stream", "stream_error"):
             fault = _fault(step, streaming=streaming)
-            if fault is not None and attempt < step.more.get("times", attempt + 1):
+            name = step.where or kind
+            if fault is not None and failed[name] < step.more.get("times", failed[name] + 1):
+                failed[name] += 1
                 if fault.kind in ("cut", "event"):
                     yield from message.start()
                 yield fault

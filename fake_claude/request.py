@@ -70,6 +70,7 @@ class Request:
         self.context = turn.context
         self.heard: Heard | None = None
         self.attempt = 0
+        self.cut_short = False  # some of the answer stands, the rest must be asked for
         self._lines: events.DeltaLines | None = None
         self._breathe = 0
 
@@ -89,6 +90,10 @@ class Request:
                 return self.heard
             if not streaming:
                 return trouble.failure(fault, model, self.context.env, gave_up_overloaded=False)
+            if fault.kind == "cut" and self.heard is not None and self.heard.blocks:
+                self.cut_short = True
+                self.save()
+                return self.heard
             if fault.kind == "event" or fault.status == 404:
                 streaming = False
                 continue
@@ -150,7 +155,7 @@ class Request:
             turn.play,
             ask,
             model,
-            attempt=self.attempt,
+            failed=turn.failures,
             streaming=streaming,
             random=self.engine.scripts.random,
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from . import events
 from .conversation import (
+    CUT_NOTE,
     EMPTY_NOTE,
     INTERRUPTED,
     INTERRUPTED_IN_TOOL,
@@ -61,6 +63,7 @@ class Turn:
         self.tools = Tools(self)
         self.results: list[tuple[Message, Outcome]] = []
         self.request: Request | None = None
+        self.failures: Counter[str] = Counter()
         self._entry: Entry | None = None
         self._fault: Fault | None = None
         self._echoed = False
@@ -119,7 +122,10 @@ class Turn:
                     "error_max_budget_usd", f"Reached maximum budget (${budget})", "budget_exhausted"
                 )
                 return
-            if heard.tools:
+            assert self.request is not None
+            if self.request.cut_short:
+                self._note(CUT_NOTE)
+            elif heard.tools:
                 yield from self._run_tools()
                 if self.rounds == self.context.max_turns:
                     self._end_with_error(

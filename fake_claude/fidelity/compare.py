@@ -71,7 +71,6 @@ def _ordered(messages: list[Any]) -> list[Any]:
     A quick tool's lines come before or after ``message_delta`` and ``message_stop`` of the message that called it,
     and parallel tools report as they finish (docs/claude-cli.md, messages).
     """
-    messages = list(_one_json_delta(messages))
     ordered: list[Any] = []
     last: dict[str, int] = {}  # where the newest line of each API message stands
     for message in messages:
@@ -86,7 +85,7 @@ def _ordered(messages: list[Any]) -> list[Any]:
         ordered.append(message)
         if api_id:
             last[api_id] = len(ordered) - 1
-    return list(_results_in_order(ordered))
+    return list(_one_json_delta(list(_results_in_order(ordered))))
 
 
 def _one_json_delta(messages: list[Any]) -> Iterator[Any]:
@@ -147,6 +146,7 @@ def _results_last(lines: list[Message]) -> list[Message]:
     """Put tool results after all blocks of the message that asked for them: a refused call's comes between."""
     ordered: list[Message] = []
     held: list[Message] = []
+    calls: list[str] = []
     asked = ""
     for line in lines:
         result = line["type"] == "user" and isinstance(line["content"], list) and line["content"][:1] != []
@@ -154,9 +154,11 @@ def _results_last(lines: list[Message]) -> list[Message]:
             held.append(line)
             continue
         if line["type"] != "assistant" or line.get("message") != asked:
-            ordered += held
+            ordered += sorted(held, key=lambda result: calls.index(result["content"][0]["tool_use_id"]))
             held = []
-        asked = str(line.get("message", "")) if line["type"] == "assistant" else asked
+        if line["type"] == "assistant":
+            asked = str(line["message"])
+            calls += [block["id"] for block in line["content"] if block["type"] == "tool_use"]
         ordered.append(line)
     return ordered + held
 
