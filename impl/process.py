@@ -13,6 +13,7 @@ from pathlib import Path
 
 from impl import family as family_module
 from impl.family import VARIABLE, family, send
+from impl.tasks import uncancelled
 
 logger = logging.getLogger(__name__)
 
@@ -134,21 +135,8 @@ async def running(
         try:
             await process.stop(grace)
         finally:  # reached too when a cancellation lands in the wait
-            await _uncancelled(asyncio.create_task(process.kill(drains)))
+            await uncancelled(process.kill(drains))
             logger.info("= claude %d ended with %s", process.pid, process.returncode)
-
-
-async def _uncancelled(task: asyncio.Task[None]) -> None:
-    """Wait for clean-up that nothing may cut short; a cancellation meanwhile comes out afterwards."""
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    task.result()
-    if cancelled is not None:
-        raise cancelled
 
 
 @asynccontextmanager
