@@ -7,11 +7,15 @@ import difflib
 import ipaddress
 import math
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+_ORIGIN = re.compile(r"https?://[^/?#@\s,]+", re.ASCII)
+_URL = re.compile(r"https?://[^/?#@\s]+(/[^?#\s]*)?", re.ASCII)
 
 
 class SettingsError(Exception):
@@ -32,7 +36,9 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address to listen on; the dev identity allows loopback only")
     port: int = _setting(8000, "port to listen on; 0 takes a free one")
-    data: Path = field(default_factory=_default_data, metadata={"help": "folder of the database"})
+    data: Path = field(
+        default_factory=_default_data, metadata={"help": "folder of the database and of the built-in fake"}
+    )
     database: str = _setting("", "SQLAlchemy URL of the database; empty: SQLite in the data folder")
     claude: str = _setting("", "path of the claude CLI; empty: the built-in fake")
     claude_args: tuple[str, ...] = _setting((), "more arguments for the CLI, in shell syntax")
@@ -78,11 +84,22 @@ class Settings:
             "message_max_bytes",
             "claude_max_processes",
             "claude_line_max_bytes",
+            "claude_silence_seconds",
+            "session_seconds",
         ):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{variable(name)} is {getattr(self, name)}; it must be more than 0")
         if self.port > 65_535:
             raise SettingsError(f"CHAT_PORT is {self.port}; ports end at 65535")
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise SettingsError(
+                    f"CHAT_ORIGINS has {origin!r}; an origin is like https://chat.example; "
+                    "several are separated by spaces"
+                )
+        for name in ("oauth_url", "public_url"):
+            if (url := getattr(self, name)) and not _URL.fullmatch(url):
+                raise SettingsError(f"{variable(name)} is {url!r}; it must be like https://chat.example")
         self._check_identity()
 
     def _check_identity(self) -> None:
@@ -128,6 +145,25 @@ def variable(name: str) -> str:
     return f"CHAT_{name.upper()}"
 
 
+def table() -> str:
+    """All settings as the Markdown table of docs/settings.md: variable, default, meaning."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for each in dataclasses.fields(Settings):
+        default = "`~/.local/share/chatgate`" if each.name == "data" else _written(each.default)
+        rows.append(f"| `{variable(each.name)}` | {default} | {each.metadata['help']} |")
+    return "\n".join(rows) + "\n"
+
+
+def _written(default: object) -> str:
+    return (
+        f"`{default:.15g}`"
+        if isinstance(default, float)
+        else f"`{default}`"
+        if default not in {"", (), None}
+        else ""
+    )
+
+
 def _parse(name: str, kind: str, text: str) -> Any:
     try:
         match kind:
@@ -135,16 +171,18 @@ def _parse(name: str, kind: str, text: str) -> Any:
                 return int(text)
             case "float":
                 return float(text)
-            case "Path":
+            case "Path" if text:
                 return Path(text)
             case "Path | None":
                 return Path(text) if text else None
             case "tuple[str, ...]":
                 return tuple(shlex.split(text))
-            case _:
+            case "str":
                 return text
+            case _:
+                raise ValueError(kind)  # noqa: TRY301 - the sentence is the same
     except ValueError:
-        wanted = {"int": "a whole number", "float": "a number"}.get(kind, "in shell syntax")
+        wanted = {"int": "a whole number", "float": "a number", "Path": "a path"}.get(kind, "in shell syntax")
         raise SettingsError(f"{name} is {text!r}; it must be {wanted}") from None
 
 

@@ -1,0 +1,168 @@
+"""Every setting is read, every wrong one is refused by name, and the page lists them all."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from impl.settings import Settings, SettingsError, table, variable
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+
+READ: list[Any] = [
+    ("CHAT_HOST", "::1", "::1"),
+    ("CHAT_PORT", "0", 0),
+    ("CHAT_DATA", "/var/lib/chat", Path("/var/lib/chat")),
+    ("CHAT_DATABASE", "postgresql+asyncpg://x/y", "postgresql+asyncpg://x/y"),
+    ("CHAT_CLAUDE", "claude", "claude"),
+    ("CHAT_CLAUDE_ARGS", "--effort low --append-system-prompt 'be kind'", None),
+    ("CHAT_CLAUDE_TOOLS", "Read,Bash", "Read,Bash"),
+    ("CHAT_CLAUDE_MODEL", "haiku", "haiku"),
+    ("CHAT_CLAUDE_CWD", "/srv", Path("/srv")),
+    ("CHAT_CLAUDE_CWD", "", None),
+    ("CHAT_CLAUDE_IDLE_SECONDS", "0", 0.0),
+    ("CHAT_CLAUDE_MAX_PROCESSES", "1", 1),
+    ("CHAT_CLAUDE_GRACE_SECONDS", "0.5", 0.5),
+    ("CHAT_CLAUDE_SILENCE_SECONDS", "1e3", 1000.0),
+    ("CHAT_CLAUDE_LINE_MAX_BYTES", "1048576", 1_048_576),
+    ("CHAT_IDENTITY", "dev", "dev"),
+    ("CHAT_PROXY_SECRET", "s", "s"),
+    ("CHAT_OAUTH_URL", "https://git.example/sub", "https://git.example/sub"),
+    ("CHAT_OAUTH_CLIENT_ID", "id", "id"),
+    ("CHAT_OAUTH_CLIENT_SECRET", "s", "s"),
+    ("CHAT_PUBLIC_URL", "https://chat.example", "https://chat.example"),
+    ("CHAT_USERS", "ada bob", ("ada", "bob")),
+    ("CHAT_SESSION_SECONDS", "60", 60.0),
+    ("CHAT_ORIGINS", "https://a.example http://b:8080", ("https://a.example", "http://b:8080")),
+    ("CHAT_KEEPALIVE_SECONDS", "20", 20.0),
+    ("CHAT_MESSAGE_MAX_BYTES", "2000000", 2_000_000),
+    ("CHAT_REQUESTS_PER_HOUR", "0", 0),
+    ("CHAT_REQUESTS_PER_DAY", "1", 1),
+    ("CHAT_TOKENS_PER_DAY", "2", 2),
+    ("CHAT_TURN_KEPT_SECONDS", "0", 0.0),
+    ("CHAT_STOP_GRACE_SECONDS", "3", 3.0),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "value"), READ, ids=[f"{name}={text}" for name, text, _ in READ])
+def test_setting_is_read(name: str, text: str, value: object) -> None:
+    settings = Settings.from_env({name: text, "OTHER": "ignored"})
+
+    if name == "CHAT_CLAUDE_ARGS":
+        value = ("--effort", "low", "--append-system-prompt", "be kind")
+    assert getattr(settings, name.removeprefix("CHAT_").lower()) == value
+
+
+def test_every_setting_is_in_the_table_above() -> None:
+    assert {name for name, _, _ in READ} == {variable(each.name) for each in dataclasses.fields(Settings)}
+
+
+REFUSED = [
+    pytest.param(
+        {"CHAT_PROT": "1"}, "CHAT_PROT is not a setting; did you mean CHAT_PORT?", id="unknown-near"
+    ),
+    pytest.param({"CHAT_XYZZY_PLUGH": "1"}, "CHAT_XYZZY_PLUGH is not a setting", id="unknown"),
+    pytest.param({"CHAT_PORT": "http"}, "CHAT_PORT is 'http'; it must be a whole number", id="port-word"),
+    pytest.param({"CHAT_PORT": ""}, "CHAT_PORT is ''; it must be a whole number", id="port-empty"),
+    pytest.param({"CHAT_PORT": "80.5"}, "CHAT_PORT is '80.5'; it must be a whole number", id="port-fraction"),
+    pytest.param({"CHAT_PORT": "-1"}, "CHAT_PORT is -1; it must be a number from 0 up", id="port-negative"),
+    pytest.param({"CHAT_PORT": "65536"}, "CHAT_PORT is 65536; ports end at 65535", id="port-too-high"),
+    pytest.param({"CHAT_DATA": ""}, "CHAT_DATA is ''; it must be a path", id="no-path"),
+    pytest.param(
+        {"CHAT_KEEPALIVE_SECONDS": "soon"}, "CHAT_KEEPALIVE_SECONDS is 'soon'; it must be a number", id="word"
+    ),
+    pytest.param({"CHAT_KEEPALIVE_SECONDS": "nan"}, "it must be a number from 0 up", id="nan"),
+    pytest.param({"CHAT_KEEPALIVE_SECONDS": "inf"}, "it must be a number from 0 up", id="infinite"),
+    pytest.param({"CHAT_KEEPALIVE_SECONDS": "-1"}, "CHAT_KEEPALIVE_SECONDS is -1.0", id="negative"),
+    pytest.param({"CHAT_KEEPALIVE_SECONDS": "0"}, "it must be more than 0", id="keepalive-0"),
+    pytest.param({"CHAT_MESSAGE_MAX_BYTES": "0"}, "it must be more than 0", id="message-0"),
+    pytest.param({"CHAT_CLAUDE_MAX_PROCESSES": "0"}, "it must be more than 0", id="processes-0"),
+    pytest.param({"CHAT_CLAUDE_LINE_MAX_BYTES": "0"}, "it must be more than 0", id="line-0"),
+    pytest.param({"CHAT_CLAUDE_SILENCE_SECONDS": "0"}, "it must be more than 0", id="silence-0"),
+    pytest.param({"CHAT_SESSION_SECONDS": "0"}, "it must be more than 0", id="session-0"),
+    pytest.param(
+        {"CHAT_CLAUDE_ARGS": "'open"}, 'CHAT_CLAUDE_ARGS is "\'open"; it must be in shell syntax', id="quote"
+    ),
+    pytest.param(
+        {"CHAT_ORIGINS": "*"}, "CHAT_ORIGINS has '*'; an origin is like https://chat.example", id="star"
+    ),
+    pytest.param({"CHAT_ORIGINS": "https://a/"}, "CHAT_ORIGINS has 'https://a/'", id="origin-with-path"),
+    pytest.param({"CHAT_ORIGINS": "https://a,https://b"}, "separated by spaces", id="origins-with-comma"),
+    pytest.param(
+        {"CHAT_PUBLIC_URL": "chat.example"}, "CHAT_PUBLIC_URL is 'chat.example'", id="url-without-scheme"
+    ),
+    pytest.param(
+        {"CHAT_OAUTH_URL": "file:///etc"}, "it must be like https://chat.example", id="url-of-a-file"
+    ),
+    pytest.param(
+        {"CHAT_IDENTITY": "magic"},
+        "CHAT_IDENTITY is 'magic'; it must be one of dev, proxy, oauth",
+        id="identity",
+    ),
+    pytest.param(
+        {"CHAT_IDENTITY": "proxy"}, "is proxy, which also needs CHAT_PROXY_SECRET", id="proxy-no-secret"
+    ),
+    pytest.param(
+        {"CHAT_IDENTITY": "oauth", "CHAT_USERS": "*", "CHAT_PUBLIC_URL": "https://c"},
+        "is oauth, which also needs CHAT_OAUTH_URL, CHAT_OAUTH_CLIENT_ID, CHAT_OAUTH_CLIENT_SECRET",
+        id="oauth-half",
+    ),
+    pytest.param({"CHAT_HOST": "0.0.0.0"}, "the dev identity lets everybody in", id="dev-everywhere"),
+    pytest.param({"CHAT_HOST": "chat.example"}, "it listens on loopback only", id="dev-by-name"),
+    pytest.param({"CHAT_HOST": ""}, "it listens on loopback only", id="dev-no-host"),
+]
+
+
+@pytest.mark.parametrize(("env", "sentence"), REFUSED)
+def test_wrong_setting_is_refused_by_name(env: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(env)
+
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_dev_listens_on_loopback(host: str) -> None:
+    assert Settings(host=host).host == host
+
+
+def test_others_may_listen_anywhere() -> None:
+    settings = Settings(host="0.0.0.0", identity="proxy", proxy_secret="s")
+
+    assert settings.host == "0.0.0.0"
+
+
+def test_option_wins_over_the_environment() -> None:
+    settings = Settings.from_env({"CHAT_PORT": "1", "CHAT_HOST": "::1"}, port=2, host=None)
+
+    assert (settings.port, settings.host) == (2, "::1")
+
+
+def test_wrong_option_is_refused_like_a_variable() -> None:
+    with pytest.raises(SettingsError, match="CHAT_PORT is 70000"):
+        Settings.from_env({}, port=70_000)
+
+
+def test_data_folder_follows_the_desktop_standard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert Settings().data == Path("/data/chatgate")
+
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert Settings().data == Path("/home/ada/.local/share/chatgate")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().port = 1  # type: ignore[misc]  # that is the point
+
+
+def test_page_lists_every_setting() -> None:
+    assert table() in PAGE.read_text(), "put the output of impl.settings.table() into docs/settings.md"
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert all(len(each.metadata["help"]) > 8 for each in dataclasses.fields(Settings))
