@@ -162,7 +162,7 @@ async def messages(request: web.Request) -> web.StreamResponse:
     try:
         body = await request.json()
         if not isinstance(body["messages"], list) or not isinstance(body["model"], str):
-            raise TypeError("messages is a list and model a string")
+            raise TypeError("messages is a list and model a string")  # noqa: TRY301 - one answer for every wrong request
         actions = player.play(body)
     except ScriptError as error:
         return web.json_response(error_body("invalid_request_error", str(error)), status=400)
@@ -257,6 +257,7 @@ class Coverage:
         self._record = Record(str(ledger), ["api"])
 
     def __call__(self, where: str) -> None:
+        """Note one step."""
         self._record.note("step", where=where)
 
 

@@ -151,8 +151,29 @@ PLUGINS = ("cc-plugin-agents-md", "cc-plugin-privacy", "cc-plugin-plugin-authori
 
 
 SUBCOMMANDS = frozenset(
-    "agents attach auth auto-mode doctor gateway import install kill logs mcp plugin plugins purge respawn rm"
-    " setup-token stop ultrareview update upgrade".split()
+    [
+        "agents",
+        "attach",
+        "auth",
+        "auto-mode",
+        "doctor",
+        "gateway",
+        "import",
+        "install",
+        "kill",
+        "logs",
+        "mcp",
+        "plugin",
+        "plugins",
+        "purge",
+        "respawn",
+        "rm",
+        "setup-token",
+        "stop",
+        "ultrareview",
+        "update",
+        "upgrade",
+    ]
 )
 """Words that are commands of the CLI unless -p makes them prompts."""
 

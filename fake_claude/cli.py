@@ -8,7 +8,7 @@ import sys
 from .catalog import SUBCOMMANDS
 from .context import Context
 from .ids import is_uuid
-from .options import OPTIONS, Options, Refusal, parse
+from .options import OPTIONS, Refusal, parse
 from .script import ScriptError
 from .settings import Settings
 from .tricks import Exit
@@ -73,7 +73,7 @@ def check_configuration(context: Context) -> None:
     folder = context.env.get("CLAUDE_CONFIG_DIR") or context.home
     path = os.path.join(folder, ".claude.json")
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+        with open(path, encoding="utf-8") as file:
             json.load(file)
     except OSError:
         return
@@ -104,7 +104,7 @@ def check_mcp(context: Context) -> None:
         if not given.lstrip().startswith("{"):
             path = os.path.join(context.cwd, given)
             try:
-                with open(path, encoding="utf-8") as file:  # noqa: PTH123
+                with open(path, encoding="utf-8") as file:
                     text = file.read()
             except OSError:
                 raise Refusal(
@@ -142,7 +142,7 @@ def check_imitated(context: Context) -> None:
 CHECKS = (check_imitated, check_configuration, check_root, check_mcp)
 
 
-def open_session(context: Context, engine: Engine, refused: str | None) -> None:
+def open_session(context: Context, engine: Engine, refused: str | None) -> None:  # noqa: C901, PLR0912 - a list of cases, read one by one
     """Find, continue or begin the session.
 
     Raises:
@@ -325,7 +325,7 @@ def serve(engine: Engine) -> int:
         prompt = None if context.streams_in else read_prompt(context, engine)
         open_session(context, engine, refused)
         if context.output_format == "stream-json" and not context.verbose:
-            raise Refusal("Error: When using --print, --output-format=stream-json requires --verbose")
+            raise Refusal("Error: When using --print, --output-format=stream-json requires --verbose")  # noqa: TRY301 - one answer for every refusal
         engine.begin()
         code = engine.run_stream() if prompt is None else engine.run_once(prompt)
     except Refusal as refusal:

@@ -35,7 +35,7 @@ def find(prompt: str) -> tuple[str, str] | None:
 
 
 def _pairs(inside: str) -> Iterator[tuple[str, str]]:
-    """Split ``a=1 b="two words"`` into pairs; a backslash escapes inside quotes, ``\\n`` is a new line."""
+    r"""Split ``a=1 b="two words"`` into pairs; a backslash escapes inside quotes, ``\n`` is a new line."""
     i = 0
     while True:
         while i < len(inside) and inside[i].isspace():
@@ -80,7 +80,7 @@ def _hold(value: str) -> tuple[int, str]:
     return _count("hold", place), name
 
 
-def parse(inside: str, ask: Ask, rest: str) -> list[Step]:
+def parse(inside: str, ask: Ask, rest: str) -> list[Step]:  # noqa: C901 - a list of cases, read one by one
     """Turn the inside of an inline script into steps; ``rest`` is the prompt around it.
 
     Raises:

@@ -210,7 +210,7 @@ def _store(options: Options, option: Option, value: str | None) -> None:
         options.values[option.key] = value if value is not None else (option.preset or True)
 
 
-def parse(argv: Sequence[str]) -> Options:
+def parse(argv: Sequence[str]) -> Options:  # noqa: C901, PLR0912, PLR0915 - a list of cases, read one by one
     """Read ``argv`` (without the program's name) as the CLI does.
 
     Raises:

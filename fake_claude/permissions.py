@@ -19,16 +19,67 @@ if TYPE_CHECKING:
     Input = dict[str, Any]
 
 READS = frozenset(
-    "basename cat cd cut date df diff dirname du echo false file find grep head hostname id ls printf pwd realpath"
-    " seq sleep sort stat tail test tr true uname uniq wc which whoami".split()
+    [
+        "basename",
+        "cat",
+        "cd",
+        "cut",
+        "date",
+        "df",
+        "diff",
+        "dirname",
+        "du",
+        "echo",
+        "false",
+        "file",
+        "find",
+        "grep",
+        "head",
+        "hostname",
+        "id",
+        "ls",
+        "printf",
+        "pwd",
+        "realpath",
+        "seq",
+        "sleep",
+        "sort",
+        "stat",
+        "tail",
+        "test",
+        "tr",
+        "true",
+        "uname",
+        "uniq",
+        "wc",
+        "which",
+        "whoami",
+    ]
 )
-WRITES = frozenset("cp mkdir mv rm rmdir touch".split())
-GIT_READS = frozenset("branch diff log show status".split())
-SILENT = frozenset("cd chgrp chmod chown cp export ln mkdir mv rm rmdir touch unset wait".split())
+WRITES = frozenset(["cp", "mkdir", "mv", "rm", "rmdir", "touch"])
+GIT_READS = frozenset(["branch", "diff", "log", "show", "status"])
+SILENT = frozenset(
+    [
+        "cd",
+        "chgrp",
+        "chmod",
+        "chown",
+        "cp",
+        "export",
+        "ln",
+        "mkdir",
+        "mv",
+        "rm",
+        "rmdir",
+        "touch",
+        "unset",
+        "wait",
+    ]
+)
 """Commands of which the CLI expects no output."""
 
 _BLOCKED_VERB = {"cat": "concatenate files from", "cd": "change directories to", "ls": "list files in"}
-_KNOWN_VARIABLES = frozenset("HOME LANG OLDPWD PATH PWD SHELL TERM USER".split())
+_KNOWN_VARIABLES = frozenset(["HOME", "LANG", "OLDPWD", "PATH", "PWD", "SHELL", "TERM", "USER"])
 EDITS = ("Edit", "NotebookEdit", "Write")
 
 DONT_ASK = (
@@ -131,7 +182,7 @@ def _asks(what: str, path: str, context: Context) -> Verdict:
     return Verdict(allowed=False, message=message, path=path)
 
 
-def _judge_part(part: str, context: Context) -> Verdict:
+def _judge_part(part: str, context: Context) -> Verdict:  # noqa: PLR0911 - a list of cases, read one by one
     """Judge one simple command."""
     redirected = re.search(r"(?<![0-9&])>>?\s*([^\s&>]+)", part)
     if redirected and redirected.group(1) != "/dev/null":
@@ -178,7 +229,7 @@ def _judge_shell(command: str, context: Context) -> Verdict:
     return Verdict(allowed=False, message=message, extra={"decision_reason_type": "subcommandResults"})
 
 
-def judge(tool: str, given: Input, context: Context) -> Verdict:
+def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, PLR0911 - a list of cases, read one by one
     """Decide about one call, before anybody is asked."""
     options, mode = context.options, context.permission_mode
     for rule in split_rules(options.lists.get("allowed-tools", [])):
@@ -229,7 +280,7 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:
     return verdict
 
 
-def suggestions(tool: str, given: Input, verdict: Verdict, context: Context) -> list[Input]:
+def suggestions(tool: str, given: Input, verdict: Verdict) -> list[Input]:
     """Return what the CLI proposes to a host that is asked."""
     found: list[Input] = []
     if tool == "Bash":

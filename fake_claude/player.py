@@ -73,9 +73,9 @@ class Scripts:
             match = entry.answers(ask)
             if match is None:
                 continue
-            if again is not entry and entry.times is not None:
-                if use(self._state, f"turn{entry.index + 1}") >= entry.times:
-                    continue
+            counted = again is not entry and entry.times is not None
+            if counted and use(self._state, f"turn{entry.index + 1}") >= (entry.times or 0):
+                continue
             return entry.filled(ask, match, self._cwd), entry
         if self.script is not None and self.script.strict:
             raise ScriptError(f"no turn of {self.script.path} expects the prompt {ask.prompt[:200]!r}")

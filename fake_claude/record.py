@@ -60,7 +60,7 @@ class Record:
 def proc_start(pid: int) -> int | None:
     """Return the start time of a process in clock ticks since boot, which with the pid names it for ever."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - on the way of every start
+        with open(f"/proc/{pid}/stat", "rb") as file:
             return int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return None

@@ -208,8 +208,8 @@ class _Message:
         block = {"type": "tool_use", "id": fresh_id("toolu"), "name": step.value, "input": {}}
         yield from self.open("tool", block)
         given = json.dumps(step.more.get("input", {}), ensure_ascii=False)
+        self.pieces += 1  # however it is cut: paths in it must not change the count
         for i in range(0, len(given), _TOOL_PIECE):
-            self.pieces += 1
             yield Delta(self.index, "input_json_delta", given[i : i + _TOOL_PIECE])
         yield from self.close()
 
@@ -257,7 +257,7 @@ def _fault(step: Step, *, streaming: bool) -> Fault | None:
     return None
 
 
-def tell(
+def tell(  # noqa: C901, PLR0912 - a list of cases, read one by one
     play: Play,
     ask: Ask,
     model: str,

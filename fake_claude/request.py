@@ -140,7 +140,7 @@ class Request:
         )
         return turn.model
 
-    def _try(self, model: str, *, streaming: bool) -> Generator[Wait, Any, Fault | None]:
+    def _try(self, model: str, *, streaming: bool) -> Generator[Wait, Any, Fault | None]:  # noqa: C901 - a list of cases, read one by one
         """Hear one answer; return the fault that broke it, if any did."""
         turn, tally = self.turn, self.turn.tally
         ask = read_messages(self.engine.transcript.messages)

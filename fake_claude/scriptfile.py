@@ -215,7 +215,7 @@ def load(path: str) -> Script:
         FileError: It cannot be read or is not valid.
     """
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs a start some milliseconds
+        with open(path, encoding="utf-8") as file:
             source = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(path, None, f"cannot be read: {error}") from None
@@ -242,14 +242,14 @@ class _Lines:
 
     def _scan(self, source: str) -> None:
         line, depth = 1, 0
-        for token in self._TOKEN.findall(source):
-            if token == "{" and depth == 1:
+        for mark in self._TOKEN.findall(source):
+            if mark == "{" and depth == 1:
                 self._steps.setdefault(self._section(line), []).append(line)
-            if token in "[{":
+            if mark in "[{":
                 depth += 1
-            elif token in "]}":
+            elif mark in "]}":
                 depth -= 1
-            line += token.count("\n")
+            line += mark.count("\n")
 
     def _section(self, line: int) -> tuple[str, int]:
         best = ("", 0, 0)

@@ -51,7 +51,7 @@ def encode_cwd(path: str) -> str:
 def read_lines(path: str) -> Iterator[Line]:
     """Yield the JSON objects of a transcript; broken lines are passed over."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - pathlib costs a start 5 ms
+        with open(path, encoding="utf-8", errors="replace") as file:
             for raw in file:
                 try:
                     line = json.loads(raw)
@@ -259,8 +259,13 @@ class Transcript:
         """Write what the model is told of a slash command that the CLI carried out itself."""
         told = [
             CAVEAT,
-            f"<command-name>/{name}</command-name>\n            <command-message>{name}</command-message>\n"
-            f"            <command-args>{arguments}</command-args>",
+            "\n            ".join(
+                [
+                    f"<command-name>/{name}</command-name>",
+                    f"<command-message>{name}</command-message>",
+                    f"<command-args>{arguments}</command-args>",
+                ]
+            ),
         ]
         for text in told:
             self.user(user(self._context, text))

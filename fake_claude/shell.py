@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 
 from .waits import Wait
 
@@ -54,10 +55,8 @@ class Running(Wait):
     def kill(self) -> None:
         """End the command with all its process group."""
         if self.code is None:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self._reap()
 
     def _reap(self) -> None:

@@ -63,13 +63,17 @@ def _usage(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
     for entry in engine.costs.models.values():
         keys = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
         totals = [total + entry[key] for total, key in zip(totals, keys, strict=True)]
-    spent = f"Usage:                 {totals[0]} input, {totals[1]} output, {totals[2]} cache read, {totals[3]} cache write"
+    read, written = totals[2:]
+    spent = f"Usage:                 {totals[0]} input, {totals[1]} output, {read} cache read, {written} cache write"
     if engine.costs.models:
         spent = "Usage by model:\n" + "\n".join(
             _line(name, entry) for name, entry in engine.costs.models.items()
         )
         asked = f"{engine.results} request{'s' if engine.results != 1 else ''}"
-        spent += f"\nPrompt cache (main):   {asked} · 0% of input tokens from cache · no misses · no prompt caching reported by the API"
+        spent += (
+            f"\nPrompt cache (main):   {asked} · 0% of input tokens from cache · no misses"
+            " · no prompt caching reported by the API"
+        )
     text = (
         f"Estimated cost:        ${engine.costs.total:.4f}\n"
         f"Total duration (API):  {engine.api_ms // 1000}s\n"
@@ -89,10 +93,10 @@ def _usage(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
 
 
 def _line(name: str, entry: Message) -> str:
-    return (
-        f"     {name}:  {entry['inputTokens']} input, {entry['outputTokens']} output, {entry['cacheReadInputTokens']} cache"
-        f" read, {entry['cacheCreationInputTokens']} cache write (${entry['costUSD']:.4f})"
-    )
+    fresh, out = entry["inputTokens"], entry["outputTokens"]
+    read, written = entry["cacheReadInputTokens"], entry["cacheCreationInputTokens"]
+    spent = f"{fresh} input, {out} output, {read} cache read, {written} cache write"
+    return f"     {name}:  {spent} (${entry['costUSD']:.4f})"
 
 
 def _clear(engine: Engine, tally: Tally) -> None:

@@ -15,7 +15,7 @@ class StdinError(ValueError):
     """A line that ends the process; ``str`` is what it says on stderr."""
 
 
-def read_line(text: str) -> Message | None:
+def read_line(text: str) -> Message | None:  # noqa: PLR0911 - a list of cases, read one by one
     """Return a user message, a control request or ``None`` for a line without effect.
 
     A user message is ``{"type": "user", "content", "text", "uuid", "priority"}``.
@@ -29,8 +29,9 @@ def read_line(text: str) -> Message | None:
     try:
         line = json.loads(stripped)
     except (ValueError, RecursionError):
+        chars = len(text.encode("utf-16-le", "surrogatepass")) // 2
         raise StdinError(
-            f"Error parsing streaming input line (type=unknown, {len(text.encode('utf-16-le')) // 2} chars): SyntaxError"
+            f"Error parsing streaming input line (type=unknown, {chars} chars): SyntaxError"
         ) from None
     if not isinstance(line, dict):
         return None

@@ -59,7 +59,7 @@ def read_file(tool_id: str, given: Input, meta: Input) -> Outcome:
     """``Read``: the file with line numbers."""
     path = str(given.get("file_path", ""))
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        with open(path, encoding="utf-8", errors="replace") as file:
             content = file.read()
     except FileNotFoundError:
         cwd = os.getcwd()
@@ -87,10 +87,10 @@ def write_file(tool_id: str, given: Input, meta: Input) -> Outcome:
     original: str | None = None
     try:
         if os.path.exists(path):
-            with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            with open(path, encoding="utf-8", errors="replace") as file:
                 original = file.read()
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+        with open(path, "w", encoding="utf-8") as file:
             file.write(content)
     except OSError as error:
         return failed(tool_id, f"{error.strerror}: {path}", tagged=True, meta=meta)

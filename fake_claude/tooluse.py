@@ -29,7 +29,8 @@ LONG_TOOL = 3.0
 
 REJECTED = (
     "The user doesn't want to proceed with this tool use. The tool use was rejected (eg. if it was a file edit, the"
-    " new_string was NOT written to the file). STOP what you are doing and wait for the user to tell you how to proceed."
+    " new_string was NOT written to the file). STOP what you are doing and wait for the user to tell you how to"
+    " proceed."
 )
 STOPPED = (
     REJECTED
@@ -71,7 +72,7 @@ class Call:
         return {"id": self.id, **more, "permission_decision": self.decision}
 
 
-class Ended(Exception):  # noqa: N818
+class Ended(Exception):
     """The host said no and wants the turn to end."""
 
 
@@ -165,7 +166,7 @@ class Tools:
                 "display_name": call.name,
                 "input": call.input,
                 "description": _description(call),
-                "permission_suggestions": suggestions(call.name, call.input, call.verdict, self.context),
+                "permission_suggestions": suggestions(call.name, call.input, call.verdict),
             }
             if call.verdict.path is not None and call.name == "Bash":
                 request["blocked_path"] = call.verdict.path

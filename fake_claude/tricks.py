@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .script import Step
 
 
-class Exit(Exception):  # noqa: N818 - the process is to end, that is all
+class Exit(Exception):
     """A script step ends the process with ``code``."""
 
     def __init__(self, code: int) -> None:

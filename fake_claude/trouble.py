@@ -83,7 +83,7 @@ def host(env: Mapping[str, str]) -> str:
     return env.get("ANTHROPIC_BASE_URL", "http://127.0.0.1").partition("://")[2].rstrip("/")
 
 
-def failure(fault: Fault, model: str, env: Mapping[str, str], *, gave_up_overloaded: bool) -> Failure:
+def failure(fault: Fault, model: str, env: Mapping[str, str], *, gave_up_overloaded: bool) -> Failure:  # noqa: C901 - a list of cases, read one by one
     """Return what the CLI says when it gives up on a fault."""
     if fault.kind == "url":
         return Failure("API Error: Invalid URL", "unknown")
@@ -101,8 +101,8 @@ def failure(fault: Fault, model: str, env: Mapping[str, str], *, gave_up_overloa
         return _too_long(message, fault.type)
     if status == 413:
         ended = Failure(
-            "Request too large (max 32MB). Accumulated images and attachments in the conversation pushed the request over"
-            " the limit. Remove older images or compact the conversation.",
+            "Request too large (max 32MB). Accumulated images and attachments in the conversation pushed the request"
+            " over the limit. Remove older images or compact the conversation.",
             "invalid_request",
             status=413,
             type_=fault.type,
@@ -140,10 +140,10 @@ def failure(fault: Fault, model: str, env: Mapping[str, str], *, gave_up_overloa
 
 def _too_long(message: str, type_: str) -> Failure:
     numbers = [word for word in message.split() if word.isdigit()]
-    asked, limit = (numbers + ["0", "0"])[:2]
+    asked, limit, *_ = [*numbers, "0", "0"]
     ended = Failure(
-        f"Prompt is too long · the request is ~{asked} tokens (limit {limit}) but this conversation is only ~2500 tokens"
-        " — the rest is system prompt, tool definitions, and attachment content. A single-exchange conversation cannot"
+        f"Prompt is too long · the request is ~{asked} tokens (limit {limit}) but this conversation is only ~2500"
+        " tokens — the rest is system prompt, tool definitions, and attachment content. A single-exchange conversation cannot"
         " be compacted; reduce attached files/tools or start with less context.",
         "invalid_request",
         status=400,

@@ -106,7 +106,7 @@ class Turn:
         except ScriptError as error:
             self._fault = Fault("http", status=400, type="invalid_request_error", message=str(error))
 
-    def _rounds(self) -> Iterator[Wait]:
+    def _rounds(self) -> Iterator[Wait]:  # noqa: C901 - a list of cases, read one by one
         """Ask, run tools, ask again, until the answer is there."""
         continued = asked_again = 0
         while True:
@@ -254,7 +254,8 @@ class Turn:
             events.system(
                 self.context,
                 "informational",
-                content=f"{title(self.model)}'s safeguards stopped the response above · continuing once with that noted",
+                content=f"{title(self.model)}'s safeguards stopped the response above"
+                " · continuing once with that noted",
                 level="notice",
             )
         )
@@ -422,7 +423,7 @@ class Turn:
         self.engine.end_turn(self, message, state)
 
 
-class LoggedOut(Exception):  # noqa: N818
+class LoggedOut(Exception):
     """The script wants a CLI without a key."""
 
 

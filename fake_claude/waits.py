@@ -55,5 +55,5 @@ class Answer(Wait):
         self.request_id = request_id
 
 
-class Pushed(Exception):  # noqa: N818 - an event as well
+class Pushed(Exception):
     """Thrown into a turn when a message of priority ``now`` pushes it aside."""

@@ -75,7 +75,6 @@ def _ordered(messages: list[Any]) -> list[Any]:
     last: dict[str, int] = {}  # where the newest line of each API message stands
     for message in messages:
         api_id = _api_id(message)
-        kind = _kind(message).rpartition("/")[2]
         if api_id in last:
             at = last[api_id] + 1
             if all(_of_tool(between) for between in ordered[at:]):

@@ -10,8 +10,18 @@ from typing import Any
 Message = dict[str, Any]
 
 TIMES = frozenset(
-    "duration_ms duration_api_ms ttft_ms ttft_stream_ms time_to_request_ms first_content_frame_ms timestamp"
-    " retry_delay_ms thinking_duration_ms request_sent_wall_ms".split()
+    [
+        "duration_ms",
+        "duration_api_ms",
+        "ttft_ms",
+        "ttft_stream_ms",
+        "time_to_request_ms",
+        "first_content_frame_ms",
+        "timestamp",
+        "retry_delay_ms",
+        "thinking_duration_ms",
+        "request_sent_wall_ms",
+    ]
 )
 
 
@@ -103,7 +113,7 @@ def _words(message: Any) -> Any:
 
 
 def _request_ids(message: Any) -> Any:
-    def change(key: str, value: Any) -> Any:
+    def change(_key: str, value: Any) -> Any:
         if isinstance(value, str):
             return re.sub(r"Request ID: \S+", "Request ID: <request>", value)
         return value

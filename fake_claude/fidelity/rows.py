@@ -16,7 +16,7 @@ Act = tuple[str, str, Any]
 When: ``now`` (after the acts before it), or a line on stdout: ``init``, ``status``, ``delta:N`` (the N-th piece of this
 turn), ``assistant:N``, ``tool``, ``ask``, ``retry``, ``result:N`` (the N-th of the process), ``response:ID``.
 What: ``send`` (an object or a raw text line), ``answer`` (a response to the open can_use_tool), ``signal``, ``gate``
-(open one), ``eof``.
+(open one), ``eof``, ``pause`` (seconds), ``reader`` (wait until a tool reads that pipe), ``unhold`` (feed and close it).
 """
 
 
@@ -390,10 +390,10 @@ def _persistent() -> list[Row]:
             [*SIP, "--replay-user-messages", "--allowedTools", "Bash"],
             [
                 ("now", "send", user("TOOL `cat pipe`", uuid=UUID1)),
-                ("tool", "pause", 0.5),
+                ("tool", "reader", "pipe"),
                 ("now", "send", user("sent during tool", uuid=UUID2)),
                 ("now", "pause", 0.3),
-                ("now", "write", "pipe"),
+                ("now", "unhold", None),
                 done(),
             ],
             files={"pipe|": ""},
@@ -514,12 +514,13 @@ def _control() -> list[Row]:
             g,
             [*SIP, "--allowedTools", "Bash"],
             [
-                *one("TOOL `tail -f /dev/null`"),
-                ("tool", "pause", 0.6),
+                *one("TOOL `cat pipe`"),
+                ("tool", "reader", "pipe"),
                 ("now", "send", control("interrupt")),
                 ("result:1", "send", user("two")),
                 done(2),
             ],
+            files={"pipe|": ""},
         ),
         Row(
             "ctl_interrupt_retry",
@@ -780,7 +781,8 @@ def _trouble() -> list[Row]:
 def _signals() -> list[Row]:
     g = "signals"
     hold = [*SJ, "HOLD"]
-    tool = [*V, "TOOL `tail -f /dev/null`", "--allowedTools", "Bash"]
+    tool = [*V, "TOOL `cat pipe`", "--allowedTools", "Bash"]
+    pipe = {"pipe|": ""}
     return [
         *(
             Row(f"{name.lower()}_streaming", g, hold, [("delta:4", "signal", name)])
@@ -793,8 +795,8 @@ def _signals() -> list[Row]:
         Row("sigterm_persistent", g, SIP, [*one("HOLD"), ("delta:4", "signal", "SIGTERM")]),
         Row("sigint_idle", g, SIP, [*one("one"), ("result:1", "pause", 0.1), ("now", "signal", "SIGINT")]),
         Row("sigterm_idle", g, SIP, [*one("one"), ("result:1", "pause", 0.1), ("now", "signal", "SIGTERM")]),
-        Row("sigterm_tool", g, tool, [("tool", "pause", 0.6), ("now", "signal", "SIGTERM")]),
-        Row("sigint_tool", g, tool, [("tool", "pause", 0.6), ("now", "signal", "SIGINT")]),
+        Row("sigterm_tool", g, tool, [("tool", "reader", "pipe"), ("now", "signal", "SIGTERM")], files=pipe),
+        Row("sigint_tool", g, tool, [("tool", "reader", "pipe"), ("now", "signal", "SIGINT")], files=pipe),
     ]
 
 

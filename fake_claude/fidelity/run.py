@@ -41,7 +41,7 @@ class Outcome:
         return asdict(self)
 
 
-class Stuck(Exception):  # noqa: N818
+class Stuck(Exception):
     """The run did not get to where the row expects it; the message tells how far it came."""
 
 
@@ -77,8 +77,8 @@ class Bench:
                 claude = self.claude
                 url = await stack.enter_async_context(_Api(gates))
             for before in row.before:
-                await _Run(before, claude, home, cwd, gates, url).go()
-            outcome = await _Run(row, claude, home, cwd, gates, url).go()
+                await _Run(before, claude, home=home, cwd=cwd, gates=gates, url=url).go()
+            outcome = await _Run(row, claude, home=home, cwd=cwd, gates=gates, url=url).go()
         names = {
             str(cwd): "<cwd>",
             str(home): "<home>",
@@ -118,7 +118,7 @@ class _Api:
 class _Run:
     """One process and its acts."""
 
-    def __init__(self, row: Row, claude: Path, home: Path, cwd: Path, gates: Path, url: str) -> None:
+    def __init__(self, row: Row, claude: Path, *, home: Path, cwd: Path, gates: Path, url: str) -> None:
         self.row = row
         self.claude = claude
         self.home = home
@@ -132,6 +132,7 @@ class _Run:
         self._counts: dict[str, int] = {}
         self._news = asyncio.Event()
         self._ended = False
+        self._held: list[int] = []
 
     def _so_far(self) -> str:
         """Say how far the run came."""
@@ -172,7 +173,7 @@ class _Run:
             Stuck: The row's time is over, or the process ended before its acts.
         """
         row = self.row
-        piped = row.stdin is not None or bool(row.acts) and "--input-format" in row.argv
+        piped = row.stdin is not None or (bool(row.acts) and "--input-format" in row.argv)
         with self.gate:
             process = await asyncio.create_subprocess_exec(
                 self.claude,
@@ -194,6 +195,8 @@ class _Run:
             except TimeoutError:
                 raise Stuck(f"{row.name}: not over in time; {self._so_far()}") from None
             finally:
+                for fd in self._held:
+                    os.close(fd)
                 if process.returncode is None:
                     with suppress(ProcessLookupError):
                         process.kill()
@@ -219,7 +222,7 @@ class _Run:
     def _count(self, what: str) -> None:
         self._counts[what] = self._counts.get(what, 0) + 1
 
-    def _note(self, line: str) -> None:
+    def _note(self, line: str) -> None:  # noqa: C901 - a list of cases, read one by one
         try:
             message = json.loads(line)
         except ValueError:
@@ -295,8 +298,13 @@ class _Run:
                 self._close(process)
             case "pause":
                 await asyncio.sleep(value)  # for what the real CLI does without telling
-            case "write":
-                await asyncio.to_thread((self.cwd / value).write_text, "written\n")
+            case "reader":  # wait until somebody reads the pipe, and keep it open
+                self._held.append(await asyncio.to_thread(os.open, self.cwd / value, os.O_WRONLY))
+            case "unhold":
+                for fd in self._held:
+                    os.write(fd, b"written\n")
+                    os.close(fd)
+                self._held.clear()
             case _:
                 raise AssertionError(what)
 

@@ -90,7 +90,7 @@ def table(verdicts: Sequence[Verdict], against: str) -> str:
             lines.append(f"{verdict.row.group}/{verdict.row.name}: {verdict.stuck}".rstrip(": "))
             lines += [f"    {difference}"[:600] for difference in verdict.different[:8]]
     lines += [
-        "" if lines else "",
+        "",
         f"{'group':<12} {'same':>5} {'allowed':>8} {'different':>10}   against {against}",
     ]
     groups = dict.fromkeys(verdict.row.group for verdict in verdicts)

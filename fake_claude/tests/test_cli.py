@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -127,7 +126,7 @@ async def test_a_wrong_inline_script_is_an_api_error_with_the_reason(fake: Fake)
     assert "tokens" in done.result["result"]
 
 
-async def test_silent_stdin_costs_a_warning(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bad_choice_is_refused_before_stdin_is_read(fake: Fake) -> None:
     process = await fake.start("-p", "--output-format", "xml", "x")
     _, err = await process.communicate()
 
@@ -165,7 +164,7 @@ async def test_bash_runs_in_a_session_of_its_own_and_dies_with_term(fake: Fake) 
     process.stdin.close()
     async with asyncio.timeout(60):
         fd = await asyncio.to_thread(os.open, fifo, os.O_WRONLY)  # opens when the command reads
-        pid = int(pid_file.read_text())
+        pid = int(await asyncio.to_thread(pid_file.read_text))
         session = os.getsid(pid)
         process.terminate()
         await process.communicate()
@@ -173,7 +172,7 @@ async def test_bash_runs_in_a_session_of_its_own_and_dies_with_term(fake: Fake) 
 
     assert session == pid
     assert process.returncode == 143
-    assert not Path(f"/proc/{pid}").exists()
+    assert str(pid) not in await asyncio.to_thread(os.listdir, "/proc")
 
 
 async def test_a_reader_that_goes_away_changes_nothing(fake: Fake) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from fake_claude.fidelity import recordings, suite
 from fake_claude.fidelity.allowed import ALLOWED
-from fake_claude.fidelity.compare import Difference
+from fake_claude.fidelity.compare import Difference, Normal
 from fake_claude.fidelity.rows import ROWS, Row
 from fake_claude.fidelity.run import Bench
 
@@ -40,7 +40,7 @@ def test_every_allowed_difference_has_rows_and_a_reason() -> None:
 
 def test_a_changed_exit_code_is_a_difference() -> None:
     row = ROWS[0]
-    changed = recordings.Normal(**{**vars(RECORDED[row.name]), "exit_code": 99})
+    changed = Normal(**{**vars(RECORDED[row.name]), "exit_code": 99})
 
     (verdict,) = suite.compare_rows([row], dict(RECORDED), {row.name: changed})
     assert verdict.word == "different"

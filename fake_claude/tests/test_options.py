@@ -36,7 +36,9 @@ REFUSED = [
     pytest.param(["--no-such"], "error: unknown option '--no-such'", id="unknown"),
     pytest.param(["--modle", "x"], "error: unknown option '--modle'\n(Did you mean --model?)", id="near"),
     pytest.param(["--model"], "error: option '--model <model>' argument missing", id="missing"),
-    pytest.param(["--print=x"], "error: unknown option '--print=x'\n(Did you mean --print?)", id="value-for-flag"),
+    pytest.param(
+        ["--print=x"], "error: unknown option '--print=x'\n(Did you mean --print?)", id="value-for-flag"
+    ),
     pytest.param(["-hello dash"], "error: unknown option '-hello dash'", id="dash-prompt"),
     pytest.param(
         ["--max-turns=abc"],
