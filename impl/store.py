@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf, isfinite
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,69 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from impl.errors import BadRequest, NotFound, Unavailable
 from impl.limits import HOUR, Limits, Used, admit, day_start
 from impl.messages import Usage
+from impl.schema import conversations, migrate, schema, sessions, turns, usage
 
-SCHEMA_VERSION = 1
 TITLE_CHARS = 80
-
-metadata = sa.MetaData()
-
-schema = sa.Table("chatgate_schema", metadata, sa.Column("version", sa.Integer, nullable=False))
-
-conversations = sa.Table(
-    "conversations",
-    metadata,
-    sa.Column("id", sa.String(12), primary_key=True),
-    sa.Column("owner", sa.String, nullable=False),
-    sa.Column("title", sa.String, nullable=False),
-    sa.Column("claude_session", sa.String),  # what --resume takes; NULL before the first turn began
-    sa.Column("created_at", sa.Float, nullable=False),  # Unix seconds, as all times here
-    sa.Column("updated_at", sa.Float, nullable=False),
-    sa.Index("conversations_by_owner", "owner", "updated_at", "id"),
-)
-
-turns = sa.Table(
-    "turns",
-    metadata,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column(
-        "conversation_id", sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False, index=True
-    ),
-    sa.Column("message_id", sa.String(64), nullable=False),
-    sa.Column("opens", sa.Boolean, nullable=False),  # the turn that began its conversation
-    sa.Column("prompt", sa.Text, nullable=False),
-    sa.Column("answer", sa.Text, nullable=False),
-    sa.Column("status", sa.String, nullable=False),  # running, complete, cancelled, failed, interrupted
-    sa.Column("stop_reason", sa.String, nullable=False),  # of a complete turn; else the error's code
-    sa.Column("detail", sa.Text, nullable=False),  # the error's sentence
-    sa.Column("input_tokens", sa.Integer, nullable=False),
-    sa.Column("output_tokens", sa.Integer, nullable=False),
-    sa.Column("started_at", sa.Float, nullable=False),
-    sa.Column("ended_at", sa.Float),
-    sa.UniqueConstraint("conversation_id", "message_id"),
-)
-
-usage = sa.Table(
-    "usage",
-    metadata,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("owner", sa.String, nullable=False),
-    sa.Column("admitted_at", sa.Float, nullable=False),
-    sa.Column("tokens", sa.Integer, nullable=False),  # input and output, once the turn has ended
-    sa.Column(
-        "conversation_id", sa.String(12), nullable=False
-    ),  # no reference: usage outlives what is deleted
-    sa.Column("message_id", sa.String(64), nullable=False),
-    sa.Index("usage_by_owner", "owner", "admitted_at"),
-)
-"""The ledger that limits and quotas are read from."""
-
-sessions = sa.Table(
-    "sessions",
-    metadata,
-    sa.Column("key", sa.String(64), primary_key=True),  # a hash of the token in the cookie
-    sa.Column("owner", sa.String, nullable=False),
-    sa.Column("expires_at", sa.Float, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +65,13 @@ class Store:
         self._now = now
 
     async def prepare(self) -> None:
-        """Create what is missing, and mark turns that a killed server left running as interrupted (PROC-5)."""
+        """Migrate, and mark turns that a killed server left running as interrupted (PROC-5).
+
+        Raises:
+            Unavailable: The database cannot be used, or a newer server wrote it.
+        """
         async with self._begin() as db:
-            await db.run_sync(metadata.create_all)
-            version = (await db.execute(sa.select(schema.c.version))).scalar()
-            if version is None:
-                await db.execute(schema.insert().values(version=SCHEMA_VERSION))
-            elif version != SCHEMA_VERSION:
-                raise Unavailable(
-                    f"the database has schema version {version}, this server knows {SCHEMA_VERSION}: "
-                    "use the server version that wrote it, or another CHAT_DATABASE"
-                )
+            await db.run_sync(migrate)
             await db.execute(
                 turns.update()
                 .where(turns.c.status == "running")
@@ -193,7 +130,9 @@ class Store:
             try:
                 position = (float(updated), last)
             except ValueError:
-                raise BadRequest(f"before is {before[:40]!r}; use the value of next") from None
+                position = (inf, last)
+            if not isfinite(position[0]):
+                raise BadRequest(f"before is {before[:40]!r}; use the value of next")
             query = query.where(sa.tuple_(conversations.c.updated_at, conversations.c.id) < position)
         async with self._begin() as db:
             page = [_conversation(row) for row in await db.execute(query)]
@@ -216,6 +155,23 @@ class Store:
             .where(conversations.c.owner == owner, turns.c.message_id == message_id)
             .where(turns.c.conversation_id == conversation_id if conversation_id else turns.c.opens)
         )
+        async with self._begin() as db:
+            row = (await db.execute(query)).first()
+        return None if row is None else _turn(row)
+
+    async def newest_turn(
+        self, owner: str, conversation_id: str | None, message_id: str
+    ) -> StoredTurn | None:
+        """The owner's newest turn of this ``message_id``, in that conversation or in any (CANCEL-2)."""
+        query = (
+            sa.select(turns)
+            .join(conversations)
+            .where(conversations.c.owner == owner, turns.c.message_id == message_id)
+            .order_by(turns.c.number.desc())
+            .limit(1)
+        )
+        if conversation_id is not None:
+            query = query.where(turns.c.conversation_id == conversation_id)
         async with self._begin() as db:
             row = (await db.execute(query)).first()
         return None if row is None else _turn(row)
@@ -284,11 +240,7 @@ class Store:
     ) -> None:
         """Make the answer durable, whole or partial (HIST-1, TURN-11), and charge what it cost."""
         async with self._begin() as db:
-            await db.execute(
-                usage.update()
-                .where(usage.c.conversation_id == conversation_id, usage.c.message_id == message_id)
-                .values(tokens=spent.input_tokens + spent.output_tokens)
-            )
+            await self._charge(db, conversation_id, message_id, spent)
             await db.execute(
                 turns.update()
                 .where(turns.c.conversation_id == conversation_id, turns.c.message_id == message_id)
@@ -301,6 +253,18 @@ class Store:
                     output_tokens=spent.output_tokens,
                     ended_at=self._now(),
                 )
+            )
+
+    async def save_progress(
+        self, conversation_id: str, message_id: str, *, answer: str, spent: Usage
+    ) -> None:
+        """Keep what a running turn has so far, in case the server is killed."""
+        async with self._begin() as db:
+            await self._charge(db, conversation_id, message_id, spent)
+            await db.execute(
+                turns.update()
+                .where(turns.c.conversation_id == conversation_id, turns.c.message_id == message_id)
+                .values(answer=answer)
             )
 
     async def remember_session(self, conversation_id: str, claude_session: str) -> None:
@@ -359,6 +323,14 @@ class Store:
         requests, tokens = (await db.execute(today)).one()
         return Used(hits, requests, tokens)
 
+    @staticmethod
+    async def _charge(db: AsyncConnection, conversation_id: str, message_id: str, spent: Usage) -> None:
+        await db.execute(
+            usage.update()
+            .where(usage.c.conversation_id == conversation_id, usage.c.message_id == message_id)
+            .values(tokens=spent.input_tokens + spent.output_tokens)
+        )
+
     async def _insert_conversation(self, db: AsyncConnection, owner: str, title: str) -> str:
         conversation_id = secrets.token_hex(6)
         now = self._now()
@@ -380,13 +352,16 @@ class Store:
 
 
 @asynccontextmanager
-async def opened(url: str, now: Callable[[], float]) -> AsyncIterator[Store]:
+async def opened(url: str | sa.URL, now: Callable[[], float]) -> AsyncIterator[Store]:
     """The database at a SQLAlchemy URL, prepared, for the length of the block.
 
     Raises:
-        Unavailable: It cannot be opened or has another schema version.
+        Unavailable: It cannot be opened, or a newer server wrote it.
     """
-    engine = create_async_engine(url)
+    try:
+        engine = create_async_engine(url)
+    except (SQLAlchemyError, ImportError) as error:  # no URL, no such kind of database, or no driver for it
+        raise Unavailable(f"CHAT_DATABASE cannot be used: {error}") from error
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine.sync_engine, "connect", _tune_sqlite)
     try:

@@ -28,8 +28,12 @@ from impl.messages import Usage, check_ids
 from impl.metrics import Metrics
 from impl.store import Store, StoredTurn
 from impl.stream import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep, TurnParser
+from impl.tasks import uncancelled
 
 logger = logging.getLogger(__name__)
+
+SAVE_SECONDS = 1.0
+"""How often the answer of a running turn is saved."""
 
 Watcher = Callable[[TurnLog], None]
 
@@ -73,6 +77,7 @@ class Turns:
         self._running: dict[str, Turn] = {}  # by conversation
         self._tasks: dict[Turn, asyncio.Task[None]] = {}
         self._watchers: dict[str, set[Watcher]] = {}  # by conversation
+        self._leaving: set[str] = set()  # conversations that are being deleted
         self._admitting = asyncio.Lock()
         self._stopping = False
         self._group = asyncio.TaskGroup()
@@ -117,7 +122,10 @@ class Turns:
         try:
             check_ids(message_id, conversation_id)
             self._check(message)
-            return await self._admit(owner, message, message_id or uuid.uuid4().hex, conversation_id)
+            # What was admitted must run, though its sender may be gone before it is told so.
+            return await uncancelled(
+                self._admit(owner, message, message_id or uuid.uuid4().hex, conversation_id)
+            )
         except ChatError as error:
             self._metrics.refused(error.code)
             raise
@@ -128,6 +136,8 @@ class Turns:
                 raise Unavailable("the server is stopping; try again in a moment")
             if conversation_id is not None:
                 await self._store.conversation(owner, conversation_id)
+                if conversation_id in self._leaving:
+                    raise NotFound(f"there is no conversation {conversation_id}")
             known = await self._store.find_turn(owner, conversation_id, message_id)
             if known is not None:
                 held = self._held.get((known.conversation_id, message_id))
@@ -195,18 +205,17 @@ class Turns:
         Raises:
             NotFound: No such turn for this owner (CANCEL-2).
         """
-        for turn in self._held.values():
+        for turn in reversed(self._held.values()):  # of several turns with this id the newest is meant
             accepted = turn.log.accepted
             if turn.owner != owner or accepted.message_id != message_id:
                 continue
             if conversation_id is None or accepted.conversation_id == conversation_id:
                 turn.stop.set()
                 return turn.log
-        if conversation_id is not None:
-            known = await self._store.find_turn(owner, conversation_id, message_id)
-            if known is not None:
-                return _retold(known)
-        raise NotFound(f"there is no turn {message_id}", message_id=message_id)
+        known = await self._store.newest_turn(owner, conversation_id, message_id)
+        if known is None:
+            raise NotFound(f"there is no turn {message_id}", message_id=message_id)
+        return _retold(known)
 
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation; its running turn is stopped and its process ended (HIST-5).
@@ -214,13 +223,18 @@ class Turns:
         Raises:
             NotFound: No such conversation for this owner.
         """
-        await self._store.conversation(owner, conversation_id)
-        turn = self._running.get(conversation_id)
-        if turn is not None:
-            turn.stop.set()
-            await turn.ended.wait()
-        await self._claude.end(conversation_id)
-        await self._store.delete(owner, conversation_id)
+        async with self._admitting:  # nothing is being admitted to it now, and nothing will be
+            await self._store.conversation(owner, conversation_id)
+            self._leaving.add(conversation_id)
+        try:
+            turn = self._running.get(conversation_id)
+            if turn is not None:
+                turn.stop.set()
+                await turn.ended.wait()
+            await self._claude.end(conversation_id)
+            await self._store.delete(owner, conversation_id)
+        finally:
+            self._leaving.discard(conversation_id)
         for key in [each for each in self._held if each[0] == conversation_id]:
             del self._held[key]
 
@@ -244,7 +258,7 @@ class Turns:
                 stop_reason = "cancelled" if status == "cancelled" else ended.stop_reason
                 await self._end(turn, status, stop_reason, "", ended.usage)
             except asyncio.CancelledError:
-                await asyncio.shield(self._fail(turn, Interrupted("the server was stopped during this turn")))
+                await uncancelled(self._fail(turn, Interrupted("the server was stopped during this turn")))
                 raise
             except ChatError as error:
                 if turn.stop.is_set():
@@ -269,6 +283,7 @@ class Turns:
         asked, begun = clock(), False
         try:
             async with asyncio.TaskGroup() as notes:
+                saving = notes.create_task(self._save(turn))
 
                 def tell(event: StreamEvent) -> None:
                     nonlocal begun
@@ -276,7 +291,8 @@ class Turns:
                         begun = True
                         self._metrics.first_token(clock() - asked)
                     if isinstance(event, Started) and event.session_id != resume:
-                        notes.create_task(self._store.remember_session(conversation_id, event.session_id))
+                        remember = self._store.remember_session(conversation_id, event.session_id)
+                        notes.create_task(uncancelled(remember))
                     _append(turn.log, event)
 
                 try:
@@ -292,9 +308,28 @@ class Turns:
                     ended = await self._claude.ask(
                         conversation_id, None, turn.prompt, sink=tell, parser=turn.parser, stop=turn.stop
                     )
+                saving.cancel()
         except ExceptionGroup as group:
             raise group.exceptions[0] from group
         return ended
+
+    async def _save(self, turn: Turn) -> None:
+        """Keep the answer so far, again and again: what people have read is in history even after a kill."""
+        saved = ""
+        while True:
+            await asyncio.sleep(SAVE_SECONDS)
+            text = turn.parser.text
+            if text == saved:
+                continue
+            turn_id = turn.log.accepted
+            try:
+                progress = self._store.save_progress(
+                    turn_id.conversation_id, turn_id.message_id, answer=text, spent=turn.parser.usage
+                )
+                await uncancelled(progress)
+                saved = text
+            except Unavailable as error:
+                logger.warning("the answer so far could not be saved: %s", error)
 
     async def _fail(self, turn: Turn, error: ChatError) -> None:
         status = "interrupted" if isinstance(error, Interrupted) else "failed"
@@ -312,10 +347,11 @@ class Turns:
                 detail=detail,
                 spent=usage,
             )
-        except Unavailable as error:
+        except Exception as error:  # whatever it is: the reader is told, and other turns go on
             logger.exception("the answer could not be stored")
             self._metrics.ended("failed")
-            turn.log.fail(error.code, f"the answer could not be stored: {error.message}")
+            reason = error.message if isinstance(error, ChatError) else "the server failed; it is in its log"
+            turn.log.fail(Unavailable.code, f"the answer could not be stored: {reason}")
             return
         self._metrics.ended(status)
         logger.info("= turn ended: %s %s", status, detail or stop_reason)
@@ -351,5 +387,5 @@ def _retold(turn: StoredTurn) -> TurnLog:
     if turn.status in {"complete", "cancelled"}:
         log.complete(turn.usage, turn.stop_reason)
     else:
-        log.fail(turn.stop_reason or "interrupted", turn.detail)
+        log.fail(turn.stop_reason or Interrupted.code, turn.detail or "the end of this turn is not known")
     return log
