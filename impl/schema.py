@@ -88,6 +88,7 @@ def migrate(connection: sa.Connection, migrations: Sequence[Migration] = MIGRATI
             f"the database has schema version {version}, this server knows {len(migrations)}: "
             "use the server version that wrote it, or another CHAT_DATABASE"
         )
+    # Written first: SQLite begins a transaction with a change of data, not with one of tables.
+    connection.execute(schema.update().values(version=len(migrations)))
     for step in migrations[version:]:
         step(connection)
-    connection.execute(schema.update().values(version=len(migrations)))
