@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import hdrs, web
 
@@ -53,7 +53,7 @@ class DevIdentity:
         Raises:
             Forbidden: The ``Host`` is not a loopback name: a foreign site whose name was made to point here.
         """
-        host = urlsplit(f"//{request.host}").hostname
+        host = _split(f"//{request.host}").hostname
         if host not in self._names:
             raise Forbidden(f"the dev server answers to {', '.join(self._names)}, not to {host!r}")
         return Login("dev")
@@ -88,7 +88,7 @@ def check_secret(request: web.BaseRequest, secret: str) -> None:
         Unauthorized: There is not exactly one ``X-Chat-Secret``, or it is wrong.
     """
     given = request.headers.getall(SECRET_HEADER, [])
-    if len(given) != 1 or not hmac.compare_digest(given[0].encode(), secret.encode()):
+    if len(given) != 1 or not hmac.compare_digest(_raw(given[0]), _raw(secret)):
         raise Unauthorized(
             f"this request did not come by the trusted proxy: its {SECRET_HEADER} is missing or wrong"
         )
@@ -102,7 +102,20 @@ def check_origin(request: web.BaseRequest, origins: Sequence[str]) -> None:
     """
     given = request.headers.getall(hdrs.ORIGIN, [])
     for origin in given:
-        parts = urlsplit(origin)
+        parts = _split(origin)
         own = parts.scheme in {"http", "https"} and parts.netloc.lower() == request.host.lower()
         if not own and origin not in origins:
-            raise Forbidden(f"pages of {origin} may not use this chat")
+            raise Forbidden(f"pages of {origin!r} may not use this chat")
+
+
+def _raw(header: str) -> bytes:
+    """A header's value as it was sent, whatever bytes that were."""
+    return header.encode(errors="surrogateescape")
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL; all empty when it is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
