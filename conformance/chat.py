@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import itertools
 import random
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 import msgspec
+from multidict import CIMultiDict
 
-from conformance.errors import CouldNotTest, Failure
+from conformance.clock import Clock
+from conformance.errors import CouldNotTest, Failure, NotOffered
+from conformance.fleet import Fleet
+from conformance.forge import Forge
 from conformance.handshake import Response, check_response, encode_key, encode_request, upgrade_headers
 from conformance.peer import Peer, connected
 from conformance.server import Server, running
-from conformance.target import Target, User
+from conformance.target import Limited, Target, User, Variant
 from conformance.trace import Trace, shorten
 from conformance.turn import Turn
 from fake_claude import ledger
 from fake_claude.gates import Gate
 
 SUBPROTOCOL = "chat-stream-v1"
+Headers = dict[str, str] | list[tuple[str, str]]
 PASSAGES = 64  # a gate is left wide open when its case is over, so nothing stays behind it
 
 
@@ -36,6 +45,7 @@ class Answer:
         status: The status code.
         headers: Names in lower case.
         body: All of it.
+        cookies: The cookies it sets.
         pieces: When which part of the body came (seconds, monotonic).
         asked_at: When it was asked for.
     """
@@ -43,6 +53,7 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+    cookies: dict[str, str]
     pieces: tuple[tuple[float, bytes], ...]
     asked_at: float
 
@@ -73,17 +84,29 @@ class Chat:
         trace: What went over all of its connections.
         word: A word that no other case uses; it stands in every prompt, so that the ledger can be searched.
         random: All randomness the case may use.
+        users: Who may use the server; requests come from the first of them unless said otherwise.
+        used: The servers it has used, each with the number of lines that it had written before.
     """
 
     def __init__(
-        self, server: Server, *, case_id: str, seed: int, starting: asyncio.Lock | None = None
+        self,
+        server: Server,
+        *,
+        case_id: str,
+        seed: int,
+        starting: asyncio.Lock | None = None,
+        fleet: Fleet | None = None,
     ) -> None:
         self.server = server
+        self.users = server.target.users
+        self.used = [(server, server.lines_seen)]
+        self.maybe_clock: Clock | None = None
         self.case_id = case_id
         self.trace = Trace()
         self.random = random.Random(f"{seed} {case_id}")  # noqa: S311  (it is to be repeatable)
         self.word = "".join(self.random.choices("bcdfghjkmnpqrstvwxz", k=10))
-        self._count = 0
+        self._count = itertools.count(1)
+        self._fleet = fleet
         self._starting = starting or asyncio.Lock()  # servers that start all at once starve each other
         self._stack = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
@@ -121,8 +144,7 @@ class Chat:
 
     def next_id(self, name: str = "m") -> str:
         """A message id that was not used before."""
-        self._count += 1
-        return f"{name}-{self.word}-{self._count}"
+        return f"{name}-{self.word}-{next(self._count)}"
 
     @asynccontextmanager
     async def gate(self, name: str, *, server: Server | None = None) -> AsyncIterator[Gate]:
@@ -151,10 +173,13 @@ class Chat:
             CouldNotTest: The target file names no ledger.
         """
         self._expect_fake()
-        assert self.server.ledger is not None
+        return self.runs_of(self.server)
+
+    def runs_of(self, server: Server) -> list[ledger.Run]:
+        """The same of another server; empty if it has no ledger."""
         return [
             run
-            for run in ledger.read(self.server.ledger)
+            for run in (ledger.read(server.ledger) if server.ledger else ())
             if any(self.word in text for text in [*run.stdin, *run.argv])
         ]
 
@@ -172,8 +197,7 @@ class Chat:
     async def wire(self, server: Server | None = None) -> AsyncIterator[Peer]:
         """A TCP connection, nothing sent."""
         where = server or self.server
-        self._count += 1
-        name = f"ws{self._count}"
+        name = f"ws{next(self._count)}"
         async with connected(
             where.host, where.port, name=name, trace=self.trace, within=self.target.within
         ) as peer:
@@ -182,7 +206,7 @@ class Chat:
     async def upgrade(
         self,
         peer: Peer,
-        headers: dict[str, str | None] | None = None,
+        headers: dict[str, str | None] | list[tuple[str, str]] | None = None,
         *,
         user: int = 0,
         path: str | None = None,
@@ -207,8 +231,9 @@ class Chat:
         host = f"{self.server.host}:{self.server.port}"
         sent: dict[str, str | None] = dict(upgrade_headers(host, key, subprotocols=offered))
         sent |= self.user(user).headers
-        sent |= headers or {}
-        request = encode_request(path or self.target.paths.socket, sent, method=method)
+        more = headers if isinstance(headers, list) else []
+        sent |= headers if isinstance(headers, dict) else {}
+        request = encode_request(path or self.target.paths.socket, sent, method=method, more=more)
         what = f"{method} {path or self.target.paths.socket} upgrade{f' with {headers}' if headers else ''}"
         await peer.send_bytes(request + after, what)
         response = await peer.expect_response()
@@ -299,11 +324,9 @@ class Chat:
         Raises:
             CouldNotTest: There are not so many.
         """
-        if number >= len(self.target.users):
-            raise CouldNotTest(
-                f"the target file names {len(self.target.users)} user(s); this needs {number + 1}"
-            )
-        return self.target.users[number]
+        if number >= len(self.users):
+            raise CouldNotTest(f"the target file names {len(self.users)} user(s); this needs {number + 1}")
+        return self.users[number]
 
     async def http(
         self,
@@ -311,9 +334,10 @@ class Chat:
         path: str,
         *,
         form: dict[str, str] | None = None,
-        headers: dict[str, str] | None = None,
+        headers: Headers | None = None,
         user: int = 0,
         server: Server | None = None,
+        url: str | None = None,
         within: float | None = None,
     ) -> Answer:
         """Ask by HTTP and read the whole answer.
@@ -322,7 +346,7 @@ class Chat:
             Failure: The connection broke, or the answer took longer than ``within``.
         """
         assert self._session is not None
-        where = (server or self.server).url + path
+        where = (url or (server or self.server).url) + path
         asked_at = time.monotonic()
         self.trace.add("http", ">", f"{method} {path}{f' {shorten(str(form))}' if form else ''}")
         limit = within or self.target.within
@@ -333,7 +357,7 @@ class Chat:
                     method,
                     where,
                     data=form,
-                    headers={**self.user(user).headers, **(headers or {})},
+                    headers=CIMultiDict([*self.user(user).headers.items(), *pairs(headers)]),
                     allow_redirects=False,
                 ) as response,
             ):
@@ -345,18 +369,31 @@ class Chat:
         body = b"".join(data for _, data in pieces)
         self.trace.add("http", "<", f"{response.status} {shorten(body)}")
         names = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status, names, body, tuple(pieces), asked_at)
+        cookies = {name: morsel.value for name, morsel in response.cookies.items()}
+        return Answer(response.status, names, body, cookies, tuple(pieces), asked_at)
 
     async def post(
-        self, message: str, *, within: float | None = None, server: Server | None = None, **fields: str
+        self,
+        message: str,
+        *,
+        within: float | None = None,
+        server: Server | None = None,
+        user: int = 0,
+        **fields: str,
     ) -> Answer:
         """Run a turn by HTTP (HTTP-2)."""
         form = {"message": message, **fields}
-        return await self.http("POST", self.target.paths.turn, form=form, within=within, server=server)
+        return await self.http(
+            "POST", self.target.paths.turn, form=form, within=within, server=server, user=user
+        )
 
-    async def history(self, conversation_id: str, *, server: Server | None = None) -> list[dict[str, Any]]:
+    async def history(
+        self, conversation_id: str, *, server: Server | None = None, user: int = 0
+    ) -> list[dict[str, Any]]:
         """The messages of a conversation as history has them (HIST-4)."""
-        answer = await self.http("GET", f"{self.target.paths.history}/{conversation_id}", server=server)
+        answer = await self.http(
+            "GET", f"{self.target.paths.history}/{conversation_id}", server=server, user=user
+        )
         if answer.status != 200:
             raise Failure("200 for the conversation's history", f"{answer.status} {shorten(answer.body)}")
         messages = answer.member("messages")
@@ -375,7 +412,90 @@ class Chat:
             raise CouldNotTest("the target file has no start command, so there is nothing this case may end")
         async with running(self.target, claude=claude, starting=self._starting) as server:
             self.trace.add("server", "=", f"another instance at {server.url}")
+            self.used.append((server, 0))
             yield server
+
+    # Variants of the target
+
+    @asynccontextmanager
+    async def variant(self, name: str, *, own: bool = False, clock: bool = False) -> AsyncIterator[Chat]:
+        """The same case on the target set otherwise, with users that nobody had before.
+
+        Args:
+            name: The field of the target file's ``variants``.
+            own: Whether the server is this case's alone, to be ended and started again.
+            clock: Whether its clock can be moved (``self.clock``); then it is this case's alone, too.
+
+        Raises:
+            NotOffered: The target file does not claim it.
+            CouldNotTest: The target runs already, or there is no clock to move.
+        """
+        variant: Variant | None = getattr(self.target.variants, name)
+        if variant is None:
+            raise NotOffered(f"the target file has no variants.{name}")
+        users = variant.users(*(f"{self.word}{next(self._count)}" for _ in range(3)))
+        async with AsyncExitStack() as stack:
+            spent = isinstance(variant, Limited) and not users  # by another case, there being one user only
+            if own or clock or spent:
+                other = await self._own(stack, variant, clock=clock)
+            else:
+                other = self._on(await self._fleet_of_run.get(name, variant))
+            other.users = users or other.users
+            yield other
+
+    @asynccontextmanager
+    async def scripted(self) -> AsyncIterator[Chat]:
+        """The same case on a server whose Claude plays the suite's script to the prompts that it names.
+
+        Raises:
+            CouldNotTest: The target runs already.
+        """
+        yield self._on(await self._fleet_of_run.get("scripted", Variant()))
+
+    @property
+    def _fleet_of_run(self) -> Fleet:
+        if self._fleet is None:
+            raise CouldNotTest("this run has one server only")
+        return self._fleet
+
+    @property
+    def forge(self) -> Forge:
+        """The forge where the users of a variant log in."""
+        forge = self._fleet_of_run.forge
+        assert forge is not None
+        return forge
+
+    def _on(self, server: Server) -> Chat:
+        other = copy.copy(self)
+        other.server = server
+        other.users = server.target.users
+        self.used.append((server, server.lines_seen))
+        self.trace.add("server", "=", f"now the server at {server.url}")
+        return other
+
+    async def _own(self, stack: AsyncExitStack, variant: Variant, *, clock: bool) -> Chat:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chatgate-")))
+        moved = Clock(folder) if clock else None
+        if moved is not None:
+            variant = Variant(env={**variant.env, **moved.env})
+        server = await self._fleet_of_run.make(folder, variant)
+        stack.push_async_callback(server.end)
+        async with self._starting:
+            await server.start()
+        other = self._on(server)
+        other.maybe_clock = moved
+        return other
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of a server that has one to be moved."""
+        assert self.maybe_clock is not None
+        return self.maybe_clock
+
+
+def pairs(headers: Headers | None) -> list[tuple[str, str]]:
+    """Headers as a list, which may have a name twice."""
+    return list(headers.items()) if isinstance(headers, dict) else list(headers or [])
 
 
 def _quoted(value: Any) -> str:

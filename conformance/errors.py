@@ -25,6 +25,10 @@ class CouldNotTest(ConformanceError):
     """The target file does not give what the case needs, such as a ledger."""
 
 
+class NotOffered(ConformanceError):
+    """The target file does not claim what the case is about."""
+
+
 class TargetError(ConformanceError):
     """The target cannot be reached, started or ended; exit status 3.
 

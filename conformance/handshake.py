@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,10 +40,17 @@ def upgrade_headers(host: str, key: str, *, subprotocols: tuple[str, ...] = ()) 
     return headers
 
 
-def encode_request(path: str, headers: Mapping[str, str | None], *, method: str = "GET") -> bytes:
-    """A request head as bytes; a header whose value is None is left out."""
+def encode_request(
+    path: str,
+    headers: Mapping[str, str | None],
+    *,
+    method: str = "GET",
+    more: Sequence[tuple[str, str]] = (),
+) -> bytes:
+    """A request head as bytes; a header whose value is None is left out, ``more`` may repeat names."""
     lines = [f"{method} {path} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
+    lines += [f"{name}: {value}" for name, value in more]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 

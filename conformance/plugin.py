@@ -6,13 +6,15 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conformance.case import function_of
 from conformance.chat import Chat
-from conformance.errors import CouldNotTest, Failure, TargetError
+from conformance.errors import CouldNotTest, Failure, NotOffered, TargetError
+from conformance.fleet import Fleet
 from conformance.results import Case, CaseResult, Verdict
 from conformance.server import Server
 
@@ -25,6 +27,7 @@ class CasePlugin:
     Args:
         loop: Runs everything.
         server: The target; started again if a case brings it down.
+        folder: Holds what the run's further servers write.
         selected: The cases to play, in order.
         seed: What all randomness comes from.
         replay: Makes the command that plays only one case again.
@@ -39,6 +42,7 @@ class CasePlugin:
         self,
         loop: asyncio.Runner,
         server: Server,
+        folder: Path,
         selected: tuple[Case, ...],
         *,
         seed: int,
@@ -56,6 +60,7 @@ class CasePlugin:
         self._verdicts: dict[str, Verdict] = {}
         self._waiting: dict[str, asyncio.Task[CaseResult]] = {}
         self._starting = asyncio.Lock()
+        self._fleet = Fleet(server.target, folder, self._starting)
 
     @pytest.fixture
     def chat(self) -> None:
@@ -91,11 +96,15 @@ class CasePlugin:
             self._waiting = {each.id: asyncio.create_task(self._after_needs(each)) for each in begun}
         return await self._waiting[case.id]
 
-    async def close(self) -> None:
-        """End the cases that were begun and not asked for, as after an interrupt."""
+    async def close(self) -> tuple[str, ...]:
+        """End the cases that were begun and not asked for, as after an interrupt, and the further servers.
+
+        Returns what went wrong with the servers.
+        """
         for task in self._waiting.values():
             task.cancel()
         await asyncio.gather(*self._waiting.values(), return_exceptions=True)
+        return await self._fleet.close()
 
     async def _after_needs(self, case: Case) -> CaseResult:
         needed = [self._waiting[need] for need in case.needs if need in self._waiting]
@@ -111,8 +120,9 @@ class CasePlugin:
             if not self._server.alive:
                 await self._server.start_again()
         began = time.monotonic()
-        lines = self._server.lines_seen
-        chat = Chat(self._server, case_id=case.id, seed=self._seed, starting=self._starting)
+        chat = Chat(
+            self._server, case_id=case.id, seed=self._seed, starting=self._starting, fleet=self._fleet
+        )
         verdict, expected, happened, broken = await _judge(chat)
         if verdict is not Verdict.PASSED and await self._server.has_fallen():
             status = self._server.exit_status
@@ -127,7 +137,9 @@ class CasePlugin:
             happened=happened,
             trace=chat.trace.lines if evidence else (),
             ledger=tuple(ledger_lines(chat)) if evidence else (),
-            log=self._server.lines_since(lines) if evidence else (),
+            log=tuple(line for server, seen in chat.used for line in server.lines_since(seen))
+            if evidence
+            else (),
             replay=self._replay(case),
             broken=broken,
         )
@@ -146,6 +158,8 @@ def _verdict(error: BaseException) -> tuple[Verdict, str, str, bool]:
     match error:
         case Failure():
             return Verdict.FAILED, error.expected, error.happened, False
+        case NotOffered():
+            return Verdict.NOT_OFFERED, "", str(error), False
         case CouldNotTest():
             return Verdict.COULD_NOT_TEST, "", str(error), False
         case TargetError():
@@ -156,12 +170,8 @@ def _verdict(error: BaseException) -> tuple[Verdict, str, str, bool]:
 
 def ledger_lines(chat: Chat) -> list[str]:
     """What Claude was started with and given during the case."""
-    try:
-        runs = chat.runs()
-    except CouldNotTest:
-        return []
     lines = []
-    for run in runs:
+    for run in [run for server, _ in chat.used for run in chat.runs_of(server)]:
         end = "alive" if run.alive else f"exit {run.exit_code}" if run.exit_code is not None else "gone"
         lines.append(f"pid {run.pid} {end} {' '.join(run.signals)} argv {run.argv}"[:400])
         lines += [f"  stdin {line[:200]}" for line in run.stdin if chat.word in line]

@@ -59,14 +59,19 @@ def run(
         server = Server(target, Path(folder))
         loop.run(server.start())
         try:
-            plugin = CasePlugin(loop, server, selected, seed=seed, replay=replay, on_result=judged)
-            _pytest(plugin)
-            loop.run(plugin.close())
+            plugin = CasePlugin(
+                loop, server, Path(folder), selected, seed=seed, replay=replay, on_result=judged
+            )
+            try:
+                _pytest(plugin)
+            finally:
+                trouble = loop.run(plugin.close())
         finally:
-            trouble = loop.run(server.end())
+            trouble_at_the_end = loop.run(server.end())
         if plugin.collection_errors:
             raise TargetError("the case files cannot be read:\n" + "\n".join(plugin.collection_errors))
         missing = {each.id for each in selected} - {result.case.id for result in plugin.results}
+        trouble += trouble_at_the_end
         if missing:
             trouble = (*trouble, f"not played: {', '.join(sorted(missing))}")
         return RunResult(

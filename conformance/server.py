@@ -37,7 +37,16 @@ class Server:
         gates: The folder of the fake's gates, None where there is no fake.
     """
 
-    def __init__(self, target: Target, folder: Path, *, claude: str | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        folder: Path,
+        *,
+        claude: str | None = None,
+        forge: str = "",
+        script: Path | None = None,
+    ) -> None:
+        """``forge`` is where its users log in, ``script`` what its fake plays besides inline scripts."""
         self.target = target
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self.lines_seen = 0
@@ -48,16 +57,22 @@ class Server:
         self._news = asyncio.Event()
         self.ledger: Path | None = Path(target.ledger) if target.ledger else None
         self.gates: Path | None = Path(target.gates) if target.gates else None
-        values = {"python": sys.executable, "port": "", "data": "", "claude": claude or ""}
+        values = {
+            "python": sys.executable,
+            "port": "",
+            "data": "",
+            "claude": claude or "",
+            "forge": forge,
+        }
         if target.starts:
             values["port"] = str(free_port())
             values["data"] = str(folder / "data")
             self.ledger, self.gates = folder / "ledger", folder / "gates"
-            launcher = install(folder / "bin", ledger=self.ledger, gates=self.gates)
+            launcher = install(folder / "bin", ledger=self.ledger, gates=self.gates, script=script)
             values["claude"] = claude or str(launcher)
+        self.url = values["url"] = fill(target.url, values, "url").rstrip("/")
         self._argv = [fill(word, values, "start") for word in target.start]
         self._env = {name: fill(text, values, f"env.{name}") for name, text in target.env.items()}
-        self.url = fill(target.url, values, "url").rstrip("/")
 
     @property
     def host(self) -> str:

@@ -14,7 +14,8 @@ from conformance.errors import UsageError
 
 SHIPPED = Path(__file__).parent  # targets that come with the suite are looked up here
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-PLACEHOLDERS = ("python", "port", "data", "claude")
+PLACEHOLDERS = ("python", "port", "data", "claude", "url", "forge")
+USER = "{user}"  # stands for the name of a user in the headers of a variant
 
 
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +41,98 @@ class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     history: str = "/chat/history"
 
 
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The target with something set otherwise: a capability that it claims, and that is tested because it does.
+
+    Attributes:
+        env: What is added to the environment of the target's command.
+        headers: What identifies a user; with ``{user}`` in it there are as many users as cases want.
+    """
+
+    env: dict[str, str] = {}
+    headers: dict[str, str] = {}
+
+    def users(self, *names: str) -> list[User]:
+        """Users of these names; empty if the headers know only one."""
+        if not any(USER in text for text in self.headers.values()):
+            return []
+        return [
+            User(each, {key: text.replace(USER, each) for key, text in self.headers.items()})
+            for each in names
+        ]
+
+
+class Limited(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target with one small limit.
+
+    Attributes:
+        limit: How many turns, or tokens, a user has.
+    """
+
+    limit: int
+
+
+class Proxy(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target whose users are named by a proxy.
+
+    Attributes:
+        user_header: The header that names the user.
+        secret_header: The header by which the proxy proves itself.
+    """
+
+    user_header: str
+    secret_header: str
+
+
+class Login(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target whose users log in at the suite's own forge (``{forge}``), as ``user``.
+
+    Attributes:
+        user: Who may log in.
+        session_seconds: How long a login lasts.
+        path: Where a login begins.
+        callback: Where the forge sends people back to.
+        cookie: The cookie that names a login.
+    """
+
+    session_seconds: float
+    user: str = "ada"
+    path: str = "/chat/login"
+    callback: str = "/chat/oauth/callback"
+    cookie: str = "chat_session"
+
+
+class Silence(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target that ends a turn when Claude is silent for long.
+
+    Attributes:
+        seconds: How long is long.
+    """
+
+    seconds: float
+
+
+class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the target can be set to; what is left out is not offered."""
+
+    requests_per_hour: Limited | None = None
+    requests_per_day: Limited | None = None
+    tokens_per_day: Limited | None = None
+    proxy: Proxy | None = None
+    login: Login | None = None
+    silence: Silence | None = None
+
+
+VARIANT_TYPES: dict[str, type[Variant]] = {
+    "requests_per_hour": Limited,
+    "requests_per_day": Limited,
+    "tokens_per_day": Limited,
+    "proxy": Proxy,
+    "login": Login,
+    "silence": Silence,
+}
+
+
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One server to be judged; the fields are those of the target file.
 
@@ -53,11 +146,13 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         stop_within: How long SIGTERM may take, in seconds.
         within: How long a case waits for what must happen, in seconds.
         keepalive: The interval between pings that the target is set to, in seconds.
+        grace: The time between asking Claude to stop and killing it that the target is set to, in seconds.
         message_max_bytes: The longest message it takes.
         ledger: The ledger of the fake that a running server uses.
         gates: The gates of the fake that a running server uses.
         paths: Where the doors are.
         users: Who may use it; at least one.
+        variants: What else it can be set to.
     """
 
     name: str
@@ -69,11 +164,13 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     stop_within: float = 10.0
     within: float = 5.0
     keepalive: float = 30.0
+    grace: float = 5.0
     message_max_bytes: int = 1 << 20
     ledger: str = ""
     gates: str = ""
     paths: Paths = Paths()
     users: list[User] = msgspec.field(default_factory=lambda: [User("user")])
+    variants: Variants = Variants()
 
     @property
     def starts(self) -> bool:
@@ -120,7 +217,9 @@ def _explain(sentence: str) -> str:
     if found is None:
         return sentence
     unknown, where = found[1], found[2] or ""
-    struct = {"paths": Paths, "users": User}.get(where.split("[")[0], Target)
+    structs = {"paths": Paths, "users": User, "variants": Variants}
+    structs |= {f"variants.{name}": kind for name, kind in VARIANT_TYPES.items()}
+    struct = structs.get(where.split("[")[0], Target)
     near = get_close_matches(unknown, struct.__struct_fields__, n=1, cutoff=0)
     place = f" in {where}" if where else ""
     return f"unknown field {unknown!r}{place}; did you mean {near[0]!r}?"
@@ -132,7 +231,7 @@ def check(target: Target, place: Path) -> None:
     Raises:
         UsageError: A value does not fit; the sentence names its field.
     """
-    for field in ("ready_within", "stop_within", "within", "keepalive", "message_max_bytes"):
+    for field in ("ready_within", "stop_within", "within", "keepalive", "grace", "message_max_bytes"):
         if getattr(target, field) <= 0:
             raise UsageError(f"{place}: {field} is {getattr(target, field)}; it must be more than 0")
     if not target.users:
@@ -143,6 +242,9 @@ def check(target: Target, place: Path) -> None:
         *target.env.items(),
     ]:
         fill(text, dict.fromkeys(PLACEHOLDERS, "1"), f"{place}: {field}")
+    for name in VARIANT_TYPES:
+        for key, text in getattr(getattr(target.variants, name), "env", {}).items():
+            fill(text, dict.fromkeys(PLACEHOLDERS, "1"), f"{place}: variants.{name}.env.{key}")
     url = urlsplit(target.url.replace("{port}", "1"))
     if url.scheme != "http" or not url.hostname or url.path not in ("", "/"):
         raise UsageError(f"{place}: url is {target.url!r}; it must be like http://127.0.0.1:{{port}}")
