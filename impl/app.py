@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 from aiohttp import WSCloseCode, hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import URL
 
 from impl.auth import USER_HEADER, DevIdentity, Identity, ProxyIdentity, check_origin, check_secret
 from impl.claude import Claude
@@ -108,11 +109,11 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
     return app
 
 
-def _database(settings: Settings) -> str:
+def _database(settings: Settings) -> str | URL:
     if settings.database:
         return settings.database
     settings.data.mkdir(parents=True, exist_ok=True)
-    return f"sqlite+aiosqlite:///{settings.data / 'chat.sqlite3'}"
+    return URL.create("sqlite+aiosqlite", database=str(settings.data / "chat.sqlite3"))
 
 
 @asynccontextmanager

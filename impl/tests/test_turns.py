@@ -1,0 +1,712 @@
+"""The one door: what is admitted runs once, is told to its end and is kept, whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from impl.errors import (
+    BadRequest,
+    Busy,
+    ChatError,
+    NotFound,
+    RateLimited,
+    Reset,
+    TooLarge,
+    Unavailable,
+)
+from impl.limits import Limits
+from impl.log import TurnLog, answer
+from impl.messages import Complete, Event, Failed, Status
+from impl.store import Store, StoredTurn
+from impl.tests.sites import PATIENCE, Fake, Parts, events, parts, program
+
+NOWHERE = "0123456789ab"
+
+
+def completed(told: list[Event]) -> Complete:
+    """The terminal event of a turn that went well, or was cancelled."""
+    last = told[-1]
+    assert isinstance(last, Complete), last
+    return last
+
+
+def failed(told: list[Event]) -> Failed:
+    """The terminal event of a turn that did not end well."""
+    last = told[-1]
+    assert isinstance(last, Failed), last
+    return last
+
+
+async def stored(server: Parts, conversation_id: str) -> list[StoredTurn]:
+    return await server.store.turns(conversation_id)
+
+
+def break_database(server: Parts, statement: str) -> None:
+    """Do something to the database behind the server's back."""
+    with sqlite3.connect(server.settings.data / "chat.sqlite3") as database:
+        database.execute(statement)
+    database.close()
+
+
+NO_ANSWERS = (
+    "CREATE TRIGGER full BEFORE UPDATE OF answer ON turns BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+)
+NO_SESSIONS = (
+    "CREATE TRIGGER full BEFORE UPDATE OF claude_session ON conversations "
+    "BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+)
+NO_TURNS = "CREATE TRIGGER full BEFORE INSERT ON turns BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+
+
+# --- a turn from end to end
+
+
+async def test_turn_is_told_in_order_and_kept(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        log = await server.turns.start("ada", "[[fake tokens=3]]", "m1")
+        told = await events(log)
+        (turn,) = await stored(server, log.accepted.conversation_id)
+
+    assert re.fullmatch("[0-9a-f]{12}", log.accepted.conversation_id)
+    assert log.accepted.message_id == "m1"
+    assert [event.seq for event in told] == list(range(1, len(told) + 1))
+    assert answer(told) == turn.answer == "t1 t2 t3 "
+    assert (turn.prompt, turn.status, turn.stop_reason) == ("[[fake tokens=3]]", "complete", "end_turn")
+    assert completed(told).usage == turn.usage
+    assert turn.usage.output_tokens == 3
+
+
+async def test_message_id_is_chosen_where_none_is_given(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello")
+
+    assert re.fullmatch("[A-Za-z0-9_-]{1,64}", told[0].message_id)
+
+
+async def test_pieces_come_while_claude_is_answering(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            while answer(log.read(0)) != "t1 t2 ":
+                await changed(log)
+            assert server.turns.running == 1
+            gate.open()
+
+            assert answer(await events(log)) == "t1 t2 t3 t4 "
+            assert server.turns.running == 0
+
+
+async def changed(log: TurnLog) -> None:
+    event = asyncio.Event()
+    log.listen(event.set)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await event.wait()
+    finally:
+        log.unlisten(event.set)
+
+
+async def test_later_turn_knows_the_earlier_ones(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        first = await server.turn("one")
+        second = await server.turn("two", conversation_id=first[0].conversation_id)
+
+    assert "turn 2 of our conversation" in answer(second)
+
+
+async def test_later_turn_knows_the_earlier_ones_after_a_restart(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        first = await server.turn("one")
+    async with parts(fake.command, tmp_path) as server:
+        second = await server.turn("two", conversation_id=first[0].conversation_id)
+
+    assert "turn 2 of our conversation" in answer(second)
+
+
+async def test_turns_do_not_wait_for_each_other(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            held = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            await gate.reached()
+
+            completed(await server.turn("hello"))
+            gate.open()
+            await events(held)
+
+
+# --- what is refused
+
+
+REFUSED = [
+    pytest.param(("",), BadRequest("the message is empty"), id="empty"),
+    pytest.param((" \n\t\u3000",), BadRequest("the message is empty"), id="white-space"),
+    pytest.param(("é" * 51,), TooLarge("the message has 102 bytes; the limit is 100"), id="too-large"),
+    pytest.param(("hi", "a b"), BadRequest("message_id is 'a b'"), id="message-id"),
+    pytest.param(("hi", None, "XYZ"), BadRequest("conversation_id is 'XYZ'"), id="conversation-id"),
+    pytest.param(("hi", None, NOWHERE), NotFound("there is no conversation 0123456789ab"), id="unknown"),
+]
+
+
+@pytest.mark.parametrize(("asked", "error"), REFUSED)
+async def test_refused_message_starts_nothing(
+    asked: tuple[str, ...], error: ChatError, fake: Fake, tmp_path: Path
+) -> None:
+    async with parts(fake.command, tmp_path, message_max_bytes=100) as server:
+        with pytest.raises(type(error), match=re.escape(error.message)):
+            await server.turns.start("ada", *asked)
+
+        assert await server.store.conversations("ada", before=None, limit=10) == ([], None)
+    assert fake.runs() == []
+
+
+async def test_message_of_just_the_limit_is_taken(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, message_max_bytes=100) as server:
+        completed(await server.turn("é" * 50))
+
+
+async def test_strangers_conversation_is_like_none(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello", message_id="m1")
+        conversation_id = told[0].conversation_id
+        for attempt in (
+            server.turns.start("eve", "hi", None, conversation_id),
+            server.turns.follow("eve", conversation_id, None, 0),
+            server.turns.follow("eve", conversation_id, "m1", 0),
+            server.turns.delete("eve", conversation_id),
+        ):
+            with pytest.raises(NotFound, match=f"there is no conversation {conversation_id}"):
+                await attempt
+        with pytest.raises(NotFound, match="there is no turn m1"):
+            await server.turns.cancel("eve", "m1", conversation_id)
+
+
+async def test_limits_hold_at_this_door(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, requests_per_hour=1) as server:
+        await server.turn("hello")
+
+        with pytest.raises(RateLimited):
+            await server.turns.start("ada", "again")
+    assert len(fake.runs()) == 1
+
+
+# --- the same message again
+
+
+async def test_same_message_again_is_the_same_turn(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        log = await server.turns.start("ada", "hello", "m1")
+        again = await server.turns.start("ada", "hello", "m1")
+        there = await server.turns.start("ada", "hello", "m1", log.accepted.conversation_id)
+        await events(log)
+        afterwards = await server.turns.start("ada", "hello", "m1")
+
+        assert log is again is there is afterwards
+        assert len(await stored(server, log.accepted.conversation_id)) == 1
+    assert sum(len(run.stdin) for run in fake.runs()) == 1
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new-conversation", "known-conversation"])
+async def test_same_message_many_times_at_once_runs_once(fake: Fake, tmp_path: Path, *, known: bool) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        conversation_id = await server.store.new_conversation("ada") if known else None
+        logs = await asyncio.gather(
+            *(server.turns.start("ada", "hello", "m1", conversation_id) for _ in range(10))
+        )
+        await events(logs[0])
+
+        assert len(set(map(id, logs))) == 1
+    assert sum(len(run.stdin) for run in fake.runs()) == 1
+
+
+async def test_same_message_after_a_while_is_told_from_history(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, turn_kept_seconds=0) as server:
+        first = await server.turn("hello", message_id="m1")
+        await asyncio.sleep(0)
+        log = await server.turns.start("ada", "hello", "m1")
+        again = log.read(0)
+
+        assert log.ended
+        assert answer(again) == answer(first)
+        assert completed(again).usage == completed(first).usage
+    assert sum(len(run.stdin) for run in fake.runs()) == 1
+
+
+async def test_same_message_after_a_restart_is_told_from_history(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        first = await server.turn("[[fake tokens=2 exit=3]]", message_id="m1")
+    async with parts(fake.command, tmp_path) as server:
+        again = await server.turn("[[fake tokens=2 exit=3]]", message_id="m1")
+
+    assert answer(again) == answer(first) == "t1 t2 "
+    assert (failed(again).code, failed(again).message) == (failed(first).code, failed(first).message)
+    assert len(fake.runs()) == 1
+
+
+async def test_same_id_elsewhere_is_another_turn(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        one, two = await server.store.new_conversation("ada"), await server.store.new_conversation("ada")
+        logs = [
+            await server.turns.start("ada", "hello", "m1", one),
+            await server.turns.start("ada", "hello", "m1", two),
+            await server.turns.start("bob", "hello", "m1"),
+        ]
+        for log in logs:
+            await events(log)
+
+    assert len({log.accepted.conversation_id for log in logs}) == 3
+
+
+# --- one turn at a time in a conversation
+
+
+async def test_busy_conversation_refuses_at_no_cost(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, requests_per_hour=2) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            conversation_id = log.accepted.conversation_id
+            await gate.reached()
+            for _ in range(3):
+                with pytest.raises(Busy):
+                    await server.turns.start("ada", "me too", None, conversation_id)
+            gate.open()
+            await events(log)
+
+            completed(await server.turn("now", conversation_id=conversation_id))
+            assert [turn.prompt for turn in await stored(server, conversation_id)][1:] == ["now"]
+
+
+async def test_two_messages_at_once_are_one_turn_and_one_refusal(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        conversation_id = await server.store.new_conversation("ada")
+        outcomes = await asyncio.gather(
+            *(server.turns.start("ada", f"message {n}", None, conversation_id) for n in range(5)),
+            return_exceptions=True,
+        )
+        (log,) = [each for each in outcomes if isinstance(each, TurnLog)]
+        await events(log)
+
+    assert [type(each) for each in outcomes if each is not log] == [Busy] * 4
+    assert len(fake.runs()) == 1
+
+
+# --- stopping
+
+
+async def test_cancel_while_streaming_keeps_the_partial_answer(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=9 hold=door@3]]", "m1")
+            await gate.reached()
+            while answer(log.read(0)) != "t1 t2 t3 ":
+                await changed(log)
+
+            assert await server.turns.cancel("ada", "m1", None) is log
+            told = await events(log)
+            (turn,) = await stored(server, log.accepted.conversation_id)
+
+    last = completed(told)
+    assert last.stop_reason == "cancelled"
+    assert last.usage.input_tokens > 0  # what was spent is charged, though the result says 0
+    assert (turn.status, turn.answer, turn.usage) == ("cancelled", "t1 t2 t3 ", last.usage)
+
+
+async def test_cancel_while_starting_ends_the_turn(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        log = await server.turns.start("ada", "[[fake tokens=9 first=60s]]", "m1")
+        await server.turns.cancel("ada", "m1", log.accepted.conversation_id)
+        told = await events(log)
+
+    assert [type(event) for event in told] == [Complete]
+    assert completed(told).stop_reason == "cancelled"
+
+
+async def test_cancel_of_a_turn_that_is_over_changes_nothing(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello", message_id="m1")
+        log = await server.turns.cancel("ada", "m1", None)
+        (turn,) = await stored(server, told[0].conversation_id)
+
+    assert log.read(0) == told
+    assert turn.status == "complete"
+
+
+@pytest.mark.parametrize("where", [True, False], ids=["in-its-conversation", "anywhere"])
+async def test_cancel_of_a_turn_long_over_is_answered_from_history(
+    fake: Fake, tmp_path: Path, *, where: bool
+) -> None:
+    async with parts(fake.command, tmp_path, turn_kept_seconds=0) as server:
+        conversation_id = await server.store.new_conversation("ada")
+        told = await server.turn("hello", message_id="m1", conversation_id=conversation_id)
+        await asyncio.sleep(0)
+        log = await server.turns.cancel("ada", "m1", conversation_id if where else None)
+
+    assert completed(log.read(0)).usage == completed(told).usage
+
+
+async def test_cancel_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        with pytest.raises(NotFound) as caught:
+            await server.turns.cancel("ada", "m1", None)
+
+    assert caught.value.message_id == "m1"
+
+
+async def test_cancel_without_a_conversation_means_the_newest_turn(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            one, two = [await server.store.new_conversation("ada") for _ in range(2)]
+            await server.turn("hello", message_id="m1", conversation_id=one)
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1", two)
+            await gate.reached()
+
+            assert await server.turns.cancel("ada", "m1", None) is log
+            assert completed(await events(log)).stop_reason == "cancelled"
+
+
+async def test_conversation_goes_on_after_a_cancel(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1")
+            await gate.reached()
+            await server.turns.cancel("ada", "m1", None)
+            await events(log)
+            told = await server.turn("go on", conversation_id=log.accepted.conversation_id)
+
+    assert "go on" in answer(told)
+
+
+# --- deleting
+
+
+async def test_delete_during_a_turn_ends_it(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1")
+            conversation_id = log.accepted.conversation_id
+            await gate.reached()
+            await server.turns.delete("ada", conversation_id)
+
+            assert completed(log.read(0)).stop_reason == "cancelled"
+            assert fake.runs()[0].gone
+            assert await stored(server, conversation_id) == []
+            for attempt in (
+                server.turns.start("ada", "hi", None, conversation_id),
+                server.turns.follow("ada", conversation_id, "m1", 0),
+                server.turns.delete("ada", conversation_id),
+                server.turns.cancel("ada", "m1", None),
+            ):
+                with pytest.raises(NotFound):
+                    await attempt
+
+
+async def test_delete_ends_an_idle_process(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello")
+        await server.turns.delete("ada", told[0].conversation_id)
+
+        assert fake.runs()[0].gone
+        assert server.claude.processes == 0
+
+
+async def test_nothing_is_admitted_to_a_conversation_that_is_being_deleted(
+    fake: Fake, tmp_path: Path
+) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            conversation_id = log.accepted.conversation_id
+            await gate.reached()
+            deleting = asyncio.create_task(server.turns.delete("ada", conversation_id))
+            await events(log)
+
+            with pytest.raises(NotFound):
+                await server.turns.start("ada", "me too", None, conversation_id)
+            await deleting
+            with pytest.raises(NotFound):
+                await server.turns.start("ada", "me too", None, conversation_id)
+
+
+async def test_two_deletes_at_once_are_one(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello")
+        outcomes = await asyncio.gather(
+            *(server.turns.delete("ada", told[0].conversation_id) for _ in range(2)), return_exceptions=True
+        )
+
+    assert sorted(type(each).__name__ for each in outcomes) == ["NoneType", "NotFound"]
+
+
+# --- Claude
+
+
+async def test_forgotten_session_is_begun_afresh_and_says_so(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, claude_idle_seconds=0) as server:
+        first = await server.turn("one")
+        conversation_id = first[0].conversation_id
+        known = (await server.store.conversation("ada", conversation_id)).claude_session
+        for transcript in (tmp_path / "home").rglob("*.jsonl"):
+            transcript.unlink()
+        second = await server.turn("two", conversation_id=conversation_id)
+        third = await server.turn("three", conversation_id=conversation_id)
+        fresh = (await server.store.conversation("ada", conversation_id)).claude_session
+
+    assert isinstance(second[0], Status)
+    assert second[0].status == "fresh_session"
+    assert "turn 1 of our conversation" in answer(second)
+    assert "turn 2 of our conversation" in answer(third)
+    assert known != fresh
+
+
+async def test_missing_claude_is_unavailable(tmp_path: Path) -> None:
+    async with parts(["/no/such/claude"], tmp_path) as server:
+        told = await server.turn("hello")
+        (turn,) = await stored(server, told[0].conversation_id)
+
+    last = failed(told)
+    assert last.code == "claude_unavailable"
+    assert "/no/such/claude" in last.message
+    assert (turn.status, turn.stop_reason, turn.detail) == ("failed", "claude_unavailable", last.message)
+
+
+FAILURES = [
+    pytest.param("hear(); init(); text('half'); sys.exit(3)", "claude_failed", r"exit code 3", id="exit"),
+    pytest.param(
+        "hear(); init(); text('half'); os.kill(os.getpid(), 9)", "claude_failed", r"code -9", id="kill"
+    ),
+    pytest.param(
+        "hear(); init(); text('half'); result(is_error=True, result='API Error: 500'); hear()",
+        "claude_failed",
+        r"^API Error: 500$",
+        id="error-result",
+    ),
+    pytest.param(
+        "hear(); init(); text('half'); result(is_error=True, errors=['a', 'b']); hear()",
+        "claude_failed",
+        r"^a; b$",
+        id="errors",
+    ),
+    pytest.param(
+        "hear(); init(); text('half'); signal.pause()", "timeout", r"silent for 0.3 seconds", id="silence"
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "error", "sentence"), FAILURES)
+async def test_failed_turn_keeps_what_had_arrived(
+    code: str, error: str, sentence: str, fake: Fake, tmp_path: Path
+) -> None:
+    del fake  # for its home
+    silence = 0.3 if error == "timeout" else PATIENCE
+    async with parts(program(tmp_path, code), tmp_path, claude_silence_seconds=silence) as server:
+        told = await server.turn("hello")
+        (turn,) = await stored(server, told[0].conversation_id)
+
+    last = failed(told)
+    assert last.code == error
+    assert re.search(sentence, last.message)
+    assert (turn.answer, turn.status) == (answer(told), "failed")
+    assert turn.answer in {"half", ""} if error == "timeout" else turn.answer == "half"
+
+
+async def test_conversation_goes_on_after_a_failure(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        first = await server.turn("[[fake tokens=2 exit=3]]")
+        second = await server.turn("again", conversation_id=first[0].conversation_id)
+
+    completed(second)
+
+
+# --- the store
+
+
+async def test_store_that_takes_no_turn_refuses_it(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        break_database(server, NO_TURNS)
+        with pytest.raises(Unavailable, match="disk is full"):
+            await server.turns.start("ada", "hello")
+
+        assert await server.store.conversations("ada", before=None, limit=10) == ([], None)
+    assert fake.runs() == []
+
+
+async def test_store_that_takes_no_answer_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        break_database(server, NO_ANSWERS)
+        told = await server.turn("hello")
+        conversation_id = told[0].conversation_id
+        break_database(server, "DROP TRIGGER full")
+        again = await server.turn("again", conversation_id=conversation_id)
+
+    last = failed(told)
+    assert (last.code, "disk is full" in last.message) == ("unavailable", True)
+    assert (
+        answer(told) == 'You said: "hello". This is turn 1 of our conversation.'
+    )  # it was shown all the same
+    completed(again)
+
+
+async def test_store_that_forgets_the_session_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        break_database(server, NO_SESSIONS)
+        told = await server.turn("hello")
+        (turn,) = await stored(server, told[0].conversation_id)
+
+    last = failed(told)
+    assert (last.code, turn.status) == ("unavailable", "failed")
+
+
+async def test_sender_who_leaves_in_the_doorway_is_served_all_the_same(fake: Fake, tmp_path: Path) -> None:
+    class Slow(Store):
+        """Commits, and only then lets its caller know."""
+
+        committed, let_go = asyncio.Event(), asyncio.Event()
+
+        async def begin_turn(
+            self, owner: str, conversation_id: str | None, message_id: str, prompt: str, limits: Limits
+        ) -> str:
+            begun = await super().begin_turn(owner, conversation_id, message_id, prompt, limits)
+            self.committed.set()
+            await self.let_go.wait()
+            return begun
+
+    async with parts(fake.command, tmp_path) as server:
+        server.turns._store = slow = Slow(server.store._engine, server.clock)
+        sending = asyncio.create_task(server.turns.start("ada", "hello", "m1"))
+        await slow.committed.wait()
+        sending.cancel()
+        await asyncio.sleep(0)
+        slow.let_go.set()
+        await asyncio.wait([sending])
+        assert sending.cancelled()
+
+        told = await server.turn("hello", message_id="m1")
+
+    completed(told)
+    assert sum(len(run.stdin) for run in fake.runs()) == 1
+
+
+# --- following
+
+
+async def test_follow_finds_what_runs(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1")
+            conversation_id = log.accepted.conversation_id
+            await gate.reached()
+
+            assert await server.turns.follow("ada", conversation_id, None, 0) is log
+            assert await server.turns.follow("ada", conversation_id, "m1", 0) is log
+            gate.open()
+            await events(log)
+            assert await server.turns.follow("ada", conversation_id, None, 0) is None
+            assert await server.turns.follow("ada", conversation_id, "m1", log.last) is log
+
+
+async def test_follow_with_a_cursor_beyond_the_end_is_a_reset(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello", message_id="m1")
+
+        with pytest.raises(Reset, match=f"after is {len(told) + 1}, but the turn has had {len(told)} events"):
+            await server.turns.follow("ada", told[0].conversation_id, "m1", len(told) + 1)
+
+
+async def test_follow_of_a_turn_no_longer_held_is_a_reset(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, turn_kept_seconds=0) as server:
+        told = await server.turn("hello", message_id="m1")
+        await asyncio.sleep(0)
+
+        with pytest.raises(Reset) as caught:
+            await server.turns.follow("ada", told[0].conversation_id, "m1", 0)
+        assert caught.value.message_id == "m1"
+        assert server.turns._held == {}
+
+
+async def test_follow_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello")
+
+        with pytest.raises(NotFound, match="there is no turn m9"):
+            await server.turns.follow("ada", told[0].conversation_id, "m9", 0)
+        with pytest.raises(NotFound):
+            await server.turns.follow("ada", NOWHERE, None, 0)
+
+
+async def test_watcher_hears_of_each_turn_until_it_leaves(fake: Fake, tmp_path: Path) -> None:
+    seen: list[TurnLog] = []
+    watcher: Callable[[TurnLog], None] = seen.append
+    async with parts(fake.command, tmp_path) as server:
+        conversation_id = await server.store.new_conversation("ada")
+        server.turns.watch(conversation_id, watcher)
+        await server.turn("one", conversation_id=conversation_id)
+        await server.turn("elsewhere")
+        await server.turn("two", conversation_id=conversation_id)
+        server.turns.unwatch(conversation_id, watcher)
+        await server.turn("three", conversation_id=conversation_id)
+
+        assert len(seen) == 2
+        assert server.turns._watchers == {}
+
+
+# --- the end of the server
+
+
+async def test_stopping_server_refuses_new_turns(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        server.turns.refuse_new()
+
+        with pytest.raises(Unavailable, match="the server is stopping"):
+            await server.turns.start("ada", "hello")
+
+
+async def test_stopping_server_lets_a_turn_finish(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, stop_grace_seconds=PATIENCE) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            await gate.reached()
+            gate.open()
+
+    completed(log.read(0))
+
+
+async def test_stopping_server_breaks_a_long_turn_off_and_keeps_it(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, stop_grace_seconds=0.01) as server:
+            log = await server.turns.start("ada", "[[fake tokens=9 hold=door@2]]", "m1")
+            await gate.reached()
+            while answer(log.read(0)) != "t1 t2 ":
+                await changed(log)
+    async with parts(fake.command, tmp_path) as server:
+        (turn,) = await stored(server, log.accepted.conversation_id)
+
+    last = failed(log.read(0))
+    assert last.code == "interrupted"
+    assert (turn.status, turn.answer) == ("interrupted", "t1 t2 ")
+
+
+async def test_one_turns_failure_is_no_others(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_args: object, **_named: object) -> None:
+        raise ZeroDivisionError
+
+    async with parts(fake.command, tmp_path) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(server.store, "end_turn", fail)
+            told = await server.turn("hello")
+        other = await server.turn("hello")
+
+    last = failed(told)
+    assert (last.code, last.message) == (
+        "unavailable",
+        "the answer could not be stored: the server failed; it is in its log",
+    )
+    assert "ZeroDivisionError" in caplog.text
+    completed(other)
