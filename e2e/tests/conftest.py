@@ -16,16 +16,18 @@ from playwright.async_api import (
     ConsoleMessage,
     Page,
     Request,
+    Route,
     async_playwright,
     expect,
 )
 
 from e2e.browser import NoBrowserError, arguments, find_or_install
+from e2e.mutants import MUTANT, MUTANTS
 from e2e.site import Site
 from e2e.site import site as running_site
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
-PATIENCE_MS = 15_000
+PATIENCE_MS = int(os.environ.get("CHATGATE_PATIENCE_MS", "15000"))
 """How long an expectation may take on a slow machine; none waits longer than it has to."""
 
 FAILED = pytest.StashKey[bool]()
@@ -88,25 +90,23 @@ async def site(shared_site: Site, tmp_path: Path, request: pytest.FixtureRequest
     """The chat that tests share, each in conversations of its own; or one alone, for tests marked ``own_site``."""
     marker = request.node.get_closest_marker("own_site")
     if marker is None:
-        before = len(shared_site.server_lines), len(shared_site.caddy.lines)
+        before = shared_site.written()
         yield shared_site
-    else:
-        async with running_site(tmp_path, UNLIMITED | marker.kwargs) as chat:
-            before = 0, 0
-            yield chat
-            if request.node.stash.get(FAILED, False):
-                request.node.add_report_section("teardown", "logs", chat.logs(before))
-            return
-    if request.node.stash.get(FAILED, False):
-        request.node.add_report_section("teardown", "logs", shared_site.logs(before))
+        if request.node.stash.get(FAILED, False):
+            request.node.add_report_section("teardown", "logs", shared_site.logs(before))
+        return
+    async with running_site(tmp_path, UNLIMITED | marker.kwargs) as chat:
+        yield chat
+        if request.node.stash.get(FAILED, False):
+            request.node.add_report_section("teardown", "logs", chat.logs())
 
 
 class Watch:
     """What a page must never do: throw, offend its own policy, or ask anybody but its own site."""
 
-    def __init__(self, context: BrowserContext, origin: str) -> None:
+    def __init__(self, context: BrowserContext, site: Site) -> None:
         self.offences: list[str] = []
-        self._origin = origin
+        self._site = site
         context.on("weberror", lambda error: self.offences.append(f"error: {error.error}"))
         context.on("console", self._console)
         context.on("request", self._request)
@@ -117,7 +117,7 @@ class Watch:
             self.offences.append(f"console: {message.text}")
 
     def _request(self, request: Request) -> None:
-        if not request.url.startswith((self._origin, "data:")):
+        if not request.url.startswith((self._site.caddy.url, "data:", *self._site.friends)):
             self.offences.append(f"request: {request.url}")
 
 
@@ -131,8 +131,9 @@ async def context(
         )
         stack.push_async_callback(context.close)
         context.set_default_timeout(PATIENCE_MS)
-        watch = Watch(context, site.caddy.url)
+        watch = Watch(context, site)
         await context.tracing.start(screenshots=True, snapshots=True)
+        await _mutate(context)
         yield context
         if request.node.stash.get(FAILED, False) or watch.offences:
             folder = ARTIFACTS / re.sub(r"\W+", "-", request.node.name)
@@ -142,6 +143,19 @@ async def context(
         else:
             await context.tracing.stop()
         assert watch.offences == []
+
+
+async def _mutate(context: BrowserContext) -> None:
+    """Give the page the faults that `python -m e2e.mutants` asks for."""
+    mutant = MUTANTS.get(os.environ.get(MUTANT, ""))
+    if mutant is None:
+        return
+    body = mutant.page_file()
+
+    async def serve(route: Route) -> None:
+        await route.fulfill(body=body, content_type="text/javascript")
+
+    await context.route(f"**/chat/static/{mutant.file}", serve)
 
 
 async def _keep(context: BrowserContext, folder: Path) -> None:

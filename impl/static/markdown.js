@@ -25,7 +25,6 @@ const ALLOWED = {
 
 /** HTML that people write in Markdown for want of another way. */
 const HARMLESS = /^<(?:br ?\/?|\/?(?:sub|sup|kbd))>$/i;
-const DIRECTED = "p, li, h2, h3, h4, h5, h6, blockquote, td, th, ul, ol";
 
 /** @type {Record<string, string>} */
 const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
@@ -67,7 +66,8 @@ export function elements(token) {
     link.setAttribute("rel", "noopener noreferrer");
     link.setAttribute("target", "_blank");
   }
-  for (const each of fragment.querySelectorAll(DIRECTED)) each.setAttribute("dir", "auto");
+  // Not the parts of a block: text below another `dir` has no say in which way the block runs.
+  for (const each of [...fragment.children, ...fragment.querySelectorAll("td, th")]) each.setAttribute("dir", "auto");
   for (const table of fragment.querySelectorAll("table")) {
     const frame = scrollable("div", "Table");
     table.replaceWith(frame);

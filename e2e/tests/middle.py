@@ -1,0 +1,50 @@
+"""A TCP proxy in the middle, which resets and dribbles when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Middle:
+    """A TCP proxy that passes bytes on as long as it is not told otherwise."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = host, port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.portion = 65_536
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, both ways."""
+        up_reader, up_writer = await asyncio.open_connection(*self._target)
+        self._writers |= {writer, up_writer}
+        self._idle.clear()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass(reader, up_writer))
+                group.create_task(self._pass(up_reader, writer))
+        except* OSError:
+            pass
+        finally:
+            for each in (writer, up_writer):
+                self._writers.discard(each)
+                each.transport.abort()
+            if not self._writers:
+                self._idle.set()
+
+    async def ended(self) -> None:
+        """Wait until there is no connection."""
+        await self._idle.wait()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(self.portion):
+            writer.write(data)
+            await writer.drain()
+        raise ConnectionResetError
+
+    def cut(self) -> None:
+        """Reset every connection where it is."""
+        for writer in tuple(self._writers):
+            writer.transport.abort()

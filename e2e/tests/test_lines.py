@@ -1,0 +1,213 @@
+"""Lines are cut, blocked and slow; servers restart; logins end. The answer arrives all the same, once."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from conformance.forge import CLIENT_ID, CLIENT_SECRET, Forge
+from conformance.forge import forge as running_forge
+from e2e.site import Site
+from e2e.site import site as running_site
+from e2e.tests.chat import Chat
+from e2e.tests.middle import Middle
+from fake_claude import ledger
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+UNUSUAL = Path(__file__).parent / "unusual.Caddyfile"
+THREE = "t1 t2 t3"
+SIX = "t1 t2 t3 t4 t5 t6"
+"""The scripts below hold after three of six."""
+
+
+@pytest.mark.own_site
+async def test_caddy_is_reloaded_in_the_middle_of_an_answer(site: Site, page: Page) -> None:
+    """A reload closes all sockets; the page is back at once and misses nothing."""
+    chat = Chat(page)
+    with site.gate("g1") as gate:
+        await chat.say("[[fake tokens=6 hold=g1@3]]")
+        await gate.reached()
+        await chat.expect_answer(THREE, "streaming")
+        async with page.expect_websocket() as again:
+            await site.caddy.reload()
+        await again.value
+        gate.open()
+        await chat.expect_answer(SIX)
+    await expect(chat.answers).to_have_count(1)
+
+
+@pytest.mark.own_site(CHAT_STOP_GRACE_SECONDS="0.1")
+async def test_server_is_restarted_in_the_middle_of_an_answer(site: Site, page: Page) -> None:
+    """What had arrived is kept and marked, the next message is answered."""
+    chat = Chat(page)
+    with site.gate("g1") as gate:
+        await chat.say("[[fake tokens=6 hold=g1@3]]")
+        await gate.reached()
+        await chat.expect_answer(THREE, "streaming")
+        await site.server.stop()
+        await expect(chat.connection_notice).to_be_visible()
+        await site.server.start()
+        await chat.expect_answer(THREE, "interrupted")
+    await chat.say("again [[fake tokens=2]]")
+    await chat.expect_answer("t1 t2", number=1)
+    await page.reload()
+
+    await chat.expect_answer(THREE, "interrupted")
+    await chat.expect_answer("t1 t2", number=1)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def middle(site: Site) -> AsyncIterator[Middle]:
+    """A proxy between browser and Caddy."""
+    host, _, port = site.caddy.url.removeprefix("http://").partition(":")
+    proxy = Middle(host, int(port))
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    async with server:
+        proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        site.friends.append(proxy.url)
+        yield proxy
+        proxy.cut()
+        await proxy.ended()
+
+
+@pytest.mark.own_site
+async def test_connections_are_reset_in_the_middle_of_an_answer(
+    site: Site, middle: Middle, page: Page
+) -> None:
+    chat = Chat(page)
+    await page.goto(f"{middle.url}/chat/")
+    with site.gate("g1") as gate:
+        await chat.say("[[fake tokens=6 hold=g1@3]]")
+        await gate.reached()
+        await chat.expect_answer(THREE, "streaming")
+        for _ in range(3):
+            async with page.expect_websocket() as again:
+                middle.cut()
+            await again.value
+        gate.open()
+        await chat.expect_answer(SIX)
+    await expect(chat.answers).to_have_count(1)
+
+
+@pytest.mark.own_site
+async def test_slow_network_brings_the_same_answer(middle: Middle, page: Page) -> None:
+    """Bytes come in threes, so that no frame and no character comes in one piece."""
+    chat = Chat(page)
+    await page.goto(f"{middle.url}/chat/")
+    middle.portion = 3
+    text = " ".join(f"{n}: žluťoučký kůň 🐎" for n in range(40))
+    await chat.say(f'[[fake say="{text}"]]')
+    await chat.expect_answer(text)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def unusual(tmp_path: Path) -> AsyncIterator[Site]:
+    async with running_site(tmp_path / "unusual", caddyfile=UNUSUAL, prefix="/tools") as chat:
+        yield chat
+
+
+async def test_chat_lives_below_any_path(unusual: Site, site: Site, page: Page) -> None:
+    chat = Chat(page)
+    site.friends.append(unusual.caddy.url)
+    await page.goto(unusual.url.removesuffix("/"))
+    await expect(page).to_have_url(unusual.url)
+    await chat.say("below [[fake tokens=2]]")
+    await chat.expect_answer("t1 t2")
+    await page.reload()
+    await chat.expect_answer("t1 t2")
+    await page.get_by_role("button", name="Delete below").click()
+    async with page.expect_response(lambda response: response.request.method == "DELETE") as deleted:
+        await page.get_by_role("button", name="Delete it now").click()
+
+    assert (await deleted.value).status == 204
+
+
+async def test_messages_go_by_post_where_no_socket_can_be_had(unusual: Site, site: Site, page: Page) -> None:
+    """Answers, errors and a reload in the middle: all as ever, only later."""
+    chat = Chat(page)
+    site.friends.append(unusual.caddy.url)
+    await page.goto(unusual.url.replace("/tools/", "/blocked/"))
+    await chat.say("one [[fake tokens=3]]")
+    await chat.expect_answer(THREE)
+    await expect(page.get_by_role("status").filter(has_text="when they are complete")).to_be_visible()
+    await chat.say("two [[fake tokens=2 exit=3]]")
+    await expect(chat.answers.nth(1)).to_have_attribute("data-state", "failed")
+    with unusual.gate("g1") as gate:
+        await chat.say("three [[fake tokens=6 hold=g1@3]]")
+        await gate.reached()
+        await page.reload()
+        await expect(chat.answers.nth(2)).to_have_attribute("data-state", "streaming")
+        gate.open()
+        await chat.expect_answer(SIX, number=2)
+
+    asked = [line for run in ledger.read(unusual.ledger) for line in run.stdin if '"user"' in line]
+    assert len(asked) == 3
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def forge() -> AsyncIterator[Forge]:
+    async with running_forge() as place:
+        yield place
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def private(tmp_path: Path, forge: Forge) -> AsyncIterator[Site]:
+    """A chat where one logs in."""
+    env = {
+        "CHAT_IDENTITY": "oauth",
+        "CHAT_OAUTH_URL": forge.url,
+        "CHAT_OAUTH_CLIENT_ID": CLIENT_ID,
+        "CHAT_OAUTH_CLIENT_SECRET": CLIENT_SECRET,
+        "CHAT_USERS": forge.user,
+    }
+    async with running_site(tmp_path / "private", env) as chat:
+        yield chat
+
+
+async def test_ended_login_leads_back_to_where_one_was(
+    private: Site, forge: Forge, site: Site, page: Page
+) -> None:
+    chat = Chat(page)
+    site.friends += [private.caddy.url, forge.url]
+    await page.goto(private.url)
+    await expect(page).to_have_url(private.url)
+    await chat.say("mine [[fake tokens=2]]")
+    await chat.expect_answer("t1 t2")
+    where = page.url
+    await chat.box.fill("not sent yet")
+    origin = {"Origin": private.caddy.url}
+    ended = await page.request.post(f"{private.url}logout", headers=origin)
+    assert ended.status == 204
+    again = page.get_by_role("link", name="Log in again")
+    await expect(again).to_be_visible()
+    await expect(page.get_by_role("button", name="Send message")).to_be_disabled()
+    await again.click()
+
+    await expect(page).to_have_url(where)
+    await chat.expect_answer("t1 t2")
+    await expect(chat.box).to_have_value("not sent yet")
+    await expect(page).to_have_url(re.compile("#[0-9a-f]{12}$"))
+
+
+async def test_login_that_ended_while_the_line_was_cut_is_noticed(
+    private: Site, forge: Forge, site: Site, page: Page
+) -> None:
+    """A refused upgrade tells the page no reason; it asks."""
+    chat = Chat(page)
+    site.friends += [private.caddy.url, forge.url]
+    await page.goto(private.url)
+    await chat.say("mine [[fake tokens=2]]")
+    await chat.expect_answer("t1 t2")
+    await private.caddy.stop()
+    await expect(chat.connection_notice).to_be_visible()
+    await page.context.clear_cookies()
+    await private.caddy.start()
+
+    await expect(page.get_by_role("link", name="Log in again")).to_be_visible()
