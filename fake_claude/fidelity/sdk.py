@@ -1,0 +1,243 @@
+"""The official Python client as judge: the same programs with the fake and, where it is, with the real CLI.
+
+``python -m fake_claude.fidelity.sdk [--claude PATH]`` needs ``claude-agent-sdk`` (0.2.187).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from fake_claude.api import Player, make_app
+from fake_claude.install import install
+from fake_claude.player import Scripts
+
+from .masks import Ids, masked
+from .run import WORDS
+
+SDK_VERSION = "0.2.187"
+Told = list[Any]
+
+_OF_MESSAGE = {
+    "SystemMessage": ("subtype",),
+    "AssistantMessage": ("content", "model", "error"),
+    "UserMessage": ("content",),
+    "StreamEvent": ("event",),
+    "ResultMessage": (
+        "subtype",
+        "is_error",
+        "num_turns",
+        "session_id",
+        "result",
+        "usage",
+        "total_cost_usd",
+        "errors",
+    ),
+}
+
+
+def shown(value: Any) -> Any:
+    """Return a value of the SDK as plain data."""
+    if isinstance(value, (list, tuple)):
+        return [shown(item) for item in value]
+    if isinstance(value, dict):
+        return {key: shown(item) for key, item in value.items()}
+    if hasattr(value, "__dataclass_fields__"):
+        members = _OF_MESSAGE.get(type(value).__name__, tuple(value.__dataclass_fields__))
+        return {"is": type(value).__name__, **{name: shown(getattr(value, name, None)) for name in members}}
+    return value
+
+
+class Programs:
+    """What a user of the SDK writes."""
+
+    def __init__(self, claude: Path, cwd: Path, env: dict[str, str]) -> None:
+        self.sdk: Any = importlib.import_module("claude_agent_sdk")
+        self._given = {"cli_path": str(claude), "cwd": str(cwd), "env": env}
+
+    def options(self, **more: Any) -> Any:
+        """Return the SDK's options."""
+        return self.sdk.ClaudeAgentOptions(**self._given, **more)
+
+    async def one_query(self) -> Told:
+        """Ask once."""
+        return [shown(m) async for m in self.sdk.query(prompt="one", options=self.options())]
+
+    async def partial(self) -> Told:
+        """Ask once, with the pieces."""
+        options = self.options(include_partial_messages=True)
+        return [shown(m) async for m in self.sdk.query(prompt="THINK", options=options)]
+
+    async def two_turns(self) -> Told:
+        """Talk twice."""
+        told: Told = []
+        async with self.sdk.ClaudeSDKClient(self.options()) as client:
+            for prompt in ("one", "two"):
+                await client.query(prompt)
+                told += [shown(message) async for message in client.receive_response()]
+        return told
+
+    async def interrupt(self) -> Told:
+        """Break an answer off at its first piece, and go on."""
+        told: Told = []
+        async with self.sdk.ClaudeSDKClient(self.options(include_partial_messages=True)) as client:
+            await client.query("HOLD")
+            async for message in client.receive_response():
+                told.append(shown(message))
+                if self._is_piece(message, "stub. "):
+                    await client.interrupt()
+            await client.query("after")
+            told += [shown(message) async for message in client.receive_response()]
+        return told
+
+    def _is_piece(self, message: Any, text: str) -> bool:
+        return (
+            isinstance(message, self.sdk.StreamEvent) and message.event.get("delta", {}).get("text") == text
+        )
+
+    async def permission(self) -> Told:
+        """Be asked about a tool: allow one, deny the next."""
+        told: Told = []
+
+        async def answer(name: str, given: dict[str, Any], _context: Any) -> Any:
+            told.append(["asked", name, given])
+            if "allowed" in given["command"]:
+                return self.sdk.PermissionResultAllow()
+            return self.sdk.PermissionResultDeny(message="not that")
+
+        async with self.sdk.ClaudeSDKClient(self.options(can_use_tool=answer)) as client:
+            for prompt in ("TOOL `touch allowed`", "TOOL `touch denied`"):
+                await client.query(prompt)
+                told += [shown(message) async for message in client.receive_response()]
+        return told
+
+    async def models(self) -> Told:
+        """Change the model and the permission mode between turns."""
+        told: Told = []
+        async with self.sdk.ClaudeSDKClient(self.options()) as client:
+            await client.set_model("claude-haiku-5-5")
+            await client.set_permission_mode("acceptEdits")
+            await client.query("one")
+            told += [shown(message) async for message in client.receive_response()]
+        return told
+
+    async def resume(self) -> Told:
+        """Go on in a new process."""
+        first = [m async for m in self.sdk.query(prompt="one", options=self.options())]
+        options = self.options(resume=first[-1].session_id)
+        return [shown(m) async for m in self.sdk.query(prompt="two", options=options)]
+
+    async def api_error(self) -> Told:
+        """Meet an error of the API."""
+        told: Told = []
+        try:
+            async for message in self.sdk.query(prompt="ERR403", options=self.options()):
+                told.append(shown(message))
+        except self.sdk.ClaudeSDKError as error:
+            told.append([type(error).__name__, str(error).partition("\n")[0]])
+        return told
+
+    async def unknown_session(self) -> Told:
+        """Resume what was never there."""
+        told: Told = []
+        options = self.options(resume="99999999-2222-4333-8444-55555555bbbb")
+        try:
+            async for message in self.sdk.query(prompt="x", options=options):
+                told.append(shown(message))
+        except self.sdk.ClaudeSDKError as error:
+            told.append([type(error).__name__, str(error).partition("\n")[0]])
+        return told
+
+    def all(self) -> dict[str, Callable[[], Awaitable[Told]]]:
+        """Return the programs by name."""
+        names = (
+            "one_query partial two_turns interrupt permission models resume api_error unknown_session".split()
+        )  # noqa: SIM905
+        return {name: getattr(self, name) for name in names}
+
+
+@asynccontextmanager
+async def api(gates: Path) -> AsyncIterator[str]:
+    """Serve the table's words to the real CLI."""
+    runner = web.AppRunner(
+        make_app(Player(Scripts(str(WORDS)), gates)), handler_cancellation=True, shutdown_timeout=0.1
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def play(claude: Path | None) -> dict[str, Told]:
+    """Run every program with one CLI; ``None`` is the fake."""
+    told: dict[str, Told] = {}
+    with tempfile.TemporaryDirectory(prefix="sdk-") as name:
+        folder = Path(name)
+        async with api(folder / "gates") as url:
+            for program in Programs(Path(), folder, {}).all():
+                place = folder / program
+                (place / "home").mkdir(parents=True)
+                (place / "dir").mkdir()
+                used = claude or install(place / "bin", gates=folder / "gates", script=WORDS)
+                env = {
+                    "HOME": str(place / "home"),
+                    "ANTHROPIC_API_KEY": "sk-dummy",
+                    "ANTHROPIC_BASE_URL": url,
+                    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+                }
+                async with asyncio.timeout(120):
+                    said = await Programs(used, place / "dir", env).all()[program]()
+                names = {
+                    str(place / "dir"): "<cwd>",
+                    str(place / "home"): "<home>",
+                    url.partition("://")[2]: "<api>",
+                }
+                ids = Ids()
+                told[program] = [masked(message, names, ids) for message in said]
+    return told
+
+
+async def judge(claude: Path | None) -> int:
+    """Print what the SDK made of both; return the number of programs that differ or failed to end in a result."""
+    fake = await play(None)
+    real = await play(claude) if claude else {}
+    wrong = 0
+    for name, told in fake.items():
+        verdict = f"{len(told)} messages"
+        if claude:
+            same = told == real[name]
+            verdict = f"same, {len(told)} messages" if same else "different"
+            wrong += not same
+            if not same:
+                for a, b in zip([*real[name], None], [*told, None], strict=False):
+                    if a != b:
+                        verdict += f"\n    real {json.dumps(a)[:600]}\n    fake {json.dumps(b)[:600]}"
+                        break
+        print(f"{name:<16} {verdict}")  # noqa: T201
+    return wrong
+
+
+def main() -> None:
+    """Run the programs and exit 1 on any difference."""
+    parser = argparse.ArgumentParser(
+        "fake_claude.fidelity.sdk", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--claude", type=Path, help="the real CLI, run only where no network is")
+    given = parser.parse_args()
+    sys.exit(1 if asyncio.run(judge(given.claude)) else 0)
+
+
+if __name__ == "__main__":
+    main()
