@@ -46,14 +46,13 @@ class Talk:
     async def until(self, wanted: Wanted) -> list[Message]:
         """Read messages up to the first of this kind; return them, that one last."""
         seen: list[Message] = []
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                line = await self.stdout.readline()
-                assert line, f"the output ended before {wanted!r}: {[kind(m) for m in seen]}"
-                seen.append(json.loads(line))
-                self.messages.append(seen[-1])
-                if wanted == kind(seen[-1]) if isinstance(wanted, str) else wanted(seen[-1]):
-                    return seen
+        while True:
+            line = await self.stdout.readline()
+            assert line, f"the output ended before {wanted!r}: {[kind(m) for m in seen]}"
+            seen.append(json.loads(line))
+            self.messages.append(seen[-1])
+            if wanted == kind(seen[-1]) if isinstance(wanted, str) else wanted(seen[-1]):
+                return seen
 
     async def result(self) -> Message:
         """Read to the end of the turn and return its result line."""
@@ -69,11 +68,12 @@ class Talk:
 
 @asynccontextmanager
 async def talking(fake: Fake, *argv: str, mode: list[str] = PERSISTENT, **env: str) -> AsyncIterator[Talk]:
-    """Run a fake for the length of the block; it does not outlive it."""
+    """Run a fake for the length of the block, which must not be long; it does not outlive it."""
     process = await fake.start(*mode, *argv, **env)
     talk = Talk(process)
     try:
-        yield talk
+        async with asyncio.timeout(PATIENCE):
+            yield talk
     finally:
         if process.returncode is None:
             process.kill()
