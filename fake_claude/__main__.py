@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import sys
 
-TOOLS = ("api", "coverage", "drift", "fidelity", "gate", "install", "ledger", "lint", "record")
+TOOLS = (
+    "api",
+    "coverage",
+    "drift",
+    "fidelity",
+    "gate",
+    "install",
+    "ledger",
+    "lint",
+    "record",
+    "replay",
+    "tee",
+)
 
 
 def main() -> None:

@@ -330,6 +330,7 @@ class Engine:
 
     def _until_done(self) -> int:
         self._selector.register(self.signals.fd, selectors.EVENT_READ, self._on_signal)
+        self._on_signal()  # one that came while we started
         while not self._over():
             if self._play is None and self.queue:
                 self._start(self.take_queue())

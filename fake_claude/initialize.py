@@ -30,8 +30,10 @@ COMMANDS = (
     ("agents", "", ()),
     (
         "auto-mode-setup",
-        "[--request-id <uuid>] (--wizard posture=… scope=… depth=… --propose"
-        " | --expect-sha256 <64-hex> --apply-file <path>)",
+        (
+            "[--request-id <uuid>] (--wizard posture=… scope=… depth=… --propose"
+            " | --expect-sha256 <64-hex> --apply-file <path>)"
+        ),
         (),
     ),
     ("autocompact", "[auto|<tokens>]", ()),

@@ -185,6 +185,38 @@ def _drift(argv: Sequence[str]) -> int:
     return 1 if any(suite.severity(d) == "blocker" for v in verdicts for d in v.different) else 0
 
 
+def _tee(argv: Sequence[str]) -> int:
+    from .tee import tee  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser(
+        "fake-claude tee",
+        usage="fake-claude tee --claude PATH --recording FILE -- ARGUMENTS...",
+        description="Stand before a real CLI and record what passes, scrubbed and with its times.",
+    )
+    parser.add_argument("--claude", type=Path, required=True, help="the real CLI")
+    parser.add_argument("--recording", type=Path, required=True, help="the file to write")
+    words = list(argv)
+    cut = words.index("--") if "--" in words else len(words)
+    given = parser.parse_args(words[:cut])
+    return tee(given.claude, words[cut + 1 :], given.recording)
+
+
+def _replay(argv: Sequence[str]) -> int:
+    from .tee import replay  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser("fake-claude replay", description="Play a recording made by tee.")
+    parser.add_argument("recording", type=Path)
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="how many times as fast; 0 is at once (default: 1)"
+    )
+    given = parser.parse_args(argv)
+    try:
+        return replay(given.recording, speed=given.speed)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+
+
 _TOOLS = {
     "api": _api,
     "coverage": _coverage,
@@ -195,6 +227,8 @@ _TOOLS = {
     "ledger": _ledger,
     "lint": _lint,
     "record": _record,
+    "replay": _replay,
+    "tee": _tee,
 }
 
 

@@ -143,8 +143,8 @@ def _too_long(message: str, type_: str) -> Failure:
     asked, limit, *_ = [*numbers, "0", "0"]
     ended = Failure(
         f"Prompt is too long · the request is ~{asked} tokens (limit {limit}) but this conversation is only ~2500"
-        " tokens — the rest is system prompt, tool definitions, and attachment content. A single-exchange conversation cannot"
-        " be compacted; reduce attached files/tools or start with less context.",
+        " tokens — the rest is system prompt, tool definitions, and attachment content. A single-exchange conversation"
+        " cannot be compacted; reduce attached files/tools or start with less context.",
         "invalid_request",
         status=400,
         type_=type_,

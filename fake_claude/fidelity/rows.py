@@ -16,7 +16,7 @@ Act = tuple[str, str, Any]
 When: ``now`` (after the acts before it), or a line on stdout: ``init``, ``status``, ``delta:N`` (the N-th piece of this
 turn), ``assistant:N``, ``tool``, ``ask``, ``retry``, ``result:N`` (the N-th of the process), ``response:ID``.
 What: ``send`` (an object or a raw text line), ``answer`` (a response to the open can_use_tool), ``signal``, ``gate``
-(open one), ``eof``, ``pause`` (seconds), ``reader`` (wait until a tool reads that pipe), ``unhold`` (feed and close it).
+(open one), ``eof``, ``pause`` (seconds), ``reader`` (wait until a tool reads that pipe), ``unhold`` (feed and end it).
 """
 
 

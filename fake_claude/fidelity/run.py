@@ -274,7 +274,7 @@ class _Run:
             await self._until(act[0])
             await self._do(process, act)
 
-    async def _do(self, process: asyncio.subprocess.Process, act: Act) -> None:
+    async def _do(self, process: asyncio.subprocess.Process, act: Act) -> None:  # noqa: C901 - one case for each act
         _, what, value = act
         match what:
             case "send":

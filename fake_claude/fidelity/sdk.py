@@ -160,9 +160,17 @@ class Programs:
 
     def all(self) -> dict[str, Callable[[], Awaitable[Told]]]:
         """Return the programs by name."""
-        names = (
-            "one_query partial two_turns interrupt permission models resume api_error unknown_session".split()
-        )  # noqa: SIM905
+        names = [
+            "one_query",
+            "partial",
+            "two_turns",
+            "interrupt",
+            "permission",
+            "models",
+            "resume",
+            "api_error",
+            "unknown_session",
+        ]
         return {name: getattr(self, name) for name in names}
 
 
