@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -363,6 +364,7 @@ async def opened(url: str | sa.URL, now: Callable[[], float]) -> AsyncIterator[S
     except (SQLAlchemyError, ImportError) as error:  # no URL, no such kind of database, or no driver for it
         raise Unavailable(f"CHAT_DATABASE cannot be used: {error}") from error
     if engine.dialect.name == "sqlite":
+        _try_sqlite(engine.url.database or ":memory:")
         sa.event.listen(engine.sync_engine, "connect", _tune_sqlite)
     try:
         store = Store(engine, now)
@@ -375,6 +377,14 @@ async def opened(url: str | sa.URL, now: Callable[[], float]) -> AsyncIterator[S
 def rfc3339(seconds: float) -> str:
     """A time as HIST-7 wants it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _try_sqlite(path: str) -> None:
+    """Refuse a file that cannot be opened; aiosqlite would leave a thread behind that outlives the loop."""
+    try:
+        sqlite3.connect(path).close()
+    except sqlite3.Error as error:
+        raise Unavailable(f"the history cannot be used now: {error}: {path}") from error
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

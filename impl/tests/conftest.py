@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -40,6 +41,10 @@ async def no_tasks_left(nothing_left: None) -> AsyncIterator[None]:  # noqa: ARG
         await asyncio.sleep(0)
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     assert not tasks, f"tasks left running: {tasks}"
+    threads = [each for each in threading.enumerate() if "connection_worker" in each.name]
+    for thread in threads:
+        thread.join(5)  # one that was told to end ends in a moment
+    assert not any(thread.is_alive() for thread in threads), f"database threads left running: {threads}"
 
 
 def _open_files() -> Counter[str]:
