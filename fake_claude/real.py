@@ -46,11 +46,23 @@ def install(folder: Path, version: str = VERSION) -> Path:
             f"or set {VARIABLE} to a claude binary of version {version}"
         )
     place.mkdir(parents=True, exist_ok=True)
-    flags = ("--no-save", "--no-package-lock", "--ignore-scripts", "--fetch-retries=2", "--prefix", str(place))
+    flags = (
+        "--no-save",
+        "--no-package-lock",
+        "--ignore-scripts",
+        "--fetch-retries=2",
+        "--prefix",
+        str(place),
+    )
     argv = [npm, "install", *flags, f"@anthropic-ai/claude-code@{version}"]
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=INSTALL_SECONDS
+            argv,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=INSTALL_SECONDS,
         )
     except subprocess.TimeoutExpired:
         raise RealCliError(f"npm did not install the real CLI within {INSTALL_SECONDS} seconds") from None
