@@ -219,6 +219,11 @@ class Engine:
         Raises:
             Exit: The script, or a signal, ends the process.
         """
+        if not steps:
+            return
+        from .session import Transcript  # noqa: PLC0415 - a refusal needs none
+
+        self.transcript = Transcript(self.context, None)  # no session is open yet, but a signal flushes it
         self._selector.register(self.signals.fd, selectors.EVENT_READ, self._on_signal)
         for step in steps:
             self.record.note("step", where=step.where)
