@@ -28,6 +28,7 @@ def case(
     finding: str | None = None,
     needs: tuple[str, ...] = (),
     waits: bool = False,
+    slow: bool = False,
 ) -> Callable[[CaseFunction], CaseFunction]:
     """Make an async test function a case; the arguments are the fields of `Case`.
 
@@ -45,6 +46,7 @@ def case(
         finding=finding,
         needs=needs,
         waits=waits,
+        slow=slow,
     )
     _registry[case_id] = made
 

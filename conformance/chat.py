@@ -25,7 +25,7 @@ from conformance.fleet import Fleet
 from conformance.forge import Forge
 from conformance.handshake import Response, check_response, encode_key, encode_request, upgrade_headers
 from conformance.peer import Peer, connected
-from conformance.server import Server, running
+from conformance.server import Server, gone, is_zombie, running
 from conformance.target import Limited, Target, User, Variant
 from conformance.trace import Trace, shorten
 from conformance.turn import Turn
@@ -147,12 +147,17 @@ class Chat:
         return f"{name}-{self.word}-{next(self._count)}"
 
     @asynccontextmanager
-    async def gate(self, name: str, *, server: Server | None = None) -> AsyncIterator[Gate]:
-        """A gate of the fake; all who stand at it pass when the block is left."""
+    async def gate(
+        self, name: str, *, server: Server | None = None, scripted: bool = False
+    ) -> AsyncIterator[Gate]:
+        """A gate of the fake; all who stand at it pass when the block is left.
+
+        ``scripted`` takes the name as the script has it; else it is this case's alone.
+        """
         self._expect_fake()
         folder = (server or self.server).gates
         assert folder is not None
-        with Gate(folder, f"{name}-{self.word}") as gate:
+        with Gate(folder, name if scripted else f"{name}-{self.word}") as gate:
             try:
                 yield gate
             finally:
@@ -182,6 +187,21 @@ class Chat:
             for run in (ledger.read(server.ledger) if server.ledger else ())
             if any(self.word in text for text in [*run.stdin, *run.argv])
         ]
+
+    async def expect_gone(self, *, within: float | None = None) -> None:
+        """Wait until every run that was given a prompt of this case is gone, and what those left behind.
+
+        Raises:
+            Failure: A process is alive still.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (self.target.within if within is None else within)
+        for run in self.runs():
+            children = [each["pid"] for each in run.events if each.get("event") == "grandchild"]
+            for pid in [run.pid, *children]:
+                if not await gone(pid, max(0.0, until - loop.time())) and not is_zombie(pid):
+                    what = "a child that Claude left behind" if pid in children else "Claude"
+                    raise Failure(f"{what} (pid {pid}) to be gone", "it is alive")
 
     def times_asked(self, text: str) -> int:
         """How often Claude was given a prompt with this text."""
@@ -444,13 +464,19 @@ class Chat:
             yield other
 
     @asynccontextmanager
-    async def scripted(self) -> AsyncIterator[Chat]:
+    async def scripted(self, *, own: bool = False) -> AsyncIterator[Chat]:
         """The same case on a server whose Claude plays the suite's script to the prompts that it names.
+
+        ``own`` makes the server this case's alone, to be ended.
 
         Raises:
             CouldNotTest: The target runs already.
         """
-        yield self._on(await self._fleet_of_run.get("scripted", Variant()))
+        async with AsyncExitStack() as stack:
+            if own:
+                yield await self._own(stack, Variant(), clock=False)
+            else:
+                yield self._on(await self._fleet_of_run.get("scripted", Variant()))
 
     @property
     def _fleet_of_run(self) -> Fleet:

@@ -126,6 +126,16 @@ class Peer:
         self._trace.add(self.name, "=", "we drop the connection")
         self._writer.transport.abort()
 
+    def stall(self) -> None:
+        """Read nothing any more: the server's bytes pile up on its side."""
+        self._trace.add(self.name, "=", "we stop reading")
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport reads, too
+
+    def read_on(self) -> None:
+        """Read again."""
+        self._trace.add(self.name, "=", "we read again")
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined]  # a socket's transport reads, too
+
     # Waiting
 
     async def until(self, found: Callable[[], T | None], expected: str, *, within: float | None = None) -> T:

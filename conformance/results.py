@@ -38,6 +38,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         finding: The id of the review finding that this case keeps from coming back.
         needs: Ids of cases without which this one says nothing new.
         waits: Whether it mostly waits, for time or for a server to start; such cases are played side by side.
+        slow: Whether ``--quick`` leaves it out.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     finding: str | None = None
     needs: tuple[str, ...] = ()
     waits: bool = False
+    slow: bool = False
 
 
 class TraceLine(msgspec.Struct, frozen=True):

@@ -205,6 +205,11 @@ class Server:
         assert self._process is not None
         self._process.send_signal(number)
 
+    async def kill(self) -> None:
+        """Kill it and wait until it is gone."""
+        await self.signal(signal.SIGKILL)
+        await self.wait()
+
     async def wait(self, *, within: float | None = None) -> int:
         """Wait for its end and return the exit status.
 
@@ -284,6 +289,24 @@ def command_line(pid: int) -> str:
         )
     except OSError:
         return ""
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended and only waits for its parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:
+        return True
+
+
+def resident(pid: int) -> int:
+    """The memory that a process holds, in bytes; 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
+    except OSError:
+        return 0
 
 
 async def gone(pid: int, within: float) -> bool:

@@ -1,0 +1,191 @@
+"""The shapes in which the CLI writes an answer, and what may stand between its lines."""
+
+from __future__ import annotations
+
+from conformance.case import case
+from conformance.cases.turns import ANSWERED, STREAMS, pieces
+from conformance.chat import Chat, expect, expect_equal
+from conformance.results import Severity
+
+MIB = 1 << 20
+PIECES_ONLY = "shapes/pieces-only"
+
+
+async def shown_once(chat: Chat, prompt: str, text: str) -> None:
+    """Play a prompt at both doors of a server with the script; the answer must be this text, in history too."""
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.finished(peer, scripted.prompt(prompt))
+        expect_equal(turn.text, text, "the tokens joined")
+        kept = (await scripted.history(turn.conversation_id))[-1]
+        expect_equal((kept.get("content"), kept.get("status")), (text, "complete"), "the answer in history")
+        posted = await scripted.post(scripted.prompt(prompt))
+        expect_equal(posted.member("response"), text, "the response of a POST")
+
+
+@case(
+    PIECES_ONLY,
+    title="An answer in pieces and in the result, and in no whole message, is shown once",
+    clause="TURN-12",
+    severity=Severity.MEDIUM,
+    means="The answer is told twice, or not at all.",
+    needs=(STREAMS,),
+)
+async def pieces_only(chat: Chat) -> None:
+    await shown_once(chat, "play pieces-only", pieces(5))
+
+
+@case(
+    "shapes/whole",
+    title="An answer in whole messages, without any pieces, is shown once",
+    clause="TURN-12",
+    severity=Severity.MEDIUM,
+    means="Without partial messages the answer stays empty.",
+    finding="M-5",
+    needs=(ANSWERED,),
+)
+async def whole(chat: Chat) -> None:
+    await shown_once(chat, "play whole", pieces(5))
+
+
+@case(
+    "shapes/result-only",
+    title="An answer that stands in the result only is shown",
+    clause="TURN-12",
+    severity=Severity.LOW,
+    means="An answer in an unexpected shape is shown, and stored, as empty.",
+    finding="R2-3",
+    needs=(ANSWERED,),
+)
+async def result_only(chat: Chat) -> None:
+    await shown_once(chat, "play result-only", pieces(5))
+
+
+@case(
+    "shapes/three-times",
+    title="An answer told in pieces, as a whole and in the result is shown once",
+    clause="TURN-12",
+    severity=Severity.MEDIUM,
+    means="Every answer is there twice.",
+    needs=(STREAMS,),
+)
+async def three_times(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        turn = await chat.finished(peer, chat.prompt(say="only once"))
+
+        expect_equal(turn.text, "only once", "the tokens joined")
+
+
+@case(
+    "shapes/same-again",
+    title="Two identical answers stay two",
+    clause="TURN-12",
+    severity=Severity.MEDIUM,
+    means="The second `Yes.` of a conversation is taken for a repetition, and never shown.",
+    needs=("shapes/three-times",),
+)
+async def same_again(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        first = await scripted.finished(peer, scripted.prompt(say="the same"))
+        second = await scripted.finished(
+            peer, scripted.prompt(say="the same"), conversation_id=first.conversation_id
+        )
+        expect_equal([first.text, second.text], ["the same"] * 2, "the answers to two turns")
+        turn = await scripted.finished(peer, scripted.prompt("play twice"))
+
+        told = turn.text.count("said again.")
+        expect(told == 2, "what is said before and after a tool, both times", f"the answer is {turn.text!r}")
+
+
+@case(
+    "shapes/strangers",
+    title="Unknown events, blank lines, arrays and noise between tokens change nothing",
+    clause="TURN-12",
+    severity=Severity.MEDIUM,
+    means="The next version of the CLI, or one warning on stdout, breaks every answer.",
+    needs=(STREAMS,),
+)
+async def strangers(chat: Chat) -> None:
+    await shown_once(chat, "play strangers", pieces(5))
+
+
+@case(
+    "shapes/line-lengths",
+    title="Lines of 65,535, 65,536 and 65,537 bytes are read",
+    clause="TURN-12",
+    severity=Severity.MEDIUM,
+    means="A long line of the CLI, such as the output of a tool, ends the turn.",
+    needs=(STREAMS,),
+)
+async def line_lengths(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        for length in (65_535, 65_536, 65_537):
+            prompt = scripted.prompt("play line") + " "
+            turn = await scripted.finished(peer, prompt + "x" * (length - len(prompt)))
+            expect_equal(turn.text, pieces(4), f"the answer around a line of {length} bytes")
+
+
+@case(
+    "shapes/one-mib",
+    title="A piece of 1 MiB in one line is shown whole",
+    clause="TURN-12",
+    severity=Severity.MEDIUM,
+    means="Long answers end in an error.",
+    needs=(STREAMS,),
+)
+async def one_mib(chat: Chat) -> None:
+    await long_piece(chat, "play 1-mib", MIB)
+
+
+@case(
+    "shapes/sixteen-mib",
+    title="A piece of 16 MiB in one line is shown whole, or fails in words",
+    clause="TURN-12",
+    severity=Severity.LOW,
+    means="One line of the CLI takes the server down.",
+    needs=("shapes/one-mib",),
+    slow=True,
+    waits=True,
+)
+async def sixteen_mib(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.started(peer, scripted.prompt("play 16-mib"))
+        end = await turn.finish(within=6 * chat.target.within)
+
+        whole_or_failed = end.get("type") == "error" or len(turn.text) == 16 * MIB
+        expect(whole_or_failed, "16 MiB of text, or an error", f"{len(turn.text)} characters and {end}")
+        await peer.expect_alive()
+        await scripted.finished(peer, scripted.prompt("and on"), conversation_id=turn.conversation_id)
+
+
+async def long_piece(chat: Chat, prompt: str, size: int) -> None:
+    """Have an answer of that many characters; all must arrive."""
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.finished(peer, scripted.prompt(prompt))
+        expect_equal(len(turn.text), size, "the length of the answer")
+
+
+@case(
+    "shapes/dribble",
+    title="Lines that come byte by byte are read as lines, characters as characters",
+    clause="TURN-12",
+    severity=Severity.MEDIUM,
+    means="Umlauts and emoji are broken whenever a pipe cuts them.",
+    needs=(STREAMS,),
+)
+async def dribble(chat: Chat) -> None:
+    await shown_once(chat, "play dribble", "ä € 👩\u200d👧 ü")
+
+
+@case(
+    "shapes/surrogate",
+    title="Half of a surrogate pair among the events breaks nothing",
+    clause="TURN-12",
+    severity=Severity.LOW,
+    means="One broken emoji ends the turn, or the connection.",
+    needs=(STREAMS,),
+)
+async def surrogate(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.finished(peer, scripted.prompt("play surrogate"))
+
+        expect_equal(turn.text, pieces(2), "the tokens around it")
