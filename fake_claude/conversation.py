@@ -19,6 +19,7 @@ NOT_A_PROMPT = (
     "<local-command",
     "<command-",
     "[Image: source:",
+    "<task-notification>",
 )
 OUTPUT_LIMIT_NOTE = (
     "Output token limit hit. Resume directly — no apology, no recap of what you were doing."

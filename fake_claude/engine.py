@@ -12,6 +12,7 @@ import signal
 import time
 
 from . import events, slash
+from .background import Background
 from .control import answer_control
 from .costs import Costs
 from .gates import Arrival
@@ -107,6 +108,7 @@ class Engine:
         self.omitted: set[str] = set()
         self.doubled: set[str] = set()
         self.asked_to_interrupt = False  # by the host, and not by a signal
+        self.background = Background(self)
         self.last_result: Message | None = None
         self._array: list[Message] = []
         self._selector = selectors.PollSelector()
@@ -196,6 +198,18 @@ class Engine:
         self.emit(message, "result")
         self.last_result = message
         self.results += 1
+
+    def watch(self, fd: int, handler: Callable[[], None]) -> None:
+        """Have the poll loop call ``handler`` when there is something to read."""
+        self._selector.register(fd, selectors.EVENT_READ, handler)
+
+    def unwatch(self, fd: int) -> None:
+        """Watch no more."""
+        self._selector.unregister(fd)
+
+    def wake(self, content: str, origin: Message) -> None:
+        """Queue a prompt that nobody typed."""
+        self.queue.append({"content": content, "text": content, "uuid": None, "origin": origin})
 
     def interrupt(self) -> None:
         """Break off the running turn."""
@@ -349,11 +363,13 @@ class Engine:
                 self._poll()
         if self._turn is not None:
             self._turn.tools.killed()
+        self.background.kill()
         return self.exit_code() if self._ending is None else self._ending
 
     def _over(self) -> bool:
         """Tell whether the process is to end: it was told to, or there is nothing left to come."""
-        nothing_left = self._play is None and not self._stdin_open and not self.queue
+        waiting = self._stdin_open or self.queue or self.background.tasks
+        nothing_left = self._play is None and not waiting
         return self._ending is not None or nothing_left
 
     # Turns.

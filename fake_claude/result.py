@@ -61,6 +61,7 @@ def result(
     index: int,
     queued: int,
     terminal_reason: str | None,
+    origin: Message | None = None,
     text: str | None = None,
     subtype: str = "success",
     is_error: bool = False,
@@ -80,6 +81,8 @@ def result(
     }
     if terminal_reason is not None:
         message["terminal_reason"] = terminal_reason
+    if origin is not None:
+        message["origin"] = origin
     message |= {
         "fast_mode_state": "off",
         "fast_mode_disabled_reason": "sdk_opt_in_required",

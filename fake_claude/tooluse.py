@@ -245,6 +245,9 @@ class Tools:
         command = str(call.input.get("command", ""))
         call.running = Running(command, self.context.cwd, self.context.env)
         self.engine.record.note("tool", pid=call.running.pid, command=command)
+        if call.input.get("run_in_background") is True:
+            self._background(call, call.running)
+            return
         started = time.monotonic()
         task: str | None = None
         while not call.running.read():
@@ -256,6 +259,23 @@ class Tools:
         if task is not None:
             self._task_ended(call, task)
         self._finish(call, bash_outcome(call.id, command, call.running, call.meta()))
+
+    def _background(self, call: Call, running: Running) -> None:
+        call.running = None
+        task = self.engine.background.start(running, call.id, str(call.input.get("description", "")))
+        content = (
+            f"Command running in background with ID: {task.id}. Output is being written to: {task.output_file}. You will"
+            " be notified when it completes. To check interim output, use Read on that file path."
+        )
+        block = {"tool_use_id": call.id, "type": "tool_result", "content": content, "is_error": False}
+        facts = {
+            "stdout": "",
+            "stderr": "",
+            "interrupted": False,
+            "isImage": False,
+            "noOutputExpected": False,
+        }
+        self._finish(call, Outcome(block, {**facts, "backgroundTaskId": task.id}, call.meta()))
 
     def _task_started(self, call: Call) -> str:
         task, run = fresh_id("b")[3:12], fresh_id("0m")[3:15]

@@ -52,6 +52,7 @@ class Turn:
         self.content: object = (
             prompts[0]["content"] if len(prompts) == 1 else "\n".join(prompt["text"] for prompt in prompts)
         )
+        self.origin: Message | None = prompts[0].get("origin")
         self.uuids: list[str] = [prompt["uuid"] for prompt in prompts if prompt["uuid"]]
         self.own_uuids = list(self.uuids)
         self.tally = Tally(engine.costs, engine.api_ms)
@@ -331,6 +332,7 @@ class Turn:
             index=self.engine.results,
             queued=0,
             terminal_reason=terminal_reason,
+            origin=self.origin,
             extra=extra,
             **members,
         )

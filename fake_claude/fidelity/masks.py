@@ -123,7 +123,11 @@ def _request_ids(message: Any) -> Any:
 
 def _tasks(message: Any) -> Any:
     def change(key: str, value: Any) -> Any:
-        return f"<{key}>" if key in ("task_id", "run_id") else value
+        if key in ("task_id", "run_id", "runId", "backgroundTaskId", "end_time"):
+            return f"<{key}>"
+        if isinstance(value, str):
+            return re.sub(r"(tasks/|ID: |<task-id>)[a-z0-9]{9}\b", r"\1<task>", value)
+        return value
 
     return walk(message, change)
 

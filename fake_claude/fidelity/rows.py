@@ -646,6 +646,8 @@ def _control() -> list[Row]:
 def _tools() -> list[Row]:
     g = "tools"
     touch = "TOOL `touch newfile`"
+    pipe = {"pipe|": ""}
+    held: list[Act] = [("tool", "reader", "pipe"), ("result:1", "unhold", None)]
 
     def asked(answer: dict[str, Any], prompt: str = touch, count: int = 1) -> list[Act]:
         return [*one(prompt), ("ask", "answer", answer), done(count)]
@@ -667,6 +669,14 @@ def _tools() -> list[Row]:
         Row("tool_disallowed", g, [*V, "TOOL `echo hi`", "--disallowedTools", "Bash"]),
         Row("tool_exit_code", g, [*V, "TOOL `echo out; echo err >&2; exit 3`", "--allowedTools", "Bash"]),
         Row("tool_no_output", g, [*V, "TOOL `true`"]),
+        Row("tool_background", g, [*SJ, "TOOLBG `cat pipe`", "--allowedTools", "Bash"], held, files=pipe),
+        Row(
+            "tool_background_fails",
+            g,
+            [*V, "TOOLBG `cat pipe; exit 3`", "--allowedTools", "Bash"],
+            held,
+            files=pipe,
+        ),
         Row("tool_parallel", g, [*SJ, "PARTOOL"]),
         Row("tool_parallel_denied", g, [*SJ, "PARTOOL DENIED"]),
         Row("tool_unknown", g, [*SJ, "UNKTOOL"]),
