@@ -20,9 +20,9 @@ import { CodeBlock, blocks, elements } from "./markdown.js";
  * @property {CodeBlock | null} code
  */
 
-const PORTION = 4_000;
+const PORTION = 2_000;
 /** Beyond this a block is cut, so that reading it again stays cheap. */
-const LONG = 8_000;
+const LONG = 4_000;
 /** Of the time, no more than one part in this many goes into reading the end again. */
 const PACE = 4;
 
@@ -85,6 +85,7 @@ export class AnswerText {
     this.#text = text;
     this.#taken = Math.min(this.#taken + PORTION, this.#text.length);
     this.#read();
+    this.element.classList.toggle("long", this.#tail > LONG);
     this.#notBefore = now + PACE * (performance.now() - now);
     this.#drawn = this.#taken === this.#text.length;
     this.changed();
@@ -188,7 +189,7 @@ function cutAt({ type, raw, items }) {
     return raw.length - lastItem.raw.length;
   }
   if (type !== "paragraph") return 0;
-  const end = raw.length - LONG / 8; // the last words may still be changing
+  const end = raw.length - 1_000; // the last words may still be changing
   return Math.max(raw.lastIndexOf("\n", end), raw.lastIndexOf(" ", end)) + 1;
 }
 

@@ -122,6 +122,9 @@ export class ChatView {
       this.#top = scrollTop;
       this.latest.hidden = this.#atEnd;
     });
+    // Who turns upwards while the page grows may be carried downwards at the same time.
+    this.scroller.addEventListener("wheel", ({ deltaY }) => this.#turned(deltaY < 0), { passive: true });
+    this.scroller.addEventListener("touchmove", () => this.#turned(true), { passive: true });
     // A phone's keyboard takes half of the screen.
     new ResizeObserver(() => this.#scrollToEnd(false)).observe(this.scroller);
     this.latest.addEventListener("click", () => this.#scrollToEnd(true));
@@ -146,11 +149,17 @@ export class ChatView {
     });
   }
 
+  /** @param {boolean} up */
+  #turned(up) {
+    if (up && this.scroller.scrollTop > 0) this.#atEnd = false;
+  }
+
   /** @param {KeyboardEvent} event */
   #pressed(event) {
     const writing = event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement;
     const command = event.ctrlKey || event.metaKey;
     if (this.help.open) return;
+    if (!writing) this.#turned(["Home", "PageUp", "ArrowUp"].includes(event.key));
     if (event.key === "Escape") {
       if (this.page.activeElement === this.search) this.#endSearch();
       else if (this.app.dataset.drawer === "open") this.#openDrawer(false);
