@@ -20,7 +20,7 @@ from sqlalchemy import URL
 
 from impl.auth import USER_HEADER, DevIdentity, Identity, ProxyIdentity, check_origin, check_secret
 from impl.claude import Claude
-from impl.connection import LOGIN_EXPIRED, Connection
+from impl.connection import CLOSE_SECONDS, LOGIN_EXPIRED, Connection
 from impl.errors import STATUS, BadRequest, ChatError, NotFound, TooLarge, Unauthorized
 from impl.limits import Limits
 from impl.log import TurnLog, answer
@@ -264,7 +264,7 @@ async def _socket(request: web.Request) -> web.StreamResponse:
         protocols=[SUBPROTOCOL],
         autoping=False,
         compress=False,
-        timeout=2.0,
+        timeout=CLOSE_SECONDS,
         max_msg_size=FRAME_OVERHEAD * 2 * settings.message_max_bytes,
     )
     await ws.prepare(request)

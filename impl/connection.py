@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 MISSED_PONGS = 3
 """A peer that answers none of so many pings in a row is dead (KEEP-2)."""
 
+CLOSE_SECONDS = 2.0
+"""How long the closing handshake may take."""
+
 LOGIN_EXPIRED = 4401
 """Close code of a connection whose login has ended (CLOSE-2)."""
 
@@ -76,6 +79,9 @@ class Connection:
         except* (ConnectionError, TimeoutError) as errors:
             logger.info("= connection of %s dropped: %s", self._user, errors.exceptions[0])
             self._transport.abort()  # a close frame would wait behind what the peer left unread
+        except* Exception:
+            logger.exception("the connection of %s failed", self._user)
+            self._transport.abort()
         finally:
             for log in self._cursors:
                 log.unlisten(self._wake.set)
@@ -83,8 +89,12 @@ class Connection:
                 self._turns.unwatch(conversation_id, self._follow)
 
     async def close(self, code: int, reason: str) -> None:
-        """Close with a code of CLOSE-2."""
-        await self._ws.close(code=code, message=reason.encode())
+        """Close with a code of CLOSE-2; a peer that does not take it in time is dropped."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._ws.close(code=code, message=reason.encode())
+        except TimeoutError:
+            self._transport.abort()
 
     async def _receive(self) -> None:
         async for frame in self._ws:
@@ -138,9 +148,11 @@ class Connection:
 
     async def _cancel(self, message: Cancel) -> None:
         log = await self._turns.cancel(self._user, message.message_id, message.conversation_id)
+        if log in self._cursors:
+            return  # its terminal event comes when its turn comes
         if log.ended:
             await self._send(log.read(log.last - 1)[0])  # CANCEL-2
-        elif log not in self._cursors:
+        else:
             self._follow(log, log.last)
 
     def _follow(self, log: TurnLog, after: int = 0) -> None:
@@ -174,8 +186,8 @@ class Connection:
             cursor.seq = event.seq
             await self._send(event)
             await self._maybe_ping()
-        if log.ended and cursor.seq == log.last:
-            self._cursors.pop(log, None)
+        if log.ended and cursor.seq == log.last and self._cursors.get(log) is cursor:
+            del self._cursors[log]
             log.unlisten(self._wake.set)
 
     async def _send(self, message: ServerMessage) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+from aiohttp import web
+
 from fake_claude.gates import Gate
 from fake_claude.install import install
 from fake_claude.ledger import Run, read
+from impl.app import make_app
 from impl.claude import Claude
 from impl.limits import Limits
 from impl.log import TurnLog
@@ -132,3 +138,105 @@ async def events(log: TurnLog) -> list[Event]:
     """A log's events once it is over."""
     assert await log.wait_ended(PATIENCE), f"the turn does not end; so far: {log.read(0)}"
     return log.read(0)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The other end of a WebSocket."""
+
+    ws: aiohttp.ClientWebSocketResponse
+
+    async def send(self, kind: str, **members: Any) -> None:
+        await self.ws.send_str(json.dumps({"type": kind, **members}))
+
+    async def chat(self, message: str, **named: str) -> None:
+        await self.send("chat_request", message=message, **named)
+
+    async def hear(self) -> dict[str, Any]:
+        """The next message."""
+        async with asyncio.timeout(PATIENCE):
+            frame = await self.ws.receive()
+        assert frame.type is aiohttp.WSMsgType.TEXT, frame
+        message: dict[str, Any] = json.loads(frame.data)
+        return message
+
+    async def until(self, *kinds: str) -> list[dict[str, Any]]:
+        """The messages up to the next one of these types."""
+        heard = [await self.hear()]
+        while heard[-1]["type"] not in kinds:
+            heard.append(await self.hear())
+        return heard
+
+    async def turn(self) -> list[dict[str, Any]]:
+        """The messages up to the end of a turn."""
+        return await self.until("complete", "error")
+
+    async def text(self, wanted: str) -> list[dict[str, Any]]:
+        """The messages until their tokens are the text wanted."""
+        heard: list[dict[str, Any]] = []
+        while spoken(heard) != wanted:
+            heard.append(await self.hear())
+        return heard
+
+    async def closed(self) -> int | None:
+        """The close code, once the server has closed."""
+        async with asyncio.timeout(PATIENCE):
+            while not (await self.ws.receive()).type.name.startswith("CLOS"):
+                pass
+        return self.ws.close_code
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait for what nobody announces, such as the end of a transport."""
+    async with asyncio.timeout(PATIENCE):
+        while not true():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.002)
+
+
+def spoken(messages: list[dict[str, Any]]) -> str:
+    """The answer that messages spell."""
+    text = ""
+    for message in messages:
+        if message["type"] == "rewind":
+            text = text[: message["to"]]
+        text += message.get("token", "")
+    return text
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running server."""
+
+    url: str
+    app: web.Application
+    runner: web.AppRunner
+    http: aiohttp.ClientSession
+
+    @asynccontextmanager
+    async def socket(self, **options: Any) -> AsyncIterator[Peer]:
+        async with self.http.ws_connect(f"{self.url}/chat/ws", protocols=["chat-stream-v1"], **options) as ws:
+            yield Peer(ws)
+
+    async def get(self, path: str, status: int = 200) -> Any:
+        """The JSON document at a path."""
+        async with self.http.get(self.url + path) as response:
+            assert response.status == status, await response.text()
+            return await response.json()
+
+    async def history(self, conversation_id: str) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = (await self.get(f"/chat/history/{conversation_id}"))["messages"]
+        return messages
+
+
+@asynccontextmanager
+async def site(command: list[str], folder: Path, **changes: Any) -> AsyncIterator[Site]:
+    settings = make_settings(folder, **changes)
+    app = make_app(settings, command=command, claude_cwd=folder)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE, handle_signals=False)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, 0).start()
+        async with aiohttp.ClientSession() as http:
+            yield Site("http://{}:{}".format(*runner.addresses[0]), app, runner, http)
+    finally:
+        await runner.cleanup()
