@@ -78,7 +78,7 @@ async def longest_task(browser: Browser, page: Page, act: Callable[[], Awaitable
         if event["name"].endswith("RunTask") and (event["pid"], event["tid"]) in mains and "tdur" in event
     ]
     assert tasks, "the trace has no tasks: Chromium names them differently now"
-    return max(tasks)
+    return float(max(tasks))
 
 
 async def test_page_is_light(plain: Page) -> None:
@@ -90,7 +90,7 @@ async def test_page_is_light(plain: Page) -> None:
 
 
 async def test_page_appears_at_once(plain: Page) -> None:
-    painted = []
+    painted: list[float] = []
     while len(painted) < ATTEMPTS and min(painted, default=FIRST_PAINT_MS) >= FIRST_PAINT_MS:
         await plain.reload()
         painted.append(await plain.evaluate(PAINTED))
