@@ -77,8 +77,8 @@ def _load(path: Path) -> Run:
 
 def read(directory: Path) -> list[Run]:
     """Return the runs noted in a ledger folder, oldest first; a folder that is not there yet has none."""
-    runs = [_load(path) for path in sorted(Path(directory).glob("*.jsonl"))]
-    return [run for run in runs if run.pid]
+    runs = [_load(path) for path in Path(directory).glob("*.jsonl")]
+    return sorted((run for run in runs if run.pid), key=lambda run: run.started)
 
 
 def table(runs: list[Run]) -> str:
