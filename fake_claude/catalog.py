@@ -38,6 +38,9 @@ HOST_TOOLS = (
 )
 """Tools that exist only with a host that answers permission questions."""
 
+STRUCTURED = "StructuredOutput"
+"""The tool by which the model gives an answer of the form that ``--json-schema`` asks for."""
+
 BARE_TOOLS = ("Bash", "Edit", "Read")
 """Tools under ``--bare``."""
 

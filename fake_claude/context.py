@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .catalog import BARE_TOOLS, DEFAULT_MODEL, HOST_TOOLS, TOOLS, VERSION, find_model
+from .catalog import BARE_TOOLS, DEFAULT_MODEL, HOST_TOOLS, STRUCTURED, TOOLS, VERSION, find_model
 from .ids import fresh_uuid
 from .permissions import split_rules
 
@@ -37,6 +37,7 @@ class Context:
             options.flag(name)
             for name in ("dangerously-skip-permissions", "allow-dangerously-skip-permissions")
         )
+        self.wants_structure = bool(options.text("json-schema"))
         self.bare = options.flag("bare")
         self.replay = options.flag("replay-user-messages")
         self.mcp_servers: list[dict[str, str]] = []
@@ -80,6 +81,8 @@ class Context:
         if options.text("permission-prompt-tool") and options.text("permission-prompts") != "none":
             tools = ["Task", *sorted({*tools[1:], *HOST_TOOLS})]
         denied = {rule for rule in split_rules(options.lists.get("disallowed-tools", [])) if "(" not in rule}
+        if self.wants_structure:
+            tools = ["Task", *sorted([*tools[1:], STRUCTURED])]
         if "Bash" in denied:  # its work falls to the tools it replaces
             tools = sorted({*tools[1:], "Glob", "Grep"} - {"Monitor"})
             tools.insert(0, "Task")

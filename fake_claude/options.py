@@ -119,7 +119,7 @@ OPTIONS = (
     Option("--include-hook-events", ignored="no hooks run"),
     Option("--include-partial-messages"),
     Option("--input-format <format>", choices=("text", "stream-json")),
-    Option("--json-schema <schema>", refused="there is no structured output"),
+    Option("--json-schema <schema>"),
     Option("--max-budget-usd <amount>", check=_above_zero),
     Option("--mcp-config <configs...>"),
     Option("--model <model>"),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 
+from .catalog import STRUCTURED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -232,6 +234,8 @@ def _judge_shell(command: str, context: Context) -> Verdict:
 def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, PLR0911 - a list of cases, read one by one
     """Decide about one call, before anybody is asked."""
     options, mode = context.options, context.permission_mode
+    if tool == STRUCTURED:
+        return Verdict(allowed=True)
     for rule in split_rules(options.lists.get("allowed-tools", [])):
         if matches(rule, tool, given):
             # A rule for the whole tool decides itself; one for some commands decides by their parts.

@@ -67,6 +67,7 @@ def result(
     is_error: bool = False,
     errors: list[str] | None = None,
     api_error: Message | None = None,
+    structured: Message | None = None,
     extra: Message | None = None,
 ) -> Message:
     """Build the line; ``text`` for subtype ``success``, ``errors`` for the others."""
@@ -97,6 +98,8 @@ def result(
     else:
         message |= api_error or {"api_error_status": None}
         message["result"] = text
+        if structured is not None:
+            message["structured_output"] = structured
     if tally.timed and tally.first_message_ms is not None:
         message["ttft_ms"] = tally.first_message_ms
     message["type"] = "result"

@@ -6,6 +6,7 @@ import os
 import time
 
 from . import events
+from .catalog import STRUCTURED
 from .clock import timestamp
 from .ids import fresh_id, fresh_uuid
 from .permissions import judge, suggestions
@@ -96,7 +97,9 @@ class Tools:
         verdict = judge(call.name, call.input, self.context)
         call.verdict = verdict
         if verdict.allowed:
-            call.decision = {"decision": "accept", "source": "config", "reason_type": verdict.reason_type}
+            call.decision = {"decision": "accept", "source": "config"}
+            if verdict.reason_type is not None:
+                call.decision["reason_type"] = verdict.reason_type
         elif not self.context.host_answers or self.context.options.text("permission-prompts") == "none":
             self._denied(call, verdict)
 
@@ -230,6 +233,11 @@ class Tools:
                 "tool_use_id": call.id,
             }
             self._finish(call, Outcome(block, step.more["result"], call.meta()))
+        elif call.name == STRUCTURED:
+            text = "Structured output provided successfully"
+            block = {"tool_use_id": call.id, "type": "tool_result", "content": text}
+            self.turn.structured = call.input
+            self._finish(call, Outcome(block, text, call.meta()))
         elif call.name == "Bash":
             yield from self._bash(call)
         elif call.name == "Read":

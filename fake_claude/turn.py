@@ -13,6 +13,7 @@ from .conversation import (
     INTERRUPTED_IN_TOOL,
     OUTPUT_LIMIT_NOTE,
     REFUSED_NOTE,
+    STRUCTURE_NOTE,
     read_messages,
 )
 from .costs import empty_usage
@@ -64,6 +65,7 @@ class Turn:
         self.tools = Tools(self)
         self.results: list[tuple[Message, Outcome]] = []
         self.request: Request | None = None
+        self.structured: Message | None = None  # the answer of the form that was asked for
         self.failures: Counter[str] = Counter()
         self._entry: Entry | None = None
         self._fault: Fault | None = None
@@ -110,6 +112,7 @@ class Turn:
     def _rounds(self) -> Iterator[Wait]:  # noqa: C901 - a list of cases, read one by one
         """Ask, run tools, ask again, until the answer is there."""
         continued = asked_again = 0
+        enforced = False
         while True:
             before = dict(self.tally.usage)
             heard = yield from self._ask()
@@ -128,6 +131,9 @@ class Turn:
                 self._note(CUT_NOTE)
             elif heard.tools:
                 yield from self._run_tools()
+                if self.structured is not None:
+                    self._completed(heard)
+                    return
                 if self.rounds == self.context.max_turns:
                     self._end_with_error(
                         "error_max_turns", f"Reached maximum number of turns ({self.rounds})", "max_turns"
@@ -145,6 +151,9 @@ class Turn:
                     self._refused_twice()
                     return
                 self._continue_refused(heard)
+            elif self.context.wants_structure and not enforced:
+                enforced = True
+                self._note(STRUCTURE_NOTE)
             elif not heard.visible and not asked_again:
                 asked_again = 1
                 self._note(EMPTY_NOTE)
@@ -339,7 +348,11 @@ class Turn:
 
     def _completed(self, heard: Heard) -> None:
         self.tally.stop_reason = heard.stop_reason
-        self._end(self._result("completed", text=heard.text))
+        if self.structured is None:
+            self._end(self._result("completed", text=heard.text))
+        else:
+            text = events.dumps(self.structured)
+            self._end(self._result("completed", text=text, structured=self.structured))
 
     def _failed(self, failure: Failure) -> None:
         """End the turn with an API error (docs/claude-cli.md, API trouble)."""

@@ -55,6 +55,7 @@ SJ = [*V, "--include-partial-messages"]
 SI = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
 SIP = [*SI, "--include-partial-messages"]
 HOST = [*SIP, "--permission-prompt-tool", "stdio"]
+SCHEMA = '{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]}'
 EOF: Act = ("now", "eof", None)
 
 
@@ -689,6 +690,10 @@ def _tools() -> list[Row]:
             for mode in ("default", "acceptEdits", "dontAsk", "plan")
         ),
         Row("mode_sandbox", g, [*V, "--dangerously-skip-permissions", touch], env={"IS_SANDBOX": "1"}),
+        Row("structured", g, [*SJ, "--json-schema", SCHEMA, "STRUCTURED"]),
+        Row("structured_text", g, [*P, "--json-schema", SCHEMA, "STRUCTURED"]),
+        Row("structured_late", g, [*V, "--json-schema", SCHEMA, "STRUCTURED LATE"]),
+        Row("structured_never", g, [*V, "--json-schema", SCHEMA, "x"]),
         Row("max_turns_1", g, [*SJ, "--max-turns", "1", "LOOP"]),
         Row("max_turns_2", g, [*V, "--max-turns", "2", "LOOP"]),
         Row("max_turns_text", g, [*P, "--max-turns", "1", "LOOP"]),
