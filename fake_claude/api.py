@@ -241,8 +241,12 @@ def sse(event: Event) -> bytes:
 
 async def count_tokens(request: web.Request) -> web.Response:
     """``POST /v1/messages/count_tokens``: words stand for tokens."""
-    body = await request.json()
-    return web.json_response({"input_tokens": max(1, read_messages(body.get("messages", [])).words)})
+    try:
+        body = await request.json()
+        words = read_messages(body.get("messages", [])).words
+    except (ValueError, TypeError, AttributeError) as error:
+        return web.json_response(error_body("invalid_request_error", f"not a request: {error!r}"), status=400)
+    return web.json_response({"input_tokens": max(1, words)})
 
 
 async def hello(_request: web.Request) -> web.Response:
