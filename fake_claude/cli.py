@@ -118,7 +118,7 @@ def check_mcp(context: Context) -> None:
             ) from None
         for name, server in servers.items():
             program = server.get("command") if isinstance(server, dict) else None
-            if program and os.path.isabs(program) and not os.path.exists(program):
+            if program and os.path.isabs(program) and not os.path.isfile(program):
                 context.mcp_servers.append({"name": name, "status": "failed", "source": "dynamic"})
             else:
                 raise Refusal(f"fake-claude does not imitate MCP servers; --mcp-config names {name!r}")
@@ -241,6 +241,10 @@ def check_session_options(context: Context, refused: str | None) -> None:
         return
     continues = options.flag("resume") or options.flag("continue")
     if continues and not options.flag("fork-session"):
+        if context.before_330:
+            raise Refusal(
+                "Error: --session-id can only be used with --continue or --resume if --fork-session is also specified."
+            )
         raise Refusal("Error: --session-id with --continue or --resume also needs --fork-session.")
     if not is_uuid(given):
         raise Refusal("Error: Invalid session ID. Must be a valid UUID.")
@@ -261,7 +265,8 @@ def read_prompt(context: Context, engine: Engine) -> str:
     if not prompt:
         swallowed = ""
         # Only a word with a space in it looks like a prompt to the CLI.
-        if options.swallowed is not None and not options.positionals and " " in options.swallowed[1]:
+        hints = options.swallowed is not None and not context.before_330
+        if hints and options.swallowed and not options.positionals and " " in options.swallowed[1]:
             name, word = options.swallowed
             swallowed = (
                 f'"{word}" was read as a value of {name}, not as a prompt'

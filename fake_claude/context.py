@@ -22,6 +22,7 @@ class Context:
         self.options = options
         self.env = env
         self.version = version
+        self.before_330 = tuple(int(part) for part in version.split(".") if part.isdigit()) < (2, 1, 330)
         self.cwd = os.getcwd()
         self.home = env.get("HOME", "/")
         self.config_dir = env.get("CLAUDE_CONFIG_DIR") or os.path.join(self.home, ".claude")

@@ -114,9 +114,10 @@ def _set_permission_mode(engine: Engine, request_id: object, request: Message) -
 def _cancel_async_message(engine: Engine, request_id: object, request: Message) -> None:
     uuid = request.get("message_uuid")
     cancelled = engine.cancel_queued(uuid)
-    _succeed(
-        engine, request_id, {"cancelled": True, "message_uuid": uuid} if cancelled else {"cancelled": False}
-    )
+    response: Message = {"cancelled": cancelled}
+    if cancelled and not engine.context.before_330:
+        response["message_uuid"] = uuid
+    _succeed(engine, request_id, response)
 
 
 def _mcp_status(engine: Engine, request_id: object, _request: Message) -> None:

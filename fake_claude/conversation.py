@@ -37,7 +37,10 @@ CUT_NOTE = (
     "Your response above was cut off mid-stream. Resume directly from where it stops — no apology, no recap."
     " If none of it survived, answer the request from the start."
 )
-STRUCTURE_NOTE = "[structured-output-enforce] You MUST call the StructuredOutput tool to complete this request. Call this tool now."
+STRUCTURE_NOTE = (
+    "[structured-output-enforce] You MUST call the StructuredOutput tool to complete this request."
+    " Call this tool now."
+)
 CONTINUATIONS = (
     "[structured-output-enforce]",
     "Output token limit hit.",

@@ -64,6 +64,8 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
     if context.bare:
         for member in ("memory_paths", "messaging_socket_path"):
             del message[member]
+    if context.before_330:
+        del message["served_by_anthropic"]
     if uuids:
         message["user_message_uuids"] = uuids
     return message

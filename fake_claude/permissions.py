@@ -231,7 +231,7 @@ def _judge_shell(command: str, context: Context) -> Verdict:
     return Verdict(allowed=False, message=message, extra={"decision_reason_type": "subcommandResults"})
 
 
-def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, PLR0911 - a list of cases, read one by one
+def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, PLR0911, PLR0912 - a list of cases, read one by one
     """Decide about one call, before anybody is asked."""
     options, mode = context.options, context.permission_mode
     if tool == STRUCTURED:

@@ -370,7 +370,8 @@ class Request:
         usage = heard.message["usage"]
         add_usage(self.turn.tally.usage, usage)
         if charged:
-            self.turn.tally.costs.add(self.turn.model, {**usage, "output_tokens": max(1, heard.estimate)})
+            told = usage if self.context.before_330 else {**usage, "output_tokens": max(1, heard.estimate)}
+            self.turn.tally.costs.add(self.turn.model, told)
 
     def _stop_abandoned(self, index: int) -> None:
         if self._partial and self.heard is not None:
@@ -413,5 +414,6 @@ class Request:
             }
         )
         self._stop_abandoned(index)
-        spent = {**heard.message["usage"], "output_tokens": max(1, heard.estimate)}
-        self.turn.tally.costs.add(self.turn.model, spent)
+        if not self.context.before_330:  # earlier versions charge nothing for what was interrupted
+            spent = {**heard.message["usage"], "output_tokens": max(1, heard.estimate)}
+            self.turn.tally.costs.add(self.turn.model, spent)

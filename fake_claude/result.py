@@ -105,7 +105,7 @@ def result(
     message["type"] = "result"
     message["duration_ms"] = tally.now()
     message["uuid"] = fresh_uuid()
-    if context.streams_out and context.partial:
+    if context.streams_out and context.partial and not context.before_330:
         message["begun_message_ids"] = tally.begun
     if tally.timed:
         times = {

@@ -272,8 +272,8 @@ class Tools:
         call.running = None
         task = self.engine.background.start(running, call.id, str(call.input.get("description", "")))
         content = (
-            f"Command running in background with ID: {task.id}. Output is being written to: {task.output_file}. You will"
-            " be notified when it completes. To check interim output, use Read on that file path."
+            f"Command running in background with ID: {task.id}. Output is being written to: {task.output_file}."
+            " You will be notified when it completes. To check interim output, use Read on that file path."
         )
         block = {"tool_use_id": call.id, "type": "tool_result", "content": content, "is_error": False}
         facts = {

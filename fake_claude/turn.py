@@ -109,7 +109,7 @@ class Turn:
         except ScriptError as error:
             self._fault = Fault("http", status=400, type="invalid_request_error", message=str(error))
 
-    def _rounds(self) -> Iterator[Wait]:  # noqa: C901 - a list of cases, read one by one
+    def _rounds(self) -> Iterator[Wait]:  # noqa: C901, PLR0911, PLR0912 - a list of cases, read one by one
         """Ask, run tools, ask again, until the answer is there."""
         continued = asked_again = 0
         enforced = False
