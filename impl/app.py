@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from math import ceil
 from pathlib import Path
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 SUBPROTOCOL = "chat-stream-v1"
 STATIC = Path(__file__).parent / "static"
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 FRAME_OVERHEAD = 6
 """JSON may write one byte of a prompt as six (``\\u0000``)."""
 
@@ -59,7 +60,7 @@ _encode = msgspec.json.Encoder().encode
 def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web.Application:
     """The server as an aiohttp application; ``command`` starts the CLI in ``claude_cwd``."""
     app = web.Application(
-        middlewares=[_headers, _errors, _origin],
+        middlewares=[_errors, _origin],
         client_max_size=FRAME_OVERHEAD * settings.message_max_bytes + 65_536,
     )
     app[SETTINGS] = settings
@@ -87,6 +88,7 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
             yield
 
     app.cleanup_ctx.append(parts)
+    app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(_say_goodbye)
     app.router.add_get("/", _to_page)
     app.router.add_get("/health", _health)
@@ -148,18 +150,14 @@ def _measure(app: web.Application, claude: Claude) -> None:
     metrics.watch("chat_claude_processes", "claude processes, warm ones included", lambda: claude.processes)
 
 
-# --- middlewares, outermost first
+# --- what holds for every request
 
 
-@web.middleware
-async def _headers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    response = await handler(request)
-    if not response.prepared:
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "same-origin")
-        response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
-        response.headers.setdefault("Cache-Control", "no-cache")
-    return response
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")
 
 
 @web.middleware
@@ -168,16 +166,30 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except ChatError as error:
         return _error(error)
-    except web.HTTPRequestEntityTooLarge:
-        limit = request.app[SETTINGS].message_max_bytes
-        return _error(TooLarge(f"the request is too large; a message may have {limit:,} bytes"))
-    except web.HTTPNotFound:
-        return _error(NotFound(f"there is nothing at {request.path}"))
-    except web.HTTPException:
-        raise
+    except web.HTTPException as error:
+        return _http_error(request, error)
+    except ConnectionError as error:
+        logger.info("= the client of %s %s has gone: %s", request.method, request.path, error)
+        return _error(BadRequest("the request broke off"))  # for nobody; aiohttp wants an answer
     except Exception:
         logger.exception("%s %s failed", request.method, request.path)
         return _error(ChatError("the server failed; it is in its log"))
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
+    """What aiohttp refuses, in the form of our own errors (docs/protocol.md §8)."""
+    match error:
+        case web.HTTPRequestEntityTooLarge():
+            limit = request.app[SETTINGS].message_max_bytes
+            return _error(TooLarge(f"the request is too large; a message may have {limit:,} bytes"))
+        case web.HTTPNotFound():
+            return _error(NotFound(f"there is nothing at {request.path}"))
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            refused = BadRequest(f"{request.path} does not take {error.method[:20]}, only {allowed}")
+            return _error(refused, error.status, {hdrs.ALLOW: allowed})
+        case _:
+            return _error(BadRequest(error.text or error.reason), error.status)
 
 
 @web.middleware
@@ -257,9 +269,8 @@ async def _socket(request: web.Request) -> web.StreamResponse:
     settings = request.app[SETTINGS]
     login = await request.app[IDENTITY].login(request)
     if request.headers.get(hdrs.SEC_WEBSOCKET_VERSION, "13") != "13":  # HAND-3
-        return web.Response(
-            status=426, headers={hdrs.SEC_WEBSOCKET_VERSION: "13"}, text="version 13 is needed"
-        )
+        refused = BadRequest("version 13 of the WebSocket protocol is needed")
+        return _error(refused, 426, {hdrs.SEC_WEBSOCKET_VERSION: "13"})
     ws = web.WebSocketResponse(
         protocols=[SUBPROTOCOL],
         autoping=False,
@@ -290,7 +301,7 @@ async def _socket(request: web.Request) -> web.StreamResponse:
 async def _post_chat(request: web.Request) -> web.StreamResponse:
     """One turn without a socket (HTTP-2); white space keeps the line alive meanwhile (KEEP-3)."""
     user = await _user(request)
-    form = await request.post()
+    form = await _form(request)
     log = await request.app[TURNS].start(
         user, _field(form, "message") or "", _field(form, "message_id"), _field(form, "conversation_id")
     )
@@ -299,12 +310,15 @@ async def _post_chat(request: web.Request) -> web.StreamResponse:
         status, document = _outcome(log)
         return _json(document, status)
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/json"})
-    await response.prepare(request)
-    await response.write(b" ")
-    while not await log.wait_ended(keepalive):
+    try:
+        await response.prepare(request)
         await response.write(b" ")
-    await response.write(_encode(_outcome(log)[1]))
-    await response.write_eof()
+        while not await log.wait_ended(keepalive):
+            await response.write(b" ")
+        await response.write(_encode(_outcome(log)[1]))
+        await response.write_eof()
+    except ConnectionError:
+        logger.info("= a client left before its answer was there")
     return response
 
 
@@ -316,7 +330,7 @@ async def _new(request: web.Request) -> web.Response:
 async def _list(request: web.Request) -> web.Response:
     user = await _user(request)
     limit = request.query.get("limit", "50")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 200):
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= 200):
         raise BadRequest(f"limit is {limit[:40]!r}; it must be a number from 1 to 200")
     page, cursor = await request.app[STORE].conversations(
         user, before=request.query.get("before"), limit=int(limit)
@@ -363,6 +377,24 @@ def _redirect(target: str) -> web.Response:
     return web.Response(status=303, headers={hdrs.LOCATION: target})
 
 
+async def _form(request: web.Request) -> Any:
+    """The form of a request.
+
+    Raises:
+        BadRequest: The body is no form, or cannot be decoded.
+    """
+    if request.can_read_body and request.content_type not in FORMS:
+        raise BadRequest(f"the body is {request.content_type[:80]}; send a form ({' or '.join(FORMS)})")
+    try:
+        return await request.post()
+    except (
+        ValueError,
+        LookupError,
+        RuntimeError,
+    ) as error:  # broken bytes, an unknown charset, a torn multipart
+        raise BadRequest(f"the form cannot be read: {error}") from None
+
+
 def _field(form: Any, name: str) -> str | None:
     values = form.getall(name, [])
     if len(values) > 1 or not all(isinstance(value, str) for value in values):
@@ -383,13 +415,15 @@ def _json(document: Any, status: int = 200, headers: dict[str, str] | None = Non
     )
 
 
-def _error(error: ChatError) -> web.Response:
+def _error(
+    error: ChatError, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> web.Response:
     document: dict[str, Any] = {"code": error.code, "message": error.message}
-    headers: dict[str, str] = {}
+    headers = dict(headers or {})
     if error.retry_after is not None:
         document["retry_after"] = error.retry_after
         headers[hdrs.RETRY_AFTER] = str(ceil(error.retry_after))  # HTTP-4
-    return _json({"error": document}, error.status, headers)
+    return _json({"error": document}, status or error.status, headers)
 
 
 def _outcome(log: TurnLog) -> tuple[int, dict[str, Any]]:

@@ -48,6 +48,10 @@ class Fake:
     def gate(self, name: str) -> Gate:
         return Gate(self.directory / "gates", name)
 
+    def remove(self) -> None:
+        """Take the CLI away."""
+        Path(self.command[0]).unlink()
+
     def runs(self) -> list[Run]:
         """The runs so far, oldest first."""
         return read(self.directory / "ledger")

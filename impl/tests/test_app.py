@@ -1,0 +1,632 @@
+"""The doors over HTTP: every answer has its status and its form, and every page but ours is kept out."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import pytest
+
+from impl.app import CONNECTIONS, STATIC, TURNS
+from impl.tests.sites import PATIENCE, Fake, Site, program, site, until
+
+NOWHERE = "0123456789ab"
+FORM = "application/x-www-form-urlencoded"
+ZULU = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+@pytest.fixture
+async def chat(fake: Fake, tmp_path: Path) -> AsyncIterator[Site]:
+    async with site(fake.command, tmp_path) as running:
+        yield running
+
+
+async def post(chat: Site, **form: str) -> tuple[int, dict[str, Any]]:
+    body = io.BytesIO(urlencode(form).encode())
+    async with chat.http.post(f"{chat.url}/chat", data=body, headers={"Content-Type": FORM}) as response:
+        return response.status, await response.json()
+
+
+async def raw(chat: Site, request: bytes) -> bytes:
+    """What comes back for bytes that no client library would send."""
+    host, port = chat.runner.addresses[0][:2]
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(request)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"Content-Length: (\d+)", head)
+            return head + (await reader.readexactly(int(length[1])) if length else b"")
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+# --- POST /chat
+
+
+async def test_post_answers_with_the_whole_turn(chat: Site) -> None:
+    status, answer = await post(chat, message="[[fake tokens=3]]", message_id="m1")
+
+    assert status == 200
+    assert (answer["response"], answer["message_id"]) == ("t1 t2 t3 ", "m1")
+    assert [each["content"] for each in await chat.history(answer["conversation_id"])] == [
+        "[[fake tokens=3]]",
+        "t1 t2 t3 ",
+    ]
+
+
+async def test_post_continues_a_conversation(chat: Site) -> None:
+    _, first = await post(chat, message="one")
+    _, second = await post(chat, message="two", conversation_id=first["conversation_id"])
+
+    assert "turn 2 of our conversation" in second["response"]
+
+
+async def test_post_and_socket_share_a_conversation(chat: Site, fake: Fake) -> None:
+    _, first = await post(chat, message="one")
+    async with chat.socket() as peer:
+        await peer.chat("two", conversation_id=first["conversation_id"])
+        await peer.turn()
+
+    assert len(await chat.history(first["conversation_id"])) == 4
+    assert len(fake.runs()) == 1
+
+
+async def test_post_sent_again_is_the_same_turn(chat: Site, fake: Fake) -> None:
+    assert await post(chat, message="hi", message_id="m1") == await post(chat, message="hi", message_id="m1")
+    assert len(fake.runs()) == 1
+
+
+async def test_post_may_be_multipart(chat: Site) -> None:
+    form = aiohttp.FormData({"message": "héllo"}, default_to_multipart=True)
+    async with chat.http.post(f"{chat.url}/chat", data=form) as response:
+        assert "héllo" in (await response.json())["response"]
+
+
+BAD_FORMS: list[Any] = [
+    pytest.param({}, 400, "bad_request", "the message is empty", id="nothing"),
+    pytest.param({"message": " "}, 400, "bad_request", "the message is empty", id="empty"),
+    pytest.param(
+        {"message": "x", "message_id": "a b"}, 400, "bad_request", "message_id is 'a b'", id="message-id"
+    ),
+    pytest.param(
+        {"message": "x", "conversation_id": "1"}, 400, "bad_request", "12 lower-case", id="conversation-id"
+    ),
+    pytest.param({"message": "x", "conversation_id": NOWHERE}, 404, "not_found", NOWHERE, id="unknown"),
+    pytest.param({"message": "x" * (2**20 + 1)}, 413, "too_large", "1,048,577 bytes", id="too-large"),
+    pytest.param(
+        {"message": "x" * (7 * 2**20)}, 413, "too_large", "the request is too large", id="far-too-large"
+    ),
+]
+
+
+@pytest.mark.parametrize(("form", "status", "code", "sentence"), BAD_FORMS)
+async def test_bad_post_is_answered_with_its_status(
+    form: dict[str, str], status: int, code: str, sentence: str, chat: Site
+) -> None:
+    given, document = await post(chat, **form)
+
+    assert (given, document["error"]["code"]) == (status, code)
+    assert sentence in document["error"]["message"]
+
+
+BOUNDARY = "multipart/form-data; boundary=b"
+
+BAD_BODIES = [
+    pytest.param(
+        "application/json", b'{"message":"hi"}', "the body is application/json; send a form", id="json"
+    ),
+    pytest.param("text/plain", b"message=hi", "the body is text/plain; send a form", id="text"),
+    pytest.param(FORM, b"message=%ff\xff", "the form cannot be read", id="not-utf-8"),
+    pytest.param(f"{FORM}; charset=klingon", b"message=hi", "the form cannot be read", id="unknown-charset"),
+    pytest.param(FORM, b"message=a&message=b", "message must be one text field", id="twice"),
+    pytest.param("multipart/form-data", b"message=hi", "the form cannot be read", id="no-boundary"),
+    pytest.param(BOUNDARY, b"no such thing", "the form cannot be read", id="torn"),
+    pytest.param(
+        BOUNDARY,
+        b"--b\r\nContent-Disposition: form-data\r\n\r\nhi\r\n--b--\r\n",
+        "cannot be read",
+        id="no-name",
+    ),
+    pytest.param(
+        BOUNDARY,
+        b'--b\r\nContent-Disposition: form-data; name="message"\r\n\r\n\xff\r\n--b--\r\n',
+        "the form cannot be read",
+        id="part-not-utf-8",
+    ),
+    pytest.param(
+        BOUNDARY,
+        b'--b\r\nContent-Disposition: form-data; name="message"; filename="a.txt"\r\n\r\nhi\r\n--b--\r\n',
+        "message must be one text field",
+        id="file",
+    ),
+    pytest.param(
+        BOUNDARY,
+        b'--b\r\nContent-Disposition: form-data; name="message"\r\nContent-Type: image/png\r\n\r\nhi\r\n--b--\r\n',
+        "message must be one text field",
+        id="picture",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "sentence"), BAD_BODIES)
+async def test_body_that_is_no_form_is_a_bad_request(
+    kind: str, body: bytes, sentence: str, chat: Site
+) -> None:
+    async with chat.http.post(f"{chat.url}/chat", data=body, headers={"Content-Type": kind}) as response:
+        document = await response.json()
+
+    assert (response.status, document["error"]["code"]) == (400, "bad_request")
+    assert sentence in document["error"]["message"]
+
+
+async def test_busy_conversation_answers_409(chat: Site, fake: Fake) -> None:
+    with fake.gate("door") as gate:
+        async with chat.socket() as peer:
+            await peer.chat("[[fake tokens=1 hold=door]]")
+            conversation_id = (await peer.hear())["conversation_id"]
+            status, document = await post(chat, message="me too", conversation_id=conversation_id)
+            gate.open()
+            await peer.turn()
+
+    assert (status, document["error"]["code"]) == (409, "busy")
+
+
+async def test_limit_answers_429_and_says_when(fake: Fake, tmp_path: Path) -> None:
+    async with site(fake.command, tmp_path, requests_per_hour=1) as chat:
+        await post(chat, message="hi")
+        async with chat.http.post(f"{chat.url}/chat", data={"message": "hi"}) as response:
+            error = (await response.json())["error"]
+
+    assert (response.status, error["code"]) == (429, "rate_limited")
+    assert error["retry_after"] <= int(response.headers["Retry-After"]) < error["retry_after"] + 1
+
+
+FAILURES: list[Any] = [
+    pytest.param("hear(); init(); sys.exit(3)", 502, "claude_failed", id="exit"),
+    pytest.param(
+        "hear(); init(); result(is_error=True, result='no'); hear()", 502, "claude_failed", id="error"
+    ),
+    pytest.param("hear(); init(); signal.pause()", 504, "timeout", id="silence"),
+]
+
+
+@pytest.mark.parametrize(("code", "status", "error"), FAILURES)
+async def test_failed_turn_answers_with_its_status(
+    code: str, status: int, error: str, tmp_path: Path
+) -> None:
+    silence = 0.3 if error == "timeout" else PATIENCE
+    async with site(program(tmp_path, code), tmp_path, claude_silence_seconds=silence) as chat:
+        given, document = await post(chat, message="hi", message_id="m1")
+
+    assert (given, document["error"]["code"], document["message_id"]) == (status, error, "m1")
+
+
+async def test_missing_claude_answers_503(tmp_path: Path) -> None:
+    async with site(["/no/such/claude"], tmp_path) as chat:
+        status, document = await post(chat, message="hi")
+
+    assert (status, document["error"]["code"]) == (503, "claude_unavailable")
+
+
+async def test_long_post_is_kept_alive_by_white_space(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with site(fake.command, tmp_path, keepalive_seconds=0.05) as chat:
+            form = {"message": "[[fake tokens=2 hold=door@1]]"}
+            async with chat.http.post(f"{chat.url}/chat", data=form) as response:
+                space = [await response.content.readany() for _ in range(3)]
+                gate.open()
+                rest = await response.content.read()
+
+    assert response.headers["Content-Type"] == "application/json"
+    assert b"".join(space).strip() == b""
+    assert json.loads(b"".join(space) + rest)["response"] == "t1 t2 "
+
+
+async def test_long_post_that_fails_says_so_in_its_body(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with site(fake.command, tmp_path, keepalive_seconds=0.05) as chat:
+            form = {"message": "[[fake tokens=1 hold=door exit=3]]"}
+            async with chat.http.post(f"{chat.url}/chat", data=form) as response:
+                await response.content.readany()
+                gate.open()
+                document = json.loads(await response.content.read())
+
+    assert (response.status, document["error"]["code"]) == (200, "claude_failed")
+
+
+async def test_post_whose_client_leaves_goes_on(
+    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with fake.gate("door") as gate:
+        async with site(fake.command, tmp_path, keepalive_seconds=0.05) as chat:
+            form = {"message": "[[fake tokens=2 hold=door@1]]", "message_id": "m1"}
+            async with chat.http.post(f"{chat.url}/chat", data=form) as response:
+                await response.content.readany()
+                response.close()
+            await until(lambda: "a client left before its answer was there" in caplog.text)
+            gate.open()
+            status, document = await post(chat, **form)
+
+    assert (status, document["response"]) == (200, "t1 t2 ")
+    assert "Traceback" not in caplog.text
+
+
+# --- history
+
+
+async def test_history_has_the_shape_of_the_protocol(chat: Site) -> None:
+    _, answer = await post(chat, message="  What\nis this? ", message_id="m1")
+    conversation_id = answer["conversation_id"]
+    listed = await chat.get("/chat/history")
+    shown = await chat.get(f"/chat/history/{conversation_id}")
+    prompt, reply = shown["messages"]
+
+    (conversation,) = listed["conversations"]
+    assert listed["next"] is None
+    assert set(conversation) == {"id", "title", "created_at", "updated_at"}
+    assert conversation == {key: shown[key] for key in conversation}
+    assert (conversation["id"], conversation["title"]) == (conversation_id, "What is this?")
+    assert set(prompt) == set(reply) == {"role", "content", "message_id", "status", "created_at"}
+    assert (prompt["role"], prompt["content"], prompt["message_id"]) == ("user", "  What\nis this? ", "m1")
+    assert (reply["role"], reply["content"], reply["status"]) == ("assistant", answer["response"], "complete")
+    for moment in (
+        conversation["created_at"],
+        conversation["updated_at"],
+        prompt["created_at"],
+        reply["created_at"],
+    ):
+        assert ZULU.fullmatch(moment)
+
+
+async def test_history_of_a_failed_turn_says_why(chat: Site) -> None:
+    _, document = await post(chat, message="[[fake tokens=2 exit=3]]")
+    _, reply = await chat.history(document["conversation_id"])
+
+    assert (reply["content"], reply["status"], reply["error"]["code"]) == (
+        "t1 t2 ",
+        "failed",
+        "claude_failed",
+    )
+
+
+async def test_history_shows_a_running_turn(chat: Site, fake: Fake) -> None:
+    with fake.gate("door") as gate:
+        async with chat.socket() as peer:
+            await peer.chat("[[fake tokens=1 hold=door]]")
+            conversation_id = (await peer.hear())["conversation_id"]
+            _, reply = await chat.history(conversation_id)
+            gate.open()
+            await peer.turn()
+
+    assert reply["status"] == "running"
+
+
+async def test_history_is_paged_newest_first(chat: Site) -> None:
+    made = []
+    for _ in range(5):
+        async with chat.http.post(f"{chat.url}/chat/new") as response:
+            assert response.status == 201
+            made.append((await response.json())["conversation_id"])
+    shown, path = [], "/chat/history?limit=2"
+    while path:
+        page = await chat.get(path)
+        shown += [each["id"] for each in page["conversations"]]
+        path = f"/chat/history?limit=2&before={page['next']}" if page["next"] else ""
+
+    assert shown == made[::-1]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("limit=0", "limit=201", "limit=-1", "limit=x", "limit=", "limit=%C2%B2", "limit=1.0"),
+        pytest.param("limit=" + "9" * 5000, id="limit-of-5000-digits"),
+        *("before=x", "before=", "before=nan_a", "before=1e999_a"),
+    ],
+)
+async def test_wrong_page_is_a_bad_request(query: str, chat: Site) -> None:
+    document = await chat.get(f"/chat/history?{query}", status=400)
+
+    assert document["error"]["code"] == "bad_request"
+    assert len(document["error"]["message"]) < 200
+
+
+@pytest.mark.parametrize("name", [NOWHERE, "x", "ABCDEF012345", "..%2f..%2fetc", "%FF", "0123456789ab0"])
+async def test_unknown_conversation_is_not_found(name: str, chat: Site) -> None:
+    assert (await chat.get(f"/chat/history/{name}", status=404))["error"]["code"] == "not_found"
+    async with chat.http.delete(f"{chat.url}/chat/history/{name}") as response:
+        assert response.status == 404
+
+
+async def test_delete_ends_the_turn_and_all_is_gone(chat: Site, fake: Fake) -> None:
+    with fake.gate("door") as gate:
+        async with chat.socket() as peer:
+            await peer.chat("[[fake tokens=1 hold=door]]")
+            conversation_id = (await peer.hear())["conversation_id"]
+            await gate.reached()
+            async with chat.http.delete(f"{chat.url}/chat/history/{conversation_id}") as response:
+                assert (response.status, await response.read()) == (204, b"")
+            assert (await peer.turn())[-1]["stop_reason"] == "cancelled"
+
+    await chat.get(f"/chat/history/{conversation_id}", status=404)
+    assert (await chat.get("/chat/history"))["conversations"] == []
+
+
+# --- foreign pages and hosts
+
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+
+CHANGES = [
+    pytest.param("GET", "/chat/ws", UPGRADE, id="socket"),
+    pytest.param("POST", "/chat", {}, id="post"),
+    pytest.param("POST", "/chat/new", {}, id="new"),
+    pytest.param("DELETE", f"/chat/history/{NOWHERE}", {}, id="delete"),
+]
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://[", "http://localhost:1"])
+@pytest.mark.parametrize(("method", "path", "headers"), CHANGES)
+async def test_foreign_page_changes_nothing(
+    method: str, path: str, headers: dict[str, str], origin: str, chat: Site
+) -> None:
+    sent = {**headers, "Origin": origin}
+    async with chat.http.request(method, chat.url + path, headers=sent, data={"message": "hi"}) as response:
+        document = await response.json()
+
+    assert (response.status, document["error"]["code"]) == (403, "forbidden")
+    assert chat.app[CONNECTIONS] == set()
+    assert (await chat.get("/chat/history"))["conversations"] == []
+
+
+async def test_own_and_allowed_pages_may_connect(fake: Fake, tmp_path: Path) -> None:
+    async with site(fake.command, tmp_path, origins=("https://friend.example",)) as chat:
+        for origin in (chat.url, "https://friend.example"):
+            async with chat.socket(origin=origin) as peer:
+                await peer.chat("hi")
+                assert (await peer.turn())[-1]["type"] == "complete"
+
+
+@pytest.mark.parametrize("path", ["/chat/", "/chat/history", f"/chat/history/{NOWHERE}", "/chat/ws"])
+async def test_foreign_host_gets_nothing(path: str, chat: Site) -> None:
+    async with chat.http.get(chat.url + path, headers={"Host": "evil.example"}) as response:
+        assert response.status == 403
+        assert (await response.json())["error"]["code"] == "forbidden"
+
+
+ODD = [
+    pytest.param("POST /chat", "localhost", "Origin: http://\udce9\r\nContent-Length: 0\r\n", id="origin"),
+    pytest.param("GET /chat/history", "\udce9", "", id="host"),
+    pytest.param("GET /chat/history", "[::1", "", id="half-an-address"),
+]
+
+
+@pytest.mark.parametrize(("line", "host", "headers"), ODD)
+async def test_odd_bytes_get_a_plain_refusal(
+    line: str, host: str, headers: str, chat: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = f"{line} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n".encode(errors="surrogateescape")
+    head, _, body = (await raw(chat, request)).partition(b"\r\n\r\n")
+
+    assert int(head.split()[1]) == 403
+    assert json.loads(body)["error"]["code"] == "forbidden"
+    assert "Traceback" not in caplog.text
+
+
+# --- handshake
+
+HANDSHAKES: list[Any] = [
+    pytest.param({"Upgrade": None, "Connection": None}, 400, id="no-upgrade"),
+    pytest.param({"Upgrade": "h2c"}, 400, id="other-upgrade"),
+    pytest.param({"Connection": "keep-alive"}, 400, id="no-connection-upgrade"),
+    pytest.param({"Sec-WebSocket-Key": None}, 400, id="no-key"),
+    pytest.param({"Sec-WebSocket-Key": "AAAA"}, 400, id="short-key"),
+    pytest.param({"Sec-WebSocket-Key": "not base64 at all!"}, 400, id="odd-key"),
+    pytest.param({"Sec-WebSocket-Version": "8"}, 426, id="old-version"),
+    pytest.param({"Sec-WebSocket-Version": None}, 400, id="no-version"),
+]
+
+
+@pytest.mark.parametrize(("changes", "status"), HANDSHAKES)
+async def test_faulty_handshake_is_refused(changes: dict[str, str | None], status: int, chat: Site) -> None:
+    headers = {key: value for key, value in {**UPGRADE, **changes}.items() if value is not None}
+    async with chat.http.get(f"{chat.url}/chat/ws", headers=headers) as response:
+        document = await response.json()
+
+    assert (response.status, document["error"]["code"]) == (status, "bad_request")
+    if status == 426:
+        assert response.headers["Sec-WebSocket-Version"] == "13"
+    async with chat.socket() as peer:
+        await peer.chat("hi")
+        assert (await peer.turn())[-1]["type"] == "complete"
+
+
+async def test_subprotocol_is_chosen_only_if_offered(chat: Site) -> None:
+    for offered, chosen in (
+        (["chat-stream-v1"], "chat-stream-v1"),
+        (["x", "chat-stream-v1"], "chat-stream-v1"),
+    ):
+        async with chat.http.ws_connect(f"{chat.url}/chat/ws", protocols=offered) as ws:
+            assert ws.protocol == chosen
+    for none in ([], ["chat-stream-v2"]):
+        async with chat.http.ws_connect(f"{chat.url}/chat/ws", protocols=none) as ws:
+            assert ws.protocol is None
+
+
+# --- pages
+
+
+async def test_page_loads_nothing_from_elsewhere(chat: Site) -> None:
+    async with chat.http.get(f"{chat.url}/chat/") as response:
+        text = await response.text()
+
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert re.findall(r'(?:src|href)="(?:https?:)?//', text) == []
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+async def test_every_static_file_is_served(chat: Site) -> None:
+    files = [path for path in STATIC.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        async with chat.http.get(f"{chat.url}/chat/static/{path.relative_to(STATIC)}") as response:
+            assert response.status == 200
+            assert await response.read() == path.read_bytes()
+
+
+@pytest.mark.parametrize("path", ["/", "/chat"])
+async def test_short_addresses_lead_to_the_page(path: str, chat: Site) -> None:
+    async with chat.http.get(chat.url + path) as response:
+        assert (response.status, response.url.path) == (200, "/chat/")
+
+
+PATHS = [
+    pytest.param("GET", "/chat/", 200, id="page"),
+    pytest.param("GET", "/chat/static/chat.css", 200, id="static"),
+    pytest.param("GET", "/health", 200, id="health"),
+    pytest.param("GET", "/chat/history", 200, id="history"),
+    pytest.param("GET", "/nothing", 404, id="not-found"),
+    pytest.param("GET", "/chat/static/../app.py", 404, id="escape"),
+    pytest.param("GET", "/chat/static/%2e%2e/app.py", 404, id="hidden-escape"),
+    pytest.param("GET", "/chat/static/", 403, id="folder"),
+    pytest.param("POST", "/health", 405, id="method"),
+    pytest.param("PUT", "/chat", 405, id="other-method"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), PATHS)
+async def test_every_answer_has_the_security_headers(method: str, path: str, status: int, chat: Site) -> None:
+    async with chat.http.request(method, chat.url + path) as response:
+        assert response.status == status
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Referrer-Policy"] == "same-origin"
+        assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+        if status >= 400:
+            assert (await response.json())["error"]["message"]
+        if status == 405:
+            assert response.headers["Allow"]
+
+
+async def test_white_space_answer_has_the_security_headers_too(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with site(fake.command, tmp_path, keepalive_seconds=0.05) as chat:
+            form = {"message": "[[fake tokens=1 hold=door]]"}
+            async with chat.http.post(f"{chat.url}/chat", data=form) as response:
+                gate.open()
+                await response.read()
+
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+# --- health and numbers
+
+
+async def test_health_answers_while_chats_are_silent(chat: Site, fake: Fake) -> None:
+    with fake.gate("door") as gate:
+        async with chat.socket() as one, chat.socket() as two:
+            for peer in (one, two):
+                await peer.chat("[[fake tokens=1 hold=door]]")
+                await gate.reached()
+            assert await chat.get("/health") == {"status": "ok"}
+            gate.open(2)
+            await one.turn()
+            await two.turn()
+
+
+async def test_ready_says_what_is_missing(fake: Fake, tmp_path: Path) -> None:
+    async with site(fake.command, tmp_path) as chat:
+        assert await chat.get("/health/ready") == {"status": "ready", "problems": []}
+        fake.remove()
+        with sqlite3.connect(tmp_path / "data" / "chat.sqlite3") as database:
+            database.execute("DROP TABLE chatgate_schema")
+        database.close()
+        unready = await chat.get("/health/ready", status=503)
+
+    store, claude = unready["problems"]
+    assert "no such table" in store
+    assert claude == f"there is no program {fake.command[0]}"
+
+
+async def test_metrics_count_what_happens(chat: Site) -> None:
+    await post(chat, message="hi")
+    await post(chat, message="")
+    async with chat.socket() as peer:
+        await peer.chat("hi")
+        await peer.turn()
+        async with chat.http.get(f"{chat.url}/metrics") as response:
+            lines = (await response.text()).splitlines()
+
+    assert response.headers["Content-Type"].startswith("text/plain")
+    assert 'chat_turns_total{outcome="complete"} 2.0' in lines
+    assert 'chat_refused_total{code="bad_request"} 1.0' in lines
+    assert "chat_open_sockets 1.0" in lines
+    assert "chat_live_turns 0.0" in lines
+    assert "chat_claude_processes 2.0" in lines
+    assert "chat_first_token_seconds_count 2.0" in lines
+
+
+# --- trouble
+
+
+async def test_failure_of_the_server_is_an_error_in_json(
+    chat: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(chat.app[TURNS], "start", None)
+    status, document = await post(chat, message="hi")
+
+    assert (status, document["error"]["code"]) == (503, "unavailable")
+    assert "TypeError" not in document["error"]["message"]
+    assert "TypeError" in caplog.text
+
+
+async def test_broken_store_is_told_and_the_server_lives(chat: Site, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "data" / "chat.sqlite3") as database:
+        database.execute("ALTER TABLE conversations RENAME TO away")
+    database.close()
+    document = await chat.get("/chat/history", status=503)
+    assert (document["error"]["code"], "no such table" in document["error"]["message"]) == (
+        "unavailable",
+        True,
+    )
+    assert (await post(chat, message="hi"))[0] == 503
+    assert await chat.get("/health") == {"status": "ok"}
+
+
+async def test_upload_that_breaks_off_harms_nobody(chat: Site, caplog: pytest.LogCaptureFixture) -> None:
+    host, port = chat.runner.addresses[0][:2]
+    _, writer = await asyncio.open_connection(host, port)
+    head = (
+        f"POST /chat HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {FORM}\r\nContent-Length: 1000\r\n\r\n"
+    )
+    writer.write(head.encode() + b"message=h")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+    assert (await post(chat, message="hi"))[0] == 200
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["with space", "50%", "a?b=c", "a#b", "é"])
+async def test_data_folder_may_have_any_name(name: str, fake: Fake, tmp_path: Path) -> None:
+    async with site(fake.command, tmp_path, data=tmp_path / name) as chat:
+        assert (await post(chat, message="hi"))[0] == 200
+
+    assert (tmp_path / name / "chat.sqlite3").exists()
