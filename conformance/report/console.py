@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from conformance.results import CaseResult, RunResult, Severity, TraceLine, Verdict
+from conformance.results import Case, CaseResult, RunResult, Severity, TraceLine, Verdict
 
 MARKS = {
     Verdict.PASSED: "ok  ",
@@ -44,6 +44,26 @@ def details(result: CaseResult, clauses: Mapping[str, str]) -> str:
     lines += _block("claude", list(result.ledger))
     lines += _block("server", list(result.log))
     return "\n".join([*lines, f"  again     {result.replay}"])
+
+
+def explain(case: Case, clauses: Mapping[str, str]) -> str:
+    """What a case is about, for whoever meets its id in a report."""
+    lines = [f"{case.id} ({case.severity}): {case.title}"]
+    lines += [f"  clause    {case.clause}: {clauses.get(case.clause, 'unknown')}"]
+    lines += [f"  means     {case.means}"]
+    lines += [f"  finding   {case.finding}"] if case.finding else []
+    lines += [f"  needs     {', '.join(case.needs)}"] if case.needs else []
+    lines += ["  left out by --quick"] if case.slow else []
+    return "\n".join([*lines, f"  again     chat-conformance run --target FILE --select {case.id}"])
+
+
+def durations(run: RunResult, count: int) -> str:
+    """The slowest cases; those marked with ~ were played side by side with others."""
+    slowest = sorted(run.results, key=lambda each: -each.seconds)[:count]
+    lines = [
+        f"{each.seconds * 1000:7.0f} ms {'~' if each.case.waits else ' '} {each.case.id}" for each in slowest
+    ]
+    return "\n".join(["slowest cases (~ side by side with others):", *lines])
 
 
 def summary(run: RunResult, clauses: Mapping[str, str]) -> str:

@@ -10,28 +10,17 @@ from conformance.case import all_cases, function_of
 from conformance.chat import Chat
 from conformance.clauses import clauses
 from conformance.errors import CouldNotTest, Failure
+from conformance.mutants import small as mutants
+from conformance.mutants.judge import judge
+from conformance.mutants.reference import BREAKS
+from conformance.mutants.table import REFERENCE, SMALL, Kill
 from conformance.server import Server
 from conformance.target import Target
-from conformance.tests import mutants
 from fake_claude.install import install
 
 all_cases()
 
-KILLS: dict[str, tuple[str, type[mutants.RawChat | mutants.TinyChat], str]] = {
-    "R1-1": ("turns/answered", mutants.Deaf, "not within"),
-    "R1-2": ("handshake/completes", mutants.ReadsTheHeadTwice, "not within"),
-    "R1-3": ("keepalive/first-ping", mutants.DiesAtThePing, "the connection ended"),
-    "R1-4": ("framing/cut-anywhere", mutants.ReadsWhatComes, "not within"),
-    "R1-5-reconnect": ("queues/reconnect", mutants.OneQueuePerUser, "there came"),
-    "R1-5-post": ("queues/post", mutants.OneQueuePerUser, "there came"),
-    "R1-6": ("closing/code", mutants.ClosesWith768, "CLOSE 768"),
-    "R1-7": ("closing/before-tcp", mutants.ForgetsToSend, "the connection ended"),
-    "R2-1": ("keepalive/silent-turn", mutants.SilentWithClaude, "not within"),
-    "R2-2": ("history/socket-turn", mutants.KeepsNothing, "it is []"),
-    "M-1": ("turns/streams", mutants.BareText, "not JSON"),
-    "M-2": ("turns/nobody-waits", mutants.OneForAll, "not within"),
-    "TURN-5": ("turns/streams", mutants.AllAtTheEnd, "not within"),
-}
+KILLS = {name: (kill.case_id, getattr(mutants, kind), kill.cause) for name, (kind, kill) in SMALL.items()}
 
 
 async def play(
@@ -85,10 +74,43 @@ def test_every_clause_has_a_case() -> None:
     assert clauses().keys() - {each.clause for each in all_cases()} == set()
 
 
-def test_every_first_finding_has_a_case() -> None:
-    found = {each.finding for each in all_cases()}
+FINDINGS = {
+    *(f"R1-{n}" for n in range(1, 8)),
+    *(f"R2-{n}" for n in range(1, 4)),
+    *(f"M-{n}" for n in range(1, 15)),
+}
+ON_THE_PAGE = {"M-9", "M-10"}  # the browser tests keep these from coming back
 
-    assert {"R1-1", "R1-2", "R1-3", "R1-4", "R1-5", "R1-6", "R1-7", "R2-1", "R2-2", "M-1", "M-2"} <= found
+
+def test_every_finding_has_a_case() -> None:
+    assert {each.finding for each in all_cases()} - {None} == FINDINGS - ON_THE_PAGE
+
+
+def test_every_finding_has_a_mutant() -> None:
+    named = {"-".join(name.split("-")[:2]) for name in (*SMALL, *REFERENCE)}
+
+    assert named >= FINDINGS - ON_THE_PAGE
+
+
+def test_every_mutant_is_made_and_has_a_case() -> None:
+    known = {each.id for each in all_cases()}
+
+    assert BREAKS.keys() == REFERENCE.keys()
+    assert {kill.case_id for kill in [*REFERENCE.values(), *(kill for _, kill in SMALL.values())]} <= known
+
+
+@pytest.mark.parametrize("name", ["M-3", "M-14"])
+def test_a_mutant_of_the_reference_is_caught_for_its_cause(name: str) -> None:
+    (row,) = judge([name], quick=True, seed=1, on_row=lambda _: None)
+
+    assert row.wrong == ""
+
+
+def test_a_mutant_that_is_caught_for_another_cause_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REFERENCE, "M-3", Kill("handshake/foreign-origin", "no such words"))
+    (row,) = judge(["M-3"], quick=True, seed=1, on_row=lambda _: None)
+
+    assert row.wrong.startswith("caught for another cause: it is 101")
 
 
 async def test_a_case_that_needs_a_fake_cannot_be_tested_without_one(tmp_path: Path) -> None:

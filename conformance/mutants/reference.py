@@ -1,0 +1,441 @@
+"""The reference server with one thing broken in each: a few lines over its parts, put in before it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp.web
+import sqlalchemy as sa
+from aiohttp import hdrs
+
+import impl.app
+import impl.auth
+import impl.claude
+import impl.connection
+import impl.limits
+import impl.oauth
+import impl.store
+import impl.stream
+from impl.connection import Connection
+from impl.errors import Forbidden, NotFound, Reset
+from impl.messages import Usage
+from impl.process import Process
+from impl.schema import conversations, usage
+from impl.settings import Settings
+from impl.store import Store
+from impl.stream import Lines, TurnParser
+from impl.turns import Turns
+
+Break = Callable[[], None]
+BREAKS: dict[str, Break] = {}
+
+
+def breaks(name: str) -> Callable[[Break], Break]:
+    """Register what breaks the reference under this name."""
+
+    def mark(function: Break) -> Break:
+        BREAKS[name] = function
+        return function
+
+    return mark
+
+
+def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Put in place of an attribute, which must be there, what ``make`` makes of it."""
+    setattr(owner, name, make(getattr(owner, name)))
+
+
+def always(value: Any) -> Callable[..., Any]:
+    """A maker of functions that give this value whatever they are asked."""
+    return lambda _old: lambda *_args, **_kwargs: value
+
+
+@breaks("R2-2")
+def no_limits() -> None:
+    """No message is counted."""
+    put(impl.store, "admit", always(None))
+
+
+@breaks("R2-3")
+def no_fallback() -> None:
+    """What stands in the result only is not looked at."""
+    put(impl.stream._Answer, "last", always(iter(())))  # noqa: SLF001 - mutants reach in
+
+
+@breaks("M-3")
+def any_origin() -> None:
+    """Pages of any origin may ask."""
+    put(impl.app, "check_origin", always(None))
+
+
+@breaks("M-4")
+def session_names() -> None:
+    """Session ids are no UUIDs."""
+    put(impl.claude, "uuid", lambda _: SimpleNamespace(uuid4=lambda: SessionName("chat-1")))
+
+
+class SessionName(str):
+    """What a session was called."""
+
+    __slots__ = ()
+
+    @property
+    def hex(self) -> str:
+        """As a UUID would give it."""
+        return str(self)
+
+
+@breaks("M-5")
+def pieces_only() -> None:
+    """Only pieces are read, and neither whole messages nor the result."""
+    put(TurnParser, "_assistant", always(iter(())))
+    no_fallback()
+
+
+@breaks("M-6")
+def one_tab() -> None:
+    """The end of one connection empties the others of its user."""
+    open_now: list[Connection] = []
+
+    def make(run: Any) -> Any:
+        async def mutant(self: Connection) -> None:
+            open_now.append(self)
+            try:
+                await run(self)
+            finally:
+                open_now.remove(self)
+                for other in open_now:
+                    other._cursors.clear()  # noqa: SLF001
+
+        return mutant
+
+    put(Connection, "run", make)
+
+
+@breaks("M-7")
+def forgets() -> None:
+    """Every message starts a session of its own."""
+
+    def make(ask: Any) -> Any:
+        async def mutant(self: Any, conversation_id: str, _resume: str | None, *args: Any, **kw: Any) -> Any:
+            await self.end(conversation_id)
+            return await ask(self, conversation_id, None, *args, **kw)
+
+        return mutant
+
+    put(impl.claude.Claude, "ask", make)
+
+
+@breaks("M-8")
+def first_cookie() -> None:
+    """Only the first of several cookies of one name is looked at."""
+    put(impl.oauth, "cookies", lambda old: lambda request, name: old(request, name)[:1])
+
+
+@breaks("M-11")
+def deaf_to_stderr() -> None:
+    """Nobody reads stderr before the end."""
+
+    async def mutant(self: Process) -> None:
+        while self.returncode is None:  # noqa: ASYNC110 - a mutant may be crude
+            await asyncio.sleep(0.05)
+
+    put(Process, "drain_stderr", lambda _: mutant)
+
+
+@breaks("M-12")
+def any_size() -> None:
+    """Frames may be of any size."""
+    put(
+        aiohttp.web,
+        "WebSocketResponse",
+        lambda old: lambda *args, **kw: old(*args, **{**kw, "max_msg_size": 0}),
+    )
+
+
+@breaks("M-13")
+def no_key() -> None:
+    """A missing key calls an error helper wrongly."""
+
+    def make(prepare: Any) -> Any:
+        async def mutant(self: Any, request: Any) -> Any:
+            if hdrs.SEC_WEBSOCKET_KEY not in request.headers:
+                raise TypeError("send_error() takes 2 positional arguments but 3 were given")
+            return await prepare(self, request)
+
+        return mutant
+
+    put(aiohttp.web.WebSocketResponse, "prepare", make)
+
+
+@breaks("M-14")
+def no_mark() -> None:
+    """A failed turn leaves nothing in history."""
+
+    def make(end: Any) -> Any:
+        async def mutant(self: Turns, turn: Any, status: str, *rest: Any) -> None:
+            if status == "failed":
+                turn.log.fail(rest[0], rest[1])
+            else:
+                await end(self, turn, status, *rest)
+
+        return mutant
+
+    put(Turns, "_end", make)
+
+
+@breaks("stop-does-nothing")
+def stop_does_nothing() -> None:
+    """A cancel is taken, and the turn goes on."""
+
+    def make(cancel: Any) -> Any:
+        async def mutant(self: Turns, owner: str, message_id: str, conversation_id: str | None) -> Any:
+            for turn in self._held.values():
+                if turn.owner == owner and turn.log.accepted.message_id == message_id:
+                    return turn.log
+            return await cancel(self, owner, message_id, conversation_id)
+
+        return mutant
+
+    put(Turns, "cancel", make)
+
+
+def at_the_end(change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what is stored at the end of a turn."""
+
+    def make(end_turn: Any) -> Any:
+        async def mutant(self: Store, *ids: str, **what: Any) -> None:
+            change(what)
+            await end_turn(self, *ids, **what)
+
+        return mutant
+
+    put(Store, "end_turn", make)
+
+
+@breaks("partial-text-thrown-away")
+def partial_text_thrown_away() -> None:
+    """What had arrived before a stop is not kept."""
+    at_the_end(lambda what: what.update(answer="") if what["status"] == "cancelled" else None)
+
+
+@breaks("leaving-stops")
+def leaving_stops() -> None:
+    """The end of a connection ends the turns that it asked for."""
+
+    def make(run: Any) -> Any:
+        async def mutant(self: Connection) -> None:
+            mine: list[Any] = []
+            follow = self._follow
+
+            def noted(log: Any, after: int = 0) -> None:
+                mine.append(log)
+                follow(log, after)
+
+            self._follow = noted  # type: ignore[method-assign]
+            try:
+                await run(self)
+            finally:
+                for turn in self._turns._held.values():  # noqa: SLF001
+                    if turn.log in mine:
+                        turn.stop.set()
+
+        return mutant
+
+    put(Connection, "run", make)
+
+
+@breaks("silent-about-cursors")
+def silent_about_cursors() -> None:
+    """A cursor that is not known is not answered."""
+
+    def make(follow: Any) -> Any:
+        async def mutant(self: Turns, *args: Any) -> Any:
+            with contextlib.suppress(Reset):
+                return await follow(self, *args)
+
+        return mutant
+
+    put(Turns, "follow", make)
+
+
+@breaks("resume-doubles")
+def resume_doubles() -> None:
+    """A resumed turn tells its last event again."""
+
+    def make(subscribe: Any) -> Any:
+        async def mutant(self: Connection, message: Any) -> None:
+            known = type(message)(message.conversation_id, message.message_id, max(0, message.after - 1))
+            await subscribe(self, known)
+
+        return mutant
+
+    put(Connection, "_subscribe", make)
+
+
+@breaks("long-lines")
+def long_lines() -> None:
+    """A line may have not quite 64 KiB."""
+    put(Lines, "__init__", lambda old: lambda self, _limit: old(self, 65_000))
+
+
+@breaks("noise-ends-the-turn")
+def noise_ends_the_turn() -> None:
+    """Every line is taken for JSON."""
+    put(impl.stream, "_decode", lambda _: json.loads)
+
+
+@breaks("told-twice")
+def told_twice() -> None:
+    """Whole messages are told although their pieces were."""
+
+    def whole(self: Any, text: str) -> Iterator[Any]:
+        self.open_block()
+        yield from self.piece(text)
+
+    put(impl.stream._Answer, "whole", lambda _: whole)  # noqa: SLF001
+
+
+@breaks("no-watchdog")
+def no_watchdog() -> None:
+    """A silent Claude is waited for."""
+    put(
+        Settings,
+        "from_env",
+        lambda old: lambda *args, **kw: replace(old(*args, **kw), claude_silence_seconds=1e6),
+    )
+
+
+@breaks("no-guardian")
+def no_guardian() -> None:
+    """Nobody ends what a killed server leaves behind."""
+
+    @contextlib.asynccontextmanager
+    async def nobody(_mark: str) -> AsyncIterator[None]:
+        yield
+
+    put(impl.claude, "guarded", lambda _: nobody)
+
+
+@breaks("nervous-heartbeat")
+def nervous_heartbeat() -> None:
+    """One missed pong is the end."""
+    put(impl.connection, "MISSED_PONGS", lambda _: 1)
+
+
+@breaks("dead-peers-stay")
+def dead_peers_stay() -> None:
+    """Missed pongs are not counted."""
+    put(impl.connection, "MISSED_PONGS", lambda _: 1 << 30)
+
+
+@breaks("login-never-ends")
+def login_never_ends() -> None:
+    """An open connection outlives its login."""
+
+    def make(init: Any) -> Any:
+        def mutant(self: Connection, *args: Any, **kw: Any) -> None:
+            init(self, *args, **{**kw, "lasts": None})
+
+        return mutant
+
+    put(Connection, "__init__", make)
+
+
+@breaks("any-login")
+def any_login() -> None:
+    """The answer of any login is taken."""
+    put(impl.oauth, "hmac", lambda _: SimpleNamespace(compare_digest=lambda _a, _b: True))
+    put(
+        impl.oauth,
+        "urlencode",
+        lambda _: lambda query: urlencode({k: v for k, v in query.items() if "challenge" not in k}),
+    )
+
+
+@breaks("anybody-is-the-proxy")
+def anybody_is_the_proxy() -> None:
+    """The secret is not asked for."""
+    put(impl.auth, "check_secret", always(None))
+
+
+@breaks("any-name")
+def any_name() -> None:
+    """What the proxy names is a user, whatever it is."""
+    put(impl.auth, "USER", lambda _: SimpleNamespace(fullmatch=lambda _name: True))
+
+
+@breaks("others-are-told-apart")
+def others_are_told_apart() -> None:
+    """Another user's conversation is forbidden, an absent one not found."""
+
+    def make(conversation: Any) -> Any:
+        async def mutant(self: Store, owner: str, conversation_id: str) -> Any:
+            try:
+                return await conversation(self, owner, conversation_id)
+            except NotFound:
+                known = conversations.c.id
+                async with self._begin() as db:
+                    if (await db.execute(sa.select(known).where(known == conversation_id))).first():
+                        raise Forbidden("this conversation is somebody else's") from None
+                raise
+
+        return mutant
+
+    put(Store, "conversation", make)
+
+
+@breaks("wrong-retry-after")
+def wrong_retry_after() -> None:
+    """A minute is always enough."""
+    put(impl.limits, "_up", always(60.0))
+
+
+@breaks("retry-after-rounded-down")
+def rounded_down() -> None:
+    """The header is a second too short."""
+    put(impl.app, "ceil", lambda _: math.floor)
+
+
+@breaks("deleted-is-given-back")
+def deleted_is_given_back() -> None:
+    """A deleted conversation no longer counts."""
+
+    def make(delete: Any) -> Any:
+        async def mutant(self: Store, owner: str, conversation_id: str) -> None:
+            await delete(self, owner, conversation_id)
+            async with self._begin() as db:
+                counted = usage.c.conversation_id == conversation_id
+                await db.execute(usage.delete().where(counted))
+
+        return mutant
+
+    put(Store, "delete", make)
+
+
+@breaks("counted-twice")
+def counted_twice() -> None:
+    """Tokens are charged as often as they are told."""
+    put(
+        Store,
+        "_charge",
+        lambda old: staticmethod(
+            lambda db, conversation_id, message_id, spent: old(
+                db, conversation_id, message_id, Usage(2 * spent.input_tokens, 2 * spent.output_tokens)
+            )
+        ),
+    )
+
+
+@breaks("stopped-is-free")
+def stopped_is_free() -> None:
+    """Only a result is charged."""
+    put(TurnParser, "usage", lambda _: property(lambda _self: Usage()))

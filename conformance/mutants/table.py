@@ -1,0 +1,77 @@
+"""Which case was made for which mutant, by what it shows, and what else a mutant breaks by its nature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """What is expected of a mutant.
+
+    Attributes:
+        case_id: The case that catches it.
+        cause: Words of what happened, by which it must be caught.
+        also: Beginnings of the ids of cases that the same fault must fail, too.
+    """
+
+    case_id: str
+    cause: str
+    also: tuple[str, ...] = ()
+
+
+SMALL: dict[str, tuple[str, Kill]] = {
+    "R1-1": ("Deaf", Kill("turns/answered", "not within")),
+    "R1-2": ("ReadsTheHeadTwice", Kill("handshake/completes", "not within")),
+    "R1-3": ("DiesAtThePing", Kill("keepalive/first-ping", "the connection ended")),
+    "R1-4": ("ReadsWhatComes", Kill("framing/cut-anywhere", "not within")),
+    "R1-5-reconnect": ("OneQueuePerUser", Kill("queues/reconnect", "there came")),
+    "R1-5-post": ("OneQueuePerUser", Kill("queues/post", "there came")),
+    "R1-6": ("ClosesWith768", Kill("closing/code", "CLOSE 768")),
+    "R1-7": ("ForgetsToSend", Kill("closing/before-tcp", "the connection ended")),
+    "R2-1": ("SilentWithClaude", Kill("keepalive/silent-turn", "not within")),
+    "R2-2-history": ("KeepsNothing", Kill("history/socket-turn", "it is []")),
+    "M-1": ("BareText", Kill("turns/streams", "not JSON")),
+    "M-2": ("OneForAll", Kill("turns/nobody-waits", "not within")),
+    "M-12-fragments": ("TakesFragmentsForMessages", Kill("framing/fragments", "the connection ended")),
+    "TURN-5": ("AllAtTheEnd", Kill("turns/streams", "not within")),
+}
+"""Mutants of the two small servers, by class."""
+
+REFERENCE: dict[str, Kill] = {
+    "R2-2": Kill("limits/hour", "complete", ("limits/", "quotas/")),
+    "R2-3": Kill("shapes/result-only", "it is ''"),
+    "M-3": Kill("handshake/foreign-origin", "it is 101", ("http/foreign-origin",)),
+    "M-4": Kill("turns/answered", "given the prompt 0 times"),
+    "M-5": Kill("shapes/whole", "it is ''", ("shapes/",)),
+    "M-6": Kill("queues/second-tab", "not within", ("closing/turn-goes-on", "following/quick-reconnects")),
+    "M-7": Kill("turns/remembers", "turn 1", ("turns/remembers",)),
+    "M-8": Kill("identity/stale-cookie", "it is 401"),
+    "M-11": Kill("processes/stderr", "not within"),
+    "M-12": Kill("framing/too-big", "the connection ended"),
+    "M-13": Kill("handshake/faulty", "it is 50"),
+    "M-14": Kill("turns/claude-fails", "'running'", ("processes/held-stdout", "robustness/silence")),
+    "stop-does-nothing": Kill("stopping/cancel", "not within", ("stopping/", "processes/", "quotas/stopped")),
+    "partial-text-thrown-away": Kill("stopping/cancel", "''", ("stopping/", "processes/stopped-family")),
+    "leaving-stops": Kill("closing/turn-goes-on", "it is", ("following/every-cut", "queues/reconnect")),
+    "silent-about-cursors": Kill("following/future-cursor", "not within", ("following/",)),
+    "resume-doubles": Kill("following/replays", "'seq': 1", ("following/",)),
+    "long-lines": Kill("shapes/line-lengths", "error", ("shapes/", "robustness/stalled-reader")),
+    "noise-ends-the-turn": Kill("shapes/strangers", "it", ("shapes/line-lengths",)),
+    "told-twice": Kill("shapes/three-times", "only once"),
+    "no-watchdog": Kill("robustness/silence", "not within"),
+    "no-guardian": Kill("processes/killed-family", "alive"),
+    "nervous-heartbeat": Kill("keepalive/late-pong", "the connection ended"),
+    "dead-peers-stay": Kill("keepalive/dead-peer", "not within"),
+    "login-never-ends": Kill("identity/login-ends", "not within"),
+    "any-login": Kill("identity/foreign-login", "it is 303"),
+    "anybody-is-the-proxy": Kill("identity/no-proxy", "200"),
+    "any-name": Kill("identity/no-name", "200"),
+    "others-are-told-apart": Kill("identity/others", "forbidden"),
+    "wrong-retry-after": Kill("limits/hour-slides", "retry_after is 60", ("limits/", "quotas/")),
+    "retry-after-rounded-down": Kill("limits/retry-after", "it is '"),
+    "deleted-is-given-back": Kill("limits/deletion", "complete"),
+    "counted-twice": Kill("quotas/tokens", "quota_exceeded"),
+    "stopped-is-free": Kill("quotas/stopped", "complete", ("quotas/killed",)),
+}
+"""Mutants of the reference server, by what breaks it."""

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conformance import clock
+from conformance.errors import CouldNotTest
+
+
+def test_without_the_library_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(clock.VARIABLE, "/nowhere/libfaketime.so")
+
+    with pytest.raises(CouldNotTest, match="apt-get install libfaketime"):
+        clock.find()
+
+
+async def test_moving_the_clock_tells_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = tmp_path / "lib.so"
+    library.touch()
+    monkeypatch.setenv(clock.VARIABLE, str(library))
+    monkeypatch.setattr(clock, "LOOKS", 0)
+    moved = clock.Clock(tmp_path)
+    await moved.ahead(90)
+
+    assert moved.env["LD_PRELOAD"] == str(library)
+    with open(moved.env["FAKETIME_TIMESTAMP_FILE"], encoding="ascii") as told:  # noqa: ASYNC230, PTH123 - at once
+        assert told.read() == "+90.000\n"
