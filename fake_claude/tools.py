@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,9 +131,17 @@ def _coverage(argv: Sequence[str]) -> int:
     return 1 if never else 0
 
 
-def _claude(parser: argparse.ArgumentParser, *, required: bool) -> None:
+REAL = "CHATGATE_REAL_CLAUDE"
+"""The variable that names the real CLI where it may be run; ``python -m fake_claude.real`` sets it."""
+
+
+def _claude(parser: argparse.ArgumentParser) -> None:
+    named = os.environ.get(REAL)
     parser.add_argument(
-        "--claude", type=Path, required=required, help="the real CLI, run only where no network is"
+        "--claude",
+        type=Path,
+        default=Path(named) if named else None,
+        help=f"the real CLI, run only where no network is (default: ${REAL})",
     )
     parser.add_argument("rows", nargs="*", help="groups or beginnings of row names (default: all)")
 
@@ -145,7 +154,7 @@ def _fidelity(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "fake-claude fidelity", description="Compare the fake with the real CLI, or with its recordings."
     )
-    _claude(parser, required=False)
+    _claude(parser)
     given = parser.parse_args(argv)
     rows = suite.chosen(given.rows)
     if not rows:
@@ -161,9 +170,11 @@ def _record(argv: Sequence[str]) -> int:
     from .fidelity import recordings, suite  # noqa: PLC0415
 
     parser = argparse.ArgumentParser("fake-claude record", description="Record what the real CLI does.")
-    _claude(parser, required=True)
+    _claude(parser)
     parser.add_argument("--out", type=Path, default=recordings.FOLDER / recordings.VERSION, help="a folder")
     given = parser.parse_args(argv)
+    if given.claude is None:
+        parser.error(f"name the real CLI with --claude or {REAL}")
     stuck = asyncio.run(suite.record(suite.chosen(given.rows), given.claude, given.out))
     for message in stuck:
         print(message, file=sys.stderr)  # noqa: T201
@@ -178,8 +189,10 @@ def _drift(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "fake-claude drift", description="Compare another CLI version with the recordings."
     )
-    _claude(parser, required=True)
+    _claude(parser)
     given = parser.parse_args(argv)
+    if given.claude is None:
+        parser.error(f"name the other CLI with --claude or {REAL}")
     verdicts = asyncio.run(suite.drift(suite.chosen(given.rows), given.claude))
     print(suite.drift_table(verdicts))  # noqa: T201
     return 1 if any(suite.severity(d) == "blocker" for v in verdicts for d in v.different) else 0

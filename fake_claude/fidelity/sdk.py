@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import importlib
 import json
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +22,7 @@ from aiohttp import web
 from fake_claude.api import Player, make_app
 from fake_claude.install import install
 from fake_claude.player import Scripts
+from fake_claude.tools import REAL
 
 from .masks import Ids, masked
 from .run import WORDS
@@ -242,7 +244,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "fake_claude.fidelity.sdk", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--claude", type=Path, help="the real CLI, run only where no network is")
+    named = os.environ.get(REAL)
+    real = Path(named) if named else None
+    parser.add_argument(
+        "--claude", type=Path, default=real, help=f"the real CLI, where no network is (default: ${REAL})"
+    )
     given = parser.parse_args()
     sys.exit(1 if asyncio.run(judge(given.claude)) else 0)
 
