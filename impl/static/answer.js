@@ -43,13 +43,9 @@ export class AnswerText {
   #notBefore = 0;
   #job = () => this.#step();
 
-  /**
-   * @param {HTMLElement} element where the answer stands; it is all ours
-   * @param {() => void} drawn called when something has changed on the screen
-   */
-  constructor(element, drawn) {
+  /** @param {HTMLElement} element where the answer stands; it is all ours */
+  constructor(element) {
     this.element = element;
-    this.changed = drawn;
   }
 
   /**
@@ -88,7 +84,6 @@ export class AnswerText {
     this.element.classList.toggle("long", this.#tail > LONG);
     this.#notBefore = now + PACE * (performance.now() - now);
     this.#drawn = this.#taken === this.#text.length;
-    this.changed();
     return !this.#drawn;
   }
 

@@ -25,16 +25,13 @@ export class TurnView {
   #prompt = "";
   #thought = "";
 
-  /**
-   * @param {HTMLTemplateElement} template
-   * @param {() => void} changed called when something has changed on the screen
-   */
-  constructor(template, changed) {
+  /** @param {HTMLTemplateElement} template */
+  constructor(template) {
     const content = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
     this.element = find(content, ".turn", HTMLElement);
     this.prompt = find(content, ".prompt", HTMLElement);
     this.answer = find(content, ".answer", HTMLElement);
-    this.text = new AnswerText(find(content, "[data-part=text]", HTMLElement), changed);
+    this.text = new AnswerText(find(content, "[data-part=text]", HTMLElement));
     this.thinking = find(content, ".thinking", HTMLDetailsElement);
     this.thought = find(content, "[data-part=thinking]", HTMLElement);
     this.tools = find(content, ".tools", HTMLUListElement);

@@ -117,16 +117,19 @@ export class ChatView {
     this.scroller.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = this.scroller;
       // The answer may have grown since we scrolled to its end; only going up is the reader's own doing.
-      if (scrollHeight - scrollTop - clientHeight < NEAR_END) this.#atEnd = true;
-      else if (scrollTop < this.#top) this.#atEnd = false;
+      if (scrollHeight - scrollTop - clientHeight < NEAR_END) this.#setAtEnd(true);
+      else if (scrollTop < this.#top) this.#setAtEnd(false);
       this.#top = scrollTop;
       this.latest.hidden = this.#atEnd;
     });
     // Who turns upwards while the page grows may be carried downwards at the same time.
     this.scroller.addEventListener("wheel", ({ deltaY }) => this.#turned(deltaY < 0), { passive: true });
     this.scroller.addEventListener("touchmove", () => this.#turned(true), { passive: true });
-    // A phone's keyboard takes half of the screen.
-    new ResizeObserver(() => this.#scrollToEnd(false)).observe(this.scroller);
+    // A phone's keyboard takes half of the screen,
+    // and answers grow: in the same frame, so that nothing is seen to jump.
+    const sizes = new ResizeObserver(() => this.#stayAtEnd());
+    sizes.observe(this.scroller);
+    sizes.observe(this.log);
     this.latest.addEventListener("click", () => this.#scrollToEnd(true));
     this.log.addEventListener("click", (event) => this.#clickedTurn(/** @type {Element} */ (event.target)));
     this.welcome.addEventListener("click", (event) => {
@@ -151,7 +154,7 @@ export class ChatView {
 
   /** @param {boolean} up */
   #turned(up) {
-    if (up && this.scroller.scrollTop > 0) this.#atEnd = false;
+    if (up && this.scroller.scrollTop > 0) this.#setAtEnd(false);
   }
 
   /** @param {KeyboardEvent} event */
@@ -351,7 +354,7 @@ export class ChatView {
       if (view === undefined) {
         if (built === most) return true;
         built += 1;
-        view = new TurnView(this.turnTemplate, () => this.#scrollToEnd(false));
+        view = new TurnView(this.turnTemplate);
         this.#turns.set(turn.id, view);
       }
       view.draw(turn, turn === turns[0]);
@@ -480,12 +483,23 @@ export class ChatView {
    * @param {boolean} anyway even if the user has scrolled away
    */
   #scrollToEnd(anyway) {
-    if (anyway) this.#atEnd = true;
+    if (anyway) this.#setAtEnd(true);
     if (!this.#atEnd || this.#scrolling) return;
     this.#scrolling = true;
     requestAnimationFrame(() => {
       this.#scrolling = false;
-      if (this.#atEnd) this.scroller.scrollTop = this.scroller.scrollHeight;
+      this.#stayAtEnd();
     });
+  }
+
+  #stayAtEnd() {
+    if (this.#atEnd) this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+
+  /** @param {boolean} atEnd whether the reader follows the end */
+  #setAtEnd(atEnd) {
+    this.#atEnd = atEnd;
+    // Otherwise the browser holds what is read where it is, and a change above looks like a turn upwards.
+    this.scroller.classList.toggle("following", atEnd);
   }
 }
