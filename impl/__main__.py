@@ -82,7 +82,8 @@ def _claude(settings: Settings) -> str:
         logging.getLogger(__name__).warning(
             "there is no program %s: every message will fail until it is there", settings.claude
         )
-    return found or settings.claude
+    program = found or settings.claude
+    return str(Path(program).absolute()) if "/" in program else program  # it runs in a folder of its own
 
 
 if __name__ == "__main__":

@@ -1,0 +1,306 @@
+"""``chat-server`` as a process: how it begins, how it ends, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from fake_claude.ledger import Run
+from impl.tests.processes import living
+from impl.tests.sites import PATIENCE, Fake, Peer, until
+
+READY = re.compile(rb"Chat ready at (http://(?:127\.0\.0\.1|\[::1\]):\d+)/chat/\n")
+COMMAND = (sys.executable, "-m", "impl")
+
+START_PATIENCE = 60.0
+"""Seconds after which a server that is not ready has failed; a busy machine takes many for the imports alone."""
+
+
+@dataclass
+class Server:
+    """A chat server that is ready."""
+
+    url: str
+    process: asyncio.subprocess.Process
+    http: aiohttp.ClientSession
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, bytes, bytes]:
+        """End it with a signal: its exit code, and what it wrote on stdout and stderr after it was ready."""
+        self.process.send_signal(number)
+        async with asyncio.timeout(PATIENCE):
+            out, err = await self.process.communicate()
+        assert self.process.returncode is not None
+        return self.process.returncode, out, err
+
+    @asynccontextmanager
+    async def socket(self) -> AsyncIterator[Peer]:
+        async with self.http.ws_connect(f"{self.url}/chat/ws") as ws:
+            yield Peer(ws)
+
+    async def post(self, **form: str) -> dict[str, Any]:
+        async with self.http.post(f"{self.url}/chat", data=form) as response:
+            answer: dict[str, Any] = await response.json()
+            return answer
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.startswith("CHAT_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+@asynccontextmanager
+async def server(folder: Path, *options: str, cwd: Path | None = None, **env: str) -> AsyncIterator[Server]:
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "--port", "0", "--data", str(folder / "data"), *options),
+        stdout=PIPE,
+        stderr=PIPE,
+        cwd=cwd,
+        env={**os.environ, **env},
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(START_PATIENCE):
+            line = await process.stdout.readline()
+        ready = READY.fullmatch(line)
+        assert ready, (line, await process.communicate())
+        async with aiohttp.ClientSession() as http:
+            yield Server(ready[1].decode(), process, http)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+async def refused(*options: str, **env: str) -> tuple[int | None, bytes, bytes]:
+    """Exit code, stdout and stderr of a server that does not start."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *options, stdout=PIPE, stderr=PIPE, env={**os.environ, **env}
+    )
+    async with asyncio.timeout(START_PATIENCE):
+        out, err = await process.communicate()
+    return process.returncode, out, err
+
+
+def runs(folder: Path) -> list[Run]:
+    return Fake(folder / "data" / "claude", []).runs()
+
+
+# --- the beginning
+
+
+async def test_server_says_when_it_is_ready(tmp_path: Path) -> None:
+    async with server(tmp_path) as chat:
+        async with chat.http.get(f"{chat.url}/chat/") as page:
+            assert page.status == 200
+        answer = await chat.post(message="hello")
+        code, out, _ = await chat.stop()
+
+    assert answer["response"].startswith('You said: "hello".')
+    assert (code, out) == (0, b"")
+
+
+async def test_settings_come_from_the_environment(tmp_path: Path) -> None:
+    async with server(tmp_path, CHAT_HOST="::1", CHAT_MESSAGE_MAX_BYTES="10") as chat:
+        answer = await chat.post(message="more than ten")
+
+    assert chat.url.startswith("http://[::1]:")
+    assert answer["error"]["code"] == "too_large"
+
+
+async def test_log_is_json_and_names_the_turn(tmp_path: Path) -> None:
+    async with server(tmp_path) as chat:
+        answer = await chat.post(message="hello secret", message_id="m1")
+        _, _, err = await chat.stop()
+
+    lines = [json.loads(line) for line in err.splitlines()]
+    about = {"user": "dev", "conversation": answer["conversation_id"], "message": "m1"}
+    assert any(about.items() <= line.items() for line in lines)
+    assert all({"time", "level", "message"} <= line.keys() for line in lines)
+    assert b"secret" not in err
+
+
+async def test_claude_may_be_named_by_a_relative_path(fake: Fake, tmp_path: Path) -> None:
+    path = Path(fake.command[0]).relative_to(tmp_path)
+    async with server(tmp_path, "--claude", f"./{path}", cwd=tmp_path) as chat:
+        answer = await chat.post(message="hello")
+
+    assert "hello" in answer["response"]
+
+
+# --- the end
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_ends_it_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+    async with server(tmp_path) as chat, chat.socket() as peer:
+        await peer.chat("hello")
+        await peer.turn()
+        stopping = asyncio.create_task(chat.stop(number))
+        closed = await peer.closed()
+        code, _, err = await stopping
+
+    assert (code, closed) == (0, 1001)
+    assert b"Traceback" not in err
+    assert [run.gone for run in runs(tmp_path)] == [True]
+
+
+async def test_signal_during_a_turn_keeps_what_there_is(tmp_path: Path) -> None:
+    async with server(tmp_path, CHAT_STOP_GRACE_SECONDS="0.1", CHAT_CLAUDE_GRACE_SECONDS="0.3") as chat:
+        with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
+            async with chat.socket() as peer:
+                await peer.chat("[[fake tokens=9 hold=door@2]]", message_id="m1")
+                await gate.reached()
+                conversation_id = (await peer.text("t1 t2 "))[0]["conversation_id"]
+                code, _, err = await chat.stop()
+    async with server(tmp_path) as chat:
+        history = await shown(chat, conversation_id)
+
+    assert code == 0
+    assert b"Traceback" not in err
+    assert [run.gone for run in runs(tmp_path)] == [True]
+    assert (history[1]["content"], history[1]["status"]) == ("t1 t2 ", "interrupted")
+
+
+async def shown(chat: Server, conversation_id: str) -> list[dict[str, Any]]:
+    async with chat.http.get(f"{chat.url}/chat/history/{conversation_id}") as response:
+        messages: list[dict[str, Any]] = (await response.json())["messages"]
+        return messages
+
+
+async def test_kill_leaves_no_claude_and_a_mark_in_history(tmp_path: Path) -> None:
+    async with server(tmp_path) as chat:
+        with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
+            async with chat.socket() as peer:
+                await peer.chat("[[fake tokens=9 hold=door@2]]", message_id="m1")
+                await gate.reached()
+                conversation_id = (await peer.text("t1 t2 "))[0]["conversation_id"]
+                chat.process.kill()
+                await chat.process.wait()
+        await until(lambda: not living(f"TEST_RUN={os.environ['TEST_RUN']}"))
+    async with server(tmp_path) as chat:
+        _, answer = await shown(chat, conversation_id)
+        again = await chat.post(message="and now?", conversation_id=conversation_id)
+
+    assert answer["status"] == "interrupted"
+    assert answer["error"]["code"] == "interrupted"
+    assert "and now?" in again["response"]
+
+
+# --- what cannot be served
+
+
+def the_sentence(err: bytes) -> str:
+    """The one line that is for people; the log's lines are JSON."""
+    assert b"Traceback" not in err
+    (sentence,) = [line for line in err.decode().splitlines() if not line.startswith("{")]
+    return sentence
+
+
+async def test_port_in_use_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, out, err = await refused("--port", port, "--data", str(tmp_path))
+
+    assert (code, out) == (1, b"")
+    assert re.search(rf"^chat-server: .*{port}.* in use", the_sentence(err))
+
+
+WRONG = [
+    pytest.param(
+        {"CHAT_PORT": "http"}, "chat-server: CHAT_PORT is 'http'; it must be a whole number", id="value"
+    ),
+    pytest.param(
+        {"CHAT_PROT": "1"}, "chat-server: CHAT_PROT is not a setting; did you mean CHAT_PORT?", id="name"
+    ),
+    pytest.param(
+        {"CHAT_HOST": "0.0.0.0"}, "chat-server: CHAT_HOST is '0.0.0.0', but the dev identity", id="host"
+    ),
+]
+
+
+@pytest.mark.parametrize(("env", "sentence"), WRONG)
+async def test_wrong_setting_is_told_in_a_sentence(env: dict[str, str], sentence: str) -> None:
+    code, out, err = await refused(**env)
+
+    assert (code, out) == (2, b"")
+    assert the_sentence(err).startswith(sentence)
+
+
+async def test_wrong_option_is_told_with_the_usage() -> None:
+    code, _, err = await refused("--prot", "1")
+
+    assert code == 2
+    assert b"usage: chat-server" in err
+
+
+async def test_data_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = await refused("--port", "0", "--data", str(tmp_path / "file" / "data"))
+
+    assert code == 1
+    assert str(tmp_path / "file") in the_sentence(err)
+
+
+async def test_database_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "chat.sqlite3").write_text("no database, but a letter to a friend" * 100)
+    code, _, err = await refused("--port", "0", "--data", str(tmp_path))
+
+    assert code == 1
+    assert the_sentence(err) == "chat-server: the history cannot be used now: file is not a database"
+
+
+async def test_database_of_a_newer_server_is_told(tmp_path: Path) -> None:
+    async with server(tmp_path):
+        pass
+    with sqlite3.connect(tmp_path / "data" / "chat.sqlite3") as database:
+        database.execute("UPDATE chatgate_schema SET version = 99")
+    database.close()
+    code, _, err = await refused("--port", "0", "--data", str(tmp_path / "data"))
+
+    assert code == 1
+    assert "schema version 99" in the_sentence(err)
+
+
+async def test_database_address_that_is_none_is_told(tmp_path: Path) -> None:
+    code, _, err = await refused("--port", "0", "--data", str(tmp_path), CHAT_DATABASE="nonsense")
+
+    assert code == 1
+    assert "CHAT_DATABASE cannot be used" in the_sentence(err)
+
+
+async def test_missing_claude_warns_and_fails_each_message_until_it_is_there(
+    fake: Fake, tmp_path: Path
+) -> None:
+    path = tmp_path / "later" / "claude"
+    async with server(tmp_path, "--claude", str(path)) as chat, chat.socket() as peer:
+        for _ in range(2):
+            await peer.chat("hello", message_id="m1" if _ else "m0")
+            answer = (await peer.turn())[-1]
+            assert (answer["code"], str(path) in answer["message"]) == ("claude_unavailable", True)
+        path.parent.symlink_to(fake.directory)
+        await peer.chat("hello")
+        assert (await peer.turn())[-1]["type"] == "complete"
+        code, _, err = await chat.stop()
+
+    assert code == 0
+    warnings = [line for line in map(json.loads, err.splitlines()) if line["level"] == "warning"]
+    assert warnings[0]["message"] == f"there is no program {path}: every message will fail until it is there"
