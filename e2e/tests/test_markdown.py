@@ -205,3 +205,31 @@ async def test_right_to_left_text_runs_that_way_block_by_block(page: Page) -> No
 
     directions = await blocks.evaluate_all("(all) => all.map((each) => getComputedStyle(each).direction)")
     assert directions == ["rtl", "ltr", "rtl"]
+
+
+async def test_code_in_a_list_grows_without_stray_marks(site: Site, page: Page) -> None:
+    chat = Chat(page)
+    with site.gate("md4") as gate:
+        await chat.say(
+            says("1. Do this:\n\n     ```sh\n     ls -l\n     cat x\n     ```\n\n2. Done", "hold=md4@6")
+        )
+        await gate.reached()
+        await expect(chat.answers.locator("pre")).to_contain_text("ls -l")
+        await expect(chat.answers.locator("[data-part=text]")).not_to_contain_text("`")
+        gate.open()
+        await expect(chat.answers.locator("pre")).to_have_text("ls -l\ncat x")
+    await expect(chat.answers.first).to_have_attribute("data-state", "complete")
+
+
+async def test_markdown_that_cannot_be_read_is_shown_as_it_is(page: Page) -> None:
+    """A fault of the Markdown library must not cost the answer."""
+    chat = Chat(page)
+    await page.add_init_script(
+        "window.reportError = () => {};"
+        "const parse = DOMParser.prototype.parseFromString;"
+        "DOMParser.prototype.parseFromString = function (text, type) {"
+        "  if (text.includes('boom')) throw new Error('boom'); return parse.call(this, text, type); };"
+    )
+    await page.reload()
+    await chat.say(says("goes **boom** here"))
+    await chat.expect_answer("goes **boom** here")

@@ -70,7 +70,7 @@ export class AnswerText {
 
   /** @returns {boolean} whether there is more to do */
   #step() {
-    if (this.#drawn) return false;
+    if (this.#drawn || !this.element.isConnected) return false;
     const now = performance.now();
     if (this.#growing && now < this.#notBefore) {
       setTimeout(() => inFrames(this.#job), this.#notBefore - now);
@@ -80,11 +80,27 @@ export class AnswerText {
     if (!text.startsWith(this.#text)) this.#clear();
     this.#text = text;
     this.#taken = Math.min(this.#taken + PORTION, this.#text.length);
-    this.#read();
+    try {
+      this.#read();
+    } catch (error) {
+      reportError(error);
+      this.#showPlain();
+    }
     this.element.classList.toggle("long", this.#tail > LONG);
     this.#notBefore = now + PACE * (performance.now() - now);
     this.#drawn = this.#taken === this.#text.length;
     return !this.#drawn;
+  }
+
+  /** What cannot be read as Markdown is shown as it is. */
+  #showPlain() {
+    this.#clear();
+    this.#taken = this.#text.length;
+    const plain = document.createElement("pre");
+    plain.className = "plain";
+    plain.textContent = this.#text;
+    this.element.append(plain);
+    this.#blocks = [{ source: "", nodes: [plain], code: null }];
   }
 
   #read() {
@@ -215,7 +231,7 @@ function closed(source) {
  */
 function isInCode(source) {
   let fence = "";
-  for (const [, mark = ""] of source.matchAll(/^ {0,3}(`{3,}|~{3,})/gm)) {
+  for (const [, mark = ""] of source.matchAll(/^[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(`{3,}|~{3,})/gm)) {
     if (fence === "") fence = mark;
     else if (mark.startsWith(fence)) fence = "";
   }

@@ -22,9 +22,13 @@ function work() {
   for (const job of jobs) {
     if (performance.now() >= end) break;
     jobs.delete(job);
-    let more = job();
-    while (more && performance.now() < end) more = job();
-    if (more) later.add(job);
+    try {
+      let more = job();
+      while (more && performance.now() < end) more = job();
+      if (more) later.add(job);
+    } catch (error) {
+      reportError(error); // and go on with the others
+    }
   }
   for (const job of jobs) later.add(job);
   jobs.clear();
