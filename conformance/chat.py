@@ -472,11 +472,12 @@ class Chat:
         Raises:
             CouldNotTest: The target runs already.
         """
+        variant = self.target.variants.patient or Variant()
         async with AsyncExitStack() as stack:
             if own:
-                yield await self._own(stack, Variant(), clock=False)
+                yield await self._own(stack, variant, clock=False)
             else:
-                yield self._on(await self._fleet_of_run.get("scripted", Variant()))
+                yield self._on(await self._fleet_of_run.get("scripted", variant))
 
     @property
     def _fleet_of_run(self) -> Fleet:

@@ -299,16 +299,6 @@ def is_zombie(pid: int) -> bool:
         return True
 
 
-def resident(pid: int) -> int:
-    """The memory that a process holds, in bytes; 0 if it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf(
-            "SC_PAGE_SIZE"
-        )
-    except OSError:
-        return 0
-
-
 async def gone(pid: int, within: float) -> bool:
     """Wait for the end of any process, ours or not; False if it did not come in time."""
     try:

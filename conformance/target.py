@@ -113,7 +113,11 @@ class Silence(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the target can be set to; what is left out is not offered."""
+    """What the target can be set to; what is left out is not offered.
+
+    ``patient`` is no capability: where it is given, what takes long is played on it, so that a short keepalive that
+    makes other cases quick does not end a connection that is only slow.
+    """
 
     requests_per_hour: Limited | None = None
     requests_per_day: Limited | None = None
@@ -121,6 +125,7 @@ class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     proxy: Proxy | None = None
     login: Login | None = None
     silence: Silence | None = None
+    patient: Variant | None = None
 
 
 VARIANT_TYPES: dict[str, type[Variant]] = {
@@ -130,6 +135,7 @@ VARIANT_TYPES: dict[str, type[Variant]] = {
     "proxy": Proxy,
     "login": Login,
     "silence": Silence,
+    "patient": Variant,
 }
 
 

@@ -147,6 +147,7 @@ async def future_cursor(chat: Chat) -> None:
     means="After a deployment every open page waits in silence.",
     needs=(STREAMS,),
     waits=True,
+    slow=True,
 )
 async def cursor_before_restart(chat: Chat) -> None:
     async with chat.instance() as server:

@@ -206,6 +206,7 @@ async def same_message_id(chat: Chat) -> None:
     severity=Severity.BLOCKER,
     means="Nobody gets in, or everybody does.",
     needs=(ANSWERED,),
+    slow=True,
 )
 async def logged_in(chat: Chat) -> None:
     async with chat.variant("login") as site:
@@ -223,6 +224,7 @@ async def logged_in(chat: Chat) -> None:
     means="Who is logged out goes on chatting for as long as the tab is open.",
     needs=(LOGGED_IN,),
     waits=True,
+    slow=True,
 )
 async def login_ends(chat: Chat) -> None:
     async with chat.variant("login") as site:
@@ -241,6 +243,7 @@ async def login_ends(chat: Chat) -> None:
     means="People who are logged in are locked out until they clear their cookies.",
     finding="M-8",
     needs=(LOGGED_IN,),
+    slow=True,
 )
 async def stale_cookie(chat: Chat) -> None:
     async with chat.variant("login") as site:
@@ -261,6 +264,7 @@ async def stale_cookie(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="A link logs people in as somebody else, who then reads all they write.",
     needs=(LOGGED_IN,),
+    slow=True,
 )
 async def foreign_login(chat: Chat) -> None:
     async with chat.variant("login") as site:

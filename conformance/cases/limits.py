@@ -102,6 +102,7 @@ async def hour(chat: Chat) -> None:
     means="The day's limit is void, or people are told to come back at the wrong time.",
     finding="R2-2",
     needs=(ANSWERED,),
+    slow=True,
 )
 async def day(chat: Chat) -> None:
     await away_from_midnight()
@@ -148,6 +149,7 @@ async def both_doors(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="One busy user locks everybody out.",
     needs=(HOURLY,),
+    slow=True,
 )
 async def others(chat: Chat) -> None:
     async with chat.variant("requests_per_hour") as limited:
@@ -236,6 +238,7 @@ async def hour_slides(chat: Chat) -> None:
     means="Whoever waits as told is refused again, or the window is shorter than promised.",
     needs=(HOURLY,),
     waits=True,
+    slow=True,
 )
 async def hour_passes(chat: Chat) -> None:
     async with chat.variant("requests_per_hour", clock=True) as limited, limited.peer() as peer:
@@ -251,6 +254,7 @@ async def hour_passes(chat: Chat) -> None:
     means="The day ends at another hour than told: people are locked out, or spend twice.",
     needs=(DAILY,),
     waits=True,
+    slow=True,
 )
 async def day_passes(chat: Chat) -> None:
     await away_from_midnight()
@@ -267,6 +271,7 @@ async def day_passes(chat: Chat) -> None:
     means="Whoever spent the day's tokens stays locked out, or spends twice.",
     needs=(TOKENS,),
     waits=True,
+    slow=True,
 )
 async def tokens_pass(chat: Chat) -> None:
     await away_from_midnight()
@@ -363,6 +368,7 @@ async def at_once(chat: Chat) -> None:
     means="Every deployment, and every crash, gives everybody a new allowance.",
     needs=(HOURLY,),
     waits=True,
+    slow=True,
 )
 async def restart(chat: Chat) -> None:
     async with chat.variant("requests_per_hour", own=True) as limited:
@@ -380,6 +386,7 @@ async def restart(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="Deleting a chat gives its turns back: the limit is void.",
     needs=(HOURLY, "history/deleted"),
+    slow=True,
 )
 async def deletion(chat: Chat) -> None:
     async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
@@ -434,6 +441,7 @@ async def tokens(chat: Chat) -> None:
     means="Whoever uses the other door spends without a quota.",
     finding="R2-2",
     needs=(TOKENS,),
+    slow=True,
 )
 async def quota_post(chat: Chat) -> None:
     await away_from_midnight()

@@ -116,6 +116,7 @@ async def cancelled(chat: Chat) -> None:
     means="Every deployment leaves Claude processes behind, and pages that do not know why they lost the line.",
     needs=(STREAMS,),
     waits=True,
+    slow=True,
 )
 async def clean_stop(chat: Chat) -> None:
     async with chat.instance() as server:
@@ -140,6 +141,7 @@ async def clean_stop(chat: Chat) -> None:
     means="Every crash of the server leaves Claude processes that nobody will ever end.",
     needs=(STREAMS,),
     waits=True,
+    slow=True,
 )
 async def orphans(chat: Chat) -> None:
     async with chat.instance() as server, chat.gate("killed", server=server) as gate:
@@ -162,6 +164,7 @@ async def orphans(chat: Chat) -> None:
     means="History lies about an answer that never came to its end, or a page shows it as running for ever.",
     needs=(STREAMS, "history/socket-turn"),
     waits=True,
+    slow=True,
 )
 async def killed(chat: Chat) -> None:
     async with chat.instance() as server, chat.gate("killed", server=server) as gate:

@@ -143,8 +143,8 @@ async def one_mib(chat: Chat) -> None:
     severity=Severity.LOW,
     means="One line of the CLI takes the server down.",
     needs=("shapes/one-mib",),
-    slow=True,
     waits=True,
+    slow=True,
 )
 async def sixteen_mib(chat: Chat) -> None:
     async with chat.scripted() as scripted, scripted.peer() as peer:
@@ -171,6 +171,7 @@ async def long_piece(chat: Chat, prompt: str, size: int) -> None:
     severity=Severity.MEDIUM,
     means="Umlauts and emoji are broken whenever a pipe cuts them.",
     needs=(STREAMS,),
+    slow=True,
 )
 async def dribble(chat: Chat) -> None:
     await shown_once(chat, "play dribble", "ä € 👩\u200d👧 ü")

@@ -262,6 +262,7 @@ async def remembers(chat: Chat) -> None:
     means="Every deployment wipes what Claude knows of every chat.",
     needs=("turns/remembers",),
     waits=True,
+    slow=True,
 )
 async def remembers_after_restart(chat: Chat) -> None:
     async with chat.instance() as server:
@@ -332,6 +333,7 @@ async def claude_fails(chat: Chat) -> None:
     means="A wrong path in the settings looks like a Claude that thinks for ever.",
     needs=(COMPLETES,),
     waits=True,
+    slow=True,
 )
 async def claude_missing(chat: Chat) -> None:
     async with chat.instance(claude="/nonexistent/claude") as server:
