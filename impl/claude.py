@@ -187,7 +187,7 @@ class Claude:
         self._sessions[conversation_id] = session
         named = ("--resume", resume) if resume else ("--session-id", str(uuid.uuid4()))
         session.task = self._group.create_task(
-            self._run(session, [*self._command, *named]), context=only_about(conversation=conversation_id)
+            self._run(session, [*self._command, *named]), context=only_about(conversation_id=conversation_id)
         )
         return session
 

@@ -14,7 +14,7 @@ _about: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("about")
 
 
 def about(**names: str) -> None:
-    """Name what the current task is about (``user``, ``conversation``, ``message``) on each of its log lines."""
+    """Name what the current task is about (``user``, ``conversation_id``, ``message_id``) on each of its log lines."""
     _about.set({**_about.get({}), **names})
 
 
@@ -39,8 +39,8 @@ class _Json(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_about.get({}),
         }
+        line = {**_about.get({}), **line}  # no name may hide the line's own
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line).decode()

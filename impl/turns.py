@@ -248,7 +248,7 @@ class Turns:
     async def _run(self, turn: Turn) -> None:
         """Own a turn from admission to its terminal event."""
         conversation_id, message_id = turn.log.accepted.conversation_id, turn.log.accepted.message_id
-        about(user=turn.owner, conversation=conversation_id, message=message_id)
+        about(user=turn.owner, conversation_id=conversation_id, message_id=message_id)
         try:
             try:
                 ended = await self._ask(turn)

@@ -132,8 +132,9 @@ async def test_log_is_json_and_names_the_turn(tmp_path: Path) -> None:
         _, _, err = await chat.stop()
 
     lines = [json.loads(line) for line in err.splitlines()]
-    about = {"user": "dev", "conversation": answer["conversation_id"], "message": "m1"}
-    assert any(about.items() <= line.items() for line in lines)
+    about = {"user": "dev", "conversation_id": answer["conversation_id"], "message_id": "m1"}
+    told = [line["message"] for line in lines if about.items() <= line.items()]
+    assert told == ["= turn ended: complete end_turn"]
     assert all({"time", "level", "message"} <= line.keys() for line in lines)
     assert b"secret" not in err
 
