@@ -381,16 +381,14 @@ async def test_interrupted_answer_is_kept_with_its_note(fake: Fake) -> None:
 
 async def test_of_two_runs_at_once_the_last_writer_is_remembered(fake: Fake) -> None:
     await fake.run("-p", "--session-id", SID, "zero")
-    with fake.gate("a") as a, fake.gate("b") as b:
-        first = asyncio.create_task(fake.run("-p", "--resume", SID, '[[fake say="from A" hold=a@0]]'))
-        second = asyncio.create_task(fake.run("-p", "--resume", SID, '[[fake say="from B" hold=b@0]]'))
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.gather(a.reached(), b.reached())
-            b.open()
-            done_b = await second
-            a.open()
-            done_a = await first
+    async with talking(fake, "--resume", SID) as a, talking(fake, "--resume", SID) as b:
+        for talk in (a, b):
+            await talk.ask("mcp_status")  # answered: both have read the session before either writes
+        told = []
+        for talk, name in ((b, "from B"), (a, "from A")):
+            await talk.say(name)
+            told.append((await talk.result())["result"] + "\n")
 
     after = await fake.run("-p", "--resume", SID, "after")
-    assert (done_a.out, done_b.out) == ("from A\n", "from B\n")
+    assert told == [answer("from B", 2), answer("from A", 2)]
     assert after.out == answer("after", 3)  # zero, A and this: B is lost
