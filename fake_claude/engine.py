@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 SIGNALS = {signal.SIGINT: 0, signal.SIGTERM: 143, signal.SIGHUP: 129}
 """Signals the CLI answers, and with which exit code (docs/claude-cli.md, signals)."""
 
+FLUSH_AFTER = 0.1
+"""Seconds after which a turn's first lines are on disk."""
+
 SLOW_READER = 3.0
 """Seconds that a reader who stopped reading delays the exit."""
 
@@ -90,7 +93,6 @@ class Engine:
         self.gates = settings.gates
         self.scripts = Scripts(settings.script, settings.state, context.cwd)
         self.retry_scale = settings.retry_scale
-        self._flush_after = settings.flush_after
         if self.scripts.script is not None:
             record.note("seed", seed=self.scripts.script.seed)
         self.out = Output(1)
@@ -388,7 +390,7 @@ class Engine:
             if prompt["uuid"]:
                 self.emit(events.lifecycle(self.context, prompt["uuid"], "started"))
         self._wait = self._value = None
-        self._flush_at = time.monotonic() + self._flush_after
+        self._flush_at = time.monotonic() + FLUSH_AFTER
 
     def _step(self, step: Callable[[Generator[Wait, Any, None]], Wait]) -> None:
         """Let the turn go on to its next wait or its end."""

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from .scriptfile import load
-from .settings import FLUSH_AFTER
 
 PROGRAM = "import sys; sys.path.insert(0, {root!r}); from fake_claude.cli import main; main({settings})"
 
@@ -20,7 +19,6 @@ def install(
     script: Path | None = None,
     state: Path | None = None,
     retry_scale: float = 1.0,
-    flush_after: float = FLUSH_AFTER,
     version: str | None = None,
 ) -> Path:
     """Write ``directory/claude`` and return its path.
@@ -28,7 +26,7 @@ def install(
     The launcher needs nothing from its environment: interpreter, package, ledger (default ``directory/ledger``),
     gates (default ``directory/gates``), state (default ``directory/state``) and script are written into it as
     absolute paths. ``retry_scale`` shortens (or stretches) the waits between retries; ``version`` is what the CLI
-    says it is; ``flush_after`` is how many seconds a turn's first lines stay off the disk.
+    says it is.
 
     Raises:
         OSError: The folder cannot be written.
@@ -45,8 +43,6 @@ def install(
         settings["script"] = load(str(script.absolute())).path
     if retry_scale != 1.0:
         settings["retry_scale"] = retry_scale
-    if flush_after != FLUSH_AFTER:
-        settings["flush_after"] = flush_after
     if version is not None:
         settings["version"] = version
     code = PROGRAM.format(

@@ -5,14 +5,10 @@ from __future__ import annotations
 from .catalog import VERSION
 
 
-FLUSH_AFTER = 0.1
-"""Seconds after which the CLI has a turn's first lines on disk (docs/claude-cli.md, sessions)."""
-
-
 class Settings:
     """Where a run notes, counts and waits, and which script it plays."""
 
-    __slots__ = ("flush_after", "gates", "ledger", "retry_scale", "script", "state", "version")
+    __slots__ = ("gates", "ledger", "retry_scale", "script", "state", "version")
 
     def __init__(
         self,
@@ -22,7 +18,6 @@ class Settings:
         script: str | None = None,
         state: str | None = None,
         retry_scale: float = 1.0,
-        flush_after: float = FLUSH_AFTER,
         version: str = VERSION,
     ) -> None:
         self.ledger = ledger  # folder; without one nothing is noted
@@ -30,5 +25,4 @@ class Settings:
         self.script = script  # file
         self.state = state  # folder for the counts of turns with ``times``
         self.retry_scale = retry_scale  # 1.0 waits between retries as long as the CLI does
-        self.flush_after = flush_after  # seconds after which a turn's first lines are on disk
         self.version = version
