@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 VERSION = "2.1.330"
 VARIABLE = "CHATGATE_REAL_CLAUDE"
@@ -105,11 +106,11 @@ def bring_up_loopback() -> None:
         fcntl.ioctl(device, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
 
 
-def main(argv: Sequence[str]) -> int:
-    """Install the CLI, then become COMMAND in the namespace; 2 when the CLI or the namespace cannot be had."""
+def main(argv: Sequence[str]) -> NoReturn:
+    """Install the CLI, then become COMMAND in the namespace; exit 2 when the CLI or the namespace cannot be had."""
     if argv[:1] == [INSIDE]:
         bring_up_loopback()
-        os.execvp(argv[1], argv[1:])  # noqa: S606 - becoming the command is the point
+        _become(argv[1:])
     try:
         named = os.environ.get(VARIABLE)
         folder = Path(os.environ.get("TOX_WORK_DIR") or ".tox") / "claude-code"
@@ -117,9 +118,13 @@ def main(argv: Sequence[str]) -> int:
         wrapped = isolated(argv)
     except RealCliError as error:
         print(f"fake_claude.real: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    os.execvp(wrapped[0], wrapped)  # noqa: S606
+        sys.exit(2)
+    _become(wrapped)
+
+
+def _become(argv: Sequence[str]) -> NoReturn:
+    os.execvp(argv[0], list(argv))  # noqa: S606 - nothing is left to do here
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])
