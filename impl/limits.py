@@ -53,21 +53,15 @@ def admit(limits: Limits, used: Used, now: float) -> None:
             f"today's {limits.tokens_per_day:,} tokens are spent; they start anew at midnight UTC",
             retry_after=_up(tomorrow),
         )
-    waits = []
+    waits = {}
     if limits.requests_per_hour and len(used.hour) >= limits.requests_per_hour:
-        waits.append(used.hour[len(used.hour) - limits.requests_per_hour] + HOUR - now)
+        leaves = used.hour[len(used.hour) - limits.requests_per_hour] + HOUR
+        waits[f"{limits.requests_per_hour} an hour"] = leaves - now
     if limits.requests_per_day and used.day >= limits.requests_per_day:
-        waits.append(tomorrow)
+        waits[f"{limits.requests_per_day} a day"] = tomorrow
     if waits:
-        limit = (
-            f"{limits.requests_per_day} a day"
-            if waits[-1] == tomorrow
-            else f"{limits.requests_per_hour} an hour"
-        )
-        wait = _up(max(waits))
-        raise RateLimited(
-            f"the limit of {limit} messages is reached; try again in {wait:,.0f} s", retry_after=wait
-        )
+        limit = max(waits, key=waits.__getitem__)
+        raise RateLimited(f"the limit of messages is reached ({limit})", retry_after=_up(waits[limit]))
 
 
 def _up(seconds: float) -> float:
