@@ -6,6 +6,11 @@ from .compare import Allowed, Difference
 
 ALLOWED: tuple[Allowed, ...] = (
     Allowed(
+        "sequence",
+        "whether the CLI still prints the result of an interrupted tool before it ends is a matter of milliseconds",
+        rows=("sigint_tool",),
+    ),
+    Allowed(
         "transcript",
         "whether the CLI still writes down what a killed command came to is a matter of milliseconds",
         rows=("sigterm_tool",),
