@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from conformance import baseline
 from conformance.case import all_cases
 from conformance.mutants.small import KEEPALIVE
 from conformance.mutants.table import REFERENCE, SMALL, Kill
@@ -66,7 +67,8 @@ def _judge(name: str, *, quick: bool, seed: int) -> Row:
         selected: tuple[Case, ...] = (own,)
     else:
         selected = tuple(each for each in cases if each is own or _stays_green(each, quick=quick))
-    result = run(_target(name), selected, seed=seed)
+    known = baseline.load(REFERENCE_TARGET, {case.id for case in cases})
+    result = run(_target(name), selected, seed=seed, known=known)
     found = {each.case.id: each for each in result.results}
     wrong = list(_faults(kill, found))
     if name in SMALL:

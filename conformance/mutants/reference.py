@@ -31,7 +31,7 @@ from impl.process import Process
 from impl.schema import conversations, usage
 from impl.settings import Settings
 from impl.store import Store
-from impl.stream import Lines, TurnParser
+from impl.stream import Lines, LineTooLong, TurnParser
 from impl.turns import Turns
 
 Break = Callable[[], None]
@@ -283,8 +283,18 @@ def resume_doubles() -> None:
 
 @breaks("long-lines")
 def long_lines() -> None:
-    """A line may have not quite 64 KiB."""
-    put(Lines, "__init__", lambda old: lambda self, _limit: old(self, 65_000))
+    """A line may have 64 KiB and no more."""
+
+    def make(feed: Any) -> Any:
+        def mutant(self: Lines, data: bytes) -> list[bytes]:
+            lines: list[bytes] = feed(self, data)
+            if any(len(line) > 65_536 for line in lines):
+                raise LineTooLong(65_536)
+            return lines
+
+        return mutant
+
+    put(Lines, "feed", make)
 
 
 @breaks("noise-ends-the-turn")

@@ -20,6 +20,8 @@ class Kill:
     also: tuple[str, ...] = ()
 
 
+EVERYTHING = ("",)  # no case that has an answer can pass
+
 SMALL: dict[str, tuple[str, Kill]] = {
     "R1-1": ("Deaf", Kill("turns/answered", "not within")),
     "R1-2": ("ReadsTheHeadTwice", Kill("handshake/completes", "not within")),
@@ -42,7 +44,7 @@ REFERENCE: dict[str, Kill] = {
     "R2-2": Kill("limits/hour", "complete", ("limits/", "quotas/")),
     "R2-3": Kill("shapes/result-only", "it is ''"),
     "M-3": Kill("handshake/foreign-origin", "it is 101", ("http/foreign-origin",)),
-    "M-4": Kill("turns/answered", "given the prompt 0 times"),
+    "M-4": Kill("turns/answered", "given the prompt 0 times", EVERYTHING),
     "M-5": Kill("shapes/whole", "it is ''", ("shapes/",)),
     "M-6": Kill("queues/second-tab", "not within", ("closing/turn-goes-on", "following/quick-reconnects")),
     "M-7": Kill("turns/remembers", "turn 1", ("turns/remembers",)),
@@ -58,7 +60,7 @@ REFERENCE: dict[str, Kill] = {
     "resume-doubles": Kill("following/replays", "'seq': 1", ("following/",)),
     "long-lines": Kill("shapes/line-lengths", "error", ("shapes/", "robustness/stalled-reader")),
     "noise-ends-the-turn": Kill("shapes/strangers", "it", ("shapes/line-lengths",)),
-    "told-twice": Kill("shapes/three-times", "only once"),
+    "told-twice": Kill("turns/streams", r"t6 \n\nt1", EVERYTHING),
     "no-watchdog": Kill("robustness/silence", "not within"),
     "no-guardian": Kill("processes/killed-family", "alive"),
     "nervous-heartbeat": Kill("keepalive/late-pong", "the connection ended"),
