@@ -114,9 +114,9 @@ async def test_an_answer_streams_before_it_is_whole(claude: str, api: str, tmp_p
     assert len([event for event in events if event["type"] == "token"]) > 1
 
 
-async def test_the_recorded_version_is_the_one_that_runs(claude: str) -> None:
+async def test_the_recorded_version_is_the_one_that_runs(claude: str, tmp_path: Path) -> None:
     argv = [claude, "--version"]
-    env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     async with running("claude", argv, env=env, ready="Claude Code") as program:
         pass
 
