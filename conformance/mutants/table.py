@@ -55,7 +55,7 @@ REFERENCE: dict[str, Kill] = {
     "M-14": Kill("turns/claude-fails", "'running'", ("processes/held-stdout", "robustness/silence")),
     "stop-does-nothing": Kill("stopping/cancel", "not within", ("stopping/", "processes/", "quotas/stopped")),
     "partial-text-thrown-away": Kill("stopping/cancel", "''", ("stopping/", "processes/stopped-family")),
-    "leaving-stops": Kill("closing/turn-goes-on", "it is", ("following/every-cut", "queues/reconnect")),
+    "leaving-stops": Kill("closing/turn-goes-on", "it is", ("following/", "queues/reconnect")),
     "silent-about-cursors": Kill("following/future-cursor", "not within", ("following/",)),
     "resume-doubles": Kill("following/replays", "'seq': 1", ("following/",)),
     "long-lines": Kill("shapes/line-lengths", "error", ("shapes/", "robustness/stalled-reader")),
