@@ -8,13 +8,14 @@ until the other end is closed, which the kernel does however the server ends, an
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 VARIABLE = "CHATGATE_PROCESS"
 TERM_SECONDS = 1.0
@@ -24,19 +25,26 @@ TERM_SECONDS = 1.0
 def family(mark: str) -> list[int]:
     """The living processes whose mark begins with ``mark`` (Linux; elsewhere none are found)."""
     wanted = f"{VARIABLE}={mark}".encode()
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # gone meanwhile, or not ours to read
-            if any(item.startswith(wanted) for item in entry.read_bytes().split(b"\0")):
-                found.append(int(entry.parent.name))
-    return found
+    names = os.listdir("/proc") if os.path.isdir("/proc") else []  # noqa: PTH112, PTH208 - pathlib is half the start
+    pids = [name for name in names if name.isdigit()]
+    return [int(pid) for pid in pids if any(item.startswith(wanted) for item in _environment(pid))]
 
 
-def send(pids: Iterable[int], number: signal.Signals) -> None:
+def _environment(pid: str) -> list[bytes]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+            return file.read().split(b"\0")
+    except OSError:  # gone meanwhile, or not ours to read
+        return []
+
+
+def send(pids: Iterable[int], number: int) -> None:
     """Signal processes; those gone meanwhile are passed over."""
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.kill(pid, number)
+        except ProcessLookupError:
+            continue
 
 
 def end(mark: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ import socket
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import aiohttp
 import pytest
 
 from fake_claude.ledger import Run
+from impl.__main__ import main
 from impl.tests.processes import living
 from impl.tests.sites import PATIENCE, Fake, Peer, until
 
@@ -88,16 +90,6 @@ async def server(folder: Path, *options: str, cwd: Path | None = None, **env: st
         if process.returncode is None:
             process.terminate()
         await process.communicate()
-
-
-async def refused(*options: str, **env: str) -> tuple[int | None, bytes, bytes]:
-    """Exit code, stdout and stderr of a server that does not start."""
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, *options, stdout=PIPE, stderr=PIPE, env={**os.environ, **env}
-    )
-    async with asyncio.timeout(START_PATIENCE):
-        out, err = await process.communicate()
-    return process.returncode, out, err
 
 
 def runs(folder: Path) -> list[Run]:
@@ -209,83 +201,123 @@ async def test_kill_leaves_no_claude_and_a_mark_in_history(tmp_path: Path) -> No
 # --- what cannot be served
 
 
-def the_sentence(err: bytes) -> str:
+def the_sentence(err: str) -> str:
     """The one line that is for people; the log's lines are JSON."""
-    assert b"Traceback" not in err
-    (sentence,) = [line for line in err.decode().splitlines() if not line.startswith("{")]
+    assert "Traceback" not in err
+    (sentence,) = [line for line in err.splitlines() if not line.startswith("{")]
     return sentence
 
 
-async def test_port_in_use_is_told_in_a_sentence(tmp_path: Path) -> None:
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []  # what pytest has hung there stays open
+    yield
+    root.handlers, root.level = handlers, level
+
+
+@pytest.fixture
+def start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logging_as_before: None
+) -> Callable[..., tuple[int, str]]:
+    """Starts a server that will not come up, in this process: its exit code, and what it has to say."""
+    del logging_as_before
+
+    def begin(*options: str, **env: str) -> tuple[int, str]:
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        code = main(options)
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        return code, the_sentence(captured.err)
+
+    return begin
+
+
+Start = Callable[..., tuple[int, str]]
+
+
+@pytest.mark.parametrize(
+    ("env", "wanted"),
+    [
+        pytest.param({"CHAT_PORT": "no"}, (2, "chat-server: CHAT_PORT is 'no'; it must be"), id="setting"),
+        pytest.param(
+            {"CHAT_DATA": "/dev/null/x"}, (1, "chat-server: [Errno 20] Not a directory"), id="folder"
+        ),
+    ],
+)
+async def test_failing_process_says_why_and_exits(env: dict[str, str], wanted: tuple[int, str]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, stdout=PIPE, stderr=PIPE, env={**os.environ, **env}
+    )
+    async with asyncio.timeout(START_PATIENCE):
+        out, err = await process.communicate()
+
+    assert out == b""
+    assert process.returncode == wanted[0]
+    assert the_sentence(err.decode()).startswith(wanted[1])
+
+
+def test_port_in_use_is_told(start: Start, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        code, out, err = await refused("--port", port, "--data", str(tmp_path))
+        code, sentence = start("--port", port, "--data", str(tmp_path))
 
-    assert (code, out) == (1, b"")
-    assert re.search(rf"^chat-server: .*{port}.* in use", the_sentence(err))
+    assert code == 1
+    assert re.search(rf"^chat-server: .*{port}.* in use", sentence)
 
 
 WRONG = [
-    pytest.param(
-        {"CHAT_PORT": "http"}, "chat-server: CHAT_PORT is 'http'; it must be a whole number", id="value"
-    ),
-    pytest.param(
-        {"CHAT_PROT": "1"}, "chat-server: CHAT_PROT is not a setting; did you mean CHAT_PORT?", id="name"
-    ),
-    pytest.param(
-        {"CHAT_HOST": "0.0.0.0"}, "chat-server: CHAT_HOST is '0.0.0.0', but the dev identity", id="host"
-    ),
+    pytest.param({"CHAT_PROT": "1"}, "CHAT_PROT is not a setting; did you mean CHAT_PORT?", id="name"),
+    pytest.param({"CHAT_HOST": "0.0.0.0"}, "CHAT_HOST is '0.0.0.0', but the dev identity", id="host"),
 ]
 
 
 @pytest.mark.parametrize(("env", "sentence"), WRONG)
-async def test_wrong_setting_is_told_in_a_sentence(env: dict[str, str], sentence: str) -> None:
-    code, out, err = await refused(**env)
-
-    assert (code, out) == (2, b"")
-    assert the_sentence(err).startswith(sentence)
-
-
-async def test_wrong_option_is_told_with_the_usage() -> None:
-    code, _, err = await refused("--prot", "1")
+def test_wrong_setting_is_told(env: dict[str, str], sentence: str, start: Start) -> None:
+    code, said = start(**env)
 
     assert code == 2
-    assert b"usage: chat-server" in err
+    assert said.startswith(f"chat-server: {sentence}")
 
 
-async def test_data_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    code, _, err = await refused("--port", "0", "--data", str(tmp_path / "file" / "data"))
+def test_wrong_option_is_told_with_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--prot", "1"])
 
-    assert code == 1
-    assert str(tmp_path / "file") in the_sentence(err)
+    assert caught.value.code == 2
+    assert "usage: chat-server" in capsys.readouterr().err
 
 
-async def test_database_that_is_none_is_told(tmp_path: Path) -> None:
+def test_database_that_is_none_is_told(start: Start, tmp_path: Path) -> None:
     (tmp_path / "chat.sqlite3").write_text("no database, but a letter to a friend" * 100)
-    code, _, err = await refused("--port", "0", "--data", str(tmp_path))
 
-    assert code == 1
-    assert the_sentence(err) == "chat-server: the history cannot be used now: file is not a database"
+    assert start("--port", "0", "--data", str(tmp_path)) == (
+        1,
+        "chat-server: the history cannot be used now: file is not a database",
+    )
 
 
-async def test_database_of_a_newer_server_is_told(tmp_path: Path) -> None:
-    async with server(tmp_path):
-        pass
-    with sqlite3.connect(tmp_path / "data" / "chat.sqlite3") as database:
-        database.execute("UPDATE chatgate_schema SET version = 99")
+def test_database_of_a_newer_server_is_told(start: Start, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "chat.sqlite3") as database:
+        database.execute("CREATE TABLE chatgate_schema (version INTEGER NOT NULL)")
+        database.execute("INSERT INTO chatgate_schema VALUES (99)")
     database.close()
-    code, _, err = await refused("--port", "0", "--data", str(tmp_path / "data"))
+    code, sentence = start("--port", "0", "--data", str(tmp_path))
 
     assert code == 1
-    assert "schema version 99" in the_sentence(err)
+    assert "schema version 99" in sentence
 
 
-async def test_database_address_that_is_none_is_told(tmp_path: Path) -> None:
-    code, _, err = await refused("--port", "0", "--data", str(tmp_path), CHAT_DATABASE="nonsense")
+def test_database_address_that_is_none_is_told(start: Start, tmp_path: Path) -> None:
+    code, sentence = start("--port", "0", "--data", str(tmp_path), CHAT_DATABASE="nonsense")
 
     assert code == 1
-    assert "CHAT_DATABASE cannot be used" in the_sentence(err)
+    assert sentence.startswith("chat-server: CHAT_DATABASE cannot be used")
+
+
+# --- without claude
 
 
 async def test_missing_claude_warns_and_fails_each_message_until_it_is_there(
@@ -293,8 +325,8 @@ async def test_missing_claude_warns_and_fails_each_message_until_it_is_there(
 ) -> None:
     path = tmp_path / "later" / "claude"
     async with server(tmp_path, "--claude", str(path)) as chat, chat.socket() as peer:
-        for _ in range(2):
-            await peer.chat("hello", message_id="m1" if _ else "m0")
+        for message_id in ("m1", "m2"):
+            await peer.chat("hello", message_id=message_id)
             answer = (await peer.turn())[-1]
             assert (answer["code"], str(path) in answer["message"]) == ("claude_unavailable", True)
         path.parent.symlink_to(fake.directory)
