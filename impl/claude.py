@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 UNKNOWN_SESSION = "No conversation found with session ID"
 """How the CLI says on stderr that it cannot resume an id."""
 
+LAST_WORDS_SECONDS = 1.0
+"""How long the pipe of a process that has ended is read on, where somebody else holds it open."""
+
 _json = msgspec.json.Encoder()
 
 
@@ -226,13 +229,18 @@ class Claude:
                 logger.info("= claude %d started", process.pid)
                 reading = asyncio.create_task(self._read(session, process))
                 closing = asyncio.create_task(session.closing.wait())
+                exited = asyncio.create_task(process.exited())
                 try:
-                    await asyncio.wait([reading, closing], return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait([reading, closing, exited], return_when=asyncio.FIRST_COMPLETED)
+                    if (
+                        exited.done()
+                    ):  # what it wrote is in the pipe, though a child of its own may hold that open
+                        await asyncio.wait([reading], timeout=LAST_WORDS_SECONDS)
                 finally:
                     session.closing.set()
-                    reading.cancel()
-                    closing.cancel()
-                    await asyncio.wait([reading, closing])
+                    for task in (reading, closing, exited):
+                        task.cancel()
+                    await asyncio.wait([reading, closing, exited])
                 if not reading.cancelled():
                     reading.result()
         except Exception as error:

@@ -85,24 +85,28 @@ class Process:
             await asyncio.wait(drains)
         await self._process.wait()
 
-    async def _gone_within(self, seconds: float) -> bool:
-        """Whether the child ends in time. asyncio's own ``wait`` waits for its pipes too, whoever else holds them."""
+    async def exited(self) -> None:
+        """Wait for the end of the child alone; asyncio's own ``wait`` waits for its pipes too, whoever holds them."""
         if self.returncode is not None:
-            return True
+            return
         try:
             watch = os.pidfd_open(self.pid)
         except ProcessLookupError:
-            return True
+            return
         loop, gone = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(watch, gone.set)
         try:
-            async with asyncio.timeout(seconds):
-                await gone.wait()
-        except TimeoutError:
-            return False
+            await gone.wait()
         finally:
             loop.remove_reader(watch)
             os.close(watch)
+
+    async def _gone_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.exited()
+        except TimeoutError:
+            return False
         return True
 
 

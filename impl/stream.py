@@ -96,7 +96,7 @@ class Lines:
         """The lines that ``data`` completes, without their newline.
 
         Raises:
-            LineTooLong: The line being gathered exceeds the limit.
+            LineTooLong: A line exceeds the limit, whole or so far.
         """
         *ends, rest = data.split(b"\n")
         lines = []
@@ -107,7 +107,7 @@ class Lines:
         if rest:
             self._parts.append(rest)
             self._size += len(rest)
-        if self._size > self._limit:
+        if max([self._size, *map(len, lines)]) > self._limit:
             raise LineTooLong(self._limit)
         return lines
 
@@ -188,8 +188,11 @@ class TurnParser:
         if line.get("is_api_error_message") or line.get("error"):
             return  # the result says it, as an error
         message = _dict(line.get("message"))
+        blocks = _list(message.get("content"))
+        if not blocks:
+            return  # it tells nothing, and must not end the message that is being told
         yield from self._begin(message)
-        for block in _list(message.get("content")):
+        for block in blocks:
             match _dict(block).get("type"):
                 case "text":
                     yield from self._answer.whole(_str(block.get("text")))
