@@ -323,6 +323,15 @@ class Engine:
         self.drain(SLOW_READER)
         return code
 
+    def block_on(self, stream: Output) -> None:
+        """Wait until the reader has taken everything, as a write that blocks does; a signal ends the wait."""
+        while not stream.flush():
+            with selectors.PollSelector() as selector:
+                selector.register(stream.fd, selectors.EVENT_WRITE)
+                selector.register(self.signals.fd, selectors.EVENT_READ)
+                if any(key.fd == self.signals.fd for key, _ in selector.select()):
+                    return
+
     def drain(self, patience: float) -> None:
         """Give the readers of both streams that many seconds to take what is left."""
         deadline = time.monotonic() + patience

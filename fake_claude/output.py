@@ -6,6 +6,10 @@ import fcntl
 import os
 import stat
 import time
+from collections import deque
+
+CHUNK = 64 * 1024
+"""Bytes that are gathered for one write, if lines are short."""
 
 HIGH_WATER = 16 * 1024 * 1024
 """Bytes a slow reader may leave unread before a turn pauses."""
@@ -22,7 +26,7 @@ class Output:
         self.fd = fd
         self.bytes_out = 0
         self.wait_until: float | None = None  # a dribble's next moment, by time.monotonic()
-        self._pending: list[bytes] = []
+        self._pending: deque[bytes | memoryview] = deque()
         self._size = 0
         self._gone = False
         self._limit = 0
@@ -76,12 +80,10 @@ class Output:
                 if time.monotonic() < self.wait_until:
                     return False
                 self.wait_until = None
-            data = b"".join(self._pending) if len(self._pending) > 1 else self._pending[0]
-            part = self._part(data)
+            data = self._front()
             try:
-                written = os.write(self.fd, part)
+                written = os.write(self.fd, self._part(data))
             except BlockingIOError:
-                self._pending = [data]
                 self.wait_until = None
                 return False
             except OSError:  # nobody reads any more
@@ -91,10 +93,25 @@ class Output:
                 return True
             self.bytes_out += written
             self._size -= written
-            self._pending = [data[written:]] if written < len(data) else []
+            if written < len(data):
+                self._pending[0] = data[written:]
+            else:
+                self._pending.popleft()
         return True
 
-    def _part(self, data: bytes) -> bytes:
+    def _front(self) -> memoryview:
+        """Return the first pending bytes, short lines joined, so that a rest is never copied again."""
+        first = self._pending.popleft()
+        if len(first) < CHUNK and self._pending:
+            gathered, size = [first], len(first)
+            while self._pending and size < CHUNK:
+                gathered.append(self._pending.popleft())
+                size += len(gathered[-1])
+            first = b"".join(gathered)
+        self._pending.appendleft(memoryview(first))
+        return memoryview(first)
+
+    def _part(self, data: memoryview) -> memoryview:
         """Return how much of the pending bytes may go in one write."""
         if self._split is not None:
             cut = next((i for i, byte in enumerate(data) if byte >= 0xC0), None)

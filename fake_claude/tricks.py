@@ -45,6 +45,7 @@ def _stderr(engine: Engine, step: Step) -> None:
         engine.err.line(step.value)
     elif step.value:
         engine.err.raw(b"e" * (step.value - 1) + b"\n")
+    engine.block_on(engine.err)  # who does not read stderr stops the CLI
 
 
 def _noise(engine: Engine, step: Step) -> None:

@@ -576,3 +576,26 @@ async def test_seed_is_noted_in_the_ledger(fake: Fake) -> None:
 
     (run,) = fake.runs
     assert [event["seed"] for event in run.events if event["event"] == "seed"] == [7]
+
+
+async def test_more_stderr_than_the_pipe_holds_waits_for_a_reader(fake: Fake) -> None:
+    done = await asyncio.create_subprocess_exec(
+        fake.launcher,
+        *("-p", "[[fake stderr=400000 say=done]]"),
+        cwd=fake.cwd,
+        env=fake.env(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1,  # asyncio reads one pipeful ahead of us, no more
+    )
+    assert done.stdout is not None
+    assert done.stderr is not None
+    answer = asyncio.create_task(done.stdout.read())
+    early, _ = await asyncio.wait([answer], timeout=0.5)
+    told = await done.stderr.read()
+
+    assert not early
+    assert len(told) == 400_000
+    assert await answer == b"done\n"
+    assert await done.wait() == 0
