@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 
@@ -264,9 +265,7 @@ async def test_message_sent_while_a_tool_runs_belongs_to_the_running_turn(fake: 
         await talk.until(lambda m: m["type"] == "assistant")
         await talk.say("also", uuid=UUIDS[2])
         await talk.until(lambda m: m.get("command_uuid") == UUIDS[2] and m["state"] == "queued")
-        fd = os.open(fake.cwd / "fifo", os.O_RDWR)  # never blocks: the command ends when this closes
-        os.write(fd, b"slept\n")
-        os.close(fd)
+        await asyncio.to_thread((fake.cwd / "fifo").write_bytes, b"slept\n")  # waits for the command to read
         result = await talk.result()
         done = await talk.end()
 
