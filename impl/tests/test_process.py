@@ -219,30 +219,31 @@ async def test_error_in_the_block_ends_the_child_and_comes_out() -> None:
     assert not alive(pids.get_nowait())
 
 
-async def hold(code: str, grace: float, pids: asyncio.Queue[int]) -> None:
+async def hold(code: str, grace: float, begun: asyncio.Queue[Process]) -> None:
     async with child(code, grace) as process:
-        pids.put_nowait((await told(process))[0])
+        await told(process)
+        begun.put_nowait(process)
         await asyncio.Event().wait()
 
 
 async def test_cancellation_ends_the_child_and_comes_out() -> None:
-    pids: asyncio.Queue[int] = asyncio.Queue()
-    task = asyncio.create_task(hold(READY + STAY, GRACE, pids))
-    pid = await pids.get()
+    begun: asyncio.Queue[Process] = asyncio.Queue()
+    task = asyncio.create_task(hold(READY + STAY, GRACE, begun))
+    process = await begun.get()
 
     task.cancel()
     await asyncio.wait([task])
 
     assert task.cancelled()
-    assert not alive(pid)
+    assert process.returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
 async def test_cancellation_of_the_waiting_kills_at_once(times: int) -> None:
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + READY + STAY
-    pids: asyncio.Queue[int] = asyncio.Queue()
-    task = asyncio.create_task(hold(stubborn, 60.0, pids))
-    pid = await pids.get()
+    begun: asyncio.Queue[Process] = asyncio.Queue()
+    task = asyncio.create_task(hold(stubborn, 60.0, begun))
+    process = await begun.get()
     task.cancel()
     await asyncio.sleep(0)  # it waits for the end now, for a minute
 
@@ -253,7 +254,7 @@ async def test_cancellation_of_the_waiting_kills_at_once(times: int) -> None:
         await asyncio.wait([task])
 
     assert task.cancelled()
-    assert not alive(pid)
+    assert process.returncode == -signal.SIGKILL  # it was waited for
 
 
 async def test_cancellation_of_the_start_leaves_nothing() -> None:
