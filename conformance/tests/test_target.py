@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,6 @@ def test_placeholders_are_filled() -> None:
 
 
 def test_every_field_is_described() -> None:
-    described = Target.__doc__ or ""
+    described = inspect.cleandoc(Target.__doc__ or "")
 
-    assert [field for field in Target.__struct_fields__ if f"        {field}: " not in described] == []
+    assert [field for field in Target.__struct_fields__ if f"\n    {field}: " not in described] == []

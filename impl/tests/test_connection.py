@@ -434,14 +434,13 @@ async def test_login_that_ends_closes_with_4401(chat: Site) -> None:
 # --- keepalive
 
 
-async def pings(peer: Peer, count: int) -> float:
-    """Wait for so many pings without answering them; the seconds that took."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+async def pings(peer: Peer, count: int) -> None:
+    """Wait for so many pings without answering them."""
     async with asyncio.timeout(PATIENCE):
         while count:
-            count -= (await peer.ws.receive()).type is WSMsgType.PING
-    return loop.time() - began
+            frame = await peer.ws.receive()
+            assert frame.type not in {WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR}, frame
+            count -= frame.type is WSMsgType.PING
 
 
 async def test_pings_come_while_claude_is_silent(fake: Fake, tmp_path: Path) -> None:
@@ -453,7 +452,7 @@ async def test_pings_come_while_claude_is_silent(fake: Fake, tmp_path: Path) -> 
             await peer.chat("[[fake tokens=1 hold=door]]")
             await gate.reached()
 
-            assert await pings(peer, 3) > BEAT
+            await pings(peer, 3)
             gate.open()
 
 
@@ -462,10 +461,8 @@ async def test_peer_that_misses_three_pongs_is_dropped(fake: Fake, tmp_path: Pat
         site(fake.command, tmp_path, keepalive_seconds=BEAT) as chat,
         chat.socket(autoping=False) as peer,
     ):
-        took = await pings(peer, 3)
+        await pings(peer, 3)
         assert await peer.closed() in {None, 1006}
-
-    assert took > 2 * BEAT
 
 
 async def test_late_pong_is_soon_enough(fake: Fake, tmp_path: Path) -> None:
