@@ -109,7 +109,7 @@ def test_steps_for_another_moment_belong_to_no_message() -> None:
 async def test_gate_tells_of_a_fake_that_came_first(tmp_path: Path) -> None:
     arrival = Arrival(str(tmp_path), "g")
     with Gate(tmp_path, "g") as gate:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await gate.reached()
         before = arrival.passed()
         gate.open()
