@@ -288,6 +288,16 @@ async def test_crash_fails_the_turn_after_what_was_told(fake: Fake, tmp_path: Pa
         assert claude.processes == 0
 
 
+async def test_crash_is_seen_though_a_child_holds_the_pipes(tmp_path: Path) -> None:
+    code = "hear(); init(); text('half')\nif os.fork() == 0: signal.pause()\nos._exit(3)"
+    async with asking(program(tmp_path, code), tmp_path) as claude:
+        ask = Ask(claude)
+        with pytest.raises(ClaudeFailed, match="exit code 3"):
+            await ask("hello")
+
+    assert ask.parser.text == "half"
+
+
 async def test_turn_after_a_crash_has_a_new_process(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path) as claude:
         with pytest.raises(ClaudeFailed):

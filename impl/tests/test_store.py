@@ -312,7 +312,7 @@ async def test_reading_goes_on_while_somebody_writes(tmp_path: Path, clock: Cloc
     async with opened(url(tmp_path), clock) as store:
         conversation_id = await begin(store)
         other = sqlite3.connect(tmp_path / "chat.sqlite3", isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
+        other.execute("BEGIN EXCLUSIVE")
 
         assert await page(store) == [conversation_id]
         other.close()

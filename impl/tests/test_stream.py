@@ -117,6 +117,11 @@ def test_lines_beyond_the_limit_are_refused(limit: int, size: int) -> None:
         lines.feed(b"x")
 
 
+def test_whole_line_beyond_the_limit_is_refused() -> None:
+    with pytest.raises(LineTooLong):
+        Lines(limit=10).feed(b"x" * 11 + b"\n")
+
+
 # --- recordings of the real CLI
 
 
@@ -424,6 +429,17 @@ def test_result_corrects_a_stream_that_broke_off() -> None:
     wire.result("Hello there")
 
     assert shown(parse(TurnParser(), wire.lines)) == "Hello there"
+
+
+def test_line_without_content_does_not_end_the_message_being_told() -> None:
+    wire = Wire()
+    wire.start()
+    wire.pieces(0, Block("text", "Hello wor"), 3)
+    wire.line("assistant", message={"id": "other", "content": []}, parent_tool_use_id=None)
+    wire.event("content_block_delta", index=0, delta={"type": "text_delta", "text": "ld"})
+    wire.result("Hello world")
+
+    assert shown(parse(TurnParser(), wire.lines)) == "Hello world"
 
 
 def test_partial_text_survives_an_error() -> None:
