@@ -134,10 +134,10 @@ class Turns:
         async with self._admitting:
             if self._stopping:
                 raise Unavailable("the server is stopping; try again in a moment")
+            if conversation_id in self._leaving:
+                raise NotFound(f"there is no conversation {conversation_id}")
             if conversation_id is not None:
                 await self._store.conversation(owner, conversation_id)
-                if conversation_id in self._leaving:
-                    raise NotFound(f"there is no conversation {conversation_id}")
             known = await self._store.find_turn(owner, conversation_id, message_id)
             if known is not None:
                 held = self._held.get((known.conversation_id, message_id))

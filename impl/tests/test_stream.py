@@ -442,6 +442,27 @@ def test_line_without_content_does_not_end_the_message_being_told() -> None:
     assert shown(parse(TurnParser(), wire.lines)) == "Hello world"
 
 
+def test_pieces_without_a_block_are_shown() -> None:
+    wire = Wire()
+    wire.start()
+    wire.event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hello"})
+    wire.result("Hello")
+
+    assert shown(parse(TurnParser(), wire.lines)) == "Hello"
+
+
+def test_blocks_told_whole_after_all_were_streamed_are_shown_once() -> None:
+    wire = Wire()
+    wire.start()
+    for index, text in enumerate("ab"):
+        wire.pieces(index, Block("text", text), 1)
+    for text in "ab":
+        wire.whole(Block("text", text))
+    wire.result("b")
+
+    assert shown(parse(TurnParser(), wire.lines)) == "a\n\nb"
+
+
 def test_partial_text_survives_an_error() -> None:
     wire = Wire()
     wire.start()

@@ -22,9 +22,9 @@ from impl.errors import (
 )
 from impl.limits import Limits
 from impl.log import TurnLog, answer
-from impl.messages import Complete, Event, Failed, Status
-from impl.store import Store, StoredTurn
-from impl.tests.sites import PATIENCE, Fake, Parts, events, parts, program
+from impl.messages import Complete, Event, Failed, Status, Token, Usage
+from impl.store import Conversation, Store, StoredTurn
+from impl.tests.sites import PATIENCE, Fake, Parts, events, parts, program, until
 
 NOWHERE = "0123456789ab"
 
@@ -111,6 +111,70 @@ async def changed(log: TurnLog) -> None:
             await event.wait()
     finally:
         log.unlisten(event.set)
+
+
+STORY = """
+def event(kind, **members): say("stream_event", event={"type": kind, **members})
+def delta(kind, **members): event("content_block_delta", index=0, delta={"type": kind, **members})
+hear(); init()
+event("message_start", message={"id": "m1", "usage": {"input_tokens": 5, "output_tokens": 1}})
+delta("thinking_delta", thinking="hm")
+event("content_block_start", index=1, content_block={"type": "text", "text": ""})
+delta("text_delta", text="Hello wor")
+say("stream_event", event={"type": "message_stop"}, abandoned_blocks={"from_block_index": 0})
+say("system", subtype="api_retry", attempt=1, max_retries=10, error="overloaded")
+event("message_start", message={"id": "m2", "usage": {"input_tokens": 5, "output_tokens": 1}})
+event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+delta("text_delta", text="Hello there")
+tool = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}
+say("assistant", message={"id": "m2", "content": [tool]})
+say("user", message={"content": [{"type": "tool_result", "tool_use_id": "t1", "content": "a b"}]})
+result(usage={"input_tokens": 10, "output_tokens": 7}); hear()
+"""
+
+
+async def test_everything_that_claude_does_is_told(tmp_path: Path) -> None:
+    async with parts(program(tmp_path, STORY), tmp_path) as server:
+        told = await server.turn("hello")
+        (turn,) = await stored(server, told[0].conversation_id)
+
+    kinds = [type(event).__name__ for event in told if not isinstance(event, Token)]
+    assert kinds == ["Thinking", "Status", "Rewind", "Tool", "Tool", "Complete"]
+    assert answer(told) == turn.answer == "Hello there"
+    assert completed(told).usage == Usage(10, 7)
+
+
+async def test_answer_so_far_is_in_history_while_it_grows(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("impl.turns.SAVE_SECONDS", 0.01)
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            async with asyncio.timeout(PATIENCE):
+                while (turn := (await stored(server, log.accepted.conversation_id))[0]).answer != "t1 t2 ":
+                    pass
+            assert turn.status == "running"
+            gate.open()
+
+            assert answer(await events(log)) == "t1 t2 t3 t4 "
+
+
+async def test_answer_so_far_that_cannot_be_saved_is_no_end(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("impl.turns.SAVE_SECONDS", 0.01)
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            break_database(server, NO_ANSWERS)
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            await until(lambda: "the answer so far could not be saved" in caplog.text)
+            break_database(server, "DROP TRIGGER full")
+            gate.open()
+
+            completed(await events(log))
 
 
 async def test_later_turn_knows_the_earlier_ones(fake: Fake, tmp_path: Path) -> None:
@@ -433,6 +497,41 @@ async def test_nothing_is_admitted_to_a_conversation_that_is_being_deleted(
                 await server.turns.start("ada", "me too", None, conversation_id)
 
 
+async def test_message_that_meets_the_end_of_a_deletion_finds_nothing(fake: Fake, tmp_path: Path) -> None:
+    class Slow(Store):
+        """Deletes when told so, and lets whoever looked before wait until it is done."""
+
+        deleting, looked, go, gone = (asyncio.Event() for _ in range(4))
+
+        async def delete(self, owner: str, conversation_id: str) -> None:
+            self.deleting.set()
+            await self.go.wait()
+            await super().delete(owner, conversation_id)
+
+        async def conversation(self, owner: str, conversation_id: str) -> Conversation:
+            found = await super().conversation(owner, conversation_id)
+            if self.deleting.is_set():
+                self.looked.set()
+                await self.gone.wait()
+            return found
+
+    async with parts(fake.command, tmp_path) as server:
+        conversation_id = await server.store.new_conversation("ada")
+        server.turns._store = slow = Slow(server.store._engine, server.clock)
+        deleting = asyncio.create_task(server.turns.delete("ada", conversation_id))
+        await slow.deleting.wait()
+        sending = asyncio.create_task(server.turns.start("ada", "hello", None, conversation_id))
+        looking = asyncio.create_task(slow.looked.wait())
+        await asyncio.wait([sending, looking], return_when=asyncio.FIRST_COMPLETED)
+        looking.cancel()
+        slow.go.set()
+        await deleting
+        slow.gone.set()
+
+        with pytest.raises(NotFound):
+            await sending
+
+
 async def test_two_deletes_at_once_are_one(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         told = await server.turn("hello")
@@ -689,6 +788,16 @@ async def test_stopping_server_breaks_a_long_turn_off_and_keeps_it(fake: Fake, t
     last = failed(log.read(0))
     assert last.code == "interrupted"
     assert (turn.status, turn.answer) == ("interrupted", "t1 t2 ")
+
+
+async def test_start_that_fails_in_an_odd_way_fails_the_turn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with parts(["/bin/true\0"], tmp_path) as server:
+        last = failed(await server.turn("hello"))
+
+    assert (last.code, "it is in the log" in last.message) == ("claude_failed", True)
+    assert "null byte" in caplog.text
 
 
 async def test_one_turns_failure_is_no_others(
