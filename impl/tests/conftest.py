@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import re
+import subprocess
+import sys
 import threading
 import uuid
 from collections import Counter
@@ -17,7 +20,7 @@ from hypothesis import settings
 from impl.tests.processes import living
 from impl.tests.sites import Fake
 
-settings.register_profile("quick", max_examples=60, deadline=None)  # two shared cores: no deadline
+settings.register_profile("quick", max_examples=40, deadline=None)  # two shared cores: no deadline
 settings.register_profile("long", max_examples=2000, derandomize=True, deadline=None)
 settings.load_profile(os.environ.get("CHATGATE_HYPOTHESIS", "quick"))
 
@@ -36,7 +39,13 @@ def nothing_left(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     assert not files, f"files left open: {files}"
 
 
-@pytest.fixture(autouse=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests with a loop are asked for their tasks; the others are spared the loop."""
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+        item.fixturenames.insert(0, "no_tasks_left")
+
+
+@pytest.fixture
 async def no_tasks_left(nothing_left: None) -> AsyncIterator[None]:  # noqa: ARG001 - it must come first
     yield
     for _ in range(3):  # transports that were closed are gone in the next round of the loop
@@ -59,6 +68,32 @@ def _open_files() -> Counter[str]:
             continue
         files[target] += 1
     return files
+
+
+@pytest.fixture(scope="session")
+def outpost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A chat server for tests that ask nothing of its past: its address."""
+    folder = tmp_path_factory.mktemp("outpost")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("CHAT_", "TEST_"))}
+    with subprocess.Popen(
+        [sys.executable, "-m", "impl", "--port", "0", "--data", str(folder / "data")],
+        env={
+            **env,
+            "HOME": str(folder),
+            "CHAT_REQUESTS_PER_HOUR": "0",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        assert server.stdout is not None
+        ready = re.search(rb"http://[^/]+", server.stdout.readline())
+        server.stdout.close()
+        try:
+            assert ready, "it does not start"
+            yield ready[0].decode()
+        finally:
+            server.terminate()
 
 
 @pytest.fixture

@@ -208,12 +208,10 @@ def spoken(messages: list[dict[str, Any]]) -> str:
 
 
 @dataclass(frozen=True)
-class Site:
-    """A running server."""
+class Address:
+    """A server that runs somewhere."""
 
     url: str
-    app: web.Application
-    runner: web.AppRunner
     http: aiohttp.ClientSession
 
     @asynccontextmanager
@@ -232,6 +230,14 @@ class Site:
         return messages
 
 
+@dataclass(frozen=True)
+class Site(Address):
+    """A server that runs here, to be looked into."""
+
+    app: web.Application
+    runner: web.AppRunner
+
+
 @asynccontextmanager
 async def site(command: list[str], folder: Path, **changes: Any) -> AsyncIterator[Site]:
     settings = make_settings(folder, **changes)
@@ -241,6 +247,6 @@ async def site(command: list[str], folder: Path, **changes: Any) -> AsyncIterato
     try:
         await web.TCPSite(runner, settings.host, 0).start()
         async with aiohttp.ClientSession() as http:
-            yield Site("http://{}:{}".format(*runner.addresses[0]), app, runner, http)
+            yield Site("http://{}:{}".format(*runner.addresses[0]), http, app, runner)
     finally:
         await runner.cleanup()

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 from websockets.asyncio.client import connect
 
 from impl.app import CONNECTIONS, IDENTITY, TURNS
 from impl.auth import Login
-from impl.tests.sites import PATIENCE, Fake, Peer, Site, site, spoken, until
+from impl.tests.sites import PATIENCE, Address, Fake, Peer, Site, site, spoken, until
 
 NOWHERE = "0123456789ab"
 
@@ -158,19 +159,26 @@ BAD: list[Any] = [
 
 
 @pytest.mark.parametrize(("text", "code", "sentence", "named"), BAD)
-async def test_bad_message_is_answered_and_harms_nothing(  # noqa: PLR0917 - a table's columns
-    text: str, code: str, sentence: str, named: str | None, peer: Peer, fake: Fake
+async def test_bad_message_is_told_what_is_wrong(
+    text: str, code: str, sentence: str, named: str | None, outpost: str
 ) -> None:
-    with fake.gate("door") as gate:
-        await peer.chat("[[fake tokens=4 hold=door@2]]", message_id="good")
-        await peer.text("t1 t2 ")
-
+    async with aiohttp.ClientSession() as http, Address(outpost, http).socket() as peer:
         await peer.ws.send_str(text)
         answer = await peer.hear()
 
-        assert (answer["type"], answer["code"], answer.get("message_id")) == ("error", code, named)
-        assert sentence in answer["message"]
+    assert (answer["type"], answer["code"], answer.get("message_id")) == ("error", code, named)
+    assert sentence in answer["message"]
+
+
+async def test_bad_messages_harm_neither_connection_nor_turn(peer: Peer, fake: Fake) -> None:
+    with fake.gate("door") as gate:
+        await peer.chat("[[fake tokens=4 hold=door@2]]", message_id="good")
+        await peer.text("t1 t2 ")
+        for bad in BAD:
+            await peer.ws.send_str(bad.values[0])
+            assert (await peer.hear())["type"] == "error"
         gate.open()
+
         assert spoken(await peer.turn()) == "t3 t4 "
 
 

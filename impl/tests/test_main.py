@@ -99,30 +99,15 @@ def runs(folder: Path) -> list[Run]:
 # --- the beginning
 
 
-async def test_server_says_when_it_is_ready(tmp_path: Path) -> None:
+async def test_server_is_ready_when_it_says_so_and_ends_when_it_is_told(tmp_path: Path) -> None:
     async with server(tmp_path) as chat:
         async with chat.http.get(f"{chat.url}/chat/") as page:
             assert page.status == 200
-        answer = await chat.post(message="hello")
-        code, out, _ = await chat.stop()
-
-    assert answer["response"].startswith('You said: "hello".')
-    assert (code, out) == (0, b"")
-
-
-async def test_settings_come_from_the_environment(tmp_path: Path) -> None:
-    async with server(tmp_path, CHAT_HOST="::1", CHAT_MESSAGE_MAX_BYTES="10") as chat:
-        answer = await chat.post(message="more than ten")
-
-    assert chat.url.startswith("http://[::1]:")
-    assert answer["error"]["code"] == "too_large"
-
-
-async def test_log_is_json_and_names_the_turn(tmp_path: Path) -> None:
-    async with server(tmp_path) as chat:
         answer = await chat.post(message="hello secret", message_id="m1")
-        _, _, err = await chat.stop()
+        code, out, err = await chat.stop(signal.SIGINT)
 
+    assert answer["response"].startswith('You said: "hello secret".')
+    assert (code, out) == (0, b"")
     lines = [json.loads(line) for line in err.splitlines()]
     about = {"user": "dev", "conversation_id": answer["conversation_id"], "message_id": "m1"}
     told = [line["message"] for line in lines if about.items() <= line.items()]
@@ -131,52 +116,47 @@ async def test_log_is_json_and_names_the_turn(tmp_path: Path) -> None:
     assert b"secret" not in err
 
 
-async def test_claude_may_be_named_by_a_relative_path(fake: Fake, tmp_path: Path) -> None:
-    path = Path(fake.command[0]).relative_to(tmp_path)
-    async with server(tmp_path, "--claude", f"./{path}", cwd=tmp_path) as chat:
+async def test_settings_come_from_environment_and_options(fake: Fake, tmp_path: Path) -> None:
+    claude = f"./{Path(fake.command[0]).relative_to(tmp_path)}"  # though it will run in another folder
+    async with server(tmp_path, "--claude", claude, cwd=tmp_path, CHAT_HOST="::1") as chat:
         answer = await chat.post(message="hello")
 
+    assert chat.url.startswith("http://[::1]:")
     assert "hello" in answer["response"]
+    assert len(fake.runs()) == 1
 
 
 # --- the end
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_signal_ends_it_cleanly(number: signal.Signals, tmp_path: Path) -> None:
-    async with server(tmp_path) as chat, chat.socket() as peer:
-        await peer.chat("hello")
-        await peer.turn()
-        stopping = asyncio.create_task(chat.stop(number))
-        closed = await peer.closed()
-        code, _, err = await stopping
-
-    assert (code, closed) == (0, 1001)
-    assert b"Traceback" not in err
-    assert [run.gone for run in runs(tmp_path)] == [True]
-
-
-async def test_signal_during_a_turn_keeps_what_there_is(tmp_path: Path) -> None:
+async def test_sigterm_closes_with_1001_and_keeps_what_there_is(tmp_path: Path) -> None:
     async with server(tmp_path, CHAT_STOP_GRACE_SECONDS="0.1", CHAT_CLAUDE_GRACE_SECONDS="0.3") as chat:
         with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
             async with chat.socket() as peer:
+                await peer.chat("[[fake tokens=1]]")
+                await peer.turn()
                 await peer.chat("[[fake tokens=9 hold=door@2]]", message_id="m1")
                 await gate.reached()
-                conversation_id = (await peer.text("t1 t2 "))[0]["conversation_id"]
-                code, _, err = await chat.stop()
-    async with server(tmp_path) as chat:
-        history = await shown(chat, conversation_id)
+                await peer.text("t1 t2 ")
+                stopping = asyncio.create_task(chat.stop(signal.SIGTERM))
+                closed = await peer.closed()
+                code, _, err = await stopping
 
-    assert code == 0
+    assert (code, closed) == (0, 1001)
     assert b"Traceback" not in err
-    assert [run.gone for run in runs(tmp_path)] == [True]
-    assert (history[1]["content"], history[1]["status"]) == ("t1 t2 ", "interrupted")
+    assert [run.gone for run in runs(tmp_path)] == [True, True]
+    assert kept(tmp_path) == [
+        ("complete", 'You said: "warm". This is turn 1 of our conversation.'),
+        ("interrupted", "t1 t2 "),
+    ]
 
 
-async def shown(chat: Server, conversation_id: str) -> list[dict[str, Any]]:
-    async with chat.http.get(f"{chat.url}/chat/history/{conversation_id}") as response:
-        messages: list[dict[str, Any]] = (await response.json())["messages"]
-        return messages
+def kept(folder: Path) -> list[tuple[str, str]]:
+    """Status and answer of each turn in the database."""
+    with sqlite3.connect(folder / "data" / "chat.sqlite3") as database:
+        rows = database.execute("SELECT status, answer FROM turns ORDER BY number").fetchall()
+    database.close()
+    return rows
 
 
 async def test_kill_leaves_no_claude_and_a_mark_in_history(tmp_path: Path) -> None:
@@ -190,7 +170,8 @@ async def test_kill_leaves_no_claude_and_a_mark_in_history(tmp_path: Path) -> No
                 await chat.process.wait()
         await until(lambda: not living(f"TEST_RUN={os.environ['TEST_RUN']}"))
     async with server(tmp_path) as chat:
-        _, answer = await shown(chat, conversation_id)
+        async with chat.http.get(f"{chat.url}/chat/history/{conversation_id}") as response:
+            _, answer = (await response.json())["messages"]
         again = await chat.post(message="and now?", conversation_id=conversation_id)
 
     assert answer["status"] == "interrupted"
@@ -238,25 +219,14 @@ def start(
 Start = Callable[..., tuple[int, str]]
 
 
-@pytest.mark.parametrize(
-    ("env", "wanted"),
-    [
-        pytest.param({"CHAT_PORT": "no"}, (2, "chat-server: CHAT_PORT is 'no'; it must be"), id="setting"),
-        pytest.param(
-            {"CHAT_DATA": "/dev/null/x"}, (1, "chat-server: [Errno 20] Not a directory"), id="folder"
-        ),
-    ],
-)
-async def test_failing_process_says_why_and_exits(env: dict[str, str], wanted: tuple[int, str]) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, stdout=PIPE, stderr=PIPE, env={**os.environ, **env}
-    )
+async def test_failing_process_says_why_and_exits() -> None:
+    env = {**os.environ, "CHAT_DATA": "/dev/null/x"}
+    process = await asyncio.create_subprocess_exec(*COMMAND, stdout=PIPE, stderr=PIPE, env=env)
     async with asyncio.timeout(START_PATIENCE):
         out, err = await process.communicate()
 
-    assert out == b""
-    assert process.returncode == wanted[0]
-    assert the_sentence(err.decode()).startswith(wanted[1])
+    assert (process.returncode, out) == (1, b"")
+    assert the_sentence(err.decode()).startswith("chat-server: [Errno 20] Not a directory: '/dev/null/x")
 
 
 def test_port_in_use_is_told(start: Start, tmp_path: Path) -> None:
@@ -269,6 +239,7 @@ def test_port_in_use_is_told(start: Start, tmp_path: Path) -> None:
 
 
 WRONG = [
+    pytest.param({"CHAT_PORT": "no"}, "CHAT_PORT is 'no'; it must be a whole number", id="value"),
     pytest.param({"CHAT_PROT": "1"}, "CHAT_PROT is not a setting; did you mean CHAT_PORT?", id="name"),
     pytest.param({"CHAT_HOST": "0.0.0.0"}, "CHAT_HOST is '0.0.0.0', but the dev identity", id="host"),
 ]
