@@ -145,10 +145,7 @@ async def test_sigterm_closes_with_1001_and_keeps_what_there_is(tmp_path: Path) 
     assert (code, closed) == (0, 1001)
     assert b"Traceback" not in err
     assert [run.gone for run in runs(tmp_path)] == [True, True]
-    assert kept(tmp_path) == [
-        ("complete", 'You said: "warm". This is turn 1 of our conversation.'),
-        ("interrupted", "t1 t2 "),
-    ]
+    assert kept(tmp_path) == [("complete", "t1 "), ("interrupted", "t1 t2 ")]
 
 
 def kept(folder: Path) -> list[tuple[str, str]]:
