@@ -357,7 +357,7 @@ class Engine:
         return 1 if self.last_result is not None and self.last_result["is_error"] else 0
 
     def _until_done(self) -> int:
-        self._selector.register(self.signals.fd, selectors.EVENT_READ, self._on_signal)
+        self._selector.register(self.signals.fd, selectors.EVENT_READ, _nothing)
         self._on_signal()  # one that came while we started
         while not self._over():
             if self._play is None and self.queue:
@@ -469,10 +469,12 @@ class Engine:
         if writing:
             self._selector.register(self.out.fd, selectors.EVENT_WRITE, _nothing)
         try:
-            for key, _ in self._selector.select(timeout):
-                key.data()
+            ready = self._selector.select(timeout)
+            self._on_signal()  # first: what was sent before a gate opened counts before what comes after the gate
+            for key, _ in ready:
                 if self._ending is not None:
                     return
+                key.data()
         finally:
             if writing:
                 self._selector.unregister(self.out.fd)

@@ -120,7 +120,7 @@ async def gone(pid: int) -> None:
 @pytest.mark.parametrize("command", ["", "trap '' TERM; "], ids=["ordinary", "ignores-TERM"])
 @pytest.mark.parametrize(("number", "code"), CODES[:2])
 async def test_tool_dies_with_the_signal(fake: Fake, number: signal.Signals, code: int, command: str) -> None:
-    fake.script(SLEEPER % (command + "echo $$ > fifo; exec tail -f /dev/null"))
+    fake.script(SLEEPER % (command + "echo $$ > fifo; exec sleep infinity"))
     os.mkfifo(fake.cwd / "fifo")
     async with talking(fake, "--allowedTools", "Bash") as talk:
         pid = await began(fake, talk)
@@ -132,7 +132,7 @@ async def test_tool_dies_with_the_signal(fake: Fake, number: signal.Signals, cod
 
 
 async def test_tool_outlives_a_kill_of_the_cli_and_of_its_group(fake: Fake) -> None:
-    fake.script(SLEEPER % "echo $$ > fifo; exec tail -f /dev/null")
+    fake.script(SLEEPER % "echo $$ > fifo; exec sleep infinity")
     os.mkfifo(fake.cwd / "fifo")
     async with talking(fake, "--allowedTools", "Bash") as talk:
         pid = await began(fake, talk)
