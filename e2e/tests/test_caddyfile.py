@@ -86,3 +86,90 @@ async def test_forged_identity_is_removed_from_sockets(proxy: Caddy, http: aioht
 
     assert "x-chat-user" not in seen
     assert seen["host"] == proxy.url.removeprefix("http://")
+
+
+# Who somebody is, asked of another service.
+
+
+async def _ask(request: web.Request) -> web.Response:
+    """A login service: knows ada by her cookie, and sends everybody else to its own page."""
+    request.app[ASKED].append(
+        {"path": request.path, **{name.lower(): value for name, value in request.headers.items()}}
+    )
+    if request.cookies.get("session") == "ada":
+        return web.Response(headers={"Remote-User": "ada"})
+    return web.Response(status=302, headers={"Location": "https://login.example/"})
+
+
+ASKED: web.AppKey[list[dict[str, str]]] = web.AppKey("ASKED")
+
+
+@pytest_asyncio.fixture
+async def service() -> AsyncIterator[TestServer]:
+    app = web.Application()
+    app[ASKED] = []
+    app.router.add_get("/check", _ask)
+    server = TestServer(app)
+    async with server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def guarded(tmp_path: Path, service: TestServer) -> AsyncIterator[Caddy]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", _echo)
+    env = {
+        "CHATGATE_LOGIN": "forward",
+        "CHATGATE_AUTH": f"127.0.0.1:{service.port}",
+        "CHATGATE_AUTH_URI": "/check",
+        "CHATGATE_AUTH_HEADER": "Remote-User",
+        "CHATGATE_SECRET": "a secret with spaces",
+    }
+    async with TestServer(app) as upstream, caddy(f"127.0.0.1:{upstream.port}", tmp_path, env) as running:
+        yield running
+
+
+ADA = {"Cookie": "session=ada"}
+FORGERY = {"X-Chat-User": "mallory", "Remote-User": "mallory", "X-Chat-Secret": "guessed"}
+
+
+@pytest.mark.parametrize("path", ["/chat", "/chat/", "/chat/history", "/chat/ws", "/chat/static/main.js"])
+async def test_who_is_not_known_goes_where_the_service_says(
+    guarded: Caddy, http: aiohttp.ClientSession, path: str
+) -> None:
+    async with http.get(guarded.url + path, headers=FORGERY, allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (302, "https://login.example/")
+
+
+@pytest.mark.parametrize("path", ["/chat/login", "/chat/oauth/callback", "/health"])
+async def test_logging_in_needs_no_login(guarded: Caddy, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(guarded.url + path, headers=FORGERY) as response:
+        seen = (await response.json())["headers"]
+
+    assert not {"x-chat-user", "remote-user", "x-chat-secret"} & seen.keys()
+
+
+async def test_user_is_whom_the_service_names_and_the_proxy_proves_itself(
+    guarded: Caddy, service: TestServer, http: aiohttp.ClientSession
+) -> None:
+    async with http.post(f"{guarded.url}/chat", headers=ADA | FORGERY, data={"message": "hi"}) as response:
+        seen = (await response.json())["headers"]
+
+    assert seen["x-chat-user"] == "ada"
+    assert seen["x-chat-secret"] == "a secret with spaces"
+    assert "remote-user" not in seen
+    asked = service.app[ASKED]
+    assert [each["path"] for each in asked] == ["/check"]
+    assert asked[0]["x-forwarded-uri"] == "/chat"
+    assert not {"x-chat-user", "remote-user"} & asked[0].keys()
+    assert asked[0]["x-chat-secret"] == "a secret with spaces"
+
+
+async def test_socket_is_asked_about_like_anything_else(
+    guarded: Caddy, service: TestServer, http: aiohttp.ClientSession
+) -> None:
+    async with http.ws_connect(f"{guarded.url}/chat/ws", headers=ADA | FORGERY) as ws:
+        seen = (await ws.receive_json())["headers"]
+
+    assert seen["x-chat-user"] == "ada"
+    assert [each["x-forwarded-uri"] for each in service.app[ASKED]] == ["/chat/ws"]

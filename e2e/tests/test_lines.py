@@ -167,7 +167,7 @@ async def private(tmp_path: Path, forge: Forge) -> AsyncIterator[Site]:
         "CHAT_OAUTH_CLIENT_SECRET": CLIENT_SECRET,
         "CHAT_USERS": forge.user,
     }
-    async with running_site(tmp_path / "private", env) as chat:
+    async with running_site(tmp_path / "private", env, forward_auth=True) as chat:
         yield chat
 
 

@@ -226,3 +226,20 @@ async def test_verify_wants_the_shared_secret_where_one_is_set(
             assert await error_code(without) == (401, "unauthorized")
         async with ada.get(f"{url}/chat/auth/verify", headers={"X-Chat-Secret": "s3cret"}) as with_it:
             assert with_it.status == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [("GET text/html,*/*", 303), ("GET */*", 401), ("POST text/html,*/*", 401)],
+)
+async def test_verify_sends_whoever_opens_a_page_to_the_login(
+    forge: Forge, fake: Fake, tmp_path: Path, asked: str, status: int
+) -> None:
+    headers = dict(zip(("X-Forwarded-Method", "Accept"), asked.split(), strict=True))
+    async with (
+        server(forge, fake, tmp_path) as url,
+        browser() as nobody,
+        nobody.get(f"{url}/chat/auth/verify", headers=headers, allow_redirects=False) as response,
+    ):
+        assert response.status == status
+        assert response.headers.get("Location") == (f"{url}/chat/login" if status == 303 else None)
