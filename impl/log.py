@@ -9,7 +9,8 @@ from typing import Any
 from impl.messages import Accepted, Complete, Event, Failed, Rewind, Status, Thinking, Token, Tool, Usage
 
 BATCH_CHARS = 16_384
-"""An unread tail entry takes further text up to this length, then a new entry is made."""
+"""Most text of one entry: an unread one grows up to this, and a longer piece is cut. It bounds what is in the hands of
+a socket whose reader has stopped."""
 
 
 class TurnLog:
@@ -65,6 +66,10 @@ class TurnLog:
 
     def token(self, text: str) -> None:
         """Append a piece of the answer."""
+        for start in range(0, len(text), BATCH_CHARS):
+            self._token(text[start : start + BATCH_CHARS])
+
+    def _token(self, text: str) -> None:
         if self._pieces and self._read < self.last and self._pieces_chars + len(text) <= BATCH_CHARS:
             self._pieces.append(text)
             self._pieces_chars += len(text)
@@ -75,7 +80,8 @@ class TurnLog:
 
     def thinking(self, text: str) -> None:
         """Append a piece of thinking."""
-        self._append(Thinking, thinking=text)
+        for start in range(0, len(text), BATCH_CHARS):
+            self._append(Thinking, thinking=text[start : start + BATCH_CHARS])
 
     def tool(self, tool_id: str, name: str, state: str, detail: str) -> None:
         """Append a step of a tool: ``state`` is started, finished or failed."""

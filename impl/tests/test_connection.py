@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect
 
 from impl.app import CONNECTIONS, IDENTITY, TURNS
 from impl.auth import Login
+from impl.connection import Connection
 from impl.tests.sites import PATIENCE, Address, Fake, Peer, Site, site, spoken, until
 
 NOWHERE = "0123456789ab"
@@ -525,12 +526,17 @@ async def stalled(chat: Site, told: list[dict[str, Any]]) -> socket.socket:
     payload = json.dumps(again).encode()
     frame = bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload  # a mask of zeros leaves it as it is
     await loop.sock_sendall(raw, frame)
-    await until(lambda: connection._transport.get_write_buffer_size() > 400_000)
+    await until(lambda: held(connection) > 0)
     return raw
 
 
-async def big_turn(peer: Peer) -> list[dict[str, Any]]:
-    await peer.chat(f'[[fake say="{"x" * 500_000}"]]', message_id="big")
+def held(connection: Connection) -> int:
+    """How many bytes the server holds for a peer that does not take them."""
+    return connection._transport.get_write_buffer_size()
+
+
+async def big_turn(peer: Peer, chars: int = 500_000) -> list[dict[str, Any]]:
+    await peer.chat(f'[[fake say="{"x" * chars}"]]', message_id="big")
     return await peer.turn()
 
 
@@ -544,6 +550,17 @@ async def test_reader_that_stalls_is_dropped_and_harms_nobody(fake: Fake, tmp_pa
             await peer.send("cancel", message_id="unknown")
 
             assert (await listening)["code"] == "not_found"
+
+
+async def test_reader_that_stalls_costs_a_few_pieces_of_its_turn(fake: Fake, tmp_path: Path) -> None:
+    async with site(fake.command, tmp_path, keepalive_seconds=1000) as chat, chat.socket() as peer:
+        told = await big_turn(peer, 1_000_000)
+        others = chat.app[CONNECTIONS].copy()
+        with await stalled(chat, told):
+            (connection,) = chat.app[CONNECTIONS] - others
+            protocol: Any = connection._transport.get_protocol()
+            await until(lambda: protocol._paused)
+            assert held(connection) < 400_000
 
 
 async def test_reader_that_stalls_does_not_hold_up_the_end(

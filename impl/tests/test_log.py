@@ -82,12 +82,19 @@ def test_unread_text_grows_to_a_limit() -> None:
     ]
 
 
-def test_piece_beyond_the_limit_is_one_event() -> None:
+def test_piece_beyond_the_limit_is_cut() -> None:
     log = make_log()
+    text = "".join(chr(0x4E00 + number % 5000) for number in range(3 * BATCH_CHARS + 1))
 
-    log.token("x" * (3 * BATCH_CHARS))
+    log.token("short")
+    log.token(text)
+    log.thinking(text)
 
-    assert len(log.read(0)) == 1
+    sizes = [len(event.token) for event in log.read(0) if isinstance(event, Token)]
+    assert sizes == [5, *[BATCH_CHARS] * 3, 1]
+    assert answer(log.read(0)) == "short" + text
+    thought = [event.thinking for event in log.read(0) if isinstance(event, Thinking)]
+    assert (len(thought), "".join(thought)) == (4, text)
 
 
 def test_nothing_follows_the_terminal_event() -> None:
