@@ -6,14 +6,11 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from math import ceil
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-import msgspec
 from aiohttp import WSCloseCode, hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import URL
@@ -21,22 +18,31 @@ from sqlalchemy import URL
 from impl.auth import USER_HEADER, DevIdentity, Identity, ProxyIdentity, check_origin, check_secret
 from impl.claude import Claude
 from impl.connection import CLOSE_SECONDS, LOGIN_EXPIRED, Connection
-from impl.errors import STATUS, BadRequest, ChatError, NotFound, TooLarge, Unauthorized
+from impl.documents import (
+    conversation_document,
+    dumps,
+    error_answer,
+    field,
+    json_answer,
+    message_documents,
+    outcome,
+    read_form,
+    redirect,
+)
+from impl.errors import BadRequest, ChatError, NotFound, TooLarge, Unauthorized
 from impl.limits import Limits
-from impl.log import TurnLog, answer
 from impl.logs import about
-from impl.messages import CONVERSATION_ID, Failed
+from impl.messages import CONVERSATION_ID
 from impl.metrics import Metrics
 from impl.oauth import Forge, OAuthIdentity
 from impl.settings import Settings
-from impl.store import Conversation, Store, StoredTurn, opened, rfc3339
+from impl.store import Store, opened
 from impl.turns import Turns
 
 logger = logging.getLogger(__name__)
 
 SUBPROTOCOL = "chat-stream-v1"
 STATIC = Path(__file__).parent / "static"
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 FRAME_OVERHEAD = 6
 """JSON may write one byte of a prompt as six (``\\u0000``)."""
 
@@ -54,7 +60,6 @@ CONNECTIONS: web.AppKey[set[Connection]] = web.AppKey("CONNECTIONS")
 METRICS = web.AppKey("METRICS", Metrics)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_encode = msgspec.json.Encoder().encode
 
 
 def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web.Application:
@@ -165,15 +170,15 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except ChatError as error:
-        return _error(error)
+        return error_answer(error)
     except web.HTTPException as error:
         return _http_error(request, error)
     except ConnectionError as error:
         logger.info("= the client of %s %s has gone: %s", request.method, request.path, error)
-        return _error(BadRequest("the request broke off"))  # for nobody; aiohttp wants an answer
+        return error_answer(BadRequest("the request broke off"))  # for nobody; aiohttp wants an answer
     except Exception:
         logger.exception("%s %s failed", request.method, request.path)
-        return _error(ChatError("the server failed; it is in its log"))
+        return error_answer(ChatError("the server failed; it is in its log"))
 
 
 def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
@@ -181,15 +186,15 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
     match error:
         case web.HTTPRequestEntityTooLarge():
             limit = request.app[SETTINGS].message_max_bytes
-            return _error(TooLarge(f"the request is too large; a message may have {limit:,} bytes"))
+            return error_answer(TooLarge(f"the request is too large; a message may have {limit:,} bytes"))
         case web.HTTPNotFound():
-            return _error(NotFound(f"there is nothing at {request.path}"))
+            return error_answer(NotFound(f"there is nothing at {request.path}"))
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
             refused = BadRequest(f"{request.path} does not take {error.method[:20]}, only {allowed}")
-            return _error(refused, error.status, {hdrs.ALLOW: allowed})
+            return error_answer(refused, error.status, {hdrs.ALLOW: allowed})
         case _:
-            return _error(BadRequest(error.text or error.reason), error.status)
+            return error_answer(BadRequest(error.text or error.reason), error.status)
 
 
 @web.middleware
@@ -204,7 +209,7 @@ async def _origin(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def _health(_request: web.Request) -> web.Response:
-    return _json({"status": "ok"})
+    return json_answer({"status": "ok"})
 
 
 async def _ready(request: web.Request) -> web.Response:
@@ -218,7 +223,7 @@ async def _ready(request: web.Request) -> web.Response:
     if shutil.which(command) is None:
         problems.append(f"there is no program {command}")
     status = "unready" if problems else "ready"
-    return _json({"status": status, "problems": problems}, 503 if problems else 200)
+    return json_answer({"status": status, "problems": problems}, 503 if problems else 200)
 
 
 async def _metrics(request: web.Request) -> web.Response:
@@ -227,7 +232,7 @@ async def _metrics(request: web.Request) -> web.Response:
 
 async def _to_page(_request: web.Request) -> web.Response:
     """Send a browser to the page, wherever a proxy has put it."""
-    return _redirect("chat/")
+    return redirect("chat/")
 
 
 async def _page(request: web.Request) -> web.StreamResponse:
@@ -236,7 +241,7 @@ async def _page(request: web.Request) -> web.StreamResponse:
     except Unauthorized:
         if request.app[SETTINGS].identity != "oauth":
             raise
-        return _redirect("login")
+        return redirect("login")
     return web.FileResponse(STATIC / "index.html")
 
 
@@ -253,7 +258,7 @@ async def _verify(request: web.Request) -> web.Response:
         ) == hdrs.METH_GET and "text/html" in request.headers.get(hdrs.ACCEPT, "")
         if settings.identity != "oauth" or not navigates:
             raise
-        return _redirect(f"{settings.public_url.rstrip('/')}/chat/login")
+        return redirect(f"{settings.public_url.rstrip('/')}/chat/login")
 
 
 async def _begin_login(request: web.Request) -> web.Response:
@@ -278,7 +283,7 @@ async def _socket(request: web.Request) -> web.StreamResponse:
     login = await request.app[IDENTITY].login(request)
     if request.headers.get(hdrs.SEC_WEBSOCKET_VERSION, "13") != "13":  # HAND-3
         refused = BadRequest("version 13 of the WebSocket protocol is needed")
-        return _error(refused, 426, {hdrs.SEC_WEBSOCKET_VERSION: "13"})
+        return error_answer(refused, 426, {hdrs.SEC_WEBSOCKET_VERSION: "13"})
     ws = web.WebSocketResponse(
         protocols=[SUBPROTOCOL],
         autoping=False,
@@ -309,21 +314,21 @@ async def _socket(request: web.Request) -> web.StreamResponse:
 async def _post_chat(request: web.Request) -> web.StreamResponse:
     """One turn without a socket (HTTP-2); white space keeps the line alive meanwhile (KEEP-3)."""
     user = await _user(request)
-    form = await _form(request)
+    form = await read_form(request)
     log = await request.app[TURNS].start(
-        user, _field(form, "message") or "", _field(form, "message_id"), _field(form, "conversation_id")
+        user, field(form, "message") or "", field(form, "message_id"), field(form, "conversation_id")
     )
     keepalive = request.app[SETTINGS].keepalive_seconds
     if await log.wait_ended(keepalive):
-        status, document = _outcome(log)
-        return _json(document, status)
+        status, document = outcome(log)
+        return json_answer(document, status)
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/json"})
     try:
         await response.prepare(request)
         await response.write(b" ")
         while not await log.wait_ended(keepalive):
             await response.write(b" ")
-        await response.write(_encode(_outcome(log)[1]))
+        await response.write(dumps(outcome(log)[1]))
         await response.write_eof()
     except ConnectionError:
         logger.info("= a client left before its answer was there")
@@ -332,7 +337,7 @@ async def _post_chat(request: web.Request) -> web.StreamResponse:
 
 async def _new(request: web.Request) -> web.Response:
     conversation_id = await request.app[STORE].new_conversation(await _user(request))
-    return _json({"conversation_id": conversation_id}, 201)
+    return json_answer({"conversation_id": conversation_id}, 201)
 
 
 async def _list(request: web.Request) -> web.Response:
@@ -343,14 +348,14 @@ async def _list(request: web.Request) -> web.Response:
     page, cursor = await request.app[STORE].conversations(
         user, before=request.query.get("before"), limit=int(limit)
     )
-    return _json({"conversations": [_conversation(each) for each in page], "next": cursor})
+    return json_answer({"conversations": [conversation_document(each) for each in page], "next": cursor})
 
 
 async def _show(request: web.Request) -> web.Response:
     conversation = await request.app[STORE].conversation(await _user(request), _conversation_id(request))
     turns = await request.app[STORE].turns(conversation.id)
-    messages = [message for turn in turns for message in _messages(turn)]
-    return _json({**_conversation(conversation), "messages": messages})
+    messages = [message for turn in turns for message in message_documents(turn)]
+    return json_answer({**conversation_document(conversation), "messages": messages})
 
 
 async def _delete(request: web.Request) -> web.Response:
@@ -380,98 +385,8 @@ def _oauth(request: web.Request) -> OAuthIdentity:
     return identity
 
 
-def _redirect(target: str) -> web.Response:
-    """Send a browser elsewhere, relative to where it is, since a proxy may have put us anywhere."""
-    return web.Response(status=303, headers={hdrs.LOCATION: target})
-
-
-async def _form(request: web.Request) -> Any:
-    """The form of a request.
-
-    Raises:
-        BadRequest: The body is no form, or cannot be decoded.
-    """
-    if request.can_read_body and request.content_type not in FORMS:
-        raise BadRequest(f"the body is {request.content_type[:80]}; send a form ({' or '.join(FORMS)})")
-    try:
-        return await request.post()
-    except (
-        ValueError,
-        LookupError,
-        RuntimeError,
-    ) as error:  # broken bytes, an unknown charset, a torn multipart
-        raise BadRequest(f"the form cannot be read: {error}") from None
-
-
-def _field(form: Any, name: str) -> str | None:
-    values = form.getall(name, [])
-    if len(values) > 1 or not all(isinstance(value, str) for value in values):
-        raise BadRequest(f"{name} must be one text field")
-    return str(values[0]) if values else None
-
-
 def _conversation_id(request: web.Request) -> str:
     conversation_id = request.match_info["id"]
     if not CONVERSATION_ID.fullmatch(conversation_id):
         raise NotFound(f"there is no conversation {conversation_id[:40]}")
     return conversation_id
-
-
-def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        body=_encode(document), status=status, content_type="application/json", headers=headers
-    )
-
-
-def _error(
-    error: ChatError, status: int | None = None, headers: Mapping[str, str] | None = None
-) -> web.Response:
-    document: dict[str, Any] = {"code": error.code, "message": error.message}
-    headers = dict(headers or {})
-    if error.retry_after is not None:
-        document["retry_after"] = error.retry_after
-        headers[hdrs.RETRY_AFTER] = str(ceil(error.retry_after))  # HTTP-4
-    return _json({"error": document}, status or error.status, headers)
-
-
-def _outcome(log: TurnLog) -> tuple[int, dict[str, Any]]:
-    """HTTP status and document for a turn that is over."""
-    events = log.read(0)
-    ids = {"conversation_id": log.accepted.conversation_id, "message_id": log.accepted.message_id}
-    match events[-1]:
-        case Failed(code=code, message=message):
-            return STATUS[code], {"error": {"code": code, "message": message}, **ids}
-        case _:
-            return 200, {"response": answer(events), **ids}
-
-
-def _conversation(conversation: Conversation) -> dict[str, Any]:
-    return {
-        "id": conversation.id,
-        "title": conversation.title,
-        "created_at": rfc3339(conversation.created_at),
-        "updated_at": rfc3339(conversation.updated_at),
-    }
-
-
-def _messages(turn: StoredTurn) -> list[dict[str, Any]]:
-    """A turn as history shows it: the prompt, and the answer as far as there is one (HIST-4)."""
-    answered: dict[str, Any] = {
-        "role": "assistant",
-        "content": turn.answer,
-        "message_id": turn.message_id,
-        "status": turn.status,
-        "created_at": rfc3339(turn.ended_at or turn.started_at),
-    }
-    if turn.detail:
-        answered["error"] = {"code": turn.stop_reason, "message": turn.detail}
-    return [
-        {
-            "role": "user",
-            "content": turn.prompt,
-            "message_id": turn.message_id,
-            "status": "complete",
-            "created_at": rfc3339(turn.started_at),
-        },
-        answered,
-    ]

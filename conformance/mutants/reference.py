@@ -20,6 +20,7 @@ import impl.app
 import impl.auth
 import impl.claude
 import impl.connection
+import impl.documents
 import impl.limits
 import impl.oauth
 import impl.store
@@ -412,7 +413,7 @@ def wrong_retry_after() -> None:
 @breaks("retry-after-rounded-down")
 def rounded_down() -> None:
     """The header is a second too short."""
-    put(impl.app, "ceil", lambda _: math.floor)
+    put(impl.documents, "ceil", lambda _: math.floor)
 
 
 @breaks("deleted-is-given-back")

@@ -1,0 +1,115 @@
+"""What travels over HTTP: forms that are read, and the documents that answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+
+from impl.errors import STATUS, BadRequest, ChatError
+from impl.log import TurnLog, answer
+from impl.messages import Failed
+from impl.store import Conversation, StoredTurn, rfc3339
+
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+dumps = msgspec.json.Encoder().encode
+
+
+async def read_form(request: web.Request) -> Any:
+    """The form of a request.
+
+    Raises:
+        BadRequest: The body is no form, or cannot be decoded.
+    """
+    if request.can_read_body and request.content_type not in FORMS:
+        raise BadRequest(f"the body is {request.content_type[:80]}; send a form ({' or '.join(FORMS)})")
+    try:
+        return await request.post()
+    except (
+        ValueError,
+        LookupError,
+        RuntimeError,
+    ) as error:  # broken bytes, an unknown charset, a torn multipart
+        raise BadRequest(f"the form cannot be read: {error}") from None
+
+
+def field(form: Any, name: str) -> str | None:
+    """One text field of a form; ``None`` when it is not there.
+
+    Raises:
+        BadRequest: There are several of the name, or it is a file.
+    """
+    values = form.getall(name, [])
+    if len(values) > 1 or not all(isinstance(value, str) for value in values):
+        raise BadRequest(f"{name} must be one text field")
+    return str(values[0]) if values else None
+
+
+def redirect(target: str) -> web.Response:
+    """Send a browser elsewhere, relative to where it is, since a proxy may have put us anywhere."""
+    return web.Response(status=303, headers={hdrs.LOCATION: target})
+
+
+def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A document as an HTTP answer."""
+    return web.Response(body=dumps(document), status=status, content_type="application/json", headers=headers)
+
+
+def error_answer(
+    error: ChatError, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A refusal as an HTTP answer (docs/protocol.md §8); ``status`` is the error's own unless another is given."""
+    document: dict[str, Any] = {"code": error.code, "message": error.message}
+    headers = dict(headers or {})
+    if error.retry_after is not None:
+        document["retry_after"] = error.retry_after
+        headers[hdrs.RETRY_AFTER] = str(ceil(error.retry_after))  # HTTP-4
+    return json_answer({"error": document}, status or error.status, headers)
+
+
+def outcome(log: TurnLog) -> tuple[int, dict[str, Any]]:
+    """HTTP status and document for a turn that is over."""
+    events = log.read(0)
+    ids = {"conversation_id": log.accepted.conversation_id, "message_id": log.accepted.message_id}
+    match events[-1]:
+        case Failed(code=code, message=message):
+            return STATUS[code], {"error": {"code": code, "message": message}, **ids}
+        case _:
+            return 200, {"response": answer(events), **ids}
+
+
+def conversation_document(conversation: Conversation) -> dict[str, Any]:
+    """A conversation as lists show it (HIST-3)."""
+    return {
+        "id": conversation.id,
+        "title": conversation.title,
+        "created_at": rfc3339(conversation.created_at),
+        "updated_at": rfc3339(conversation.updated_at),
+    }
+
+
+def message_documents(turn: StoredTurn) -> list[dict[str, Any]]:
+    """A turn as history shows it: the prompt, and the answer as far as there is one (HIST-4)."""
+    answered: dict[str, Any] = {
+        "role": "assistant",
+        "content": turn.answer,
+        "message_id": turn.message_id,
+        "status": turn.status,
+        "created_at": rfc3339(turn.ended_at or turn.started_at),
+    }
+    if turn.detail:
+        answered["error"] = {"code": turn.stop_reason, "message": turn.detail}
+    return [
+        {
+            "role": "user",
+            "content": turn.prompt,
+            "message_id": turn.message_id,
+            "status": "complete",
+            "created_at": rfc3339(turn.started_at),
+        },
+        answered,
+    ]
