@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from secrets import randbelow
+from typing import IO
+
+import msgspec
 
 from conformance import baseline
 from conformance.case import all_cases, select
 from conformance.clauses import clauses
 from conformance.errors import TargetError, UsageError
-from conformance.report import console
-from conformance.results import Case
+from conformance.report import console, document
+from conformance.report.formats import FORMATS, parse, write
+from conformance.rereview import compare
+from conformance.results import Case, CaseResult, RunResult, Severity
 from conformance.target import load
 
-EPILOG = """exit status: 0 conformant, 1 not conformant, 2 wrong use or nothing selected,
-3 the target or the harness broke, or nothing could be tested"""
+EPILOG = """exit status: 0 conformant (or failing below --fail-on only), 1 not conformant,
+2 wrong use or nothing selected, 3 the target or the harness broke, or nothing could be tested"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,9 +58,27 @@ def _parser() -> argparse.ArgumentParser:
         "--target", required=True, metavar="FILE", help="target file, such as targets/reference.toml"
     )
     run.add_argument("--seed", type=int, metavar="N", help="repeat a run with the seed it printed")
+    gate = commands.add_parser(
+        "gate", help="judge what a change does: this checkout against a base", epilog=EPILOG
+    )
+    gate.add_argument(
+        "--base", required=True, metavar="REV", help="what the change is based on, such as origin/main"
+    )
+    gate.add_argument(
+        "--prepare", default="", metavar="COMMAND", help="makes the base's checkout ready to run"
+    )
+    gate.add_argument("--target", required=True, metavar="FILE", help="of this checkout, used for both")
+    gate.add_argument("--seed", type=int, metavar="N", help="of both runs")
+    report = commands.add_parser("report", help="make reports of a run from its json or jsonl report")
+    report.add_argument("file", metavar="FILE")
+    compare = commands.add_parser("compare", help="two runs side by side")
+    compare.add_argument("old", metavar="OLD", help="a json or jsonl report")
+    compare.add_argument("new", metavar="NEW", help="another one, of a later commit or another server")
+    commands.add_parser("schema", help="print the JSON Schema of the json report")
     listing = commands.add_parser("list", help="list the cases")
     listing.add_argument("--clauses", action="store_true", help="list the clauses and which have no case")
-    run.add_argument("--quick", action="store_true", help="leave out what takes long")
+    for command in (run, gate):
+        command.add_argument("--quick", action="store_true", help="leave out what takes long")
     run.add_argument("--durations", type=int, metavar="N", help="show the N slowest cases")
     explain = commands.add_parser("explain", help="all about one case")
     explain.add_argument("id", metavar="ID", help="a case, such as turns/streams, or a clause or finding")
@@ -64,7 +90,24 @@ def _parser() -> argparse.ArgumentParser:
     kills.add_argument("--select", action="append", default=[], metavar="PREFIX", help="only these mutants")
     kills.add_argument("--quick", action="store_true", help="each mutant's own case only")
     kills.add_argument("--seed", type=int, metavar="N", default=1)
-    for command in (run, listing):
+    for command in (run, gate, report, compare):
+        command.add_argument(
+            "--report",
+            action="append",
+            default=[],
+            metavar="FORMAT=PATH",
+            help=f"write a report, - is standard output; may be repeated; formats: {', '.join(FORMATS)}",
+        )
+        command.add_argument(
+            "--fail-on",
+            type=Severity,
+            choices=list(Severity),
+            metavar="SEVERITY",
+            help="the least severity that fails: blocker, medium (default) or low",
+        )
+    for command in (run, report):
+        command.add_argument("--previous", metavar="FILE", help="a json or jsonl report to compare with")
+    for command in (run, gate, listing):
         command.add_argument(
             "--select",
             action="append",
@@ -76,6 +119,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    previous = document.read(options.previous) if options.previous else None
+    result = _play(options, jsonl=[path for name, path in _reports(options) if name == "jsonl"])
+    if previous is not None:
+        result = msgspec.structs.replace(result, changes=compare(previous, result))
+    if options.durations:
+        print(f"\n{console.durations(result, options.durations)}")
+    return _tell(options, result)
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from conformance.gate import gate  # noqa: PLC0415 - `list` does without
+
+    options.seed = randbelow(1_000_000) if options.seed is None else options.seed
+    return _tell(options, gate(options.base, lambda _: _play(options), prepare=options.prepare))
+
+
+def _play(options: argparse.Namespace, jsonl: Sequence[str] = ()) -> RunResult:
+    """Play what the options select, telling each result as it comes."""
     try:
         from conformance.runner import run  # noqa: PLC0415  (pytest is heavy, and `list` does without)
     except ModuleNotFoundError as error:
@@ -83,8 +144,11 @@ def _run(options: argparse.Namespace) -> int:
             f"{error.name} is not installed; the cases are played by pytest: pip install pytest"
         ) from None
 
+    _reports(options)  # a mistake in them is said now, not after the run
     target = load(options.target)
     known = all_cases()
+    for route in target.routes:
+        select(known, (route,))
     selected = select(known, tuple(options.select))
     selected = tuple(each for each in selected if not (options.quick and each.slow))
     if not selected:
@@ -92,30 +156,75 @@ def _run(options: argparse.Namespace) -> int:
     seed = randbelow(1_000_000) if options.seed is None else options.seed
 
     def replay(case: Case) -> str:
-        words = [
-            "chat-conformance",
-            "run",
-            "--target",
-            options.target,
-            "--select",
-            case.id,
-            "--seed",
-            str(seed),
-        ]
-        return shlex.join(words)
+        words = ["run", "--target", options.target, "--select", case.id, "--seed", str(seed)]
+        return shlex.join(["chat-conformance", *words])
 
-    result = run(
-        target,
-        selected,
-        seed=seed,
-        replay=replay,
-        known=baseline.load(options.target, {each.id for each in known}),
-        on_result=lambda each: print(console.progress(each), flush=True),
-    )
-    if options.durations:
-        print(f"\n{console.durations(result, options.durations)}")
-    print(f"\n{console.summary(result, clauses())}")
+    begun = RunResult(target=target.name, url=target.url, seed=seed, seconds=0, results=())
+    with ExitStack() as stack:
+        lines = [document.Lines(stack.enter_context(_opened(path)), begun, selected) for path in jsonl]
+
+        def on_result(result: CaseResult) -> None:
+            print(console.progress(result), flush=True)
+            for each in lines:
+                each.result(result)
+
+        result = run(
+            target,
+            selected,
+            seed=seed,
+            replay=replay,
+            known=baseline.load(options.target, {each.id for each in known}),
+            fail_on=options.fail_on or Severity.MEDIUM,
+            on_result=on_result,
+        )
+        for each in lines:
+            each.end(result)
+    return result
+
+
+def _tell(options: argparse.Namespace, result: RunResult) -> int:
+    """Print the summary, write the reports, and return the exit status."""
+    print(f"\n{console.summary(result, clauses())}", flush=True)
+    streamed = ("jsonl",) if options.command == "run" else ()
+    write(result, clauses(), [each for each in _reports(options) if each[0] not in streamed])
     return result.exit_status
+
+
+def _report(options: argparse.Namespace) -> int:
+    result = document.read(options.file)
+    if options.fail_on:
+        result = msgspec.structs.replace(result, fail_on=options.fail_on)
+    if options.previous:
+        result = msgspec.structs.replace(result, changes=compare(document.read(options.previous), result))
+    write(result, clauses(), _reports(options) or [("console", "-")])
+    return result.exit_status
+
+
+def _compare(options: argparse.Namespace) -> int:
+    old, new = document.read(options.old), document.read(options.new)
+    result = msgspec.structs.replace(new, changes=compare(old, new), fail_on=options.fail_on or new.fail_on)
+    print(console.side_by_side(old, result))
+    write(result, clauses(), _reports(options))
+    return result.exit_status
+
+
+def _schema(_options: argparse.Namespace) -> int:
+    print(json.dumps(document.schema(), indent=1))
+    return 0
+
+
+def _reports(options: argparse.Namespace) -> list[tuple[str, str]]:
+    return [parse(word) for word in options.report]
+
+
+def _opened(path: str) -> IO[str]:
+    if path == "-":
+        return os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return Path(path).open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"the jsonl report cannot be written: {error}") from None
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -169,6 +278,10 @@ def _mutants(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": _run,
+    "gate": _gate,
+    "report": _report,
+    "compare": _compare,
+    "schema": _schema,
     "list": _list,
     "explain": _explain,
     "doctor": _doctor,

@@ -15,7 +15,7 @@ from conformance.case import function_of
 from conformance.chat import Chat
 from conformance.errors import CouldNotTest, Failure, NotOffered, TargetError
 from conformance.fleet import Fleet
-from conformance.results import Case, CaseResult, Verdict
+from conformance.results import Case, CaseResult, TraceLine, Verdict
 from conformance.server import Server
 
 CASE_LIMIT = 60.0  # no case may take longer, whatever it waits for, in seconds
@@ -135,7 +135,7 @@ class CasePlugin:
             seconds=time.monotonic() - began,
             expected=expected,
             happened=happened,
-            trace=chat.trace.lines if evidence else (),
+            trace=with_processes(chat) if evidence else (),
             ledger=tuple(ledger_lines(chat)) if evidence else (),
             log=tuple(line for server, seen in chat.used for line in server.lines_since(seen))
             if evidence
@@ -166,6 +166,27 @@ def _verdict(error: BaseException) -> tuple[Verdict, str, str, bool]:
             return Verdict.FAILED, "the target to start", str(error), False
         case _:
             return Verdict.COULD_NOT_TEST, "", "".join(traceback.format_exception(error)), True
+
+
+def with_processes(chat: Chat) -> tuple[TraceLine, ...]:
+    """The trace with the life of each Claude of the case in it: when it began, what signals it got, how it ended."""
+    lives = []
+    for run in [run for server, _ in chat.used for run in chat.runs_of(server)]:
+        for event in run.events:
+            match event["event"]:
+                case "start":
+                    text = f"pid {run.pid} started"
+                case "signal":
+                    text = f"pid {run.pid} got {event['name']}"
+                case "exit":
+                    text = f"pid {run.pid} ended with {event['code']}"
+                case _:
+                    continue
+            lives.append(TraceLine((event["time"] - chat.trace.began) * 1000, "claude", "=", text))
+    seen = [
+        each for each in lives if 0 <= each.ms <= CASE_LIMIT * 1000
+    ]  # not those of a process whose clock is moved
+    return tuple(sorted([*chat.trace.lines, *seen], key=lambda each: each.ms))
 
 
 def ledger_lines(chat: Chat) -> list[str]:

@@ -15,6 +15,14 @@ class Severity(StrEnum):
     LOW = "low"
 
 
+class Decision(StrEnum):
+    """What a gate says of a change, in the words of code review."""
+
+    APPROVE = "APPROVE"
+    REQUEST_CHANGES = "REQUEST_CHANGES"
+    DISCUSS = "DISCUSS"
+
+
 class Verdict(StrEnum):
     """How a case ended; only ``PASSED`` is green."""
 
@@ -81,6 +89,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         ledger: What Claude was started with and given during the case.
         log: The last lines the target wrote during the case.
         replay: The command that plays only this case again.
+        location: Where in the target's sources to look, ``path`` or ``path:line``, as its target file says.
         link: Where a known failure is followed up.
         broken: Whether the harness itself failed; then ``happened`` has its traceback.
     """
@@ -94,8 +103,41 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     ledger: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     replay: str = ""
+    location: str = ""
     link: str = ""
     broken: bool = False
+
+
+class Kind(StrEnum):
+    """What became of a finding since an earlier run, or what a new one is."""
+
+    REGRESSION = "REGRESSION"
+    NEWLY_TESTED = "NEWLY TESTED"
+    NOT_FIXED = "NOT FIXED"
+    PARTIAL = "PARTIAL"
+    NOT_TESTED = "NOT TESTED"
+    FIXED = "FIXED"
+
+    @property
+    def slug(self) -> str:
+        """The kind as one lower-case word."""
+        return self.lower().replace(" ", "-")
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What a second look found about one finding.
+
+    Attributes:
+        kind: What became of it.
+        case: The case.
+        before: What happened in the earlier run; empty if the case was not judged.
+        after: What happened in this one; empty if the case passed or was not judged.
+    """
+
+    kind: Kind
+    case: Case
+    before: str = ""
+    after: str = ""
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +150,11 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         seconds: How long it took.
         results: One per selected case, in order of play.
         trouble: What went wrong outside any case, such as processes left behind.
+        version: Of the suite.
+        began: When it began, RFC 3339 in UTC.
+        fail_on: The least severity of a failure that the gate does not let through.
+        changes: What is different from an earlier run, if this one was compared with it.
+        broke_off: Whether the run ended before every selected case had a result.
     """
 
     target: str
@@ -116,17 +163,47 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     results: tuple[CaseResult, ...]
     trouble: tuple[str, ...] = ()
+    version: str = ""
+    began: str = ""
+    fail_on: Severity = Severity.MEDIUM
+    changes: tuple[Change, ...] = ()
+    broke_off: bool = False
 
     def of(self, verdict: Verdict) -> tuple[CaseResult, ...]:
         """The results with that verdict."""
         return tuple(result for result in self.results if result.verdict is verdict)
 
     @property
+    def findings(self) -> tuple[CaseResult, ...]:
+        """The failures, the most harmful first, else in order of play."""
+        order = list(Severity)
+        return tuple(sorted(self.of(Verdict.FAILED), key=lambda each: order.index(each.case.severity)))
+
+    @property
+    def stopping(self) -> tuple[CaseResult, ...]:
+        """The findings that the gate does not let through."""
+        order = list(Severity)
+        worst = order.index(self.fail_on)
+        return tuple(each for each in self.findings if order.index(each.case.severity) <= worst)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the target or the harness broke, or nothing was tested: then there is no verdict."""
+        broken = self.trouble or self.broke_off or any(result.broken for result in self.results)
+        return bool(broken) or not (self.of(Verdict.PASSED) or self.of(Verdict.FAILED))
+
+    @property
     def exit_status(self) -> int:
-        """0 conformant, 1 not, 2 nothing selected, 3 the target or the harness broke, or nothing was tested."""
-        if not self.results:
+        """0 nothing stops, 1 something does, 2 nothing selected, 3 the target or the harness broke."""
+        if not self.results and not self.broke_off:
             return 2
-        if self.of(Verdict.FAILED):
+        if self.stopping:
             return 1
-        broken = self.trouble or any(result.broken for result in self.results)
-        return 3 if broken or not self.of(Verdict.PASSED) else 0
+        return 3 if self.is_broken else 0
+
+    @property
+    def decision(self) -> Decision:
+        """What a review says: a failure below the gate, or a run without a verdict, is for people to discuss."""
+        if self.stopping:
+            return Decision.REQUEST_CHANGES
+        return Decision.DISCUSS if self.exit_status or self.findings else Decision.APPROVE

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from conformance.baseline import Baseline, apply
 from conformance.errors import TargetError
 from conformance.plugin import CasePlugin
-from conformance.results import Case, CaseResult, RunResult
+from conformance.results import Case, CaseResult, RunResult, Severity
 from conformance.server import Server
 from conformance.target import Target
 
@@ -32,6 +34,7 @@ def run(
     seed: int,
     replay: Callable[[Case], str] = lambda case: case.id,
     known: Baseline | None = None,
+    fail_on: Severity = Severity.MEDIUM,
     on_result: Callable[[CaseResult], None] = lambda _: None,
 ) -> RunResult:
     """Play the selected cases against the target.
@@ -42,16 +45,18 @@ def run(
         seed: What all randomness comes from.
         replay: Makes the command that plays only one case again.
         known: The known failures of the target.
+        fail_on: The least severity of a failure that the gate does not let through.
         on_result: Is told each result as it comes.
 
     Raises:
         TargetError: The target cannot be reached, started or ended.
     """
-    began = time.monotonic()
-    today = datetime.now(UTC).date()
+    began, now = time.monotonic(), datetime.now(UTC)
+    today = now.date()
 
     def judged(result: CaseResult) -> CaseResult:
         counts = apply(known or {}, result, today)
+        counts = msgspec.structs.replace(counts, location=target.location(result.case))
         on_result(counts)
         return counts
 
@@ -81,6 +86,9 @@ def run(
             seconds=time.monotonic() - began,
             results=tuple(plugin.results),
             trouble=trouble,
+            version=version("chatgate"),
+            began=now.isoformat(timespec="seconds"),
+            fail_on=fail_on,
         )
 
 

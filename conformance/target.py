@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from conformance.case import matches
 from conformance.errors import UsageError
+from conformance.results import Case
 
 SHIPPED = Path(__file__).parent  # targets that come with the suite are looked up here
+_LOCATION = re.compile(r"[^:\s][^:\n]*(:[1-9][0-9]*)?")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = ("python", "port", "data", "claude", "url", "forge")
 USER = "{user}"  # stands for the name of a user in the headers of a variant
@@ -159,6 +162,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         paths: Where the doors are.
         users: Who may use it; at least one.
         variants: What else it can be set to.
+        anchor: Where in its sources findings point to, ``path`` or ``path:line``; empty: this file.
+        routes: The same for some cases only: an area, the beginning of an id, a clause or a finding, and the place.
     """
 
     name: str
@@ -177,11 +182,18 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     paths: Paths = Paths()
     users: list[User] = msgspec.field(default_factory=lambda: [User("user")])
     variants: Variants = Variants()
+    anchor: str = ""
+    routes: dict[str, str] = {}
 
     @property
     def starts(self) -> bool:
         """Whether the suite starts the server itself."""
         return bool(self.start)
+
+    def location(self, case: Case) -> str:
+        """Where to look when a case fails: by the longest of the routes that mean it, else the anchor."""
+        meant = [route for route in self.routes if matches(case, route)]
+        return self.routes[max(meant, key=len)] if meant else self.anchor
 
 
 def find(path: str) -> Path:
@@ -214,7 +226,7 @@ def load(path: str) -> Target:
     except msgspec.ValidationError as error:
         raise UsageError(f"{place}: {_explain(str(error))}") from None
     check(target, place)
-    return target
+    return msgspec.structs.replace(target, anchor=target.anchor or path)
 
 
 def _explain(sentence: str) -> str:
@@ -240,6 +252,7 @@ def check(target: Target, place: Path) -> None:
     for field in ("ready_within", "stop_within", "within", "keepalive", "grace", "message_max_bytes"):
         if getattr(target, field) <= 0:
             raise UsageError(f"{place}: {field} is {getattr(target, field)}; it must be more than 0")
+    _check_locations(target, place)
     if not target.users:
         raise UsageError(f"{place}: users is empty; leave it out for one user without headers")
     for field, text in [
@@ -256,6 +269,12 @@ def check(target: Target, place: Path) -> None:
         raise UsageError(f"{place}: url is {target.url!r}; it must be like http://127.0.0.1:{{port}}")
     if not target.starts and "{port}" in target.url:
         raise UsageError(f"{place}: url has {{port}}, but there is no start command to give it to")
+
+
+def _check_locations(target: Target, place: Path) -> None:
+    for field, text in [("anchor", target.anchor or "unset"), *target.routes.items()]:
+        if not _LOCATION.fullmatch(text):
+            raise UsageError(f"{place}: {field} is {text!r}; it must be like src/chat.py or src/chat.py:12")
 
 
 def fill(text: str, values: dict[str, str], where: str) -> str:

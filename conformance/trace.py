@@ -13,15 +13,19 @@ MAX_TEXT = 200
 
 
 class Trace:
-    """Lines in order of time, the oldest dropped beyond a bound.
+    """Lines in order of time, those in the middle dropped beyond a bound.
 
     Args:
         clock: Seconds, monotonic.
+
+    Attributes:
+        began: When it began, in Unix seconds, to place what others have noted.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._start = clock()
+        self.began = time.time()  # by the calendar, in Unix seconds
         self._lines: list[TraceLine] = []
         self._dropped = 0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from conformance.results import Case, CaseResult, RunResult, Severity, TraceLine, Verdict
+from conformance.report.text import changes, counts, headline, printable
+from conformance.results import Case, CaseResult, RunResult, TraceLine, Verdict
 
 MARKS = {
     Verdict.PASSED: "ok  ",
@@ -22,7 +23,7 @@ def progress(result: CaseResult) -> str:
     line = f"{MARKS[result.verdict]} {case.id:<34} {case.clause:<9} {result.seconds * 1000:6.0f} ms"
     match result.verdict:
         case Verdict.FAILED:
-            return f"{line}  {case.severity}: {case.title}"
+            return f"{line}  {case.severity}: {printable(case.title)}"
         case Verdict.BLOCKED_BY:
             return f"{line}  blocked by {result.happened}"
         case Verdict.COULD_NOT_TEST | Verdict.NOT_OFFERED | Verdict.KNOWN_FAILURE:
@@ -35,10 +36,11 @@ def details(result: CaseResult, clauses: Mapping[str, str]) -> str:
     """All that is known about one case that is not green."""
     case = result.case
     finding = f", finding {case.finding}" if case.finding else ""
-    lines = [f"{case.id}: {case.title} ({case.severity}{finding})"]
+    lines = [printable(f"{case.id}: {case.title} ({case.severity}{finding})")]
     lines += [f"  clause    {case.clause}: {clauses.get(case.clause, 'unknown')}"]
     lines += [f"  means     {case.means}"]
-    lines += [f"  expected  {result.expected}"] if result.expected else []
+    lines += [f"  expected  {printable(result.expected)}"] if result.expected else []
+    lines += [f"  where     {result.location}"] if result.location else []
     lines += _block("happened", result.happened.splitlines())
     lines += _block("trace", [_trace_line(line) for line in result.trace])
     lines += _block("claude", list(result.ledger))
@@ -66,40 +68,47 @@ def durations(run: RunResult, count: int) -> str:
     return "\n".join(["slowest cases (~ side by side with others):", *lines])
 
 
+def render(run: RunResult, clauses: Mapping[str, str]) -> str:
+    """All that a run prints: a line for each case, then the summary."""
+    return "\n".join([*(progress(each) for each in run.results), "", summary(run, clauses)]) + "\n"
+
+
 def summary(run: RunResult, clauses: Mapping[str, str]) -> str:
     """The failures with their evidence, then the verdict."""
-    shown = [each for each in run.results if each.verdict is Verdict.FAILED or each.broken]
+    shown = [*run.findings, *(each for each in run.results if each.broken)]
     parts = [details(each, clauses) for each in shown]
     parts += (
-        ["\n".join(["trouble outside the cases:", *(f"  {each}" for each in run.trouble)])]
+        ["\n".join(["trouble outside the cases:", *(f"  {printable(each)}" for each in run.trouble)])]
         if run.trouble
         else []
     )
+    if run.changes:
+        lines = [f"  {each.kind:<12} {each.case.id:<34} {printable(each.case.title)}" for each in run.changes]
+        parts += ["\n".join([f"since the previous run: {changes(run)}", *lines])]
     return "\n\n".join([*parts, verdict(run)])
+
+
+def side_by_side(old: RunResult, new: RunResult) -> str:
+    """The cases that ended otherwise in the two runs, and the verdicts of both."""
+    before = {each.case.id: str(each.verdict) for each in old.results}
+    after = {each.case.id: str(each.verdict) for each in new.results}
+    differ = [each for each in dict.fromkeys([*before, *after]) if before.get(each) != after.get(each)]
+    rows = [f"{each:<34} {before.get(each, '-'):<15} {after.get(each, '-')}" for each in differ]
+    head = f"{'case':<34} {'old':<15} new"
+    told = [f"{each.kind:<12} {each.case.id:<34} {each.case.title}" for each in new.changes]
+    parts = ["\n".join([head, *rows]) if rows else "every case ended alike"]
+    parts += ["\n".join(told)] if told else []
+    return "\n\n".join([*parts, f"old: {verdict(old)}", f"new: {verdict(new)}"])
 
 
 def verdict(run: RunResult) -> str:
     """The verdict in two lines: what it is, and the count behind it."""
-    failed = run.of(Verdict.FAILED)
-    counts = [f"{len(run.of(each))} {each}" for each in Verdict if run.of(each)]
-    where = f"{run.target} at {run.url}, seed {run.seed}, {run.seconds:.1f} s"
-    if failed:
-        by = [f"{n} {each}" for each in Severity if (n := sum(one.case.severity is each for one in failed))]
-        sentence = f"NOT CONFORMANT: {len(failed)} failed ({', '.join(by)})"
-    elif run.exit_status == 0:
-        untested = run.of(Verdict.COULD_NOT_TEST)
-        sentence = (
-            "CONFORMANT"
-            if not untested
-            else f"CONFORMANT AS FAR AS TESTED: {len(untested)} could not be tested"
-        )
-    else:
-        sentence = "NO VERDICT: the target or the harness broke, or nothing could be tested"
-    return f"{sentence}\n{', '.join(counts) or 'nothing played'} ({where})"
+    where = f"{printable(run.target)} at {run.url}, seed {run.seed}, {run.seconds:.1f} s"
+    return f"{headline(run)}\n{counts(run)} ({where})"
 
 
 def _block(name: str, lines: list[str]) -> list[str]:
-    return [f"  {name if place == 0 else '':<9} {_printable(line)}" for place, line in enumerate(lines)]
+    return [f"  {name if place == 0 else '':<9} {printable(line)}" for place, line in enumerate(lines)]
 
 
 def _trace_line(line: TraceLine) -> str:
@@ -107,8 +116,4 @@ def _trace_line(line: TraceLine) -> str:
 
 
 def _last_line(text: str) -> str:
-    return _printable(text.strip().splitlines()[-1] if text.strip() else "")
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return printable(text.strip().splitlines()[-1] if text.strip() else "")
