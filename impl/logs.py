@@ -9,6 +9,7 @@ import time
 from typing import Any, TextIO
 
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 
 _about: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("about")
 
@@ -29,7 +30,17 @@ def to_stderr(stream: TextIO = sys.stderr) -> None:
     """Send the log to ``stream``: JSON, one object a line, unless it is a terminal."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Readable() if stream.isatty() else _Json())
+    handler.addFilter(_without_the_peers_bytes)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def _without_the_peers_bytes(record: logging.LogRecord) -> bool:
+    """Shorten what aiohttp says of a request that is not HTTP: its error quotes the line, a cookie's for one."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.msg, record.args = "= a request that is not HTTP: %s", (type(error).__name__,)
+        record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
+    return True
 
 
 class _Json(logging.Formatter):

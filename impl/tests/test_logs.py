@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from aiohttp.http_exceptions import BadHttpMessage
 
 from impl.logs import about, only_about, to_stderr
 
@@ -112,3 +113,14 @@ async def test_new_task_may_be_about_something_else() -> None:
 
     record = json.loads(stream.getvalue())
     assert (record.get("user"), record["conversation_id"]) == (None, "c1")
+
+
+def test_request_that_is_not_http_is_told_without_its_bytes() -> None:
+    stream = io.StringIO()
+    to_stderr(stream)
+    error = BadHttpMessage("Invalid header value char: b'Cookie: chat_session=secret'")
+    logging.getLogger("aiohttp.server").error("Error handling request from %s", "127.0.0.1", exc_info=error)
+
+    record = json.loads(stream.getvalue())
+    assert (record["level"], record["message"]) == ("info", "= a request that is not HTTP: BadHttpMessage")
+    assert "secret" not in stream.getvalue()
