@@ -59,12 +59,12 @@ class OAuthIdentity:
         """Who is logged in. Of several cookies of the name, left by other paths or domains, any valid one will do.
 
         Raises:
-            Unauthorized: No cookie names a session that lives.
+            Unauthorized: No cookie names a session that lives, of a user who may still use this chat.
         """
         for token in cookies(request, SESSION_COOKIE):
             key = _digest(token)
             session = await self._store.session(key)
-            if session is not None and session.expires_at > self._now():
+            if session is not None and session.expires_at > self._now() and self._allows(session.owner):
                 return Login(session.owner, key, session.expires_at)
         raise Unauthorized("nobody is logged in; log in at /chat/login")
 
@@ -112,7 +112,7 @@ class OAuthIdentity:
                 f"the forge refused the login: {request.query.get('error', 'it sent no code')[:200]}"
             )
         user = await self._user_of(code, verifier)
-        if EVERYBODY not in self._users and user not in self._users:
+        if not self._allows(user):
             raise Forbidden(f"{user} may not use this chat; ask its operator to add the name to CHAT_USERS")
         token = secrets.token_urlsafe(32)
         await self._store.open_session(_digest(token), user, self._now() + self._session_seconds)
@@ -127,6 +127,9 @@ class OAuthIdentity:
         for key in keys:
             await self._store.close_session(key)
         return keys
+
+    def _allows(self, user: str) -> bool:
+        return EVERYBODY in self._users or user in self._users
 
     def _set_cookie(self, response: web.Response, name: str, value: str, seconds: int) -> None:
         response.set_cookie(

@@ -184,6 +184,15 @@ async def test_login_survives_a_restart(forge: Forge, fake: Fake, tmp_path: Path
             assert response.status == 200
 
 
+async def test_login_of_somebody_taken_off_the_list_ends(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+    async with server(forge, fake, tmp_path) as url, browser() as ada:
+        token = await session_token(ada, url)
+    async with server(forge, fake, tmp_path, users=("bob",)) as url, aiohttp.ClientSession() as plain:
+        header = {"Cookie": f"{SESSION_COOKIE}={token}"}
+        async with plain.get(f"{url}/chat/history", headers=header) as response:
+            assert await error_code(response) == (401, "unauthorized")
+
+
 async def test_logout_ends_the_login_and_its_sockets(forge: Forge, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         await session_token(ada, url)
