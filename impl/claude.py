@@ -70,6 +70,7 @@ class Claude:
             *("-p", "--input-format", "stream-json", "--output-format", "stream-json"),
             *("--verbose", "--include-partial-messages"),  # PROC-2: stream-json needs --verbose
             *("--tools", settings.claude_tools),
+            *(("--permission-mode", mode) if (mode := settings.claude_permission_mode) else ()),
             *(("--model", settings.claude_model) if settings.claude_model else ()),
             *settings.claude_args,
         ]

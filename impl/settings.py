@@ -43,6 +43,9 @@ class Settings:
     claude: str = _setting("", "path of the claude CLI; empty: the built-in fake")
     claude_args: tuple[str, ...] = _setting((), "more arguments for the CLI, in shell syntax")
     claude_tools: str = _setting("", "tools Claude may use, comma-separated; empty: none")
+    claude_permission_mode: str = _setting(
+        "", "how the CLI decides about a tool's use, such as acceptEdits; empty: the CLI's default"
+    )
     claude_model: str = _setting("", "model for the CLI; empty: the CLI's default")
     claude_cwd: Path | None = _setting(None, "working folder of the CLI; empty: a folder in the data folder")
     claude_idle_seconds: float = _setting(

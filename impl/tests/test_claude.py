@@ -106,6 +106,14 @@ async def test_no_tools_unless_the_operator_names_some(fake: Fake, tmp_path: Pat
     assert run.argv[run.argv.index("--tools") + 1] == ""
 
 
+async def test_permission_mode_is_the_operators(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_permission_mode="acceptEdits") as claude:
+        await Ask(claude)("hello")
+
+    (run,) = fake.runs()
+    assert run.argv[run.argv.index("--permission-mode") + 1] == "acceptEdits"
+
+
 async def test_prompt_goes_by_stdin_whatever_it_holds(fake: Fake, tmp_path: Path) -> None:
     prompt = '--help "quotes" \\ new\nline \u2028 🙂 \x00 end'
     async with asking(fake.command, tmp_path) as claude:

@@ -20,6 +20,7 @@ READ: list[Any] = [
     ("CHAT_CLAUDE", "claude", "claude"),
     ("CHAT_CLAUDE_ARGS", "--effort low --append-system-prompt 'be kind'", None),
     ("CHAT_CLAUDE_TOOLS", "Read,Bash", "Read,Bash"),
+    ("CHAT_CLAUDE_PERMISSION_MODE", "acceptEdits", "acceptEdits"),
     ("CHAT_CLAUDE_MODEL", "haiku", "haiku"),
     ("CHAT_CLAUDE_CWD", "/srv", Path("/srv")),
     ("CHAT_CLAUDE_CWD", "", None),
