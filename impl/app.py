@@ -364,19 +364,25 @@ async def _delete(request: web.Request) -> web.Response:
 
 
 async def _say_goodbye(app: web.Application) -> None:
-    """Refuse new turns and close every connection with 1001 (PROC-4); running turns get their grace later."""
+    """Refuse new turns, close every connection with 1001, and give running turns their grace (PROC-4).
+
+    It is given here, and not when the parts are left, so that whoever waits for a ``POST /chat`` still gets its answer.
+    """
     app[TURNS].refuse_new()
     connections = app[CONNECTIONS]
     await asyncio.gather(
         *(each.close(WSCloseCode.GOING_AWAY, "the server is stopping") for each in tuple(connections))
     )
+    await app[TURNS].stop()
 
 
 # --- requests and answers
 
 
 async def _user(request: web.Request) -> str:
-    return (await request.app[IDENTITY].login(request)).user
+    login = await request.app[IDENTITY].login(request)
+    about(user=login.user)
+    return login.user
 
 
 def _oauth(request: web.Request) -> OAuthIdentity:

@@ -87,11 +87,7 @@ class Turns:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self.refuse_new()
-        if self._tasks:
-            await asyncio.wait(tuple(self._tasks.values()), timeout=self._grace_seconds)
-        for task in tuple(self._tasks.values()):
-            task.cancel()  # the turn stores what it has, as interrupted
+        await self.stop()
         await self._group.__aexit__(None, None, None)
 
     @property
@@ -102,6 +98,17 @@ class Turns:
     def refuse_new(self) -> None:
         """Let running turns go on, but start no more."""
         self._stopping = True
+
+    async def stop(self) -> None:
+        """Start no more turns, let running ones finish within the grace, and break off the others (PROC-4)."""
+        self.refuse_new()
+        async with self._admitting:  # who is in the doorway comes in first
+            running = tuple(self._tasks.values())
+        if running:
+            await asyncio.wait(running, timeout=self._grace_seconds)
+            for task in running:
+                task.cancel()  # a turn that still runs stores what it has, as interrupted
+            await asyncio.wait(running)
 
     async def start(
         self, owner: str, message: str, message_id: str | None = None, conversation_id: str | None = None

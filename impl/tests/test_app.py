@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from impl.app import CONNECTIONS, STATIC, TURNS
-from impl.tests.sites import PATIENCE, Address, Fake, Site, program, site, until
+from impl.tests.sites import GRACE, PATIENCE, Address, Fake, Site, program, site, until
 
 NOWHERE = "0123456789ab"
 FORM = "application/x-www-form-urlencoded"
@@ -237,6 +237,21 @@ async def test_long_post_is_kept_alive_by_white_space(fake: Fake, tmp_path: Path
     assert response.headers["Content-Type"] == "application/json"
     assert b"".join(space).strip() == b""
     assert json.loads(b"".join(space) + rest)["response"] == "t1 t2 "
+
+
+async def test_post_gets_its_answer_though_the_server_stops(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with site(fake.command, tmp_path, stop_grace_seconds=PATIENCE) as chat, chat.socket() as peer:
+            posting = asyncio.create_task(post(chat, message="[[fake tokens=2 hold=door@1]]"))
+            await gate.reached()
+            stopping = asyncio.create_task(chat.runner.cleanup())
+            await peer.closed()
+            left, _ = await asyncio.wait([posting], timeout=2 * GRACE)  # longer than aiohttp's own patience
+            assert not left
+            gate.open()
+
+            assert (await posting)[1]["response"] == "t1 t2 "
+            await stopping
 
 
 async def test_long_post_that_fails_says_so_in_its_body(fake: Fake, tmp_path: Path) -> None:
