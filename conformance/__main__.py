@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 from secrets import randbelow
 from typing import IO
 
@@ -79,6 +80,15 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--clauses", action="store_true", help="list the clauses and which have no case")
     for command in (run, gate):
         command.add_argument("--quick", action="store_true", help="leave out what takes long")
+        command.add_argument(
+            "-n",
+            dest="side_by_side",
+            type=_count,
+            default=1,
+            metavar="N",
+            help="play so many cases side by side, besides those that mostly wait; default: 1",
+        )
+        command.add_argument("--shuffle", action="store_true", help="play them in an order drawn by the seed")
     run.add_argument("--durations", type=int, metavar="N", help="show the N slowest cases")
     explain = commands.add_parser("explain", help="all about one case")
     explain.add_argument("id", metavar="ID", help="a case, such as turns/streams, or a clause or finding")
@@ -118,6 +128,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it is {text}; at least one case is played at a time")
+    return int(text)
+
+
 def _run(options: argparse.Namespace) -> int:
     previous = document.read(options.previous) if options.previous else None
     result = _play(options, jsonl=[path for name, path in _reports(options) if name == "jsonl"])
@@ -154,6 +170,8 @@ def _play(options: argparse.Namespace, jsonl: Sequence[str] = ()) -> RunResult:
     if not selected:
         raise UsageError("nothing is selected: --quick leaves out all of it")
     seed = randbelow(1_000_000) if options.seed is None else options.seed
+    if options.shuffle:
+        selected = tuple(Random(seed).sample(selected, len(selected)))  # noqa: S311 - to be repeatable
 
     def replay(case: Case) -> str:
         words = ["run", "--target", options.target, "--select", case.id, "--seed", str(seed)]
@@ -172,6 +190,7 @@ def _play(options: argparse.Namespace, jsonl: Sequence[str] = ()) -> RunResult:
             target,
             selected,
             seed=seed,
+            side_by_side=options.side_by_side,
             replay=replay,
             known=baseline.load(options.target, {each.id for each in known}),
             fail_on=options.fail_on or Severity.MEDIUM,

@@ -6,6 +6,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class CasePlugin:
         folder: Holds what the run's further servers write.
         selected: The cases to play, in order.
         seed: What all randomness comes from.
+        side_by_side: How many cases may be at work at once, besides those that mostly wait.
         replay: Makes the command that plays only one case again.
         on_result: Is given each result as it comes and returns what counts.
 
@@ -46,6 +48,7 @@ class CasePlugin:
         selected: tuple[Case, ...],
         *,
         seed: int,
+        side_by_side: int,
         replay: Callable[[Case], str],
         on_result: Callable[[CaseResult], CaseResult],
     ) -> None:
@@ -57,8 +60,8 @@ class CasePlugin:
         self._seed = seed
         self._replay = replay
         self._on_result = on_result
-        self._verdicts: dict[str, Verdict] = {}
-        self._waiting: dict[str, asyncio.Task[CaseResult]] = {}
+        self._begun: dict[str, asyncio.Task[CaseResult]] = {}
+        self._side_by_side = side_by_side
         self._starting = asyncio.Lock()
         self._fleet = Fleet(server.target, folder, self._starting)
 
@@ -67,7 +70,7 @@ class CasePlugin:
         """Tells pytest what the argument is; the chat itself is made when its case is played."""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the selected cases: those first that others need, those last that mostly wait."""
+        """Keep the selected cases: those last that mostly wait."""
         ordered = sorted(self._selected, key=lambda each: each.waits)
         order = {each.id: place for place, each in enumerate(ordered)}
         mine = [item for item in items if getattr(_function(item), "case", None) in self._selected]
@@ -82,43 +85,46 @@ class CasePlugin:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Play one case; pytest sees an exception when it did not pass."""
         case: Case = pyfuncitem.obj.case
-        result = self._on_result(self._loop.run(self._waited(case) if case.waits else self._play(case)))
+        result = self._on_result(self._loop.run(self._played(case)))
         self.results.append(result)
-        self._verdicts[case.id] = result.verdict
         if result.verdict is not Verdict.PASSED:
             pytest.fail(f"{result.verdict}: {result.happened}", pytrace=False)
         return True
 
-    async def _waited(self, case: Case) -> CaseResult:
-        """The result of a case that mostly waits; all of them are begun together with the first one."""
-        if not self._waiting:
-            begun = [each for each in self._selected if each.waits]
-            self._waiting = {each.id: asyncio.create_task(self._after_needs(each)) for each in begun}
-        return await self._waiting[case.id]
+    async def _played(self, case: Case) -> CaseResult:
+        """The result of a case; all of them are begun together with the first one."""
+        if not self._begun:
+            slots = asyncio.Semaphore(self._side_by_side)
+            self._begun = {
+                each.id: asyncio.create_task(self._in_turn(each, nullcontext() if each.waits else slots))
+                for each in self._selected
+            }
+        return await self._begun[case.id]
+
+    async def _in_turn(self, case: Case, slot: AbstractAsyncContextManager[None]) -> CaseResult:
+        """Play a case when those that it needs are known and there is room for it."""
+        results = [await self._begun[need] for need in case.needs if need in self._begun]
+        bad = (Verdict.FAILED, Verdict.BLOCKED_BY)
+        if root := next((each.case.id for each in results if each.verdict in bad), None):
+            return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=root, replay=self._replay(case))
+        async with slot:
+            return await self._play(case)
 
     async def close(self) -> tuple[str, ...]:
         """End the cases that were begun and not asked for, as after an interrupt, and the further servers.
 
         Returns what went wrong with the servers.
         """
-        for task in self._waiting.values():
+        for task in self._begun.values():
             task.cancel()
-        await asyncio.gather(*self._waiting.values(), return_exceptions=True)
+        await asyncio.gather(*self._begun.values(), return_exceptions=True)
         return await self._fleet.close()
 
-    async def _after_needs(self, case: Case) -> CaseResult:
-        needed = [self._waiting[need] for need in case.needs if need in self._waiting]
-        results = await asyncio.gather(*needed)
-        return await self._play(case, {result.case.id: result.verdict for result in results})
-
-    async def _play(self, case: Case, just_known: dict[str, Verdict] | None = None) -> CaseResult:
-        verdicts = {**self._verdicts, **(just_known or {})}
-        bad = (Verdict.FAILED, Verdict.BLOCKED_BY)
-        if root := next((need for need in case.needs if verdicts.get(need) in bad), None):
-            return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=root, replay=self._replay(case))
-        async with self._starting:
-            if not self._server.alive:
-                await self._server.start_again()
+    async def _play(self, case: Case) -> CaseResult:
+        if not self._server.alive:
+            async with self._starting:
+                if not self._server.alive:  # another case may have seen it first
+                    await self._server.start_again()
         began = time.monotonic()
         chat = Chat(
             self._server, case_id=case.id, seed=self._seed, starting=self._starting, fleet=self._fleet

@@ -32,6 +32,7 @@ def run(
     selected: tuple[Case, ...],
     *,
     seed: int,
+    side_by_side: int = 1,
     replay: Callable[[Case], str] = lambda case: case.id,
     known: Baseline | None = None,
     fail_on: Severity = Severity.MEDIUM,
@@ -43,6 +44,7 @@ def run(
         target: What is judged.
         selected: The cases, in order of play.
         seed: What all randomness comes from.
+        side_by_side: How many cases may be at work at once, besides those that mostly wait.
         replay: Makes the command that plays only one case again.
         known: The known failures of the target.
         fail_on: The least severity of a failure that the gate does not let through.
@@ -65,7 +67,14 @@ def run(
         loop.run(server.start())
         try:
             plugin = CasePlugin(
-                loop, server, Path(folder), selected, seed=seed, replay=replay, on_result=judged
+                loop,
+                server,
+                Path(folder),
+                selected,
+                seed=seed,
+                side_by_side=side_by_side,
+                replay=replay,
+                on_result=judged,
             )
             try:
                 _pytest(plugin)

@@ -292,7 +292,9 @@ async def moved_past(chat: Chat, peer: Peer, code: str) -> None:
     error = await turn.finish()
     took = time.monotonic() - began
     if took >= early:
-        raise CouldNotTest(f"an answer took {took:.1f} s, so what is refused {early:.1f} s early is not known")
+        raise CouldNotTest(
+            f"an answer took {took:.1f} s, so what is refused {early:.1f} s early is not known"
+        )
     expect_equal(error.get("code"), code, f"the answer {early:.1f} s before retry_after")
     chat.clock.ahead(wait)
     await chat.finished(peer, chat.prompt("in time"))

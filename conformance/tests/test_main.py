@@ -219,3 +219,23 @@ def test_list_shows_clauses_without_a_case(capsys: pytest.CaptureFixture[str]) -
 
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("HAND-1    handshake/completes, handshake/early-frame") for line in lines)
+
+
+def test_a_shuffled_run_plays_the_same_cases_in_the_order_of_its_seed(tmp_path: Path) -> None:
+    words = ["run", "--target", target(tmp_path, "good"), "--select", "http/health", "--select", "http/page"]
+    words += ["--select", "handshake/completes", "--select", "handshake/faulty", "--select", "M-3"]
+    plain, one, again = (
+        [line.split()[1] for line in run(*words, *more).stdout.split("\n\n")[0].splitlines()]
+        for more in ([], ["--shuffle", "--seed", "3"], ["--shuffle", "--seed", "3", "-n", "2"])
+    )
+
+    assert one == again
+    assert one != plain
+    assert sorted(one) == sorted(plain)
+
+
+def test_no_case_at_a_time_is_wrong_use(tmp_path: Path) -> None:
+    done = run("run", "--target", target(tmp_path, "good"), "-n", "0")
+
+    assert done.returncode == 2
+    assert "argument -n: it is 0; at least one case is played at a time" in done.stderr
