@@ -63,15 +63,19 @@ class Restartable:
         self.lines: list[str] = []
         self._program = name, argv, env, ready
         self._stack = AsyncExitStack()
+        self.serves = False
 
     async def start(self) -> str:
         """Begin to serve; the line that said so."""
         name, argv, env, ready = self._program
         program = running(name, argv, env=env, ready=ready, log=self.lines)
-        return (await self._stack.enter_async_context(program)).ready_line
+        line = (await self._stack.enter_async_context(program)).ready_line
+        self.serves = True
+        return line
 
     async def stop(self) -> None:
         """End it, and with it every connection."""
+        self.serves = False
         await self._stack.aclose()
 
 
@@ -147,6 +151,12 @@ class Site:
     def written(self) -> tuple[int, int]:
         """How many lines server and proxy have written so far."""
         return len(self.server.lines), len(self.caddy.lines)
+
+    async def mend(self) -> None:
+        """Start again what has been stopped."""
+        for each in (self.server, self.caddy):
+            if not each.serves:
+                await each.start()
 
     def logs(self, since: tuple[int, int] = (0, 0)) -> str:
         """What server and proxy have written, after so many lines of each."""

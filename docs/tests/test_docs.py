@@ -28,7 +28,7 @@ RUN = [
     pytest.param(line, id=f"{page.relative_to(ROOT)}: {line}")
     for page in PAGES
     for line in commands(page)
-    if not line.startswith(CARRIER)  # e2e/tests/test_readme.py runs the first, CI itself the second
+    if not line.startswith(CARRIER)  # e2e/readme runs the first, CI itself the second
 ]
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from playwright.async_api import Locator, Page, expect
 
+STRICT = {"CHAT_REQUESTS_PER_HOUR": "1", "CHAT_MESSAGE_MAX_BYTES": "1000"}
+"""Settings of a server that refuses much."""
+
 
 @dataclass(frozen=True)
 class Chat:

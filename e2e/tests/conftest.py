@@ -1,11 +1,12 @@
-"""Fixtures: a browser for the run; for each test a chat of its own, behind Caddy."""
+"""Fixtures: a browser and chats behind Caddy for the run; for each test a user who has just logged in."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, nullcontext
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from playwright.async_api import (
     expect,
 )
 
+from conformance.forge import CLIENT_ID, CLIENT_SECRET, Forge
+from conformance.forge import forge as running_forge
 from e2e.browser import NoBrowserError, arguments, find_or_install
 from e2e.mutants import MUTANT, MUTANTS
 from e2e.site import Site
@@ -31,12 +34,13 @@ PATIENCE_MS = int(os.environ.get("CHATGATE_PATIENCE_MS", "15000"))
 """How long an expectation may take on a slow machine; none waits longer than it has to."""
 
 FAILED = pytest.StashKey[bool]()
+Sites = Callable[[dict[str, str]], Awaitable[Site]]
+
+_users = count()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "own_site(CHAT_X=...): a chat server and a Caddy for this test alone, with these settings"
-    )
+    config.addinivalue_line("markers", "settings(CHAT_X=...): a chat server and a Caddy with these settings")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -77,28 +81,54 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 UNLIMITED = {"CHAT_REQUESTS_PER_HOUR": "0", "CHAT_REQUESTS_PER_DAY": "0", "CHAT_TOKENS_PER_DAY": "0"}
+FRUGAL = {
+    "CHAT_STOP_GRACE_SECONDS": "0.1",  # nobody waits for the turns of tests that are over
+    "CHAT_CLAUDE_MAX_PROCESSES": "4",
+}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    async with running_site(tmp_path_factory.mktemp("shared"), UNLIMITED) as chat:
-        yield chat
+async def forge() -> AsyncIterator[Forge]:
+    async with running_forge() as place:
+        yield place
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sites(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sites]:
+    """Chats by their settings: those of equal settings are one, with users of their own for each test."""
+    async with AsyncExitStack() as stack:
+        started: dict[tuple[tuple[str, str], ...], Site] = {}
+
+        async def start(env: dict[str, str]) -> Site:
+            key = tuple(sorted(env.items()))
+            if key not in started:
+                folder = tmp_path_factory.mktemp("site")
+                login = {
+                    "CHAT_IDENTITY": "oauth",
+                    "CHAT_OAUTH_URL": forge.url,
+                    "CHAT_OAUTH_CLIENT_ID": CLIENT_ID,
+                    "CHAT_OAUTH_CLIENT_SECRET": CLIENT_SECRET,
+                    "CHAT_USERS": "*",
+                }
+                chat = running_site(folder, UNLIMITED | FRUGAL | login | env, forward_auth=True)
+                started[key] = await stack.enter_async_context(chat)
+            return started[key]
+
+        yield start
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def site(shared_site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
-    """The chat that tests share, each in conversations of its own; or one alone, for tests marked ``own_site``."""
-    marker = request.node.get_closest_marker("own_site")
-    if marker is None:
-        before = shared_site.written()
-        yield shared_site
-        if request.node.stash.get(FAILED, False):
-            request.node.add_report_section("teardown", "logs", shared_site.logs(before))
-        return
-    async with running_site(tmp_path, UNLIMITED | marker.kwargs) as chat:
-        yield chat
-        if request.node.stash.get(FAILED, False):
-            request.node.add_report_section("teardown", "logs", chat.logs())
+async def site(sites: Sites, forge: Forge, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    """A chat behind Caddy, for a user of the test's own, who logs in at the forge; with the settings of its mark."""
+    marker = request.node.get_closest_marker("settings")
+    chat = await sites({} if marker is None else marker.kwargs)
+    forge.user = f"user{next(_users)}"
+    chat.friends = [forge.url]
+    before = chat.written()
+    yield chat
+    await chat.mend()
+    if request.node.stash.get(FAILED, False):
+        request.node.add_report_section("teardown", "logs", chat.logs(before))
 
 
 class Watch:
@@ -132,14 +162,19 @@ async def context(
         stack.push_async_callback(context.close)
         context.set_default_timeout(PATIENCE_MS)
         watch = Watch(context, site)
-        await context.tracing.start(screenshots=True, snapshots=True)
+        # Its snapshots show every step; a film of them would cost a third of the whole run.
+        await context.tracing.start(snapshots=True)
+        before = site.written()
         await _mutate(context)
         yield context
         if request.node.stash.get(FAILED, False) or watch.offences:
             folder = ARTIFACTS / re.sub(r"\W+", "-", request.node.name)
             await _keep(context, folder)
+            (folder / "logs.txt").write_text(site.logs(before))
             show = f"playwright show-trace {folder}/trace.zip"
-            request.node.add_report_section("teardown", "artifacts", f"screenshots in {folder}; `{show}`")
+            request.node.add_report_section(
+                "teardown", "artifacts", f"screenshots and logs in {folder}; `{show}`"
+            )
         else:
             await context.tracing.stop()
         assert watch.offences == []

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from e2e.site import Site
-from e2e.tests.chat import Chat
+from e2e.tests.chat import STRICT, Chat
 from fake_claude import ledger
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -44,7 +44,6 @@ async def test_answer_grows_before_the_turn_is_over(site: Site, page: Page) -> N
     await expect(chat.prompts).to_have_text(["Count for me [[fake tokens=6 hold=g1@3]]"])
 
 
-@pytest.mark.own_site
 async def test_first_message_stays_when_its_conversation_is_made(site: Site, page: Page) -> None:
     """The address and the list learn of the new conversation; nothing on the page is built anew."""
     chat = Chat(page)
@@ -137,7 +136,8 @@ async def test_button_sends_as_enter_does(page: Page) -> None:
     await expect(chat.box).to_have_value("")
 
 
-@pytest.mark.own_site(CHAT_MESSAGE_MAX_BYTES="1000")
+@pytest.mark.xdist_group("strict")
+@pytest.mark.settings(**STRICT)
 async def test_refused_message_goes_back_into_the_box(page: Page) -> None:
     """A message over the limit is refused; nothing that was typed is lost, and the chat goes on."""
     chat = Chat(page)
@@ -162,7 +162,6 @@ async def test_failed_answer_says_so_and_can_be_sent_again(page: Page) -> None:
     await expect(page.get_by_role("button", name="Send again")).to_have_count(1)
 
 
-@pytest.mark.own_site
 async def test_cut_line_loses_and_doubles_nothing(site: Site, page: Page) -> None:
     """Caddy goes away in the middle of an answer and comes back before its end."""
     chat = Chat(page)
@@ -182,7 +181,6 @@ async def test_cut_line_loses_and_doubles_nothing(site: Site, page: Page) -> Non
     await expect(chat.answers).to_have_count(1)
 
 
-@pytest.mark.own_site
 async def test_answer_that_ended_while_the_line_was_cut_is_shown(site: Site, page: Page) -> None:
     chat = Chat(page)
     with site.gate("g1") as gate:
@@ -197,21 +195,20 @@ async def test_answer_that_ended_while_the_line_was_cut_is_shown(site: Site, pag
     await expect(chat.answers).to_have_count(1)
 
 
-@pytest.mark.own_site
 async def test_message_sent_while_the_line_is_cut_runs_once(site: Site, page: Page) -> None:
     chat = Chat(page)
     await chat.say("one")
     await chat.expect_answer(told("one", 1))
     await site.caddy.stop()
     await expect(chat.connection_notice).to_be_visible()
-    await chat.say("two")
+    await chat.say("say it once")
     await expect(chat.answers.nth(1)).to_have_attribute("data-state", "sending")
     await site.caddy.start()
-    await chat.expect_answer(told("two", 2), number=1)
+    await chat.expect_answer(told("say it once", 2), number=1)
 
     await page.reload()
-    await expect(chat.prompts).to_have_text(["one", "two"])
-    asked = [line for run in ledger.read(site.ledger) for line in run.stdin if '"two"' in line]
+    await expect(chat.prompts).to_have_text(["one", "say it once"])
+    asked = [line for run in ledger.read(site.ledger) for line in run.stdin if '"say it once"' in line]
     assert len(asked) == 1
 
 
@@ -232,7 +229,6 @@ async def test_second_tab_sees_the_answer_grow(site: Site, page: Page, context: 
     await chat.expect_answer(SIX, number=1)
 
 
-@pytest.mark.own_site
 async def test_other_conversation_can_be_read_meanwhile(site: Site, page: Page) -> None:
     chat = Chat(page)
     await chat.say("older")
@@ -253,7 +249,6 @@ async def test_other_conversation_can_be_read_meanwhile(site: Site, page: Page) 
     await chat.expect_answer(told("older", 1))
 
 
-@pytest.mark.own_site
 async def test_deleted_conversation_is_gone(page: Page) -> None:
     chat = Chat(page)
     await chat.say("keep me")

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from e2e.site import Site
-from e2e.tests.chat import Chat
+from e2e.tests.chat import STRICT, Chat
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -44,7 +44,8 @@ async def test_each_conversation_keeps_its_own_draft(page: Page) -> None:
     await expect(chat.box).to_have_value("for a new one")
 
 
-@pytest.mark.own_site(CHAT_REQUESTS_PER_HOUR="1")
+@pytest.mark.xdist_group("strict")
+@pytest.mark.settings(**STRICT)
 async def test_refused_message_waits_in_the_box_and_counts_down(page: Page) -> None:
     chat = Chat(page)
     await page.clock.install()

@@ -11,8 +11,6 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from conformance.forge import CLIENT_ID, CLIENT_SECRET, Forge
-from conformance.forge import forge as running_forge
 from e2e.site import Site
 from e2e.site import site as running_site
 from e2e.tests.chat import Chat
@@ -27,7 +25,6 @@ SIX = "t1 t2 t3 t4 t5 t6"
 """The scripts below hold after three of six."""
 
 
-@pytest.mark.own_site
 async def test_caddy_is_reloaded_in_the_middle_of_an_answer(site: Site, page: Page) -> None:
     """A reload closes all sockets; the page is back at once and misses nothing."""
     chat = Chat(page)
@@ -43,7 +40,6 @@ async def test_caddy_is_reloaded_in_the_middle_of_an_answer(site: Site, page: Pa
     await expect(chat.answers).to_have_count(1)
 
 
-@pytest.mark.own_site(CHAT_STOP_GRACE_SECONDS="0.1")
 async def test_server_is_restarted_in_the_middle_of_an_answer(site: Site, page: Page) -> None:
     """What had arrived is kept and marked, the next message is answered."""
     chat = Chat(page)
@@ -77,7 +73,6 @@ async def middle(site: Site) -> AsyncIterator[Middle]:
         await proxy.ended()
 
 
-@pytest.mark.own_site
 async def test_connections_are_reset_in_the_middle_of_an_answer(
     site: Site, middle: Middle, page: Page
 ) -> None:
@@ -96,7 +91,6 @@ async def test_connections_are_reset_in_the_middle_of_an_answer(
     await expect(chat.answers).to_have_count(1)
 
 
-@pytest.mark.own_site
 async def test_slow_network_brings_the_same_answer(middle: Middle, page: Page) -> None:
     """Bytes come in threes, so that no frame and no character comes in one piece."""
     chat = Chat(page)
@@ -107,12 +101,13 @@ async def test_slow_network_brings_the_same_answer(middle: Middle, page: Page) -
     await chat.expect_answer(text)
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def unusual(tmp_path: Path) -> AsyncIterator[Site]:
-    async with running_site(tmp_path / "unusual", caddyfile=UNUSUAL, prefix="/tools") as chat:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def unusual(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    async with running_site(tmp_path_factory.mktemp("unusual"), caddyfile=UNUSUAL, prefix="/tools") as chat:
         yield chat
 
 
+@pytest.mark.xdist_group("unusual")
 async def test_chat_lives_below_any_path(unusual: Site, site: Site, page: Page) -> None:
     chat = Chat(page)
     site.friends.append(unusual.caddy.url)
@@ -129,6 +124,7 @@ async def test_chat_lives_below_any_path(unusual: Site, site: Site, page: Page) 
     assert (await deleted.value).status == 204
 
 
+@pytest.mark.xdist_group("unusual")
 async def test_messages_go_by_post_where_no_socket_can_be_had(unusual: Site, site: Site, page: Page) -> None:
     """Answers, errors and a reload in the middle: all as ever, only later."""
     chat = Chat(page)
@@ -147,43 +143,18 @@ async def test_messages_go_by_post_where_no_socket_can_be_had(unusual: Site, sit
         gate.open()
         await chat.expect_answer(SIX, number=2)
 
-    asked = [line for run in ledger.read(unusual.ledger) for line in run.stdin if '"user"' in line]
-    assert len(asked) == 3
+    lines = [line for run in ledger.read(unusual.ledger) for line in run.stdin]
+    assert [sum(f'"{word} [[fake' in line for line in lines) for word in ("one", "two", "three")] == [1, 1, 1]
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def forge() -> AsyncIterator[Forge]:
-    async with running_forge() as place:
-        yield place
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def private(tmp_path: Path, forge: Forge) -> AsyncIterator[Site]:
-    """A chat where one logs in."""
-    env = {
-        "CHAT_IDENTITY": "oauth",
-        "CHAT_OAUTH_URL": forge.url,
-        "CHAT_OAUTH_CLIENT_ID": CLIENT_ID,
-        "CHAT_OAUTH_CLIENT_SECRET": CLIENT_SECRET,
-        "CHAT_USERS": forge.user,
-    }
-    async with running_site(tmp_path / "private", env, forward_auth=True) as chat:
-        yield chat
-
-
-async def test_ended_login_leads_back_to_where_one_was(
-    private: Site, forge: Forge, site: Site, page: Page
-) -> None:
+async def test_ended_login_leads_back_to_where_one_was(site: Site, page: Page) -> None:
     chat = Chat(page)
-    site.friends += [private.caddy.url, forge.url]
-    await page.goto(private.url)
-    await expect(page).to_have_url(private.url)
+    await expect(page).to_have_url(site.url)
     await chat.say("mine [[fake tokens=2]]")
     await chat.expect_answer("t1 t2")
     where = page.url
     await chat.box.fill("not sent yet")
-    origin = {"Origin": private.caddy.url}
-    ended = await page.request.post(f"{private.url}logout", headers=origin)
+    ended = await page.request.post(f"{site.url}logout", headers={"Origin": site.caddy.url})
     assert ended.status == 204
     again = page.get_by_role("link", name="Log in again")
     await expect(again).to_be_visible()
@@ -196,18 +167,14 @@ async def test_ended_login_leads_back_to_where_one_was(
     await expect(page).to_have_url(re.compile("#[0-9a-f]{12}$"))
 
 
-async def test_login_that_ended_while_the_line_was_cut_is_noticed(
-    private: Site, forge: Forge, site: Site, page: Page
-) -> None:
+async def test_login_that_ended_while_the_line_was_cut_is_noticed(site: Site, page: Page) -> None:
     """A refused upgrade tells the page no reason; it asks."""
     chat = Chat(page)
-    site.friends += [private.caddy.url, forge.url]
-    await page.goto(private.url)
     await chat.say("mine [[fake tokens=2]]")
     await chat.expect_answer("t1 t2")
-    await private.caddy.stop()
+    await site.caddy.stop()
     await expect(chat.connection_notice).to_be_visible()
     await page.context.clear_cookies()
-    await private.caddy.start()
+    await site.caddy.start()
 
     await expect(page.get_by_role("link", name="Log in again")).to_be_visible()

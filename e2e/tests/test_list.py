@@ -10,7 +10,7 @@ from playwright.async_api import Page, Request, expect
 from e2e.site import Site
 from e2e.tests.chat import Chat
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.own_site]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def begin(chat: Chat, *prompts: str) -> None:

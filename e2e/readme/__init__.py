@@ -1,0 +1,1 @@
+"""The commands of the README, as a newcomer runs them."""
