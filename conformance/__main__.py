@@ -10,6 +10,8 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from difflib import unified_diff
 from pathlib import Path
 from random import Random
 from secrets import randbelow
@@ -78,7 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("schema", help="print the JSON Schema of the json report")
     listing = commands.add_parser("list", help="list the cases")
     listing.add_argument("--clauses", action="store_true", help="list the clauses and which have no case")
-    for command in (run, gate):
+    accept = commands.add_parser("baseline", help="bring the file of known failures up to date")
+    accept.add_argument("action", choices=["update"], help="play the cases, write the file, show the diff")
+    accept.add_argument("--target", required=True, metavar="FILE")
+    accept.add_argument("--seed", type=int, metavar="N")
+    accept.add_argument("--dry-run", action="store_true", help="show the diff only")
+    accept.set_defaults(report=[], fail_on=None)
+    for command in (run, gate, accept):
         command.add_argument("--quick", action="store_true", help="leave out what takes long")
         command.add_argument(
             "-n",
@@ -117,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     for command in (run, report):
         command.add_argument("--previous", metavar="FILE", help="a json or jsonl report to compare with")
-    for command in (run, gate, listing):
+    for command in (run, gate, accept, listing):
         command.add_argument(
             "--select",
             action="append",
@@ -151,7 +159,26 @@ def _gate(options: argparse.Namespace) -> int:
     return _tell(options, gate(options.base, lambda _: _play(options), prepare=options.prepare))
 
 
-def _play(options: argparse.Namespace, jsonl: Sequence[str] = ()) -> RunResult:
+def _baseline(options: argparse.Namespace) -> int:
+    place = baseline.place_of(options.target)
+    before = place.read_text(encoding="utf-8") if place.exists() else ""
+    result = _play(options, without_baseline=True)
+    if result.is_broken:
+        print(f"\n{console.summary(result, clauses())}", flush=True)
+        raise TargetError("a run without a verdict changes no baseline")
+    after = baseline.updated(before, place, result.results, datetime.now(UTC).date())
+    lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
+    changed = "".join(unified_diff(*lines, fromfile=str(place), tofile=str(place))) if before != after else ""
+    print(f"\n{changed or 'nothing to change'}")
+    if changed and not options.dry_run:
+        place.write_text(after, encoding="utf-8")
+        print(f"{place} is written; give each new entry its reason, its link and its last day")
+    return 0
+
+
+def _play(
+    options: argparse.Namespace, jsonl: Sequence[str] = (), *, without_baseline: bool = False
+) -> RunResult:
     """Play what the options select, telling each result as it comes."""
     try:
         from conformance.runner import run  # noqa: PLC0415  (pytest is heavy, and `list` does without)
@@ -192,7 +219,9 @@ def _play(options: argparse.Namespace, jsonl: Sequence[str] = ()) -> RunResult:
             seed=seed,
             side_by_side=options.side_by_side,
             replay=replay,
-            known=baseline.load(options.target, {each.id for each in known}),
+            known={}
+            if without_baseline
+            else baseline.load(options.target, {each.id for each in known}, target=target.name),
             fail_on=options.fail_on or Severity.MEDIUM,
             on_result=on_result,
         )
@@ -297,6 +326,7 @@ def _mutants(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": _run,
+    "baseline": _baseline,
     "gate": _gate,
     "report": _report,
     "compare": _compare,

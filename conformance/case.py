@@ -14,6 +14,15 @@ from conformance.results import Case, Severity
 
 CaseFunction = TypeVar("CaseFunction", bound=Callable[..., Awaitable[None]])
 
+OWN_BYTES = Case(
+    id="suite/own-bytes",
+    title="What the suite sends is what RFC 6455 lets a client send, unless a case breaks it on purpose",
+    clause="FRAME-3",
+    severity=Severity.BLOCKER,
+    means="The suite is wrong, not the server: what it says of the server cannot be trusted.",
+)
+"""Not a case to be selected: under this id the suite blames itself."""
+
 _registry: dict[str, Case] = {}
 _functions: dict[str, Callable[..., Awaitable[None]]] = {}
 

@@ -25,6 +25,10 @@ class CouldNotTest(ConformanceError):
     """The target file does not give what the case needs, such as a ledger."""
 
 
+class OwnFault(ConformanceError):
+    """The suite itself sent what RFC 6455 forbids a client to send, and no case meant it."""
+
+
 class NotOffered(ConformanceError):
     """The target file does not claim what the case is about."""
 

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from conformance.errors import Failure
+from conformance.audit import Audit
+from conformance.errors import Failure, OwnFault
 from conformance.frames import (
     Frame,
     FrameDecoder,
@@ -85,14 +86,26 @@ class Peer:
         self._joiner = MessageJoiner()
         self._news = asyncio.Event()
         self._sent_close = False
+        self._audit: Audit | None = Audit()
         self._pongs_taken = 0
         self._held: list[Frame] | None = None
 
     # Sending
 
+    def break_rules(self) -> None:
+        """From here on the case sends on purpose what RFC 6455 forbids; else the suite would blame itself."""
+        self._audit = None
+
+    @property
+    def own_fault(self) -> str | None:
+        """What the suite sent on this connection that no client may send, unless a case meant it."""
+        return self._audit.fault if self._audit else None
+
     async def send_bytes(self, data: bytes, what: str | None = None) -> None:
         """Send bytes as they are; a connection that is gone already shows when something is awaited."""
         self._trace.add(self.name, ">", what or f"bytes {shorten(data)}")
+        if self._audit:
+            self._audit.feed(data)
         with suppress(ConnectionError):
             self._writer.write(data)
             await self._writer.drain()
@@ -209,6 +222,7 @@ class Peer:
 
     async def expect_refusal(self, code: int, *sent: Frame) -> None:
         """Send frames that break the rules and wait for the close with this code; any other answer fails at once."""
+        self.break_rules()
         place = len(self.frames)
         for frame in sent:
             await self.send(frame)
@@ -314,6 +328,8 @@ class Peer:
             return
         self._trace.add(self.name, ">", describe(frame))
         if not self._writer.transport.is_closing():
+            if self._audit:
+                self._audit.feed(encode_frame(frame))
             self._writer.write(encode_frame(frame))
 
 
@@ -335,6 +351,7 @@ async def connected(host: str, port: int, *, name: str, trace: Trace, within: fl
 
     Raises:
         Failure: The connection is refused or not taken in time.
+        OwnFault: What was sent is what no client may send, and ``break_rules`` was not called.
     """
     try:
         async with asyncio.timeout(within):
@@ -349,3 +366,5 @@ async def connected(host: str, port: int, *, name: str, trace: Trace, within: fl
     finally:
         streams[1].transport.abort()
         await pump  # the end of the transport ends it
+        if peer.own_fault is not None:
+            raise OwnFault(f"on {name} the suite sent {peer.own_fault}")

@@ -10,11 +10,12 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from conformance.case import function_of
+from conformance.case import OWN_BYTES, function_of
 from conformance.chat import Chat
-from conformance.errors import CouldNotTest, Failure, NotOffered, TargetError
+from conformance.errors import CouldNotTest, Failure, NotOffered, OwnFault, TargetError
 from conformance.fleet import Fleet
 from conformance.results import Case, CaseResult, TraceLine, Verdict
 from conformance.server import Server
@@ -62,6 +63,7 @@ class CasePlugin:
         self._on_result = on_result
         self._begun: dict[str, asyncio.Task[CaseResult]] = {}
         self._side_by_side = side_by_side
+        self._own_faults: dict[str, str] = {}
         self._starting = asyncio.Lock()
         self._fleet = Fleet(server.target, folder, self._starting)
 
@@ -85,11 +87,17 @@ class CasePlugin:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Play one case; pytest sees an exception when it did not pass."""
         case: Case = pyfuncitem.obj.case
-        result = self._on_result(self._loop.run(self._played(case)))
-        self.results.append(result)
+        result = self._note(self._loop.run(self._played(case)))
+        if (fault := self._own_faults.pop(case.id, None)) is not None:
+            self._note(msgspec.structs.replace(result, case=OWN_BYTES, happened=f"in {case.id}: {fault}"))
         if result.verdict is not Verdict.PASSED:
             pytest.fail(f"{result.verdict}: {result.happened}", pytrace=False)
         return True
+
+    def _note(self, result: CaseResult) -> CaseResult:
+        result = self._on_result(result)
+        self.results.append(result)
+        return result
 
     async def _played(self, case: Case) -> CaseResult:
         """The result of a case; all of them are begun together with the first one."""
@@ -129,7 +137,10 @@ class CasePlugin:
         chat = Chat(
             self._server, case_id=case.id, seed=self._seed, starting=self._starting, fleet=self._fleet
         )
-        verdict, expected, happened, broken = await _judge(chat)
+        error = await _played(chat)
+        if isinstance(error, OwnFault):
+            self._own_faults[case.id] = str(error)
+        verdict, expected, happened, broken = _verdict(error)
         if verdict is not Verdict.PASSED and await self._server.has_fallen():
             status = self._server.exit_status
             verdict, expected = Verdict.FAILED, expected or "the server to survive the case"
@@ -151,23 +162,28 @@ class CasePlugin:
         )
 
 
-async def _judge(chat: Chat) -> tuple[Verdict, str, str, bool]:
+async def _played(chat: Chat) -> BaseException | None:
+    """What stopped a case, None if nothing did."""
     try:
         async with asyncio.timeout(CASE_LIMIT), chat:
             await function_of(chat.case_id)(chat)
     except Exception as error:  # noqa: BLE001  (the edge of a case: a fault of ours must not hide the others)
-        return _verdict(_first(error))
-    return Verdict.PASSED, "", "", False
+        return _first(error)
+    return None
 
 
-def _verdict(error: BaseException) -> tuple[Verdict, str, str, bool]:
+def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:
+    """The verdict, what was expected, what happened, and whether the harness is at fault."""
     match error:
+        case None:
+            return Verdict.PASSED, "", "", False
+        case OwnFault():
+            return Verdict.COULD_NOT_TEST, "", f"blamed on {OWN_BYTES.id}: {error}", True
         case Failure():
             return Verdict.FAILED, error.expected, error.happened, False
-        case NotOffered():
-            return Verdict.NOT_OFFERED, "", str(error), False
-        case CouldNotTest():
-            return Verdict.COULD_NOT_TEST, "", str(error), False
+        case NotOffered() | CouldNotTest():
+            offered = Verdict.COULD_NOT_TEST if isinstance(error, CouldNotTest) else Verdict.NOT_OFFERED
+            return offered, "", str(error), False
         case TargetError():
             return Verdict.FAILED, "the target to start", str(error), False
         case _:

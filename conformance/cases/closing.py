@@ -85,6 +85,7 @@ async def nothing_after(chat: Chat) -> None:
 async def bad_code(chat: Chat) -> None:
     for forbidden in (0, 768, 999, 1004, 1005, 1006, 1015, 2999):
         async with chat.peer() as peer:
+            peer.break_rules()
             await peer.send(close_frame(forbidden, mask=MASK))
             frame = await peer.expect_close()
 

@@ -235,6 +235,7 @@ async def bad_utf8(chat: Chat) -> None:
 async def too_big(chat: Chat) -> None:
     async with chat.peer() as peer:
         frame = Frame(Opcode.TEXT, b"{", mask=MASK)
+        peer.break_rules()
         await peer.send_bytes(
             encode_frame(frame, announced=1 << 62), "a text frame that announces 2^62 bytes"
         )
