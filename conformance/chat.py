@@ -8,7 +8,7 @@ import itertools
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,6 @@ from conformance.turn import Turn
 from fake_claude import ledger
 from fake_claude.gates import Gate
 
-SUBPROTOCOL = "chat-stream-v1"
 Headers = dict[str, str] | list[tuple[str, str]]
 PASSAGES = 64  # a gate is left wide open when its case is over, so nothing stays behind it
 
@@ -48,6 +47,7 @@ class Answer:
         cookies: The cookies it sets.
         pieces: When which part of the body came (seconds, monotonic).
         asked_at: When it was asked for.
+        read: Puts a JSON document into the words of the protocol.
     """
 
     status: int
@@ -56,6 +56,7 @@ class Answer:
     cookies: dict[str, str]
     pieces: tuple[tuple[float, bytes], ...]
     asked_at: float
+    read: Callable[[Any], Any] = lambda value: value
 
     def json(self) -> Any:
         """The body as JSON.
@@ -64,7 +65,7 @@ class Answer:
             Failure: It is none.
         """
         try:
-            return msgspec.json.decode(self.body)
+            return self.read(msgspec.json.decode(self.body))
         except msgspec.DecodeError as error:
             raise Failure("a JSON body", f"{error}: status {self.status}, {shorten(self.body)}") from None
 
@@ -219,7 +220,12 @@ class Chat:
         where = server or self.server
         name = f"ws{next(self._count)}"
         async with connected(
-            where.host, where.port, name=name, trace=self.trace, within=self.target.within
+            where.host,
+            where.port,
+            name=name,
+            trace=self.trace,
+            within=self.target.within,
+            dialect=self.target.dialect,
         ) as peer:
             yield peer
 
@@ -232,7 +238,7 @@ class Chat:
         path: str | None = None,
         method: str = "GET",
         key: str | None = None,
-        offered: tuple[str, ...] = (SUBPROTOCOL,),
+        offered: tuple[str, ...] | None = None,
         after: bytes = b"",
     ) -> Response:
         """Send an opening handshake and wait for its answer.
@@ -244,10 +250,11 @@ class Chat:
             path: Another path.
             method: Another method.
             key: Another key.
-            offered: The subprotocols.
+            offered: The subprotocols; without it, the server's own.
             after: Bytes that are sent glued to the request.
         """
         key = key or encode_key(self.random.randbytes(16))
+        offered = (self.target.dialect.subprotocol,) if offered is None else offered
         host = f"{self.server.host}:{self.server.port}"
         sent: dict[str, str | None] = dict(upgrade_headers(host, key, subprotocols=offered))
         sent |= self.user(user).headers
@@ -376,7 +383,7 @@ class Chat:
                 self._session.request(
                     method,
                     where,
-                    data=form,
+                    data=None if form is None else self.target.dialect.form(form),
                     headers=CIMultiDict([*self.user(user).headers.items(), *pairs(headers)]),
                     allow_redirects=False,
                 ) as response,
@@ -390,7 +397,29 @@ class Chat:
         self.trace.add("http", "<", f"{response.status} {shorten(body)}")
         names = {name.lower(): value for name, value in response.headers.items()}
         cookies = {name: morsel.value for name, morsel in response.cookies.items()}
-        return Answer(response.status, names, body, cookies, tuple(pieces), asked_at)
+        kind = self._kind(method, path)
+        return Answer(
+            response.status,
+            names,
+            body,
+            cookies,
+            tuple(pieces),
+            asked_at,
+            lambda value: self.target.dialect.document(kind, value),
+        )
+
+    def _kind(self, method: str, path: str) -> str:
+        """Which of the dialect's documents answers a request."""
+        paths = self.target.paths
+        match method, path.partition("?")[0]:
+            case "POST", door if door == paths.turn:
+                return "post"
+            case "POST", door if door == paths.new:
+                return "new"
+            case "GET", door if door == paths.history:
+                return "list"
+            case _:
+                return "conversation"
 
     async def post(
         self,
@@ -411,9 +440,7 @@ class Chat:
         self, conversation_id: str, *, server: Server | None = None, user: int = 0
     ) -> list[dict[str, Any]]:
         """The messages of a conversation as history has them (HIST-4)."""
-        answer = await self.http(
-            "GET", f"{self.target.paths.history}/{conversation_id}", server=server, user=user
-        )
+        answer = await self.http("GET", self.target.paths.of(conversation_id), server=server, user=user)
         if answer.status != 200:
             raise Failure("200 for the conversation's history", f"{answer.status} {shorten(answer.body)}")
         messages = answer.member("messages")

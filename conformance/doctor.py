@@ -114,8 +114,12 @@ def _steps(chat: Chat, fleet: Fleet, stack: AsyncExitStack) -> list[Step]:
         Step("start", start, "start, env, ready_line and ready_within in the target file"),
         Step("health", health, "paths.health in the target file"),
         Step("login", login, "users in the target file: the headers that a user sends; paths.history"),
-        Step("socket", socket, "paths.socket in the target file"),
-        Step("token", token, "the server's log; does its claude come from {claude}?"),
+        Step("socket", socket, "paths.socket and dialect.subprotocol in the target file"),
+        Step(
+            "token",
+            token,
+            "the server's log; does its claude come from {claude}? dialect, if it names things otherwise",
+        ),
         Step("fake", fake, "env or start in the target file: the server must run the claude at {claude}"),
         Step("variants", variants, "variants in the target file; take out what the server cannot do"),
     ]

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from conformance.audit import Audit
+from conformance.dialect import Dialect
 from conformance.errors import Failure, OwnFault
 from conformance.frames import (
     Frame,
@@ -33,6 +34,7 @@ from conformance.trace import Trace, describe, shorten
 
 T = TypeVar("T")
 Event = dict[str, Any]
+_PLAIN = Dialect()
 MASK = b"\x5a\x0f\xc3\x96"  # any key will do; a fixed one keeps traces comparable
 
 
@@ -60,6 +62,7 @@ class Peer:
         ended: How the connection ended, None while it lives.
         answers_pings: Whether pings are answered as they come.
         answers_close: Whether a close is answered as it comes.
+        dialect: What the server calls things; events are noted in the words of the protocol.
     """
 
     def __init__(
@@ -68,8 +71,10 @@ class Peer:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         trace: Trace,
         within: float,
+        dialect: Dialect,
     ) -> None:
         self.name = name
+        self.dialect = dialect
         self.within = within
         self.frames: list[tuple[float, Frame]] = []
         self.illegal: list[FrameError] = []
@@ -120,8 +125,13 @@ class Peer:
         await self.send(Frame(Opcode.TEXT, text.encode() if isinstance(text, str) else text, mask=MASK))
 
     async def send_json(self, **members: Any) -> None:
-        """Send a JSON object; members that are None are left out."""
-        await self.send_text(msgspec.json.encode({k: v for k, v in members.items() if v is not None}))
+        """Send a client message; members that are None are left out."""
+        await self.send_text(self.encode(**members))
+
+    def encode(self, **members: Any) -> bytes:
+        """A client message as this server has it; members that are None are left out."""
+        frame = self.dialect.frame({name: value for name, value in members.items() if value is not None})
+        return msgspec.json.encode(frame)
 
     @contextmanager
     def unbroken(self) -> Iterator[None]:
@@ -310,7 +320,7 @@ class Peer:
                 self.illegal.append(error)
             if frame.opcode < 8:
                 if (message := self._joiner.add(frame)) is not None:
-                    self.events.append(_event(message))
+                    self.events.append(_event(message, self.dialect))
             else:
                 self._answer(frame)
 
@@ -333,11 +343,11 @@ class Peer:
             self._writer.write(encode_frame(frame))
 
 
-def _event(message: Message) -> Event | Garbled:
+def _event(message: Message, dialect: Dialect) -> Event | Garbled:
     if message.opcode != Opcode.TEXT:
         return Garbled(shorten(message.payload), "a binary message")
     try:
-        value = msgspec.json.decode(message.payload)
+        value = dialect.event(msgspec.json.decode(message.payload))
     except msgspec.DecodeError as error:
         return Garbled(shorten(message.text), f"not JSON ({error})")
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
@@ -346,7 +356,9 @@ def _event(message: Message) -> Event | Garbled:
 
 
 @asynccontextmanager
-async def connected(host: str, port: int, *, name: str, trace: Trace, within: float) -> AsyncIterator[Peer]:
+async def connected(
+    host: str, port: int, *, name: str, trace: Trace, within: float, dialect: Dialect = _PLAIN
+) -> AsyncIterator[Peer]:
     """A TCP connection for the length of the block, read by a pump; no handshake is sent.
 
     Raises:
@@ -359,7 +371,7 @@ async def connected(host: str, port: int, *, name: str, trace: Trace, within: fl
     except (OSError, TimeoutError) as error:
         raise Failure("the connection to be taken", f"{type(error).__name__}: {error}") from None
     trace.add(name, "=", f"connected to {host}:{port}")
-    peer = Peer(name, streams, trace, within)
+    peer = Peer(name, streams, trace, within, dialect)
     pump = asyncio.create_task(peer.pump())
     try:
         yield peer

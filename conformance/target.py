@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from conformance.case import matches
+from conformance.dialect import Dialect
 from conformance.errors import UsageError
 from conformance.results import Case
 
@@ -34,7 +35,7 @@ class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the doors are."""
+    """Where the doors are; ``{id}`` in ``conversation`` is its id."""
 
     socket: str = "/chat/ws"
     health: str = "/health"
@@ -42,6 +43,11 @@ class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     turn: str = "/chat"
     new: str = "/chat/new"
     history: str = "/chat/history"
+    conversation: str = ""
+
+    def of(self, conversation_id: str) -> str:
+        """Where one conversation is; below history unless told otherwise."""
+        return (self.conversation or f"{self.history}/{{id}}").replace("{id}", conversation_id)
 
 
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -160,6 +166,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         ledger: The ledger of the fake that a running server uses.
         gates: The gates of the fake that a running server uses.
         paths: Where the doors are.
+        dialect: What it calls things.
         users: Who may use it; at least one.
         variants: What else it can be set to.
         anchor: Where in its sources findings point to, ``path`` or ``path:line``; empty: this file.
@@ -180,6 +187,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ledger: str = ""
     gates: str = ""
     paths: Paths = Paths()
+    dialect: Dialect = Dialect()
     users: list[User] = msgspec.field(default_factory=lambda: [User("user")])
     variants: Variants = Variants()
     anchor: str = ""
@@ -235,7 +243,7 @@ def _explain(sentence: str) -> str:
     if found is None:
         return sentence
     unknown, where = found[1], found[2] or ""
-    structs = {"paths": Paths, "users": User, "variants": Variants}
+    structs = {"paths": Paths, "dialect": Dialect, "users": User, "variants": Variants}
     structs |= {f"variants.{name}": kind for name, kind in VARIANT_TYPES.items()}
     struct = structs.get(where.split("[")[0], Target)
     near = get_close_matches(unknown, struct.__struct_fields__, n=1, cutoff=0)
@@ -253,6 +261,7 @@ def check(target: Target, place: Path) -> None:
         if getattr(target, field) <= 0:
             raise UsageError(f"{place}: {field} is {getattr(target, field)}; it must be more than 0")
     _check_locations(target, place)
+    _check_names(target, place)
     if not target.users:
         raise UsageError(f"{place}: users is empty; leave it out for one user without headers")
     for field, text in [
@@ -269,6 +278,13 @@ def check(target: Target, place: Path) -> None:
         raise UsageError(f"{place}: url is {target.url!r}; it must be like http://127.0.0.1:{{port}}")
     if not target.starts and "{port}" in target.url:
         raise UsageError(f"{place}: url has {{port}}, but there is no start command to give it to")
+
+
+def _check_names(target: Target, place: Path) -> None:
+    if (unknown := target.dialect.unknown()) is not None:
+        raise UsageError(f"{place}: dialect.{unknown} is no name of the protocol (docs/protocol.md)")
+    if target.paths.of("1") == target.paths.of("2"):
+        raise UsageError(f"{place}: paths.conversation is {target.paths.conversation!r}; it must have {{id}}")
 
 
 def _check_locations(target: Target, place: Path) -> None:

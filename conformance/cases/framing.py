@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from conformance.case import case
 from conformance.cases.handshake import COMPLETES
 from conformance.chat import Chat, expect
@@ -95,8 +93,8 @@ async def cut_anywhere(chat: Chat) -> None:
 async def cut_message(chat: Chat, peers: tuple[Peer, Peer], size: int, at: int) -> None:
     """Send a text message of that size cut in two; the refusal of its type shows that it was read."""
     message_id = chat.next_id("cut")
-    text = msgspec.json.encode({"type": "no_such_type", "message_id": message_id, "pad": ""})
-    text = text.replace(b'"pad":""', b'"pad":"' + b"x" * (size - len(text)) + b'"')
+    text = peers[0].encode(type="no_such_type", message_id=message_id)
+    text = text[:1] + b" " * (size - len(text)) + text[1:]
     begin = len(peers[0].events)
     frame = Frame(Opcode.TEXT, text, mask=MASK)
     await cut(*peers, encode_frame(frame), at, f"a text frame of {size} bytes")
@@ -134,7 +132,7 @@ async def glued(chat: Chat) -> None:
 async def fragments(chat: Chat) -> None:
     async with chat.peer() as peer:
         message_id = chat.next_id()
-        text = msgspec.json.encode({"type": "no_such_type", "message_id": message_id, "pad": "€" * 50})
+        text = peer.encode(type="no_such_type", message_id=message_id, detail="€" * 50)
         inside = text.index("€".encode()) + 1  # between the bytes of one character
         begin = len(peer.events)
         await peer.send(Frame(Opcode.TEXT, text[:5], fin=False, mask=MASK))
@@ -254,7 +252,7 @@ async def two_mib(chat: Chat) -> None:
     async with chat.peer() as peer:
         message_id = chat.next_id()
         error = await chat.refusal(
-            peer, "bad_request", type="no_such_type", message_id=message_id, pad="x" * (2 * MIB)
+            peer, "bad_request", type="no_such_type", message_id=message_id, detail="x" * (2 * MIB)
         )
         expect(error.get("message_id") == message_id, f"the error to name {message_id!r}", f"it is {error}")
         await peer.expect_alive()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.case import case
-from conformance.chat import SUBPROTOCOL, Chat, expect, expect_equal
+from conformance.chat import Chat, expect, expect_equal
 from conformance.frames import Frame, Opcode, encode_frame
 from conformance.handshake import encode_key
 from conformance.peer import MASK
@@ -52,11 +52,12 @@ async def early_frame(chat: Chat) -> None:
     needs=(COMPLETES,),
 )
 async def subprotocol_selected(chat: Chat) -> None:
-    for offered in ((SUBPROTOCOL,), ("other-v9", SUBPROTOCOL)):
+    ours = chat.target.dialect.subprotocol
+    for offered in ((ours,), ("other-v9", ours)):
         async with chat.wire() as peer:
             response = await chat.upgrade(peer, offered=offered)
 
-            expect_equal(response.header("sec-websocket-protocol"), SUBPROTOCOL, "the subprotocol selected")
+            expect_equal(response.header("sec-websocket-protocol"), ours, "the subprotocol selected")
 
 
 @case(

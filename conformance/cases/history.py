@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from urllib.parse import quote
 
 from conformance.case import case
 from conformance.cases.turns import ANSWERED, STREAMS, pieces
@@ -101,9 +100,9 @@ async def listed(chat: Chat) -> None:
         await chat.finished(peer, chat.prompt("touched"), conversation_id=mine[0])
     wanted = [mine[0], mine[2], mine[1]]
     found: list[str] = []
-    query = "?limit=2"
+    query: dict[str, str] = {"limit": "2"}
     for _ in range(100):
-        answer = await chat.http("GET", chat.target.paths.history + query)
+        answer = await chat.http("GET", f"{chat.target.paths.history}?{chat.target.dialect.query(**query)}")
         page = answer.member("conversations")
         expect(len(page) <= 2, "at most two conversations on a page of two", f"there are {len(page)}")
         expect(
@@ -115,7 +114,7 @@ async def listed(chat: Chat) -> None:
         following = answer.member("next")
         if following is None or set(mine) <= set(found):
             break
-        query = f"?limit=2&before={quote(str(following), safe='')}"
+        query["before"] = str(following)
     expect_equal([each for each in found if each in mine], wanted, "the order of this case's conversations")
 
 
@@ -131,7 +130,7 @@ async def shape(chat: Chat) -> None:
     async with chat.peer() as peer:
         turn = await chat.finished(peer, chat.prompt("one"))
         await chat.finished(peer, chat.prompt("two"), conversation_id=turn.conversation_id)
-    answer = await chat.http("GET", f"{chat.target.paths.history}/{turn.conversation_id}")
+    answer = await chat.http("GET", chat.target.paths.of(turn.conversation_id))
 
     expect_equal(answer.member("id"), turn.conversation_id, "the id")
     expect(bool(answer.member("title")), "a title", f"it is {answer.member('title')!r}")
@@ -154,7 +153,7 @@ async def deleted(chat: Chat) -> None:
     async with chat.gate("deleted") as gate, chat.peer() as peer:
         turn = await chat.started(peer, chat.prompt(tokens=9, hold=f"{gate.name}@2"))
         await turn.until_text(pieces(2))
-        path = f"{chat.target.paths.history}/{turn.conversation_id}"
+        path = chat.target.paths.of(turn.conversation_id)
         expect_equal((await chat.http("DELETE", path)).status, 204, "the status of the DELETE")
         await turn.finish()
 
@@ -202,7 +201,7 @@ async def new(chat: Chat) -> None:
 async def times(chat: Chat) -> None:
     async with chat.peer() as peer:
         turn = await chat.finished(peer, chat.prompt())
-    answer = await chat.http("GET", f"{chat.target.paths.history}/{turn.conversation_id}")
+    answer = await chat.http("GET", chat.target.paths.of(turn.conversation_id))
     stamps = [answer.member("created_at"), answer.member("updated_at")]
     stamps += [each.get("created_at") for each in answer.member("messages")]
     for stamp in stamps:

@@ -34,7 +34,7 @@ async def refused_everywhere(chat: Chat, headers: dict[str, Any] | list[tuple[st
     paths = chat.target.paths
     chat.users = [User("nobody")]
     doors = [("GET", paths.history), ("POST", paths.turn), ("POST", paths.new)]
-    doors += [("GET", f"{paths.history}/0123456789ab"), ("DELETE", f"{paths.history}/0123456789ab")]
+    doors += [("GET", paths.of("0123456789ab")), ("DELETE", paths.of("0123456789ab"))]
     for method, path in doors:
         form = {"message": chat.prompt("let me in")} if path == paths.turn else None
         answer = await chat.http(method, path, form=form, headers=headers)
@@ -125,7 +125,7 @@ async def no_name(chat: Chat) -> None:
 
 async def as_absent(chat: Chat, conversation_id: str, message_id: str) -> dict[str, Any]:
     """What user 1 is told at every door about a conversation and a turn."""
-    history = f"{chat.target.paths.history}/{conversation_id}"
+    history = chat.target.paths.of(conversation_id)
     told: dict[str, Any] = {}
     for method in ("GET", "DELETE"):
         answer = await chat.http(method, history, user=1)

@@ -400,7 +400,7 @@ async def deletion(chat: Chat) -> None:
             await limited.finished(peer, limited.prompt()) for _ in range(limit(chat, "requests_per_hour"))
         ]
         for turn in turns:
-            path = f"{limited.target.paths.history}/{turn.conversation_id}"
+            path = limited.target.paths.of(turn.conversation_id)
             expect_equal((await limited.http("DELETE", path)).status, 204, "the status of the DELETE")
 
         await refused(limited, peer, "rate_limited")

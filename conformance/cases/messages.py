@@ -27,7 +27,8 @@ async def unknown_members(chat: Chat) -> None:
         await chat.finished(peer, chat.prompt(), from_the_future={"a": [1]})
 
 
-MALFORMED: dict[str, str | bytes] = {
+ID = "0123456789ab"
+MALFORMED: dict[str, str | dict[str, Any]] = {
     "not JSON": "hello",
     "half of JSON": '{"type":"chat_request","message":"a"',
     "empty": "",
@@ -35,14 +36,15 @@ MALFORMED: dict[str, str | bytes] = {
     "a number": "7",
     "null": "null",
     "no type": "{}",
-    "a type that is no string": '{"type":7}',
-    "an unknown type": '{"type":"no_such_type"}',
-    "a request without a message": '{"type":"chat_request"}',
-    "a message that is no string": '{"type":"chat_request","message":["a"]}',
-    "a conversation_id that is no string": '{"type":"chat_request","message":"a","conversation_id":1}',
-    "a subscribe without conversation": '{"type":"subscribe"}',
-    "an after that is no number": '{"type":"subscribe","conversation_id":"0123456789ab","after":"x"}',
-    "a cancel without message_id": '{"type":"cancel"}',
+    "a type that is no string": {"type": 7},
+    "an unknown type": {"type": "no_such_type"},
+    "a request without a message": {"type": "chat_request"},
+    "a message that is no string": {"type": "chat_request", "message": ["a"]},
+    "a conversation_id that is no string": {"type": "chat_request", "message": "a", "conversation_id": 1},
+    "a subscribe without conversation": {"type": "subscribe"},
+    "an after that is no number": {"type": "subscribe", "conversation_id": ID, "after": "x"},
+    "a negative after": {"type": "subscribe", "conversation_id": ID, "message_id": "a", "after": -1},
+    "a cancel without message_id": {"type": "cancel"},
     "deeply nested": "[" * 5000,
 }
 
@@ -57,9 +59,9 @@ MALFORMED: dict[str, str | bytes] = {
 )
 async def malformed(chat: Chat) -> None:
     async with chat.peer() as peer:
-        for text in MALFORMED.values():
+        for wrong in MALFORMED.values():
             begin = len(peer.events)
-            await peer.send_text(text)
+            await peer.send_text(peer.encode(**wrong) if isinstance(wrong, dict) else wrong)
             await chat.error(peer, "bad_request", begin)
         await peer.expect_alive()
 
@@ -180,7 +182,7 @@ async def unknown_conversation(chat: Chat) -> None:
             expect_equal(error.get("message_id"), members.get("message_id"), "the message_id in the error")
         await peer.expect_alive()
     for method in ("GET", "DELETE"):
-        answer = await chat.http(method, f"{chat.target.paths.history}/{nowhere}")
+        answer = await chat.http(method, chat.target.paths.of(nowhere))
         expect_equal(
             (answer.status, answer.member("error").get("code")), (404, "not_found"), f"the answer to {method}"
         )

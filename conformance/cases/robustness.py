@@ -147,7 +147,7 @@ async def result_ends(chat: Chat) -> None:
         turn = await scripted.finished(peer, scripted.prompt("play orphan-answer"))
         expect_equal(turn.text, pieces(2), "the answer")
 
-        path = f"{chat.target.paths.history}/{turn.conversation_id}"
+        path = chat.target.paths.of(turn.conversation_id)
         deleted = await scripted.http("DELETE", path, within=graces(chat))
         expect_equal(deleted.status, 204, "the status of the DELETE")
         await scripted.expect_gone(within=graces(chat))
@@ -367,9 +367,8 @@ async def half_a_character(chat: Chat) -> None:
     async with chat.peer() as peer:
         name = chat.next_id()
         turn = Turn(peer, name, 0)
-        await peer.send_text(
-            f'{{"type":"chat_request","message":"{chat.word} \\ud83d","message_id":"{name}"}}'
-        )
+        text = peer.encode(type="chat_request", message=f"{chat.word} HALF", message_id=name)
+        await peer.send_text(text.replace(b"HALF", b"\\ud83d"))
         end = await turn.finish()
 
         expect(

@@ -94,7 +94,7 @@ async def foreign_origin(chat: Chat) -> None:
         for method, path in (
             ("POST", chat.target.paths.turn),
             ("POST", chat.target.paths.new),
-            ("DELETE", f"{chat.target.paths.history}/0123456789ab"),
+            ("DELETE", chat.target.paths.of("0123456789ab")),
         ):
             form = {"message": chat.prompt()} if path == chat.target.paths.turn else None
             answer = await chat.http(method, path, form=form, headers=headers)

@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from conformance.chat import SUBPROTOCOL
 from conformance.frames import Frame, FrameDecoder, Opcode, close_frame, encode_frame
 from conformance.handshake import accept_key
 from conformance.messages import MessageJoiner
 
 KEEPALIVE = 0.1
+SUBPROTOCOL = "chat-stream-v1"
 
 
 class RawChat:
