@@ -128,6 +128,11 @@ class Chat:
         """The target's description."""
         return self.server.target
 
+    @property
+    def posts(self) -> bool:
+        """Whether turns can be run by POST, too."""
+        return bool(self.target.paths.turn)
+
     # Prompts and what Claude saw of them
 
     def prompt(self, text: str = "", /, **script: Any) -> str:
@@ -430,7 +435,13 @@ class Chat:
         user: int = 0,
         **fields: str,
     ) -> Answer:
-        """Run a turn by HTTP (HTTP-2)."""
+        """Run a turn by HTTP (HTTP-2).
+
+        Raises:
+            NotOffered: The target has no such door.
+        """
+        if not self.posts:
+            raise NotOffered("paths.turn is empty in the target file: there is no POST")
         form = {"message": message, **fields}
         return await self.http(
             "POST", self.target.paths.turn, form=form, within=within, server=server, user=user

@@ -217,8 +217,12 @@ class Server:
             TimeoutError: It did not end in time.
         """
         assert self._process is not None
-        async with asyncio.timeout(self.target.stop_within if within is None else within):
-            return await self._process.wait()
+        if not await gone(self._process.pid, self.target.stop_within if within is None else within):
+            raise TimeoutError
+        # Process.wait() would wait for the pipe, too, which a process left behind may hold.
+        while self._process.returncode is None:  # noqa: ASYNC110 - asyncio is just noticing, and tells nobody
+            await asyncio.sleep(0.001)
+        return self._process.returncode
 
     async def start_again(self) -> None:
         """End it, if it runs, and start it once more with the same data, address and fake."""

@@ -35,7 +35,7 @@ class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the doors are; ``{id}`` in ``conversation`` is its id."""
+    """Where the doors are; ``{id}`` in ``conversation`` is its id, and an empty ``turn`` is not offered."""
 
     socket: str = "/chat/ws"
     health: str = "/health"

@@ -10,9 +10,10 @@ from typing import Any
 from conformance.case import case
 from conformance.cases.turns import ANSWERED, pieces
 from conformance.chat import Answer, Chat, expect, expect_equal
-from conformance.errors import CouldNotTest
+from conformance.errors import CouldNotTest, NotOffered
 from conformance.peer import Peer
 from conformance.results import Severity
+from conformance.target import Limited
 
 DAY = 86_400
 HOUR = 3_600
@@ -26,8 +27,15 @@ TOKENS = "quotas/tokens"
 
 
 def limit(chat: Chat, name: str) -> int:
-    """The limit of one of the target's variants."""
-    return int(getattr(chat.target.variants, name).limit)
+    """The limit of one of the target's variants.
+
+    Raises:
+        NotOffered: The target file does not claim it.
+    """
+    variant: Limited | None = getattr(chat.target.variants, name)
+    if variant is None:
+        raise NotOffered(f"the target file has no variants.{name}")
+    return variant.limit
 
 
 def until_midnight() -> float:

@@ -117,8 +117,9 @@ async def empty(chat: Chat) -> None:
             )
             expect_equal(error.get("message_id"), name, "the message_id in the error")
         await peer.expect_alive()
-    answer = await chat.post("   ")
-    expect_equal(answer.status, 400, "the status of a POST with an empty message")
+    if chat.posts:
+        answer = await chat.post("   ")
+        expect_equal(answer.status, 400, "the status of a POST with an empty message")
 
 
 @case(
@@ -186,8 +187,9 @@ async def unknown_conversation(chat: Chat) -> None:
         expect_equal(
             (answer.status, answer.member("error").get("code")), (404, "not_found"), f"the answer to {method}"
         )
-    posted = await chat.post(chat.prompt(), conversation_id=nowhere)
-    expect_equal(posted.status, 404, "the status of a POST")
+    if chat.posts:
+        posted = await chat.post(chat.prompt(), conversation_id=nowhere)
+        expect_equal(posted.status, 404, "the status of a POST")
     expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
 
 

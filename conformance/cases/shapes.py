@@ -12,14 +12,15 @@ PIECES_ONLY = "shapes/pieces-only"
 
 
 async def shown_once(chat: Chat, prompt: str, text: str) -> None:
-    """Play a prompt at both doors of a server with the script; the answer must be this text, in history too."""
+    """Play a prompt at each door of a server with the script; the answer must be this text, in history too."""
     async with chat.scripted() as scripted, scripted.peer() as peer:
         turn = await scripted.finished(peer, scripted.prompt(prompt))
         expect_equal(turn.text, text, "the tokens joined")
         kept = (await scripted.history(turn.conversation_id))[-1]
         expect_equal((kept.get("content"), kept.get("status")), (text, "complete"), "the answer in history")
-        posted = await scripted.post(scripted.prompt(prompt))
-        expect_equal(posted.member("response"), text, "the response of a POST")
+        if scripted.posts:
+            posted = await scripted.post(scripted.prompt(prompt))
+            expect_equal(posted.member("response"), text, "the response of a POST")
 
 
 @case(
