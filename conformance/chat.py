@@ -270,7 +270,12 @@ class Chat:
         await peer.send_bytes(request + after, what)
         response = await peer.expect_response()
         if response.status == 101 and (
-            wrong := check_response(response, sent.get("Sec-WebSocket-Key") or key, offered=offered)
+            wrong := check_response(
+                response,
+                sent.get("Sec-WebSocket-Key") or key,
+                offered=offered,
+                extensions=sent.get("Sec-WebSocket-Extensions") or "",
+            )
         ):
             raise Failure("a right answer to the handshake", wrong)
         return response

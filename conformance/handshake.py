@@ -113,11 +113,17 @@ def _parse_head(head: bytes) -> Response:
     return Response(int(parts[1]), parts[2] if len(parts) == 3 else "", tuple(headers))
 
 
-def check_response(response: Response, key: str, *, offered: tuple[str, ...] = ()) -> str | None:
+def check_response(
+    response: Response, key: str, *, offered: tuple[str, ...] = (), extensions: str = ""
+) -> str | None:
     """What RFC 6455 §4.1 has against this answer to a valid handshake, None if nothing."""
     if response.status != 101:
         return f"status {response.status} {response.reason}".rstrip()
-    return _check_upgrade(response, key) or _check_choice(response, offered)
+    return (
+        _check_upgrade(response, key)
+        or _check_choice(response, offered)
+        or _check_extensions(response, extensions)
+    )
 
 
 def _check_upgrade(response: Response, key: str) -> str | None:
@@ -135,6 +141,17 @@ def _check_choice(response: Response, offered: tuple[str, ...]) -> str | None:
     chosen = response.header("sec-websocket-protocol")
     if chosen is not None and chosen not in offered:
         return f"the subprotocol {chosen!r} was not offered"
-    if (extensions := response.header("sec-websocket-extensions")) is not None:
-        return f"the extension {extensions!r} was not offered"
     return None
+
+
+def _check_extensions(response: Response, offered: str) -> str | None:
+    if (chosen := response.header("sec-websocket-extensions")) is None:
+        return None
+    names = _names(chosen)
+    if strangers := [name for name in names if name not in _names(offered)]:
+        return f"the extension {strangers[0]!r} was not offered"
+    return f"an extension is chosen twice: {chosen!r}" if len(set(names)) < len(names) else None
+
+
+def _names(extensions: str) -> list[str]:
+    return [each.partition(";")[0].strip() for each in extensions.split(",")]

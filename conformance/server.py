@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from conformance.errors import TargetError
+from conformance.errors import CouldNotTest, TargetError
 from conformance.target import Target, fill
 from fake_claude.install import install
 
@@ -98,6 +98,16 @@ class Server:
     def alive(self) -> bool:
         """Whether its process runs; a server that is not ours is taken to."""
         return self._process is None or self._process.returncode is None
+
+    def memory(self) -> int:
+        """What its process and all that it started have in memory of their own, in bytes.
+
+        Raises:
+            CouldNotTest: It is not ours to look at.
+        """
+        if self._process is None:
+            raise CouldNotTest("the target runs already, so its memory cannot be looked at")
+        return sum(_own_memory(pid) for pid in marked_processes(self._mark))
 
     def lines_since(self, seen: int) -> tuple[str, ...]:
         """The lines it wrote after so many, as far as they are kept."""
@@ -279,6 +289,15 @@ def marked_processes(mark: str) -> list[int]:
             if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
     return found
+
+
+def _own_memory(pid: int) -> int:
+    """What a process has in memory that is not of files, in bytes; 0 if it is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def command_line(pid: int) -> str:

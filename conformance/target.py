@@ -111,11 +111,11 @@ class Login(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cookie: str = "chat_session"
 
 
-class Silence(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A target that ends a turn when Claude is silent for long.
+class Bounded(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target with something set to a short time: see `Variants`.
 
     Attributes:
-        seconds: How long is long.
+        seconds: How long.
     """
 
     seconds: float
@@ -124,8 +124,9 @@ class Silence(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the target can be set to; what is left out is not offered.
 
-    ``patient`` is no capability: where it is given, what takes long is played on it, so that a short keepalive that
-    makes other cases quick does not end a connection that is only slow.
+    ``silence`` is for how long Claude may be silent in a turn, ``idle`` how long its process may outlive one, ``held``
+    how long a finished turn can be replayed. ``patient`` is no capability: where it is given, what takes long is played
+    on it, so that a short keepalive that makes other cases quick does not end a connection that is only slow.
     """
 
     requests_per_hour: Limited | None = None
@@ -133,7 +134,9 @@ class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tokens_per_day: Limited | None = None
     proxy: Proxy | None = None
     login: Login | None = None
-    silence: Silence | None = None
+    silence: Bounded | None = None
+    idle: Bounded | None = None
+    held: Bounded | None = None
     patient: Variant | None = None
 
 
@@ -143,7 +146,9 @@ VARIANT_TYPES: dict[str, type[Variant]] = {
     "tokens_per_day": Limited,
     "proxy": Proxy,
     "login": Login,
-    "silence": Silence,
+    "silence": Bounded,
+    "idle": Bounded,
+    "held": Bounded,
     "patient": Variant,
 }
 

@@ -82,6 +82,13 @@ def _answers_a_tool(content: object) -> bool:
     )
 
 
+def _after_interruption(content: object) -> list[str]:
+    """The texts behind the note of an interruption: what was sent next, in one message with the tool's answer."""
+    found = list(texts(content))
+    notes = [place for place, text in enumerate(found) if text.startswith("[Request interrupted by user")]
+    return found[notes[-1] + 1 :] if notes else []
+
+
 def read_messages(messages: Sequence[Mapping[str, Any]]) -> Ask:
     """Find the last prompt, and count turns, replies and words."""
     prompt, turn, reply, words, before = "", 0, 0, 0, ""
@@ -93,7 +100,9 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> Ask:
         words += sum(len(text.split()) for text in said)
         if role == "assistant":
             reply += 1
-        elif not _answers_a_tool(content):
+        else:
+            if _answers_a_tool(content):
+                said = _after_interruption(content)
             prompts = [text for text in said if not text.startswith(CONTINUATIONS)]
             if prompts:
                 prompt, turn, reply = prompts[-1], turn + 1, 0

@@ -106,8 +106,8 @@ class Trick:
 
 
 TRICKS = (
-    "exit", "kill", "stderr", "noise", "event", "ignore", "omit", "duplicate", "dribble", "split", "grandchild",
-    "close", "logged_out",
+    "exit", "kill", "stderr", "noise", "bytes", "event", "ignore", "omit", "duplicate", "dribble", "split",
+    "grandchild", "close", "logged_out",
 )  # fmt: skip
 
 

@@ -86,6 +86,14 @@ def some_of(*choices: str) -> Callable[[Any], list[str]]:
     return check
 
 
+def hexadecimal(value: Any) -> bytes:
+    """Accept bytes in hexadecimal, blanks between them or not."""
+    try:
+        return bytes.fromhex(text(value))
+    except ValueError:
+        raise ScriptError(f"{value!r} is not bytes in hexadecimal") from None
+
+
 def text_or_count(value: Any) -> str | int:
     """Accept a text, or a number of bytes."""
     return value if isinstance(value, str) else count(value)
@@ -142,6 +150,7 @@ KINDS: dict[str, Kind] = {
     "kill": Kind(one_of(*KILLS), "Die of this signal.", api=False, members=_WHEN),
     "stderr": Kind(text_or_count, "Write this, or that many bytes, to stderr.", api=False, members=_WHEN),
     "noise": Kind(text, "Print this line as it is.", api=False, members=_WHEN),
+    "bytes": Kind(hexadecimal, "Write these bytes, in hexadecimal, as they are.", api=False, members=_WHEN),
     "event": Kind(table, "Print this object as a line.", api=False, members=_WHEN),
     "ignore": Kind(some_of(*SIGNAL_NAMES), "From here on, do not react to these.", api=False, members=_WHEN),
     "omit": Kind(some_of(*OMITTABLE), "From here on, leave these lines of the turn out.", api=False),

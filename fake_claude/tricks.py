@@ -52,6 +52,10 @@ def _noise(engine: Engine, step: Step) -> None:
     engine.out.line(step.value)
 
 
+def _bytes(engine: Engine, step: Step) -> None:
+    engine.out.raw(step.value)
+
+
 def _event(engine: Engine, step: Step) -> None:
     engine.out.line(events.dumps(step.value))
 
@@ -97,6 +101,7 @@ _TRICKS: dict[str, Callable[[Engine, Step], None]] = {
     "kill": _kill,
     "stderr": _stderr,
     "noise": _noise,
+    "bytes": _bytes,
     "event": _event,
     "ignore": _ignore,
     "omit": _omit,

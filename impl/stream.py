@@ -378,7 +378,7 @@ def _decode(line: bytes) -> dict[str, Any] | None:
         message = msgspec.json.decode(line)
     except RecursionError:
         return None
-    except msgspec.DecodeError:  # noise; or bytes that are not UTF-8, or lone surrogates, which json forgives
+    except (msgspec.DecodeError, UnicodeDecodeError):  # noise, bytes that are not UTF-8, or lone surrogates
         try:
             message = json.loads(line.decode("utf-8", "replace"))
         except (ValueError, RecursionError):

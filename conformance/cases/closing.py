@@ -6,7 +6,7 @@ from conformance.case import case
 from conformance.cases.framing import PING_PONG
 from conformance.cases.turns import ANSWERED, pieces
 from conformance.chat import Chat, expect, expect_equal
-from conformance.frames import Frame, Opcode, close_frame
+from conformance.frames import Frame, Opcode, close_frame, encode_frame
 from conformance.peer import MASK
 from conformance.results import Severity
 
@@ -125,3 +125,81 @@ async def turn_goes_on(chat: Chat) -> None:
             )
             messages = await chat.history(turn.conversation_id)
             expect_equal(messages[-1].get("content"), pieces(4), "the answer in history")
+
+
+@case(
+    "closing/reason",
+    title="A close with a reason is answered, one whose reason is not UTF-8 refused",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="Goodbyes with a reason end as broken connections, or broken text goes on into logs.",
+    needs=(PING_PONG,),
+)
+async def reason(chat: Chat) -> None:
+    for words in ("bye", "ä€👋", "x" * 123):
+        async with chat.peer() as peer:
+            await peer.send(close_frame(1000, words, mask=MASK))
+            await peer.expect_close(1000)
+    async with chat.peer() as peer:
+        peer.break_rules()
+        await peer.send(Frame(Opcode.CLOSE, b"\x03\xe8\xff\xfe", mask=MASK))
+        await peer.expect_close(1007, 1002)
+
+
+@case(
+    "closing/inside-message",
+    title="A close between the fragments of a message is answered",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="Who leaves while sending hangs, or is taken for broken.",
+    needs=(PING_PONG,),
+)
+async def inside_message(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        await peer.send(Frame(Opcode.TEXT, b'{"type":', fin=False, mask=MASK))
+        await peer.send(close_frame(1000, mask=MASK))
+        await peer.expect_close(1000)
+
+
+@case(
+    "closing/nothing-obeyed",
+    title="What comes after a close is neither answered nor obeyed",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="Messages behind a goodbye run, and cost, for nobody.",
+    needs=(PING_PONG, ANSWERED),
+)
+async def nothing_obeyed(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        peer.break_rules()
+        late = peer.encode(type="chat_request", message=chat.prompt("too late"), message_id=chat.next_id())
+        frames = (close_frame(1000, mask=MASK), Frame(Opcode.TEXT, late, mask=MASK))
+        await peer.send_bytes(b"".join(map(encode_frame, frames)), "a close, and a chat_request behind it")
+        await peer.expect_close(1000)
+
+        expect_equal(peer.events, [], "the messages that came")
+    async with chat.peer() as peer:
+        await chat.finished(peer, chat.prompt("in time"))
+        expect_equal(chat.times_asked("too late"), 0, "how often Claude was given what came after the close")
+
+
+@case(
+    "closing/unanswered",
+    title="A close that the server begins ends the connection though nobody answers it",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="Every client that breaks a rule and stays costs the server a connection for ever.",
+    needs=("framing/illegal",),
+    waits=True,
+)
+async def unanswered(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        peer.break_rules()
+        peer.answers_close = False
+        await peer.send(Frame(3, b"", mask=MASK))
+        await peer.until(lambda: peer.close, "a close with 1002")
+        await peer.until(
+            lambda: peer.ended,
+            "the end of a connection whose close is not answered",
+            within=3 * chat.target.within,
+        )

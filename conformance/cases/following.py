@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from conformance.case import case
 from conformance.cases.turns import STREAMS, pieces
 from conformance.chat import Chat, expect, expect_equal
 from conformance.results import Severity
 
+LOOKS = 250  # at history, 20 ms apart
 REPLAYS = "following/replays"
 
 
@@ -270,3 +273,80 @@ async def unknown(chat: Chat) -> None:
         error = await chat.refusal(peer, "not_found", type="cancel", message_id=name)
 
         expect(error.get("message_id") == name, f"the error to name {name!r}", f"it is {error}")
+
+
+@case(
+    "following/ended-away",
+    title="A turn that ended while nobody was there is resumed to its end at once",
+    clause="SUB-2",
+    severity=Severity.BLOCKER,
+    means="Whoever comes back after the end sees an answer that never ends, until somebody says something.",
+    needs=(STREAMS,),
+)
+async def ended_away(chat: Chat) -> None:
+    async with chat.gate("away") as gate:
+        async with chat.peer() as first:
+            turn = await chat.started(first, chat.prompt(tokens=6, hold=f"{gate.name}@3"))
+            await turn.until_text(pieces(3))
+            first.abort()
+        gate.open()
+        for _ in range(LOOKS):
+            if (await chat.history(turn.conversation_id))[-1].get("status") == "complete":
+                break
+            await asyncio.sleep(0.02)  # nobody is told by the server: that is what this case is about
+        async with chat.peer() as second:
+            resumed = await chat.follow(second, turn.conversation_id, turn.message_id, after=len(turn.events))
+            await resumed.begin()
+            await resumed.complete()
+
+            expect_equal(turn.text + resumed.text, pieces(6), "the two parts joined")
+
+
+@case(
+    "following/stale-cursor",
+    title="A cursor of a turn that is no longer held is answered with reset",
+    clause="SUB-3",
+    severity=Severity.MEDIUM,
+    means="A page that slept for an hour waits in silence for the rest of an answer.",
+    needs=(STREAMS,),
+    waits=True,
+    slow=True,
+)
+async def stale_cursor(chat: Chat) -> None:
+    async with chat.variant("held") as forgets, forgets.peer() as peer:
+        turn = await forgets.finished(peer, forgets.prompt(tokens=2))
+        held = chat.target.variants.held
+        assert held is not None
+        await asyncio.sleep(held.seconds + 0.2)  # that long it may be replayed
+        ids = {"conversation_id": turn.conversation_id, "message_id": turn.message_id}
+        await forgets.refusal(peer, "reset", type="subscribe", after=1, **ids)
+        kept = (await forgets.history(turn.conversation_id))[-1]
+        expect_equal(kept.get("content"), pieces(2), "the answer in history")
+
+
+@case(
+    "stopping/in-a-tool",
+    title="A turn is stopped in the middle of a tool's work",
+    clause="CANCEL-1",
+    severity=Severity.MEDIUM,
+    means="Stop does nothing while a command runs, which is when people want it.",
+    needs=("stopping/cancel",),
+)
+async def in_a_tool(chat: Chat) -> None:
+    async with (
+        chat.scripted() as scripted,
+        scripted.gate("tool", scripted=True) as gate,
+        scripted.peer() as peer,
+    ):
+        turn = await scripted.started(peer, scripted.prompt("play in-a-tool"))
+        await turn.until_text(pieces(2))
+        await scripted.reached(gate)
+        await peer.send_json(type="cancel", message_id=turn.message_id)
+        end = await turn.finish(within=3 * chat.target.grace + chat.target.within)
+
+        ended = (end.get("type"), end.get("stop_reason"))
+        expect_equal(ended, ("complete", "cancelled"), "the turn's end")
+        following = await scripted.finished(
+            peer, scripted.prompt(say="the next"), conversation_id=turn.conversation_id
+        )
+        expect_equal(following.text, "the next", "the answer of the next turn")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conformance.case import case
 from conformance.cases.handshake import COMPLETES
-from conformance.chat import Chat, expect
+from conformance.chat import Chat, expect, expect_equal
 from conformance.frames import Frame, Opcode, encode_frame
 from conformance.peer import MASK, Peer
 from conformance.results import Severity
@@ -150,14 +150,28 @@ ILLEGAL: dict[str, list[Frame]] = {
     "rsv1": [Frame(Opcode.TEXT, b"{}", rsv=4, mask=MASK)],
     "rsv2": [Frame(Opcode.TEXT, b"{}", rsv=2, mask=MASK)],
     "rsv3 on a ping": [Frame(Opcode.PING, b"", rsv=1, mask=MASK)],
-    "reserved data opcode": [Frame(3, b"", mask=MASK)],
-    "reserved control opcode": [Frame(11, b"", mask=MASK)],
+    "rsv1 on a close": [Frame(Opcode.CLOSE, b"", rsv=4, mask=MASK)],
+    "rsv1 on a fragment": [
+        Frame(Opcode.TEXT, b"{", fin=False, mask=MASK),
+        Frame(Opcode.CONTINUATION, b"}", rsv=4, mask=MASK),
+    ],
+    **{f"reserved opcode {number}": [Frame(number, b"", mask=MASK)] for number in (3, 4, 5, 6, 7)},
+    **{f"reserved opcode {number}": [Frame(number, b"", mask=MASK)] for number in (11, 12, 13, 14, 15)},
     "fragmented ping": [Frame(Opcode.PING, b"x", fin=False, mask=MASK)],
+    "fragmented pong": [Frame(Opcode.PONG, b"x", fin=False, mask=MASK)],
+    "fragmented close": [Frame(Opcode.CLOSE, b"\x03\xe8", fin=False, mask=MASK)],
     "ping of 126 bytes": [Frame(Opcode.PING, bytes(126), mask=MASK)],
+    "pong of 126 bytes": [Frame(Opcode.PONG, bytes(126), mask=MASK)],
+    "close of 126 bytes": [Frame(Opcode.CLOSE, b"\x03\xe8" + b"x" * 124, mask=MASK)],
     "nothing to continue": [Frame(Opcode.CONTINUATION, b"x", mask=MASK)],
     "message inside a message": [
         Frame(Opcode.TEXT, b"a", fin=False, mask=MASK),
         Frame(Opcode.TEXT, b"b", mask=MASK),
+    ],
+    "nothing left to continue": [
+        Frame(Opcode.TEXT, b'{"type":', fin=False, mask=MASK),
+        Frame(Opcode.CONTINUATION, b'"no_such_type"}', mask=MASK),
+        Frame(Opcode.CONTINUATION, b"x", mask=MASK),
     ],
     "close of one byte": [Frame(Opcode.CLOSE, b"\x03", mask=MASK)],
 }
@@ -172,9 +186,9 @@ ILLEGAL: dict[str, list[Frame]] = {
     needs=(PING_PONG,),
 )
 async def illegal(chat: Chat) -> None:
-    for frames in ILLEGAL.values():
+    for what, frames in ILLEGAL.items():
         async with chat.peer() as peer:
-            await peer.expect_refusal(1002, *frames)
+            await peer.expect_refusal(1002, *frames, answered=what == "nothing left to continue")
 
 
 @case(
@@ -219,6 +233,12 @@ async def bad_utf8(chat: Chat) -> None:
     for payload in (b'{"type":"\xff"}', b'{"type":"\xed\xa0\x80"}', b'{"type":"\xc0\xaf"}', b'"\xe2\x82'):
         async with chat.peer() as peer:
             await peer.expect_refusal(1007, Frame(Opcode.TEXT, payload, mask=MASK))
+    async with chat.peer() as peer:
+        await peer.expect_refusal(
+            1007,
+            Frame(Opcode.TEXT, b'"\xe2', fin=False, mask=MASK),
+            Frame(Opcode.CONTINUATION, b'\x82"', mask=MASK),
+        )
 
 
 @case(
@@ -273,3 +293,86 @@ async def server_frames(chat: Chat) -> None:
         await turn.finish()
 
         expect(not peer.illegal, "frames that RFC 6455 allows", "; ".join(map(str, peer.illegal[:3])))
+
+
+@case(
+    "framing/lengths",
+    title="Messages at each border of the length forms are read",
+    clause="FRAME-1",
+    severity=Severity.MEDIUM,
+    means="Messages of just that length are lost, and with them all that follow on the connection.",
+    needs=(PING_PONG,),
+)
+async def lengths(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for size in (125, 126, 127, 65_535, 65_536, 65_537):
+            message_id = chat.next_id("s")
+            text = peer.encode(type="no_such_type", message_id=message_id)
+            begin = len(peer.events)
+            await peer.send_text(text[:1] + b" " * (size - len(text)) + text[1:])
+            event = await chat.error(peer, "bad_request", begin)
+            expect_equal(event.get("message_id"), message_id, f"the message_id in the answer to {size} bytes")
+
+
+@case(
+    "framing/masks",
+    title="Every masking key is undone, and each frame has its own",
+    clause="FRAME-1",
+    severity=Severity.MEDIUM,
+    means="Browsers draw a key for each frame: some messages arrive as garbage.",
+    needs=(PING_PONG,),
+)
+async def masks(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for mask in (bytes(4), b"\xff" * 4, b"\x00\x00\x00\x01", chat.random.randbytes(4)):
+            await peer.send(Frame(Opcode.PING, b"masked so", mask=mask))
+            await peer.expect_pong(b"masked so")
+        begin, message_id = len(peer.events), chat.next_id()
+        text = peer.encode(type="no_such_type", message_id=message_id)
+        await peer.send(Frame(Opcode.TEXT, text[:7], fin=False, mask=chat.random.randbytes(4)))
+        await peer.send(Frame(Opcode.CONTINUATION, text[7:], mask=chat.random.randbytes(4)))
+        event = await chat.error(peer, "bad_request", begin)
+        expect_equal(event.get("message_id"), message_id, "the message_id in the answer")
+
+
+@case(
+    "framing/highest-bit",
+    title="A 64-bit length with its highest bit set closes the connection",
+    clause="FRAME-3",
+    severity=Severity.MEDIUM,
+    means="A negative length: a crash, or all of the server's memory.",
+    needs=(PING_PONG,),
+)
+async def highest_bit(chat: Chat) -> None:
+    for announced in (1 << 63, (1 << 64) - 1):
+        async with chat.peer() as peer:
+            peer.break_rules()
+            data = encode_frame(Frame(Opcode.TEXT, b"{", mask=MASK), announced=announced)
+            await peer.send_bytes(data, f"a text frame that announces {announced} bytes")
+            await peer.expect_close(1002, 1009)  # RFC 6455 §5.2: it must be 0; and it is too big
+
+
+@case(
+    "framing/deflate",
+    title="Compression, as browsers offer it, is declined or spoken right",
+    clause="FRAME-5",
+    severity=Severity.BLOCKER,
+    means="Every browser offers it: they all fail the connection at the first message.",
+    needs=(COMPLETES,),
+)
+async def deflate(chat: Chat) -> None:
+    offers = (
+        "permessage-deflate; client_max_window_bits",
+        "x-no-such-extension, permessage-deflate; server_no_context_takeover",
+        "permessage-deflate; no_such_parameter, permessage-deflate",
+        "x-no-such-extension",
+    )
+    say = "the same words again and again " * 20
+    for offer in offers:
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, {"Sec-WebSocket-Extensions": offer})
+            expect_equal(response.status, 101, f"the status when {offer!r} is offered")
+            for _ in range(2):
+                turn = await chat.finished(peer, chat.prompt(say=say))
+                expect_equal(turn.text, say, f"the answer when {offer!r} is offered")
+            expect(not peer.illegal, "frames that RFC 6455 allows", "; ".join(map(str, peer.illegal[:3])))

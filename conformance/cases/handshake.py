@@ -165,3 +165,43 @@ async def own_origin(chat: Chat) -> None:
         response = await chat.upgrade(peer, {"Origin": chat.server.url})
 
         expect_equal(response.status, 101, "the status for the server's own origin")
+
+
+@case(
+    "handshake/spellings",
+    title="A handshake is understood however its headers are spelled",
+    clause="HAND-1",
+    severity=Severity.MEDIUM,
+    means="Some browsers and proxies get no connection: Firefox sends `keep-alive, Upgrade`.",
+    needs=(COMPLETES,),
+)
+async def spellings(chat: Chat) -> None:
+    key = encode_key(chat.random.randbytes(16))
+    spelled: list[dict[str, str | None]] = [
+        {"Connection": "keep-alive, Upgrade"},
+        {"Connection": "upgrade", "Upgrade": "WebSocket"},
+        {"Connection": None, "connection": "Upgrade", "Upgrade": None, "UPGRADE": "websocket"},
+        {"Sec-WebSocket-Key": None, "sec-websocket-key": f"  {key}  "},
+        {"Sec-WebSocket-Version": None, "SEC-WEBSOCKET-VERSION": "13"},
+    ]
+    for headers in spelled:
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, headers, key=key)
+
+            expect_equal(response.status, 101, f"the status with {headers}")
+            await peer.expect_alive()
+
+
+@case(
+    "handshake/no-get",
+    title="An upgrade by another method than GET is refused",
+    clause="HAND-3",
+    severity=Severity.LOW,
+    means="What filters let through as a form opens a connection.",
+)
+async def no_get(chat: Chat) -> None:
+    for method in ("POST", "PUT", "OPTIONS"):
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, {"Content-Length": "0"}, method=method)
+
+            expect(400 <= response.status < 500, f"a 4xx status for {method}", f"it is {response.status}")

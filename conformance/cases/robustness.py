@@ -17,6 +17,7 @@ from conformance.turn import Turn
 CANCEL = "stopping/cancel"
 FLOOD = 8_000_003  # what the script's flood has in characters
 STALLED = 3
+CROWD = 24  # readers that stall; a server that keeps a copy for each grows by 24 answers
 
 
 def graces(chat: Chat) -> float:
@@ -377,3 +378,105 @@ async def half_a_character(chat: Chat) -> None:
             f"it is {end}",
         )
         await peer.expect_alive()
+
+
+@case(
+    "processes/everyone-left",
+    title="When everyone has left and the answer is told, Claude does not stay for ever",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="Every conversation that was ever begun keeps a process, until the machine has no memory left.",
+    finding="M-14",
+    needs=(STREAMS,),
+    waits=True,
+    slow=True,
+)
+async def everyone_left(chat: Chat) -> None:
+    async with chat.variant("idle") as short:
+        idle = chat.target.variants.idle
+        assert idle is not None
+        async with short.gate("left") as gate:
+            async with short.peer() as peer:
+                turn = await short.started(peer, short.prompt(tokens=4, hold=f"{gate.name}@2"))
+                await turn.until_text(pieces(2))
+                await short.reached(gate)
+                peer.abort()
+            gate.open()
+        await short.expect_gone(within=idle.seconds + graces(chat))
+        kept = (await short.history(turn.conversation_id))[-1]
+        expect_equal(
+            (kept.get("content"), kept.get("status")), (pieces(4), "complete"), "the answer in history"
+        )
+
+
+@case(
+    "processes/deleted",
+    title="Deleting a conversation ends its Claude, and what that had started",
+    clause="HIST-5",
+    severity=Severity.MEDIUM,
+    means="What people deleted goes on working, and costing, unseen.",
+    finding="M-14",
+    needs=("history/deleted",),
+    waits=True,
+    slow=True,
+)
+async def deleted(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.started(peer, scripted.prompt("play orphan-stop"))
+        await turn.until_text(pieces(2))
+        answer = await scripted.http(
+            "DELETE", chat.target.paths.of(turn.conversation_id), within=graces(chat)
+        )
+        expect_equal(answer.status, 204, "the status of the DELETE")
+        await scripted.expect_gone(within=graces(chat))
+
+
+@case(
+    "processes/timeout-family",
+    title="A turn ended for its silence takes with it what Claude had started",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="Commands that Claude ran go on for hours after the turn was given up.",
+    finding="M-14",
+    needs=("robustness/silence",),
+    waits=True,
+    slow=True,
+)
+async def timeout_family(chat: Chat) -> None:
+    async with chat.variant("silence") as watched, watched.peer() as peer:
+        limit = chat.target.variants.silence
+        assert limit is not None
+        turn = await watched.started(peer, watched.prompt("play orphan-stop"))
+        end = await turn.finish(within=limit.seconds + chat.target.within)
+        expect_equal(end.get("code"), "timeout", "the code of the error")
+        await watched.expect_gone(within=graces(chat))
+
+
+@case(
+    "robustness/stalled-memory",
+    title="Readers that stall cost no memory of their own",
+    clause="TURN-10",
+    severity=Severity.MEDIUM,
+    means="A few phones in a tunnel, or one hostile page, take all of the server's memory.",
+    needs=("robustness/stalled-reader",),
+    waits=True,
+    slow=True,
+)
+async def stalled_memory(chat: Chat) -> None:
+    async with chat.scripted(own=True) as scripted, scripted.peer() as reads, AsyncExitStack() as stack:
+        turn = await scripted.started(reads, scripted.prompt("play flood"))
+        for _ in range(CROWD):
+            peer = await stack.enter_async_context(scripted.peer())
+            follower = await scripted.follow(peer, turn.conversation_id, turn.message_id)
+            await follower.begin()
+            peer.stall()
+        before = scripted.server.memory()
+        async with scripted.gate("flood", scripted=True) as gate:
+            gate.open()
+            await turn.finish(within=4 * chat.target.within)
+        grown = scripted.server.memory() - before
+        expect(
+            grown < CROWD * FLOOD // 2,
+            f"less than half of {CROWD} copies of an answer of {FLOOD >> 20} MiB in memory",
+            f"the server has grown by {grown >> 20} MiB",
+        )

@@ -191,3 +191,15 @@ async def surrogate(chat: Chat) -> None:
         turn = await scripted.finished(peer, scripted.prompt("play surrogate"))
 
         expect_equal(turn.text, pieces(2), "the tokens around it")
+
+
+@case(
+    "shapes/not-utf8",
+    title="Bytes on Claude's stdout that are not UTF-8 break nothing",
+    clause="TURN-12",
+    severity=Severity.MEDIUM,
+    means="The output of one command in another encoding ends the turn, or the server.",
+    needs=(STREAMS,),
+)
+async def not_utf8(chat: Chat) -> None:
+    await shown_once(chat, "play not-utf8", pieces(4))

@@ -89,3 +89,11 @@ def test_what_is_no_response(data: bytes) -> None:
 
 def test_repeated_headers_are_joined() -> None:
     assert Response(200, "OK", (("a", "1"), ("a", "2"))).header("A") == "1, 2"
+
+
+def test_an_extension_must_have_been_offered() -> None:
+    head = (("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept_key(KEY)))
+    answer = Response(101, "", (*head, ("sec-websocket-extensions", "permessage-deflate; a=1")))
+
+    assert check_response(answer, KEY, extensions="x, permessage-deflate") is None
+    assert check_response(answer, KEY, extensions="x") == "the extension 'permessage-deflate' was not offered"

@@ -52,6 +52,20 @@ def test_words_joined_are_the_text() -> None:
     assert "".join(words(text)) == text
 
 
+def test_a_prompt_behind_an_interruption_is_one_though_a_tool_is_answered_with_it() -> None:
+    result = {"type": "tool_result", "tool_use_id": "t", "content": "x"}
+    note, later = {"type": "text", "text": INTERRUPTED}, {"type": "text", "text": "two"}
+    asked = messages(("user", "one"), ("assistant", "a"), ("user", [result, note, later]))
+
+    assert (read_messages(asked).prompt, read_messages(asked).turn, read_messages(asked).reply) == (
+        "two",
+        2,
+        0,
+    )
+    alone = messages(("user", "one"), ("assistant", "a"), ("user", [result, note]))
+    assert (read_messages(alone).prompt, read_messages(alone).turn) == ("one", 1)
+
+
 def messages(*said: tuple[str, object]) -> list[dict[str, object]]:
     return [{"role": role, "content": content} for role, content in said]
 

@@ -376,6 +376,13 @@ async def test_noise_and_foreign_events_stand_where_they_were_put(fake: Fake) ->
     assert lines[-2:] == ["", ""]
 
 
+@shows("bytes")
+async def test_bytes_are_written_as_they_are(fake: Fake) -> None:
+    done = await said(fake, "{ bytes = '61 c3a9 0a' }", "{ text = 'a' }")
+
+    assert "aé" in done.out.split("\n")
+
+
 @shows("ignore")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 async def test_ignored_signal_changes_nothing(fake: Fake, name: str) -> None:

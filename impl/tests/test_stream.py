@@ -498,6 +498,11 @@ def test_lone_surrogates_become_replacement_characters() -> None:
     assert parser.text == "a\N{REPLACEMENT CHARACTER} b🙂"
 
 
+@pytest.mark.parametrize("line", [b"\xff\xfe\x80", b"\xc0\xaf", b"\xed\xa0\x80", b'{"type":"\xe2\x82"}'])
+def test_bytes_that_are_no_text_are_noise(line: bytes) -> None:
+    assert list(TurnParser().feed(line)) == []
+
+
 def test_bottomless_nesting_is_noise() -> None:
     parser = TurnParser()
 
