@@ -43,6 +43,7 @@ class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     turn: str = "/chat"
     new: str = "/chat/new"
     history: str = "/chat/history"
+    usage: str = ""  # where there is one, it is tested
     conversation: str = ""
 
     def of(self, conversation_id: str) -> str:

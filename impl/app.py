@@ -109,6 +109,7 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
     app.router.add_get("/chat/", _page)
     app.router.add_get("/chat/ws", _socket)
     app.router.add_post("/chat/new", _new)
+    app.router.add_get("/chat/usage", _usage)
     app.router.add_get("/chat/history", _list)
     app.router.add_get("/chat/history/{id}", _show)
     app.router.add_delete("/chat/history/{id}", _delete)
@@ -338,6 +339,11 @@ async def _post_chat(request: web.Request) -> web.StreamResponse:
 async def _new(request: web.Request) -> web.Response:
     conversation_id = await request.app[STORE].new_conversation(await _user(request))
     return json_answer({"conversation_id": conversation_id}, 201)
+
+
+async def _usage(request: web.Request) -> web.Response:
+    """How much of each limit is used (LIMIT-7)."""
+    return json_answer({"limits": await request.app[TURNS].standings(await _user(request))})
 
 
 async def _list(request: web.Request) -> web.Response:

@@ -64,6 +64,28 @@ def admit(limits: Limits, used: Used, now: float) -> None:
         raise RateLimited(f"the limit of messages is reached ({limit})", retry_after=_up(waits[limit]))
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a user stands with one limit (LIMIT-7)."""
+
+    limit: str  # the field of Limits
+    used: int
+    of: int
+    resets_in: float | None  # seconds until some of it comes back; None while nothing of it is used
+
+
+def standings(limits: Limits, used: Used, now: float) -> list[Standing]:
+    """How a user stands with each limit there is."""
+    tomorrow = _up(day_start(now) + DAY - now)
+    leaves = _up(used.hour[0] + HOUR - now) if used.hour else None
+    every = [
+        Standing("requests_per_hour", len(used.hour), limits.requests_per_hour, leaves),
+        Standing("requests_per_day", used.day, limits.requests_per_day, tomorrow if used.day else None),
+        Standing("tokens_per_day", used.tokens, limits.tokens_per_day, tomorrow if used.tokens else None),
+    ]
+    return [each for each in every if each.of]
+
+
 def _up(seconds: float) -> float:
     """Whole milliseconds, rounded up, so that waiting exactly that long is long enough."""
     return ceil(seconds * 1000) / 1000

@@ -309,10 +309,11 @@ class Store:
         async with self._begin() as db:
             await db.execute(sessions.delete().where(sessions.c.key == key))
 
-    async def used(self, owner: str) -> Used:
-        """What the owner has used of the limits by now."""
+    async def used(self, owner: str) -> tuple[Used, float]:
+        """What the owner has used of the limits by now, and when that is (Unix seconds)."""
         async with self._begin() as db:
-            return await self._used(db, owner, self._now(), sa.true())
+            now = self._now()
+            return await self._used(db, owner, now, sa.true()), now
 
     async def _used(self, db: AsyncConnection, owner: str, now: float, which: sa.ColumnElement[bool]) -> Used:
         own = sa.and_(usage.c.owner == owner, which)

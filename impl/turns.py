@@ -21,7 +21,7 @@ from impl.errors import (
     TooLarge,
     Unavailable,
 )
-from impl.limits import Limits
+from impl.limits import Limits, Standing, standings
 from impl.log import TurnLog
 from impl.logs import about
 from impl.messages import Usage, check_ids
@@ -136,6 +136,15 @@ class Turns:
         except ChatError as error:
             self._metrics.refused(error.code)
             raise
+
+    async def standings(self, owner: str) -> list[Standing]:
+        """How the owner stands with each limit, as the next admission will see it (LIMIT-7).
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        used, now = await self._store.used(owner)
+        return standings(self._limits, used, now)
 
     async def _admit(self, owner: str, message: str, message_id: str, conversation_id: str | None) -> TurnLog:
         async with self._admitting:

@@ -501,3 +501,30 @@ async def quota_killed(chat: Chat) -> None:
         expect_equal(error.get("code"), "claude_failed", "the code of the error")
 
         await refused(limited, peer, "quota_exceeded")
+
+
+@case(
+    "limits/usage",
+    title="What is told to be used is what the next turn is judged by",
+    clause="LIMIT-7",
+    severity=Severity.LOW,
+    means="People are told that they may go on, and are refused.",
+    needs=(HOURLY,),
+)
+async def told_usage(chat: Chat) -> None:
+    if not (path := chat.target.paths.usage):
+        raise NotOffered("the target file has no paths.usage")
+    async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
+        of = limit(chat, "requests_per_hour")
+        for used in range(of + 1):
+            limits = (await limited.http("GET", path)).member("limits")
+            told = [each for each in limits if each.get("limit") == "requests_per_hour"]
+            expect_equal([(each.get("used"), each.get("of")) for each in told], [(used, of)], "used and of")
+            expect(
+                (told[0].get("resets_in") is None) == (used == 0),
+                "resets_in to be null while nothing is used, and seconds after that",
+                f"it is {told[0]}",
+            )
+            if used < of:
+                await spend(limited, peer, 1)
+        await refused(limited, peer, "rate_limited")

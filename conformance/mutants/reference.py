@@ -25,8 +25,10 @@ import impl.limits
 import impl.oauth
 import impl.store
 import impl.stream
+import impl.turns
 from impl.connection import Connection
 from impl.errors import Forbidden, NotFound, Reset
+from impl.limits import Used
 from impl.messages import Usage
 from impl.process import Process
 from impl.schema import conversations, usage
@@ -414,6 +416,12 @@ def wrong_retry_after() -> None:
 def rounded_down() -> None:
     """The header is a second too short."""
     put(impl.documents, "ceil", lambda _: math.floor)
+
+
+@breaks("usage-that-stands-still")
+def usage_that_stands_still() -> None:
+    """Users are told that nothing is used."""
+    put(impl.turns, "standings", lambda old: lambda limits, _used, now: old(limits, Used([], 0, 0), now))
 
 
 @breaks("deleted-is-given-back")

@@ -68,6 +68,23 @@ async def test_refused_message_waits_in_the_box_and_counts_down(page: Page) -> N
     await expect(chat.box).to_have_value("second [[fake tokens=1]]")
 
 
+@pytest.mark.xdist_group("strict")
+@pytest.mark.settings(**STRICT)
+async def test_what_is_left_of_each_limit_is_seen_at_a_glance(page: Page) -> None:
+    chat = Chat(page)
+    limits = page.get_by_role("list", name="Used of your limits").get_by_role("listitem")
+    warning = page.get_by_role("status").filter(has_text="No messages left this hour.")
+    await expect(limits).to_have_text(["Messages this hour0 of 1"])
+    await expect(warning).to_be_hidden()
+    await chat.say("the only one [[fake tokens=1]]")
+    await chat.expect_answer("t1")
+
+    await expect(limits).to_have_text(["Messages this hour1 of 1"])
+    await expect(page.get_by_role("meter", name="Messages this hour: 1 of 1 used")).to_be_visible()
+    await expect(limits).to_have_attribute("title", re.compile("comes back in (59|60) minutes"))
+    await expect(warning).to_be_visible()
+
+
 async def test_title_of_the_tab_tells_that_an_answer_is_written(site: Site, page: Page) -> None:
     chat = Chat(page)
     with site.gate("title") as gate:

@@ -12,6 +12,7 @@
  * @property {string} created_at
  * @property {{code: string, message: string}} [error] why an answer failed
  */
+/** How one stands with a limit (LIMIT-7). @typedef {{limit: string, used: number, of: number, resets_in: number | null}} Standing */
 /** @typedef {Summary & {messages: Message[]}} History */
 
 /** The server said no, or could not be asked (code `offline`). */
@@ -78,6 +79,11 @@ export async function listConversations(before) {
  */
 export async function getConversation(id) {
   return (await call(`history/${encodeURIComponent(id)}`)).json();
+}
+
+/** @returns {Promise<Standing[]>} how much of each limit is used; none where the server does not tell */
+export async function getUsage() {
+  return (await (await call("usage")).json()).limits;
 }
 
 /** Works while the page is being left, too. @param {string} id */

@@ -53,6 +53,7 @@ document.addEventListener("visibilitychange", () => {
   if (document.visibilityState !== "visible") return;
   socket.connect();
   void store.refreshList();
+  void store.refreshUsage();
 });
 
 addEventListener("pagehide", () => void store.confirmRemoval());
@@ -60,4 +61,5 @@ addEventListener("pagehide", () => void store.confirmRemoval());
 comeBack();
 socket.connect();
 void store.refreshList();
+void store.refreshUsage();
 void store.select(named());

@@ -1,10 +1,11 @@
 /** What the page knows: conversations, their turns, what is running, what went wrong. */
 
-import { ApiError, deleteConversation, getConversation, listConversations } from "./api.js";
+import { ApiError, deleteConversation, getConversation, getUsage, listConversations } from "./api.js";
 import { keepDraft, readDraft } from "./drafts.js";
 
 /** @typedef {import("./api.js").Summary} Summary */
 /** @typedef {import("./api.js").Message} Message */
+/** @typedef {import("./api.js").Standing} Standing */
 /** @typedef {import("./socket.js").ChatSocket} ChatSocket */
 /** @typedef {import("./socket.js").Connection} Connection */
 /** @typedef {import("./socket.js").ServerMessage} ServerMessage */
@@ -63,7 +64,8 @@ function newMessageId() {
  * Fires, always after the state has changed:
  * `list` (the conversations), `conversation` (another one, or other turns in it), `turn` (detail: `{turn, added}`,
  * where `added` is the text that was appended to the answer, if that is all that happened), `connection`,
- * `notice`, `draft` (the page put text into the draft), `wait` (until when no message can be sent), `leaving`.
+ * `notice`, `draft` (the page put text into the draft), `wait` (until when no message can be sent), `leaving`,
+ * `usage` (of the limits).
  */
 export class ChatStore extends EventTarget {
   /** @type {Connection} */
@@ -76,6 +78,8 @@ export class ChatStore extends EventTarget {
   notice = null;
   /** Before this moment, as `Date.now()` counts, the limits let no message through. */
   waitUntil = 0;
+  /** @type {Standing[]} */
+  usage = [];
   /** @type {Leaving | null} */
   leaving = null;
   query = "";
@@ -159,6 +163,17 @@ export class ChatStore extends EventTarget {
       this.#nameCurrent();
       this.#fire("list");
     });
+  }
+
+  /** Ask how much of the limits is used. @returns {Promise<void>} */
+  async refreshUsage() {
+    try {
+      this.usage = await getUsage();
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      return; // what is not told, or not now, is not shown
+    }
+    this.#fire("usage");
   }
 
   /** @returns {Promise<void>} */
@@ -330,6 +345,7 @@ export class ChatStore extends EventTarget {
     }
     this.#changed(turn);
     void this.refreshList();
+    void this.refreshUsage();
   }
 
   /**
@@ -391,6 +407,7 @@ export class ChatStore extends EventTarget {
     turn.progress = "";
     this.#resets.delete(turn.id);
     void this.refreshList();
+    void this.refreshUsage();
   }
 
   /**

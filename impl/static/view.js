@@ -5,6 +5,7 @@ import { inFrames } from "./frames.js";
 import { Speech } from "./speech.js";
 import { isLive } from "./store.js";
 import { OUTCOMES, TurnView } from "./turn.js";
+import { UsageView } from "./usage.js";
 
 /** @typedef {import("./store.js").ChatStore} ChatStore */
 /** @typedef {import("./store.js").Conversation} Conversation */
@@ -66,6 +67,7 @@ export class ChatView {
     this.wait = part("wait");
     this.undo = part("undo");
     this.undoText = part("undo-text");
+    this.usage = new UsageView(part("usage"), part("left"), find(page, "#usage-template", HTMLTemplateElement));
     this.speech = new Speech(part("speech"));
     this.#listenToStore();
     this.#listenToUser(part);
@@ -82,6 +84,7 @@ export class ChatView {
     store.addEventListener("draft", () => this.#drawDraft());
     store.addEventListener("wait", () => this.#drawWait());
     store.addEventListener("leaving", () => this.#drawLeaving());
+    store.addEventListener("usage", () => this.usage.draw(store.usage));
     store.addEventListener("turn", (event) => {
       const { turn, added } = /** @type {CustomEvent<{turn: Turn, added: string | null}>} */ (event).detail;
       this.#drawTurn(turn, added);

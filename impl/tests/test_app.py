@@ -284,6 +284,23 @@ async def test_post_whose_client_leaves_goes_on(
     assert "Traceback" not in caplog.text
 
 
+# --- usage
+
+
+async def test_usage_is_what_the_next_turn_is_judged_by(fake: Fake, tmp_path: Path) -> None:
+    async with site(
+        fake.command, tmp_path, requests_per_hour=2, requests_per_day=0, tokens_per_day=0
+    ) as chat:
+        for used in range(3):
+            limits = (await chat.get("/chat/usage"))["limits"]
+            status, _ = await post(chat, message="hi [[fake tokens=1]]")
+
+            [limit] = limits
+            assert (limit["limit"], limit["used"], limit["of"]) == ("requests_per_hour", used, 2)
+            assert (limit["resets_in"] is None) == (used == 0)
+            assert status == (429 if used == 2 else 200)
+
+
 # --- history
 
 

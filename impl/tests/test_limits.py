@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from impl.errors import ChatError, QuotaExceeded, RateLimited
-from impl.limits import DAY, HOUR, Limits, Used, admit, day_start
+from impl.limits import DAY, HOUR, Limits, Standing, Used, admit, day_start, standings
 from impl.messages import Usage
 from impl.store import Store, opened
 
@@ -42,6 +42,20 @@ def refusal(limits: Limits, state: Used, now: float) -> ChatError:
 
 def test_room_below_every_limit_admits() -> None:
     admit(Limits(2, 3, 100), used([NOON - 5], day=2, tokens=99), NOON)
+
+
+def test_standings_tell_what_is_used_and_when_some_of_it_comes_back() -> None:
+    state = used([NOON - 3000, NOON - 10], day=3, tokens=40)
+
+    assert standings(Limits(5, 7, 100), state, NOON) == [
+        Standing("requests_per_hour", 2, 5, 600),
+        Standing("requests_per_day", 3, 7, DAY / 2),
+        Standing("tokens_per_day", 40, 100, DAY / 2),
+    ]
+
+
+def test_standings_leave_out_what_is_no_limit_and_wait_for_nothing_where_nothing_is_used() -> None:
+    assert standings(Limits(0, 7, 0), used([]), NOON) == [Standing("requests_per_day", 0, 7, None)]
 
 
 def test_zero_is_no_limit() -> None:
@@ -154,11 +168,11 @@ class Admission(RuleBasedStateMachine):
 
     @invariant()
     def ledger_and_model_agree(self) -> None:
-        assert self.runner.run(self.store.used("ada")) == self.model.used(self.clock.now)
+        assert self.runner.run(self.store.used("ada")) == (self.model.used(self.clock.now), self.clock.now)
 
     @invariant()
     def nobody_else_is_charged(self) -> None:
-        assert self.runner.run(self.store.used("bob")) == Used([], 0, 0)
+        assert self.runner.run(self.store.used("bob")) == (Used([], 0, 0), self.clock.now)
 
 
 TestAdmission = Admission.TestCase
@@ -180,7 +194,7 @@ async def test_usage_survives_a_restart_and_a_deleted_conversation(tmp_path: Pat
         conversation = await store.begin_turn("ada", None, "m1", "hi", NONE)
         await store.delete("ada", conversation)
     async with opened(url, Clock()) as store:
-        now_used = await store.used("ada")
+        now_used, _ = await store.used("ada")
 
     assert now_used.hour == [NOON]
 
