@@ -33,6 +33,10 @@ EPILOG = """exit status: 0 conformant (or failing below --fail-on only), 1 not c
 2 wrong use or nothing selected, 3 the target or the harness broke, or nothing could be tested"""
 
 
+LOAD_EPILOG = """exit status: 0 measured and within the bounds, 1 beyond one or not measurable,
+2 wrong use, 3 nothing could be measured"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = _parser().parse_args(argv)
@@ -108,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     kills.add_argument("--select", action="append", default=[], metavar="PREFIX", help="only these mutants")
     kills.add_argument("--quick", action="store_true", help="each mutant's own case only")
     kills.add_argument("--seed", type=int, metavar="N", default=1)
+    _add_load(commands.add_parser("load", help="measure what servers hold, side by side", epilog=LOAD_EPILOG))
     for command in (run, gate, report, compare):
         command.add_argument(
             "--report",
@@ -140,6 +145,48 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"it is {text}; at least one case is played at a time")
     return int(text)
+
+
+def _add_load(load: argparse.ArgumentParser) -> None:
+    load.add_argument(
+        "--target",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="target file; may be repeated, and the others are compared with the first",
+    )
+    load.add_argument(
+        "--plan",
+        default="quick",
+        metavar="NAME",
+        help="smoke (seconds), quick (two minutes) or full; default: quick",
+    )
+    load.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        help="only measurements that begin so, as streams/200",
+    )
+    load.add_argument("--rounds", type=_count, metavar="N", help="measure so often; figures are medians")
+    load.add_argument(
+        "--bounds", metavar="FILE", help="fail where the first target is beyond these ratios to another"
+    )
+    load.add_argument("--json", metavar="PATH", help="write all figures; - is standard output")
+    load.add_argument(
+        "--html", metavar="PATH", help="write a page with curves, one file that needs no network"
+    )
+    load.add_argument("--markdown", metavar="PATH", help="write the table for a page; - is standard output")
+    load.add_argument("--no-pin", action="store_true", help="let server and generator share all processors")
+    load.add_argument(
+        "--beyond-loopback", action="store_true", help="let servers listen elsewhere than on loopback"
+    )
+
+
+def _load(options: argparse.Namespace) -> int:
+    from conformance.load.command import command  # noqa: PLC0415 - `list` does without
+
+    return command(options)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -336,6 +383,7 @@ COMMANDS = {
     "doctor": _doctor,
     "init": _init,
     "mutants": _mutants,
+    "load": _load,
 }
 
 

@@ -19,6 +19,7 @@ SHIPPED = Path(__file__).parent  # targets that come with the suite are looked u
 _LOCATION = re.compile(r"[^:\s][^:\n]*(:[1-9][0-9]*)?")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = ("python", "port", "data", "claude", "url", "forge")
+HERE = "{here}"  # in a start command: the folder of the target file
 USER = "{user}"  # stands for the name of a user in the headers of a variant
 
 
@@ -122,6 +123,30 @@ class Bounded(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seconds: float
 
 
+class Load(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the target is put under load: what to set otherwise, and what turns look like where it is not chat-stream-v1.
+
+    Attributes:
+        ask: The text message that begins a turn; ``{prompt}`` stands for the prompt.
+        ask_again: The one for a further turn of a conversation, with ``{conversation}`` for its id; empty: as ``ask``.
+        conversation: What stands before the id of a conversation, up to its quotation mark, in what the server sends.
+        end: What the end of a turn contains, and nothing before it.
+        failed: What a failure contains; empty where there is nothing to recognise.
+        subprotocol: What the handshake offers; empty: none.
+        exact: Whether the text of an answer is sent once; a server that passes on the CLI's lines sends it three times.
+        connections: How many connections it is asked to hold at most, where each is a process; 0: as many as planned.
+    """
+
+    ask: str = '{"type":"chat_request","message":"{prompt}"}'
+    ask_again: str = '{"type":"chat_request","message":"{prompt}","conversation_id":"{conversation}"}'
+    conversation: str = '"conversation_id":"'
+    end: str = '"type":"complete"'
+    failed: str = '"type":"error"'
+    subprotocol: str = "chat-stream-v1"
+    exact: bool = True
+    connections: int = 0
+
+
 class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the target can be set to; what is left out is not offered.
 
@@ -160,7 +185,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         name: What reports call it.
         url: Its origin, such as ``http://127.0.0.1:{port}``.
-        start: The command that starts it; empty for a server that runs already.
+        start: The command that starts it; empty for a server that runs already. ``{here}`` is the file's folder.
         env: What is added to the environment of the command.
         ready_line: Words in its output that say that it listens; without them its health path is asked.
         ready_within: How long the start may take, in seconds.
@@ -175,6 +200,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         dialect: What it calls things.
         users: Who may use it; at least one.
         variants: What else it can be set to.
+        load: How it is put under load.
         anchor: Where in its sources findings point to, ``path`` or ``path:line``; empty: this file.
         routes: The same for some cases only: an area, the beginning of an id, a clause or a finding, and the place.
     """
@@ -196,6 +222,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     dialect: Dialect = Dialect()
     users: list[User] = msgspec.field(default_factory=lambda: [User("user")])
     variants: Variants = Variants()
+    load: Load = Load()
     anchor: str = ""
     routes: dict[str, str] = {}
 
@@ -239,6 +266,8 @@ def load(path: str) -> Target:
         target = msgspec.convert(document, Target)
     except msgspec.ValidationError as error:
         raise UsageError(f"{place}: {_explain(str(error))}") from None
+    here = str(place.parent.absolute())
+    target = msgspec.structs.replace(target, start=[each.replace(HERE, here) for each in target.start])
     check(target, place)
     return msgspec.structs.replace(target, anchor=target.anchor or path)
 
@@ -249,7 +278,7 @@ def _explain(sentence: str) -> str:
     if found is None:
         return sentence
     unknown, where = found[1], found[2] or ""
-    structs = {"paths": Paths, "dialect": Dialect, "users": User, "variants": Variants}
+    structs = {"paths": Paths, "dialect": Dialect, "users": User, "variants": Variants, "load": Load}
     structs |= {f"variants.{name}": kind for name, kind in VARIANT_TYPES.items()}
     struct = structs.get(where.split("[")[0], Target)
     near = get_close_matches(unknown, struct.__struct_fields__, n=1, cutoff=0)
@@ -274,6 +303,7 @@ def check(target: Target, place: Path) -> None:
         ("url", target.url),
         *(("start", each) for each in target.start),
         *target.env.items(),
+        *((f"load.env.{name}", text) for name, text in target.load.env.items()),
     ]:
         fill(text, dict.fromkeys(PLACEHOLDERS, "1"), f"{place}: {field}")
     for name in VARIANT_TYPES:

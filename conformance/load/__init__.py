@@ -1,0 +1,1 @@
+"""How much a chat server holds: servers under the same load in one run, side by side."""

@@ -1,0 +1,214 @@
+"""The lines that an answer under load consists of, as the CLI prints them.
+
+The templates are what ``fake-claude`` prints; here their ids and texts are filled in, at the rate of megabytes per
+millisecond. A text is made of tokens that can be counted in whatever a server makes of them:
+
+- ``@`` and 16 digits: a token with the CLOCK_MONOTONIC time, in nanoseconds, at which it was written;
+- ``~`` and filler: a token that is only counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+STAMP_DIGITS = 16
+BLOCK_BYTES = 65_536
+MESSAGE_BYTES = 1 << 20
+"""How much text one message has at most: more than any model's, but an answer of 50 MB is no single message."""
+IDLE = "00000000"  # stands for a number in a prepared block; hexadecimal, so that the line is valid as it is
+_PROMPT = re.compile(rb"\[\[load ([a-z0-9= ]*)\]\]")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a prompt such as ``[[load tokens=100 rate=50]]`` asks for.
+
+    Attributes:
+        tokens: How many tokens follow the first one.
+        rate: Tokens per second, each with the time; 0 is as fast as they are read, counted only.
+        size: Bytes of a counted token, its space included.
+        gate: Whether the answer waits, after its first token, until the hub is told to go.
+        line: Instead of tokens one counted piece of so many bytes, in one line.
+    """
+
+    tokens: int = 3
+    rate: int = 0
+    size: int = 6
+    gate: int = 0
+    line: int = 0
+
+    def prompt(self) -> str:
+        """The prompt that asks for it."""
+        words = [f"{name}={value}" for name, value in vars(self).items() if value != getattr(Ask, name)]
+        return f"[[load {' '.join(words)}]]"
+
+
+def find_ask(data: bytes) -> Ask | None:
+    """What the first prompt in some bytes asks for, None if there is none."""
+    found = _PROMPT.search(data)
+    if found is None:
+        return None
+    pairs = (word.split("=") for word in found[1].decode().split())
+    return Ask(**{name: int(value) for name, value in pairs})
+
+
+class Pause:
+    """The answer goes on at ``at`` (CLOCK_MONOTONIC, seconds), or, without one, when it is told to."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, at: float | None = None) -> None:
+        self.at = at
+
+
+class Lines:
+    """The lines of ``fake-claude``, as templates.
+
+    Args:
+        printed: What it printed for an answer of one piece, with partial messages.
+
+    Raises:
+        ValueError: A line is missing.
+    """
+
+    def __init__(self, printed: bytes) -> None:
+        lines: dict[str, dict[str, Any]] = {}
+        for text in printed.splitlines():
+            line = json.loads(text)
+            kind = line.get("event", line)
+            kind = kind["type"] if line["type"] == "stream_event" else line.get("subtype", line["type"])
+            lines[line["type"] if line["type"] == "result" else kind] = line
+        missing = {
+            "init",
+            "message_start",
+            "content_block_start",
+            "content_block_delta",
+            "assistant",
+            "content_block_stop",
+            "message_delta",
+            "message_stop",
+            "result",
+        } - lines.keys()
+        if missing:
+            raise ValueError(f"fake-claude printed no {', '.join(sorted(missing))}")
+        self._lines = lines
+        self._numbers = iter(range(1, 1 << 32))
+
+    def _uuid(self, place: int = 0) -> str:
+        return f"{next(self._numbers):08x}-0000-4000-8000-{place:012x}"
+
+    def _line(self, kind: str, session: str, message: str, text: str = "") -> bytes:
+        line = {**self._lines[kind], "session_id": session, "uuid": self._uuid()}
+        if "api_message_id" in line:
+            line["api_message_id"] = message
+        if kind == "message_start":
+            line["event"] = {**line["event"], "message": {**line["event"]["message"], "id": message}}
+        elif kind == "assistant":
+            told = {**line["message"], "id": message, "content": [{"type": "text", "text": text}]}
+            line["message"] = told
+        elif kind == "content_block_delta":
+            line["event"] = {**line["event"], "delta": {"type": "text_delta", "text": text}}
+        elif kind == "result":
+            line["result"] = text
+        return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+    def _block(self, count: int, session: str, message: str, text: str) -> bytes:
+        """So many deltas whose uuids begin with ``IDLE``, to be replaced by a number."""
+        line = self._line("content_block_delta", session, message, text)
+        uuid = json.loads(line)["uuid"].encode()
+        before, after = line.split(uuid)
+        return b"".join(
+            b"%s%s-0000-4000-8000-%012x%s" % (before, IDLE.encode(), place, after) for place in range(count)
+        )
+
+    def answer(self, ask: Ask, session: str, stopped: Callable[[], bool]) -> Iterator[bytes | Pause]:
+        """What is written, piece by piece, and the pauses between; a piece is made at the moment it is asked for.
+
+        ``stopped`` is asked before each piece; once it says so, the answer comes to its end.
+        """
+        yield self._line("init", session, "")
+        text = ""
+        for number, tokens in enumerate(_split(ask)):
+            message = f"msg_{session[:8]}{number:016x}"
+            yield (
+                self._line("message_start", session, message)
+                + self._line("content_block_start", session, message)
+            )
+            told: list[str] = []
+            if number == 0:
+                told.append(_stamp())
+                yield self._line("content_block_delta", session, message, told[0])
+                if ask.gate:
+                    yield Pause()
+            if ask.rate:
+                yield from self._paced(ask, session, message, told, stopped)
+            else:
+                size = ask.line or ask.size
+                piece = "~" + "x" * (size - 2) + " "
+                written = 0
+                for written, block in self._blocks(tokens, session, message, piece):  # noqa: B007 - the last counts
+                    yield block
+                    if stopped():
+                        break
+                told.append(piece * written)
+            text = "".join(told)
+            yield (
+                self._line("assistant", session, message, text)
+                + self._line("content_block_stop", session, message)
+                + self._line("message_delta", session, message)
+                + self._line("message_stop", session, message)
+            )
+            if stopped():
+                break
+        yield self._line("result", session, "", text)
+
+    def _paced(
+        self, ask: Ask, session: str, message: str, told: list[str], stopped: Callable[[], bool]
+    ) -> Iterator[bytes | Pause]:
+        stamp = _stamp()
+        line = self._line("content_block_delta", session, message, stamp)
+        before, rest = line.split(stamp.encode())
+        middle, after = rest.split(json.loads(line)["uuid"].encode())
+        # Streams that begin at once do not write at once: their phases are spread over the interval.
+        due = time.monotonic() + next(self._numbers) * 0.618 % 1 / ask.rate
+        for _ in range(ask.tokens):
+            due += 1 / ask.rate
+            yield Pause(due)
+            if stopped():
+                return
+            told.append(_stamp())
+            yield b"".join((before, told[-1].encode(), middle, self._uuid().encode(), after))
+
+    def _blocks(self, tokens: int, session: str, message: str, piece: str) -> Iterator[tuple[int, bytes]]:
+        """Blocks of deltas, each with how many tokens were told up to its end."""
+        length = len(self._line("content_block_delta", session, message, piece))
+        count = min(tokens, max(1, BLOCK_BYTES // length))
+        block = self._block(count, session, message, piece)
+        told = 0
+        while told < tokens:
+            if tokens - told < count:
+                block = self._block(tokens - told, session, message, piece)
+                count = tokens - told
+            told += count
+            number = f'"{next(self._numbers):08x}-'
+            yield told, block.replace(f'"{IDLE}-'.encode(), number.encode())
+
+
+def _split(ask: Ask) -> list[int]:
+    """The tokens of each message of an answer."""
+    if ask.line:
+        return [1]
+    if ask.rate:
+        return [ask.tokens]
+    most = max(1, MESSAGE_BYTES // ask.size)
+    whole, rest = divmod(ask.tokens, most)
+    return [most] * whole + ([rest] if rest or not whole else [])
+
+
+def _stamp() -> str:
+    return f"@{time.monotonic_ns():0{STAMP_DIGITS}} "

@@ -1,0 +1,61 @@
+"""The command as a user runs it, in the smallest sizes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conformance.__main__ import main
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "load"
+
+
+def test_two_servers_are_measured_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "load.json"
+    words = ["load", "--plan", "smoke", "--target", "targets/reference.toml"]
+    words += ["--target", str(EXAMPLES / "aiohttp.toml"), "--json", str(report)]
+    for only in ("flat", "streams", "stalled"):
+        words += ["--only", only]
+
+    assert main(words) == 0
+
+    measured = json.loads(report.read_text())["measured"]
+    assert [(each["measure"], each["target"]) for each in measured] == [
+        (measure, target)
+        for measure in ("flat/1", "streams/2", "stalled")
+        for target in ("reference", "aiohttp")
+    ]
+    assert not any(each["trouble"] for each in measured)
+    assert "flat out, 1 stream" in capsys.readouterr().out
+
+
+WRONG = [
+    pytest.param(["--plan", "huge"], "there are smoke, quick, full", id="plan"),
+    pytest.param(["--only", "flut"], "there are flat/1", id="measurement"),
+    pytest.param(["--target", "targets/reference.toml"], "two targets are called reference", id="twice"),
+]
+
+
+@pytest.mark.parametrize(("more", "sentence"), WRONG)
+def test_wrong_use_is_told(more: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", "--plan", "smoke", "--target", "targets/reference.toml", *more]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "start", "sentence"),
+    [
+        ("http://192.0.2.1:{port}", '["true"]', "loads stay on loopback"),
+        ("http://127.0.0.1:8000", "[]", "has no start command"),
+    ],
+)
+def test_target_that_must_not_be_loaded_is_refused(
+    url: str, start: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "other.toml"
+    place.write_text(f'name = "other"\nurl = "{url}"\nstart = {start}\n')
+
+    assert main(["load", "--target", str(place)]) == 2
+    assert sentence in capsys.readouterr().err
