@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from operator import itemgetter
 
-from impl.errors import QuotaExceeded, RateLimited
+from impl.errors import ChatError, QuotaExceeded, RateLimited
 
 HOUR = 3600.0
 DAY = 86_400.0
@@ -44,24 +45,25 @@ def admit(limits: Limits, used: Used, now: float) -> None:
     """Refuse one more turn where a limit is reached.
 
     Raises:
-        RateLimited: A request limit is reached; ``retry_after`` is when it no longer is.
-        QuotaExceeded: The day's tokens are spent; ``retry_after`` is the next UTC day.
+        RateLimited: A request limit is reached.
+        QuotaExceeded: The day's tokens are spent.
+            Of several reasons the one that lasts longest is told: after its ``retry_after`` there is none (LIMIT-3).
     """
     tomorrow = day_start(now) + DAY - now
+    refusals: list[tuple[float, type[ChatError], str]] = []
     if limits.tokens_per_day and used.tokens >= limits.tokens_per_day:
-        raise QuotaExceeded(
-            f"today's {limits.tokens_per_day:,} tokens are spent; they start anew at midnight UTC",
-            retry_after=_up(tomorrow),
-        )
-    waits = {}
+        spent = f"today's {limits.tokens_per_day:,} tokens are spent; they start anew at midnight UTC"
+        refusals.append((tomorrow, QuotaExceeded, spent))
+    if limits.requests_per_day and used.day >= limits.requests_per_day:
+        reached = f"the limit of messages is reached ({limits.requests_per_day} a day)"
+        refusals.append((tomorrow, RateLimited, reached))
     if limits.requests_per_hour and len(used.hour) >= limits.requests_per_hour:
         leaves = used.hour[len(used.hour) - limits.requests_per_hour] + HOUR
-        waits[f"{limits.requests_per_hour} an hour"] = leaves - now
-    if limits.requests_per_day and used.day >= limits.requests_per_day:
-        waits[f"{limits.requests_per_day} a day"] = tomorrow
-    if waits:
-        limit = max(waits, key=waits.__getitem__)
-        raise RateLimited(f"the limit of messages is reached ({limit})", retry_after=_up(waits[limit]))
+        reached = f"the limit of messages is reached ({limits.requests_per_hour} an hour)"
+        refusals.append((leaves - now, RateLimited, reached))
+    if refusals:
+        wait, error, sentence = max(refusals, key=itemgetter(0))
+        raise error(sentence, retry_after=_up(wait))
 
 
 @dataclass(frozen=True, slots=True)

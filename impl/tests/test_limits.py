@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from impl.errors import ChatError, QuotaExceeded, RateLimited
 from impl.limits import DAY, HOUR, Limits, Standing, Used, admit, day_start, standings
@@ -95,28 +95,45 @@ def test_spent_tokens_are_refused_until_midnight() -> None:
     assert error.retry_after == DAY / 2
 
 
+def test_spent_tokens_wait_for_the_hour_too() -> None:
+    before_midnight = NOON + DAY / 2 - 600
+    error = refusal(Limits(1, 0, 100), used([before_midnight - 60], tokens=100), before_midnight)
+
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == HOUR - 60
+
+
 @dataclass
 class Model:
-    """The rules in the plainest words: a list of all turns ever admitted."""
+    """The rules in the plainest words: a list of all turns ever admitted, and when they leave room for another."""
 
-    turns: list[list[float]] = field(default_factory=list)  # admitted at, tokens
+    limits: Limits
+    turns: list[tuple[float, int]] = field(default_factory=list)  # admitted at, tokens
 
     def used(self, now: float) -> Used:
-        today = [turn for turn in self.turns if turn[0] // DAY == now // DAY]
+        today = [tokens for at, tokens in self.turns if at // DAY == now // DAY]
         hits = [at for at, _ in self.turns if now - at < HOUR]
-        return Used(hits, len(today), int(sum(tokens for _, tokens in today)))
+        return Used(hits, len(today), sum(today))
+
+    def room(self, now: float) -> bool:
+        used = self.used(now)
+        return (
+            len(used.hour) < self.limits.requests_per_hour
+            and used.day < self.limits.requests_per_day
+            and used.tokens < self.limits.tokens_per_day
+        )
 
 
 class Admission(RuleBasedStateMachine):
     """The ledger in the database and a list of turns agree on everything, whatever the clock does."""
 
-    limits = Limits(3, 5, 100)
+    limits = Limits(3, 5, 100)  # small, so that each is met, alone and together
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.clock = Clock()
-        self.model = Model()
+        self.model = Model(self.limits)
         self.opening = opened("sqlite+aiosqlite://", self.clock)
         self.store: Store = self.runner.run(self.opening.__aenter__())
         self.count = 0
@@ -133,38 +150,39 @@ class Admission(RuleBasedStateMachine):
         end = {"answer": "", "status": "complete", "stop_reason": "end_turn", "detail": ""}
         await self.store.end_turn(conversation, message_id, spent=spent, **end)
 
-    def expected(self) -> ChatError | None:
-        """What the model says of one more turn now."""
-        try:
-            admit(self.limits, self.model.used(self.clock.now), self.clock.now)
-        except ChatError as error:
-            return error
-        return None
+    @initialize(seconds=st.integers(1, 7200))
+    def begin(self, seconds: int) -> None:
+        """Shortly before midnight, where hour and day meet."""
+        self.clock.now = NOON + DAY / 2 - seconds
 
     @rule(tokens=st.integers(0, 60))
     def ask(self, tokens: int) -> None:
-        expected = self.expected()
-        if expected is None:
+        if self.model.room(self.clock.now):
             self.runner.run(self.turn(tokens))
-            self.model.turns.append([self.clock.now, tokens])
+            self.model.turns.append((self.clock.now, tokens))
             return
-        with pytest.raises(type(expected)) as caught:
+        with pytest.raises(ChatError) as caught:
             self.runner.run(self.turn(tokens))
-        assert caught.value.retry_after == expected.retry_after
+        refused, wait = caught.value, caught.value.retry_after
+        assert isinstance(refused, RateLimited | QuotaExceeded)
+        if isinstance(refused, QuotaExceeded):
+            assert self.model.used(self.clock.now).tokens >= self.limits.tokens_per_day
+        assert wait is not None
+        assert self.model.room(self.clock.now + wait)
+        assert not self.model.room(self.clock.now + wait - 1)
+
+    @rule(tokens=st.integers(0, 60))
+    def wait_as_told(self, tokens: int) -> None:
+        try:
+            self.runner.run(self.turn(tokens))
+        except ChatError as refused:
+            self.clock.now += refused.retry_after or 0.0
+            self.runner.run(self.turn(tokens))
+        self.model.turns.append((self.clock.now, tokens))
 
     @rule(seconds=st.one_of(st.integers(0, 5000), st.integers(0, 100_000)))
     def wait(self, seconds: int) -> None:
         self.clock.now += seconds
-
-    @rule()
-    def wait_as_told(self) -> None:
-        refused = self.expected()
-        if refused is None or refused.retry_after is None:
-            return
-        self.clock.now += refused.retry_after - 1
-        assert self.expected() is not None
-        self.clock.now += 1
-        assert self.expected() is None
 
     @invariant()
     def ledger_and_model_agree(self) -> None:
