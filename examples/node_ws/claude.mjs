@@ -1,0 +1,103 @@
+// One question to the claude command-line tool, and what it answers.
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+
+const OPTIONS = ["--print", "--verbose", "--output-format", "stream-json", "--include-partial-messages"];
+const FAILED = { type: "error", code: "claude_failed", message: "Claude ended without a result" };
+
+// Start Claude with a prompt. `on` is told {session}, then tokens, and once, last, a complete or an error.
+// Returns what stops it: asked, then told, then made to.
+export function ask(claude, prompt, session, grace, on) {
+  const known = session;
+  session ??= randomUUID();
+  const mark = randomUUID();
+  const child = spawn(claude, [...OPTIONS, known ? "--resume" : "--session-id", session], {
+    stdio: ["pipe", "pipe", "inherit"],
+    env: { ...process.env, CHAT_RUN: mark },
+  });
+  let begun = false, said = false, block = "", reason = "end_turn", end, over = false;
+  let timers = [];
+  const escalate = (...signals) => {
+    timers = signals.map((signal, place) => setTimeout(() => child.kill(signal), place * grace));
+  };
+  const finish = (event) => {
+    if (over) return;
+    over = true;
+    on(event);
+  };
+  const say = (text) => {
+    if (!text) return;
+    said = true;
+    on({ type: "token", token: text });
+  };
+  const read = (line) => {
+    let event;
+    try {
+      event = JSON.parse(line);
+    } catch {
+      return; // a warning, or what a later version says
+    }
+    if (end || over || event === null) return;
+    const inner = event.type === "stream_event" ? event.event ?? {} : {};
+    if (event.type === "system" && event.subtype === "init") {
+      begun = true;
+      on({ session });
+    } else if (inner.delta?.type === "text_delta") {
+      block += inner.delta.text;
+      say(inner.delta.text);
+    } else if (inner.delta?.stop_reason) {
+      reason = inner.delta.stop_reason;
+    } else if (event.type === "assistant") {
+      const text = event.message.content.map((each) => each.text ?? "").join("");
+      say(text.startsWith(block) ? text.slice(block.length) : text);
+      block = "";
+    } else if (event.type === "result" && event.is_error) {
+      end = { ...FAILED, message: String(event.result ?? event.errors) };
+    } else if (event.type === "result") {
+      if (!said) say(event.result);
+      const { input_tokens, output_tokens } = event.usage;
+      end = { type: "complete", stop_reason: reason, usage: { input_tokens, output_tokens } };
+    }
+    if (end) escalate("SIGCONT", "SIGTERM", "SIGKILL"); // it ends by itself, unless something holds it
+  };
+  let rest = [];
+  child.stdout.on("data", (data) => {
+    for (let at; (at = data.indexOf(10)) >= 0; data = data.subarray(at + 1)) {
+      read(Buffer.concat([...rest, data.subarray(0, at)]).toString());
+      rest = [];
+    }
+    rest.push(data);
+  });
+  child.on("error", (error) =>
+    finish({ type: "error", code: "claude_unavailable", message: `Claude cannot be used: ${error.message}` }));
+  child.on("exit", () => {
+    timers.forEach(clearTimeout);
+    const endFamily = () => killMarked(`CHAT_RUN=${mark}`); // what Claude left behind may hold its stdout open
+    endFamily();
+    timers = [setInterval(endFamily, 200)];
+  });
+  child.on("close", () => {
+    timers.forEach(clearTimeout);
+    if (known && !begun && !over) { // it knows the session no more
+      over = true;
+      stop = ask(claude, prompt, undefined, grace, on);
+      return;
+    }
+    finish(end ?? FAILED);
+  });
+  child.stdin.on("error", () => {}); // it has ended before it read everything
+  child.stdin.end(prompt);
+  let stop = () => escalate("SIGINT", "SIGTERM", "SIGKILL");
+  return () => stop();
+}
+
+function killMarked(mark) {
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (readFileSync(`/proc/${pid}/environ`, "latin1").split("\0").includes(mark)) process.kill(Number(pid), "SIGKILL");
+    } catch {
+      // gone already, or not ours
+    }
+  }
+}

@@ -1,0 +1,96 @@
+"""One question to the claude command-line tool, and what it answers."""
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+COMMAND = ["--print", "--verbose", "--output-format", "stream-json", "--include-partial-messages"]
+LINE_MAX = 64 << 20  # bytes
+Json = dict[str, Any]
+
+
+async def ask(claude: str, prompt: str, session: str | None, grace: float) -> AsyncIterator[Json]:
+    """Start Claude with a prompt in a session, or in a new one.
+
+    Yields ``{"session": ID}``, then ``token`` events, and at last ``complete`` or ``error``. When the generator is left,
+    the process is ended: asked at once if it was cancelled, killed after two graces; and what it had started with it.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    option, session = ("--resume", session) if session else ("--session-id", str(uuid.uuid4()))
+    mark = f"CHAT_RUN={uuid.uuid4()}"
+    process = await asyncio.create_subprocess_exec(
+        *[claude, *COMMAND, option, session],
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=LINE_MAX,
+        env={**os.environ, "CHAT_RUN": mark.partition("=")[2]},
+        preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL),  # PR_SET_PDEATHSIG: it dies with us
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    family = asyncio.create_task(end_family(process, mark))
+    begun, said, block, reason = False, False, "", "end_turn"  # block: what its pieces have told of it so far
+    end: Json = {"type": "error", "code": "claude_failed", "message": "Claude ended without a result"}
+    try:
+        process.stdin.write(prompt.encode())
+        process.stdin.close()
+        while end["type"] == "error" and (line := await process.stdout.readline()):
+            text = ""
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # a warning, or what a later version says
+            match event:
+                case {"type": "system", "subtype": "init"}:
+                    begun = True
+                    yield {"session": session}
+                case {"type": "stream_event", "event": {"delta": {"type": "text_delta", "text": str(text)}}}:
+                    block += text
+                case {"type": "stream_event", "event": {"delta": {"stop_reason": str(reason)}}}:
+                    pass
+                case {"type": "assistant", "message": {"content": list(blocks)}}:
+                    text = "".join(each.get("text", "") for each in blocks).removeprefix(block)
+                    block = ""
+                case {"type": "result", "is_error": True} if option == "--resume" and not begun:
+                    async for each in ask(claude, prompt, None, grace):  # it knows the session no more
+                        yield each
+                    return
+                case {"type": "result", "is_error": True}:
+                    end["message"] = str(event.get("result") or event.get("errors"))
+                case {"type": "result", "result": str(result), "usage": dict(usage)}:
+                    text = "" if said else result
+                    tokens = {each: usage[each] for each in ("input_tokens", "output_tokens")}
+                    end = {"type": "complete", "stop_reason": reason, "usage": tokens}
+            if text:
+                said = True
+                yield {"type": "token", "token": text}
+        yield end
+    except asyncio.CancelledError:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        raise
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            await asyncio.wait([family], timeout=grace)
+            if process.returncode is None:
+                process.send_signal(number)
+        await family
+
+
+async def end_family(process: asyncio.subprocess.Process, mark: str) -> None:
+    """Wait for the end of Claude and kill what it leaves behind, which may hold its stdout open."""
+    while process.returncode is None:
+        await asyncio.sleep(0.05)  # Process.wait() waits for stdout, too, in some versions of Python
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark.encode() in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parts[2]), signal.SIGKILL)

@@ -1,0 +1,28 @@
+"""The suite's command as its users run it: from the PATH, in a folder of theirs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a user who has installed this into their own virtual environment."""
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(("PYTEST", "COV_"))}
+    return {**inherited, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **more}
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """``chat-conformance`` with these words."""
+    return subprocess.run(
+        ["chat-conformance", *words],
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
