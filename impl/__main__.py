@@ -15,7 +15,7 @@ from pathlib import Path
 from aiohttp import web
 
 from fake_claude.install import install
-from impl import logs
+from impl import dev, logs
 from impl.app import make_app
 from impl.errors import ChatError
 from impl.settings import Settings, SettingsError, variable
@@ -31,10 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"chat-server: {error}", file=sys.stderr)
         return 2
     try:
-        asyncio.run(_serve(settings))
+        again = asyncio.run(_serve(settings, follow_sources=argv is None and settings.identity == "dev"))
     except (ChatError, OSError) as error:
         print(f"chat-server: {error}", file=sys.stderr)
         return 1
+    if again is not None:  # the same command, on the same port; descriptors are closed by exec
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--port", str(again)])  # noqa: S606
     return 0
 
 
@@ -54,14 +56,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, *, follow_sources: bool) -> int | None:
+    """Serve until told to stop, or until the server's own code has changed: then the port to serve on again."""
+    changed = False
+
+    def restart() -> None:
+        nonlocal changed
+        changed = True
+        stop.set()
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     cwd = settings.claude_cwd or settings.data / "workdir"
     cwd.mkdir(parents=True, exist_ok=True)
+    if settings.identity == "dev" and not (settings.claude or settings.claude_tools):
+        settings = dev.with_tools(settings)
     app = make_app(settings, command=[_claude(settings)], claude_cwd=cwd)
+    if settings.identity == "dev":
+        dev.add_to(app, settings, restart=restart if follow_sources else None)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)
     await runner.setup()
     try:
@@ -72,11 +86,14 @@ async def _serve(settings: Settings) -> None:
         await stop.wait()
     finally:
         await runner.cleanup()
+    return port if changed else None
 
 
 def _claude(settings: Settings) -> str:
     if not settings.claude:
-        return str(install(settings.data / "claude"))
+        return str(
+            install(settings.data / "claude", script=dev.SCRIPTS if settings.identity == "dev" else None)
+        )
     found = shutil.which(settings.claude)
     if found is None:
         logging.getLogger(__name__).warning(

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from playwright.async_api import Locator, Page, expect
+
+AXE = (Path(__file__).resolve().parent.parent / "vendor/axe.js").read_text()
+SERIOUS = """async () => {
+    const { violations, passes } = await axe.run();
+    const bad = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+    return [passes.length, bad.map(({ id, nodes }) => [id, nodes.map((node) => node.html.slice(0, 200))])];
+}"""
 
 STRICT = {"CHAT_REQUESTS_PER_HOUR": "1", "CHAT_MESSAGE_MAX_BYTES": "1000"}
 """Settings of a server that refuses much."""
@@ -46,3 +54,15 @@ class Chat:
         answer = self.answers.nth(number)
         await expect(answer.locator("[data-part=text]")).to_have_text(text)
         await expect(answer).to_have_attribute("data-state", state)
+
+
+async def expect_nothing_serious(page: Page) -> None:
+    """Let axe-core look at the page as it is, in both colour schemes."""
+    for scheme in ("light", "dark"):
+        await page.emulate_media(
+            color_scheme="light" if scheme == "light" else "dark", reduced_motion="reduce"
+        )
+        await page.evaluate(AXE)
+        passes, bad = await page.evaluate(SERIOUS)
+        assert passes > 10
+        assert bad == [], f"in the {scheme} scheme"

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
 
 from e2e.site import Site
-from e2e.tests.chat import Chat
+from e2e.tests.chat import Chat, expect_nothing_serious
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-AXE = (Path(__file__).resolve().parent.parent / "vendor/axe.js").read_text()
-SERIOUS = """async () => {
-    const { violations, passes } = await axe.run();
-    const bad = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-    return [passes.length, bad.map(({ id, nodes }) => [id, nodes.map((node) => node.html.slice(0, 200))])];
-}"""
 ANSWER = """# Title\n\nA **bold** [link](https://example.org) and `code`.\n\n> quoted\n\n1. one\n2. two\n
 ```python\nprint("a line that is long enough to be scrolled to the side, as lines of code so often are, " * 2)\n```\n
 | a | b |\n|---|--:|\n| 1 | 2 |\n\n- [x] done"""
-
-
-async def expect_nothing_serious(page: Page) -> None:
-    """Let axe-core look at the page as it is, in both colour schemes."""
-    for scheme in ("light", "dark"):
-        await page.emulate_media(
-            color_scheme="light" if scheme == "light" else "dark", reduced_motion="reduce"
-        )
-        await page.evaluate(AXE)
-        passes, bad = await page.evaluate(SERIOUS)
-        assert passes > 10
-        assert bad == [], f"in the {scheme} scheme"
 
 
 async def test_axe_finds_nothing_serious_on_the_empty_page(page: Page) -> None:

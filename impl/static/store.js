@@ -10,7 +10,7 @@ import { keepDraft, readDraft } from "./drafts.js";
 /** @typedef {import("./socket.js").Connection} Connection */
 /** @typedef {import("./socket.js").ServerMessage} ServerMessage */
 /** @typedef {"sending" | "streaming" | "complete" | "cancelled" | "failed" | "interrupted"} TurnState */
-/** @typedef {{id: string, name: string, state: string, detail: string}} Tool */
+/** @typedef {{id: string, name: string, state: string, asked: string, result: string}} Tool */
 /**
  * @typedef {object} Turn
  * @property {string} id its message_id
@@ -18,6 +18,7 @@ import { keepDraft, readDraft } from "./drafts.js";
  * @property {string} prompt
  * @property {string} answer as far as it is known
  * @property {string} thinking
+ * @property {boolean} pondering whether the last that came was a thought
  * @property {Tool[]} tools
  * @property {string} progress what Claude is doing, if it said so
  * @property {TurnState} state
@@ -354,13 +355,16 @@ export class ChatStore extends EventTarget {
    */
   #play(turn, message) {
     if (turn.state === "sending") turn.state = "streaming";
+    const pondering = turn.pondering;
+    turn.pondering = message.type === "thinking";
     switch (message.type) {
       case "token":
         turn.answer += message.token ?? "";
         turn.progress = "";
-        this.#changed(turn, message.token ?? "");
+        this.#changed(turn, pondering ? null : (message.token ?? ""));
         return;
       case "thinking":
+        if (!pondering && turn.thinking !== "") turn.thinking += "\n\n";
         turn.thinking += message.thinking ?? "";
         break;
       case "tool":
@@ -390,10 +394,11 @@ export class ChatStore extends EventTarget {
    */
   #useTool(turn, message) {
     const known = turn.tools.find((tool) => tool.id === message.id);
-    const tool = known ?? { id: message.id ?? "", name: message.name ?? "", state: "", detail: "" };
+    const tool = known ?? { id: message.id ?? "", name: message.name ?? "", state: "", asked: "", result: "" };
     if (known === undefined) turn.tools.push(tool);
     tool.state = message.state ?? "";
-    tool.detail = message.detail || tool.detail;
+    if (tool.state === "started") tool.asked = message.detail ?? "";
+    else tool.result = message.detail ?? "";
   }
 
   /**
@@ -535,6 +540,7 @@ export class ChatStore extends EventTarget {
     turn.state = "streaming";
     turn.answer = "";
     turn.thinking = "";
+    turn.pondering = false;
     turn.tools = [];
     this.#socket.watch(id, turn.id);
     if (this.connection === "posting") void this.#poll(turn);
@@ -563,6 +569,7 @@ export class ChatStore extends EventTarget {
       prompt,
       answer: "",
       thinking: "",
+      pondering: false,
       tools: [],
       progress: "",
       state,

@@ -25,14 +25,19 @@ export class TurnView {
   #prompt = "";
   #thought = "";
 
-  /** @param {HTMLTemplateElement} template */
-  constructor(template) {
+  /**
+   * @param {HTMLTemplateElement} template
+   * @param {HTMLTemplateElement} toolTemplate
+   */
+  constructor(template, toolTemplate) {
+    this.toolTemplate = toolTemplate;
     const content = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
     this.element = find(content, ".turn", HTMLElement);
     this.prompt = find(content, ".prompt", HTMLElement);
     this.answer = find(content, ".answer", HTMLElement);
     this.text = new AnswerText(find(content, "[data-part=text]", HTMLElement));
     this.thinking = find(content, ".thinking", HTMLDetailsElement);
+    this.ponders = find(content, ".thinking summary", HTMLElement);
     this.thought = find(content, "[data-part=thinking]", HTMLElement);
     this.tools = find(content, ".tools", HTMLUListElement);
     this.progress = find(content, "[data-part=progress]", HTMLElement);
@@ -64,6 +69,7 @@ export class TurnView {
     this.#drawPrompt(turn);
     this.text.show(turn.answer, live);
     this.thinking.hidden = turn.thinking === "";
+    say(this.ponders, live && turn.pondering ? "Thinking…" : "Thinking");
     this.#drawThought(turn);
     this.tools.hidden = turn.tools.length === 0;
     this.#drawTools(turn);
@@ -104,11 +110,23 @@ export class TurnView {
 
   /** @param {Turn} turn */
   #drawTools(turn) {
-    turn.tools.forEach((tool, index) => {
-      const item = this.tools.children[index] ?? this.tools.appendChild(document.createElement("li"));
-      const state = TOOL_STATES[tool.state] ?? tool.state;
-      say(item, [tool.name, tool.detail, state].filter((part) => part !== "").join(" · "));
+    turn.tools.forEach(({ name, state, asked, result }, index) => {
+      const item = this.tools.children[index] ?? this.tools.appendChild(this.#toolItem());
+      const part = /** @param {string} which */ (which) => find(item, `[data-part=${which}]`, HTMLElement);
+      /** @type {HTMLElement} */ (item).dataset.state = state;
+      say(part("tool"), name);
+      say(part("asked"), asked);
+      say(part("state"), TOOL_STATES[state] ?? state);
+      say(part("input"), asked);
+      say(part("result"), result);
+      part("input").hidden = asked === "";
+      part("result").hidden = result === "";
     });
     while (this.tools.children.length > turn.tools.length) this.tools.lastChild?.remove();
+  }
+
+  #toolItem() {
+    const content = /** @type {DocumentFragment} */ (this.toolTemplate.content.cloneNode(true));
+    return find(content, "li", HTMLLIElement);
   }
 }

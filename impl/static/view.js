@@ -44,6 +44,7 @@ export class ChatView {
     const part = /** @param {string} name */ (name) => find(page, `[data-part=${name}]`, HTMLElement);
     this.app = find(page, ".app", HTMLElement);
     this.turnTemplate = find(page, "#turn-template", HTMLTemplateElement);
+    this.toolTemplate = find(page, "#tool-template", HTMLTemplateElement);
     this.conversationTemplate = find(page, "#conversation-template", HTMLTemplateElement);
     this.list = part("conversations");
     this.older = part("older");
@@ -357,7 +358,7 @@ export class ChatView {
       if (view === undefined) {
         if (built === most) return true;
         built += 1;
-        view = new TurnView(this.turnTemplate);
+        view = new TurnView(this.turnTemplate, this.toolTemplate);
         this.#turns.set(turn.id, view);
       }
       view.draw(turn, turn === turns[0]);
