@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="N",
             help="play so many cases side by side, besides those that mostly wait; default: 1",
         )
+        command.add_argument("-x", dest="stop_early", action="store_true", help="end with the first failure")
         command.add_argument("--shuffle", action="store_true", help="play them in an order drawn by the seed")
     run.add_argument("--durations", type=int, metavar="N", help="show the N slowest cases")
     explain = commands.add_parser("explain", help="all about one case")
@@ -111,6 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     kills = commands.add_parser("mutants", help="let the suite judge servers broken on purpose")
     kills.add_argument("--select", action="append", default=[], metavar="PREFIX", help="only these mutants")
     kills.add_argument("--quick", action="store_true", help="each mutant's own case only")
+    kills.add_argument(
+        "-n", dest="side_by_side", type=_count, default=1, metavar="N", help="judge so many side by side"
+    )
     kills.add_argument("--seed", type=int, metavar="N", default=1)
     _add_load(commands.add_parser("load", help="measure what servers hold, side by side", epilog=LOAD_EPILOG))
     for command in (run, gate, report, compare):
@@ -265,6 +269,7 @@ def _play(
             selected,
             seed=seed,
             side_by_side=options.side_by_side,
+            stop_early=options.stop_early,
             replay=replay,
             known={}
             if without_baseline
@@ -363,10 +368,18 @@ def _mutants(options: argparse.Namespace) -> int:
         raise UsageError(
             f"no mutant is selected by {', '.join(options.select)}; known are {', '.join(names())}"
         )
-    rows = judge(wanted, quick=options.quick, seed=options.seed, on_row=lambda row: print(row, flush=True))
+    rows = judge(
+        wanted,
+        quick=options.quick,
+        seed=options.seed,
+        on_row=lambda row: print(row, flush=True),
+        side_by_side=options.side_by_side,
+    )
     wrong = sum(bool(row.wrong) for row in rows)
+    untested = sum(row.untested for row in rows)
     print(
-        f"\n{len(rows) - wrong} of {len(rows)} mutants caught by their case, for their cause, and by no other"
+        f"\n{len(rows) - wrong - untested} of {len(rows)} mutants caught by their case, for their cause, "
+        f"and by no other{f'; {untested} could not be tested here' if untested else ''}"
     )
     return 1 if wrong else 0
 

@@ -33,12 +33,14 @@ class CasePlugin:
         selected: The cases to play, in order.
         seed: What all randomness comes from.
         side_by_side: How many cases may be at work at once, besides those that mostly wait.
+        stop_early: End with the first failure.
         replay: Makes the command that plays only one case again.
         on_result: Is given each result as it comes and returns what counts.
 
     Attributes:
         results: What was found, in order of play.
         collection_errors: Case files that could not be read.
+        stopped_early: Whether a failure ended the run.
     """
 
     def __init__(
@@ -50,11 +52,14 @@ class CasePlugin:
         *,
         seed: int,
         side_by_side: int,
+        stop_early: bool,
         replay: Callable[[Case], str],
         on_result: Callable[[CaseResult], CaseResult],
     ) -> None:
         self.results: list[CaseResult] = []
         self.collection_errors: list[str] = []
+        self.stopped_early = False
+        self._stop_early = stop_early
         self._loop = loop
         self._server = server
         self._selected = selected
@@ -90,6 +95,9 @@ class CasePlugin:
         result = self._note(self._loop.run(self._played(case)))
         if (fault := self._own_faults.pop(case.id, None)) is not None:
             self._note(msgspec.structs.replace(result, case=OWN_BYTES, happened=f"in {case.id}: {fault}"))
+        if result.verdict is Verdict.FAILED and self._stop_early:
+            self.stopped_early = True
+            pyfuncitem.session.shouldstop = "the first failure"
         if result.verdict is not Verdict.PASSED:
             pytest.fail(f"{result.verdict}: {result.happened}", pytrace=False)
         return True

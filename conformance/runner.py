@@ -33,6 +33,7 @@ def run(
     *,
     seed: int,
     side_by_side: int = 1,
+    stop_early: bool = False,
     replay: Callable[[Case], str] = lambda case: case.id,
     known: Baseline | None = None,
     fail_on: Severity = Severity.MEDIUM,
@@ -45,6 +46,7 @@ def run(
         selected: The cases, in order of play.
         seed: What all randomness comes from.
         side_by_side: How many cases may be at work at once, besides those that mostly wait.
+        stop_early: End with the first failure; the other cases have no result then.
         replay: Makes the command that plays only one case again.
         known: The known failures of the target.
         fail_on: The least severity of a failure that the gate does not let through.
@@ -73,6 +75,7 @@ def run(
                 selected,
                 seed=seed,
                 side_by_side=side_by_side,
+                stop_early=stop_early,
                 replay=replay,
                 on_result=judged,
             )
@@ -86,7 +89,7 @@ def run(
             raise TargetError("the case files cannot be read:\n" + "\n".join(plugin.collection_errors))
         missing = {each.id for each in selected} - {result.case.id for result in plugin.results}
         trouble += trouble_at_the_end
-        if missing:
+        if missing and not plugin.stopped_early:
             trouble = (*trouble, f"not played: {', '.join(sorted(missing))}")
         return RunResult(
             target=target.name,

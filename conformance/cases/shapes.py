@@ -167,7 +167,7 @@ async def long_piece(chat: Chat, prompt: str, size: int) -> None:
 
 @case(
     "shapes/dribble",
-    title="Lines that come byte by byte are read as lines, characters as characters",
+    title="Lines that come in pieces of a few bytes are read as lines, characters as characters",
     clause="TURN-12",
     severity=Severity.MEDIUM,
     means="Umlauts and emoji are broken whenever a pipe cuts them.",
@@ -175,7 +175,8 @@ async def long_piece(chat: Chat, prompt: str, size: int) -> None:
     slow=True,
 )
 async def dribble(chat: Chat) -> None:
-    await shown_once(chat, "play dribble", "ä € 👩\u200d👧 ü")
+    word = "ä€👩\u200d👧ü"
+    await shown_once(chat, "play dribble", f"{word} {word}- {word}-- {word}---")
 
 
 @case(

@@ -22,21 +22,26 @@ import impl.claude
 import impl.connection
 import impl.documents
 import impl.limits
+import impl.log
+import impl.messages
 import impl.oauth
+import impl.process
+import impl.schema
 import impl.store
 import impl.stream
 import impl.turns
 from impl.connection import Connection
-from impl.errors import Forbidden, NotFound, Reset
+from impl.errors import ClaudeFailed, Forbidden, NotFound, Reset
 from impl.limits import Used
-from impl.messages import Usage
+from impl.messages import Token, Tool, Usage
 from impl.process import Process
 from impl.schema import conversations, usage
 from impl.settings import Settings
 from impl.store import Store
-from impl.stream import Lines, LineTooLong, TurnParser
+from impl.stream import Ended, Lines, LineTooLong, TurnParser
 from impl.turns import Turns
 
+OFTEN = 5  # subscribes of one turn; a page that is reloaded once or twice does not show it
 Break = Callable[[], None]
 BREAKS: dict[str, Break] = {}
 
@@ -458,3 +463,414 @@ def counted_twice() -> None:
 def stopped_is_free() -> None:
     """Only a result is charged."""
     put(TurnParser, "usage", lambda _: property(lambda _self: Usage()))
+
+
+# --- following
+
+
+@breaks("no-replay")
+def no_replay() -> None:
+    """Who comes back gets what is said from now on."""
+
+    def make(subscribe: Any) -> Any:
+        async def mutant(self: Connection, message: Any) -> None:
+            log = await self._turns.follow(self._user, message.conversation_id, message.message_id, 0)
+            last = 0 if log is None else log.last
+            await subscribe(self, type(message)(message.conversation_id, message.message_id, last))
+
+        return mutant
+
+    put(Connection, "_subscribe", make)
+
+
+@breaks("silent-about-the-end")
+def silent_about_the_end() -> None:
+    """A turn that is over is not told any more."""
+
+    def make(follow: Any) -> Any:
+        async def mutant(self: Turns, *args: Any) -> Any:
+            log = await follow(self, *args)
+            return None if log is not None and log.ended else log
+
+        return mutant
+
+    put(Turns, "follow", make)
+
+
+@breaks("told-as-often-as-followed")
+def told_as_often_as_followed() -> None:
+    """A connection that has gone is still owed its events, and the next one gets them, too."""
+    followed: dict[Any, int] = {}
+
+    def make_subscribe(subscribe: Any) -> Any:
+        async def mutant(self: Connection, message: Any) -> None:
+            followed[message.message_id] = followed.get(message.message_id, 0) + 1
+            await subscribe(self, message)
+
+        return mutant
+
+    def make_send(send: Any) -> Any:
+        async def mutant(self: Connection, message: Any) -> None:
+            await send(self, message)
+            if isinstance(message, Token) and followed.get(message.message_id, 0) >= OFTEN:
+                await send(self, message)
+
+        return mutant
+
+    put(Connection, "_subscribe", make_subscribe)
+    put(Connection, "_send", make_send)
+
+
+# --- stopping
+
+
+def ends_the_next_turn(*, late: bool) -> None:
+    """The end of a stopped turn ends the next one of its conversation; or so it is when that end comes late."""
+    poisoned: set[str] = set()
+
+    def make(ask: Any) -> Any:
+        async def mutant(self: Any, conversation_id: str, *args: Any, stop: asyncio.Event, **kw: Any) -> Any:
+            if conversation_id in poisoned:
+                poisoned.discard(conversation_id)
+                return Ended(Usage(), "end_turn", "", aborted=False)
+            stopped = asyncio.ensure_future(at(stop))
+            try:
+                return await ask(self, conversation_id, *args, stop=stop, **kw)
+            finally:
+                grace = self._settings.claude_grace_seconds
+                now = asyncio.get_running_loop().time()
+                if stopped.done() and (not late or now - stopped.result() >= grace):
+                    poisoned.add(conversation_id)
+                stopped.cancel()
+
+        return mutant
+
+    async def at(stop: asyncio.Event) -> float:
+        await stop.wait()
+        return asyncio.get_running_loop().time()
+
+    put(impl.claude.Claude, "ask", make)
+
+
+breaks("stop-poisons")(lambda: ends_the_next_turn(late=False))
+breaks("late-result")(lambda: ends_the_next_turn(late=True))
+
+
+@breaks("tools-go-on")
+def tools_go_on() -> None:
+    """Nothing is stopped while a tool works."""
+
+    def make(cancel: Any) -> Any:
+        async def mutant(self: Turns, owner: str, message_id: str, conversation_id: str | None) -> Any:
+            for turn in self._held.values():
+                log = turn.log
+                if log.accepted.message_id == message_id and any(
+                    isinstance(e, Tool) for e in log.read(0)[-1:]
+                ):
+                    return log
+            return await cancel(self, owner, message_id, conversation_id)
+
+        return mutant
+
+    put(Turns, "cancel", make)
+
+
+# --- processes
+
+
+@breaks("no-kill")
+def no_kill() -> None:
+    """Claude is asked to end, and never made to."""
+
+    def make(kill: Any) -> Any:
+        async def mutant(self: Process, drains: Any) -> None:
+            await self.exited()
+            await kill(self, drains)
+
+        return mutant
+
+    put(Process, "kill", make)
+
+
+@breaks("families-live-on")
+def families_live_on() -> None:
+    """Only Claude itself is ended."""
+    put(impl.process, "family", always([]))
+    put(impl.process, "STRANGER_SECONDS", lambda _: 0.01)
+
+
+@breaks("idle-for-ever")
+def idle_for_ever() -> None:
+    """A process stays for as long as the server does."""
+    put(
+        Settings,
+        "from_env",
+        lambda old: lambda *args, **kw: replace(old(*args, **kw), claude_idle_seconds=1e6),
+    )
+
+
+@breaks("deleted-goes-on")
+def deleted_goes_on() -> None:
+    """Deleting a conversation leaves its process alone."""
+
+    def make(_end: Any) -> Any:
+        async def mutant(_self: Any, _conversation_id: str) -> None:
+            return
+
+        return mutant
+
+    put(impl.claude.Claude, "end", make)
+
+
+@breaks("waits-for-the-end-of-stdout")
+def waits_for_the_end_of_stdout() -> None:
+    """A result counts when stdout is at its end."""
+
+    def make(until_done: Any) -> Any:
+        async def mutant(self: Any, session: Any, *args: Any) -> Any:
+            ended = await until_done(self, session, *args)
+            process = session.started.result()
+            process.stdin.close()
+            while not process.stdout.at_eof():  # noqa: ASYNC110 - a mutant may be crude
+                await asyncio.sleep(0.01)
+            return ended
+
+        return mutant
+
+    put(impl.claude.Claude, "_until_done", make)
+    put(impl.claude, "LAST_WORDS_SECONDS", lambda _: 1e6)
+
+
+@breaks("interrupted-runs-on")
+def interrupted_runs_on() -> None:
+    """A turn that a killed server left behind is shown as running."""
+
+    async def prepare(self: Store) -> None:
+        async with self._begin() as db:
+            await db.run_sync(impl.schema.migrate)
+
+    put(Store, "prepare", lambda _: prepare)
+
+
+@breaks("dashes-are-options")
+def dashes_are_options() -> None:
+    """A prompt is taken for an option where it looks like one."""
+
+    def make(ask: Any) -> Any:
+        async def mutant(self: Any, conversation_id: str, resume: str | None, prompt: str, **kw: Any) -> Any:
+            if prompt.startswith("-"):
+                raise ClaudeFailed(f"error: unknown option '{prompt.partition(' ')[0]}'")
+            return await ask(self, conversation_id, resume, prompt, **kw)
+
+        return mutant
+
+    put(impl.claude.Claude, "ask", make)
+
+
+# --- what Claude writes
+
+
+@breaks("characters-break")
+def characters_break() -> None:
+    """What one read returned is taken for whole characters."""
+    put(Lines, "feed", lambda old: lambda self, data: old(self, data.decode("utf-8", "replace").encode()))
+
+
+@breaks("bytes-must-be-text")
+def bytes_must_be_text() -> None:
+    """Bytes that are no UTF-8 are the end."""
+
+    def make(feed: Any) -> Any:
+        def mutant(self: TurnParser, line: bytes) -> Any:
+            line.decode()
+            return feed(self, line)
+
+        return mutant
+
+    put(TurnParser, "feed", make)
+
+
+@breaks("says-nothing-twice")
+def says_nothing_twice() -> None:
+    """What was the last answer of a conversation is not said again."""
+    told: dict[str, dict[str, str]] = {}
+
+    def make(append: Any) -> Any:
+        def mutant(log: Any, event: Any) -> None:
+            turns = told.setdefault(log.accepted.conversation_id, {})
+            before = [text for name, text in turns.items() if name != log.accepted.message_id][-1:]
+            if isinstance(event, impl.stream.Text):
+                turns[log.accepted.message_id] = turns.get(log.accepted.message_id, "") + event.text
+                if before and event.text in before[0]:
+                    return
+            append(log, event)
+
+        return mutant
+
+    put(impl.turns, "_append", make)
+
+
+# --- limits
+
+
+@breaks("cache-is-charged")
+def cache_is_charged() -> None:
+    """Tokens read from the cache are counted as if they were new."""
+
+    def make(result: Any) -> Any:
+        def mutant(self: TurnParser, line: dict[str, Any]) -> Any:
+            told = line.get("usage", {})
+            more = told.get("cache_read_input_tokens", 0) + told.get("cache_creation_input_tokens", 0)
+            told = {**told, "input_tokens": told.get("input_tokens", 0) + more}
+            return result(self, {**line, "usage": told})
+
+        return mutant
+
+    put(TurnParser, "_result", make)
+
+
+@breaks("posts-are-free")
+def posts_are_free() -> None:
+    """Only what comes by WebSocket is counted."""
+
+    def make(post: Any) -> Any:
+        async def mutant(request: Any) -> Any:
+            answer = await post(request)
+            store = request.app[impl.app.STORE]
+            with contextlib.suppress(json.JSONDecodeError, KeyError):
+                named = json.loads(answer.body)["message_id"]
+                async with store._begin() as db:  # noqa: SLF001
+                    await db.execute(usage.delete().where(usage.c.message_id == named))
+            return answer
+
+        return mutant
+
+    put(impl.app, "_post_chat", make)
+
+
+@breaks("one-too-many")
+def one_too_many() -> None:
+    """Who comes at once with others is looked at before they are counted."""
+
+    def make(begin_turn: Any) -> Any:
+        async def mutant(self: Store, owner: str, *args: Any) -> Any:
+            *rest, limits = args
+            used, now = await self.used(owner)
+            impl.limits.admit(limits, used, now)
+            await asyncio.sleep(0.1)
+            return await begin_turn(self, owner, *rest, impl.limits.Limits(0, 0, 0))
+
+        return mutant
+
+    def make_init(init: Any) -> Any:
+        def mutant(self: Turns, *args: Any, **kw: Any) -> None:
+            init(self, *args, **kw)
+            self._admitting = contextlib.nullcontext()  # type: ignore[assignment]
+
+        return mutant
+
+    put(Store, "begin_turn", make)
+    put(Turns, "__init__", make_init)
+
+
+@breaks("counts-in-memory")
+def counts_in_memory() -> None:
+    """What was counted is forgotten at every start."""
+
+    def make(prepare: Any) -> Any:
+        async def mutant(self: Store) -> None:
+            await prepare(self)
+            async with self._begin() as db:
+                await db.execute(usage.delete())
+
+        return mutant
+
+    put(Store, "prepare", make)
+
+
+@breaks("day-of-24-hours")
+def day_of_24_hours() -> None:
+    """The day's tokens are those of the last 24 hours, whatever is told."""
+    put(impl.store, "day_start", lambda _: lambda now: now - impl.limits.DAY)
+
+
+@breaks("hour-is-longer")
+def hour_is_longer() -> None:
+    """The hour has more minutes than is told."""
+    put(impl.store, "HOUR", lambda _: 2 * impl.limits.HOUR)
+
+
+@breaks("twice-is-two")
+def twice_is_two() -> None:
+    """A message_id that was seen before is a new one."""
+
+    async def find_turn(*_: Any) -> None:
+        return None
+
+    put(Store, "find_turn", lambda _: find_turn)
+
+
+# --- others
+
+
+@breaks("half-a-mib")
+def half_a_mib() -> None:
+    """Prompts may have half of what the protocol promises."""
+    put(
+        Settings,
+        "from_env",
+        lambda old: lambda *args, **kw: replace(old(*args, **kw), message_max_bytes=1 << 19),
+    )
+
+
+@breaks("silent-post")
+def silent_post() -> None:
+    """A POST says nothing before its answer."""
+
+    def make(wait_ended: Any) -> Any:
+        async def mutant(self: Any, _seconds: float) -> Any:
+            return await wait_ended(self, 1e6)
+
+        return mutant
+
+    put(impl.log.TurnLog, "wait_ended", make)
+
+
+@breaks("one-stalls-all")
+def one_stalls_all() -> None:
+    """Everybody's words go out one after the other."""
+    turnstile = asyncio.Lock()
+
+    def make(send: Any) -> Any:
+        async def mutant(self: Connection, message: Any) -> None:
+            async with turnstile:
+                await send(self, message)
+
+        return mutant
+
+    put(Connection, "_send", make)
+
+
+@breaks("a-queue-for-each")
+def a_queue_for_each() -> None:
+    """Each reader has a queue of its own without a bound."""
+    queues: dict[Connection, asyncio.Queue[Any]] = {}
+
+    def make(_send: Any) -> Any:
+        async def pump(self: Connection) -> None:
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                while True:
+                    text = await queues[self].get()
+                    async with self._patience():
+                        await self._ws.send_str(text)
+
+        async def mutant(self: Connection, message: Any) -> None:
+            if self not in queues:
+                queues[self] = asyncio.Queue()
+                self.pump = asyncio.ensure_future(pump(self))  # type: ignore[attr-defined]
+            text = impl.messages.encode(message)
+            queues[self].put_nowait(text[:1] + text[1:])
+
+        return mutant
+
+    put(Connection, "_send", make)

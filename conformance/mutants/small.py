@@ -14,7 +14,16 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from conformance.frames import Frame, FrameDecoder, Opcode, close_frame, encode_frame
+from conformance.frames import (
+    Frame,
+    FrameDecoder,
+    FrameError,
+    Opcode,
+    apply_mask,
+    check_frame,
+    close_frame,
+    encode_frame,
+)
 from conformance.handshake import accept_key
 from conformance.messages import MessageJoiner
 
@@ -64,14 +73,28 @@ class RawChat:
     async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read frames and answer them until a close."""
         decoder, joiner = FrameDecoder(), MessageJoiner()
-        while data := await reader.read(1 << 16):
-            for frame in decoder.feed(data):
-                if frame.is_control:
-                    await self.control(frame, writer)
-                    if frame.opcode == Opcode.CLOSE:
-                        return
-                elif (message := joiner.add(frame)) is not None:
-                    await self.refuse(message.payload, writer)
+        try:
+            while data := await reader.read(1 << 16):
+                for frame in decoder.feed(data):
+                    self.check(frame)
+                    if frame.is_control:
+                        await self.control(frame, writer)
+                        if frame.opcode == Opcode.CLOSE:
+                            return
+                    elif (message := joiner.add(frame)) is not None:
+                        await self.refuse(message.payload, writer)
+        except FrameError as error:
+            await self.close(error, writer)
+
+    def check(self, frame: Frame) -> None:
+        """Refuse what RFC 6455 forbids."""
+        if (error := check_frame(frame, from_client=True)) is not None:
+            raise error
+
+    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
+        """Say why the connection ends, which it does when this returns."""
+        writer.write(encode_frame(close_frame(error.code)))
+        await writer.drain()
 
     async def control(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
         """Answer a control frame."""
@@ -145,6 +168,58 @@ class ForgetsToSend(RawChat):
             writer.transport.abort()
         else:
             await super().control(frame, writer)
+
+
+class KeepsTheFirstMask(RawChat):
+    """The first key of a connection is taken for all its frames."""
+
+    def __init__(self) -> None:
+        self.mask: bytes | None = None
+
+    async def control(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
+        """Undo another key than the frame's own."""
+        self.mask = self.mask or frame.mask
+        if frame.mask and self.mask and frame.opcode == Opcode.PING:
+            masked = apply_mask(frame.payload, frame.mask)
+            frame = Frame(Opcode.PING, apply_mask(masked, self.mask), mask=frame.mask)
+        await super().control(frame, writer)
+
+
+class ReadsLengthsOf15Bits(RawChat):
+    """A length of two bytes is taken for a signed one; what is longer is never whole."""
+
+    async def refuse(self, payload: bytes, writer: asyncio.StreamWriter) -> None:
+        """Wait for more of what is whole already."""
+        if not 1 << 15 <= len(payload) < 1 << 16:
+            await super().refuse(payload, writer)
+
+
+class TakesAnyFrame(RawChat):
+    """Bits, opcodes, masks and lengths that RFC 6455 forbids mean nothing to it."""
+
+    def check(self, frame: Frame) -> None:
+        """Take it."""
+
+
+class TakesAnyText(RawChat):
+    """Text is not looked at: it is answered whatever its bytes are."""
+
+    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
+        """Answer what is only no UTF-8."""
+        if error.code == 1007:
+            await self.refuse(b"{}", writer)
+        else:
+            await super().close(error, writer)
+
+
+class WaitsForTheClose(RawChat):
+    """A close that was begun here waits for its answer, however long."""
+
+    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
+        """Wait until the other side has gone."""
+        await super().close(error, writer)
+        while not writer.transport.is_closing():  # noqa: ASYNC110 - a mutant may be crude
+            await asyncio.sleep(0.01)
 
 
 class TakesFragmentsForMessages(RawChat):
@@ -352,6 +427,16 @@ class KeepsNothing(TinyChat):
 
     def keep(self, conversation: str, message: dict[str, Any], text: str) -> None:
         """Keep nothing."""
+
+
+class CompressesUnasked(TinyChat):
+    """The extension is chosen whatever was offered."""
+
+    async def socket(self, request: web.Request) -> web.WebSocketResponse:
+        """Ask for the extension in the client's place."""
+        headers = request.headers.copy()
+        headers["Sec-WebSocket-Extensions"] = "permessage-deflate"
+        return await super().socket(request.clone(headers=headers))
 
 
 class BareText(TinyChat):

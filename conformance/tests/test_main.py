@@ -239,3 +239,14 @@ def test_no_case_at_a_time_is_wrong_use(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "argument -n: it is 0; at least one case is played at a time" in done.stderr
+
+
+def test_x_ends_with_the_first_failure(tmp_path: Path) -> None:
+    words = ["--select", "http/health", "--select", "handshake/completes", "--select", "http/page", "-x"]
+    done = run("run", "--target", target(tmp_path, "good"), *words)
+
+    assert done.returncode == 1
+    assert [line.split()[:2] for line in done.stdout.split("\n\n")[0].splitlines()][-1:] == [
+        ["FAIL", "handshake/completes"]
+    ]
+    assert "not played" not in done.stdout
