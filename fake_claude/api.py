@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     Event = dict[str, Any]
 
-BEFORE_CUT = 0.3
-"""Seconds between the last event and a cut: a client that sees both at once may look at the cut alone."""
-
 MAX_REQUEST = 64 * 1024 * 1024
 """Bytes of a request; the CLI sends its whole history each time."""
 
@@ -80,9 +77,21 @@ def assemble(message: Event, events: Sequence[Event]) -> Event:
 class Player:
     """Answers requests with what the scripts say."""
 
-    def __init__(self, scripts: Scripts, gates: Path, note: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        scripts: Scripts,
+        gates: Path,
+        note: Callable[[str], None] | None = None,
+        *,
+        before_cut: float = 0.3,
+    ) -> None:
+        """``before_cut`` is the time between the last event and a cut.
+
+        A client that sees both at once may look at the cut alone.
+        """
         self.scripts = scripts
         self.gates = gates
+        self.before_cut = before_cut
         self._note = note or (lambda _where: None)
         self._failed: dict[tuple[str, int], Counter[str]] = {}
         self._entries: dict[tuple[str, int], Entry | None] = {}
@@ -225,7 +234,7 @@ async def stream(request: web.Request, events: AsyncIterator[Event]) -> web.Stre
             error = {"type": "error", "error": {"type": broken.fault.type, "message": broken.fault.message}}
             await response.write(sse(error))
         else:
-            await asyncio.sleep(BEFORE_CUT)
+            await asyncio.sleep(request.app[PLAYER].before_cut)
             if request.transport is not None:  # the stream never ends as it should
                 request.transport.close()
             return response

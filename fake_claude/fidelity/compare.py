@@ -61,8 +61,13 @@ def normal(outcome: Outcome, names: dict[str, str]) -> Normal:
         masked(outcome.stderr, names, ids) if outcome.stderr else "",
         [masked(message, names, ids) for message in messages],
         sorted(masked(name, names, ids) for name in outcome.files),
-        [masked(_results_last(lines), names, ids) for lines in outcome.transcripts],
+        [masked(_results_last(lines), names, ids) for lines in sorted(outcome.transcripts, key=_said)],
     )
+
+
+def _said(lines: list[Message]) -> str:
+    """Return what a transcript says, without ids: the order of files by name depends on random ones."""
+    return json.dumps([[line["type"], line["content"]] for line in lines])
 
 
 def _ordered(messages: list[Any]) -> list[Any]:

@@ -25,6 +25,9 @@ GATE = "middle"
 PATIENCE = 120.0
 """Seconds for one run; only a run that hangs takes them."""
 
+BEFORE_CUT = 0.3
+"""Seconds that the CLI has for reading what came before a cut."""
+
 
 @dataclass
 class Outcome:
@@ -46,15 +49,25 @@ class Stuck(Exception):
 
 
 class Bench:
-    """Where rows are played: a temporary folder and the CLI under test; ``claude=None`` is the fake."""
+    """Where rows are played: a temporary folder and the CLI under test; ``claude=None`` is the fake.
+
+    ``stretch`` lengthens the pauses for what the real CLI does without telling, for a machine that is busy.
+    """
 
     def __init__(
-        self, folder: Path, *, claude: Path | None, retry_scale: float = 1.0, version: str | None = None
+        self,
+        folder: Path,
+        *,
+        claude: Path | None,
+        retry_scale: float = 1.0,
+        version: str | None = None,
+        stretch: float = 1.0,
     ) -> None:
         self.folder = folder
         self.claude = claude
         self.retry_scale = retry_scale
         self.version = version
+        self.stretch = stretch
 
     async def play(self, row: Row) -> tuple[Outcome, dict[str, str]]:
         """Play a row, the runs before it first; return the outcome and the names to mask."""
@@ -75,10 +88,16 @@ class Bench:
                 )
             else:
                 claude = self.claude
-                url = await stack.enter_async_context(_Api(gates))
+                url = await stack.enter_async_context(_Api(gates, BEFORE_CUT * self.stretch))
+
+            async def run(each: Row) -> Outcome:
+                return await _Run(
+                    each, claude, home=home, cwd=cwd, gates=gates, url=url, stretch=self.stretch
+                ).go()
+
             for before in row.before:
-                await _Run(before, claude, home=home, cwd=cwd, gates=gates, url=url).go()
-            outcome = await _Run(row, claude, home=home, cwd=cwd, gates=gates, url=url).go()
+                await run(before)
+            outcome = await run(row)
         names = {
             str(cwd): "<cwd>",
             str(home): "<home>",
@@ -101,10 +120,9 @@ def _put_files(row: Row, home: Path, cwd: Path) -> None:
 class _Api:
     """The loopback Messages API, for the length of a block."""
 
-    def __init__(self, gates: Path) -> None:
-        self._runner = web.AppRunner(
-            make_app(Player(Scripts(str(WORDS)), gates)), handler_cancellation=True, shutdown_timeout=0.1
-        )
+    def __init__(self, gates: Path, before_cut: float) -> None:
+        player = Player(Scripts(str(WORDS)), gates, before_cut=before_cut)
+        self._runner = web.AppRunner(make_app(player), handler_cancellation=True, shutdown_timeout=0.1)
 
     async def __aenter__(self) -> str:
         await self._runner.setup()
@@ -118,8 +136,11 @@ class _Api:
 class _Run:
     """One process and its acts."""
 
-    def __init__(self, row: Row, claude: Path, *, home: Path, cwd: Path, gates: Path, url: str) -> None:
+    def __init__(
+        self, row: Row, claude: Path, *, home: Path, cwd: Path, gates: Path, url: str, stretch: float
+    ) -> None:
         self.row = row
+        self.stretch = stretch
         self.claude = claude
         self.home = home
         self.cwd = cwd
@@ -248,7 +269,7 @@ class _Run:
                 self.asked = message["request_id"]
                 self._count("ask")
             case "control_response", _:
-                self._count(f"response:{message['response']['request_id']}")
+                self._count(f"response:{message['response'].get('request_id')}")
             case "result", _:
                 self._count("result")
 
@@ -297,7 +318,7 @@ class _Run:
             case "eof":
                 self._close(process)
             case "pause":
-                await asyncio.sleep(value)  # for what the real CLI does without telling
+                await asyncio.sleep(value * self.stretch)  # for what the real CLI does without telling
             case "reader":  # wait until somebody reads the pipe, and keep it open
                 self._held.append(await asyncio.to_thread(os.open, self.cwd / value, os.O_WRONLY))
             case "unhold":
