@@ -31,6 +31,9 @@ TOOLS = (
 )
 """Built-in tools in the order of the init line."""
 
+TASK_LIST_TOOLS = ("TaskCreate", "TaskGet", "TaskList", "TaskUpdate")
+"""Tools that only some earlier models get."""
+
 HOST_TOOLS = (
     "AskUserQuestion",
     "EnterPlanMode",
@@ -182,9 +185,22 @@ SUBCOMMANDS = frozenset(
 
 
 class Model:
-    """One model: its id, alias, prices in dollars per million tokens, and its window in tokens."""
+    """One model: its id, alias, prices in dollars per million tokens, and its window in tokens.
 
-    __slots__ = ("alias", "cost_in", "cost_out", "max_output", "name", "title", "window")
+    ``earlier`` models have no effort per turn; with ``lists_tasks`` the CLI gives them tools to keep a list of tasks.
+    """
+
+    __slots__ = (
+        "alias",
+        "cost_in",
+        "cost_out",
+        "earlier",
+        "lists_tasks",
+        "max_output",
+        "name",
+        "title",
+        "window",
+    )
 
     def __init__(
         self,
@@ -196,6 +212,7 @@ class Model:
         cost_out: float,
         window: int = 1_000_000,
         max_output: int = 128_000,
+        earlier: bool = False,
     ) -> None:
         self.name = name
         self.alias = alias
@@ -204,6 +221,8 @@ class Model:
         self.cost_out = cost_out
         self.window = window
         self.max_output = max_output
+        self.earlier = earlier
+        self.lists_tasks = window < 1_000_000
 
 
 MODELS = (
@@ -215,6 +234,49 @@ MODELS = (
 DEFAULT_MODEL = MODELS[0].name
 
 
+def _earlier(name: str, cost_in: float, cost_out: float, window: int, max_output: int) -> Model:
+    return Model(
+        name,
+        "",
+        name,
+        cost_in=cost_in,
+        cost_out=cost_out,
+        window=window,
+        max_output=max_output,
+        earlier=True,
+    )
+
+
+EARLIER_MODELS = (
+    _earlier("claude-opus-5", 5, 25, 1_000_000, 64_000),
+    _earlier("claude-opus-4-8", 5, 25, 1_000_000, 64_000),
+    _earlier("claude-fable-5", 10, 50, 1_000_000, 64_000),
+    _earlier("claude-sonnet-5", 2, 10, 1_000_000, 64_000),
+    _earlier("claude-opus-4-6", 5, 25, 200_000, 64_000),
+    _earlier("claude-opus-4-5", 5, 25, 200_000, 32_000),
+    _earlier("claude-sonnet-4-6", 3, 15, 200_000, 32_000),
+    _earlier("claude-sonnet-4-5", 3, 15, 200_000, 32_000),
+    _earlier("claude-sonnet-4-0", 3, 15, 200_000, 32_000),
+    _earlier("claude-haiku-4-5", 1, 5, 200_000, 32_000),
+    _earlier("claude-3-7-sonnet", 3, 15, 200_000, 32_000),
+    _earlier("claude-3-5-haiku", 0.8, 4, 200_000, 8_192),
+)
+_ALIASES = {"default": "opus", "best": "opus", "opusplan": "sonnet", "claude-opus-4-1": "opus"}
+"""Names that stand for a model of today: by the CLI's choice, or because the model is no more."""
+
+
 def find_model(name: str) -> Model | None:
-    """Return the model with this id or alias."""
-    return next((model for model in MODELS if name in (model.name, model.alias)), None)
+    """Return the model with this id or alias; a date or ``-latest`` after an id does not matter."""
+    short = name.lower().removesuffix("[1m]")
+    short = _ALIASES.get(short, short)
+    head, _, tail = short.rpartition("-")
+    if tail == "latest" or (len(tail) == 8 and tail.isdigit()):
+        short = head
+    models = (*MODELS, *EARLIER_MODELS)
+    return next((model for model in models if short in (model.name, model.alias or model.name)), None)
+
+
+def resolve_model(name: str) -> str:
+    """Return the id that the CLI uses for a name: aliases stand for one, everything else is taken as it is."""
+    known = find_model(name)
+    return name if known is None or known.earlier else known.name

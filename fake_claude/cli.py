@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from .catalog import SUBCOMMANDS
+from . import checks
+from .clock import timestamp
 from .context import Context
 from .ids import is_uuid
-from .options import OPTIONS, Refusal, parse
+from .options import Refusal, parse
 from .script import ScriptError
 from .settings import Settings
 from .tricks import Exit
@@ -22,124 +23,14 @@ if TYPE_CHECKING:
     from .session import Store
 
 NO_PROMPT = "Error: Input must be provided either through stdin or as a prompt argument when using --print"
+NO_MARKER = (
+    "Error: No deferred tool marker found in the resumed session. Either the session was not deferred, the marker is"
+    " stale (tool already ran), or it exceeds the tail-scan window. Provide a prompt to continue the conversation."
+)
 ONLY_SPACE = (
     "Error: Input contained only whitespace."
     " Provide a prompt with text through stdin or as a prompt argument when using --print"
 )
-
-
-def check_formats(context: Context) -> None:
-    """Refuse combinations of formats.
-
-    Raises:
-        Refusal: As the CLI words it.
-    """
-    options = context.options
-    out, streams_in = context.output_format, context.streams_in
-    if streams_in and out != "stream-json":
-        raise Refusal("Error: --input-format=stream-json requires output-format=stream-json.")
-    if options.flag("replay-user-messages") and not (streams_in and out == "stream-json"):
-        raise Refusal(
-            "Error: --replay-user-messages requires both --input-format=stream-json and --output-format=stream-json."
-        )
-    if options.flag("include-partial-messages") and out != "stream-json":
-        raise Refusal("Error: --include-partial-messages requires --print and --output-format=stream-json.")
-
-
-def check_root(context: Context) -> None:
-    """Refuse to bypass permissions as root.
-
-    Raises:
-        Refusal: As the CLI words it.
-    """
-    if (
-        context.permission_mode == "bypassPermissions"
-        and os.geteuid() == 0
-        and not context.env.get("IS_SANDBOX")
-    ):
-        raise Refusal(
-            "--dangerously-skip-permissions cannot be used with root/sudo privileges for security reasons"
-        )
-
-
-def check_configuration(context: Context) -> None:
-    """Refuse to start over a broken ``.claude.json``.
-
-    Raises:
-        Refusal: As the CLI words it.
-    """
-    import json  # noqa: PLC0415 - loaded already
-
-    folder = context.env.get("CLAUDE_CONFIG_DIR") or context.home
-    path = os.path.join(folder, ".claude.json")
-    try:
-        with open(path, encoding="utf-8") as file:
-            json.load(file)
-    except OSError:
-        return
-    except ValueError:
-        from .clock import now_ms  # noqa: PLC0415
-
-        backup = os.path.join(context.config_dir, "backups", f".claude.json.corrupted.{now_ms()}")
-        wrong = "JSON Parse error: Expected '}'"
-        raise Refusal(
-            f"\nClaude configuration file at {path} is corrupted: {wrong}\n"
-            f"The corrupted file has been backed up to: {backup}\n\n"
-            f"Configuration error in {path}: {wrong}\n"
-            "No backup of this file was found.\n"
-            f"Fix the JSON in {path}, or move the file aside to start with default settings."
-        ) from None
-
-
-def check_mcp(context: Context) -> None:
-    """Read MCP configurations as far as they are imitated: servers that cannot start.
-
-    Raises:
-        Refusal: A file is not there or not valid, or a server would have to be imitated.
-    """
-    import json  # noqa: PLC0415 - loaded already
-
-    for given in context.options.lists.get("mcp-config", []):
-        text = given
-        if not given.lstrip().startswith("{"):
-            path = os.path.join(context.cwd, given)
-            try:
-                with open(path, encoding="utf-8") as file:
-                    text = file.read()
-            except OSError:
-                raise Refusal(
-                    f"Error: Invalid MCP configuration:\nMCP config file not found: {path}"
-                ) from None
-        try:
-            servers = json.loads(text).get("mcpServers", {})
-        except (ValueError, AttributeError):
-            raise Refusal(
-                "Error: Invalid MCP configuration:\nInvalid JSON format in MCP configuration"
-            ) from None
-        for name, server in servers.items():
-            program = server.get("command") if isinstance(server, dict) else None
-            if program and os.path.isabs(program) and not os.path.isfile(program):
-                context.mcp_servers.append({"name": name, "status": "failed", "source": "dynamic"})
-            else:
-                raise Refusal(f"fake-claude does not imitate MCP servers; --mcp-config names {name!r}")
-
-
-def check_imitated(context: Context) -> None:
-    """Refuse by name what the real CLI does and the fake does not.
-
-    Raises:
-        Refusal: An option or a command that is not imitated.
-    """
-    options = context.options
-    for option in OPTIONS:
-        if option.refused and options.flag(option.key):
-            raise Refusal(f"fake-claude does not imitate {option.names[-1]}: {option.refused}")
-    word = options.positionals[0] if options.positionals else ""
-    if word in SUBCOMMANDS and not options.flag("print"):
-        raise Refusal(f"fake-claude does not imitate the command {word!r}; with -p the word is a prompt")
-
-
-CHECKS = (check_imitated, check_configuration, check_root, check_mcp)
 
 
 def open_session(context: Context, engine: Engine, refused: str | None) -> None:  # noqa: C901, PLR0912 - a list of cases, read one by one
@@ -220,11 +111,17 @@ def _find(store: Store, resume: str | None) -> str | None:
     if is_uuid(resume):
         return store.find(resume)
     titled = store.titled(resume)
-    if titled is None:
+    if not titled:
         raise NoSuchTitle(
             f'{usage}. Provided value "{resume}" is not a UUID and does not match any session title.'
         )
-    return store.find(titled)
+    if len(titled) > 1:
+        raise Refusal(
+            f'Error: --resume "{resume}" matches {len(titled)} sessions.'
+            " Pass one of these session IDs to disambiguate:\n"
+            + "\n".join(f"  {session}  (modified {timestamp(changed)})" for session, changed in titled)
+        )
+    return store.find(titled[0][0])
 
 
 def check_session_options(context: Context, refused: str | None) -> None:
@@ -237,7 +134,7 @@ def check_session_options(context: Context, refused: str | None) -> None:
 
     options = context.options
     given = options.text("session-id")
-    if given is None:
+    if not given:
         return
     continues = options.flag("resume") or options.flag("continue")
     if continues and not options.flag("fork-session"):
@@ -252,6 +149,11 @@ def check_session_options(context: Context, refused: str | None) -> None:
         raise Refusal(f"Error: Session ID {given} is already in use.")
 
 
+def _continues(context: Context) -> bool:
+    options = context.options
+    return options.text("resume") is not None or options.flag("continue")
+
+
 def read_prompt(context: Context, engine: Engine) -> str:
     """Return the prompt of a one-shot run, from argument and stdin.
 
@@ -262,6 +164,8 @@ def read_prompt(context: Context, engine: Engine) -> str:
     argument = options.positionals[0] if options.positionals else ""
     piped = "" if os.isatty(0) else engine.read_prompt()
     prompt = f"{argument}\n{piped}" if argument and piped else argument or piped
+    if not prompt and _continues(context):
+        return ""  # it is looked for in the session
     if not prompt:
         swallowed = ""
         # Only a word with a space in it looks like a prompt to the CLI.
@@ -323,12 +227,18 @@ def serve(engine: Engine) -> int:
     try:
         refused, steps = engine.scripts.start()
         engine.early(steps)
-        for check in CHECKS:
+        for check in checks.FIRST:
             check(context)
+        engine.warn(checks.effort_warnings(context))
+        checks.check_agents(context)
         check_session_options(context, refused)
-        check_formats(context)
+        for check in checks.AFTER_SESSION:
+            check(context)
+        engine.warn(checks.beta_warnings(context))
         prompt = None if context.streams_in else read_prompt(context, engine)
         open_session(context, engine, refused)
+        if prompt == "":
+            raise Refusal(NO_MARKER if engine.transcript.messages else NO_PROMPT)  # noqa: TRY301 - one answer for every refusal
         if context.output_format == "stream-json" and not context.verbose:
             raise Refusal("Error: When using --print, --output-format=stream-json requires --verbose")  # noqa: TRY301 - one answer for every refusal
         engine.begin()

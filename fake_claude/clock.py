@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 
-def timestamp() -> str:
-    """Return now as ``2026-11-22T18:42:03.984Z``."""
-    now = time.time()
+def timestamp(now: float | None = None) -> str:
+    """Return a unix time, or else now, as ``2026-11-22T18:42:03.984Z``."""
+    now = time.time() if now is None else now
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
 
 

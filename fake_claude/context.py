@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import os
 
-from .catalog import BARE_TOOLS, DEFAULT_MODEL, HOST_TOOLS, STRUCTURED, TOOLS, VERSION, find_model
+from .catalog import (
+    BARE_TOOLS,
+    DEFAULT_MODEL,
+    HOST_TOOLS,
+    STRUCTURED,
+    TASK_LIST_TOOLS,
+    TOOLS,
+    VERSION,
+    find_model,
+    resolve_model,
+)
+from .configuration import Configuration
 from .ids import fresh_uuid
+from .javascript import number
 from .permissions import split_rules
 
 TYPE_CHECKING = False
@@ -26,9 +38,14 @@ class Context:
         self.cwd = os.getcwd()
         self.home = env.get("HOME", "/")
         self.config_dir = env.get("CLAUDE_CONFIG_DIR") or os.path.join(self.home, ".claude")
-        name = options.text("model") or env.get("ANTHROPIC_MODEL") or DEFAULT_MODEL
-        self.model = self._resolved(name)
-        self.permission_mode = self._mode(options)
+        configured = self.configuration = Configuration(options, config_dir=self.config_dir, cwd=self.cwd)
+        named = env.get("ANTHROPIC_MODEL") or configured.model or DEFAULT_MODEL
+        self.model = resolve_model(options.text("model", named) or "")
+        self.permission_mode = self._mode(options, configured.mode)
+        self.allow_rules = split_rules([*options.lists.get("allowed-tools", []), *configured.allow])
+        self.deny_rules = split_rules([*options.lists.get("disallowed-tools", []), *configured.deny])
+        self.agents: list[str] = []  # beyond the CLI's own
+        self.betas: list[str] = []
         self.output_format = options.text("output-format", "text") or "text"
         self.streams_in = options.text("input-format") == "stream-json"
         self.verbose = options.flag("verbose")
@@ -43,23 +60,19 @@ class Context:
         self.replay = options.flag("replay-user-messages")
         self.mcp_servers: list[dict[str, str]] = []
         self.tells_state = env.get("CLAUDE_CODE_SDK_READS_SESSION_STATE") == "1"
-        self.max_turns = int(float(options.text("max-turns") or 0))
+        self.max_turns = number(options.text("max-turns") or "") or 0.0
         budget = options.text("max-budget-usd")
-        self.max_budget = float(budget) if budget else None
-        self.fallback_model = self._resolved((options.text("fallback-model") or "").split(",")[0])
+        self.max_budget = number(budget) if budget else None
+        self.fallback_model = resolve_model((options.text("fallback-model") or "").split(",")[0])
+        self.has_commands = not options.flag("disable-slash-commands")
         self.has_key = bool(env.get("ANTHROPIC_API_KEY"))
         self.host_answers = options.text("permission-prompt-tool") == "stdio"
 
     @staticmethod
-    def _resolved(name: str) -> str:
-        known = find_model(name)
-        return known.name if known else name
-
-    @staticmethod
-    def _mode(options: Options) -> str:
+    def _mode(options: Options, configured: str | None) -> str:
         if options.flag("dangerously-skip-permissions"):
             return "bypassPermissions"
-        mode = options.text("permission-mode", "default") or "default"
+        mode = options.text("permission-mode", configured) or "default"
         return "default" if mode == "manual" else mode
 
     @property
@@ -79,9 +92,14 @@ class Context:
         if self.bare:
             return list(BARE_TOOLS)
         tools = list(TOOLS)
+        known = find_model(self.model)
+        if known is not None and known.lists_tasks:
+            tools = ["Task", *sorted([*tools[1:], *TASK_LIST_TOOLS])]
+        if not self.has_commands:
+            tools.remove("Skill")
         if options.text("permission-prompt-tool") and options.text("permission-prompts") != "none":
             tools = ["Task", *sorted({*tools[1:], *HOST_TOOLS})]
-        denied = {rule for rule in split_rules(options.lists.get("disallowed-tools", [])) if "(" not in rule}
+        denied = {rule for rule in self.deny_rules if "(" not in rule}
         if self.wants_structure:
             tools = ["Task", *sorted([*tools[1:], STRUCTURED])]
         if "Bash" in denied:  # its work falls to the tools it replaces
@@ -96,5 +114,5 @@ class Context:
 
     @staticmethod
     def model_known(name: str) -> bool:
-        """Tell whether the API has a model of this name; older ones are known by their family."""
+        """Tell whether the API has a model of this name; the CLI may not know it."""
         return find_model(name) is not None or name.startswith("claude-")

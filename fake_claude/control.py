@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import events
-from .catalog import DEFAULT_MODEL, find_model
+from .catalog import resolve_model
 from .ids import fresh_uuid
 from .options import MODES
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def answer_control(engine: Engine, message: Message) -> None:
     """Carry out one control request and answer it."""
     request_id, request = message.get("request_id"), message["request"]
-    subtype = request.get("subtype")
+    subtype = request.get("subtype", "undefined")
     handler = _HANDLERS.get(subtype)
     if handler is None:
         text = f"Unsupported control request subtype: {subtype}"
@@ -48,8 +48,9 @@ def _initialize(engine: Engine, request_id: object, request: Message) -> None:
         return
     response = initialize_response(engine.context, running=engine.running)
     _succeed(engine, request_id, response, pending_permission_requests=[], pending_user_dialog_requests=[])
-    if engine.results:
+    if engine.results or engine.initialized:
         engine.emit(events.system(engine.context, "background_tasks_changed", tasks=[]))
+    engine.initialized = True
 
 
 def _interrupt(engine: Engine, request_id: object, _request: Message) -> None:
@@ -64,20 +65,20 @@ def _interrupt(engine: Engine, request_id: object, _request: Message) -> None:
 
 def _set_model(engine: Engine, request_id: object, request: Message) -> None:
     name = request.get("model") or "default"
-    known = find_model(str(name))
-    model = DEFAULT_MODEL if name == "default" else known.name if known else str(name)
+    model = resolve_model(str(name))
     if not engine.context.model_known(model):
         answer = events.control_error(request_id, f"Model '{name}' not found", "not_found")
         answer["response"]["model"] = engine.context.model
         engine.emit(answer)
         return
+    changed = model != engine.context.model
     engine.context.model = model
-    if engine.results:
-        text = f"<local-command-stdout>Set model to `{model}`</local-command-stdout>"
+    if changed and (engine.results or engine.running):
+        shown = model if name in (model, "default") else f"{name} ({model})"
+        text = f"<local-command-stdout>Set model to `{shown}`</local-command-stdout>"
         event = events.user(engine.context, text, isReplay=True)
         engine.emit(event)
-        engine.transcript.local_command("model", str(name), event)
-        engine.transcript.flush()
+        engine.between_turns(lambda: engine.transcript.local_command("model", str(name), event))
     _succeed(engine, request_id, {"model": model})
 
 
@@ -124,7 +125,16 @@ def _mcp_status(engine: Engine, request_id: object, _request: Message) -> None:
     _succeed(engine, request_id, {"mcpServers": list(engine.context.mcp_servers)})
 
 
-def _set_max_thinking_tokens(engine: Engine, request_id: object, _request: Message) -> None:
+def _set_max_thinking_tokens(engine: Engine, request_id: object, request: Message) -> None:
+    tokens, display = request.get("max_thinking_tokens"), request.get("thinking_display")
+    whole = tokens is None or (isinstance(tokens, int) and not isinstance(tokens, bool))
+    if not whole or display not in (None, "summarized", "omitted", "highlights"):
+        text = (
+            "set_max_thinking_tokens: max_thinking_tokens must be an integer or null and thinking_display must be"
+            ' "summarized", "omitted", "highlights", or null'
+        )
+        engine.emit(events.control_error(request_id, text, None))
+        return
     _succeed(engine, request_id, None)
 
 
@@ -146,6 +156,12 @@ def _get_settings(engine: Engine, request_id: object, _request: Message) -> None
     _succeed(engine, request_id, response)
 
 
+def _get_context_usage(engine: Engine, request_id: object, _request: Message) -> None:
+    from .contextusage import context_usage  # noqa: PLC0415 - long, and rarely wanted
+
+    _succeed(engine, request_id, context_usage(engine.context.model, engine.transcript.messages))
+
+
 def _end_session(engine: Engine, request_id: object, _request: Message) -> None:
     _succeed(engine, request_id, None)
     engine.interrupt()
@@ -160,9 +176,10 @@ _HANDLERS: dict[object, Callable[[Engine, object, Message], None]] = {
     "cancel_async_message": _cancel_async_message,
     "mcp_status": _mcp_status,
     "set_max_thinking_tokens": _set_max_thinking_tokens,
+    "get_context_usage": _get_context_usage,
     "get_settings": _get_settings,
     "end_session": _end_session,
 }
 
-_NOT_IMITATED = ("get_context_usage", "mcp_message", "mcp_set_servers", "rewind_files", "reload_plugins")
+_NOT_IMITATED = ("mcp_message", "mcp_set_servers", "rewind_files", "reload_plugins")
 """Requests that the CLI carries out and the fake refuses by name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .catalog import find_model
+from .catalog import MODELS, find_model
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,11 +65,9 @@ class Costs:
         parts = usage.get("cache_creation") or {}
         entry["cacheCreationEphemeral5mInputTokens"] += parts.get("ephemeral_5m_input_tokens", 0)
         entry["cacheCreationEphemeral1hInputTokens"] += parts.get("ephemeral_1h_input_tokens", 0)
-        if known is not None:
-            micro = (
-                fresh + written * _CACHE_WRITE + read * _CACHE_READ
-            ) * known.cost_in + out * known.cost_out
-            entry["costUSD"] += micro / 1_000_000
+        priced = known or MODELS[0]
+        micro = (fresh + written * _CACHE_WRITE + read * _CACHE_READ) * priced.cost_in + out * priced.cost_out
+        entry["costUSD"] += micro / 1_000_000
 
     @staticmethod
     def _entry(model: str) -> dict[str, Any]:
@@ -81,14 +79,14 @@ class Costs:
             "cacheCreationInputTokens": 0,
             "webSearchRequests": 0,
             "costUSD": 0,
-            "contextWindow": known.window if known else 200_000,
+            "contextWindow": known.window if known else 1_000_000,
             "maxOutputTokens": known.max_output if known else 32_000,
             "thinkingTokens": 0,
             "cacheCreationEphemeral5mInputTokens": 0,
             "cacheCreationEphemeral1hInputTokens": 0,
-            "canonicalModel": model,
+            "canonicalModel": known.name if known else model,
             "provider": "firstParty",
-            "costBasis": "list",
+            "costBasis": "list" if known else "unknown",
         }
 
     @property

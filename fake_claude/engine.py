@@ -13,6 +13,7 @@ import time
 
 from . import events, slash
 from .background import Background
+from .catalog import find_model
 from .control import answer_control
 from .costs import Costs
 from .gates import Arrival
@@ -108,6 +109,8 @@ class Engine:
         self.omitted: set[str] = set()
         self.doubled: set[str] = set()
         self.asked_to_interrupt = False  # by the host, and not by a signal
+        self.initialized = False
+        self.needs_key = settings.needs_key
         self.background = Background(self)
         self.last_result: Message | None = None
         self._array: list[Message] = []
@@ -124,10 +127,16 @@ class Engine:
         self._flush_at: float | None = None
         self._ending: int | None = None  # the exit code once the end is decided
         self._seen: set[str] = set()
+        self._later: list[Callable[[], None]] = []
+
+    def warn(self, lines: list[str]) -> None:
+        """Say something on stderr."""
+        for line in lines:
+            self.err.line(line)
 
     def begin(self) -> None:
         """Say what the CLI says on stderr before its first turn."""
-        if not self.context.model_known(self.context.model):
+        if find_model(self.context.model) is None:
             told = {"model": self.context.model, "query_source": "sdk"}
             self.err.line(f"[claude-code:unrecognized_model] {events.dumps(told)}")
 
@@ -158,6 +167,13 @@ class Engine:
         waiting, self.queue = self.queue, []
         return waiting
 
+    def between_turns(self, write: Callable[[], None]) -> None:
+        """Write something to the transcript that no turn is to have in its middle; the next flush takes it along."""
+        if self.running:
+            self._later.append(write)
+            return
+        write()
+
     def cancel_queued(self, uuid: object) -> bool:
         """Remove a message that waits; tell whether there was one."""
         kept = [message for message in self.queue if message["uuid"] != uuid]
@@ -185,6 +201,9 @@ class Engine:
                 "hasUnknownModelCost": False,
             },
         )
+        for write in self._later:
+            write()
+        self._later.clear()
         for uuid in turn.uuids:
             if uuid not in turn.own_uuids:
                 self.emit(events.lifecycle(self.context, uuid, state))
@@ -386,7 +405,7 @@ class Engine:
     def _start(self, prompts: list[Message]) -> None:
         """Begin a turn; everything that waited is merged into it (docs/claude-cli.md, persistent process)."""
         self.omitted, self.doubled = set(), set()
-        command = slash.command(prompts[0]["content"])
+        command = slash.command(prompts[0]["content"], enabled=self.context.has_commands)
         if command is not None:
             rest = prompts[1:]
             self.queue = rest + self.queue
@@ -495,6 +514,7 @@ class Engine:
             if number.name in self.ignored:
                 continue
             if number == signal.SIGINT:
+                self.withdraw_questions()
                 self.interrupt()
             else:
                 self.transcript.flush()

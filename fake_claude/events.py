@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 import os
 
-from .catalog import AGENTS, CAPABILITIES, PLUGINS, SKILLS, SLASH_COMMANDS, TERMINAL_SLASH_COMMANDS
+from .catalog import (
+    AGENTS,
+    CAPABILITIES,
+    PLUGINS,
+    SKILLS,
+    SLASH_COMMANDS,
+    TERMINAL_SLASH_COMMANDS,
+    find_model,
+)
 from .clock import timestamp
 from .ids import fresh_uuid
 from .reply import DELTA_MEMBER
@@ -26,6 +34,7 @@ dumps = _encoder.encode
 
 def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
     """The first line of every turn."""
+    known = find_model(context.model)
     message = {
         "type": "system",
         "subtype": "init",
@@ -35,13 +44,13 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "mcp_servers": context.mcp_servers,
         "model": context.model,
         "permissionMode": context.permission_mode,
-        "slash_commands": list(SLASH_COMMANDS),
+        "slash_commands": list(SLASH_COMMANDS) if context.has_commands else [],
         "terminal_slash_commands": list(TERMINAL_SLASH_COMMANDS),
         "apiKeySource": "ANTHROPIC_API_KEY" if context.has_key else "none",
         "claude_code_version": context.version,
         "output_style": "default",
-        "agents": list(AGENTS),
-        "skills": list(SKILLS),
+        "agents": [*AGENTS, *context.agents],
+        "skills": list(SKILLS) if context.has_commands else [],
         "plugins": [{"name": name, "path": "builtin", "source": f"{name}@builtin"} for name in PLUGINS],
         "capabilities": [
             name for name in CAPABILITIES if context.streams_out or name != "lifecycle_wakeup_source_v1"
@@ -56,7 +65,7 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "messaging_socket_path": f"/tmp/cc-socks/{os.getpid()}.sock",  # noqa: S108 - told, never made
         "fast_mode_state": "off",
         "fast_mode_disabled_reason": "sdk_opt_in_required",
-        "per_turn_effort_active": context.model_known(context.model),
+        "per_turn_effort_active": known is not None and not known.earlier,
         "ultrathink_available": False,
         "ultrathink_typed_raises": False,
         "view_mode": "default",
@@ -64,6 +73,10 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
     if context.bare:
         for member in ("memory_paths", "messaging_socket_path"):
             del message[member]
+    if not context.has_commands:
+        del message["terminal_slash_commands"]
+    if context.betas:
+        message["betas"] = list(context.betas)
     if context.before_330:
         del message["served_by_anthropic"]
     if uuids:
@@ -248,15 +261,18 @@ def subagent_stats() -> Message:
 
 def control_success(request_id: object, response: Message | None, **beside: object) -> Message:
     """The answer to a control request that was carried out."""
-    inner: Message = {"subtype": "success", "request_id": request_id}
+    inner: Message = {"subtype": "success"}
+    if request_id is not None:
+        inner["request_id"] = request_id
     if response is not None:
         inner["response"] = response
     return {"type": "control_response", "response": {**inner, **beside}}
 
 
-def control_error(request_id: object, error: str, code: str) -> Message:
+def control_error(request_id: object, error: str, code: str | None) -> Message:
     """The answer to a control request that was refused."""
+    inner: Message = {"subtype": "error", "request_id": request_id, "error": error, "error_code": code}
     return {
         "type": "control_response",
-        "response": {"subtype": "error", "request_id": request_id, "error": error, "error_code": code},
+        "response": {key: value for key, value in inner.items() if value is not None},
     }

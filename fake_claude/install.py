@@ -20,13 +20,14 @@ def install(
     state: Path | None = None,
     retry_scale: float = 1.0,
     version: str | None = None,
+    needs_key: bool = False,
 ) -> Path:
     """Write ``directory/claude`` and return its path.
 
     The launcher needs nothing from its environment: interpreter, package, ledger (default ``directory/ledger``),
     gates (default ``directory/gates``), state (default ``directory/state``) and script are written into it as
     absolute paths. ``retry_scale`` shortens (or stretches) the waits between retries; ``version`` is what the CLI
-    says it is.
+    says it is; with ``needs_key`` it answers only where ``ANTHROPIC_API_KEY`` is set, as a CLI nobody logged in.
 
     Raises:
         OSError: The folder cannot be written.
@@ -45,6 +46,8 @@ def install(
         settings["retry_scale"] = retry_scale
     if version is not None:
         settings["version"] = version
+    if needs_key:
+        settings["needs_key"] = True
     code = PROGRAM.format(
         root=str(Path(__file__).resolve().parent.parent),
         settings=", ".join(f"{key}={value!r}" for key, value in settings.items()),

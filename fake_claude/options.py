@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .javascript import number
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,16 +69,31 @@ class Option:
 
 
 def _number(text: str) -> str | None:
-    try:
-        float(text)
-    except ValueError:
-        return "must be a number"
-    return None
+    return "must be a number" if number(text) is None else None
 
 
 def _above_zero(text: str) -> str | None:
-    if _number(text) is not None or float(text) <= 0:
+    value = number(text)
+    if value is None or value <= 0:
         return "--max-budget-usd must be a number greater than 0"
+    return None
+
+
+def _whole_above_zero(text: str) -> str | None:
+    value = number(text)
+    if value is None or value <= 0 or value != value // 1:
+        return "--task-budget must be a positive integer"
+    return None
+
+
+def _window(text: str) -> str | None:
+    """Check ``auto`` or a number of tokens; small numbers are thousands."""
+    thousands = text[-1:].lower() == "k"
+    value = number(text[:-1] if thousands else text) if text[:1].isdigit() else None
+    if value is not None and (thousands or value < 1000):
+        value *= 1000
+    if text != "auto" and (value is None or value < 100_000):
+        return "It must be 'auto', or at least 100k (e.g. 500k, 200000, or 200 as shorthand)"
     return None
 
 
@@ -86,16 +103,16 @@ _YES_NO = ("true", "false", "1", "0", "yes", "no", "on", "off")
 
 OPTIONS = (
     Option("--add-dir <directories...>"),
-    Option("--agent <agent>", ignored="there is one agent"),
+    Option("--agent <agent>", ignored="all agents say what the script says"),
     Option("--agents <json-or-file>", ignored="no subagents run"),
     Option("--allow-dangerously-skip-permissions"),
     Option("--allowedTools, --allowed-tools <tools...>"),
     Option("--append-system-prompt <prompt>", ignored="no model reads it"),
-    Option("--autocompact <auto|tokens>", ignored="nothing grows too long"),
+    Option("--autocompact <auto|tokens>", ignored="nothing grows too long", check=_window),
     Option("--ax-screen-reader", refused="there is no terminal display"),
     Option("--bg, --background", refused="there are no background sessions"),
     Option("--bare"),
-    Option("--betas <betas...>", ignored="no API is called"),
+    Option("--betas <betas...>"),
     Option("--brief", refused="there is no SendUserMessage tool"),
     Option("--chrome", refused="there is no browser"),
     Option("--cloud [description|session_id|url]", refused="there are no remote sessions"),
@@ -104,7 +121,7 @@ OPTIONS = (
     Option("-d, --debug [filter]", ignored="there is nothing to debug"),
     Option("--debug-file <path>", ignored="there is nothing to debug"),
     Option("--desktop", refused="there is no desktop app"),
-    Option("--disable-slash-commands", ignored="only three are carried out"),
+    Option("--disable-slash-commands"),
     Option("--disallowedTools, --disallowed-tools <tools...>"),
     Option("--effort <level>", ignored="no model makes one"),
     Option("--environment <environment_id>", refused="there are no remote sessions"),
@@ -140,8 +157,8 @@ OPTIONS = (
     Option("-r, --resume [value]"),
     Option("--safe-mode", ignored="nothing can be customised"),
     Option("--session-id <uuid>"),
-    Option("--setting-sources <sources>", ignored="no settings are read"),
-    Option("--settings <file-or-json>", ignored="no settings are read"),
+    Option("--setting-sources <sources>"),
+    Option("--settings <file-or-json>"),
     Option("--strict-mcp-config", ignored="no other MCP configuration is read"),
     Option("--system-prompt <prompt>", ignored="no model reads it"),
     Option("--system-prompt-snapshot <on|off>", ignored="no model reads it", choices=("on", "off")),
@@ -158,13 +175,23 @@ OPTIONS = (
     ),
     Option("--max-turns <turns>", hidden=True, check=_number),
     Option("--permission-prompt-tool <tool>", hidden=True),
-    Option("--resume-drops-turn", refused="a session is resumed at its end", hidden=True),
-    Option("--resume-session-at <message id>", refused="a session is resumed at its end", hidden=True),
+    Option("--resume-drops-turn", hidden=True),
+    Option("--resume-session-at <message id>", hidden=True),
     Option("--session-mirror", refused="transcripts are not mirrored", hidden=True),
     Option("--system-prompt-file <file>", ignored="no model reads it", hidden=True),
-    Option("--task-budget <tokens>", ignored="no model keeps to one", hidden=True, check=_number),
-    Option("--thinking <mode>", ignored="thoughts come from the script", hidden=True),
-    Option("--thinking-display <mode>", ignored="thoughts come from the script", hidden=True),
+    Option("--task-budget <tokens>", ignored="no model keeps to one", hidden=True, check=_whole_above_zero),
+    Option(
+        "--thinking <mode>",
+        ignored="thoughts come from the script",
+        hidden=True,
+        choices=("enabled", "adaptive", "disabled"),
+    ),
+    Option(
+        "--thinking-display <display>",
+        ignored="thoughts come from the script",
+        hidden=True,
+        choices=("summarized", "omitted", "highlights"),
+    ),
 )
 
 _BY_NAME = {name: option for option in OPTIONS for name in option.names}

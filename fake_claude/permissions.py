@@ -83,6 +83,10 @@ SILENT = frozenset(
 _BLOCKED_VERB = {"cat": "concatenate files from", "cd": "change directories to", "ls": "list files in"}
 _KNOWN_VARIABLES = frozenset(["HOME", "LANG", "OLDPWD", "PATH", "PWD", "SHELL", "TERM", "USER"])
 EDITS = ("Edit", "NotebookEdit", "Write")
+OUTSIDE = {
+    "decision_reason_type": "workingDir",
+    "decision_reason": "Path is outside allowed working directories",
+}
 
 DONT_ASK = (
     "Permission to use {tool} has been denied because Claude Code is running in don't ask mode. IMPORTANT: You *may*"
@@ -236,7 +240,10 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
     options, mode = context.options, context.permission_mode
     if tool == STRUCTURED:
         return Verdict(allowed=True)
-    for rule in split_rules(options.lists.get("allowed-tools", [])):
+    refusal = _refused_by_rule(tool, given, context)
+    if refusal is not None:
+        return refusal
+    for rule in context.allow_rules:
         if matches(rule, tool, given):
             # A rule for the whole tool decides itself; one for some commands decides by their parts.
             return Verdict(allowed=True, reason_type="rule" if "(" not in rule else "subcommandResults")
@@ -247,15 +254,25 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
         verdict = _judge_shell(str(given.get("command", "")), context)
     elif tool == "Read" and inside(path, context):
         return Verdict(allowed=True, reason_type="mode")
-    elif tool in EDITS:
-        message = f"Claude requested permissions to write to {path}, but you haven't granted it yet."
-        verdict = Verdict(allowed=False, message=message, path=path)
+    elif tool in ("Read", *EDITS):
+        verb = "read from" if tool == "Read" else "write to"
+        message = f"Claude requested permissions to {verb} {path}, but you haven't granted it yet."
+        extra: Input = {} if inside(path, context) else dict(OUTSIDE)
+        verdict = Verdict(allowed=False, message=message, path=path, extra=extra)
+        if mode == "plan" and tool in EDITS:
+            message = f"Cannot write to {path} while in plan mode."
+            return Verdict(allowed=False, message=message, extra={"decision_reason_type": "mode"})
     else:
         message = f"Claude requested permissions to use {tool}, but you haven't granted it yet."
         verdict = Verdict(allowed=False, message=message)
     if verdict.allowed:
         return verdict
-    if mode == "acceptEdits" and verdict.path is not None and inside(verdict.path, context):
+    if (
+        mode == "acceptEdits"
+        and tool != "Read"
+        and verdict.path is not None
+        and inside(verdict.path, context)
+    ):
         return Verdict(allowed=True, reason_type="subcommandResults" if tool == "Bash" else "mode")
     if mode == "dontAsk":
         message = DONT_ASK.format(tool=tool)
@@ -282,6 +299,27 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
             allowed=False, message=message, extra=extra, kind="permission-rule", reason_type="asyncAgent"
         )
     return verdict
+
+
+def _refused_by_rule(tool: str, given: Input, context: Context) -> Verdict | None:
+    """Judge by the rules of what is never allowed; they come before those of what is."""
+    command = str(given.get("command", ""))
+    calls = [given, *({**given, "command": part} for part in shell_parts(command))]
+    for rule in context.deny_rules:
+        if any(matches(rule, tool, call) for call in calls):
+            if tool == "Bash":
+                message = f"Permission to use Bash with command {command} has been denied."
+                reason = "subcommandResults"
+            else:
+                message, reason = f"Permission to use {tool} has been denied.", "rule"
+            return Verdict(
+                allowed=False,
+                message=message,
+                extra={"decision_reason_type": reason},
+                kind="permission-rule",
+                reason_type=reason,
+            )
+    return None
 
 
 def suggestions(tool: str, given: Input, verdict: Verdict) -> list[Input]:

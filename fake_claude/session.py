@@ -98,14 +98,15 @@ class Store:
         ]
         return max(found)[1] if found else None
 
-    def titled(self, title: str) -> str | None:
-        """Return the id of the session with this title."""
+    def titled(self, title: str) -> list[tuple[str, float]]:
+        """Return the sessions with this title, in either case: ids and times of the last change, newest first."""
+        found: list[tuple[str, float]] = []
         for name in _listdir(self.folder):
             path = os.path.join(self.folder, name)
             titles = [line for line in read_lines(path) if line.get("type") == "custom-title"]
-            if titles and titles[-1].get("customTitle") == title:
-                return name[: -len(".jsonl")]
-        return None
+            if titles and str(titles[-1].get("customTitle")).lower() == title.lower():
+                found.append((name[: -len(".jsonl")], os.stat(path).st_mtime))
+        return sorted(found, key=lambda session: -session[1])
 
 
 def _listdir(path: str) -> list[str]:

@@ -8,7 +8,7 @@ from .catalog import VERSION
 class Settings:
     """Where a run notes, counts and waits, and which script it plays."""
 
-    __slots__ = ("gates", "ledger", "retry_scale", "script", "state", "version")
+    __slots__ = ("gates", "ledger", "needs_key", "retry_scale", "script", "state", "version")
 
     def __init__(
         self,
@@ -19,6 +19,7 @@ class Settings:
         state: str | None = None,
         retry_scale: float = 1.0,
         version: str = VERSION,
+        needs_key: bool = False,
     ) -> None:
         self.ledger = ledger  # folder; without one nothing is noted
         self.gates = gates  # folder; without one a hold is a mistake
@@ -26,3 +27,4 @@ class Settings:
         self.state = state  # folder for the counts of turns with ``times``
         self.retry_scale = retry_scale  # 1.0 waits between retries as long as the CLI does
         self.version = version
+        self.needs_key = needs_key  # without ANTHROPIC_API_KEY nobody is logged in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import events
+from .catalog import DEFAULT_MODEL, find_model, resolve_model
 from .clock import timestamp
 from .costs import empty_usage
 from .ids import fresh_uuid
@@ -26,18 +27,92 @@ IMITATED = {
     "clear": "clear",
     "reset": "clear",
     "new": "clear",
-} | {"compact": "compact"}
-"""Commands and aliases that are carried out; other text after a slash goes to the model as it is."""
+    "compact": "compact",
+    "model": "model",
+}
+"""Commands and aliases that are carried out."""
+
+UNAVAILABLE = frozenset(
+    [
+        "add-dir",
+        "branch",
+        "btw",
+        "bug",
+        "copy",
+        "desktop",
+        "exit",
+        "export",
+        "feedback",
+        "help",
+        "hooks",
+        "ide",
+        "install-github-app",
+        "keybindings",
+        "login",
+        "logout",
+        "memory",
+        "mobile",
+        "permissions",
+        "plugin",
+        "privacy-settings",
+        "quit",
+        "release-notes",
+        "resume",
+        "rewind",
+        "sandbox",
+        "skills",
+        "status",
+        "statusline",
+        "stickers",
+        "tasks",
+        "terminal-setup",
+        "theme",
+        "upgrade",
+        "vim",
+    ]
+)
+"""Commands of the terminal, which the CLI refuses without one."""
+
+UNIMITATED = frozenset(
+    [
+        "agents",
+        "autocompact",
+        "color",
+        "config",
+        "context",
+        "effort",
+        "fast",
+        "focus",
+        "goal",
+        "heapdump",
+        "mcp",
+        "output-style",
+        "recap",
+        "rename",
+    ]
+)
+"""Commands that the CLI carries out and the fake refuses by name; other text after a slash goes to the model."""
 
 SUMMARY = "This session is being continued from a previous conversation that ran out of context."
 
 
-def command(content: object) -> tuple[str, str, str] | None:
-    """Return the word used, the command's own name and its arguments; ``None`` for anything else."""
-    if not isinstance(content, str) or not content.startswith("/"):
+def command(content: object, *, enabled: bool = True) -> tuple[str, str, str] | None:
+    """Return the word used, the command's own name and its arguments; ``None`` for what the model is asked.
+
+    A message of white space alone counts as one: the model is not asked either.
+    """
+    if not isinstance(content, str):
+        return None
+    if not content.strip():
+        return "", "blank", ""
+    if not content.startswith("/"):
         return None
     word, _, arguments = content[1:].strip().partition(" ")
     name = IMITATED.get(word)
+    if word in UNAVAILABLE or (name is not None and not enabled):
+        name = "unavailable"
+    elif word in UNIMITATED:
+        name = "unimitated"
     return None if name is None else (word, name, arguments.strip())
 
 
@@ -51,8 +126,14 @@ def run(engine: Engine, called: tuple[str, str, str], prompt: Message) -> Genera
         _usage(engine, tally, word, arguments)
     elif name == "clear":
         _clear(engine, tally)
+    elif name == "compact":
+        _compact(engine, tally, arguments)
+    elif name == "model":
+        _model(engine, tally, arguments)
+    elif name == "blank":
+        _blank(engine, tally)
     else:
-        _compact(engine, tally)
+        _refused(engine, tally, word, imitated=name == "unavailable")
     if prompt["uuid"]:
         engine.emit(events.lifecycle(engine.context, prompt["uuid"], "completed"))
     engine.tell_state("idle")
@@ -80,16 +161,72 @@ def _usage(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
         "Total duration (wall): 0s\n"
         "Total code changes:    0 lines added, 0 lines removed\n" + spent
     )
+    _say(engine, text, run=("usage", arguments))
+    _result(engine, tally, word, text)
+
+
+def _say(
+    engine: Engine,
+    text: str,
+    *,
+    run: tuple[str, str] | None = None,
+    outcome: str | None = None,
+    stream: str = "stdout",
+) -> None:
+    """Print what a command says, in the place of an answer; ``run`` is the command carried out, if one was."""
     context = engine.context
     engine.emit(events.init(context, engine.project_dir, []), "init")
     event = events.synthetic_assistant(context, text)
     event["message"] |= {"stop_reason": "end_turn", "stop_sequence": None}
-    event["local_command_source"] = f"<local-command-stdout>{text}</local-command-stdout>"
-    event["local_command_run"] = {"command": "usage", "args": arguments}
+    event["local_command_source"] = f"<local-command-{stream}>{text}</local-command-{stream}>"
+    if run is not None:
+        event["local_command_run"] = {"command": run[0], "args": run[1]}
+        engine.transcript.local_command(*run)
+    if outcome is not None:
+        event["local_command_outcome"] = {"kind": outcome}
     engine.emit(event, "full")
-    engine.transcript.local_command("usage", arguments)
     engine.transcript.flush()
-    _result(engine, tally, word, text)
+
+
+def _refused(engine: Engine, tally: Tally, word: str, *, imitated: bool) -> None:
+    text = f"/{word} isn't available in this environment."
+    if not imitated:
+        text = f"fake-claude does not imitate /{word}"
+    engine.transcript.enqueue(f"/{word}")
+    _say(engine, text, outcome="unavailable_headless")
+    _result(engine, tally, None, text)
+
+
+def _blank(engine: Engine, tally: Tally) -> None:
+    text = "Blank prompt — the message was only whitespace, so nothing was sent to the model."
+    context = engine.context
+    engine.emit(events.init(context, engine.project_dir, []), "init")
+    engine.emit(events.system(context, "informational", content=text, level="warning"))
+    engine.transcript.enqueue("")
+    engine.transcript.flush()
+    _result(engine, tally, None, text)
+
+
+def _model(engine: Engine, tally: Tally, name: str) -> None:
+    context = engine.context
+    model = resolve_model(name)
+    if not name:
+        known = find_model(context.model)
+        shown = known.title if known else context.model
+        default = " (default)" if context.model == DEFAULT_MODEL else ""
+        text = (
+            f"Current model: `{shown}{default}`\nUsage: /model <name>. Available: sonnet, opus, haiku, fable, best,"
+            " sonnet[1m], opus[1m], fable[1m], opusplan, default, or a full model ID."
+        )
+    elif not context.model_known(model):
+        text = f"Model '{name}' not found"
+    else:
+        known = find_model(model)
+        text = f"Set model to `{known.title if known else model}` for this session only"
+    _say(engine, text, run=("model", name))
+    if name and context.model_known(model):
+        context.model = model
+    _result(engine, tally, "model", text)
 
 
 def _line(name: str, entry: Message) -> str:
@@ -125,15 +262,20 @@ def _clear(engine: Engine, tally: Tally) -> None:
     _result(engine, tally, "clear", "")
 
 
-def _compact(engine: Engine, tally: Tally) -> None:
+def _compact(engine: Engine, tally: Tally, arguments: str) -> None:
     context, transcript = engine.context, engine.transcript
-    engine.emit(events.status(context, "compacting"))
     if not transcript.messages:
-        engine.emit(_compacted(engine, compact_result="failed", compact_error="too_few_groups"))
-        engine.emit(events.init(context, engine.project_dir, []), "init")
+        _say(
+            engine,
+            "Error: No messages to compact",
+            run=("compact", arguments),
+            outcome="failed",
+            stream="stderr",
+        )
         _result(engine, tally, "compact", "")
         return
-    kept, anchor = transcript.last_uuid or fresh_uuid(), fresh_uuid()
+    engine.emit(events.status(context, "compacting"))
+    kept = transcript.last_uuid or fresh_uuid()
     words = sum(len(str(message["content"]).split()) for message in transcript.messages)
     engine.emit(_compacted(engine, compact_result="success"))
     engine.emit(events.init(context, engine.project_dir, []), "init")
@@ -142,8 +284,7 @@ def _compact(engine: Engine, tally: Tally) -> None:
         "pre_tokens": words,
         "post_tokens": len(SUMMARY.split()),
         "cumulative_dropped_tokens": 0,
-        "preserved_segment": {"head_uuid": kept, "anchor_uuid": anchor, "tail_uuid": kept},
-        "preserved_messages": {"anchor_uuid": anchor, "uuids": [kept], "all_uuids": [kept]},
+        "duration_ms": tally.now(),
     }
     boundary = events.system(context, "compact_boundary", compact_metadata=metadata, logical_parent_uuid=kept)
     engine.emit(boundary)
@@ -168,7 +309,7 @@ def _compacted(engine: Engine, **members: object) -> Message:
     }
 
 
-def _result(engine: Engine, tally: Tally, word: str, text: str) -> None:
+def _result(engine: Engine, tally: Tally, word: str | None, text: str) -> None:
     """Print the short result of a local command."""
     message: Message = {
         "is_error": False,
@@ -186,13 +327,14 @@ def _result(engine: Engine, tally: Tally, word: str, text: str) -> None:
         "safety_stops": 0,
         "subtype": "success",
         "result": text,
-        "local_command": word,
         "type": "result",
         "duration_ms": tally.now(),
         "uuid": fresh_uuid(),
         "queued_turn_count": 0,
         "result_index": engine.results,
     }
+    if word is not None:
+        message["local_command"] = word
     if engine.context.streams_out:
         message["model_usage_since_last_result"] = engine.costs.since(tally.costs_before)
     engine.print_result(message)

@@ -15,7 +15,7 @@ class StdinError(ValueError):
     """A line that ends the process; ``str`` is what it says on stderr."""
 
 
-def read_line(text: str) -> Message | None:  # noqa: PLR0911 - a list of cases, read one by one
+def read_line(text: str) -> Message | None:  # noqa: C901, PLR0911 - a list of cases, read one by one
     """Return a user message, a control request or ``None`` for a line without effect.
 
     A user message is ``{"type": "user", "content", "text", "uuid", "priority"}``.
@@ -33,12 +33,15 @@ def read_line(text: str) -> Message | None:  # noqa: PLR0911 - a list of cases, 
         raise StdinError(
             f"Error parsing streaming input line (type=unknown, {chars} chars): SyntaxError"
         ) from None
+    if line is None:
+        raise StdinError("Error parsing streaming input line (type=unknown, 4 chars): TypeError")
     if not isinstance(line, dict):
         return None
     if line.get("type") == "control_request":
-        if not isinstance(line.get("request"), dict):
+        request = line.get("request")
+        if not request and not isinstance(request, (dict, list)):
             raise StdinError("Error: Missing request on control_request")
-        return line
+        return {**line, "request": request if isinstance(request, dict) else {}}
     if line.get("type") == "control_response":
         return line
     if line.get("type") != "user":
@@ -48,7 +51,7 @@ def read_line(text: str) -> Message | None:  # noqa: PLR0911 - a list of cases, 
     if role != "user":
         raise StdinError(f"Error: Expected message role 'user', got '{role}'")
     assert isinstance(message, dict)
-    content = message.get("content")
+    content = message.get("content") if message.get("content") is not None else ""
     if not isinstance(content, (str, list)):
         return None
     texts = (

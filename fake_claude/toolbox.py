@@ -65,6 +65,8 @@ def read_file(tool_id: str, given: Input, meta: Input) -> Outcome:
         cwd = os.getcwd()
         text = f"File does not exist. Note: your current working directory is {cwd}."
         return failed(tool_id, text, meta=meta)
+    except IsADirectoryError:
+        return failed(tool_id, f"EISDIR: illegal operation on a directory, read '{path}'", meta=meta)
     except OSError as error:
         return failed(tool_id, f"{error.strerror}: {path}", tagged=True, meta=meta)
     lines = content.split("\n")
@@ -94,17 +96,45 @@ def write_file(tool_id: str, given: Input, meta: Input) -> Outcome:
             file.write(content)
     except OSError as error:
         return failed(tool_id, f"{error.strerror}: {path}", tagged=True, meta=meta)
-    what = "File created successfully at" if original is None else "The file has been updated successfully at"
-    text = f"{what}: {path} (file state is current in your context — no need to Read it back)"
+    what = f"File created successfully at: {path}"
+    if original is not None:
+        what = f"The file {path} has been updated successfully."
+    text = f"{what} (file state is current in your context — no need to Read it back)"
     facts: Input = {
         "type": "create" if original is None else "update",
         "filePath": path,
         "content": content,
-        "structuredPatch": [],
+        "structuredPatch": _patch(original, content) if original is not None else [],
         "originalFile": original,
         "userModified": False,
     }
     return Outcome({"tool_use_id": tool_id, "type": "tool_result", "content": text}, facts, meta)
+
+
+def _patch(before: str, after: str) -> list[Input]:
+    """Return the changes of a file as the CLI's account has them: hunks of lines, three around each change."""
+    import difflib  # noqa: PLC0415 - only a change of a file pays for it
+
+    old, new = before.splitlines(), after.splitlines()
+    hunks: list[Input] = []
+    for group in difflib.SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(3):
+        lines: list[str] = []
+        for tag, a, b, c, d in group:
+            if tag == "equal":
+                lines += [f" {line}" for line in old[a:b]]
+                continue
+            lines += [f"-{line}" for line in old[a:b]] + [f"+{line}" for line in new[c:d]]
+        first, last = group[0], group[-1]
+        hunks.append(
+            {
+                "oldStart": first[1] + 1,
+                "oldLines": last[2] - first[1],
+                "newStart": first[3] + 1,
+                "newLines": last[4] - first[3],
+                "lines": lines,
+            }
+        )
+    return hunks
 
 
 IMITATED = ("Bash", "Read", "Write")

@@ -29,6 +29,11 @@ def _install(argv: Sequence[str]) -> int:
         "--retry-scale", type=float, default=1.0, help="stretch the waits between retries (default: 1)"
     )
     parser.add_argument("--as-version", help="the CLI version to be")
+    parser.add_argument(
+        "--needs-key",
+        action="store_true",
+        help="answer only where ANTHROPIC_API_KEY is set, as a CLI that nobody logged in",
+    )
     given = parser.parse_args(argv)
     launcher = install(
         given.directory,
@@ -38,6 +43,7 @@ def _install(argv: Sequence[str]) -> int:
         state=given.state,
         retry_scale=given.retry_scale,
         version=given.as_version,
+        needs_key=given.needs_key,
     )
     print(launcher)  # noqa: T201
     return 0

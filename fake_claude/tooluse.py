@@ -105,7 +105,13 @@ class Tools:
 
     def _missing(self, call: Call) -> None:
         text = f"Error: No such tool available: {call.name}"
-        if call.name in self.context.all_tools:
+        instead = {
+            "Glob": "find files with `find`",
+            "Grep": "search file contents with `grep`",
+        }.get(call.name)
+        if instead is not None:
+            text += f". {call.name} is not available in this session — {instead} via the Bash tool instead."
+        elif call.name in self.context.all_tools:
             text += f". {call.name} is disabled for this session, in subagents as well as here."
         self._finish(call, failed(call.id, text, tagged=True, plain=text))
 
@@ -251,7 +257,7 @@ class Tools:
 
     def _bash(self, call: Call) -> Generator[Wait, Any, None]:
         command = str(call.input.get("command", ""))
-        call.running = Running(command, self.context.cwd, self.context.env)
+        call.running = Running(command, self.context.cwd, {**self.context.env, "CLAUDECODE": "1"})
         self.engine.record.note("tool", pid=call.running.pid, command=command)
         if call.input.get("run_in_background") is True:
             self._background(call, call.running)

@@ -17,6 +17,7 @@ from .conversation import (
     read_messages,
 )
 from .costs import empty_usage
+from .javascript import shown
 from .reply import Fault
 from .request import Heard, Request
 from .result import Tally, result
@@ -134,9 +135,10 @@ class Turn:
                 if self.structured is not None:
                     self._completed(heard)
                     return
-                if self.rounds == self.context.max_turns:
+                if 0 < self.context.max_turns < self.rounds + 1:
+                    limit = shown(self.context.max_turns)
                     self._end_with_error(
-                        "error_max_turns", f"Reached maximum number of turns ({self.rounds})", "max_turns"
+                        "error_max_turns", f"Reached maximum number of turns ({limit})", "max_turns"
                     )
                     return
                 self._absorb()
@@ -171,7 +173,13 @@ class Turn:
         return (yield from self.request.run())
 
     def refused_request(self, model: str) -> Fault | None:
-        """Return the fault of a request that no script can answer."""
+        """Return the fault of a request that no script can answer.
+
+        Raises:
+            LoggedOut: Nobody is logged in, and there is no key.
+        """
+        if self.engine.needs_key and not self.context.has_key:
+            raise LoggedOut
         url = self.context.env.get("ANTHROPIC_BASE_URL")
         if url is not None and not url.startswith(("http://", "https://")):
             return Fault("url")

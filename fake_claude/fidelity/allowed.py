@@ -8,7 +8,7 @@ ALLOWED: tuple[Allowed, ...] = (
     Allowed(
         "sequence",
         "whether the CLI still prints the result of an interrupted tool before it ends is a matter of milliseconds",
-        rows=("sigint_tool",),
+        rows=("sigint_tool", "sigint_asking"),
     ),
     Allowed(
         "transcript",

@@ -144,6 +144,20 @@ def _scratch(message: Any) -> Any:
     return walk(message, change)
 
 
+_OWN = (
+    "includedCommands",
+    "includedSkills",
+    "skillFrontmatter",
+    "squareFullness",
+    "totalCommands",
+    "totalSkills",
+)
+
+
+def _own(message: Any) -> Any:
+    return walk(message, lambda key, value: "<own>" if key in _OWN else value)
+
+
 def _cents(message: Any) -> Any:
     def change(key: str, value: Any) -> Any:
         return round(value, 9) if key in ("total_cost_usd", "costUSD") else value
@@ -156,6 +170,7 @@ MASKS = (
     Mask("times", "they depend on the machine", _times),
     Mask("process", "pids are the kernel's", _process),
     Mask("words", "descriptions for people are the CLI's own; the fake has short ones", _words),
+    Mask("own", "how large a CLI's own skills and commands are is nobody's business", _own),
     Mask("request-ids", "made up by the API", _request_ids),
     Mask("tasks", "ids of background tasks are random", _tasks),
     Mask("scratch", "temporary paths hold random parts", _scratch),

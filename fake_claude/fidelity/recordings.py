@@ -65,7 +65,7 @@ def _pack(rows: dict[str, Any]) -> str:
                 return label
         return value
 
-    packed = walk(rows, name)
+    packed = {row: walk(normal, name) for row, normal in rows.items()}
     lines = ["{", ' "standard": {']
     lines += [
         ",\n".join(f"  {json.dumps(label)}: {text}" for label, text in standard.items()),

@@ -55,6 +55,8 @@ SJ = [*V, "--include-partial-messages"]
 SI = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
 SIP = [*SI, "--include-partial-messages"]
 HOST = [*SIP, "--permission-prompt-tool", "stdio"]
+ALLOW_TOUCH = '{"permissions":{"allow":["Bash(touch *)"]}}'
+DENY_BASH = '{"permissions":{"deny":["Bash"]}}'
 SCHEMA = '{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]}'
 EOF: Act = ("now", "eof", None)
 
@@ -154,6 +156,78 @@ def _invocation() -> list[Row]:
         Row("big_output", g, [*V, "BIG300000"]),
         Row("env_claudecode", g, [*JSON, "x"], env={"CLAUDECODE": "1"}),
         Row("session_state", g, SIP, [*one("x"), done()], env={"CLAUDE_CODE_SDK_READS_SESSION_STATE": "1"}),
+        *(
+            Row(f"no_key_{name}", g, [*argv, "x"], unset=("ANTHROPIC_API_KEY",))
+            for name, argv in (("text", P), ("json", JSON), ("partial", SJ))
+        ),
+        *(
+            Row(f"blank_{name}", g, [*JSON, f"--{name}=", "x"])
+            for name in ("model", "session-id", "max-turns")
+        ),
+        Row("choice_in_capitals", g, [*P, "--output-format", "JSON", "x"]),
+        Row("choice_cut_short", g, [*P, "--output-format", "stream", "x"]),
+        Row("option_cut_short", g, [*P, "--outp", "json", "x"]),
+        Row("stdin_not_utf8", g, JSON, stdin="a\udc80b"),
+        Row("warnings", g, [*JSON, "--effort", "nonsense", "x", "--betas", "nope", "context-1m-2025-08-07"]),
+        Row("betas", g, [*V, "x", "--betas", "context-1m-2025-08-07"]),
+        Row("turns_fraction", g, [*JSON, "--max-turns", "1.5", "LOOP"]),
+        Row("turns_hexadecimal", g, [*JSON, "--max-turns", "0x2", "LOOP"]),
+        Row("turns_infinite", g, [*JSON, "--max-turns=Infinity", "x"]),
+        Row("budget_negative", g, [*JSON, "--max-budget-usd=-1", "x"]),
+        Row("task_budget_zero", g, [*JSON, "--task-budget", "0", "x"]),
+        Row("bad_thinking", g, [*JSON, "--thinking", "bad", "x"]),
+        Row("bad_thinking_display", g, [*JSON, "--thinking-display", "bad", "x"]),
+        Row("bad_autocompact", g, [*JSON, "--autocompact", "50k", "x"]),
+        Row("bad_schema", g, [*JSON, "--json-schema", "not json", "x"]),
+        Row("schema_no_object", g, [*JSON, "--json-schema", "5", "x"]),
+        Row("schema_bad_type", g, [*JSON, "--json-schema", '{"type":"nonsense"}', "x"]),
+        Row("bad_agents", g, [*JSON, "--agents", "{bad", "x"]),
+        Row("agents_incomplete", g, [*JSON, "--agents", '{"tester":{}}', "x"]),
+        Row(
+            "agents",
+            g,
+            [*V, "--agents", '{"tester":{"description":"d","prompt":"p"}}', "--agent", "tester", "x"],
+        ),
+        Row("agent_unknown", g, [*JSON, "--agent", "nobody", "x"]),
+        Row("prompt_file_missing", g, [*JSON, "--system-prompt-file", "nofile", "x"]),
+        Row("appended_file_missing", g, [*JSON, "--append-system-prompt-file", "nofile", "x"]),
+        Row("settings_missing", g, [*JSON, "--settings", "nofile.json", "x"]),
+        Row("settings_bad_inline", g, [*JSON, "--settings", '{"a":}', "x"]),
+        Row("settings_model", g, [*V, "--settings", '{"model":"haiku"}', "x"]),
+        Row("settings_mode", g, [*V, "--settings", '{"permissions":{"defaultMode":"plan"}}', "x"]),
+        Row("settings_of_project", g, [*V, "x"], files={".claude/settings.json": '{"model":"haiku"}'}),
+        Row(
+            "settings_not_read",
+            g,
+            [*V, "--setting-sources", "", "x"],
+            files={".claude/settings.json": '{"model":"haiku"}'},
+        ),
+        Row("bad_setting_source", g, [*JSON, "--setting-sources", "user,nope", "x"]),
+        Row("resume_at_alone", g, [*JSON, "--resume-session-at", "x", "x"]),
+        Row("resume_drops_alone", g, [*JSON, "--resume-drops-turn", "x"]),
+        *(
+            Row(f"model_{name}", g, [*V, "--model", name, "x"])
+            for name in ("default", "Sonnet", "opus[1m]", "claude-sonnet-4-5-20250929", "claude-nonsense-9")
+        ),
+        Row("model_of_env", g, [*V, "x"], env={"ANTHROPIC_MODEL": "sonnet"}),
+        Row("no_slash_commands", g, [*SJ, "--disable-slash-commands", "/cost"]),
+        Row("slash_unavailable", g, [*SJ, "/help"]),
+        Row("slash_model", g, [*V, "/model"]),
+        Row("slash_model_set", g, SI, [*one("/model haiku"), ("result:1", "send", user("x")), done(2)]),
+        Row("slash_compact_nothing", g, [*SJ, "/compact"]),
+        Row(
+            "order_settings_first",
+            g,
+            [*P, "--effort", "bad", "--settings", "nofile", "--setting-sources", "bad", "x"],
+        ),
+        Row("order_session_first", g, [*P, "--agent", "q", "--json-schema", "5", "--session-id", "bad", "x"]),
+        Row(
+            "order_file_first",
+            g,
+            [*P, "--agent", "q", "--json-schema", "5", "--system-prompt-file", "nofile", "x"],
+        ),
+        Row("order_schema_first", g, [*P, "--agent", "q", "--json-schema", "5"]),
+        Row("order_agent_first", g, [*P, "--agent", "q", "--betas", "nope"]),
     ]
 
 
@@ -196,6 +270,14 @@ def _sessions() -> list[Row]:
             before=[first],
         ),
         Row("fork_alone", g, [*JSON, "--fork-session", "x"]),
+        Row("resume_title_in_capitals", g, [*JSON, "--resume", "MY TITLE", "second"], before=[titled]),
+        Row("resume_no_prompt", g, [*JSON, "--resume", SID], before=[first]),
+        Row("continue_no_prompt", g, [*JSON, "-c"], before=[first]),
+        Row("continue_fork", g, [*V, "-c", "--fork-session", "x"], before=[first]),
+        Row(
+            "resume_no_persistence", g, [*V, "--no-session-persistence", "--resume", SID, "x"], before=[first]
+        ),
+        Row("resume_si", g, [*SIP, "--resume", SID], [*one("two"), done()], before=[first]),
         Row("continue_known", g, [*V, "-c", "second"], before=[first]),
         Row("continue_none", g, [*V, "--continue", "x"]),
         Row("continue_and_sid", g, [*JSON, "-c", "--session-id", OTHER, "x"], before=[first]),
@@ -407,6 +489,44 @@ def _persistent() -> list[Row]:
             [*one("one"), ("result:1", "send", user("/clear")), ("result:2", "send", user("three")), done(3)],
         ),
         Row("si_cost", g, SIP, [*one("one"), ("result:1", "send", user("/cost")), done(2)]),
+        Row("si_blank", g, SIP, [*one("   "), done()]),
+        Row("si_null", g, SIP, [("now", "send", "null")]),
+        Row(
+            "si_no_content", g, SIP, [("now", "send", {"type": "user", "message": {"role": "user"}}), done()]
+        ),
+        Row(
+            "si_many_at_once",
+            g,
+            [*SIP, "--replay-user-messages"],
+            [
+                ("now", "send", user("one", uuid=UUID1)),
+                ("now", "send", user("two", uuid=UUID2)),
+                ("now", "send", user("three", uuid=UUID3)),
+                done(2),
+            ],
+        ),
+        Row(
+            "si_priority_later",
+            g,
+            SIP,
+            [
+                *one("HOLD"),
+                ("delta:4", "send", user("later", priority="later")),
+                ("now", "pause", 0.2),
+                ("now", "gate", "middle"),
+                done(2),
+            ],
+        ),
+        Row(
+            "si_update_environment",
+            g,
+            SIP,
+            [
+                ("now", "send", {"type": "update_environment_variables", "variables": {"FOO": "bar"}}),
+                *one("one"),
+                done(),
+            ],
+        ),
     ]
 
 
@@ -640,6 +760,85 @@ def _control() -> list[Row]:
             [("now", "send", control("get_settings")), ("response:req_1", "eof", None)],
         ),
         Row("ctl_end_session", g, SIP, [("now", "send", control("end_session"))]),
+        Row(
+            "ctl_context_usage",
+            g,
+            SIP,
+            [("now", "send", control("get_context_usage")), ("response:req_1", "eof", None)],
+        ),
+        Row(
+            "ctl_bad_thinking",
+            g,
+            SIP,
+            [
+                ("now", "send", control("set_max_thinking_tokens", max_thinking_tokens="x")),
+                ("response:req_1", "eof", None),
+            ],
+        ),
+        Row(
+            "ctl_initialize_twice",
+            g,
+            SIP,
+            [
+                ("now", "send", control("initialize", "a")),
+                ("response:a", "send", control("initialize", "b")),
+                ("response:b", "eof", None),
+            ],
+        ),
+        Row(
+            "ctl_no_id",
+            g,
+            SIP,
+            [
+                ("now", "send", {"type": "control_request", "request": {"subtype": "interrupt"}}),
+                *one("x"),
+                done(),
+            ],
+        ),
+        Row(
+            "ctl_no_subtype",
+            g,
+            SIP,
+            [
+                ("now", "send", {"type": "control_request", "request_id": "a", "request": "x"}),
+                *one("x"),
+                done(),
+            ],
+        ),
+        Row(
+            "ctl_set_model_streaming",
+            g,
+            SIP,
+            [
+                *hold,
+                ("delta:4", "send", control("set_model", model="haiku")),
+                ("response:req_1", "gate", "middle"),
+                ("result:1", "send", user("two")),
+                done(2),
+            ],
+        ),
+        Row(
+            "ctl_set_model_last",
+            g,
+            [*SI, "--model", "haiku"],
+            [
+                *one("one"),
+                ("result:1", "send", control("set_model", model="default")),
+                ("response:req_1", "send", control("set_model", "req_2", model="opus")),
+                ("response:req_2", "eof", None),
+            ],
+        ),
+        Row(
+            "ctl_mode_streaming",
+            g,
+            SIP,
+            [
+                *hold,
+                ("delta:4", "send", control("set_permission_mode", mode="plan")),
+                ("response:req_1", "gate", "middle"),
+                done(),
+            ],
+        ),
         Row("ctl_end_session_mid", g, SIP, [*hold, ("delta:4", "send", control("end_session"))]),
     ]
 
@@ -689,6 +888,24 @@ def _tools() -> list[Row]:
             Row(f"mode_{mode}", g, [*V, "--permission-mode", mode, touch])
             for mode in ("default", "acceptEdits", "dontAsk", "plan")
         ),
+        Row("mode_auto", g, [*V, "--permission-mode", "auto", touch]),
+        Row("mode_plan_write", g, [*V, "--permission-mode", "plan", "WRITE `{cwd}/w.txt`"]),
+        Row(
+            "tool_denied_rule", g, [*V, touch, "--allowedTools", "Bash", "--disallowedTools", "Bash(touch *)"]
+        ),
+        Row("tool_allowed_by_settings", g, [*V, "--settings", ALLOW_TOUCH, touch]),
+        Row("tool_disallowed_by_settings", g, [*V, "--settings", DENY_BASH, "TOOL `echo hi`"]),
+        Row("tool_read_outside", g, [*V, "READ `/etc/hostname`"]),
+        Row("tool_read_folder", g, [*V, "READ `{cwd}`"]),
+        Row("tool_write_outside", g, [*V, "--permission-mode", "acceptEdits", "WRITE `/nowhere/w.txt`"]),
+        Row(
+            "tool_write_again",
+            g,
+            [*V, "--permission-mode", "acceptEdits", "WRITE `{cwd}/note.txt`"],
+            files={"note.txt": "alpha\n"},
+        ),
+        Row("tool_glob", g, [*V, "GLOBTOOL"]),
+        Row("tool_marked", g, [*V, "TOOL `env | grep -c CLAUDECODE`", "--allowedTools", "Bash"]),
         Row("mode_sandbox", g, [*V, "--dangerously-skip-permissions", touch], env={"IS_SANDBOX": "1"}),
         Row("structured", g, [*SJ, "--json-schema", SCHEMA, "STRUCTURED"]),
         Row("structured_text", g, [*P, "--json-schema", SCHEMA, "STRUCTURED"]),
@@ -795,7 +1012,7 @@ def _trouble() -> list[Row]:
 
 def _signals() -> list[Row]:
     g = "signals"
-    hold = [*SJ, "HOLD"]
+    hold, touch = [*SJ, "HOLD"], "TOOL `touch newfile`"
     tool = [*V, "TOOL `cat pipe`", "--allowedTools", "Bash"]
     pipe = {"pipe|": ""}
     return [
@@ -808,6 +1025,10 @@ def _signals() -> list[Row]:
         Row("sigint_json", g, [*JSON, "HOLD"], [("arrived", "pause", 0.4), ("now", "signal", "SIGINT")]),
         Row("sigint_persistent", g, SIP, [*one("HOLD"), ("delta:4", "signal", "SIGINT")]),
         Row("sigterm_persistent", g, SIP, [*one("HOLD"), ("delta:4", "signal", "SIGTERM")]),
+        Row("sigint_retrying", g, [*SJ, "ERR500"], [("retry", "signal", "SIGINT")], real_waits=True),
+        Row("sigterm_retrying", g, [*SJ, "ERR500"], [("retry", "signal", "SIGTERM")], real_waits=True),
+        Row("sigint_asking", g, HOST, [*one(touch), ("ask", "pause", 0.2), ("now", "signal", "SIGINT")]),
+        Row("sigterm_asking", g, HOST, [*one(touch), ("ask", "pause", 0.2), ("now", "signal", "SIGTERM")]),
         Row("sigint_idle", g, SIP, [*one("one"), ("result:1", "pause", 0.1), ("now", "signal", "SIGINT")]),
         Row("sigterm_idle", g, SIP, [*one("one"), ("result:1", "pause", 0.1), ("now", "signal", "SIGTERM")]),
         Row("sigterm_tool", g, tool, [("tool", "reader", "pipe"), ("now", "signal", "SIGTERM")], files=pipe),

@@ -85,6 +85,7 @@ class Bench:
                     script=WORDS,
                     retry_scale=1.0 if row.real_waits else self.retry_scale,
                     version=self.version,
+                    needs_key=True,
                 )
             else:
                 claude = self.claude
