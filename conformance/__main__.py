@@ -102,6 +102,13 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("-x", dest="stop_early", action="store_true", help="end with the first failure")
         command.add_argument("--shuffle", action="store_true", help="play them in an order drawn by the seed")
+    run.add_argument(
+        "--load",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="let N answers stream meanwhile; best with --quick",
+    )
     run.add_argument("--durations", type=int, metavar="N", help="show the N slowest cases")
     explain = commands.add_parser("explain", help="all about one case")
     explain.add_argument("id", metavar="ID", help="a case, such as turns/streams, or a clause or finding")
@@ -147,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"it is {text}; at least one case is played at a time")
+        raise argparse.ArgumentTypeError(f"it is {text}; it must be a whole number from 1 up")
     return int(text)
 
 
@@ -270,6 +277,7 @@ def _play(
             seed=seed,
             side_by_side=options.side_by_side,
             stop_early=options.stop_early,
+            streams=getattr(options, "load", 0),
             replay=replay,
             known={}
             if without_baseline

@@ -17,6 +17,7 @@ import pytest
 
 from conformance.baseline import Baseline, apply
 from conformance.errors import TargetError
+from conformance.load.background import Streams
 from conformance.plugin import CasePlugin
 from conformance.results import Case, CaseResult, RunResult, Severity
 from conformance.server import Server
@@ -34,6 +35,7 @@ def run(
     seed: int,
     side_by_side: int = 1,
     stop_early: bool = False,
+    streams: int = 0,
     replay: Callable[[Case], str] = lambda case: case.id,
     known: Baseline | None = None,
     fail_on: Severity = Severity.MEDIUM,
@@ -47,6 +49,7 @@ def run(
         seed: What all randomness comes from.
         side_by_side: How many cases may be at work at once, besides those that mostly wait.
         stop_early: End with the first failure; the other cases have no result then.
+        streams: How many answers stream on the target meanwhile.
         replay: Makes the command that plays only one case again.
         known: The known failures of the target.
         fail_on: The least severity of a failure that the gate does not let through.
@@ -79,10 +82,13 @@ def run(
                 replay=replay,
                 on_result=judged,
             )
+            beside = Streams(target, server, streams)
+            loop.run(beside.start())
             try:
                 _pytest(plugin)
             finally:
-                trouble = loop.run(plugin.close())
+                trouble = loop.run(beside.stop())
+                trouble += loop.run(plugin.close())
         finally:
             trouble_at_the_end = loop.run(server.end())
         if plugin.collection_errors:

@@ -10,7 +10,6 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from urllib.parse import urlsplit
 
 from conformance.errors import TargetError
@@ -49,6 +48,7 @@ class Connection:
         self.trouble = ""
         self.conversation = ""
         self.quiet = False  # a reader that has stopped
+        self.may_end = False  # whether the server may close it
         self.then: Ask | None = None  # asked as soon as it is open
         self.unsent = b""
         self.beginning = b""  # of the answer, where the conversation is told
@@ -104,6 +104,7 @@ class Client:
         self._headers = dict(headers)
         self._epoll = select.epoll()
         self._by_fd: dict[int, Connection] = {}
+        self._trouble = ""  # the first of any connection
         self.delays: list[int] | None = None
         """Where the delays of tokens go, in nanoseconds, while they are kept."""
 
@@ -154,11 +155,15 @@ class Client:
         return made
 
     def ask(self, connection: Connection, ask: Ask) -> None:
-        """Send what begins a turn."""
+        """Begin a turn that the hub answers."""
+        self.say(connection, ask.prompt())
+
+    def say(self, connection: Connection, prompt: str) -> None:
+        """Begin a turn with this prompt, which needs no escaping in JSON."""
         text = self._load.ask
         if connection.conversation and self._load.ask_again:
             text = self._load.ask_again.replace("{conversation}", connection.conversation)
-        payload = text.replace("{prompt}", ask.prompt()).encode()
+        payload = text.replace("{prompt}", prompt).encode()
         frame = encode_frame(Frame(Opcode.TEXT, payload, mask=MASK))
         connection.begin(time.monotonic())
         self._send(connection, frame)
@@ -183,10 +188,12 @@ class Client:
         """Serve the connections until ``done`` says so; it is asked after each that ended, and every so many seconds.
 
         Raises:
-            TargetError: It did not in time, or a connection failed; the sentence says what was missing.
+            TargetError: It did not in time, or a connection or a turn failed; the sentence says what was missing.
         """
         deadline = time.monotonic() + within
         while not done():
+            if self._trouble:
+                raise TargetError(self._trouble)
             if time.monotonic() > deadline:
                 raise TargetError(f"{self._state()} after {within:g} s")
             self._serve_until_news(min(deadline, time.monotonic() + every))
@@ -232,6 +239,7 @@ class Client:
         connection.take(data, now, self.delays)
         if connection.walk.pings or connection.walk.closed:
             self._answer(connection)
+        self._trouble = self._trouble or connection.trouble
         return before != (connection.tokens.first, connection.ended)
 
     def _opening(self, connection: Connection, data: bytes) -> None:
@@ -261,14 +269,21 @@ class Client:
         self._flush(connection)
 
     def _flush(self, connection: Connection) -> None:
-        with suppress(BlockingIOError, InterruptedError):
+        try:
             connection.unsent = connection.unsent[connection.sock.send(connection.unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._lost(connection, error.strerror or "lost")
+            return
         events = 0 if connection.quiet else select.EPOLLIN
         self._epoll.modify(connection.fd, events | (select.EPOLLOUT if connection.unsent else 0))
 
     def _lost(self, connection: Connection, why: str) -> None:
         if not connection.trouble:
             connection.trouble = why
+        if not connection.may_end:
+            self._trouble = self._trouble or connection.trouble
         self.close([connection])
 
     def _state(self) -> str:

@@ -238,7 +238,7 @@ def test_no_case_at_a_time_is_wrong_use(tmp_path: Path) -> None:
     done = run("run", "--target", target(tmp_path, "good"), "-n", "0")
 
     assert done.returncode == 2
-    assert "argument -n: it is 0; at least one case is played at a time" in done.stderr
+    assert "argument -n: it is 0; it must be a whole number from 1 up" in done.stderr
 
 
 def test_x_ends_with_the_first_failure(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
 from conformance.__main__ import main
+from conformance.load.background import Job, stream
+from conformance.target import Load
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "load"
 
@@ -16,16 +19,14 @@ def test_two_servers_are_measured_side_by_side(tmp_path: Path, capsys: pytest.Ca
     report = tmp_path / "load.json"
     words = ["load", "--plan", "smoke", "--target", "targets/reference.toml"]
     words += ["--target", str(EXAMPLES / "aiohttp.toml"), "--json", str(report)]
-    for only in ("flat", "streams", "stalled"):
+    for only in ("flat", "streams"):
         words += ["--only", only]
 
     assert main(words) == 0
 
     measured = json.loads(report.read_text())["measured"]
     assert [(each["measure"], each["target"]) for each in measured] == [
-        (measure, target)
-        for measure in ("flat/1", "streams/2", "stalled")
-        for target in ("reference", "aiohttp")
+        (measure, target) for measure in ("flat/1", "streams/2") for target in ("reference", "aiohttp")
     ]
     assert not any(each["trouble"] for each in measured)
     assert "flat out, 1 stream" in capsys.readouterr().out
@@ -59,3 +60,17 @@ def test_target_that_must_not_be_loaded_is_refused(
 
     assert main(["load", "--target", str(place)]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_suite_is_played_beside_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "--target", "targets/reference.toml", "--select", "turns/answered", "--load", "2"]
+
+    assert main(words) == 0, capsys.readouterr().out
+
+
+def test_streams_that_break_off_are_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    told = stream(Job(2, f"http://127.0.0.1:{port}", "/chat/ws", {}, Load()))
+
+    assert (told.turns, told.trouble) == (0, "Connection refused")
