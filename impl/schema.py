@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
@@ -9,6 +10,29 @@ import sqlalchemy as sa
 from impl.errors import Unavailable
 
 metadata = sa.MetaData()
+
+ESCAPE, NUL = "\ufdd0", "\ufdd1"
+"""Noncharacters of Unicode, which no text has a use for."""
+
+
+class AnyText(sa.types.TypeDecorator[str]):
+    """Text of any characters. PostgreSQL takes no U+0000: there it is written as ``ESCAPE NUL``."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """What the database keeps."""
+        if value is None or dialect.name == "sqlite":
+            return value
+        return value.replace(ESCAPE, ESCAPE * 2).replace("\0", ESCAPE + NUL)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """What was meant."""
+        if value is None or dialect.name == "sqlite":
+            return value
+        return re.sub(f"{ESCAPE}(.)", lambda found: "\0" if found[1] == NUL else found[1], value)
+
 
 schema = sa.Table("chatgate_schema", metadata, sa.Column("version", sa.Integer, nullable=False))
 
@@ -33,13 +57,13 @@ turns = sa.Table(
     ),
     sa.Column("message_id", sa.String(64), nullable=False),
     sa.Column("opens", sa.Boolean, nullable=False),  # the turn that began its conversation
-    sa.Column("prompt", sa.Text, nullable=False),
-    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("prompt", AnyText, nullable=False),
+    sa.Column("answer", AnyText, nullable=False),
     sa.Column("status", sa.String, nullable=False),  # running, complete, cancelled, failed, interrupted
     sa.Column("stop_reason", sa.String, nullable=False),  # of a complete turn; else the error's code
-    sa.Column("detail", sa.Text, nullable=False),  # the error's sentence
-    sa.Column("input_tokens", sa.Integer, nullable=False),
-    sa.Column("output_tokens", sa.Integer, nullable=False),
+    sa.Column("detail", AnyText, nullable=False),  # the error's sentence
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float),
     sa.UniqueConstraint("conversation_id", "message_id"),
@@ -51,7 +75,7 @@ usage = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("owner", sa.String, nullable=False),
     sa.Column("admitted_at", sa.Float, nullable=False),
-    sa.Column("tokens", sa.Integer, nullable=False),  # input and output, once the turn has ended
+    sa.Column("tokens", sa.BigInteger, nullable=False),  # input and output, once the turn has ended
     sa.Column("conversation_id", sa.String(12), nullable=False),  # no reference: usage outlives deletion
     sa.Column("message_id", sa.String(64), nullable=False),
     sa.Index("usage_by_owner", "owner", "admitted_at"),
@@ -68,27 +92,30 @@ sessions = sa.Table(
 
 Migration = Callable[[sa.Connection], None]
 
-MIGRATIONS: Sequence[Migration] = (metadata.create_all,)
-"""The n-th takes a database from version n to n + 1; the first makes an empty one. None is ever changed, only added."""
+MIGRATIONS: Sequence[Migration] = ()
+"""The n-th takes a database from version n to n + 1. None is ever changed, only added, together with the same change to
+the tables above: by these an empty database is made, without any step."""
 
 
 def migrate(connection: sa.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Bring a database to the version of ``migrations``, all of it or nothing.
+    """Bring a database to the newest version, which is one more than there are ``migrations``; all of it or nothing.
 
     Raises:
         Unavailable: A newer server wrote it.
     """
+    newest = len(migrations) + 1
     schema.create(connection, checkfirst=True)
     version = connection.execute(sa.select(schema.c.version)).scalar()
+    # The version is written first: SQLite begins a transaction with a change of data, not with one of tables.
     if version is None:
-        version = 0
-        connection.execute(schema.insert().values(version=0))
-    if version > len(migrations):
+        connection.execute(schema.insert().values(version=newest))
+        metadata.create_all(connection)
+        return
+    if version > newest:
         raise Unavailable(
-            f"the database has schema version {version}, this server knows {len(migrations)}: "
+            f"the database has schema version {version}, this server knows {newest}: "
             "use the server version that wrote it, or another CHAT_DATABASE"
         )
-    # Written first: SQLite begins a transaction with a change of data, not with one of tables.
-    connection.execute(schema.update().values(version=len(migrations)))
-    for step in migrations[version:]:
+    connection.execute(schema.update().values(version=newest))
+    for step in migrations[version - 1 :]:
         step(connection)

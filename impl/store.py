@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +20,8 @@ from impl.errors import BadRequest, NotFound, Unavailable
 from impl.limits import HOUR, Limits, Used, admit, day_start
 from impl.messages import Usage
 from impl.schema import conversations, migrate, schema, sessions, turns, usage
+
+logger = logging.getLogger(__name__)
 
 TITLE_CHARS = 80
 
@@ -85,9 +88,10 @@ class Store:
             )
 
     async def check(self) -> None:
-        """Whether the database answers."""
+        """Whether the database can be read and written."""
         async with self._begin() as db:
-            await db.execute(sa.select(schema.c.version))
+            for step in (1, -1):  # to write what is there already would be no write
+                await db.execute(schema.update().values(version=schema.c.version + step))
 
     async def new_conversation(self, owner: str) -> str:
         """Make an empty conversation; its id (HIST-6)."""
@@ -187,22 +191,22 @@ class Store:
             QuotaExceeded: The day's tokens are spent.
         """
         async with self._begin() as db:
+            await self._be_the_only_writer(db)
             now = self._now()
+            admit(limits, await self._used(db, owner, now), now)
             opens = conversation_id is None
-            title = " ".join(prompt.split())[:TITLE_CHARS]
+            title = " ".join(prompt.replace("\0", "").split())[:TITLE_CHARS]
             if conversation_id is None:
                 conversation_id = await self._insert_conversation(db, owner, title)
-            # Written before the others are counted: of two at once, the second waits here until the first is done.
-            entry = usage.insert().values(
-                owner=owner,
-                admitted_at=now,
-                tokens=0,
-                conversation_id=conversation_id,
-                message_id=message_id,
+            await db.execute(
+                usage.insert().values(
+                    owner=owner,
+                    admitted_at=now,
+                    tokens=0,
+                    conversation_id=conversation_id,
+                    message_id=message_id,
+                )
             )
-            key = (await db.execute(entry)).inserted_primary_key
-            assert key is not None
-            admit(limits, await self._used(db, owner, now, usage.c.number != key[0]), now)
             await db.execute(
                 turns.insert().values(
                     conversation_id=conversation_id,
@@ -313,17 +317,26 @@ class Store:
         """What the owner has used of the limits by now, and when that is (Unix seconds)."""
         async with self._begin() as db:
             now = self._now()
-            return await self._used(db, owner, now, sa.true()), now
+            return await self._used(db, owner, now), now
 
-    async def _used(self, db: AsyncConnection, owner: str, now: float, which: sa.ColumnElement[bool]) -> Used:
-        own = sa.and_(usage.c.owner == owner, which)
+    @staticmethod
+    async def _used(db: AsyncConnection, owner: str, now: float) -> Used:
+        own = usage.c.owner == owner
         hour = sa.select(usage.c.admitted_at).where(own, usage.c.admitted_at > now - HOUR)
         today = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(usage.c.tokens), 0)).where(
             own, usage.c.admitted_at >= day_start(now)
         )
         hits = (await db.execute(hour.order_by(usage.c.admitted_at))).scalars().all()
         requests, tokens = (await db.execute(today)).one()
-        return Used(hits, requests, tokens)
+        return Used(hits, requests, int(tokens))  # PostgreSQL adds up to decimals
+
+    @staticmethod
+    async def _be_the_only_writer(db: AsyncConnection) -> None:
+        """Wait until nobody else writes, and keep others from it until this transaction ends.
+
+        SQLite has one writer at a time anyway; PostgreSQL locks the row. What is counted then stays true (LIMIT-5).
+        """
+        await db.execute(schema.update().values(version=schema.c.version))
 
     @staticmethod
     async def _charge(db: AsyncConnection, conversation_id: str, message_id: str, spent: Usage) -> None:
@@ -348,8 +361,9 @@ class Store:
         try:
             async with self._engine.begin() as db:
                 yield db
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:  # a server that cannot be reached is an OSError
             reason = str(getattr(error, "orig", None) or error)
+            logger.warning("the history cannot be used: %s", reason)
             raise Unavailable(f"the history cannot be used now: {reason}") from error
 
 
@@ -361,7 +375,8 @@ async def opened(url: str | sa.URL, now: Callable[[], float]) -> AsyncIterator[S
         Unavailable: It cannot be opened, or a newer server wrote it.
     """
     try:
-        engine = create_async_engine(url)
+        # What people wrote is not for the log; a database server that was restarted costs nobody an error.
+        engine = create_async_engine(url, hide_parameters=True, pool_pre_ping=True)
     except (SQLAlchemyError, ImportError) as error:  # no URL, no such kind of database, or no driver for it
         raise Unavailable(f"CHAT_DATABASE cannot be used: {error}") from error
     if engine.dialect.name == "sqlite":

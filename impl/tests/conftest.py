@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from impl.tests.postgres import found
+from impl.tests.postgres import postgres as a_postgres
 from impl.tests.processes import living
 from impl.tests.sites import Fake
 
@@ -94,6 +96,16 @@ def outpost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield ready[0].decode()
         finally:
             server.terminate()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL database."""
+    programs = found()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (on Debian: apt-get install postgresql)")
+    with a_postgres(programs) as url:
+        yield url
 
 
 @pytest.fixture

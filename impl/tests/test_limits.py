@@ -197,15 +197,6 @@ TestAdmission = Admission.TestCase
 TestAdmission.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
 
 
-async def test_of_fifty_at_once_exactly_five_are_admitted(tmp_path: Path) -> None:
-    async with opened(f"sqlite+aiosqlite:///{tmp_path / 'chat.sqlite3'}", Clock()) as store:
-        asks = (store.begin_turn("ada", None, f"m{i}", "hi", Limits(5, 0, 0)) for i in range(50))
-        outcomes = await asyncio.gather(*asks, return_exceptions=True)
-
-    assert sum(isinstance(outcome, str) for outcome in outcomes) == 5
-    assert sum(isinstance(outcome, RateLimited) for outcome in outcomes) == 45
-
-
 async def test_usage_survives_a_restart_and_a_deleted_conversation(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'chat.sqlite3'}"
     async with opened(url, Clock()) as store:

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from impl.errors import Unavailable
 from impl.schema import MIGRATIONS, migrate, schema, turns
 
+NEWEST = len(MIGRATIONS) + 1
+
 
 def add_column(connection: sa.Connection) -> None:
     connection.execute(sa.text("ALTER TABLE turns ADD COLUMN mood VARCHAR"))
@@ -41,7 +43,7 @@ def test_empty_database_gets_every_table(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         migrate(connection)
 
-    assert version(engine) == len(MIGRATIONS)
+    assert version(engine) == NEWEST
     assert columns(engine) == {column.name for column in turns.columns}
 
 
@@ -50,7 +52,7 @@ def test_database_of_this_version_is_left_alone(engine: sa.Engine) -> None:
         with engine.begin() as connection:
             migrate(connection)
 
-    assert version(engine) == len(MIGRATIONS)
+    assert version(engine) == NEWEST
 
 
 def test_older_database_gets_only_the_newer_steps(engine: sa.Engine) -> None:
@@ -59,8 +61,15 @@ def test_older_database_gets_only_the_newer_steps(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         migrate(connection, (*MIGRATIONS, add_column))
 
-    assert version(engine) == len(MIGRATIONS) + 1
+    assert version(engine) == NEWEST + 1
     assert "mood" in columns(engine)
+
+
+def test_empty_database_is_made_without_steps(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        migrate(connection, (*MIGRATIONS, fail))
+
+    assert version(engine) == NEWEST + 1
 
 
 def test_migration_that_fails_changes_nothing(engine: sa.Engine) -> None:
@@ -69,7 +78,7 @@ def test_migration_that_fails_changes_nothing(engine: sa.Engine) -> None:
     with pytest.raises(RuntimeError), engine.begin() as connection:
         migrate(connection, (*MIGRATIONS, fail))
 
-    assert version(engine) == len(MIGRATIONS)
+    assert version(engine) == NEWEST
     assert "mood" not in columns(engine)
 
 
@@ -77,5 +86,8 @@ def test_database_of_a_newer_server_is_refused(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         migrate(connection, (*MIGRATIONS, add_column))
 
-    with pytest.raises(Unavailable, match=r"version 2, this server knows 1"), engine.begin() as connection:
+    with (
+        pytest.raises(Unavailable, match=rf"version {NEWEST + 1}, this server knows {NEWEST}:"),
+        engine.begin() as connection,
+    ):
         migrate(connection)
