@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Callable
@@ -33,7 +34,12 @@ from impl.tasks import uncancelled
 logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 1.0
-"""How often the answer of a running turn is saved."""
+"""How often the answer of a running turn is saved, and how soon one is saved again that the store did not take."""
+
+SAVE_AGAIN_SECONDS = 60.0
+"""The longest pause between such attempts; each is twice the one before."""
+
+UNSTORED = "the answer could not be stored"
 
 Watcher = Callable[[TurnLog], None]
 
@@ -48,6 +54,7 @@ class Turn:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     parser: TurnParser = field(default_factory=TurnParser)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    owed: Usage | None = None  # what it cost, where the store did not take its end
 
 
 class Turns:
@@ -75,7 +82,7 @@ class Turns:
             tuple[str, str], Turn
         ] = {}  # by conversation and message id, for a grace after the end
         self._running: dict[str, Turn] = {}  # by conversation
-        self._tasks: dict[Turn, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._watchers: dict[str, set[Watcher]] = {}  # by conversation
         self._leaving: set[str] = set()  # conversations that are being deleted
         self._admitting = asyncio.Lock()
@@ -103,7 +110,7 @@ class Turns:
         """Start no more turns, let running ones finish within the grace, and break off the others (PROC-4)."""
         self.refuse_new()
         async with self._admitting:  # who is in the doorway comes in first
-            running = tuple(self._tasks.values())
+            running = tuple(self._tasks)
         if running:
             await asyncio.wait(running, timeout=self._grace_seconds)
             for task in running:
@@ -166,7 +173,9 @@ class Turns:
             turn = Turn(owner, message, TurnLog(message_id, conversation_id))
             self._running[conversation_id] = turn
             self._held[conversation_id, message_id] = turn
-            self._tasks[turn] = self._group.create_task(self._run(turn))
+            task = self._group.create_task(self._run(turn))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         for watcher in tuple(self._watchers.get(conversation_id, ())):
             watcher(turn.log)
         return turn.log
@@ -286,10 +295,10 @@ class Turns:
                 await self._fail(turn, ClaudeFailed("the server failed during this turn; it is in the log"))
         finally:
             del self._running[conversation_id]
-            del self._tasks[turn]
             turn.ended.set()
             key = (conversation_id, message_id)
             asyncio.get_running_loop().call_later(self._kept_seconds, self._held.pop, key, None)
+        await self._pay(turn)
 
     async def _ask(self, turn: Turn) -> Ended:
         conversation_id = turn.log.accepted.conversation_id
@@ -354,20 +363,14 @@ class Turns:
     async def _end(self, turn: Turn, status: str, stop_reason: str, detail: str, usage: Usage) -> None:
         """Make the outcome durable, then tell it (HIST-1)."""
         try:
-            await self._store.end_turn(
-                turn.log.accepted.conversation_id,
-                turn.log.accepted.message_id,
-                answer=turn.parser.text,
-                status=status,
-                stop_reason=stop_reason,
-                detail=detail,
-                spent=usage,
-            )
+            await self._keep(turn, status, stop_reason, detail, usage)
         except Exception as error:  # whatever it is: the reader is told, and other turns go on
             logger.exception("the answer could not be stored")
             self._metrics.ended("failed")
-            reason = error.message if isinstance(error, ChatError) else "the server failed; it is in its log"
-            turn.log.fail(Unavailable.code, f"the answer could not be stored: {reason}")
+            reason = "the server failed; it is in its log"
+            if isinstance(error, Unavailable):
+                reason, turn.owed = error.message, usage
+            turn.log.fail(Unavailable.code, f"{UNSTORED}: {reason}")
             return
         self._metrics.ended(status)
         logger.info("= turn ended: %s %s", status, detail or stop_reason)
@@ -375,6 +378,27 @@ class Turns:
             turn.log.complete(usage, stop_reason)
         else:
             turn.log.fail(stop_reason, detail)
+
+    async def _keep(self, turn: Turn, status: str, stop_reason: str, detail: str, usage: Usage) -> None:
+        await self._store.end_turn(
+            turn.log.accepted.conversation_id,
+            turn.log.accepted.message_id,
+            answer=turn.parser.text,
+            status=status,
+            stop_reason=stop_reason,
+            detail=detail,
+            spent=usage,
+        )
+
+    async def _pay(self, turn: Turn) -> None:
+        """Store the end of a turn that the store did not take, as it was told, as soon as it takes it."""
+        pause = SAVE_SECONDS
+        while turn.owed is not None:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, SAVE_AGAIN_SECONDS)
+            with contextlib.suppress(Unavailable):
+                await uncancelled(self._keep(turn, "failed", Unavailable.code, UNSTORED, turn.owed))
+                turn.owed = None
 
 
 def _append(log: TurnLog, event: StreamEvent) -> None:

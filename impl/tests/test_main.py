@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -24,7 +25,7 @@ import pytest
 from fake_claude.ledger import Run
 from impl.__main__ import main
 from impl.tests.processes import living
-from impl.tests.sites import PATIENCE, Fake, Peer, until
+from impl.tests.sites import PATIENCE, Fake, Peer, spoken, until
 
 READY = re.compile(rb"Chat ready at (http://(?:127\.0\.0\.1|\[::1\]):\d+)/chat/\n")
 COMMAND = (sys.executable, "-m", "impl")
@@ -154,6 +155,34 @@ def kept(folder: Path) -> list[tuple[str, str]]:
         rows = database.execute("SELECT status, answer FROM turns ORDER BY number").fetchall()
     database.close()
     return rows
+
+
+async def test_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with server(tmp_path) as chat, chat.socket() as peer:
+        with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
+            conversation = (await chat.post(message="hello"))["conversation_id"]
+            await peer.chat("[[fake tokens=2 hold=door@1]]", conversation_id=conversation)
+            heard = await peer.text("t1 ")
+            resource.prlimit(
+                chat.process.pid, resource.RLIMIT_FSIZE, (4096, -1)
+            )  # less than a page with its head
+            gate.open()
+            heard += await peer.turn()
+        async with chat.http.get(f"{chat.url}/health/ready") as ready:
+            problems = (await ready.json())["problems"]
+        async with chat.http.get(f"{chat.url}/health") as health:
+            assert health.status == 200
+        refused = await chat.post(message="hello")
+        resource.prlimit(chat.process.pid, resource.RLIMIT_FSIZE, (-1, -1))
+        await until(lambda: kept(tmp_path)[1] == ("failed", "t1 t2 "))
+        taken = await chat.post(message="hello", conversation_id=conversation)
+
+    last = heard[-1]
+    assert (spoken(heard), last["code"]) == ("t1 t2 ", "unavailable")
+    assert last["message"].startswith("the answer could not be stored: the history cannot be used now: ")
+    assert refused["error"]["code"] == "unavailable"
+    assert len(problems) == 1
+    assert "turn 3 of our conversation" in taken["response"]
 
 
 async def test_kill_leaves_no_claude_and_a_mark_in_history(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ async def test_turns_with_cuts_and_cancels_leave_nothing(fake: Fake, tmp_path: P
 
         assert len(stored) == TURNS_IN_ALL
         assert all(GOLDEN.startswith(answer) for answer in stored)
-        assert (turns.running, turns._watchers, turns._tasks) == (0, {}, {})
+        assert (turns.running, turns._watchers, turns._tasks) == (0, {}, set())
         assert sum(run.alive for run in fake.runs()) <= CONVERSATIONS
 
 

@@ -651,6 +651,29 @@ async def test_store_that_takes_no_answer_fails_the_turn(fake: Fake, tmp_path: P
     completed(again)
 
 
+async def test_answer_that_was_not_taken_is_kept_as_soon_as_it_can_be(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("impl.turns.SAVE_SECONDS", 0.01)
+    async with parts(fake.command, tmp_path) as server:
+        break_database(server, NO_ANSWERS)
+        told = await server.turn("hello")
+        before = (await stored(server, told[0].conversation_id))[0].status
+        break_database(server, "DROP TRIGGER full")
+        async with asyncio.timeout(PATIENCE):
+            while (turn := (await stored(server, told[0].conversation_id))[0]).status == before:
+                pass
+
+    assert (turn.status, turn.stop_reason, turn.answer) == ("failed", "unavailable", answer(told))
+    assert turn.usage.output_tokens > 0
+
+
+async def test_server_does_not_wait_for_ever_to_keep_an_answer(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, stop_grace_seconds=0.01) as server:
+        break_database(server, NO_ANSWERS)
+        failed(await server.turn("hello"))
+
+
 async def test_store_that_forgets_the_session_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         break_database(server, NO_SESSIONS)
