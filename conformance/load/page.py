@@ -13,9 +13,10 @@ from conformance.load.results import LoadResult
 from conformance.load.table import notes
 
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 300, 64, 12, 14, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 300, 78, 22, 14, 40
 """Of a drawing, in pixels: the whole, and the margins around the curves."""
 COLOURS = 8  # in page.css
+MOST_TICKS = 7
 
 Curve = list[tuple[float, float]]
 
@@ -91,7 +92,8 @@ def _chart(result: LoadResult, name: str, title: str, what: str) -> str:
     numbers = sorted({x for x, _ in points})
     if len(numbers) < 2:
         return ""
-    low, high = _decades([y for _, y in points])
+    ticks = _ticks([y for _, y in points], binary=name.endswith("_bytes"))
+    low, high = ticks[0], ticks[-1]
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = math.log(x / numbers[0]) / math.log(numbers[-1] / numbers[0])
@@ -99,12 +101,10 @@ def _chart(result: LoadResult, name: str, title: str, what: str) -> str:
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     parts = []
-    grid = low
-    while grid <= high * 1.001:
-        _, y = place(numbers[0], grid)
+    for tick in ticks:
+        _, y = place(numbers[0], tick)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text class="y" x="{LEFT - 8}" y="{y + 4:.1f}">{_text(written(name, grid))}</text>')
-        grid *= 10
+        parts.append(f'<text class="y" x="{LEFT - 8}" y="{y + 4:.1f}">{_text(written(name, tick))}</text>')
     for number in numbers:
         x, _ = place(number, low)
         parts.append(f'<text class="x" x="{x:.1f}" y="{HEIGHT - 20}">{number:,.0f}</text>')
@@ -134,11 +134,15 @@ def _curve(result: LoadResult, target: str, name: str) -> Curve:
     return found
 
 
-def _decades(values: Sequence[float]) -> tuple[float, float]:
-    """Powers of ten around the values."""
-    low = 10.0 ** math.floor(math.log10(min(values)))
-    high = 10.0 ** math.ceil(math.log10(max(values)))
-    return low, high if high > low else low * 10
+def _ticks(values: Sequence[float], *, binary: bool) -> list[float]:
+    """Round values from below the lowest to above the highest: 1, 2, 5 of each decade, or powers of two, if few."""
+    steps = [2.0**n for n in range(64)] if binary else [m * 10.0**n for n in range(-6, 16) for m in (1, 2, 5)]
+    first = max(place for place, step in enumerate(steps) if step <= max(min(values), steps[0]))
+    last = min(place for place, step in enumerate(steps) if step >= max(values) and place > first)
+    if last - first <= MOST_TICKS:
+        return steps[first : last + 1]
+    every = 3 if not binary else 2
+    return steps[first - first % every : last + every : every]
 
 
 def _text(words: str) -> str:
