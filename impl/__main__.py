@@ -65,6 +65,7 @@ async def _serve(settings: Settings, *, follow_sources: bool) -> int | None:
         changed = True
         stop.set()
 
+    _warn_elsewhere(sys.platform)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -87,6 +88,15 @@ async def _serve(settings: Settings, *, follow_sources: bool) -> int | None:
     finally:
         await runner.cleanup()
     return port if changed else None
+
+
+def _warn_elsewhere(platform: str) -> None:
+    if platform != "linux":
+        logging.getLogger(__name__).warning(
+            "this is %s, not Linux: what Claude's tools leave behind is not found, "
+            "and a server that is killed leaves its claude processes running",
+            platform,
+        )
 
 
 def _claude(settings: Settings) -> str:

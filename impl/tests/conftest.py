@@ -19,7 +19,7 @@ from hypothesis import settings
 
 from impl.tests.postgres import found
 from impl.tests.postgres import postgres as a_postgres
-from impl.tests.processes import living
+from impl.tests.processes import living, pids
 from impl.tests.sites import Fake
 
 settings.register_profile("quick", max_examples=40, deadline=None)  # two shared cores: no deadline
@@ -28,14 +28,13 @@ settings.load_profile(os.environ.get("CHATGATE_HYPOTHESIS", "quick"))
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail a test that leaves a task, an open file or a process behind."""
     name = uuid.uuid4().hex
     monkeypatch.setenv("TEST_RUN", name)  # every process of the test inherits it
-    before = _open_files()
+    before, others = _open_files(), pids()
     yield
-    may_start = "tmp_path" in request.fixturenames or inspect.iscoroutinefunction(request.function)
-    processes = living(f"TEST_RUN={name}") if may_start else []  # the look costs ten milliseconds
+    processes = living(f"TEST_RUN={name}", but=others)
     files = _open_files() - before
     assert not processes, f"processes left behind: {processes}"
     assert not files, f"files left open: {files}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 
@@ -20,14 +22,19 @@ def alive(pid: int) -> bool:
     return state not in {b"Z", b"X"}
 
 
-def living(variable: str) -> list[int]:
-    """The living processes that were started with ``NAME=VALUE`` in their environment."""
+def pids() -> set[int]:
+    """All processes there are."""
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 - it is done for every test
+
+
+def living(variable: str, *, but: Collection[int] = ()) -> list[int]:
+    """The living processes that were started with ``NAME=VALUE`` in their environment; none of ``but`` is looked at."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/environ"):
-        pid = int(entry.parent.name)
+    for pid in pids().difference(but):
         try:
-            if variable.encode() in entry.read_bytes().split(b"\0") and alive(pid):
-                found.append(pid)
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:  # gone meanwhile, or not ours to read
             continue
+        if variable.encode() in environment.split(b"\0") and alive(pid):
+            found.append(pid)
     return found

@@ -23,7 +23,7 @@ import aiohttp
 import pytest
 
 from fake_claude.ledger import Run
-from impl.__main__ import main
+from impl.__main__ import _warn_elsewhere, main
 from impl.tests.processes import living
 from impl.tests.sites import PATIENCE, Fake, Peer, spoken, until
 
@@ -125,6 +125,13 @@ async def test_settings_come_from_environment_and_options(fake: Fake, tmp_path: 
     assert chat.url.startswith("http://[::1]:")
     assert "hello" in answer["response"]
     assert len(fake.runs()) == 1
+
+
+@pytest.mark.parametrize(("platform", "warned"), [("linux", False), ("darwin", True)])
+def test_other_platforms_are_warned(platform: str, *, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    _warn_elsewhere(platform)
+
+    assert ("this is darwin, not Linux" in caplog.text) is warned
 
 
 # --- the end
