@@ -33,6 +33,7 @@ ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 PATIENCE_MS = int(os.environ.get("CHATGATE_PATIENCE_MS", "15000"))
 """How long an expectation may take on a slow machine; none waits longer than it has to."""
 
+UNUSUAL = Path(__file__).parent / "unusual.Caddyfile"
 FAILED = pytest.StashKey[bool]()
 Sites = Callable[[dict[str, str]], Awaitable[Site]]
 
@@ -129,6 +130,13 @@ async def site(sites: Sites, forge: Forge, request: pytest.FixtureRequest) -> As
     await chat.mend()
     if request.node.stash.get(FAILED, False):
         request.node.add_report_section("teardown", "logs", chat.logs(before))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def unusual(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """A chat of the dev identity below a path; its tests are of the xdist group ``unusual``."""
+    async with running_site(tmp_path_factory.mktemp("unusual"), caddyfile=UNUSUAL, prefix="/tools") as chat:
+        yield chat
 
 
 class Watch:

@@ -1,10 +1,9 @@
-"""Whoever works on the chat has a panel beside it."""
+"""Whoever works on the chat has a panel beside it, below any path."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,23 +11,16 @@ import pytest_asyncio
 from playwright.async_api import BrowserContext, Page, expect
 
 from e2e.site import Site
-from e2e.site import site as running_site
 from e2e.tests.chat import Chat, expect_nothing_serious
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("dev")]
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def dev(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    async with running_site(tmp_path_factory.mktemp("dev")) as chat:
-        yield chat
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("unusual")]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def chat(dev: Site, site: Site, context: BrowserContext) -> Chat:
-    site.friends.append(dev.caddy.url)
+async def chat(unusual: Site, site: Site, context: BrowserContext) -> Chat:
+    site.friends.append(unusual.caddy.url)
     page = await context.new_page()
-    await page.goto(dev.url)
+    await page.goto(unusual.url)
     return Chat(page)
 
 

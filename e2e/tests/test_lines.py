@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from e2e.site import Site
-from e2e.site import site as running_site
 from e2e.tests.chat import Chat
 from e2e.tests.middle import Middle
 from fake_claude import ledger
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-UNUSUAL = Path(__file__).parent / "unusual.Caddyfile"
 THREE = "t1 t2 t3"
 SIX = "t1 t2 t3 t4 t5 t6"
 """The scripts below hold after three of six."""
@@ -99,12 +96,6 @@ async def test_slow_network_brings_the_same_answer(middle: Middle, page: Page) -
     text = " ".join(f"{n}: žluťoučký kůň 🐎" for n in range(40))
     await chat.say(f'[[fake say="{text}"]]')
     await chat.expect_answer(text)
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def unusual(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    async with running_site(tmp_path_factory.mktemp("unusual"), caddyfile=UNUSUAL, prefix="/tools") as chat:
-        yield chat
 
 
 @pytest.mark.xdist_group("unusual")
