@@ -34,7 +34,8 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
 
 def review(run: RunResult) -> str:
     """The body of a review: a line for each finding, and what is known already."""
-    lines = [f"**chat-conformance:** {markdown(headline(run))} ({markdown(decision_reason(run))})", ""]
+    said, why = headline(run), decision_reason(run)
+    lines = [f"**chat-conformance:** {markdown(said)}{'' if why == said else f' ({markdown(why)})'}", ""]
     lines += [changed(run), ""] if run.changes else []
     lines += [finding(each) for each in run.findings]
     lines += [f"- **trouble**: {markdown(each)}" for each in run.trouble]

@@ -11,6 +11,6 @@ function filter() {
     each.hidden = !(wanted.has(verdict) && words.every((word) => text.includes(word)));
   }
 }
-form.hidden = false;
+form.hidden = cases.length === 0;
 form.addEventListener("input", filter);
 form.addEventListener("submit", (event) => event.preventDefault());

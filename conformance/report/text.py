@@ -54,6 +54,8 @@ def headline(run: RunResult) -> str:
     if run.stopping or (failed and not run.is_broken):
         below = "" if run.stopping else f", none of them {run.fail_on} or worse, so the gate lets it through"
         sentence = f"NOT CONFORMANT: {len(failed)} failed ({', '.join(by)}){below}"
+    elif run.broke_off:
+        return "NO VERDICT: the run broke off"
     elif run.exit_status:
         sentence = "NO VERDICT: the target or the harness broke, or nothing could be tested"
     elif untested := run.of(Verdict.COULD_NOT_TEST):

@@ -275,6 +275,9 @@ def test_run_that_broke_off_says_so(tmp_path: Path, cut: int) -> None:
     assert run.trouble == ("the run broke off: 5 of 8 cases have no result",)
     assert (run.broke_off, run.exit_status) == (True, 1)
     assert "of a run that broke off" in console.verdict(run)
+    green = msgspec.structs.replace(run, results=run.results[:1])
+    assert console.verdict(green).startswith("NO VERDICT: the run broke off\n")
+    assert json.loads(report("review", green))["review_markdown"].count("NO VERDICT") == 1
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"event": "end"}\n', "{", "\xff"])

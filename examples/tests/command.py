@@ -26,3 +26,21 @@ def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=300,
     )
+
+
+def shell(words: list[str], script: str, cwd: Path, **env: str) -> tuple[int, str]:
+    """A script in a shell of its own: its exit status and all that it printed."""
+    place = cwd.parent / "script.sh"
+    place.write_text(script, encoding="utf-8")
+    done = subprocess.run(
+        [*words, str(place)],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    return done.returncode, done.stdout

@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from .command import environment
+from .command import environment, shell
 
 EXAMPLES = Path(__file__).parents[1]
 PROJECT = EXAMPLES.parent
@@ -94,19 +94,10 @@ def change(checkout: Path) -> str:
     return base
 
 
-def shell(words: list[str], script: str, checkout: Path, **env: str) -> int:
-    done = subprocess.run(
-        words,
-        input=script,
-        cwd=checkout,
-        env=environment(**env),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    (checkout.parent / "output").write_text(done.stdout + done.stderr, encoding="utf-8")
-    return done.returncode
+def play_lines(words: list[str], script: str, checkout: Path, **env: str) -> int:
+    status, output = shell(words, script, checkout, **environment(**env))
+    (checkout.parent / "output").write_text(output, encoding="utf-8")
+    return status
 
 
 def gitlab(checkout: Path, base: str) -> int:
@@ -116,7 +107,7 @@ def gitlab(checkout: Path, base: str) -> int:
     variables = {**job["variables"], "OPTIONS": QUICK}
     if base:
         variables["CI_MERGE_REQUEST_DIFF_BASE_SHA"] = base
-    return shell(["bash"], "\n".join(lines), checkout, **variables)
+    return play_lines(["bash"], "\n".join(lines), checkout, **variables)
 
 
 def woodpecker(checkout: Path, base: str) -> int:
@@ -124,7 +115,7 @@ def woodpecker(checkout: Path, base: str) -> int:
     (step,) = read("woodpecker.yaml")["steps"]
     variables = {**step["environment"], "OPTIONS": QUICK}
     variables |= {"CI_PIPELINE_EVENT": "pull_request" if base else "push", "CI_COMMIT_TARGET_BRANCH": "main"}
-    return shell(["sh", "-e"], "\n".join(step["commands"]), checkout, **variables)
+    return play_lines(["sh", "-e"], "\n".join(step["commands"]), checkout, **variables)
 
 
 def action(checkout: Path, base: str) -> int:
@@ -138,12 +129,9 @@ def action(checkout: Path, base: str) -> int:
         env = {name: filled(text, given) for name, text in step["env"].items()}
         places = {"RUNNER_TEMP": "temp", "GITHUB_OUTPUT": "output.txt", "GITHUB_STEP_SUMMARY": "summary.md"}
         env |= {name: str(checkout.parent / place) for name, place in places.items()}
-        script = checkout.parent / "step.sh"
-        script.write_text(step["run"], encoding="utf-8")
         assert step["shell"] == "bash"
-        status = status or shell(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)], "", checkout, **env
-        )
+        words = ["bash", "--noprofile", "--norc", "-eo", "pipefail"]
+        status = status or play_lines(words, step["run"], checkout, **env)
     return status
 
 
