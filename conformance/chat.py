@@ -371,13 +371,14 @@ class Chat:
         path: str,
         *,
         form: dict[str, str] | None = None,
+        body: bytes | None = None,
         headers: Headers | None = None,
         user: int = 0,
         server: Server | None = None,
         url: str | None = None,
         within: float | None = None,
     ) -> Answer:
-        """Ask by HTTP and read the whole answer.
+        """Ask by HTTP, with a form or with a body as it is, and read the whole answer.
 
         Raises:
             Failure: The connection broke, or the answer took longer than ``within``.
@@ -393,7 +394,7 @@ class Chat:
                 self._session.request(
                     method,
                     where,
-                    data=None if form is None else self.target.dialect.form(form),
+                    data=body if form is None else self.target.dialect.form(form),
                     headers=CIMultiDict([*self.user(user).headers.items(), *pairs(headers)]),
                     allow_redirects=False,
                 ) as response,

@@ -140,6 +140,7 @@ async def foreign_origin(chat: Chat) -> None:
         "https://evil.example",
         "null",
         "",
+        "http://[no address",
         f"{own}.evil.example",
         f"http://evil.example#{own}",
         f"http://{chat.server.host}:{chat.server.port + 1 if chat.server.port < 65535 else 1}",

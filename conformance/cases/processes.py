@@ -180,5 +180,7 @@ async def killed(chat: Chat) -> None:
         messages = await chat.history(before.conversation_id, server=server)
         expect_equal([each.get("content") for each in messages[:3]], [first, "kept", second], "the messages")
         expect_equal(messages[-1].get("status"), "interrupted", "the status of the broken-off answer")
+        why = messages[-1].get("error") or {}
+        expect_equal(why.get("code"), "interrupted", "the code of the broken-off answer's error")
         async with chat.peer(server=server) as peer:
             await chat.finished(peer, chat.prompt("on"), conversation_id=before.conversation_id)

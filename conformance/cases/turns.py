@@ -324,6 +324,12 @@ async def claude_fails(chat: Chat) -> None:
         expect_equal(
             (answer.get("content"), answer.get("status")), (pieces(3), "failed"), "the answer in history"
         )
+        why = answer.get("error")
+        expect(
+            isinstance(why, dict) and why.get("code") == "claude_failed" and bool(why.get("message")),
+            "the answer in history to have the error, claude_failed, and its sentence",
+            f"it is {why}",
+        )
         await chat.finished(peer, chat.prompt("and on"), conversation_id=turn.conversation_id)
 
 

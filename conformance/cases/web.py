@@ -81,6 +81,32 @@ async def post_errors(chat: Chat) -> None:
 
 
 @case(
+    "http/broken-forms",
+    title="A POST whose form cannot be read is refused in words, and the server goes on",
+    clause="HTTP-2",
+    severity=Severity.LOW,
+    means="A bug in one script looks like a broken server, and fills its log with tracebacks.",
+)
+async def broken_forms(chat: Chat) -> None:
+    form = "application/x-www-form-urlencoded"
+    broken = {
+        "another kind of body": ("application/json", b'{"message":"a"}'),
+        "a charset that nobody knows": (f"{form}; charset=no-such", b"message=a"),
+        "bytes that are no UTF-8": (form, b"message=%ff%fe&message_id=%ff"),
+        "parts without a boundary": ("multipart/form-data", b"message"),
+        "a part that is torn": (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Disposition: form-data; na",
+        ),
+    }
+    for what, (kind, body) in broken.items():
+        answer = await chat.http("POST", chat.target.paths.turn, body=body, headers={"Content-Type": kind})
+        expect(400 <= answer.status < 500, f"a 4xx status for {what}", f"it is {answer.status}")
+        expect_equal(answer.member("error").get("code"), "bad_request", f"the code for {what}")
+    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
+
+
+@case(
     "http/foreign-origin",
     title="State-changing requests from a foreign page are refused with 403",
     clause="HTTP-3",
@@ -89,7 +115,7 @@ async def post_errors(chat: Chat) -> None:
     finding="M-3",
 )
 async def foreign_origin(chat: Chat) -> None:
-    for origin in ("https://evil.example", "null", f"{chat.server.url}.evil.example"):
+    for origin in ("https://evil.example", "null", "http://[", f"{chat.server.url}.evil.example"):
         headers = {"Origin": origin}
         doors = [("POST", chat.target.paths.turn)] if chat.posts else []
         doors += [("POST", chat.target.paths.new), ("DELETE", chat.target.paths.of("0123456789ab"))]

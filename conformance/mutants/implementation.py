@@ -24,7 +24,14 @@ MODULES: dict[str, tuple[str, ...]] = {
     "limits": ("limits", "quotas", "http/post"),
     "messages": ("messages", "turns", "following", "framing/ping"),
     "log": ("turns", "following", "queues", "stopping/cancel", "shapes/three-times", "robustness/stalled"),
-    "documents": ("http", "history", "messages/unknown-conversation", "limits/retry-after"),
+    "documents": (
+        "http",
+        "history",
+        "messages/unknown-conversation",
+        "limits/retry-after",
+        "turns/claude-fails",
+        "shapes/same-again",
+    ),
     "auth": ("identity", "handshake", "http"),
 }
 # One change of each kind is enough: what notices `-` for `+` notices `*`, too. `|` stands in annotations only.

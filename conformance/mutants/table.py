@@ -20,6 +20,11 @@ class Kill:
     also: tuple[str, ...] = ()
 
 
+LONG_MESSAGES = (
+    "messages/too-long",
+    "messages/one-mib",
+    "framing/two-mib",
+)  # no pong comes while one is sent
 EVERYTHING = ("",)  # no case that has an answer can pass
 
 SMALL: dict[str, tuple[str, Kill]] = {
@@ -55,7 +60,11 @@ REFERENCE: dict[str, Kill] = {
     "M-3": Kill("handshake/foreign-origin", "it is 101", ("http/foreign-origin",)),
     "M-4": Kill("turns/answered", "given the prompt 0 times", EVERYTHING),
     "M-5": Kill("shapes/whole", "it is ''", ("shapes/",)),
-    "M-6": Kill("queues/second-tab", "not within", ("closing/turn-goes-on", "following/quick-reconnects")),
+    "M-6": Kill(
+        "queues/second-tab",
+        "not within",
+        ("closing/turn-goes-on", "following/quick-reconnects", "identity/others"),
+    ),
     "M-7": Kill("turns/remembers", "turn 1", ("turns/remembers",)),
     "M-8": Kill("identity/stale-cookie", "it is 401"),
     "M-11": Kill("processes/stderr", "not within"),
@@ -68,11 +77,11 @@ REFERENCE: dict[str, Kill] = {
     "silent-about-cursors": Kill("following/future-cursor", "not within", ("following/",)),
     "resume-doubles": Kill("following/replays", "'seq': 1", ("following/",)),
     "long-lines": Kill("shapes/line-lengths", "error", ("shapes/", "robustness/stalled-reader")),
-    "noise-ends-the-turn": Kill("shapes/strangers", "it", ("shapes/line-lengths",)),
+    "noise-ends-the-turn": Kill("shapes/strangers", "it", ("shapes/line-lengths", "shapes/not-utf8")),
     "told-twice": Kill("turns/streams", r"t6 \n\nt1", EVERYTHING),
     "no-watchdog": Kill("robustness/silence", "not within"),
     "no-guardian": Kill("processes/killed-family", "alive"),
-    "nervous-heartbeat": Kill("keepalive/late-pong", "the connection ended"),
+    "nervous-heartbeat": Kill("keepalive/late-pong", "the connection ended", LONG_MESSAGES),
     "dead-peers-stay": Kill("keepalive/dead-peer", "not within"),
     "login-never-ends": Kill("identity/login-ends", "not within"),
     "any-login": Kill("identity/foreign-login", "it is 303"),
