@@ -40,7 +40,7 @@ def details(result: CaseResult, clauses: Mapping[str, str]) -> str:
     lines += [f"  clause    {case.clause}: {clauses.get(case.clause, 'unknown')}"]
     lines += [f"  means     {case.means}"]
     lines += [f"  expected  {printable(result.expected)}"] if result.expected else []
-    lines += [f"  where     {result.location}"] if result.location else []
+    lines += [f"  where     {printable(result.location)}"] if result.location else []
     lines += _block("happened", result.happened.splitlines())
     lines += _block("trace", [_trace_line(line) for line in result.trace])
     lines += _block("claude", list(result.ledger))
@@ -95,7 +95,7 @@ def side_by_side(old: RunResult, new: RunResult) -> str:
     differ = [each for each in dict.fromkeys([*before, *after]) if before.get(each) != after.get(each)]
     rows = [f"{each:<34} {before.get(each, '-'):<15} {after.get(each, '-')}" for each in differ]
     head = f"{'case':<34} {'old':<15} new"
-    told = [f"{each.kind:<12} {each.case.id:<34} {each.case.title}" for each in new.changes]
+    told = [f"{each.kind:<12} {each.case.id:<34} {printable(each.case.title)}" for each in new.changes]
     parts = ["\n".join([head, *rows]) if rows else "every case ended alike"]
     parts += ["\n".join(told)] if told else []
     return "\n\n".join([*parts, f"old: {verdict(old)}", f"new: {verdict(new)}"])
@@ -103,7 +103,7 @@ def side_by_side(old: RunResult, new: RunResult) -> str:
 
 def verdict(run: RunResult) -> str:
     """The verdict in two lines: what it is, and the count behind it."""
-    where = f"{printable(run.target)} at {run.url}, seed {run.seed}, {run.seconds:.1f} s"
+    where = f"{printable(run.target)} at {printable(run.url)}, seed {run.seed}, {run.seconds:.1f} s"
     return f"{headline(run)}\n{counts(run)} ({where})"
 
 

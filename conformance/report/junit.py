@@ -15,7 +15,10 @@ SKIPPED = {Verdict.COULD_NOT_TEST, Verdict.NOT_OFFERED, Verdict.KNOWN_FAILURE, V
 
 def render(run: RunResult, clauses: Mapping[str, str]) -> str:
     """One suite for each area; what is neither green nor failed is skipped, with its reason."""
-    root = ET.Element("testsuites", _totals(run.results), name=f"chat-conformance: {run.target}")
+    totals = _totals(run.results)
+    if run.trouble:
+        totals |= {"tests": str(len(run.results) + 1), "errors": str(int(totals["errors"]) + 1)}
+    root = ET.Element("testsuites", totals, name=f"chat-conformance: {printable(run.target)}")
     ordered = sorted(run.results, key=_area)
     for area, results in groupby(ordered, key=_area):
         group = tuple(results)

@@ -64,7 +64,7 @@ def _result(result: CaseResult, index: int) -> dict[str, Any]:
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": quote(path)},
+                    "artifactLocation": {"uri": quote(printable(path))},
                     "region": {"startLine": line},
                 }
             }
