@@ -15,6 +15,7 @@ from difflib import unified_diff
 from pathlib import Path
 from random import Random
 from secrets import randbelow
+from types import ModuleType
 from typing import IO
 
 import msgspec
@@ -117,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="write a commented target file to begin with")
     init.add_argument("file", nargs="?", default="chat.toml", metavar="FILE", help="default: chat.toml")
     kills = commands.add_parser("mutants", help="let the suite judge servers broken on purpose")
+    kills.add_argument(
+        "--e2e",
+        action="store_true",
+        help="the page's mutants too, by the browser tests; they are named page/…",
+    )
     kills.add_argument("--select", action="append", default=[], metavar="PREFIX", help="only these mutants")
     kills.add_argument("--quick", action="store_true", help="each mutant's own case only")
     kills.add_argument(
@@ -371,11 +377,12 @@ def _init(options: argparse.Namespace) -> int:
 def _mutants(options: argparse.Namespace) -> int:
     from conformance.mutants.judge import judge, names  # noqa: PLC0415 - `list` does without
 
-    wanted = names(tuple(options.select))
-    if not wanted:
-        raise UsageError(
-            f"no mutant is selected by {', '.join(options.select)}; known are {', '.join(names())}"
-        )
+    page = _page_mutants() if options.e2e else None
+    selected = tuple(options.select)
+    wanted, of_page = names(selected), page.names(selected) if page else []
+    if not wanted and not of_page:
+        known = ", ".join([*names(), *(page.names() if page else [])])
+        raise UsageError(f"no mutant is selected by {', '.join(options.select)}; known are {known}")
     rows = judge(
         wanted,
         quick=options.quick,
@@ -385,11 +392,31 @@ def _mutants(options: argparse.Namespace) -> int:
     )
     wrong = sum(bool(row.wrong) for row in rows)
     untested = sum(row.untested for row in rows)
-    print(
-        f"\n{len(rows) - wrong - untested} of {len(rows)} mutants caught by their case, for their cause, "
-        f"and by no other{f'; {untested} could not be tested here' if untested else ''}"
-    )
+    if rows:
+        print(
+            f"\n{len(rows) - wrong - untested} of {len(rows)} mutants caught by their case, for their cause, "
+            f"and by no other{f'; {untested} could not be tested here' if untested else ''}"
+        )
+    if page and of_page:
+        wrong += _judge_page(page, of_page, options.side_by_side)
     return 1 if wrong else 0
+
+
+def _page_mutants() -> ModuleType:
+    try:
+        from e2e import mutants  # noqa: PLC0415 - the suite does without the page's tests
+    except ImportError as error:
+        raise UsageError(f"--e2e needs the browser tests and what they need: {error}") from None
+    return mutants
+
+
+def _judge_page(page: ModuleType, wanted: list[str], side_by_side: int) -> int:
+    rows = page.judge(wanted, on_row=lambda row: print(row, flush=True), side_by_side=side_by_side)
+    wrong = sum(bool(row.wrong) for row in rows)
+    print(
+        f"\n{len(rows) - wrong} of {len(rows)} as they should be: the page's mutants, and the page without one"
+    )
+    return wrong
 
 
 COMMANDS = {

@@ -1,11 +1,12 @@
-"""Faults of the page, each caught by its test: `python -m e2e.mutants` prints the kill table."""
+"""Faults of the page, each caught by its test: `chat-conformance mutants --e2e` judges them with the rest."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ MUTANT = "CHATGATE_PAGE_MUTANT"
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "impl/static"
 TESTS = "e2e/tests"
+PATIENCE_MS = "5000"
+"""What a broken page lacks does not come later either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +44,21 @@ class Mutant:
 
 
 MUTANTS = {
-    "M-1": Mutant(
+    "page/M-1": Mutant(
         "tokens are understood in another form than the server sends",
         "store.js",
         'turn.answer += message.token ?? "";',
         'turn.answer += /** @type {any} */ (message).text ?? "";',
         "test_chat.py::test_answer_grows_before_the_turn_is_over",
     ),
-    "M-9": Mutant(
+    "page/M-9": Mutant(
         "the page begins anew when the first message has made its conversation",
         "store.js",
         "    if (conversation.id === null) {\n      conversation.id = id;",
         "    if (conversation.id === null) {\n      void this.select(id);\n      conversation.id = id;",
         "test_chat.py::test_first_message_stays_when_its_conversation_is_made",
     ),
-    "M-10": Mutant(
+    "page/M-10": Mutant(
         "a finished answer goes on taking what comes",
         "store.js",
         "const turn = message.message_id === undefined ? undefined : this.#turns.get(message.message_id);\n"
@@ -66,7 +69,7 @@ MUTANTS = {
         '    if (message.type === "accepted") {',
         "test_chat.py::test_two_messages_get_two_answers",
     ),
-    "lost-on-reconnect": Mutant(
+    "page/lost-on-reconnect": Mutant(
         "what was written while the line was cut is missing",
         "socket.js",
         "    for (const [message, turn] of this.#turns) {\n      turn.catching = false;\n"
@@ -75,7 +78,7 @@ MUTANTS = {
         "      if (turn.request !== null) this.#send(turn.request);",
         "test_chat.py::test_cut_line_loses_and_doubles_nothing",
     ),
-    "doubled-on-reconnect": Mutant(
+    "page/doubled-on-reconnect": Mutant(
         "what had been shown comes again after the line was cut",
         "socket.js",
         "      if (turn.request !== null) this.#send(turn.request);\n      else this.#resume(message, turn);",
@@ -83,21 +86,21 @@ MUTANTS = {
         "      if (turn.request !== null) this.#send(turn.request);\n      else this.#resume(message, turn);",
         "test_chat.py::test_cut_line_loses_and_doubles_nothing",
     ),
-    "unsanitised": Mutant(
+    "page/unsanitised": Mutant(
         "links and HTML of the model go into the page as they are",
         "markdown.js",
         "DOMPurify.sanitize(marked.parser([token]), ALLOWED)",
         "document.createRange().createContextualFragment(marked.parser([token]))",
         "test_markdown.py::test_model_output_can_do_no_harm",
     ),
-    "html-as-markup": Mutant(
+    "page/html-as-markup": Mutant(
         "HTML of the model is markup",
         "markdown.js",
         'return block ? `<p>${escape(text.trimEnd()).replaceAll("\\n", "<br>")}</p>\\n` : escape(text);',
         "return text;",
         "test_chat.py::test_answer_is_text_and_never_markup",
     ),
-    "rendered-anew": Mutant(
+    "page/rendered-anew": Mutant(
         "each token builds the whole answer anew",
         "answer.js",
         "if (!text.startsWith(this.#text)) this.#clear();",
@@ -107,48 +110,72 @@ MUTANTS = {
 }
 
 
-def run(name: str) -> subprocess.CompletedProcess[str]:
-    """Run the mutant's test against the page with this fault; ``name`` "" is the page as it is, and all the tests."""
-    tests = [MUTANTS[name].test] if name else sorted({mutant.test for mutant in MUTANTS.values()})
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=line"]
-    return subprocess.run(
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What came of one mutant of the page.
+
+    Attributes:
+        name: The mutant; empty is the page as it is, which all the tests must let pass.
+        wrong: What is wrong with it; empty when its test caught it.
+        seconds: How long it took.
+    """
+
+    name: str
+    wrong: str
+    seconds: float
+
+    def __str__(self) -> str:
+        mark = "WRONG" if self.wrong else "ok   "
+        test = MUTANTS[self.name].test.partition("::")[2] if self.name else "all of them"
+        told = self.wrong or (MUTANTS[self.name].about if self.name else "the page without a fault passes")
+        return f"{mark} {self.name or 'page':<26} {test} {self.seconds:5.1f} s  {told}"
+
+
+def names(selected: tuple[str, ...] = ()) -> list[str]:
+    """The mutants whose name begins with one of these; all without any."""
+    return [name for name in MUTANTS if not selected or name.startswith(selected)]
+
+
+def judge(wanted: list[str], *, on_row: Callable[[Row], None], side_by_side: int = 1) -> list[Row]:
+    """Run each mutant's test against the page with its fault, and all those tests against the page as it is."""
+    rows = []
+    with ThreadPoolExecutor(max_workers=side_by_side) as pool:
+        for row in pool.map(lambda name: _judge(name, wanted), ["", *wanted]):
+            on_row(row)
+            rows.append(row)
+    return rows
+
+
+def _judge(name: str, wanted: list[str]) -> Row:
+    began = time.monotonic()
+    tests = sorted({MUTANTS[each].test for each in ([name] if name else wanted)})
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "--no-header",
+        "--tb=line",
+    ]
+    done = subprocess.run(
         [*argv, *(f"{TESTS}/{test}" for test in tests)],
         cwd=ROOT,
-        env=os.environ | {MUTANT: name, "CHATGATE_PATIENCE_MS": "5000"},
+        env=os.environ | {MUTANT: name, "CHATGATE_PATIENCE_MS": PATIENCE_MS if name else ""},
         capture_output=True,
         text=True,
         check=False,
     )
+    return Row(name, verdict(name, done.returncode, done.stdout + done.stderr), time.monotonic() - began)
 
 
-def verdict(name: str, done: subprocess.CompletedProcess[str]) -> str:
-    """What a run says about a mutant: ``killed``, ``alive``, or that the run itself broke."""
-    if not name:
-        return "passes" if done.returncode == 0 else "broken"
-    if done.returncode == 0:
-        return "alive"
-    return "killed" if done.returncode == 1 and " failed" in done.stdout.splitlines()[-1] else "broken"
-
-
-def main() -> int:
-    """Print the table; 0 when the page passes and every mutant is killed, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m e2e.mutants", description=__doc__)
-    parser.add_argument("names", nargs="*", help="mutants to run, all by default")
-    names = parser.parse_args().names or list(MUTANTS)
-    unknown = [name for name in names if name not in MUTANTS]
-    if unknown:
-        parser.error(f"unknown mutant {unknown[0]!r}; known are {', '.join(MUTANTS)}")
-    good = True
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for name, done in zip(["", *names], pool.map(run, ["", *names]), strict=True):
-            said = verdict(name, done)
-            good &= said in {"passes", "killed"}
-            about = f"{MUTANTS[name].about} — {MUTANTS[name].test}" if name else "the page as it is"
-            print(f"{said:8} {name or '-':22} {about}", flush=True)  # noqa: T201 - the table is what it is for
-            if said not in {"passes", "killed"}:
-                print(done.stdout, done.stderr)  # noqa: T201 - evidence
-    return 0 if good else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def verdict(name: str, code: int, output: str) -> str:
+    """What is wrong, by pytest's exit code and words: 0 is all passed, 1 some failed, others that the run broke."""
+    if code == (1 if name else 0):
+        return ""
+    if name and code == 0:
+        return "not caught: its test passes"
+    return f"the tests {'fail without a fault' if code == 1 else 'could not be run'}:\n{output}"

@@ -30,7 +30,7 @@ from e2e.site import Site
 from e2e.site import site as running_site
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
-PATIENCE_MS = int(os.environ.get("CHATGATE_PATIENCE_MS", "15000"))
+PATIENCE_MS = int(os.environ.get("CHATGATE_PATIENCE_MS") or "15000")
 """How long an expectation may take on a slow machine; none waits longer than it has to."""
 
 UNUSUAL = Path(__file__).parent / "unusual.Caddyfile"
@@ -189,7 +189,7 @@ async def context(
 
 
 async def _mutate(context: BrowserContext) -> None:
-    """Give the page the faults that `python -m e2e.mutants` asks for."""
+    """Give the page the faults that `chat-conformance mutants --e2e` asks for."""
     mutant = MUTANTS.get(os.environ.get(MUTANT, ""))
     if mutant is None:
         return
