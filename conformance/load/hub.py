@@ -10,7 +10,8 @@ Another client of the socket is the measuring process. Its first packet is ``con
 gates), ``stop`` (end all answers), ``start MS`` (new processes take so long to start) or ``pids`` (which the answer
 tells of the launchers).
 
-Run as ``python -m conformance.load.hub SOCKET FILE``, where the file holds what ``fake-claude`` printed.
+Run as ``python -m conformance.load.hub SOCKET FILE``, where the file holds what ``fake-claude`` printed. The end of its
+standard input is its own.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class Hub:
         self._listener.listen(4096)
         self._listener.setblocking(False)
         self._watch(self._listener.fileno(), self._accept)
+        self._watch(sys.stdin.fileno(), sys.exit)
 
     def _watch(self, fd: int, callback: Callable[[], None], events: int = select.EPOLLIN) -> None:
         self._callbacks[fd] = callback
@@ -91,7 +93,7 @@ class Hub:
         heapq.heappush(self._timers, (at, self._timer_number, callback))
 
     def run(self) -> None:
-        """Serve for ever; who started this process ends it."""
+        """Serve until standard input ends."""
         callbacks, timers, polled = self._callbacks, self._timers, [self._epoll.fileno()]
         while True:
             wait = None
@@ -290,7 +292,7 @@ def _session(words: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):  # who started it ends it
         hub = Hub(sys.argv[1], Lines(Path(sys.argv[2]).read_bytes()))
         sys.stdout.write("ready\n")
         sys.stdout.flush()

@@ -8,6 +8,7 @@ import platform
 import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -84,12 +85,16 @@ def run(
     before = os.sched_getaffinity(0)
     server_cpus, own_cpus = _cpus(before, pin=pin)
     os.sched_setaffinity(0, own_cpus)
+    ending = signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # by way of all clean-up
     try:
         with tempfile.TemporaryDirectory(prefix="chatgate-load-") as folder:
             return asyncio.run(
                 _Run(Path(folder), plan, server_cpus, on_measured).all(list(targets), names, plan_name)
             )
     finally:
+        signal.signal(signal.SIGTERM, ending)
         os.sched_setaffinity(0, before)
 
 
@@ -206,7 +211,7 @@ def _hub(folder: Path, socket: Path) -> Iterator[int]:
         )
     hub = subprocess.Popen(
         [sys.executable, "-m", "conformance.load.hub", socket, printed],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # its end is the hub's, however this process ends
         stdout=subprocess.PIPE,
     )
     try:
@@ -215,10 +220,7 @@ def _hub(folder: Path, socket: Path) -> Iterator[int]:
             raise TargetError("the writer of answers did not start")
         yield hub.pid
     finally:
-        hub.terminate()
-        hub.wait()
-        assert hub.stdout is not None
-        hub.stdout.close()
+        hub.communicate()
 
 
 def _launcher(folder: Path, socket: Path) -> tuple[Path, str]:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,3 +79,35 @@ def test_streams_that_break_off_are_told() -> None:
     told = stream(Job(2, f"http://127.0.0.1:{port}", "/chat/ws", {}, Load()))
 
     assert (told.turns, told.trouble) == (0, "Connection refused")
+
+
+def test_load_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    words = [
+        "load",
+        "--plan",
+        "smoke",
+        "--rounds",
+        "99",
+        "--only",
+        "first",
+        "--target",
+        str(EXAMPLES / "aiohttp.toml"),
+    ]
+    load = subprocess.Popen(
+        [sys.executable, "-m", "conformance", *words],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    with load:
+        assert load.stderr is not None
+        load.stderr.readline()  # the first measurement is made, the next one under way
+        load.terminate()
+        load.stderr.read()
+
+    assert load.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+    words_of_all = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words_of_all.append(each.read_bytes())
+    assert [words for words in words_of_all if bytes(tmp_path) in words] == []

@@ -11,8 +11,8 @@ import pytest
 
 from conformance.errors import UsageError
 from conformance.load import bounds, page, table
-from conformance.load.measure import slope
-from conformance.load.plan import Plan
+from conformance.load.measure import measurements, slope
+from conformance.load.plan import PLANS, Plan
 from conformance.load.results import LoadResult, Measured
 
 
@@ -129,6 +129,13 @@ def test_wrong_bounds_are_refused(text: str, sentence: str, tmp_path: Path) -> N
 
     with pytest.raises(UsageError, match=sentence):
         bounds.load(str(place), ["ours", "theirs"])
+
+
+def test_docs_tell_every_measurement() -> None:
+    words = (Path(__file__).resolve().parents[3] / "docs" / "performance.md").read_text()
+    kinds = {name.partition("/")[0] for name in measurements(PLANS["full"])}
+
+    assert {kind for kind in kinds if not re.search(rf"^\|.*`{kind}[`/]", words, re.MULTILINE)} == set()
 
 
 def test_slope_is_growth_per_step() -> None:
