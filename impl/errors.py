@@ -100,10 +100,5 @@ class TimedOut(ChatError):
     code, status = "timeout", 504
 
 
-_ALL = (
-    *(BadRequest, Unauthorized, Forbidden, NotFound, Busy, Reset, TooLarge, RateLimited, QuotaExceeded),
-    *(ClaudeFailed, Interrupted, ClaudeUnavailable, Unavailable, TimedOut),
-)
-
-STATUS = {error.code: error.status for error in _ALL}
+STATUS = {error.code: error.status for error in ChatError.__subclasses__()}
 """HTTP status of each code."""
