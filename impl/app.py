@@ -293,11 +293,9 @@ async def _socket(request: web.Request) -> web.StreamResponse:
         max_msg_size=FRAME_OVERHEAD * 2 * settings.message_max_bytes,
     )
     await ws.prepare(request)
-    transport = request.transport
-    assert isinstance(transport, asyncio.Transport)
     connection = Connection(
         ws,
-        transport,
+        request,
         login,
         request.app[TURNS],
         keepalive=settings.keepalive_seconds,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from dataclasses import dataclass
-from math import inf
 from typing import assert_never
 
 from aiohttp import WSMsgType, web
 
 from impl.auth import Login
 from impl.errors import BadRequest, ChatError, Unavailable
+from impl.frames import PING, text_frame
 from impl.log import TurnLog
 from impl.messages import Cancel, ChatRequest, ServerMessage, Subscribe, decode_client, encode, refusal
 from impl.turns import Turns
@@ -28,27 +26,42 @@ CLOSE_SECONDS = 2.0
 LOGIN_EXPIRED = 4401
 """Close code of a connection whose login has ended (CLOSE-2)."""
 
+HIGH_WATER = 65_536
+"""With more bytes than these waiting to be sent a reader is behind; asyncio's own mark, so that ``drain`` waits too."""
 
-@dataclass(eq=False)
-class _Cursor:
-    """How far this connection has read a turn."""
-
-    seq: int
-    greeted: bool = False  # accepted was sent
+SLICE = 4
+"""So many events are taken from a log at once; a whole answer may be large."""
 
 
 class Connection:
     """A WebSocket of one user.
 
-    The receiving side obeys messages; the writing side sends what the followed logs have beyond this connection's
-    cursors, and a ping at every interval. A reader that takes nothing for ``MISSED_PONGS`` intervals is dropped, and
-    meanwhile costs nothing but its cursors.
+    What a log gets is written in the very call that appends it. A reader who does not take it falls behind: then only
+    pings are written, and the rest waits in the logs until the transport has room again. A peer that neither answers
+    any of ``MISSED_PONGS`` pings nor takes anything meanwhile is dropped.
     """
+
+    __slots__ = (
+        "_catching_up",
+        "_cursors",
+        "_expiring",
+        "_keepalive",
+        "_lasts",
+        "_loop",
+        "_next_ping",
+        "_request",
+        "_transport",
+        "_turns",
+        "_unanswered",
+        "_watched",
+        "_ws",
+        "login",
+    )
 
     def __init__(
         self,
         ws: web.WebSocketResponse,
-        transport: asyncio.Transport,
+        request: web.Request,
         login: Login,
         turns: Turns,
         *,
@@ -56,37 +69,44 @@ class Connection:
         lasts: float | None,
     ) -> None:
         """``lasts`` is for how many seconds the login is good; ``None`` is for ever."""
+        assert isinstance(request.transport, asyncio.Transport)
         self._ws = ws
-        self._transport = transport
+        self._request = request
+        self._transport = request.transport
         self.login = login
-        self._user = login.user
         self._turns = turns
         self._keepalive = keepalive
         self._lasts = lasts
-        self._cursors: dict[TurnLog, _Cursor] = {}
+        self._loop = asyncio.get_running_loop()
+        self._cursors: dict[TurnLog, int] = {}  # by log, the last seq that was written
         self._watched: set[str] = set()
-        self._wake = asyncio.Event()
         self._unanswered = 0  # pings since the last sign of life
-        self._next_ping = 0.0
+        self._next_ping: asyncio.TimerHandle | None = None
+        self._catching_up: asyncio.Task[None] | None = None  # while the reader is behind
+        self._expiring: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until the connection ends; turns go on (CLOSE-3)."""
+        self._next_ping = self._loop.call_later(self._keepalive, self._ping)
+        expiry = None if self._lasts is None else self._loop.call_later(self._lasts, self._expire)
         try:
-            async with asyncio.TaskGroup() as group:
-                writer = group.create_task(self._write())
-                await self._receive()
-                writer.cancel()
-        except* (ConnectionError, TimeoutError) as errors:
-            logger.info("= connection of %s dropped: %s", self._user, errors.exceptions[0])
-            self._transport.abort()  # a close frame would wait behind what the peer left unread
-        except* Exception:
-            logger.exception("the connection of %s failed", self._user)
-            self._transport.abort()
+            await self._receive()
+        except ConnectionError as error:
+            logger.info("= connection of %s dropped: %s", self.login.user, error)
+        except Exception as error:  # noqa: BLE001 - it is logged
+            self._fail(error)
         finally:
-            for log in self._cursors:
-                log.unlisten(self._wake.set)
+            self._next_ping.cancel()
+            if expiry is not None:
+                expiry.cancel()
+            for log in tuple(self._cursors):
+                self._leave(log)
             for conversation_id in self._watched:
                 self._turns.unwatch(conversation_id, self._follow)
+            helpers = [task for task in (self._catching_up, self._expiring) if task is not None]
+            for task in helpers:
+                task.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a code of CLOSE-2; a peer that does not take it in time is dropped."""
@@ -102,10 +122,10 @@ class Connection:
             match frame.type:
                 case WSMsgType.TEXT:
                     await self._obey(frame.data)
+                    await self._room()  # who only asks, and reads nothing, waits
                 case WSMsgType.BINARY:
-                    await self._send(
-                        refusal(BadRequest("binary messages are not understood; send JSON text"))
-                    )
+                    self._answer(refusal(BadRequest("binary messages are not understood; send JSON text")))
+                    await self._room()
                 case WSMsgType.PING:
                     await self._ws.pong(frame.data)  # FRAME-4
                 case _:
@@ -119,7 +139,7 @@ class Connection:
             match message:
                 case ChatRequest():
                     log = await self._turns.start(
-                        self._user, message.message, message_id, message.conversation_id
+                        self.login.user, message.message, message_id, message.conversation_id
                     )
                     self._follow(log)
                 case Subscribe():
@@ -129,81 +149,128 @@ class Connection:
                 case _:
                     assert_never(message)
         except ChatError as error:
-            await self._send(refusal(error, message_id))
-        except (ConnectionError, TimeoutError):
-            raise
+            self._answer(refusal(error, message_id))
         except Exception:
-            logger.exception("a message of %s failed", self._user)
+            logger.exception("a message of %s failed", self.login.user)
             failure = Unavailable("the server failed on this message; it is in its log")
-            await self._send(refusal(failure, message_id))
+            self._answer(refusal(failure, message_id))
 
     async def _subscribe(self, message: Subscribe) -> None:
-        log = await self._turns.follow(self._user, message.conversation_id, message.message_id, message.after)
+        log = await self._turns.follow(
+            self.login.user, message.conversation_id, message.message_id, message.after
+        )
         if message.message_id is None and message.conversation_id not in self._watched:
             self._watched.add(message.conversation_id)
             self._turns.watch(message.conversation_id, self._follow)
         if log is not None:
-            self._cursors.pop(log, None)
+            self._leave(log)
             self._follow(log, message.after)
 
     async def _cancel(self, message: Cancel) -> None:
-        log = await self._turns.cancel(self._user, message.message_id, message.conversation_id)
+        log = await self._turns.cancel(self.login.user, message.message_id, message.conversation_id)
         if log in self._cursors:
             return  # its terminal event comes when its turn comes
         if log.ended:
-            await self._send(log.read(log.last - 1)[0])  # CANCEL-2
+            self._answer(log.read(log.last - 1)[0])  # CANCEL-2
         else:
             self._follow(log, log.last)
 
     def _follow(self, log: TurnLog, after: int = 0) -> None:
         """Send ``accepted`` and the events after ``after``, unless this connection follows the turn already."""
-        if log not in self._cursors:
-            self._cursors[log] = _Cursor(after)
-            log.listen(self._wake.set)
-            self._wake.set()
-
-    async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._next_ping = loop.time() + self._keepalive
-        login_ends = inf if self._lasts is None else loop.time() + self._lasts
-        while loop.time() < login_ends:
-            self._wake.clear()
-            for log, cursor in tuple(self._cursors.items()):
-                await self._send_news(log, cursor)
-            await self._maybe_ping()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(min(self._next_ping, login_ends)):
-                    await self._wake.wait()
-        await self.close(LOGIN_EXPIRED, "the login has expired")
-
-    async def _send_news(self, log: TurnLog, cursor: _Cursor) -> None:
-        if not cursor.greeted:
-            cursor.greeted = True
-            await self._send(log.accepted)
-        for event in log.read(cursor.seq):
-            if self._cursors.get(log) is not cursor:
-                return  # a new subscribe has set another
-            cursor.seq = event.seq
-            await self._send(event)
-            await self._maybe_ping()
-        if log.ended and cursor.seq == log.last and self._cursors.get(log) is cursor:
-            del self._cursors[log]
-            log.unlisten(self._wake.set)
-
-    async def _send(self, message: ServerMessage) -> None:
-        async with self._patience():
-            await self._ws.send_str(encode(message))
-
-    async def _maybe_ping(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if now < self._next_ping:
+        if log in self._cursors:
             return
-        if self._unanswered >= MISSED_PONGS:
-            raise TimeoutError(f"no answer to {self._unanswered} pings")
-        self._unanswered += 1
-        self._next_ping = now + self._keepalive
-        async with self._patience():
-            await self._ws.ping()
+        self._cursors[log] = after
+        log.listen(self._hear)
+        self._answer(log.accepted)
+        if self._catching_up:
+            log.lag(self._hear, behind=True)
+        else:
+            self._tell(log)
 
-    def _patience(self) -> asyncio.Timeout:
-        return asyncio.timeout(MISSED_PONGS * self._keepalive)
+    def _leave(self, log: TurnLog) -> None:
+        self._cursors.pop(log, None)
+        log.unlisten(self._hear)
+
+    def _hear(self, log: TurnLog) -> None:
+        """Write what a log has got; what goes wrong here is no matter of whoever appends to it."""
+        if self._catching_up:
+            return
+        try:
+            self._tell(log)
+        except Exception as error:  # noqa: BLE001 - it is logged
+            self._fail(error)
+
+    def _tell(self, log: TurnLog) -> None:
+        """Write what is beyond the cursor, as far as the transport has room."""
+        cursor = self._cursors[log]
+        while cursor < log.last:
+            if self._full:
+                self._fall_behind()
+                return
+            if cursor == log.last - 1:
+                self._write(log.newest())
+                cursor += 1
+            else:
+                for event in log.read(cursor, SLICE):
+                    self._write(text_frame(encode(event)))
+                    cursor = event.seq
+            self._cursors[log] = cursor
+        if log.ended:
+            self._leave(log)
+
+    def _fail(self, error: Exception) -> None:
+        logger.error("the connection of %s failed", self.login.user, exc_info=error)
+        self._transport.abort()
+
+    def _answer(self, message: ServerMessage) -> None:
+        self._write(text_frame(encode(message)))
+
+    def _write(self, frame: bytes) -> None:
+        if not self._ws.closed:  # nothing comes after a close frame (RFC 6455 §5.5.1)
+            self._transport.write(frame)
+
+    @property
+    def _full(self) -> bool:
+        return self._transport.get_write_buffer_size() > HIGH_WATER
+
+    def _fall_behind(self) -> None:
+        for log in self._cursors:
+            log.lag(self._hear, behind=True)
+        if self._catching_up is None:
+            self._catching_up = asyncio.create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        """Write what is beyond the cursors, whenever the transport has room, until nothing is."""
+        try:
+            while self._full or any(cursor < log.last for log, cursor in self._cursors.items()):
+                await self._request.writer.drain()
+                self._unanswered = 0  # it takes what it is sent
+                for log in tuple(self._cursors):
+                    self._tell(log)
+        except ConnectionError:
+            return  # the receiving side sees it too
+        except Exception as error:  # noqa: BLE001 - it is logged
+            self._fail(error)
+            return
+        finally:
+            self._catching_up = None
+        for log in self._cursors:
+            log.lag(self._hear, behind=False)
+
+    async def _room(self) -> None:
+        if self._full:
+            await self._request.writer.drain()
+
+    def _ping(self) -> None:
+        if self._unanswered >= MISSED_PONGS:
+            logger.info(
+                "= connection of %s dropped: no answer to %d pings", self.login.user, self._unanswered
+            )
+            self._transport.abort()  # a close frame would wait behind what the peer left unread
+            return
+        self._unanswered += 1
+        self._write(PING)
+        self._next_ping = self._loop.call_later(self._keepalive, self._ping)
+
+    def _expire(self) -> None:
+        self._expiring = asyncio.create_task(self.close(LOGIN_EXPIRED, "the login has expired"))

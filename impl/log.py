@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from impl.messages import Accepted, Complete, Event, Failed, Rewind, Status, Thinking, Token, Tool, Usage
+from impl.frames import text_frame
+from impl.messages import (
+    Accepted,
+    Complete,
+    Event,
+    Failed,
+    Rewind,
+    Status,
+    Thinking,
+    Token,
+    Tool,
+    Usage,
+    encode,
+)
+from impl.text import GrowingText
 
 BATCH_CHARS = 16_384
 """Most text of one entry: an unread one grows up to this, and a longer piece is cut. It bounds what is in the hands of
 a socket whose reader has stopped."""
+
+Listener = Callable[["TurnLog"], None]
 
 
 class TurnLog:
@@ -19,64 +36,133 @@ class TurnLog:
     There are no queues: a reader keeps the ``seq`` it has read up to, and a late or second reader is just an older
     cursor (SUB-1, SUB-4). While nobody has read the last entry, further text is added to it; that batches a flood
     and keeps the log short when nobody looks. An entry that was read never changes.
+
+    Nearly all entries are pieces of text, so the text is kept in one, with the places where the entries end.
+
+    A listener that cannot take more for now says so by ``lag``. When all of them do, ``held`` is true and ``on_held``
+    is called: whoever tells the log should wait. A log that nobody listens to is never held.
     """
+
+    __slots__ = (
+        "_behind",
+        "_ends",
+        "_frame",
+        "_listeners",
+        "_others",
+        "_read",
+        "_told",
+        "accepted",
+        "ended",
+        "held",
+        "on_held",
+    )
 
     def __init__(self, message_id: str, conversation_id: str) -> None:
         self.accepted = Accepted(message_id=message_id, conversation_id=conversation_id)
         self.ended = False
-        self._entries: list[Event] = []
-        self._pieces: list[str] = []  # text of the last entry, while it is an unread Token still growing
-        self._pieces_chars = 0
+        self.held = False
+        self.on_held: Callable[[bool], None] | None = None
+        self._told = GrowingText()  # of all tokens, those taken back included
+        self._ends = array("Q", [0])  # by seq: where the text told so far ends
+        self._others: dict[int, Event] = {}  # what is no token, by seq
         self._read = 0  # the highest seq anyone has read
-        self._listeners: set[Callable[[], None]] = set()
+        self._frame = (0, b"")  # the newest that was asked for: its seq, and the bytes
+        self._listeners: list[Listener] = []
+        self._behind: set[Listener] = set()
 
     @property
     def last(self) -> int:
         """The ``seq`` of the newest event; 0 when there is none."""
-        return len(self._entries)
+        return len(self._ends) - 1
 
-    def listen(self, listener: Callable[[], None]) -> None:
+    def listen(self, listener: Listener) -> None:
         """Call ``listener`` after every change, until ``unlisten``."""
-        self._listeners.add(listener)
+        if listener not in self._listeners:
+            self._listeners.append(listener)
+            self._hold()
 
-    def unlisten(self, listener: Callable[[], None]) -> None:
+    def unlisten(self, listener: Listener) -> None:
         """Stop calling ``listener``."""
-        self._listeners.discard(listener)
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+            self._behind.discard(listener)
+            self._hold()
 
-    def read(self, after: int) -> list[Event]:
-        """The events with ``seq`` greater than ``after``, oldest first; they will not change any more."""
-        self._settle()
-        self._read = max(self._read, self.last)
-        return self._entries[after:]
+    def lag(self, listener: Listener, *, behind: bool) -> None:
+        """Note that ``listener`` cannot take more for now, or can again."""
+        if behind:
+            self._behind.add(listener)
+        else:
+            self._behind.discard(listener)
+        self._hold()
+
+    def read(self, after: int, most: int | None = None) -> list[Event]:
+        """The events with ``seq`` greater than ``after``, oldest first; they will not change any more.
+
+        ``most`` is how many at the most; without it, all.
+        """
+        last = self.last if most is None else min(self.last, after + most)
+        if last <= after:
+            return []
+        self._read = max(self._read, last)
+        base = self._ends[after]
+        text = self._told.since(base)
+        return [
+            self._others.get(seq)
+            or self._token(seq, text[self._ends[seq - 1] - base : self._ends[seq] - base])
+            for seq in range(after + 1, last + 1)
+        ]
+
+    def newest(self) -> bytes:
+        """The frame of the newest event, which is encoded once for all its readers."""
+        last = self.last
+        if self._frame[0] != last:
+            self._read = last
+            event = self._others.get(last) or self._token(last, self._told.since(self._ends[last - 1]))
+            self._frame = (last, text_frame(encode(event)))
+        return self._frame[1]
 
     async def wait_ended(self, seconds: float) -> bool:
         """Wait for the terminal event for at most ``seconds``; whether it has come."""
-        changed = asyncio.Event()
-        self.listen(changed.set)
+        over = asyncio.Event()
+
+        def look(_: TurnLog) -> None:
+            if self.ended:
+                over.set()
+
+        look(self)
+        self.listen(look)
         try:
             async with asyncio.timeout(seconds):
-                while not self.ended:
-                    changed.clear()
-                    await changed.wait()
+                await over.wait()
         except TimeoutError:
             return self.ended
         finally:
-            self.unlisten(changed.set)
+            self.unlisten(look)
         return True
 
     def token(self, text: str) -> None:
         """Append a piece of the answer."""
-        for start in range(0, len(text), BATCH_CHARS):
-            self._token(text[start : start + BATCH_CHARS])
+        assert not self.ended, "a token after the terminal event"  # TURN-2
+        if len(text) <= BATCH_CHARS:
+            self._tell(text)
+        else:
+            for start in range(0, len(text), BATCH_CHARS):
+                self._tell(text[start : start + BATCH_CHARS])
 
-    def _token(self, text: str) -> None:
-        if self._pieces and self._read < self.last and self._pieces_chars + len(text) <= BATCH_CHARS:
-            self._pieces.append(text)
-            self._pieces_chars += len(text)
-            self._wake()
-            return
-        self._append(Token, token=text)
-        self._pieces, self._pieces_chars = [text], len(text)
+    def _tell(self, text: str) -> None:
+        ends, last = self._ends, len(self._ends) - 1
+        self._told.append(text)
+        grows = last > self._read and last not in self._others
+        if grows and len(self._told) - ends[last - 1] <= BATCH_CHARS:
+            ends[last] = len(self._told)
+        else:
+            ends.append(len(self._told))
+        self._wake()
+
+    def _token(self, seq: int, text: str) -> Token:
+        turn = self.accepted
+        return Token(token=text, message_id=turn.message_id, conversation_id=turn.conversation_id, seq=seq)
 
     def thinking(self, text: str) -> None:
         """Append a piece of thinking."""
@@ -105,31 +191,24 @@ class TurnLog:
 
     def _append(self, kind: type[Event], *, last: bool = False, **members: Any) -> None:
         assert not self.ended, f"a {kind.__name__} after the terminal event"  # TURN-2
-        self._settle()
-        self._pieces = []
-        turn = self.accepted
-        self._entries.append(
-            kind(
-                message_id=turn.message_id, conversation_id=turn.conversation_id, seq=self.last + 1, **members
-            )
+        turn, seq = self.accepted, self.last + 1
+        self._others[seq] = kind(
+            message_id=turn.message_id, conversation_id=turn.conversation_id, seq=seq, **members
         )
+        self._ends.append(self._ends[-1])
         self.ended = last
         self._wake()
 
-    def _settle(self) -> None:
-        """Write the gathered pieces into the last entry."""
-        if len(self._pieces) > 1:
-            tail = self._entries[-1]
-            assert isinstance(tail, Token)
-            text = "".join(self._pieces)
-            self._entries[-1] = Token(
-                token=text, message_id=tail.message_id, conversation_id=tail.conversation_id, seq=tail.seq
-            )
-            self._pieces = [text]
-
     def _wake(self) -> None:
         for listener in tuple(self._listeners):
-            listener()
+            listener(self)
+
+    def _hold(self) -> None:
+        held = bool(self._listeners) and len(self._behind) == len(self._listeners)
+        if held != self.held:
+            self.held = held
+            if self.on_held is not None:
+                self.on_held(held)
 
 
 def answer(events: Iterable[Event]) -> str:

@@ -132,9 +132,9 @@ _CLIENT: dict[str, type[ClientMessage]] = {
 _encoder = msgspec.json.Encoder()
 
 
-def encode(message: ServerMessage) -> str:
-    """The text frame for a message."""
-    return _encoder.encode(message).decode()
+def encode(message: ServerMessage) -> bytes:
+    """The payload of the text frame for a message."""
+    return _encoder.encode(message)
 
 
 def refusal(error: ChatError, message_id: str | None = None) -> Refused:

@@ -6,37 +6,66 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from impl import family as family_module
 from impl.family import VARIABLE, family, send
+from impl.pipes import Inlet, Outlet
 from impl.tasks import uncancelled
 
 logger = logging.getLogger(__name__)
 
 STDERR_TAIL = 4096
-CHUNK = 65_536
 STRANGER_SECONDS = 0.5
 """How long the end of the pipes may take once the whole family is gone."""
 
 
 class Process:
-    """A running child: its pipes, and the end of what it wrote on stderr."""
+    """A running child: its pipes, and the end of what it wrote on stderr.
 
-    def __init__(self, process: asyncio.subprocess.Process, mark: str) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self.stdin = process.stdin
-        self.stdout = process.stdout
-        self.pid = process.pid
-        self._process = process
-        self._stderr = process.stderr
+    asyncio's own child processes are not used: they report the end of a child only after that of its pipes, whoever
+    holds those, and cost three transports and a thread or a task each.
+
+    Attributes:
+        exited: Is done when the child itself has ended.
+    """
+
+    __slots__ = (
+        "_child",
+        "_hear",
+        "_mark",
+        "_stderr",
+        "_stdin",
+        "_stdout",
+        "_tail",
+        "exited",
+        "pid",
+    )
+
+    def __init__(self, child: subprocess.Popen[bytes], mark: str, hear: Callable[[bytes], None]) -> None:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        loop = asyncio.get_running_loop()
+        self.pid = child.pid
+        self.exited: asyncio.Future[None] = loop.create_future()
+        self._child = child
         self._mark = mark
         self._tail = b""
+        self._hear = hear
+        self._stdin = Inlet(child.stdin)
+        self._stdout = Outlet(child.stdout, self._told)
+        self._stderr = Outlet(child.stderr, self._note)
+        if sys.platform == "linux":
+            watch = os.pidfd_open(self.pid)
+            loop.add_reader(watch, self._reap, watch)
+        else:
+            waiting = loop.run_in_executor(None, child.wait)
+            waiting.add_done_callback(lambda _: self._ended())
 
     @property
     def stderr_tail(self) -> str:
@@ -46,100 +75,117 @@ class Process:
     @property
     def returncode(self) -> int | None:
         """The exit code; ``None`` while the process lives; negative for a signal."""
-        return self._process.returncode
+        return self._child.returncode
 
     def send_line(self, line: bytes) -> None:
         """Write a line as the child reads it; what it does not read waits here, at most a prompt and an interrupt."""
-        self.stdin.write(line + b"\n")
+        self._stdin.write(line + b"\n")
 
-    async def drain_stderr(self) -> None:
-        """Read stderr to its end, so that the child never waits for a reader (PROC-1)."""
-        while data := await self._stderr.read(CHUNK):
-            self._tail = (self._tail + data)[-STDERR_TAIL:]
-
-    async def drain_stdout(self) -> None:
-        """Read what is left of stdout; asyncio reports the end of a child only after that of its pipes."""
-        while await self.stdout.read(CHUNK):
-            pass
+    def hold(self, *, held: bool) -> None:
+        """Leave what the child writes in the pipe, so that it waits when that is full; or read on."""
+        self._stdout.hold(held=held)
 
     async def stop(self, grace: float) -> None:
-        """Ask the child to end: end of input, then TERM, each with at most ``grace`` seconds to obey."""
-        self.stdin.close()
-        if not await self._gone_within(grace):
-            send([self.pid], signal.SIGTERM)
-            await self._gone_within(grace)
+        """Ask the child to end: end of input, then TERM, each with at most ``grace`` seconds to obey.
 
-    async def kill(self, drains: Collection[asyncio.Task[None]]) -> None:
-        """KILL whatever is left of the family, let ``drains`` end, and reap the child (PROC-3)."""
+        What it writes meanwhile is read, and told to nobody.
+        """
+        self._hear = _ignore
+        self._stdout.hold(held=False)
+        self._stdin.close()
+        await asyncio.wait([self.exited], timeout=grace)
+        if not self.exited.done():
+            send([self.pid], signal.SIGTERM)
+            await asyncio.wait([self.exited], timeout=grace)
+
+    async def kill(self) -> None:
+        """KILL whatever is left of the family, and reap the child (PROC-3)."""
+        self._hear = _ignore
         if self.returncode is None:
             send([self.pid], signal.SIGKILL)
         while left := family(self._mark):
             send(left, signal.SIGKILL)
             await asyncio.sleep(0.01)  # the kernel tells nobody when a grandchild is gone
-        _, unread = await asyncio.wait(drains, timeout=STRANGER_SECONDS)
-        if unread:
+        await asyncio.wait([self.exited])
+        ends = [self._stdout.ended, self._stderr.ended]
+        self._stdout.hold(held=False)
+        _, held = await asyncio.wait(ends, timeout=STRANGER_SECONDS)
+        if held:
             logger.warning(
                 "something that claude %d started, and that has shed its mark, holds its pipes", self.pid
             )
-            self._process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
-            await asyncio.wait(drains)
-        await self._process.wait()
+        self._stdin.close()
+        self._stdout.close()
+        self._stderr.close()
 
-    async def exited(self) -> None:
-        """Wait for the end of the child alone; asyncio's own ``wait`` waits for its pipes too, whoever holds them."""
-        if self.returncode is not None:
-            return
-        try:
-            watch = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return
-        loop, gone = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(watch, gone.set)
-        try:
-            await gone.wait()
-        finally:
-            loop.remove_reader(watch)
-            os.close(watch)
+    def _reap(self, watch: int) -> None:
+        asyncio.get_running_loop().remove_reader(watch)
+        os.close(watch)
+        self._child.wait()
+        self._ended()
 
-    async def _gone_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self.exited()
-        except TimeoutError:
-            return False
-        return True
+    def _ended(self) -> None:
+        """What the child wrote is in the pipes, though a child of its own may hold them open."""
+        self.exited.set_result(None)
+        self._stderr.empty()
+        self._stdout.empty()
+        self._told(b"")
+
+    def _told(self, data: bytes) -> None:
+        hear = self._hear
+        if not data:
+            self._hear = _ignore  # the end is told once
+        hear(data)
+
+    def _note(self, data: bytes) -> None:
+        self._tail = (self._tail + data)[-STDERR_TAIL:]
+
+
+def _ignore(_data: bytes) -> None:
+    pass
 
 
 @asynccontextmanager
 async def running(
-    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], grace: float, mark: str
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    grace: float,
+    mark: str,
+    hear: Callable[[bytes], None],
 ) -> AsyncIterator[Process]:
     """Run ``argv`` for the length of the block; nothing that it started outlives the block.
 
     ``mark`` is the name by which its family is known; no other process may have one that begins with it.
+    ``hear`` gets what the child writes on stdout, as it comes, and an empty piece when it has ended, or has closed it.
 
     Raises:
         OSError: The program cannot be started.
     """
-    child = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    child = subprocess.Popen(  # noqa: ASYNC220 - asyncio's would block as long
+        argv,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         cwd=cwd,
         env={**env, VARIABLE: mark},
         start_new_session=True,
     )
-    process = Process(child, mark)
-    drains = [asyncio.create_task(process.drain_stderr())]
+    try:
+        process = Process(child, mark, hear)
+    except BaseException:
+        with child:
+            child.kill()
+        raise
     try:
         yield process
     finally:
-        drains.append(asyncio.create_task(process.drain_stdout()))
         try:
             await process.stop(grace)
         finally:  # reached too when a cancellation lands in the wait
-            await uncancelled(process.kill(drains))
+            await uncancelled(process.kill())
             logger.info("= claude %d ended with %s", process.pid, process.returncode)
 
 

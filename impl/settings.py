@@ -51,6 +51,9 @@ class Settings:
     claude_idle_seconds: float = _setting(
         600.0, "how long a process stays warm after a turn; 0: one per turn"
     )
+    claude_spare: int = _setting(
+        1, "how many processes wait for conversations that begin, so that nobody waits for the CLI; 0: none"
+    )
     claude_max_processes: int = _setting(32, "how many claude processes may live at once")
     claude_grace_seconds: float = _setting(2.0, "time between interrupt, TERM and KILL")
     claude_silence_seconds: float = _setting(600.0, "a turn that is silent for longer is ended")

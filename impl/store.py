@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,6 +59,16 @@ class StoredTurn:
     usage: Usage
     started_at: float
     ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a running turn has so far."""
+
+    conversation_id: str
+    message_id: str
+    answer: str
+    spent: Usage
 
 
 class Store:
@@ -260,17 +270,28 @@ class Store:
                 )
             )
 
-    async def save_progress(
-        self, conversation_id: str, message_id: str, *, answer: str, spent: Usage
-    ) -> None:
-        """Keep what a running turn has so far, in case the server is killed."""
+    async def save_progress(self, progress: Sequence[Progress]) -> None:
+        """Keep what running turns have so far, in case the server is killed."""
+        turn = sa.and_(
+            turns.c.conversation_id == sa.bindparam("conversation"),
+            turns.c.message_id == sa.bindparam("message"),
+        )
+        charged = sa.and_(
+            usage.c.conversation_id == sa.bindparam("conversation"),
+            usage.c.message_id == sa.bindparam("message"),
+        )
+        rows = [
+            {
+                "conversation": each.conversation_id,
+                "message": each.message_id,
+                "text": each.answer,
+                "spent": each.spent.input_tokens + each.spent.output_tokens,
+            }
+            for each in progress
+        ]
         async with self._begin() as db:
-            await self._charge(db, conversation_id, message_id, spent)
-            await db.execute(
-                turns.update()
-                .where(turns.c.conversation_id == conversation_id, turns.c.message_id == message_id)
-                .values(answer=answer)
-            )
+            await db.execute(usage.update().where(charged).values(tokens=sa.bindparam("spent")), rows)
+            await db.execute(turns.update().where(turn).values(answer=sa.bindparam("text")), rows)
 
     async def remember_session(self, conversation_id: str, claude_session: str) -> None:
         """Keep the id by which the CLI can resume the conversation (TURN-8)."""

@@ -8,18 +8,22 @@ reader was shown and compares every telling with it, so each shape shows the tex
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from impl.messages import Usage
+from impl.text import GrowingText
 
 DETAIL_CHARS = 2000
 """How much of a tool's input or output is told."""
 
 MAX_COUNT = 2**53
 """No count of the CLI is larger; a database could not keep it."""
+
+PIECE_BYTES = 65_536
+"""A longer line is not tried as a piece of text first: what is no piece is decoded a second time."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -112,12 +116,40 @@ class Lines:
         return lines
 
 
+class _Delta(msgspec.Struct, frozen=True, gc=False):
+    type: str = ""
+    text: str = ""
+
+
+class _Event(msgspec.Struct, frozen=True, gc=False):
+    type: str = ""
+    delta: _Delta = _Delta()
+
+
+class _Piece(msgspec.Struct, frozen=True, gc=False):
+    """What tells a piece of text from every other line; the rest of the line is checked, and not kept."""
+
+    type: str = ""
+    event: _Event = _Event()
+    parent_tool_use_id: str | None = None
+    abandoned_blocks: Any = None
+    uuid: str | None = None
+
+
+_decode_piece = msgspec.json.Decoder(_Piece).decode
+
+
 class TurnParser:
-    """What the lines of one turn mean; feed it line by line until ``Ended``."""
+    """What the lines of one turn mean; feed it the lines as they come, until ``Ended``.
+
+    Nearly all lines are pieces of text, and most come in bunches: those are decoded for what they tell alone, and a
+    bunch of them is one event. Everything else is rare, and decoded whole.
+    """
 
     def __init__(self) -> None:
         self._answer = _Answer()
-        self._seen: set[str] = set()  # uuids of lines already told
+        self._seen: set[str] = set()  # uuids of lines already told, but for pieces
+        self._last_piece: str | None = None  # uuid of the last piece of text
         self._tools: dict[str, str] = {}  # names of running tool calls by id
         self._usage: dict[str, Usage] = {}  # by message id, as the stream itself reports it
         self._message = ""  # id of the message being told
@@ -126,7 +158,7 @@ class TurnParser:
     @property
     def text(self) -> str:
         """The answer so far, as the reader has it."""
-        return self._answer.shown
+        return str(self._answer.shown)
 
     @property
     def usage(self) -> Usage:
@@ -134,10 +166,47 @@ class TurnParser:
         told = self._usage.values()
         return Usage(sum(each.input_tokens for each in told), sum(each.output_tokens for each in told))
 
-    def feed(self, line: bytes) -> Iterator[StreamEvent]:
-        """The events of one line; none for a line that is noise or of an unknown type."""
+    def feed(self, lines: Iterable[bytes]) -> Iterator[StreamEvent]:
+        """The events of some lines; none for a line that is noise or of an unknown type."""
+        pieces: list[str] = []
+        for line in lines:
+            if self.ended:
+                return
+            piece = self._piece(line)
+            if piece is not None:
+                pieces.append(piece)
+                continue
+            yield from self._answer.piece("".join(pieces))
+            pieces.clear()
+            yield from self._line(line)
+        yield from self._answer.piece("".join(pieces))
+
+    def _piece(self, line: bytes) -> str | None:
+        """The text of a line that is a piece of the answer and nothing else; empty when it was told before."""
+        if len(line) > PIECE_BYTES:
+            return None
+        try:
+            told = _decode_piece(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        event, delta = told.event, told.event.delta
+        if (
+            delta.type != "text_delta"
+            or event.type != "content_block_delta"
+            or told.type != "stream_event"
+            or told.parent_tool_use_id is not None
+            or told.abandoned_blocks is not None
+        ):
+            return None
+        if told.uuid is not None:
+            if told.uuid == self._last_piece:
+                return ""
+            self._last_piece = told.uuid
+        return delta.text
+
+    def _line(self, line: bytes) -> Iterator[StreamEvent]:
         message = _decode(line)
-        if message is None or self.ended or self._is_known(message.get("uuid")):
+        if message is None or self._is_known(message.get("uuid")):
             return
         if message.get("parent_tool_use_id") is not None:
             return  # a subagent's lines are not the answer
@@ -267,20 +336,13 @@ class _Answer:
     """
 
     def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._length = 0  # of all parts, in code points
+        self.shown = GrowingText()  # what the reader has
         self._message = ""  # id of the message being told; empty after a stream broke
         self._blocks: list[_Block] = []  # the text blocks of this message so far
         self._wholes = 0  # how many of them an assistant line has told
         self._old = ""  # shown before, and not yet told again
         self._break = False  # a paragraph break is due before the next piece
         self._joint = 0  # where no break is due: at the beginning, or where a sentence is continued
-
-    @property
-    def shown(self) -> str:
-        """What the reader has."""
-        self._parts = ["".join(self._parts)]
-        return self._parts[0]
 
     def message(self, message_id: str) -> Iterator[StreamEvent]:
         """A message begins, or goes on under the same id."""
@@ -306,7 +368,7 @@ class _Answer:
             self.open_block()
         if self._break:
             self._break = False
-            if not self.shown[: self._place].endswith("\n"):
+            if not self._told().endswith("\n"):
                 yield from self._tell("\n\n")
             self._blocks[-1].start = self._place
         yield from self._tell(text)
@@ -316,7 +378,7 @@ class _Answer:
         if self._wholes == len(self._blocks):
             self.open_block()
         elif self._wholes == len(self._blocks) - 1:
-            self._old = self.shown[self._blocks[-1].start :]
+            self._old = self.shown.since(self._blocks[-1].start)
         else:
             text = ""  # an older block, told late; its pieces are shown
         self._wholes += 1
@@ -324,11 +386,11 @@ class _Answer:
 
     def last(self, text: str) -> Iterator[StreamEvent]:
         """The last message's text as the result tells it: adds what no other telling has shown."""
-        told = self.shown[: self._place]
+        told = self._told()
         if text and not told.endswith(text):
             if self._wholes < len(self._blocks):
                 yield from self.whole(text)
-            elif text.strip() not in told:
+            elif not told or text.strip() not in told:
                 self.open_block()
                 yield from self.piece(text)
         if text or self._message:  # else the message was never told again after it broke
@@ -338,13 +400,17 @@ class _Answer:
         """The stream broke: the blocks from this number on will be told again, in a new message."""
         broken = [block for block in self._blocks if block.number >= first]
         if broken:
-            self._old = self.shown[broken[0].begin :]
+            self._old = self.shown.since(broken[0].begin)
         self._message, self._blocks, self._wholes = "", [], 0
 
     @property
     def _place(self) -> int:
         """How many code points of the shown text the telling under way has told."""
-        return self._length - len(self._old)
+        return len(self.shown) - len(self._old)
+
+    def _told(self) -> str:
+        """What of the shown text the telling under way has told."""
+        return str(self.shown)[: self._place]
 
     def _tell(self, text: str) -> Iterator[StreamEvent]:
         if self._old:
@@ -353,16 +419,15 @@ class _Answer:
             if text:
                 yield from self._take_back()
         if text:
-            self._parts.append(text)
-            self._length += len(text)
+            self.shown.append(text)
             yield Text(text)
 
     def _take_back(self) -> Iterator[StreamEvent]:
         """What was shown and is not told again is no part of the answer."""
         if self._old:
-            self._parts = [self.shown[: self._place]]
-            self._length, self._old = self._place, ""
-            yield Rewound(self._length)
+            self.shown.cut(self._place)
+            self._old = ""
+            yield Rewound(len(self.shown))
 
 
 def _common_length(one: str, other: str) -> int:

@@ -8,9 +8,10 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
 
-from impl.claude import Claude, SessionUnknown
+from impl.claude import Claude
 from impl.errors import (
     BadRequest,
     Busy,
@@ -27,14 +28,18 @@ from impl.log import TurnLog
 from impl.logs import about
 from impl.messages import Usage, check_ids
 from impl.metrics import Metrics
-from impl.store import Store, StoredTurn
+from impl.session import Question, SessionUnknown
+from impl.store import Progress, Store, StoredTurn
 from impl.stream import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep, TurnParser
 from impl.tasks import uncancelled
 
 logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 1.0
-"""How often the answer of a running turn is saved, and how soon one is saved again that the store did not take."""
+"""How often the answers of running turns are saved, and how soon one is saved again that the store did not take."""
+
+SAVE_SHARE = 10
+"""Saving may take one part in so many of the time: long answers are saved less often."""
 
 SAVE_AGAIN_SECONDS = 60.0
 """The longest pause between such attempts; each is twice the one before."""
@@ -44,15 +49,18 @@ UNSTORED = "the answer could not be stored"
 Watcher = Callable[[TurnLog], None]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Turn:
     """A turn that runs, or has ended a short while ago."""
 
     owner: str
-    prompt: str
     log: TurnLog
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    parser: TurnParser = field(default_factory=TurnParser)
+    question: Question
+    session: str | None  # the CLI's id of the conversation, as far as it is known
+    asked_at: float
+    begun: bool = False  # the answer has
+    saved: tuple[int, int] = (0, 0)  # what the log and the answer had when they were saved last
+    notes: list[asyncio.Task[None]] = field(default_factory=list)  # what is being written down meanwhile
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     owed: Usage | None = None  # what it cost, where the store did not take its end
 
@@ -88,13 +96,16 @@ class Turns:
         self._admitting = asyncio.Lock()
         self._stopping = False
         self._group = asyncio.TaskGroup()
+        self._clock = asyncio.get_running_loop().time
 
     async def __aenter__(self) -> Turns:
         await self._group.__aenter__()
+        self._saving = self._group.create_task(self._save())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.stop()
+        self._saving.cancel()
         await self._group.__aexit__(None, None, None)
 
     @property
@@ -159,8 +170,9 @@ class Turns:
                 raise Unavailable("the server is stopping; try again in a moment")
             if conversation_id in self._leaving:
                 raise NotFound(f"there is no conversation {conversation_id}")
+            session = None
             if conversation_id is not None:
-                await self._store.conversation(owner, conversation_id)
+                session = (await self._store.conversation(owner, conversation_id)).claude_session
             known = await self._store.find_turn(owner, conversation_id, message_id)
             if known is not None:
                 held = self._held.get((known.conversation_id, message_id))
@@ -170,7 +182,7 @@ class Turns:
             conversation_id = await self._store.begin_turn(
                 owner, conversation_id, message_id, message, self._limits
             )
-            turn = Turn(owner, message, TurnLog(message_id, conversation_id))
+            turn = self._make(owner, message, TurnLog(message_id, conversation_id), session)
             self._running[conversation_id] = turn
             self._held[conversation_id, message_id] = turn
             task = self._group.create_task(self._run(turn))
@@ -179,6 +191,13 @@ class Turns:
         for watcher in tuple(self._watchers.get(conversation_id, ())):
             watcher(turn.log)
         return turn.log
+
+    def _make(self, owner: str, message: str, log: TurnLog, session: str | None) -> Turn:
+        question = Question(message)
+        turn = Turn(owner, log, question, session, self._clock())
+        question.sink = partial(self._tell, turn)
+        log.on_held = question.hold  # when all its readers are behind, so may be the CLI
+        return turn
 
     async def follow(
         self, owner: str, conversation_id: str, message_id: str | None, after: int
@@ -235,7 +254,7 @@ class Turns:
             if turn.owner != owner or accepted.message_id != message_id:
                 continue
             if conversation_id is None or accepted.conversation_id == conversation_id:
-                turn.stop.set()
+                turn.question.stop()
                 return turn.log
         known = await self._store.newest_turn(owner, conversation_id, message_id)
         if known is None:
@@ -254,7 +273,7 @@ class Turns:
         try:
             turn = self._running.get(conversation_id)
             if turn is not None:
-                turn.stop.set()
+                turn.question.stop()
                 await turn.ended.wait()
             await self._claude.end(conversation_id)
             await self._store.delete(owner, conversation_id)
@@ -277,88 +296,87 @@ class Turns:
         try:
             try:
                 ended = await self._ask(turn)
-                if ended.error and not (turn.stop.is_set() and ended.aborted):
+                if turn.notes:
+                    await asyncio.wait(turn.notes)
+                    for note in turn.notes:
+                        note.result()
+                cancelled = turn.question.stopped and ended.aborted
+                if ended.error and not cancelled:
                     raise ClaudeFailed(ended.error)  # noqa: TRY301 - one place decides how turns end
-                status = "cancelled" if turn.stop.is_set() and ended.aborted else "complete"
-                stop_reason = "cancelled" if status == "cancelled" else ended.stop_reason
-                await self._end(turn, status, stop_reason, "", ended.usage)
+                if cancelled:
+                    await self._end(turn, "cancelled", "cancelled", "", ended.usage)
+                else:
+                    await self._end(turn, "complete", ended.stop_reason, "", ended.usage)
             except asyncio.CancelledError:
                 await uncancelled(self._fail(turn, Interrupted("the server was stopped during this turn")))
                 raise
             except ChatError as error:
-                if turn.stop.is_set():
-                    await self._end(turn, "cancelled", "cancelled", "", turn.parser.usage)
+                if turn.question.stopped:
+                    await self._end(turn, "cancelled", "cancelled", "", turn.question.parser.usage)
                 else:
                     await self._fail(turn, error)
             except Exception:
                 logger.exception("the turn failed")
                 await self._fail(turn, ClaudeFailed("the server failed during this turn; it is in the log"))
         finally:
+            if pending := [note for note in turn.notes if not note.done()]:
+                await asyncio.wait(pending)
             del self._running[conversation_id]
             turn.ended.set()
             key = (conversation_id, message_id)
             asyncio.get_running_loop().call_later(self._kept_seconds, self._held.pop, key, None)
         await self._pay(turn)
+        turn.question.parser = TurnParser()  # its text is in the log, and in history
 
     async def _ask(self, turn: Turn) -> Ended:
         conversation_id = turn.log.accepted.conversation_id
-        conversation = await self._store.conversation(turn.owner, conversation_id)
-        resume = conversation.claude_session
-        clock = asyncio.get_running_loop().time
-        asked, begun = clock(), False
         try:
-            async with asyncio.TaskGroup() as notes:
-                saving = notes.create_task(self._save(turn))
+            return await self._claude.ask(conversation_id, turn.session, turn.question)
+        except SessionUnknown:
+            turn.log.status("fresh_session", "Claude no longer has the earlier part of this conversation")
+            turn.question.parser = TurnParser()
+            turn.session = None
+            return await self._claude.ask(conversation_id, None, turn.question)
 
-                def tell(event: StreamEvent) -> None:
-                    nonlocal begun
-                    if isinstance(event, Text) and not begun:
-                        begun = True
-                        self._metrics.first_token(clock() - asked)
-                    if isinstance(event, Started) and event.session_id != resume:
-                        remember = self._store.remember_session(conversation_id, event.session_id)
-                        notes.create_task(uncancelled(remember))
-                    _append(turn.log, event)
+    def _tell(self, turn: Turn, event: StreamEvent) -> None:
+        if isinstance(event, Text) and not turn.begun:
+            turn.begun = True
+            self._metrics.first_token(self._clock() - turn.asked_at)
+        if isinstance(event, Started) and event.session_id != turn.session:
+            turn.session = event.session_id
+            remember = self._store.remember_session(turn.log.accepted.conversation_id, event.session_id)
+            turn.notes.append(asyncio.create_task(remember))
+        _append(turn.log, event)
 
-                try:
-                    ended = await self._claude.ask(
-                        conversation_id, resume, turn.prompt, sink=tell, parser=turn.parser, stop=turn.stop
-                    )
-                except SessionUnknown:
-                    turn.log.status(
-                        "fresh_session", "Claude no longer has the earlier part of this conversation"
-                    )
-                    turn.parser = TurnParser()
-                    resume = None
-                    ended = await self._claude.ask(
-                        conversation_id, None, turn.prompt, sink=tell, parser=turn.parser, stop=turn.stop
-                    )
-                saving.cancel()
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from group
-        return ended
-
-    async def _save(self, turn: Turn) -> None:
-        """Keep the answer so far, again and again: what people have read is in history even after a kill."""
-        saved = ""
+    async def _save(self) -> None:
+        """Keep the answers so far, again and again: what people have read is in history even after a kill."""
+        pause = SAVE_SECONDS
         while True:
-            await asyncio.sleep(SAVE_SECONDS)
-            text = turn.parser.text
-            if text == saved:
-                continue
-            turn_id = turn.log.accepted
-            try:
-                progress = self._store.save_progress(
-                    turn_id.conversation_id, turn_id.message_id, answer=text, spent=turn.parser.usage
-                )
-                await uncancelled(progress)
-                saved = text
-            except Unavailable as error:
-                logger.warning("the answer so far could not be saved: %s", error)
+            await asyncio.sleep(pause)
+            begun = self._clock()
+            changed = {}
+            for turn in self._running.values():
+                answer = turn.question.parser.text
+                state = (turn.log.last, len(answer))
+                if state != turn.saved:
+                    ids = turn.log.accepted
+                    changed[turn] = (
+                        state,
+                        Progress(ids.conversation_id, ids.message_id, answer, turn.question.parser.usage),
+                    )
+            if changed:
+                try:
+                    await uncancelled(self._store.save_progress([each for _, each in changed.values()]))
+                except Unavailable as error:
+                    logger.warning("the answers so far could not be saved: %s", error)
+                else:
+                    for turn, (state, _) in changed.items():
+                        turn.saved = state
+            pause = max(SAVE_SECONDS, SAVE_SHARE * (self._clock() - begun))
 
     async def _fail(self, turn: Turn, error: ChatError) -> None:
         status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        await self._end(turn, status, error.code, error.message, turn.parser.usage)
+        await self._end(turn, status, error.code, error.message, turn.question.parser.usage)
 
     async def _end(self, turn: Turn, status: str, stop_reason: str, detail: str, usage: Usage) -> None:
         """Make the outcome durable, then tell it (HIST-1)."""
@@ -383,7 +401,7 @@ class Turns:
         await self._store.end_turn(
             turn.log.accepted.conversation_id,
             turn.log.accepted.message_id,
-            answer=turn.parser.text,
+            answer=turn.question.parser.text,
             status=status,
             stop_reason=stop_reason,
             detail=detail,

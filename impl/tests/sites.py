@@ -80,6 +80,7 @@ def make_settings(folder: Path, **changes: Any) -> Settings:
     settings = Settings(
         data=folder / "data",
         port=0,
+        claude_spare=0,
         claude_grace_seconds=GRACE,
         stop_grace_seconds=GRACE,
         requests_per_hour=0,

@@ -9,34 +9,36 @@ import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from impl.claude import Claude, SessionUnknown
+from impl.claude import Claude
 from impl.errors import ClaudeFailed, ClaudeUnavailable, TimedOut
-from impl.stream import Ended, Started, StreamEvent, Text, TurnParser
+from impl.session import Question, SessionUnknown
+from impl.stream import Ended, Started, StreamEvent, Text
 from impl.tests.processes import alive
-from impl.tests.sites import PATIENCE, Fake, make_settings, program
+from impl.tests.sites import PATIENCE, Fake, make_settings, program, until
 
 
-@dataclass
 class Ask:
     """One question, and what was told of the answer."""
 
-    claude: Claude
-    events: list[StreamEvent] = field(default_factory=list)
-    parser: TurnParser = field(default_factory=TurnParser)
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    heard: asyncio.Event = field(default_factory=asyncio.Event)  # a piece of the answer has come
+    def __init__(self, claude: Claude) -> None:
+        self.claude = claude
+        self.question = Question("", self.hear)
+        self.events: list[StreamEvent] = []
+        self.heard = asyncio.Event()  # a piece of the answer has come
 
     async def __call__(self, prompt: str, conversation: str = "c1", resume: str | None = None) -> Ended:
+        self.question.prompt = prompt
         async with asyncio.timeout(PATIENCE):
-            return await self.claude.ask(
-                conversation, resume, prompt, sink=self.hear, parser=self.parser, stop=self.stop
-            )
+            return await self.claude.ask(conversation, resume, self.question)
+
+    @property
+    def text(self) -> str:
+        return self.question.parser.text
 
     def hear(self, event: StreamEvent) -> None:
         self.events.append(event)
@@ -75,11 +77,7 @@ async def test_answer_comes_in_pieces_and_ends(fake: Fake, tmp_path: Path) -> No
         ask = Ask(claude)
         ended = await ask("[[fake tokens=3]]")
 
-    assert [event for event in ask.events if isinstance(event, Text)] == [
-        Text("t1 "),
-        Text("t2 "),
-        Text("t3 "),
-    ]
+    assert "".join(event.text for event in ask.events if isinstance(event, Text)) == "t1 t2 t3 "
     assert ended.error == ""
     assert ended.usage.output_tokens == 3
 
@@ -146,7 +144,7 @@ async def test_next_turn_finds_the_process_warm(fake: Fake, tmp_path: Path) -> N
 
     (run,) = fake.runs()
     assert len(run.stdin) == 2
-    assert "turn 2 of our conversation" in second.parser.text
+    assert "turn 2 of our conversation" in second.text
 
 
 async def test_conversations_have_processes_of_their_own(fake: Fake, tmp_path: Path) -> None:
@@ -168,7 +166,7 @@ async def test_process_that_was_idle_too_long_is_ended_and_resumed(fake: Fake, t
     one, two = fake.runs()
     assert one.exit_code == 0
     assert two.argv[-2:] == ["--resume", first.session]
-    assert "turn 2 of our conversation" in second.parser.text
+    assert "turn 2 of our conversation" in second.text
 
 
 async def test_process_of_its_own_for_every_turn(fake: Fake, tmp_path: Path) -> None:
@@ -235,6 +233,68 @@ async def test_busy_processes_make_no_room(fake: Fake, tmp_path: Path) -> None:
             assert (await answering).error == ""
 
 
+# --- processes started ahead
+
+
+async def test_conversation_that_begins_finds_a_process_waiting(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_spare=1) as claude:
+        await asyncio.wait([claude._spares[0].started])
+        spare = claude._spares[0].started.result().pid
+        await Ask(claude)("one")
+        await Ask(claude)("two", "c2")
+        assert claude.processes == 3
+
+    first, second, unasked = fake.runs()
+    assert (first.pid, len(first.stdin)) == (spare, 1)
+    assert len(second.stdin) == 1
+    assert unasked.stdin == []
+
+
+async def test_resumed_conversation_takes_no_spare_process(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        first = Ask(claude)
+        await first("one")
+    async with asking(fake.command, tmp_path, claude_spare=1) as claude:
+        second = Ask(claude)
+        await second("two", resume=first.session)
+
+    assert "turn 2" in second.text
+
+
+async def test_spare_process_makes_room(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        first = Ask(claude)
+        await first("one")
+    async with asking(fake.command, tmp_path, claude_spare=1, claude_max_processes=1) as claude:
+        await asyncio.wait([claude._spares[0].started])
+        second = Ask(claude)
+        await second("two", resume=first.session)
+
+        assert claude.processes == 1
+    assert "turn 2" in second.text
+
+
+async def test_spare_process_that_died_is_passed_over(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_spare=1) as claude:
+        spare = claude._spares[0]
+        await asyncio.wait([spare.started])
+        os.kill(spare.started.result().pid, 9)
+        await asyncio.wait([spare.closing])
+
+        assert (await Ask(claude)("hello")).error == ""
+
+
+async def test_spare_process_that_cannot_be_started_harms_nobody(fake: Fake, tmp_path: Path) -> None:
+    launcher, away = Path(fake.command[0]), tmp_path / "away"
+    move(launcher, away)
+    async with asking(fake.command, tmp_path, claude_spare=2) as claude:
+        await asyncio.wait([each.task for each in claude._spares if each.task])
+        assert claude.processes == 0
+        move(away, launcher)
+
+        assert (await Ask(claude)("hello")).error == ""
+
+
 # --- what cannot be started
 
 
@@ -291,7 +351,7 @@ async def test_crash_fails_the_turn_after_what_was_told(fake: Fake, tmp_path: Pa
         with pytest.raises(ClaudeFailed, match="exit code 3"):
             await ask("[[fake tokens=4 exit=3]]")
 
-        assert ask.parser.text == "t1 t2 t3 t4 "
+        assert ask.text == "t1 t2 t3 t4 "
         await until_free(claude)
         assert claude.processes == 0
 
@@ -303,7 +363,7 @@ async def test_crash_is_seen_though_a_child_holds_the_pipes(tmp_path: Path) -> N
         with pytest.raises(ClaudeFailed, match="exit code 3"):
             await ask("hello")
 
-    assert ask.parser.text == "half"
+    assert ask.text == "half"
 
 
 async def test_turn_after_a_crash_has_a_new_process(fake: Fake, tmp_path: Path) -> None:
@@ -326,7 +386,7 @@ async def test_process_that_died_while_idle_is_replaced(fake: Fake, tmp_path: Pa
         second = Ask(claude)
         await second("two", resume=first.session)
 
-    assert "turn 2" in second.parser.text
+    assert "turn 2" in second.text
 
 
 async def test_unknown_session_is_told_apart(fake: Fake, tmp_path: Path) -> None:
@@ -347,7 +407,7 @@ async def test_talkative_stderr_stops_nothing(fake: Fake, tmp_path: Path) -> Non
         ask = Ask(claude)
         await ask("[[fake stderr=1000000 tokens=2]]")
 
-    assert ask.parser.text == "t1 t2 "
+    assert ask.text == "t1 t2 "
 
 
 async def test_line_beyond_the_cap_fails_the_turn(tmp_path: Path) -> None:
@@ -357,7 +417,7 @@ async def test_line_beyond_the_cap_fails_the_turn(tmp_path: Path) -> None:
         with pytest.raises(ClaudeFailed, match="a line of more than 200,000 bytes"):
             await ask("hello")
 
-    assert ask.parser.text == "kept"
+    assert ask.text == "kept"
 
 
 async def test_megabytes_in_one_line_are_fine(tmp_path: Path) -> None:
@@ -366,7 +426,7 @@ async def test_megabytes_in_one_line_are_fine(tmp_path: Path) -> None:
         ask = Ask(claude)
         await ask("hello")
 
-    assert len(ask.parser.text) == 3_000_000
+    assert len(ask.text) == 3_000_000
 
 
 async def test_noise_between_the_lines_is_passed_over(tmp_path: Path) -> None:
@@ -379,7 +439,7 @@ init(); text('fine'); result(); hear()
         ask = Ask(claude)
         await ask("hello")
 
-    assert ask.parser.text == "fine"
+    assert ask.text == "fine"
 
 
 async def test_result_ends_the_turn_though_more_is_written(tmp_path: Path) -> None:
@@ -392,8 +452,8 @@ for line in sys.stdin:
         await first("hello")
         await second("hello")
 
-    assert first.parser.text == "answer"
-    assert second.parser.text == "answer"
+    assert first.text == "answer"
+    assert second.text == "answer"
 
 
 async def test_silent_turn_is_ended(fake: Fake, tmp_path: Path) -> None:
@@ -405,8 +465,37 @@ async def test_silent_turn_is_ended(fake: Fake, tmp_path: Path) -> None:
             await gate.reached()
             await until_free(claude)
 
-            assert ask.parser.text == "t1 t2 "
+            assert ask.text == "t1 t2 "
             assert claude.processes == 0
+
+
+async def test_answer_that_is_held_waits_in_the_pipe(tmp_path: Path) -> None:
+    code = """
+hear(); init(); text('begun')
+try:
+    while True: os.write(1, b'{}\\n' * 10_000)
+except BrokenPipeError:
+    pass
+"""
+    async with asking(program(tmp_path, code), tmp_path, claude_silence_seconds=0.2) as claude:
+        ask = Ask(claude)
+        answering = asyncio.create_task(ask("hello"))
+        await ask.heard.wait()
+        ask.question.hold(True)
+        process = claude._sessions["c1"].started.result()
+        await until(lambda: waits_in_write(process.pid))
+        await asyncio.wait([answering], timeout=0.4)
+
+        assert not answering.done()  # what cannot be heard is no silence
+        ask.question.stop()  # and who is held can be stopped
+        with pytest.raises(ClaudeFailed):
+            await answering
+
+
+def waits_in_write(pid: int) -> bool:
+    return "pipe_write" in Path(f"/proc/{pid}/wchan").read_text() or Path(
+        f"/proc/{pid}/syscall"
+    ).read_text().startswith("1 ")
 
 
 async def test_turn_that_goes_on_is_not_silent(fake: Fake, tmp_path: Path) -> None:
@@ -427,26 +516,26 @@ async def test_stop_interrupts_and_keeps_the_process(fake: Fake, tmp_path: Path)
             answering = asyncio.create_task(ask("[[fake tokens=5 hold=door@2]]"))
             await gate.reached()
             await ask.heard.wait()
-            ask.stop.set()
+            ask.question.stop()
             ended = await answering
             await after("and now?")
 
     assert ended.aborted
-    assert ask.parser.text == "t1 t2 "
-    assert after.parser.text.startswith('You said: "and now?"')
+    assert ask.text == "t1 t2 "
+    assert after.text.startswith('You said: "and now?"')
     assert len(fake.runs()) == 1
 
 
 async def test_stop_before_the_answer_begins_stops_it_too(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path) as claude:
         ask = Ask(claude)
-        ask.stop.set()
+        ask.question.stop()
         try:
             ended = await ask("[[fake tokens=5 first=60s]]")
         except ClaudeFailed:  # interrupted before it had begun, it may have to be ended
             ended = None
 
-    assert ask.parser.text == ""
+    assert ask.text == ""
     assert ended is None or ended.aborted
 
 
@@ -468,11 +557,11 @@ async def test_stop_ends_a_process_that_does_not_listen(code: str, prompt: str, 
         answering = asyncio.create_task(ask(prompt))
         await ask.heard.wait()
 
-        ask.stop.set()
+        ask.question.stop()
 
         with pytest.raises(ClaudeFailed):
             await answering
-        assert ask.parser.text == "so far"
+        assert ask.text == "so far"
         assert claude.processes == 0
 
 

@@ -77,7 +77,7 @@ async def server(folder: Path, *options: str, cwd: Path | None = None, **env: st
         stdout=PIPE,
         stderr=PIPE,
         cwd=cwd,
-        env={**os.environ, **env},
+        env={**os.environ, "CHAT_CLAUDE_SPARE": "0", **env},
     )
     assert process.stdout is not None
     try:

@@ -38,6 +38,7 @@ async def server(forge: Forge, fake: Fake, folder: Path, **changes: object) -> A
     """A chat server whose users log in at the forge; its address."""
     port = free_port()
     settings = Settings(
+        claude_spare=0,
         data=folder / "data",
         identity="oauth",
         oauth_url=forge.url,

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,15 +25,43 @@ READY = "import os, signal, sys, time; print(os.getpid(), flush=True)\n"
 STAY = "\nwhile True: signal.pause()"
 
 
+class Child:
+    """A process, and what it says."""
+
+    def __init__(self, process: Process, stdout: asyncio.StreamReader) -> None:
+        self.process = process
+        self.stdout = stdout
+        self.send_line = process.send_line
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.returncode
+
+    @property
+    def stderr_tail(self) -> str:
+        return self.process.stderr_tail
+
+
+def into(reader: asyncio.StreamReader) -> Callable[[bytes], None]:
+    return lambda data: reader.feed_data(data) if data else reader.feed_eof()
+
+
 @asynccontextmanager
-async def child(code: str, grace: float = GRACE) -> AsyncIterator[Process]:
-    async with running(
-        python(code), cwd=Path("/"), env=dict(os.environ), grace=grace, mark=f"test-{os.urandom(8).hex()}-1."
-    ) as process:
-        yield process
+async def spoken(
+    argv: list[str], env: dict[str, str], mark: str, grace: float = GRACE
+) -> AsyncIterator[Child]:
+    stdout = asyncio.StreamReader()
+    async with running(argv, cwd=Path("/"), env=env, grace=grace, mark=mark, hear=into(stdout)) as process:
+        yield Child(process, stdout)
 
 
-async def told(process: Process) -> list[int]:
+@asynccontextmanager
+async def child(code: str, grace: float = GRACE) -> AsyncIterator[Child]:
+    async with spoken(python(code), dict(os.environ), f"test-{os.urandom(8).hex()}-1.", grace) as said:
+        yield said
+
+
+async def told(process: Child) -> list[int]:
     """The process ids that the child tells in its first line."""
     async with asyncio.timeout(PATIENCE):
         return [int(word) for word in (await process.stdout.readline()).split()]
@@ -153,8 +181,11 @@ async def test_end_of_the_child_is_seen_though_its_pipes_are_held() -> None:
 
 
 async def test_stranger_that_holds_the_pipes_does_not_hold_us() -> None:
-    stranger = "import os, signal; print(os.getpid(), flush=True)\nsignal.pause()"
-    code = f"import subprocess, sys; subprocess.Popen([{sys.executable!r}, '-ISc', {stranger!r}], env={{}})"
+    code = f"""
+import subprocess
+stranger = subprocess.Popen([{sys.executable!r}, "-ISc", "import signal; signal.pause()"], env={{}})
+print(stranger.pid, flush=True)
+"""
     async with asyncio.timeout(PATIENCE):
         async with child(code) as process:
             (pid,) = await told(process)
@@ -219,7 +250,7 @@ async def test_error_in_the_block_ends_the_child_and_comes_out() -> None:
     assert not alive(pids.get_nowait())
 
 
-async def hold(code: str, grace: float, begun: asyncio.Queue[Process]) -> None:
+async def hold(code: str, grace: float, begun: asyncio.Queue[Child]) -> None:
     async with child(code, grace) as process:
         await told(process)
         begun.put_nowait(process)
@@ -227,7 +258,7 @@ async def hold(code: str, grace: float, begun: asyncio.Queue[Process]) -> None:
 
 
 async def test_cancellation_ends_the_child_and_comes_out() -> None:
-    begun: asyncio.Queue[Process] = asyncio.Queue()
+    begun: asyncio.Queue[Child] = asyncio.Queue()
     task = asyncio.create_task(hold(READY + STAY, GRACE, begun))
     process = await begun.get()
 
@@ -241,7 +272,7 @@ async def test_cancellation_ends_the_child_and_comes_out() -> None:
 @pytest.mark.parametrize("times", [1, 2, 5])
 async def test_cancellation_of_the_waiting_kills_at_once(times: int) -> None:
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + READY + STAY
-    begun: asyncio.Queue[Process] = asyncio.Queue()
+    begun: asyncio.Queue[Child] = asyncio.Queue()
     task = asyncio.create_task(hold(stubborn, 60.0, begun))
     process = await begun.get()
     task.cancel()
@@ -286,13 +317,13 @@ async def test_program_that_cannot_be_started_is_told(
     argv: list[str], cwd: str, error: type[OSError]
 ) -> None:
     with pytest.raises(error):
-        async with running(argv, cwd=Path(cwd), env={}, grace=GRACE, mark="test-1."):
+        async with running(argv, cwd=Path(cwd), env={}, grace=GRACE, mark="test-1.", hear=print):
             pytest.fail("it runs")
 
 
 async def test_child_gets_the_environment_given_and_its_mark() -> None:
     code = "import os; print(sorted(os.environ.items()), flush=True)"
-    async with running(python(code), cwd=Path("/"), env={"A": "1"}, grace=GRACE, mark="test-2.") as process:
+    async with spoken(python(code), {"A": "1"}, "test-2.") as process:
         line = await process.stdout.readline()
 
     assert b"('A', '1'), ('CHATGATE_PROCESS', 'test-2.')" in line
@@ -308,8 +339,7 @@ async def main():
     mark = sys.argv[1]
     code = sys.argv[2]
     async with guarded(mark), running([sys.executable, "-ISc", code], cwd=Path("/"), env=dict(os.environ),
-                                      grace=60, mark=mark + "-1.") as process:
-        print((await process.stdout.readline()).decode(), flush=True)
+                                      grace=60, mark=mark + "-1.", hear=lambda data: os.write(1, data)):
         await asyncio.Event().wait()
 
 asyncio.run(main())

@@ -25,6 +25,7 @@ READ: list[Any] = [
     ("CHAT_CLAUDE_CWD", "/srv", Path("/srv")),
     ("CHAT_CLAUDE_CWD", "", None),
     ("CHAT_CLAUDE_IDLE_SECONDS", "0", 0.0),
+    ("CHAT_CLAUDE_SPARE", "2", 2),
     ("CHAT_CLAUDE_MAX_PROCESSES", "1", 1),
     ("CHAT_CLAUDE_GRACE_SECONDS", "0.5", 0.5),
     ("CHAT_CLAUDE_SILENCE_SECONDS", "1e3", 1000.0),

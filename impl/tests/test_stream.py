@@ -32,7 +32,7 @@ STUB = "Hello from the stub. You said something. Done"
 
 
 def parse(parser: TurnParser, lines: list[str]) -> list[StreamEvent]:
-    return [event for line in lines for event in parser.feed(line.encode())]
+    return list(parser.feed(line.encode() for line in lines))
 
 
 def shown(events: list[StreamEvent]) -> str:
@@ -70,7 +70,7 @@ def turns(name: str) -> Iterator[Heard]:
     """The turns of a recorded process, as a server hears them: one parser until the result, then the next."""
     heard = Heard(TurnParser(), [])
     for line in (RECORDINGS / f"{name}.jsonl").read_bytes().splitlines():
-        heard.events.extend(heard.parser.feed(line))
+        heard.events.extend(heard.parser.feed([line]))
         if heard.parser.ended:
             yield heard
             heard = Heard(TurnParser(), [])
@@ -277,7 +277,7 @@ def test_recorded_background_task_does_not_end_the_next_turn() -> None:
     parser = TurnParser()
 
     for line in woken:
-        list(parser.feed(line))
+        list(parser.feed([line]))
 
     assert len(results) == 2
     assert not parser.ended
@@ -299,6 +299,7 @@ def with_noise(lines: list[str], noise: list[tuple[int, str | None]]) -> list[st
 
 
 @given(told=tellings(), noise=NOISES, repeats=st.booleans())
+@example(told=[Telling((Block("text", " "),), "result", 1)], noise=[], repeats=False)
 @example(  # two blocks shown, then told again in the same words
     told=[Telling((Block("text", "a"), Block("text", "b")), "streamed", 1, (Attempt(("a", "b"), 9, 0),))],
     noise=[],
@@ -341,6 +342,28 @@ def test_answer_is_shown_once_in_whatever_shape(
     assert events[-1] == Ended(Usage(7, 3), "end_turn")
 
 
+@given(told=tellings(), noise=NOISES, cuts=st.lists(st.integers(0, 60), max_size=8))
+def test_bunches_of_lines_tell_what_the_lines_tell(
+    told: list[Telling], noise: list[tuple[int, str | None]], cuts: list[int]
+) -> None:
+    wire = Wire()
+    for telling in told:
+        wire.tell(telling)
+    wire.result(last_text(told))
+    lines = [line.encode() for line in with_noise(wire.lines, noise)]
+    edges = [0, *sorted(min(cut, len(lines)) for cut in cuts), len(lines)]
+    singly, bunched = TurnParser(), TurnParser()
+
+    one = [event for line in lines for event in singly.feed([line])]
+    other = [event for start, end in pairwise(edges) for event in bunched.feed(lines[start:end])]
+
+    assert shown(one) == shown(other)
+    assert singly.usage == bunched.usage
+    assert [event for event in one if not isinstance(event, Text | Rewound)] == [
+        event for event in other if not isinstance(event, Text | Rewound)
+    ]
+
+
 @given(tellings(alike=True))
 def test_answer_told_again_in_the_same_words_is_never_taken_back(told: list[Telling]) -> None:
     wire = Wire()
@@ -354,10 +377,11 @@ def test_answer_told_again_in_the_same_words_is_never_taken_back(told: list[Tell
 
 
 @given(st.lists(st.binary(max_size=60) | NOISE.map(str.encode), max_size=8))
+@example([b'{"":"\x80"'])
 def test_any_bytes_are_read_as_nothing_or_as_events(lines: list[bytes]) -> None:
     parser = TurnParser()
 
-    events = [event for line in lines for event in parser.feed(line)]
+    events = list(parser.feed(lines))
 
     assert shown(events) == parser.text
 
@@ -493,25 +517,25 @@ def test_lone_surrogates_become_replacement_characters() -> None:
     line = rb'{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"a\ud83d b\ud83d\ude42"}]}}'
     parser = TurnParser()
 
-    list(parser.feed(line))
+    list(parser.feed([line]))
 
     assert parser.text == "a\N{REPLACEMENT CHARACTER} b🙂"
 
 
 @pytest.mark.parametrize("line", [b"\xff\xfe\x80", b"\xc0\xaf", b"\xed\xa0\x80", b'{"type":"\xe2\x82"}'])
 def test_bytes_that_are_no_text_are_noise(line: bytes) -> None:
-    assert list(TurnParser().feed(line)) == []
+    assert list(TurnParser().feed([line])) == []
 
 
 def test_bottomless_nesting_is_noise() -> None:
     parser = TurnParser()
 
-    assert list(parser.feed(b"[" * 100_000)) == []
-    assert list(parser.feed(b'{"a":' * 100_000)) == []
+    assert list(parser.feed([b"[" * 100_000])) == []
+    assert list(parser.feed([b'{"a":' * 100_000])) == []
 
 
 def test_error_without_a_sentence_gets_one() -> None:
-    (end,) = TurnParser().feed(b'{"type":"result","is_error":true}')
+    (end,) = TurnParser().feed([b'{"type":"result","is_error":true}'])
 
     assert isinstance(end, Ended)
     assert end.error == "Claude reported an error without a sentence"
