@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -32,10 +33,12 @@ import impl.stream
 import impl.turns
 from impl.connection import Connection
 from impl.errors import ClaudeFailed, Forbidden, NotFound, Reset
+from impl.frames import PING
 from impl.limits import Used
-from impl.messages import Token, Tool, Usage
+from impl.messages import Tool, Usage
 from impl.process import Process
 from impl.schema import conversations, usage
+from impl.session import Question, Session
 from impl.settings import Settings
 from impl.store import Store
 from impl.stream import Ended, Lines, LineTooLong, TurnParser
@@ -121,7 +124,8 @@ def one_tab() -> None:
             finally:
                 open_now.remove(self)
                 for other in open_now:
-                    other._cursors.clear()  # noqa: SLF001
+                    for log in tuple(other._cursors):  # noqa: SLF001
+                        other._leave(log)  # noqa: SLF001
 
         return mutant
 
@@ -152,11 +156,14 @@ def first_cookie() -> None:
 def deaf_to_stderr() -> None:
     """Nobody reads stderr before the end."""
 
-    async def mutant(self: Process) -> None:
-        while self.returncode is None:  # noqa: ASYNC110 - a mutant may be crude
-            await asyncio.sleep(0.05)
+    def make(init: Any) -> Any:
+        def mutant(self: Process, *args: Any) -> None:
+            init(self, *args)
+            self._stderr.hold(held=True)
 
-    put(Process, "drain_stderr", lambda _: mutant)
+        return mutant
+
+    put(Process, "__init__", make)
 
 
 @breaks("M-12")
@@ -238,26 +245,28 @@ def partial_text_thrown_away() -> None:
 @breaks("leaving-stops")
 def leaving_stops() -> None:
     """The end of a connection ends the turns that it asked for."""
+    followed: dict[Connection, list[Any]] = {}
 
-    def make(run: Any) -> Any:
-        async def mutant(self: Connection) -> None:
-            mine: list[Any] = []
-            follow = self._follow
-
-            def noted(log: Any, after: int = 0) -> None:
-                mine.append(log)
-                follow(log, after)
-
-            self._follow = noted  # type: ignore[method-assign]
-            try:
-                await run(self)
-            finally:
-                for turn in self._turns._held.values():  # noqa: SLF001
-                    if turn.log in mine:
-                        turn.stop.set()
+    def make_follow(follow: Any) -> Any:
+        def mutant(self: Connection, log: Any, after: int = 0) -> None:
+            followed.setdefault(self, []).append(log)
+            follow(self, log, after)
 
         return mutant
 
+    def make(run: Any) -> Any:
+        async def mutant(self: Connection) -> None:
+            try:
+                await run(self)
+            finally:
+                mine = followed.pop(self, [])
+                for turn in self._turns._held.values():  # noqa: SLF001
+                    if turn.log in mine:
+                        turn.question.stop()
+
+        return mutant
+
+    put(Connection, "_follow", make_follow)
     put(Connection, "run", make)
 
 
@@ -474,7 +483,7 @@ def no_replay() -> None:
 
     def make(subscribe: Any) -> Any:
         async def mutant(self: Connection, message: Any) -> None:
-            log = await self._turns.follow(self._user, message.conversation_id, message.message_id, 0)
+            log = await self._turns.follow(self.login.user, message.conversation_id, message.message_id, 0)
             last = 0 if log is None else log.last
             await subscribe(self, type(message)(message.conversation_id, message.message_id, last))
 
@@ -509,16 +518,17 @@ def told_as_often_as_followed() -> None:
 
         return mutant
 
-    def make_send(send: Any) -> Any:
-        async def mutant(self: Connection, message: Any) -> None:
-            await send(self, message)
-            if isinstance(message, Token) and followed.get(message.message_id, 0) >= OFTEN:
-                await send(self, message)
+    def make_write(write: Any) -> Any:
+        def mutant(self: Connection, frame: bytes) -> None:
+            write(self, frame)
+            told = json.loads(frame[frame.index(b"{") :]) if b"{" in frame else {}
+            if told.get("type") == "token" and followed.get(told["message_id"], 0) >= OFTEN:
+                write(self, frame)
 
         return mutant
 
     put(Connection, "_subscribe", make_subscribe)
-    put(Connection, "_send", make_send)
+    put(Connection, "_write", make_write)
 
 
 # --- stopping
@@ -527,28 +537,31 @@ def told_as_often_as_followed() -> None:
 def ends_the_next_turn(*, late: bool) -> None:
     """The end of a stopped turn ends the next one of its conversation; or so it is when that end comes late."""
     poisoned: set[str] = set()
+    stopped: dict[Question, float] = {}
 
-    def make(ask: Any) -> Any:
-        async def mutant(self: Any, conversation_id: str, *args: Any, stop: asyncio.Event, **kw: Any) -> Any:
-            if conversation_id in poisoned:
-                poisoned.discard(conversation_id)
-                return Ended(Usage(), "end_turn", "", aborted=False)
-            stopped = asyncio.ensure_future(at(stop))
-            try:
-                return await ask(self, conversation_id, *args, stop=stop, **kw)
-            finally:
-                grace = self._settings.claude_grace_seconds
-                now = asyncio.get_running_loop().time()
-                if stopped.done() and (not late or now - stopped.result() >= grace):
-                    poisoned.add(conversation_id)
-                stopped.cancel()
+    def make_stop(stop: Any) -> Any:
+        def mutant(self: Question) -> None:
+            stopped.setdefault(self, asyncio.get_running_loop().time())
+            stop(self)
 
         return mutant
 
-    async def at(stop: asyncio.Event) -> float:
-        await stop.wait()
-        return asyncio.get_running_loop().time()
+    def make(ask: Any) -> Any:
+        async def mutant(self: Any, conversation_id: str, resume: str | None, question: Question) -> Any:
+            if conversation_id in poisoned:
+                poisoned.discard(conversation_id)
+                return Ended(Usage(), "end_turn", "", aborted=False)
+            try:
+                return await ask(self, conversation_id, resume, question)
+            finally:
+                grace = self._settings.claude_grace_seconds
+                now = asyncio.get_running_loop().time()
+                if question in stopped and (not late or now - stopped[question] >= grace):
+                    poisoned.add(conversation_id)
 
+        return mutant
+
+    put(Question, "stop", make_stop)
     put(impl.claude.Claude, "ask", make)
 
 
@@ -583,9 +596,9 @@ def no_kill() -> None:
     """Claude is asked to end, and never made to."""
 
     def make(kill: Any) -> Any:
-        async def mutant(self: Process, drains: Any) -> None:
-            await self.exited()
-            await kill(self, drains)
+        async def mutant(self: Process) -> None:
+            await asyncio.wait([self.exited])
+            await kill(self)
 
         return mutant
 
@@ -626,19 +639,18 @@ def deleted_goes_on() -> None:
 def waits_for_the_end_of_stdout() -> None:
     """A result counts when stdout is at its end."""
 
-    def make(until_done: Any) -> Any:
-        async def mutant(self: Any, session: Any, *args: Any) -> Any:
-            ended = await until_done(self, session, *args)
-            process = session.started.result()
-            process.stdin.close()
-            while not process.stdout.at_eof():  # noqa: ASYNC110 - a mutant may be crude
-                await asyncio.sleep(0.01)
+    def make(ask: Any) -> Any:
+        async def mutant(self: Session, question: Question) -> Any:
+            ended = await ask(self, question)
+            process = self.started.result()
+            process._stdin.close()  # noqa: SLF001
+            await asyncio.wait([process._stdout.ended])  # noqa: SLF001
             return ended
 
         return mutant
 
-    put(impl.claude.Claude, "_until_done", make)
-    put(impl.claude, "LAST_WORDS_SECONDS", lambda _: 1e6)
+    put(Session, "ask", make)
+    put(Process, "_ended", lambda _: lambda self: self.exited.set_result(None))
 
 
 @breaks("interrupted-runs-on")
@@ -657,10 +669,10 @@ def dashes_are_options() -> None:
     """A prompt is taken for an option where it looks like one."""
 
     def make(ask: Any) -> Any:
-        async def mutant(self: Any, conversation_id: str, resume: str | None, prompt: str, **kw: Any) -> Any:
-            if prompt.startswith("-"):
-                raise ClaudeFailed(f"error: unknown option '{prompt.partition(' ')[0]}'")
-            return await ask(self, conversation_id, resume, prompt, **kw)
+        async def mutant(self: Any, conversation_id: str, resume: str | None, question: Question) -> Any:
+            if question.prompt.startswith("-"):
+                raise ClaudeFailed(f"error: unknown option '{question.prompt.partition(' ')[0]}'")
+            return await ask(self, conversation_id, resume, question)
 
         return mutant
 
@@ -681,9 +693,10 @@ def bytes_must_be_text() -> None:
     """Bytes that are no UTF-8 are the end."""
 
     def make(feed: Any) -> Any:
-        def mutant(self: TurnParser, line: bytes) -> Any:
-            line.decode()
-            return feed(self, line)
+        def mutant(self: TurnParser, lines: list[bytes]) -> Any:
+            for line in lines:
+                line.decode()
+            return feed(self, lines)
 
         return mutant
 
@@ -839,38 +852,32 @@ def silent_post() -> None:
 @breaks("one-stalls-all")
 def one_stalls_all() -> None:
     """Everybody's words go out one after the other."""
-    turnstile = asyncio.Lock()
+    waiting: deque[tuple[Connection, bytes]] = deque()
+    pumps: list[asyncio.Task[None]] = []
 
-    def make(send: Any) -> Any:
-        async def mutant(self: Connection, message: Any) -> None:
-            async with turnstile:
-                await send(self, message)
+    def make(write: Any) -> Any:
+        async def pump() -> None:
+            while waiting:
+                connection, frame = waiting.popleft()
+                write(connection, frame)
+                while connection._full:  # noqa: ASYNC110, SLF001 - a mutant may be crude
+                    await asyncio.sleep(0.01)
+            pumps.clear()
+
+        def mutant(self: Connection, frame: bytes) -> None:
+            if frame == PING:
+                write(self, frame)
+                return
+            waiting.append((self, frame))
+            if not pumps:
+                pumps.append(asyncio.ensure_future(pump()))
 
         return mutant
 
-    put(Connection, "_send", make)
+    put(Connection, "_write", make)
 
 
 @breaks("a-queue-for-each")
 def a_queue_for_each() -> None:
     """Each reader has a queue of its own without a bound."""
-    queues: dict[Connection, asyncio.Queue[Any]] = {}
-
-    def make(_send: Any) -> Any:
-        async def pump(self: Connection) -> None:
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                while True:
-                    text = await queues[self].get()
-                    async with self._patience():
-                        await self._ws.send_str(text)
-
-        async def mutant(self: Connection, message: Any) -> None:
-            if self not in queues:
-                queues[self] = asyncio.Queue()
-                self.pump = asyncio.ensure_future(pump(self))  # type: ignore[attr-defined]
-            text = impl.messages.encode(message)
-            queues[self].put_nowait(text[:1] + text[1:])
-
-        return mutant
-
-    put(Connection, "_send", make)
+    put(Connection, "_full", lambda _: property(lambda _self: False))

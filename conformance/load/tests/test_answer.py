@@ -46,7 +46,7 @@ ASKS = [
 @pytest.mark.parametrize(("ask", "mark", "count"), ASKS)
 def test_answer_is_told_once_by_the_parser(lines: Lines, ask: Ask, mark: str, count: int) -> None:
     parser = TurnParser()
-    events = [event for line in told(lines, ask) for event in parser.feed(line)]
+    events = list(parser.feed(told(lines, ask)))
 
     assert parser.text.count(mark) == count
     assert "".join(each.text for each in events if isinstance(each, Text)) == parser.text
