@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.async_api import Browser, Route, WebSocketRoute, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Route, WebSocketRoute, async_playwright, expect
 
 from e2e.browser import arguments, find_or_install
 from e2e.site import Site, site
@@ -122,12 +122,25 @@ async def _take(browser: Browser, chat_site: Site, folder: Path) -> None:
             gate.open()
             await expect(chat.answers.nth(1)).to_have_attribute("data-state", "complete")
         await page.unroute_all(behavior="wait")
+        await _take_panel(context, chat_site, folder)
     finally:
         await context.close()
 
 
+async def _take_panel(context: BrowserContext, chat_site: Site, folder: Path) -> None:
+    page, panel = await context.new_page(), await context.new_page()
+    await page.goto(chat_site.url)
+    await panel.set_viewport_size({"width": 1200, "height": 640})
+    await panel.goto(f"{chat_site.url}dev")
+    await panel.get_by_role("button", name="Overloaded").click()
+    await expect(Chat(page).answers).to_have_attribute("data-state", "complete")
+    await expect(panel.get_by_role("listitem").filter(has_text='"complete"')).to_be_visible()
+    await panel.mouse.move(600, 20)
+    await panel.screenshot(path=folder / "dev-panel.png", animations="disabled")
+
+
 async def main(folder: Path) -> None:
-    """Write chat-light.png, chat-dark.png and chat-phone.png into ``folder``."""
+    """Write chat-light.png, chat-dark.png, chat-phone.png and dev-panel.png into ``folder``."""
     executable = find_or_install(os.environ)
     with tempfile.TemporaryDirectory() as data:
         async with site(Path(data)) as chat_site, async_playwright() as playwright:
