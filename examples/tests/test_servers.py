@@ -22,10 +22,14 @@ from .command import environment, run
 EXAMPLES = Path(__file__).parents[1]
 COLUMNS = 50  # of a report, for the verdict and the case
 SERVERS = ["py_websockets", "node_ws", "merged_pull_request"]
-LEFT_OUT = {
+QUICK = {"merged_pull_request"}  # most of what takes long would be blocked by what is found at once
+LEFT_OUT = {  # what depends on how busy the machine is
     "merged_pull_request": {
-        "framing/server-frames"  # its one thread may be busy still with what the case before has asked
-    }
+        "framing/server-frames"
+    },  # its one thread may still have to do with the case before
+    "py_websockets": {
+        "robustness/stalled-memory"
+    },  # its pings may end the readers before their memory is looked at
 }
 
 
@@ -43,7 +47,7 @@ def test_server_is_judged_as_before(name: str, tmp_path: Path) -> None:
 
     done = run(
         *("run", "--target", "chat.toml", "--seed", "1", *selected),
-        *(["--quick"] if name in LEFT_OUT else []),
+        *(["--quick"] if name in QUICK else []),
         *("--report", f"json={tmp_path}/report.json"),
         cwd=folder,
     )
