@@ -34,6 +34,7 @@ class Clock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",  # a move is seen at once, by every process
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else waits of threads last up to seconds too long
         }
 
     def ahead(self, seconds: float) -> None:

@@ -44,7 +44,7 @@ from impl.store import Store
 from impl.stream import Ended, Lines, LineTooLong, TurnParser
 from impl.turns import Turns
 
-OFTEN = 5  # subscribes of one turn; a page that is reloaded once or twice does not show it
+OFTEN = 5  # connections that are gone; a page that is reloaded once or twice does not show it
 Break = Callable[[], None]
 BREAKS: dict[str, Break] = {}
 
@@ -509,12 +509,23 @@ def silent_about_the_end() -> None:
 @breaks("told-as-often-as-followed")
 def told_as_often_as_followed() -> None:
     """A connection that has gone is still owed its events, and the next one gets them, too."""
-    followed: dict[Any, int] = {}
+    gone: dict[Any, int] = {}
+    following: dict[Connection, set[Any]] = {}
 
     def make_subscribe(subscribe: Any) -> Any:
         async def mutant(self: Connection, message: Any) -> None:
-            followed[message.message_id] = followed.get(message.message_id, 0) + 1
+            following.setdefault(self, set()).add(message.message_id)
             await subscribe(self, message)
+
+        return mutant
+
+    def make_run(run: Any) -> Any:
+        async def mutant(self: Connection) -> None:
+            try:
+                await run(self)
+            finally:
+                for name in following.pop(self, ()):
+                    gone[name] = gone.get(name, 0) + 1
 
         return mutant
 
@@ -522,12 +533,13 @@ def told_as_often_as_followed() -> None:
         def mutant(self: Connection, frame: bytes) -> None:
             write(self, frame)
             told = json.loads(frame[frame.index(b"{") :]) if b"{" in frame else {}
-            if told.get("type") == "token" and followed.get(told["message_id"], 0) >= OFTEN:
+            if told.get("type") == "token" and gone.get(told["message_id"], 0) >= OFTEN:
                 write(self, frame)
 
         return mutant
 
     put(Connection, "_subscribe", make_subscribe)
+    put(Connection, "run", make_run)
     put(Connection, "_write", make_write)
 
 

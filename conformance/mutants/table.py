@@ -94,8 +94,10 @@ REFERENCE: dict[str, Kill] = {
     "deleted-is-given-back": Kill("limits/deletion", "complete"),
     "counted-twice": Kill("quotas/tokens", "quota_exceeded"),
     "stopped-is-free": Kill("quotas/stopped", "complete", ("quotas/killed",)),
-    "no-replay": Kill("following/replays", "not within", ("following/", "closing/turn-goes-on", "queues/")),
-    "silent-about-the-end": Kill("following/ended-away", "not within", ("following/",)),
+    "no-replay": Kill(
+        "following/replays", "not within", ("following/", "closing/turn-goes-on", "queues/", "limits/free")
+    ),
+    "silent-about-the-end": Kill("following/ended-away", "not within", ("following/", "limits/free")),
     "told-as-often-as-followed": Kill("following/quick-reconnects", "it is", ("following/",)),
     "stop-poisons": Kill("stopping/goes-on", "it is", ("stopping/", "quotas/stopped")),
     "late-result": Kill("stopping/late-result", "it", ("stopping/", "quotas/stopped")),
