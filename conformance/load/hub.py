@@ -81,8 +81,8 @@ class Hub:
         self._watch(sys.stdin.fileno(), sys.exit)
 
     def _watch(self, fd: int, callback: Callable[[], None], events: int = select.EPOLLIN) -> None:
-        self._callbacks[fd] = callback
         self._epoll.register(fd, events)
+        self._callbacks[fd] = callback
 
     def _forget(self, fd: int) -> None:
         if self._callbacks.pop(fd, None) is not None:
@@ -114,12 +114,18 @@ class Hub:
         with suppress(BlockingIOError):
             while True:
                 channel, _ = self._listener.accept()
+                channel.setblocking(False)
                 self._watch(channel.fileno(), lambda channel=channel: self._first(channel))  # type: ignore[misc]
 
     def _first(self, channel: socket.socket) -> None:
         """The first packet tells who it is."""
+        try:
+            packet, fds, _, _ = socket.recv_fds(channel, PACKET, 2)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet, fds = b"", []
         self._forget(channel.fileno())
-        packet, fds, _, _ = socket.recv_fds(channel, PACKET, 2)
         if packet == b"control":
             self._watch(channel.fileno(), lambda: self._control(channel))
             return
@@ -142,7 +148,11 @@ class Hub:
 
     def _started(self, voice: Voice) -> None:
         if voice.channel.fileno() in self._voices:
-            self._watch(voice.stdin, lambda: self._read(voice))
+            try:
+                self._watch(voice.stdin, lambda: self._read(voice))
+            except PermissionError:  # a file, or /dev/null: epoll refuses what never waits
+                while not (voice.ended or voice.closed):
+                    self._read(voice)
             self._go_on(voice)
 
     def _control(self, channel: socket.socket) -> None:

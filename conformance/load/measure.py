@@ -33,6 +33,10 @@ class Control:
         self._channel.connect(path)
         self._channel.send(b"control")
 
+    def close(self) -> None:
+        """Leave the hub."""
+        self._channel.close()
+
     def __call__(self, words: str) -> list[int]:
         """Tell the hub something; what it answers is a list of process ids, mostly empty."""
         self._channel.send(words.encode())

@@ -112,8 +112,8 @@ class _Run:
     async def all(self, targets: Sequence[Target], names: Sequence[str], plan_name: str) -> LoadResult:
         began, now = time.monotonic(), datetime.now(UTC)
         socket = self._folder / "hub"
-        claude, made_by = _launcher(self._folder / "bin", socket)
-        with _hub(self._folder, socket) as hub_pid:
+        claude, made_by = launcher(self._folder / "bin", socket)
+        with hub(self._folder, socket) as hub_pid:
             job = Job("", self._plan, str(socket), hub_pid)
             limit = await self._work(msgspec.structs.replace(job, measure=LIMIT))
             if limit.trouble:
@@ -194,7 +194,7 @@ class _Run:
 
 
 @contextmanager
-def _hub(folder: Path, socket: Path) -> Iterator[int]:
+def hub(folder: Path, socket: Path) -> Iterator[int]:
     """The writer of all answers, for the length of the block; its process id."""
     fake = install(folder / "fake")
     printed = folder / "printed"
@@ -223,7 +223,7 @@ def _hub(folder: Path, socket: Path) -> Iterator[int]:
         hub.communicate()
 
 
-def _launcher(folder: Path, socket: Path) -> tuple[Path, str]:
+def launcher(folder: Path, socket: Path) -> tuple[Path, str]:
     """The claude for the servers, and what it was made by."""
     folder.mkdir()
     place = folder / "claude"

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import closing
 
 import msgspec
 
@@ -60,8 +61,9 @@ def work(job: Job) -> Outcome:
     try:
         if job.measure == LIMIT:
             return Outcome(bare_pipe(job.hub, max([*job.plan.flat_tokens.values(), 1_000])))
-        with Client(job.url, job.path, job.load, job.headers) as client:
-            bench = Bench(client, Control(job.hub), job.pid, job.hub_pid, job.plan, job.load.exact)
+        with closing(Control(job.hub)) as hub, Client(job.url, job.path, job.load, job.headers) as client:
+            hub("start 0")  # whatever an earlier measurement has set
+            bench = Bench(client, hub, job.pid, job.hub_pid, job.plan, job.load.exact)
             return Outcome(measurements(job.plan)[job.measure](bench))
     except ConformanceError as error:
         return Outcome(trouble=str(error))
