@@ -19,6 +19,11 @@ def about(**names: str) -> None:
     _about.set({**_about.get({}), **names})
 
 
+def names() -> dict[str, str]:
+    """What the current task is about."""
+    return _about.get({})
+
+
 def only_about(**names: str) -> contextvars.Context:
     """A context for a new task whose lines carry these names and no others."""
     context = contextvars.copy_context()
@@ -59,9 +64,9 @@ class _Json(logging.Formatter):
 
 class _Readable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        names = " ".join(f"{name}={value}" for name, value in _about.get({}).items())
+        whose = " ".join(f"{name}={value}" for name, value in names().items())
         text = f"{_utc(record)} {record.levelname:<7} {record.name} {record.getMessage()}"
-        line = f"{text}  [{names}]" if names else text
+        line = f"{text}  [{whose}]" if whose else text
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

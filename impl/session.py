@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from impl.errors import ClaudeFailed, TimedOut
-from impl.logs import about, only_about
+from impl.logs import about, names, only_about
 from impl.process import Process
 from impl.stream import Ended, Lines, LineTooLong, StreamEvent, TurnParser
 
@@ -118,6 +118,9 @@ class Session:
             SessionUnknown: The CLI does not know the session it was to resume.
             TimedOut: The turn was silent for too long.
         """
+        self.context.run(
+            about, **names()
+        )  # the process's lines name the turn that it answers, or answered last
         self._question, self._done = question, self._loop.create_future()
         self._heard = self._loop.time()
         self._watchdog = self._loop.call_later(self._silence, self._watch)

@@ -8,11 +8,13 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from aiohttp.http_exceptions import BadHttpMessage
 
 from impl.logs import about, only_about, to_stderr
+from impl.tests.sites import Fake, parts
 
 
 class Terminal(io.StringIO):
@@ -113,6 +115,18 @@ async def test_new_task_may_be_about_something_else() -> None:
 
     record = json.loads(stream.getvalue())
     assert (record.get("user"), record["conversation_id"]) == (None, "c1")
+
+
+async def test_lines_of_a_process_name_the_turn_it_answers(fake: Fake, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    to_stderr(stream)
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("[[fake tokens=1 exit=3]]", message_id="m1")
+
+    records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    (ended,) = [record for record in records if "ended with 3 during a turn" in record["message"]]
+    whose = {"user": "ada", "conversation_id": told[0].conversation_id, "message_id": "m1"}
+    assert whose.items() <= ended.items()
 
 
 def test_request_that_is_not_http_is_told_without_its_bytes() -> None:
