@@ -6,6 +6,7 @@ import sys
 
 TOOLS = (
     "api",
+    "bench",
     "coverage",
     "drift",
     "fidelity",

@@ -141,7 +141,7 @@ REAL = "CHATGATE_REAL_CLAUDE"
 """The variable that names the real CLI where it may be run; ``python -m fake_claude.real`` sets it."""
 
 
-def _claude(parser: argparse.ArgumentParser) -> None:
+def _claude(parser: argparse.ArgumentParser, *, rows: bool = True) -> None:
     named = os.environ.get(REAL)
     parser.add_argument(
         "--claude",
@@ -149,7 +149,8 @@ def _claude(parser: argparse.ArgumentParser) -> None:
         default=Path(named) if named else None,
         help=f"the real CLI, run only where no network is (default: ${REAL})",
     )
-    parser.add_argument("rows", nargs="*", help="groups or beginnings of row names (default: all)")
+    if rows:
+        parser.add_argument("rows", nargs="*", help="groups or beginnings of row names (default: all)")
 
 
 def _fidelity(argv: Sequence[str]) -> int:
@@ -236,8 +237,24 @@ def _replay(argv: Sequence[str]) -> int:
         return 2
 
 
+def _bench(argv: Sequence[str]) -> int:
+    from .bench import report  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser(
+        "fake-claude bench", description="Measure what runs cost, the real CLI's beside ours."
+    )
+    _claude(parser, rows=False)
+    parser.add_argument("--runs", type=int, default=7, help="runs of each kind (default: 7)")
+    parser.add_argument("--idle", type=int, default=200, help="processes that wait at once (default: 200)")
+    given = parser.parse_args(argv)
+    for line in report(given.claude, runs=given.runs, idle=given.idle):
+        print(line, flush=True)  # noqa: T201
+    return 0
+
+
 _TOOLS = {
     "api": _api,
+    "bench": _bench,
     "coverage": _coverage,
     "drift": _drift,
     "fidelity": _fidelity,
