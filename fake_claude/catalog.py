@@ -72,6 +72,9 @@ CAPABILITIES = (
     "silent_resend_files_v1",
 )
 
+NEW_IN_330 = frozenset(["withdrawn_tools_v1", "get_usage_detached_v1", "silent_resend_files_v1"])
+"""Capabilities that earlier versions lack."""
+
 SLASH_COMMANDS = (
     "deep-research",
     "dataviz",

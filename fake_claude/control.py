@@ -152,7 +152,10 @@ def _get_settings(engine: Engine, request_id: object, _request: Message) -> None
         "outsideBlocksCountLaunchFoldersOnly": False,
         "launchEnvLeftOwnFilesInPlace": True,
     }
-    response = {"effective": {}, "sources": [], "served_settings_state": "ineligible", "applied": applied}
+    response: Message = {"effective": {}, "sources": []}
+    if not engine.context.before_330:
+        response["served_settings_state"] = "ineligible"
+    response["applied"] = applied
     _succeed(engine, request_id, response)
 
 

@@ -8,6 +8,7 @@ import os
 from .catalog import (
     AGENTS,
     CAPABILITIES,
+    NEW_IN_330,
     PLUGINS,
     SKILLS,
     SLASH_COMMANDS,
@@ -53,7 +54,10 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "skills": list(SKILLS) if context.has_commands else [],
         "plugins": [{"name": name, "path": "builtin", "source": f"{name}@builtin"} for name in PLUGINS],
         "capabilities": [
-            name for name in CAPABILITIES if context.streams_out or name != "lifecycle_wakeup_source_v1"
+            name
+            for name in CAPABILITIES
+            if (context.streams_out or name != "lifecycle_wakeup_source_v1")
+            and not (context.before_330 and name in NEW_IN_330)
         ],
         "analytics_disabled": True,
         "product_feedback_disabled": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .__main__ import TOOLS
 from .options import OPTIONS
 
 
@@ -25,4 +26,5 @@ def help_text() -> str:
         if option.choices:
             note = f"{note} (choices: {', '.join(option.choices)})".strip()
         lines.append(f"  {option.flags.ljust(width)}  {note}".rstrip())
+    lines += ["", f"Tools of fake-claude itself: {', '.join(TOOLS)}; each has a --help."]
     return "\n".join(lines) + "\n"

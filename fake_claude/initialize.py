@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .catalog import MODELS
+from .catalog import MODELS, NEW_IN_330
 
 COMMANDS = (
     ("deep-research", "", ()),
@@ -105,7 +105,7 @@ def _models() -> list[dict[str, Any]]:
 
 def initialize_response(context: Context, *, running: bool) -> dict[str, Any]:
     """Return the ``response`` member: what this CLI offers to a host."""
-    return {
+    response: dict[str, Any] = {
         "commands": [
             {
                 "name": name,
@@ -152,3 +152,7 @@ def initialize_response(context: Context, *, running: bool) -> dict[str, Any]:
             "get_usage_detached_v1",
         ],
     }
+    if context.before_330:
+        del response["hooks_when_unanswered_kept"]
+        response["capabilities"] = [name for name in response["capabilities"] if name not in NEW_IN_330]
+    return response

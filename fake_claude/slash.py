@@ -155,8 +155,9 @@ def _usage(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
             f"\nPrompt cache (main):   {asked} · 0% of input tokens from cache · no misses"
             " · no prompt caching reported by the API"
         )
+    title = "Total cost:            " if engine.context.before_330 else "Estimated cost:        "
     text = (
-        f"Estimated cost:        ${engine.costs.total:.4f}\n"
+        f"{title}${engine.costs.total:.4f}\n"
         f"Total duration (API):  {engine.api_ms // 1000}s\n"
         "Total duration (wall): 0s\n"
         "Total code changes:    0 lines added, 0 lines removed\n" + spent

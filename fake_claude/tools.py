@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .script import ScriptError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .fidelity.rows import Row
 
 
 def _install(argv: Sequence[str]) -> int:
@@ -153,6 +157,18 @@ def _claude(parser: argparse.ArgumentParser, *, rows: bool = True) -> None:
         parser.add_argument("rows", nargs="*", help="groups or beginnings of row names (default: all)")
 
 
+def _rows(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[Row]:
+    """Return the rows that were asked for; refuse a CLI that is not there, and names that no row has."""
+    from .fidelity import suite  # noqa: PLC0415
+
+    if given.claude is not None and not os.access(given.claude, os.X_OK):
+        parser.error(f"{given.claude} is not a program")
+    rows = suite.chosen(given.rows)[:: getattr(given, "every", 1)]
+    if not rows:
+        parser.error(f"no row is called {', '.join(given.rows)}")
+    return rows
+
+
 def _fidelity(argv: Sequence[str]) -> int:
     import asyncio  # noqa: PLC0415
 
@@ -162,11 +178,11 @@ def _fidelity(argv: Sequence[str]) -> int:
         "fake-claude fidelity", description="Compare the fake with the real CLI, or with its recordings."
     )
     _claude(parser)
+    parser.add_argument("--as-version", help="the CLI version that the fake is to be")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="play one row of N (default: all)")
     given = parser.parse_args(argv)
-    rows = suite.chosen(given.rows)
-    if not rows:
-        parser.error(f"no row is called {', '.join(given.rows)}")
-    verdicts = asyncio.run(suite.fidelity(rows, given.claude))
+    rows = _rows(parser, given)
+    verdicts = asyncio.run(suite.fidelity(rows, given.claude, version=given.as_version))
     print(suite.table(verdicts, str(given.claude or "recordings")))  # noqa: T201
     return 1 if any(verdict.word == "different" for verdict in verdicts) else 0
 
@@ -182,7 +198,7 @@ def _record(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     if given.claude is None:
         parser.error(f"name the real CLI with --claude or {REAL}")
-    stuck = asyncio.run(suite.record(suite.chosen(given.rows), given.claude, given.out))
+    stuck = asyncio.run(suite.record(_rows(parser, given), given.claude, given.out))
     for message in stuck:
         print(message, file=sys.stderr)  # noqa: T201
     return 1 if stuck else 0
@@ -200,7 +216,7 @@ def _drift(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     if given.claude is None:
         parser.error(f"name the other CLI with --claude or {REAL}")
-    verdicts = asyncio.run(suite.drift(suite.chosen(given.rows), given.claude))
+    verdicts = asyncio.run(suite.drift(_rows(parser, given), given.claude))
     print(suite.drift_table(verdicts))  # noqa: T201
     return 1 if any(suite.severity(d) == "blocker" for v in verdicts for d in v.different) else 0
 
@@ -269,5 +285,9 @@ _TOOLS = {
 
 
 def run_tool(name: str, argv: Sequence[str]) -> int:
-    """Run one tool and return its exit code."""
-    return _TOOLS[name](argv)
+    """Run one tool and return its exit code; 2 when it was given what is not there or not valid."""
+    try:
+        return _TOOLS[name](argv)
+    except (ScriptError, OSError) as error:
+        print(f"fake-claude {name}: {error}", file=sys.stderr)  # noqa: T201
+        return 2

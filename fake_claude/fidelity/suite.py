@@ -109,10 +109,11 @@ def table(verdicts: Sequence[Verdict], against: str) -> str:
     return "\n".join(lines)
 
 
-async def fidelity(rows: Sequence[Row], claude: Path | None) -> list[Verdict]:
-    """Compare the fake with the real CLI, or with its recordings where there is none."""
+async def fidelity(rows: Sequence[Row], claude: Path | None, *, version: str | None = None) -> list[Verdict]:
+    """Compare the fake, as that version, with the real CLI, or with its recordings where there is none."""
     with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:
-        fake = await play_rows(rows, Bench(Path(folder) / "fake", claude=None, retry_scale=0.01))
+        bench = Bench(Path(folder) / "fake", claude=None, retry_scale=0.01, version=version)
+        fake = await play_rows(rows, bench)
         if claude is None:
             return compare_rows(rows, dict(recordings.load()), fake)
         real = await play_rows(rows, Bench(Path(folder) / "real", claude=claude))

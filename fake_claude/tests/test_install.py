@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -289,3 +290,35 @@ def test_gate_leaves_no_descriptors(tmp_path: Path) -> None:
             pass
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_script_that_is_not_valid_is_not_installed(
+    tmp_path: Path, tool: Callable[..., tuple[int, str, str]]
+) -> None:
+    script = tmp_path / "script.toml"
+    script.write_text('version = 1\n[[turn]]\nmacth = "x"\nsteps = []\n')
+
+    code, _, err = tool("install", tmp_path / "bin", "--script", script)
+
+    assert code == 2
+    assert err == f"fake-claude install: {script}:3: unknown word 'macth' in turn 1\n(Did you mean match?)\n"
+
+
+@pytest.mark.parametrize("name", ["fidelity", "record", "drift"])
+def test_cli_that_is_not_there_is_not_compared(
+    tmp_path: Path, tool: Callable[..., tuple[int, str, str]], name: str
+) -> None:
+    code, _, err = tool(name, "--claude", tmp_path / "claude")
+
+    assert code == 2
+    assert err.endswith(f"{tmp_path / 'claude'} is not a program\n")
+
+
+async def test_fake_that_needs_a_key_is_not_logged_in_without(fake: Fake) -> None:
+    fake.launcher = install(fake.folder / "bin", needs_key=True)
+
+    without = await fake.run("-p", "hello", ANTHROPIC_API_KEY="")
+    with_key = await fake.run("-p", "hello")
+
+    assert (without.code, without.out) == (1, "Not logged in · Please run /login\n")
+    assert with_key.code == 0

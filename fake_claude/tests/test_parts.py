@@ -146,6 +146,8 @@ def test_one_opening_is_one_passage(tmp_path: Path) -> None:
 
 async def test_gate_is_opened_from_a_shell(fake: Fake) -> None:
     process = await fake.start("-p", "[[fake tokens=1 hold=g@0]]")
+    assert process.stdin is not None
+    process.stdin.close()
     gates = fake.folder / "bin" / "gates"
     opener = await asyncio.create_subprocess_exec(sys.executable, "-m", "fake_claude", "gate", gates, "g")
     async with asyncio.timeout(60):
