@@ -25,6 +25,7 @@ export class ChatView {
   #atEnd = true;
   #scrolling = false;
   #top = 0;
+  #height = 0;
   /** An answer has come to its end while nobody looked. */
   #unseen = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -120,10 +121,12 @@ export class ChatView {
     part("undo-close").addEventListener("click", () => void store.confirmRemoval());
     this.scroller.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = this.scroller;
-      // The answer may have grown since we scrolled to its end; only going up is the reader's own doing.
+      // The answer may have grown since we scrolled to its end; only going up is the reader's own doing, and not
+      // even that where the answer has another height than before: the browser moves up what gets shorter.
       if (scrollHeight - scrollTop - clientHeight < NEAR_END) this.#setAtEnd(true);
-      else if (scrollTop < this.#top) this.#setAtEnd(false);
+      else if (scrollTop < this.#top && scrollHeight === this.#height) this.#setAtEnd(false);
       this.#top = scrollTop;
+      this.#height = scrollHeight;
       this.latest.hidden = this.#atEnd;
     });
     // Who turns upwards while the page grows may be carried downwards at the same time.
