@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -41,6 +42,8 @@ LOAD_EPILOG = """exit status: 0 measured and within the bounds, 1 beyond one or 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = _parser().parse_args(argv)
+    # Who ends us ends our servers, too: TERM unwinds as an interrupt does.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return COMMANDS[options.command](options)
     except UsageError as error:
@@ -51,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in error.log[-20:]:
             print(f"  | {line}", file=sys.stderr)
         return 3
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:

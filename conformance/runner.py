@@ -69,8 +69,8 @@ def run(
 
     with tempfile.TemporaryDirectory(prefix="chatgate-") as folder, asyncio.Runner() as loop:
         server = Server(target, Path(folder))
-        loop.run(server.start())
         try:
+            loop.run(server.start())
             plugin = CasePlugin(
                 loop,
                 server,

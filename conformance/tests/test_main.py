@@ -94,7 +94,7 @@ def test_dependents_of_a_failure_are_blocked_by_it(tmp_path: Path) -> None:
         "run", "--target", target(tmp_path, "good"), "--select", "handshake/completes", "--select", "framing"
     )
 
-    assert done.stdout.count("blocked by handshake/completes") == 2
+    assert done.stdout.count("blocked by handshake/completes") == 3
     assert "NOT CONFORMANT: 1 failed (1 blocker)" in done.stdout
 
 
@@ -250,3 +250,28 @@ def test_x_ends_with_the_first_failure(tmp_path: Path) -> None:
         ["FAIL", "handshake/completes"]
     ]
     assert "not played" not in done.stdout
+
+
+def await_listener(port: int) -> None:
+    """Wait until somebody listens."""
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+
+
+def test_a_run_that_is_ended_ends_its_server(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "conformance", "run", "--target", target(tmp_path, "mute")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as suite:
+        started = Path(f"/proc/{suite.pid}/task/{suite.pid}/children")
+        children: list[str] = []
+        while not (children and command_line(int(children[0])).endswith("mute")):
+            assert suite.poll() is None
+            children = started.read_text(encoding="ascii").split()
+        await_listener(
+            int(command_line(int(children[0])).split()[-2])
+        )  # it never gets ready, and is waited for
+        suite.terminate()
+        suite.communicate(timeout=30)
+
+    assert [command_line(int(pid)) for pid in children] == [""] * len(children)
