@@ -70,7 +70,8 @@ def _mutate(module: str, copy: Path) -> Iterator[dict[str, Any]]:
     """One row for each change of a module."""
     words = [f"--select {each}" for each in MODULES[module]]
     # What cosmic-ray kills has no time to end its servers: it is told to end before that.
-    run = f"timeout {SECONDS / 2:g} {sys.executable} -m conformance run --target targets/reference.toml --seed 1 -n 4 -x"
+    judge = f"timeout {SECONDS / 2:g} {sys.executable} -m conformance"
+    run = f"{judge} run --target targets/reference.toml --seed 1 -n 4 -x"
     config = copy / f"{module}.toml"
     lines = [
         "[cosmic-ray]",
