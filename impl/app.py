@@ -41,7 +41,7 @@ from impl.turns import Turns
 
 logger = logging.getLogger(__name__)
 
-SUBPROTOCOL = "chat-stream-v1"
+SUBPROTOCOLS = ("chat-stream-v1",)
 STATIC = Path(__file__).parent / "static"
 FRAME_OVERHEAD = 6
 """JSON may write one byte of a prompt as six (``\\u0000``)."""
@@ -65,7 +65,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web.Application:
     """The server as an aiohttp application; ``command`` starts the CLI in ``claude_cwd``."""
     app = web.Application(
-        middlewares=[_errors, _origin],
+        middlewares=[_guard],
         client_max_size=FRAME_OVERHEAD * settings.message_max_bytes + 65_536,
     )
     app[SETTINGS] = settings
@@ -160,6 +160,8 @@ def _measure(app: web.Application, claude: Claude) -> None:
 
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    if response.status == 101:
+        return  # they are for pages; a socket would hold them for as long as it is open
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
@@ -167,8 +169,11 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
 
 
 @web.middleware
-async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        upgrade = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+        if upgrade or request.method not in {"GET", "HEAD", "OPTIONS"}:
+            check_origin(request, request.app[SETTINGS].origins)
         return await handler(request)
     except ChatError as error:
         return error_answer(error)
@@ -196,14 +201,6 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
             return error_answer(refused, error.status, {hdrs.ALLOW: allowed})
         case _:
             return error_answer(BadRequest(error.text or error.reason), error.status)
-
-
-@web.middleware
-async def _origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    upgrade = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
-    if upgrade or request.method not in {"GET", "HEAD", "OPTIONS"}:
-        check_origin(request, request.app[SETTINGS].origins)
-    return await handler(request)
 
 
 # --- handlers
@@ -286,7 +283,7 @@ async def _socket(request: web.Request) -> web.StreamResponse:
         refused = BadRequest("version 13 of the WebSocket protocol is needed")
         return error_answer(refused, 426, {hdrs.SEC_WEBSOCKET_VERSION: "13"})
     ws = web.WebSocketResponse(
-        protocols=[SUBPROTOCOL],
+        protocols=SUBPROTOCOLS,
         autoping=False,
         compress=False,
         timeout=CLOSE_SECONDS,
@@ -302,7 +299,6 @@ async def _socket(request: web.Request) -> web.StreamResponse:
         lasts=None if login.expires_at is None else login.expires_at - time.time(),
     )
     request.app[CONNECTIONS].add(connection)
-    about(user=login.user)
     try:
         await connection.run()
     finally:

@@ -26,6 +26,8 @@ CLOSE_SECONDS = 2.0
 LOGIN_EXPIRED = 4401
 """Close code of a connection whose login has ended (CLOSE-2)."""
 
+_OVER = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
+
 HIGH_WATER = 65_536
 """With more bytes than these waiting to be sent a reader is behind; asyncio's own mark, so that ``drain`` waits too."""
 
@@ -117,7 +119,7 @@ class Connection:
             self._transport.abort()
 
     async def _receive(self) -> None:
-        async for frame in self._ws:
+        while (frame := await self._ws.receive()).type not in _OVER:
             self._unanswered = 0
             match frame.type:
                 case WSMsgType.TEXT:

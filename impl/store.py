@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import secrets
 import sqlite3
@@ -76,6 +78,8 @@ class Store:
 
     def __init__(self, engine: AsyncEngine, now: Callable[[], float]) -> None:
         self._engine = engine
+        sqlite = engine.dialect.name == "sqlite"
+        self._writing = asyncio.Lock() if sqlite else contextlib.nullcontext()
         self._now = now
 
     async def prepare(self) -> None:
@@ -84,7 +88,7 @@ class Store:
         Raises:
             Unavailable: The database cannot be used, or a newer server wrote it.
         """
-        async with self._begin() as db:
+        async with self._write() as db:
             await db.run_sync(migrate)
             await db.execute(
                 turns.update()
@@ -99,13 +103,13 @@ class Store:
 
     async def check(self) -> None:
         """Whether the database can be read and written."""
-        async with self._begin() as db:
+        async with self._write() as db:
             for step in (1, -1):  # to write what is there already would be no write
                 await db.execute(schema.update().values(version=schema.c.version + step))
 
     async def new_conversation(self, owner: str) -> str:
         """Make an empty conversation; its id (HIST-6)."""
-        async with self._begin() as db:
+        async with self._write() as db:
             return await self._insert_conversation(db, owner, "")
 
     async def conversation(self, owner: str, conversation_id: str) -> Conversation:
@@ -200,7 +204,7 @@ class Store:
             RateLimited: A request limit is reached.
             QuotaExceeded: The day's tokens are spent.
         """
-        async with self._begin() as db:
+        async with self._write() as db:
             await self._be_the_only_writer(db)
             now = self._now()
             admit(limits, await self._used(db, owner, now), now)
@@ -254,7 +258,7 @@ class Store:
         spent: Usage,
     ) -> None:
         """Make the answer durable, whole or partial (HIST-1, TURN-11), and charge what it cost."""
-        async with self._begin() as db:
+        async with self._write() as db:
             await self._charge(db, conversation_id, message_id, spent)
             await db.execute(
                 turns.update()
@@ -289,13 +293,13 @@ class Store:
             }
             for each in progress
         ]
-        async with self._begin() as db:
+        async with self._write() as db:
             await db.execute(usage.update().where(charged).values(tokens=sa.bindparam("spent")), rows)
             await db.execute(turns.update().where(turn).values(answer=sa.bindparam("text")), rows)
 
     async def remember_session(self, conversation_id: str, claude_session: str) -> None:
         """Keep the id by which the CLI can resume the conversation (TURN-8)."""
-        async with self._begin() as db:
+        async with self._write() as db:
             await db.execute(
                 conversations.update()
                 .where(conversations.c.id == conversation_id)
@@ -308,7 +312,7 @@ class Store:
         Raises:
             NotFound: There is none with this id that is the owner's.
         """
-        async with self._begin() as db:
+        async with self._write() as db:
             gone = await db.execute(
                 conversations.delete().where(
                     conversations.c.id == conversation_id, conversations.c.owner == owner
@@ -325,13 +329,13 @@ class Store:
 
     async def open_session(self, key: str, owner: str, expires_at: float) -> None:
         """Keep a login; those that have expired are forgotten."""
-        async with self._begin() as db:
+        async with self._write() as db:
             await db.execute(sessions.delete().where(sessions.c.expires_at <= self._now()))
             await db.execute(sessions.insert().values(key=key, owner=owner, expires_at=expires_at))
 
     async def close_session(self, key: str) -> None:
         """Forget a login."""
-        async with self._begin() as db:
+        async with self._write() as db:
             await db.execute(sessions.delete().where(sessions.c.key == key))
 
     async def used(self, owner: str) -> tuple[Used, float]:
@@ -378,6 +382,12 @@ class Store:
         return conversation_id
 
     @asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that writes. SQLite has one writer at a time, and lets the others poll: here they queue."""
+        async with self._writing, self._begin() as db:
+            yield db
+
+    @asynccontextmanager
     async def _begin(self) -> AsyncIterator[AsyncConnection]:
         try:
             async with self._engine.begin() as db:
@@ -397,7 +407,8 @@ async def opened(url: str | sa.URL, now: Callable[[], float]) -> AsyncIterator[S
     """
     try:
         # What people wrote is not for the log; a database server that was restarted costs nobody an error.
-        engine = create_async_engine(url, hide_parameters=True, pool_pre_ping=True)
+        remote = sa.make_url(url).get_backend_name() != "sqlite"
+        engine = create_async_engine(url, hide_parameters=True, pool_pre_ping=remote)
     except (SQLAlchemyError, ImportError) as error:  # no URL, no such kind of database, or no driver for it
         raise Unavailable(f"CHAT_DATABASE cannot be used: {error}") from error
     if engine.dialect.name == "sqlite":
