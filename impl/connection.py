@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import assert_never
 
 from aiohttp import WSMsgType, web
@@ -30,6 +31,10 @@ _OVER = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
 
 HIGH_WATER = 65_536
 """With more bytes than these waiting to be sent a reader is behind; asyncio's own mark, so that ``drain`` waits too."""
+
+SEND_BUFFER = 131_072
+"""What the kernel may hold for a reader, as SO_SNDBUF; left alone, it takes megabytes before anybody notices that
+nothing is read."""
 
 SLICE = 4
 """So many events are taken from a log at once; a whole answer may be large."""
@@ -75,6 +80,7 @@ class Connection:
         self._ws = ws
         self._request = request
         self._transport = request.transport
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.login = login
         self._turns = turns
         self._keepalive = keepalive

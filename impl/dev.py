@@ -143,7 +143,7 @@ class Sources:
         """Look again and again."""
         while True:
             await asyncio.sleep(EVERY_SECONDS)
-            seen = self._look()
+            seen = await asyncio.to_thread(self._look)  # it takes a moment, and people are being served
             if seen == self._seen:
                 continue
             self._seen = seen

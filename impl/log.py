@@ -63,7 +63,7 @@ class TurnLog:
         self.held = False
         self.on_held: Callable[[bool], None] | None = None
         self._told = GrowingText()  # of all tokens, those taken back included
-        self._ends = array("Q", [0])  # by seq: where the text told so far ends
+        self._ends = array("I", [0])  # by seq: where the text told so far ends
         self._others: dict[int, Event] = {}  # what is no token, by seq
         self._read = 0  # the highest seq anyone has read
         self._frame = (0, b"")  # the newest that was asked for: its seq, and the bytes

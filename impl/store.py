@@ -275,14 +275,16 @@ class Store:
             )
 
     async def save_progress(self, progress: Sequence[Progress]) -> None:
-        """Keep what running turns have so far, in case the server is killed."""
+        """Keep what running turns have so far, in case the server is killed; what has ended meanwhile stays so."""
         turn = sa.and_(
             turns.c.conversation_id == sa.bindparam("conversation"),
             turns.c.message_id == sa.bindparam("message"),
+            turns.c.status == "running",
         )
         charged = sa.and_(
             usage.c.conversation_id == sa.bindparam("conversation"),
             usage.c.message_id == sa.bindparam("message"),
+            usage.c.tokens < sa.bindparam("spent"),
         )
         rows = [
             {

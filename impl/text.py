@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FOLDED = 64
+FOLDED = 16
 """So many pieces are joined into one: an object of its own for every few letters would outweigh them."""
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 1.0
 """How often the answers of running turns are saved, and how soon one is saved again that the store did not take."""
+
+SAVE_AT_ONCE = 16
+"""So many are saved at once."""
 
 SAVE_SHARE = 10
 """Saving may take one part in so many of the time: long answers are saved less often."""
@@ -354,25 +357,30 @@ class Turns:
         while True:
             await asyncio.sleep(pause)
             begun = self._clock()
-            changed = {}
-            for turn in self._running.values():
-                answer = turn.question.parser.text
-                state = (turn.log.last, len(answer))
-                if state != turn.saved:
-                    ids = turn.log.accepted
-                    changed[turn] = (
-                        state,
-                        Progress(ids.conversation_id, ids.message_id, answer, turn.question.parser.usage),
-                    )
-            if changed:
-                try:
-                    await uncancelled(self._store.save_progress([each for _, each in changed.values()]))
-                except Unavailable as error:
-                    logger.warning("the answers so far could not be saved: %s", error)
-                else:
-                    for turn, (state, _) in changed.items():
-                        turn.saved = state
+            running = tuple(self._running.values())
+            for start in range(0, len(running), SAVE_AT_ONCE):  # in between, others are served
+                await self._save_some(running[start : start + SAVE_AT_ONCE])
             pause = max(SAVE_SECONDS, SAVE_SHARE * (self._clock() - begun))
+
+    async def _save_some(self, running: Sequence[Turn]) -> None:
+        changed: dict[Turn, tuple[int, int]] = {}
+        progress = []
+        for turn in running:
+            answer, ids = turn.question.parser.text, turn.log.accepted
+            state = (turn.log.last, len(answer))
+            if state != turn.saved and not turn.log.ended:
+                changed[turn] = state
+                spent = turn.question.parser.usage
+                progress.append(Progress(ids.conversation_id, ids.message_id, answer, spent))
+        if not progress:
+            return
+        try:
+            await uncancelled(self._store.save_progress(progress))
+        except Unavailable as error:
+            logger.warning("the answers so far could not be saved: %s", error)
+        else:
+            for turn, state in changed.items():
+                turn.saved = state
 
     async def _fail(self, turn: Turn, error: ChatError) -> None:
         status = "interrupted" if isinstance(error, Interrupted) else "failed"

@@ -16,7 +16,7 @@ from impl.errors import BadRequest, NotFound, RateLimited, Unavailable
 from impl.limits import Limits, Used
 from impl.messages import Usage
 from impl.schema import metadata
-from impl.store import TITLE_CHARS, Store, opened, rfc3339
+from impl.store import TITLE_CHARS, Progress, Store, opened, rfc3339
 from impl.tests.sites import Clock
 
 NO_LIMITS = Limits(0, 0, 0)
@@ -90,6 +90,20 @@ async def test_running_turn_is_kept_before_it_ends(store: Store) -> None:
 
     (turn,) = await store.turns(conversation_id)
     assert (turn.prompt, turn.answer, turn.status, turn.ended_at) == ("a question", "", "running", None)
+
+
+async def test_progress_of_running_turns_is_kept_and_ended_ones_stay_as_they_are(store: Store) -> None:
+    conversation_id = await begin(store, message_id="ended")
+    await finish(store, conversation_id, "ended")
+    await begin(store, conversation_id, "running")
+    await store.save_progress(
+        [Progress(conversation_id, name, "so far", Usage(1, 1)) for name in ("ended", "running")]
+    )
+
+    ended, running = await store.turns(conversation_id)
+    assert (ended.answer, ended.status, ended.usage) == ("hello", "complete", Usage(3, 4))
+    assert (running.answer, running.status) == ("so far", "running")
+    assert (await store.used("ada"))[0].tokens == 7 + 2
 
 
 async def test_turns_come_oldest_first(store: Store, clock: Clock) -> None:

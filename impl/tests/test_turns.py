@@ -47,11 +47,15 @@ async def stored(server: Parts, conversation_id: str) -> list[StoredTurn]:
     return await server.store.turns(conversation_id)
 
 
-def break_database(server: Parts, statement: str) -> None:
-    """Do something to the database behind the server's back."""
-    with sqlite3.connect(server.settings.data / "chat.sqlite3") as database:
-        database.execute(statement)
-    database.close()
+async def break_database(server: Parts, statement: str) -> None:
+    """Do something to the database behind the server's back, as soon as it is not writing itself."""
+
+    def execute() -> None:
+        with sqlite3.connect(server.settings.data / "chat.sqlite3") as database:
+            database.execute(statement)
+        database.close()
+
+    await asyncio.to_thread(execute)
 
 
 NO_ANSWERS = (
@@ -168,11 +172,11 @@ async def test_answer_so_far_that_cannot_be_saved_is_no_end(
     monkeypatch.setattr("impl.turns.SAVE_SECONDS", 0.01)
     with fake.gate("door") as gate:
         async with parts(fake.command, tmp_path) as server:
-            break_database(server, NO_ANSWERS)
+            await break_database(server, NO_ANSWERS)
             log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
             await gate.reached()
             await until(lambda: "the answers so far could not be saved" in caplog.text)
-            break_database(server, "DROP TRIGGER full")
+            await break_database(server, "DROP TRIGGER full")
             gate.open()
 
             completed(await events(log))
@@ -628,7 +632,7 @@ async def test_conversation_goes_on_after_a_failure(fake: Fake, tmp_path: Path) 
 
 async def test_store_that_takes_no_turn_refuses_it(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
-        break_database(server, NO_TURNS)
+        await break_database(server, NO_TURNS)
         with pytest.raises(Unavailable, match="disk is full"):
             await server.turns.start("ada", "hello")
 
@@ -638,10 +642,10 @@ async def test_store_that_takes_no_turn_refuses_it(fake: Fake, tmp_path: Path) -
 
 async def test_store_that_takes_no_answer_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
-        break_database(server, NO_ANSWERS)
+        await break_database(server, NO_ANSWERS)
         told = await server.turn("hello")
         conversation_id = told[0].conversation_id
-        break_database(server, "DROP TRIGGER full")
+        await break_database(server, "DROP TRIGGER full")
         again = await server.turn("again", conversation_id=conversation_id)
 
     last = failed(told)
@@ -657,10 +661,10 @@ async def test_answer_that_was_not_taken_is_kept_as_soon_as_it_can_be(
 ) -> None:
     monkeypatch.setattr("impl.turns.SAVE_SECONDS", 0.01)
     async with parts(fake.command, tmp_path) as server:
-        break_database(server, NO_ANSWERS)
+        await break_database(server, NO_ANSWERS)
         told = await server.turn("hello")
         before = (await stored(server, told[0].conversation_id))[0].status
-        break_database(server, "DROP TRIGGER full")
+        await break_database(server, "DROP TRIGGER full")
         async with asyncio.timeout(PATIENCE):
             while (turn := (await stored(server, told[0].conversation_id))[0]).status == before:
                 pass
@@ -671,13 +675,13 @@ async def test_answer_that_was_not_taken_is_kept_as_soon_as_it_can_be(
 
 async def test_server_does_not_wait_for_ever_to_keep_an_answer(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, stop_grace_seconds=0.01) as server:
-        break_database(server, NO_ANSWERS)
+        await break_database(server, NO_ANSWERS)
         failed(await server.turn("hello"))
 
 
 async def test_store_that_forgets_the_session_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
-        break_database(server, NO_SESSIONS)
+        await break_database(server, NO_SESSIONS)
         told = await server.turn("hello")
         (turn,) = await stored(server, told[0].conversation_id)
 
