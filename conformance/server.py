@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -273,11 +274,25 @@ class Server:
         return survivors
 
 
+PORTS = range(20_000, 32_000)
+"""Below those that the kernel gives to whoever asks for any, or connects somewhere (ip_local_port_range)."""
+
+
 def free_port() -> int:
-    """A port on loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on loopback that nobody listens on at this moment, and that hardly anybody else will take.
+
+    Raises:
+        TargetError: A hundred ports in a row were taken.
+    """
+    for port in SystemRandom().sample(PORTS, 100):  # two suites at once must not choose alike
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise TargetError(f"no port from {PORTS.start} to {PORTS.stop} is free")
 
 
 def marked_processes(mark: str) -> list[int]:

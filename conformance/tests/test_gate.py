@@ -24,21 +24,18 @@ HARMLESS = {
         "allowed = request.app[SETTINGS].origins\n        check_origin(request, allowed)",
     ),
 }
-BLOCKING = """async def _blocking(process: Process) -> bytes:
+BLOCKING = """def _wait_for_more(process: Process) -> None:
     import select
-    pipe = process._process._transport.get_pipe_transport(1).get_extra_info("pipe")
-    if not process.stdout._buffer:
-        select.select([pipe], [], [])
-    return await process.stdout.read(CHUNK)
+    select.select([process._stdout._file], [], [])
 
 
-"""
+class Question:"""
 BLOCKING_READ = {
-    "impl/claude.py": (
-        "while data := await process.stdout.read(CHUNK):",
-        "while data := await _blocking(process):",
-        "def _tell(",
-        BLOCKING + "def _tell(",
+    "impl/session.py": (
+        "                self._question.sink(event)\n",
+        "                self._question.sink(event)\n            _wait_for_more(self.started.result())\n",
+        "class Question:",
+        BLOCKING,
     ),
 }
 ANY_ORIGIN = {"impl/app.py": ("        check_origin(request, request.app[SETTINGS].origins)", "        pass")}

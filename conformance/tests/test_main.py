@@ -260,17 +260,20 @@ def await_listener(port: int) -> None:
                 return
 
 
+def words_of(pid: str) -> list[str]:
+    """The command of a process, whole."""
+    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0")[:-1]
+
+
 def test_a_run_that_is_ended_ends_its_server(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "conformance", "run", "--target", target(tmp_path, "mute")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as suite:
         started = Path(f"/proc/{suite.pid}/task/{suite.pid}/children")
         children: list[str] = []
-        while not (children and command_line(int(children[0])).endswith("mute")):
+        while not (children and words_of(children[0])[-1:] == ["mute"]):
             assert suite.poll() is None
             children = started.read_text(encoding="ascii").split()
-        await_listener(
-            int(command_line(int(children[0])).split()[-2])
-        )  # it never gets ready, and is waited for
+        await_listener(int(words_of(children[0])[-2]))  # it never gets ready, and is waited for
         suite.terminate()
         suite.communicate(timeout=30)
 

@@ -112,7 +112,7 @@ async def test_server_is_ready_when_it_says_so_and_ends_when_it_is_told(tmp_path
     lines = [json.loads(line) for line in err.splitlines()]
     about = {"user": "dev", "conversation_id": answer["conversation_id"], "message_id": "m1"}
     told = [line["message"] for line in lines if about.items() <= line.items()]
-    assert told == ["= turn ended: complete end_turn"]
+    assert "= turn ended: complete end_turn" in told
     assert all({"time", "level", "message"} <= line.keys() for line in lines)
     assert b"secret" not in err
 
