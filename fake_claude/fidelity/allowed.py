@@ -15,6 +15,14 @@ ALLOWED: tuple[Allowed, ...] = (
         "whether the CLI still writes down what a killed command came to is a matter of milliseconds",
         rows=("sigterm_tool",),
     ),
+    *(
+        Allowed(
+            where,
+            "whether the CLI has begun its transcript when a bad line ends it is a matter of milliseconds",
+            rows=("si_malformed_mid_answer",),
+        )
+        for where in ("files", "transcript")
+    ),
     Allowed(
         "transcript",
         "an image is also written to a temporary file, which only a model that looks at it needs",
