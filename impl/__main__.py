@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
 from aiohttp import web
 
 from fake_claude.install import install
@@ -31,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"chat-server: {error}", file=sys.stderr)
         return 2
     try:
-        again = asyncio.run(_serve(settings, follow_sources=argv is None and settings.identity == "dev"))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            again = runner.run(_serve(settings, follow_sources=argv is None and settings.identity == "dev"))
     except (ChatError, OSError) as error:
         print(f"chat-server: {error}", file=sys.stderr)
         return 1
@@ -84,6 +87,8 @@ async def _serve(settings: Settings, *, follow_sources: bool) -> int | None:
         host, port = runner.addresses[0][:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"Chat ready at http://{shown}:{port}/chat/", flush=True)
+        gc.collect()
+        gc.freeze()  # a full collection need not look at what the imports made: 45 ms in which nobody is served
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -76,7 +76,7 @@ class Connection:
         lasts: float | None,
     ) -> None:
         """``lasts`` is for how many seconds the login is good; ``None`` is for ever."""
-        assert isinstance(request.transport, asyncio.Transport)
+        assert request.transport is not None
         self._ws = ws
         self._request = request
         self._transport = request.transport

@@ -28,6 +28,26 @@ logger = logging.getLogger(__name__)
 TITLE_CHARS = 80
 
 
+_CHARGE_MORE = (
+    usage.update()
+    .where(
+        usage.c.conversation_id == sa.bindparam("conversation"),
+        usage.c.message_id == sa.bindparam("message"),
+        usage.c.tokens < sa.bindparam("spent"),
+    )
+    .values(tokens=sa.bindparam("spent"))
+)
+_SAVE_ANSWER = (
+    turns.update()
+    .where(
+        turns.c.conversation_id == sa.bindparam("conversation"),
+        turns.c.message_id == sa.bindparam("message"),
+        turns.c.status == "running",
+    )
+    .values(answer=sa.bindparam("text"))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LoginSession:
     """A login that was made here."""
@@ -276,16 +296,6 @@ class Store:
 
     async def save_progress(self, progress: Sequence[Progress]) -> None:
         """Keep what running turns have so far, in case the server is killed; what has ended meanwhile stays so."""
-        turn = sa.and_(
-            turns.c.conversation_id == sa.bindparam("conversation"),
-            turns.c.message_id == sa.bindparam("message"),
-            turns.c.status == "running",
-        )
-        charged = sa.and_(
-            usage.c.conversation_id == sa.bindparam("conversation"),
-            usage.c.message_id == sa.bindparam("message"),
-            usage.c.tokens < sa.bindparam("spent"),
-        )
         rows = [
             {
                 "conversation": each.conversation_id,
@@ -296,8 +306,8 @@ class Store:
             for each in progress
         ]
         async with self._write() as db:
-            await db.execute(usage.update().where(charged).values(tokens=sa.bindparam("spent")), rows)
-            await db.execute(turns.update().where(turn).values(answer=sa.bindparam("text")), rows)
+            await db.execute(_CHARGE_MORE, rows)
+            await db.execute(_SAVE_ANSWER, rows)
 
     async def remember_session(self, conversation_id: str, claude_session: str) -> None:
         """Keep the id by which the CLI can resume the conversation (TURN-8)."""

@@ -15,12 +15,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import settings
 
 from impl.tests.postgres import found
 from impl.tests.postgres import postgres as a_postgres
 from impl.tests.processes import living, pids
 from impl.tests.sites import Fake
+
+uvloop.new_event_loop().close()  # the first loop of a process opens a pipe for its signals, for good
 
 # Two shared cores: no deadline. Everybody's quick run is the same one; the long one looks for what is new.
 settings.register_profile("quick", max_examples=40, derandomize=True, deadline=None)
