@@ -48,15 +48,15 @@ class Question:
     def stop(self) -> None:
         """Interrupt the answer: the result says so, or, after a grace, the process is ended."""
         if not self.stopped:
-            self.stopped = True
+            self.stopped, self.held = True, False
             if self._session is not None:
                 self._session.interrupt()
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - a callback of the log
-        """Let the CLI wait, because everybody who reads the answer does; or go on."""
-        self.held = held
+        """Let the CLI wait, because everybody who reads the answer does; or go on. What is stopped is heard out."""
+        self.held = held and not self.stopped
         if self._session is not None:
-            self._session.hold(held=held)
+            self._session.hold(held=self.held)
 
     def asked_of(self, session: Session | None) -> None:
         """Whom to tell."""
@@ -229,6 +229,8 @@ class Session:
     def _watch(self) -> None:
         """End the turn if nothing was heard for too long; while it is held, nothing can be."""
         assert self._question is not None
+        if self.closing.done():
+            return  # the end of the process, which is on its way, ends the turn
         now = self._loop.time()
         since = now if self._question.held else self._heard
         if now - since >= self._silence:

@@ -487,6 +487,8 @@ except BrokenPipeError:
 
         assert not answering.done()  # what cannot be heard is no silence
         ask.question.stop()  # and who is held can be stopped
+        ask.question.hold(True)
+        assert not ask.question.held
         with pytest.raises(ClaudeFailed):
             await answering
 
