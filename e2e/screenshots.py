@@ -108,6 +108,7 @@ async def _take(browser: Browser, chat_site: Site, folder: Path) -> None:
         with chat_site.gate("picture") as gate:
             await chat.say(FIRST)
             await expect(chat.answers.first).to_have_attribute("data-state", "complete")
+            await expect(chat.prompts).to_have_count(0)
             await chat.say(SECOND)
             await gate.reached()
             await expect(chat.answers.nth(1)).to_contain_text(SECOND_ANSWER.split()[HOLD_AFTER - 1])

@@ -246,6 +246,7 @@ async def test_deleted_conversation_is_gone(page: Page) -> None:
     await chat.say("keep me")
     await chat.expect_answer(told("keep me", 1))
     await page.get_by_role("link", name="New chat").click()
+    await expect(chat.prompts).to_have_count(0)
     await chat.say("forget me")
     await chat.expect_answer(told("forget me", 1))
 

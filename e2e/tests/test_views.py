@@ -109,6 +109,7 @@ async def test_main_views_look_as_they_did(site: Site, page: Page, context: Brow
         gate.open()
     await expect(chat.answers.nth(1)).to_have_attribute("data-state", "complete")
     await page.get_by_role("link", name="New chat").click()
+    await expect(chat.prompts).to_have_count(0)
     await chat.say(f"[[fake say={json.dumps(ANSWER)}]]")
     await expect(chat.answers.first).to_have_attribute("data-state", "complete")
     await expect(chat.answers.locator("td")).to_have_count(2)
