@@ -15,13 +15,14 @@ from e2e.browser import arguments, find_or_install
 from e2e.site import Site, site
 from e2e.tests.chat import Chat
 
-EARLIER = [
-    "Rename these photos by the date they were taken",
-    "A packing list for a week in Lisbon",
-    "What does “idempotent” mean in practice?",
-    "Regular expression for ISO dates",
-    "Name ideas for a neighbourhood bakery",
-]
+EARLIER = {
+    "Rename these photos by the date they were taken": "All 214 are renamed; three had no date and keep their names.",
+    "A packing list for a week in Lisbon": "Light layers, good shoes for the hills, and a jacket for the evenings.",
+    "What does “idempotent” mean in practice?": "That doing it twice leaves things as doing it once did.",
+    "Regular expression for ISO dates": "It finds the shape of a date; whether there is such a day, a parser tells.",
+    "Name ideas for a neighbourhood bakery": "The Corner Crumb, Slow Rise, First Light, or Flour & Neighbours.",
+}
+"""Answers by prompt, the newest first."""
 TITLE = "Why does my chat stop after exactly one minute?"
 FIRST = """Why does my chat stop after exactly one minute? The answer is still being written, and then the \
 connection is simply gone."""
@@ -59,8 +60,10 @@ HOLD_AFTER = 44
 
 def _scripts() -> dict[str, str]:
     """What the fake is told to say, by prompt."""
-    scripts = dict.fromkeys(EARLIER, "[[fake tokens=1]]")
-    scripts[FIRST] = f"[[fake say={json.dumps(FIRST_ANSWER, ensure_ascii=False)}]]"
+    answers = {**EARLIER, FIRST: FIRST_ANSWER}
+    scripts = {
+        prompt: f"[[fake say={json.dumps(answer, ensure_ascii=False)}]]" for prompt, answer in answers.items()
+    }
     scripts[SECOND] = (
         f"[[fake hold=picture@{HOLD_AFTER} say={json.dumps(SECOND_ANSWER, ensure_ascii=False)}]]"
     )
@@ -101,14 +104,14 @@ async def _take(browser: Browser, chat_site: Site, folder: Path) -> None:
         await page.route("**/chat/history", _untell)
         await page.goto(chat_site.url)
         chat = Chat(page)
-        for prompt in reversed(EARLIER):
+        for prompt, answer in reversed(EARLIER.items()):
             await chat.say(prompt)
-            await chat.expect_answer("t1")
+            await chat.expect_answer(answer)
             await page.get_by_role("link", name="New chat").click()
+            await expect(chat.prompts).to_have_count(0)
         with chat_site.gate("picture") as gate:
             await chat.say(FIRST)
             await expect(chat.answers.first).to_have_attribute("data-state", "complete")
-            await expect(chat.prompts).to_have_count(0)
             await chat.say(SECOND)
             await gate.reached()
             await expect(chat.answers.nth(1)).to_contain_text(SECOND_ANSWER.split()[HOLD_AFTER - 1])

@@ -83,13 +83,14 @@ def outcome(log: TurnLog) -> tuple[int, dict[str, Any]]:
 
 
 def conversation_document(conversation: Conversation) -> dict[str, Any]:
-    """A conversation as lists show it (HIST-3)."""
-    return {
+    """A conversation as lists show it, with a preview if there is one at hand (HIST-3)."""
+    document = {
         "id": conversation.id,
         "title": conversation.title,
         "created_at": rfc3339(conversation.created_at),
         "updated_at": rfc3339(conversation.updated_at),
     }
+    return document if conversation.preview is None else {**document, "preview": conversation.preview}
 
 
 def message_documents(turn: StoredTurn) -> list[dict[str, Any]]:

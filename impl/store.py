@@ -21,13 +21,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from impl.errors import BadRequest, NotFound, Unavailable
 from impl.limits import HOUR, Limits, Used, admit, day_start
 from impl.messages import Usage
-from impl.schema import conversations, migrate, schema, sessions, turns, usage
+from impl.schema import ESCAPE, conversations, migrate, schema, sessions, turns, usage
 
 logger = logging.getLogger(__name__)
 
 TITLE_CHARS = 80
+PREVIEW_CHARS = 120
 
 
+_PREVIEW = (
+    sa.select(sa.func.substr(turns.c.answer, 1, PREVIEW_CHARS, type_=turns.c.answer.type))
+    .where(turns.c.conversation_id == conversations.c.id)
+    .order_by(turns.c.number.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("preview")
+)
 _CHARGE_MORE = (
     usage.update()
     .where(
@@ -58,13 +67,17 @@ class LoginSession:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation as its owner sees it; times are Unix seconds."""
+    """A conversation as its owner sees it; times are Unix seconds.
+
+    ``preview`` is how the newest turn's answer begins, on one line; ``None`` where it was not asked for.
+    """
 
     id: str
     title: str
     claude_session: str | None
     created_at: float
     updated_at: float
+    preview: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +166,13 @@ class Store:
     async def conversations(
         self, owner: str, *, before: str | None, limit: int
     ) -> tuple[list[Conversation], str | None]:
-        """A page of the owner's conversations, newest first, and the cursor of the next page (HIST-3).
+        """A page of the owner's conversations with previews, newest first, and the cursor of the next page (HIST-3).
 
         Raises:
             BadRequest: ``before`` is not a cursor that was given out.
         """
         query = (
-            sa.select(conversations)
+            sa.select(conversations, _PREVIEW)
             .where(conversations.c.owner == owner)
             .order_by(conversations.c.updated_at.desc(), conversations.c.id.desc())
             .limit(limit + 1)
@@ -174,7 +187,7 @@ class Store:
                 raise BadRequest(f"before is {before[:40]!r}; use the value of next")
             query = query.where(sa.tuple_(conversations.c.updated_at, conversations.c.id) < position)
         async with self._begin() as db:
-            page = [_conversation(row) for row in await db.execute(query)]
+            page = [_conversation(row, _one_line(row.preview or "")) for row in await db.execute(query)]
         if len(page) <= limit:
             return page, None
         last_shown = page[limit - 1]
@@ -456,8 +469,13 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _conversation(row: sa.Row[Any]) -> Conversation:
-    return Conversation(row.id, row.title, row.claude_session, row.created_at, row.updated_at)
+def _conversation(row: sa.Row[Any], preview: str | None = None) -> Conversation:
+    return Conversation(row.id, row.title, row.claude_session, row.created_at, row.updated_at, preview)
+
+
+def _one_line(start: str) -> str:
+    """A text that was cut by the database: SQLite ends it at U+0000 too, PostgreSQL may leave half of an escape."""
+    return " ".join(start.partition("\0")[0].rstrip(ESCAPE).split())
 
 
 def _turn(row: sa.Row[Any]) -> StoredTurn:

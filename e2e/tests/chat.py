@@ -46,6 +46,14 @@ class Chat:
         return self.page.get_by_role("navigation", name="Earlier conversations").get_by_role("link")
 
     @property
+    def titles(self) -> Locator:
+        return self.conversations.locator("[data-part=name]")
+
+    @property
+    def previews(self) -> Locator:
+        return self.conversations.locator("[data-part=preview]")
+
+    @property
     def connection_notice(self) -> Locator:
         return self.page.get_by_role("status").filter(has_text="Connection lost")
 

@@ -32,7 +32,7 @@ def is_delete(request: Request) -> bool:
     return request.method == "DELETE"
 
 
-async def test_search_finds_by_words_of_the_title(page: Page) -> None:
+async def test_search_finds_by_words_of_title_and_last_answer(page: Page) -> None:
     chat = Chat(page)
     await begin(chat, "bake a cake", "mend a bike", "bake bread")
     search = page.get_by_role("searchbox", name="Search conversations")
@@ -40,8 +40,17 @@ async def test_search_finds_by_words_of_the_title(page: Page) -> None:
     await search.fill("BAKE c")
     await expect(chat.conversations).to_have_count(1)
     await expect(chat.conversations).to_contain_text("bake a cake")
+    await chat.say('[[fake say="All\\naboard"]]')
+    await chat.expect_answer("All aboard", number=1)
+    await search.fill("aboard bread")
+    found = page.get_by_role("link", name="bake bread [[fake tokens=1]]", exact=True)
+    await expect(found.locator("[data-part=preview]")).to_have_text("All aboard")
+    await expect(found).to_have_attribute("aria-description", "All aboard")
+    await expect(chat.conversations).to_have_count(1)
     await search.fill("train")
-    await expect(page.get_by_text("No conversation has that in its title.")).to_be_visible()
+    await expect(
+        page.get_by_text("No conversation has that in its title or its last answer.")
+    ).to_be_visible()
     await search.press("Escape")
 
     await expect(chat.conversations).to_have_count(3)

@@ -1,6 +1,6 @@
 /** The history that the server keeps, over HTTP (docs/protocol.md, section 9). */
 
-/** @typedef {{id: string, title: string, created_at: string, updated_at: string}} Summary */
+/** @typedef {{id: string, title: string, created_at: string, updated_at: string, preview?: string}} Summary */
 /** @typedef {{conversations: Summary[], next: string | null}} Page */
 /** @typedef {"running" | "complete" | "cancelled" | "failed" | "interrupted"} Status */
 /**

@@ -121,9 +121,9 @@ export class ChatStore extends EventTarget {
   /** What the list shows: without the one that is leaving, and only what the search has found. @returns {Summary[]} */
   get listed() {
     const words = this.query.toLocaleLowerCase().split(/\s+/).filter((word) => word !== "");
-    return this.conversations.filter(({ id, title }) => {
-      const name = title.toLocaleLowerCase();
-      return id !== this.leaving?.id && words.every((word) => name.includes(word));
+    return this.conversations.filter(({ id, title, preview = "" }) => {
+      const text = `${title}\n${preview}`.toLocaleLowerCase();
+      return id !== this.leaving?.id && words.every((word) => text.includes(word));
     });
   }
 
@@ -137,7 +137,7 @@ export class ChatStore extends EventTarget {
   }
 
   /**
-   * Show only conversations whose titles have all the words.
+   * Show only conversations that have all the words in title or preview.
    * @param {string} query
    * @returns {Promise<void>}
    */

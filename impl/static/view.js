@@ -283,11 +283,13 @@ export class ChatView {
   #drawList() {
     const { listed, current, older, query } = this.store;
     const kept = new Map(Array.from(this.list.children, (item) => [/** @type {HTMLElement} */ (item).dataset.id, item]));
-    const items = listed.map(({ id, title }) => {
+    const items = listed.map(({ id, title, preview = "" }) => {
       const item = kept.get(id) ?? this.#newItem(id);
       const link = find(item, "a", HTMLAnchorElement);
       const name = title || "New chat";
-      say(link, name);
+      say(find(link, "[data-part=name]", HTMLElement), name);
+      say(find(link, "[data-part=preview]", HTMLElement), preview);
+      link.ariaDescription = preview || null; // the link is named by its title alone
       link.ariaCurrent = id === current.id ? "page" : null;
       find(item, "button", HTMLButtonElement).ariaLabel = `Delete ${name}`;
       return item;

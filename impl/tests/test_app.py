@@ -313,6 +313,7 @@ async def test_history_has_the_shape_of_the_protocol(chat: Site) -> None:
 
     (conversation,) = listed["conversations"]
     assert listed["next"] is None
+    assert conversation.pop("preview") == " ".join(answer["response"].split())
     assert set(conversation) == {"id", "title", "created_at", "updated_at"}
     assert conversation == {key: shown[key] for key in conversation}
     assert (conversation["id"], conversation["title"]) == (conversation_id, "What is this?")

@@ -16,7 +16,7 @@ from impl.errors import BadRequest, NotFound, RateLimited, Unavailable
 from impl.limits import Limits, Used
 from impl.messages import Usage
 from impl.schema import metadata
-from impl.store import TITLE_CHARS, Progress, Store, opened, rfc3339
+from impl.store import PREVIEW_CHARS, TITLE_CHARS, Progress, Store, opened, rfc3339
 from impl.tests.sites import Clock
 
 NO_LIMITS = Limits(0, 0, 0)
@@ -204,6 +204,47 @@ async def test_long_title_is_cut(store: Store) -> None:
     conversation_id = await begin(store, prompt="word " * 1000)
 
     assert (await store.conversation("ada", conversation_id)).title == ("word " * 1000)[:TITLE_CHARS]
+
+
+async def preview(store: Store) -> str | None:
+    ((newest, *_), _) = await store.conversations("ada", before=None, limit=1)
+    return newest.preview
+
+
+async def test_preview_is_of_the_newest_turn(store: Store, clock: Clock) -> None:
+    conversation_id = await store.new_conversation("ada")
+    assert await preview(store) == ""
+
+    await begin(store, conversation_id, "z")
+    await finish(store, conversation_id, "z", answer="the first")
+    clock.now -= 5  # clocks are set back sometimes
+    await begin(store, conversation_id, "a")
+    assert await preview(store) == ""
+    await finish(store, conversation_id, "a", answer="the second")
+    assert await preview(store) == "the second"
+
+    clock.now += 10
+    other = await begin(store)
+    await finish(store, other, answer="of another")
+    shown, _ = await store.conversations("ada", before=None, limit=9)
+    assert {each.id: each.preview for each in shown} == {conversation_id: "the second", other: "of another"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ("\n# One\r\n\n \ttwo\u2028three ", "# One two three"),
+        ("🙂" * 1000, "🙂" * PREVIEW_CHARS),
+        ("before\0after", "before"),
+        ("x" * (PREVIEW_CHARS - 1) + "\0", "x" * (PREVIEW_CHARS - 1)),
+        ("\ufdd0\ufdd1!", "\ufdd0\ufdd1!"),
+    ],
+    ids=["lines", "long", "nul", "cut-in-nul", "noncharacters"],
+)
+async def test_preview_is_one_short_line(store: Store, answer: str, shown: str) -> None:
+    await finish(store, await begin(store), answer=answer)
+
+    assert await preview(store) == shown
 
 
 async def test_session_is_remembered(store: Store) -> None:
