@@ -87,7 +87,7 @@ class Connection:
         self._lasts = lasts
         self._loop = asyncio.get_running_loop()
         self._cursors: dict[TurnLog, int] = {}  # by log, the last seq that was written
-        self._watched: set[str] = set()
+        self._watched: tuple[str, ...] = ()  # conversations; an empty set is 200 bytes for each who is idle
         self._unanswered = 0  # pings since the last sign of life
         self._next_ping: asyncio.TimerHandle | None = None
         self._catching_up: asyncio.Task[None] | None = None  # while the reader is behind
@@ -98,7 +98,21 @@ class Connection:
         self._next_ping = self._loop.call_later(self._keepalive, self._ping)
         expiry = None if self._lasts is None else self._loop.call_later(self._lasts, self._expire)
         try:
-            await self._receive()
+            while (frame := await self._ws.receive()).type not in _OVER:
+                self._unanswered = 0
+                match frame.type:
+                    case WSMsgType.TEXT:
+                        await self._obey(frame.data)
+                        await self._room()  # who only asks, and reads nothing, waits
+                    case WSMsgType.BINARY:
+                        self._answer(
+                            refusal(BadRequest("binary messages are not understood; send JSON text"))
+                        )
+                        await self._room()
+                    case WSMsgType.PING:
+                        await self._ws.pong(frame.data)  # FRAME-4
+                    case _:
+                        pass
         except ConnectionError as error:
             logger.info("= connection of %s dropped: %s", self.login.user, error)
         except Exception as error:  # noqa: BLE001 - it is logged
@@ -107,14 +121,18 @@ class Connection:
             self._next_ping.cancel()
             if expiry is not None:
                 expiry.cancel()
-            for log in tuple(self._cursors):
-                self._leave(log)
-            for conversation_id in self._watched:
-                self._turns.unwatch(conversation_id, self._follow)
-            helpers = [task for task in (self._catching_up, self._expiring) if task is not None]
-            for task in helpers:
-                task.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Leave the logs and the turns, and end what helped."""
+        for log in tuple(self._cursors):
+            self._leave(log)
+        for conversation_id in self._watched:
+            self._turns.unwatch(conversation_id, self._follow)
+        helpers = [task for task in (self._catching_up, self._expiring) if task is not None]
+        for task in helpers:
+            task.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a code of CLOSE-2; a peer that does not take it in time is dropped."""
@@ -123,21 +141,6 @@ class Connection:
                 await self._ws.close(code=code, message=reason.encode())
         except TimeoutError:
             self._transport.abort()
-
-    async def _receive(self) -> None:
-        while (frame := await self._ws.receive()).type not in _OVER:
-            self._unanswered = 0
-            match frame.type:
-                case WSMsgType.TEXT:
-                    await self._obey(frame.data)
-                    await self._room()  # who only asks, and reads nothing, waits
-                case WSMsgType.BINARY:
-                    self._answer(refusal(BadRequest("binary messages are not understood; send JSON text")))
-                    await self._room()
-                case WSMsgType.PING:
-                    await self._ws.pong(frame.data)  # FRAME-4
-                case _:
-                    pass
 
     async def _obey(self, text: str) -> None:
         message_id = None
@@ -168,7 +171,7 @@ class Connection:
             self.login.user, message.conversation_id, message.message_id, message.after
         )
         if message.message_id is None and message.conversation_id not in self._watched:
-            self._watched.add(message.conversation_id)
+            self._watched = (*self._watched, message.conversation_id)
             self._turns.watch(message.conversation_id, self._follow)
         if log is not None:
             self._leave(log)
