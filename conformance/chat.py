@@ -7,9 +7,8 @@ import copy
 import itertools
 import random
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +23,7 @@ from conformance.errors import CouldNotTest, Failure, NotOffered
 from conformance.fleet import Fleet
 from conformance.forge import Forge
 from conformance.handshake import Response, check_response, encode_key, encode_request, upgrade_headers
+from conformance.middlebox import Carry, MiddleBox, as_it_comes, middle_box
 from conformance.peer import Peer, connected
 from conformance.server import Server, gone, is_zombie, running
 from conformance.target import Limited, Target, User, Variant
@@ -45,8 +45,6 @@ class Answer:
         headers: Names in lower case.
         body: All of it.
         cookies: The cookies it sets.
-        pieces: When which part of the body came (seconds, monotonic).
-        asked_at: When it was asked for.
         read: Puts a JSON document into the words of the protocol.
     """
 
@@ -54,8 +52,6 @@ class Answer:
     headers: dict[str, str]
     body: bytes
     cookies: dict[str, str]
-    pieces: tuple[tuple[float, bytes], ...]
-    asked_at: float
     read: Callable[[Any], Any] = lambda value: value
 
     def json(self) -> Any:
@@ -132,6 +128,17 @@ class Chat:
     def posts(self) -> bool:
         """Whether turns can be run by POST, too."""
         return bool(self.target.paths.turn)
+
+    @property
+    def turn_door(self) -> str:
+        """Where turns are run by POST.
+
+        Raises:
+            NotOffered: The target has no such door.
+        """
+        if not self.posts:
+            raise NotOffered("paths.turn is empty in the target file: there is no POST")
+        return self.target.paths.turn
 
     # Prompts and what Claude saw of them
 
@@ -220,8 +227,8 @@ class Chat:
     # WebSocket
 
     @asynccontextmanager
-    async def wire(self, server: Server | None = None) -> AsyncIterator[Peer]:
-        """A TCP connection, nothing sent."""
+    async def wire(self, server: Server | MiddleBox | None = None) -> AsyncIterator[Peer]:
+        """A TCP connection, nothing sent; to another server than the case's, or through a box before it."""
         where = server or self.server
         name = f"ws{next(self._count)}"
         async with connected(
@@ -281,8 +288,8 @@ class Chat:
         return response
 
     @asynccontextmanager
-    async def peer(self, *, user: int = 0, server: Server | None = None) -> AsyncIterator[Peer]:
-        """An open WebSocket.
+    async def peer(self, *, user: int = 0, server: Server | MiddleBox | None = None) -> AsyncIterator[Peer]:
+        """An open WebSocket; to another server than the case's, or through a box before it.
 
         Raises:
             Failure: The handshake was not answered as it must be.
@@ -294,6 +301,12 @@ class Chat:
                     "101 to a valid handshake", f"{response.status} {response.reason} {shorten(peer.body)}"
                 )
             yield peer
+
+    def box(
+        self, *, down: Carry = as_it_comes, up: Carry = as_it_comes
+    ) -> AbstractAsyncContextManager[MiddleBox]:
+        """A hostile middle box before the server."""
+        return middle_box(self.server.host, self.server.port, self.trace, down=down, up=up)
 
     async def ask(
         self,
@@ -374,7 +387,7 @@ class Chat:
         body: bytes | None = None,
         headers: Headers | None = None,
         user: int = 0,
-        server: Server | None = None,
+        server: Server | MiddleBox | None = None,
         url: str | None = None,
         within: float | None = None,
     ) -> Answer:
@@ -385,9 +398,9 @@ class Chat:
         """
         assert self._session is not None
         where = (url or (server or self.server).url) + path
-        asked_at = time.monotonic()
         self.trace.add("http", ">", f"{method} {path}{f' {shorten(str(form))}' if form else ''}")
         limit = within or self.target.within
+        named = [("Host", f"{self.server.host}:{self.server.port}")] if isinstance(server, MiddleBox) else []
         try:
             async with (
                 asyncio.timeout(limit),
@@ -395,16 +408,15 @@ class Chat:
                     method,
                     where,
                     data=body if form is None else self.target.dialect.form(form),
-                    headers=CIMultiDict([*self.user(user).headers.items(), *pairs(headers)]),
+                    headers=CIMultiDict([*self.user(user).headers.items(), *pairs(headers), *named]),
                     allow_redirects=False,
                 ) as response,
             ):
-                pieces = [(time.monotonic(), data) async for data in response.content.iter_any()]
+                body = await response.read()
         except TimeoutError:
             raise Failure(f"an answer to {method} {path}", f"not within {limit:g} s") from None
         except aiohttp.ClientError as error:
             raise Failure(f"an answer to {method} {path}", f"{type(error).__name__}: {error}") from None
-        body = b"".join(data for _, data in pieces)
         self.trace.add("http", "<", f"{response.status} {shorten(body)}")
         names = {name.lower(): value for name, value in response.headers.items()}
         cookies = {name: morsel.value for name, morsel in response.cookies.items()}
@@ -414,8 +426,6 @@ class Chat:
             names,
             body,
             cookies,
-            tuple(pieces),
-            asked_at,
             lambda value: self.target.dialect.document(kind, value),
         )
 
@@ -437,7 +447,7 @@ class Chat:
         message: str,
         *,
         within: float | None = None,
-        server: Server | None = None,
+        server: Server | MiddleBox | None = None,
         user: int = 0,
         **fields: str,
     ) -> Answer:
@@ -446,12 +456,8 @@ class Chat:
         Raises:
             NotOffered: The target has no such door.
         """
-        if not self.posts:
-            raise NotOffered("paths.turn is empty in the target file: there is no POST")
         form = {"message": message, **fields}
-        return await self.http(
-            "POST", self.target.paths.turn, form=form, within=within, server=server, user=user
-        )
+        return await self.http("POST", self.turn_door, form=form, within=within, server=server, user=user)
 
     async def history(
         self, conversation_id: str, *, server: Server | None = None, user: int = 0

@@ -543,6 +543,75 @@ def told_as_often_as_followed() -> None:
     put(Connection, "_write", make_write)
 
 
+@breaks("written-is-read")
+def written_is_read() -> None:
+    """Who comes back after a connection broke is told what was not yet written to it, whatever had arrived."""
+    written: dict[Any, int] = {}
+
+    def make_let_go(let_go: Any) -> Any:
+        async def mutant(self: Connection) -> None:
+            for log, cursor in self._cursors.items():
+                written[log] = max(cursor, written.get(log, 0))
+            await let_go(self)
+
+        return mutant
+
+    def make_follow(follow: Any) -> Any:
+        def mutant(self: Connection, log: Any, after: int = 0) -> None:
+            follow(self, log, max(after, written.get(log, 0)) if after else 0)
+
+        return mutant
+
+    put(Connection, "_let_go", make_let_go)
+    put(Connection, "_follow", make_follow)
+
+
+@breaks("begun-twice")
+def begun_twice() -> None:
+    """A message_id is looked for in a conversation that was named, and nowhere else."""
+
+    def make(find_turn: Any) -> Any:
+        async def mutant(self: Store, owner: str, conversation_id: str | None, message_id: str) -> Any:
+            return conversation_id and await find_turn(self, owner, conversation_id, message_id)
+
+        return mutant
+
+    put(Store, "find_turn", make)
+
+
+@breaks("given-up-stops")
+def given_up_stops() -> None:
+    """A turn that a dead peer follows is stopped when the peer is given up."""
+
+    def make(ping: Any) -> Any:
+        def mutant(self: Connection) -> None:
+            if self._unanswered >= impl.connection.MISSED_PONGS:
+                for turn in self._turns._held.values():  # noqa: SLF001
+                    if turn.log in self._cursors:
+                        turn.question.stop()
+            ping(self)
+
+        return mutant
+
+    put(Connection, "_ping", make)
+
+
+@breaks("heads-in-one-piece")
+def heads_in_one_piece() -> None:
+    """What the first read returns is taken for the whole head of a request."""
+
+    def make(data_received: Any) -> Any:
+        def mutant(self: Any, data: bytes) -> None:
+            if not self._request_count and b"\r\n\r\n" not in data:
+                self.force_close()
+            else:
+                data_received(self, data)
+
+        return mutant
+
+    put(aiohttp.web.RequestHandler, "data_received", make)
+
+
 # --- stopping
 
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from conformance.frames import (
     encode_frame,
 )
 from conformance.handshake import accept_key
+from conformance.listening import listening
 from conformance.messages import MessageJoiner
 
 KEEPALIVE = 0.1
@@ -220,6 +221,30 @@ class WaitsForTheClose(RawChat):
         await super().close(error, writer)
         while not writer.transport.is_closing():  # noqa: ASYNC110 - a mutant may be crude
             await asyncio.sleep(0.01)
+
+
+class WantsTheLatestPong(RawChat):
+    """Only the pong of the latest ping counts, and three that are missing in a row are the end."""
+
+    def __init__(self) -> None:
+        self.latest = 0
+        self.missed = 0
+
+    async def keep_alive(self, writer: asyncio.StreamWriter) -> None:
+        """Send numbered pings while they are answered."""
+        while self.missed < 3:
+            await asyncio.sleep(KEEPALIVE)
+            self.latest += 1
+            self.missed += 1
+            writer.write(encode_frame(Frame(Opcode.PING, str(self.latest).encode())))
+            await writer.drain()
+        writer.transport.abort()
+
+    async def control(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
+        """Look at what a pong carries."""
+        if frame.opcode == Opcode.PONG and frame.payload == str(self.latest).encode():
+            self.missed = 0
+        await super().control(frame, writer)
 
 
 class TakesFragmentsForMessages(RawChat):
@@ -476,22 +501,6 @@ class OneForAll(TinyChat):
         """Wait for one's turn."""
         async with self.busy:
             return await super().health(request)
-
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
-
-
-@asynccontextmanager
-async def listening(serve: Serve, port: int = 0) -> AsyncIterator[int]:
-    """A listener on a free port of loopback for the length of the block; its connections end before it does."""
-    async with asyncio.TaskGroup() as group:
-
-        def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            group.create_task(serve(reader, writer))
-
-        server = await asyncio.start_server(taken, "127.0.0.1", port)
-        async with server:
-            yield server.sockets[0].getsockname()[1]
 
 
 @asynccontextmanager

@@ -36,8 +36,8 @@ SMALL: dict[str, tuple[str, Kill]] = {
     "R1-5-post": ("OneQueuePerUser", Kill("queues/post", "there came")),
     "R1-6": ("ClosesWith768", Kill("closing/code", "CLOSE 768")),
     "R1-7": ("ForgetsToSend", Kill("closing/before-tcp", "the connection ended")),
-    "R2-1": ("SilentWithClaude", Kill("keepalive/silent-turn", "not within")),
-    "R2-1-middle": ("SilentWithClaude", Kill("keepalive/silent-middle", "not within")),
+    "R2-1": ("SilentWithClaude", Kill("keepalive/silent-turn", "the connection ended: reset")),
+    "R2-1-middle": ("SilentWithClaude", Kill("keepalive/silent-middle", "the connection ended: reset")),
     "R2-2-history": ("KeepsNothing", Kill("history/socket-turn", "it is []")),
     "M-1": ("BareText", Kill("turns/streams", "not JSON")),
     "M-2": ("OneForAll", Kill("turns/nobody-waits", "not within")),
@@ -50,6 +50,7 @@ SMALL: dict[str, tuple[str, Kill]] = {
     "takes-any-text": ("TakesAnyText", Kill("framing/bad-utf8", "taken for legal")),
     "waits-for-the-close": ("WaitsForTheClose", Kill("closing/unanswered", "not within")),
     "compresses-unasked": ("CompressesUnasked", Kill("framing/deflate", "was not offered")),
+    "wants-the-latest-pong": ("WantsTheLatestPong", Kill("keepalive/lumps", "the connection ended")),
     "TURN-5": ("AllAtTheEnd", Kill("turns/streams", "not within")),
 }
 """Mutants of the two small servers, by class."""
@@ -99,6 +100,10 @@ REFERENCE: dict[str, Kill] = {
     ),
     "silent-about-the-end": Kill("following/ended-away", "not within", ("following/", "limits/free")),
     "told-as-often-as-followed": Kill("following/quick-reconnects", "it is", ("following/",)),
+    "written-is-read": Kill("following/torn-frame", "it is [1, "),
+    "begun-twice": Kill("following/accepted-lost", "it is 2"),
+    "given-up-stops": Kill("following/half-open", "it is"),
+    "heads-in-one-piece": Kill("framing/byte-by-byte", "the connection ended"),
     "stop-poisons": Kill("stopping/goes-on", "it is", ("stopping/", "quotas/stopped")),
     "late-result": Kill("stopping/late-result", "it", ("stopping/", "quotas/stopped")),
     "tools-go-on": Kill("stopping/in-a-tool", "not within"),
@@ -122,7 +127,7 @@ REFERENCE: dict[str, Kill] = {
         "turns/sent-twice", "busy", ("http/post", "limits/free", "following/two-tabs-at-once")
     ),
     "half-a-mib": Kill("messages/one-mib", "too_large"),
-    "silent-post": Kill("keepalive/silent-post", "nothing came"),
+    "silent-post": Kill("keepalive/silent-post", "Connection reset"),
     "one-stalls-all": Kill("robustness/stalled-reader", "not within", ("",)),  # whoever is answered meanwhile
     "a-queue-for-each": Kill("robustness/stalled-memory", "has grown by"),
 }

@@ -9,7 +9,7 @@ import pytest
 from conformance.errors import Failure
 from conformance.frames import Frame, FrameDecoder, Opcode, close_frame, encode_frame
 from conformance.handshake import accept_key, encode_request, upgrade_headers
-from conformance.mutants.small import listening
+from conformance.listening import listening
 from conformance.peer import MASK, Garbled, Peer, connected
 from conformance.trace import Trace
 
