@@ -93,10 +93,11 @@ async def same_again(chat: Chat) -> None:
         expect_equal([first.text, second.text], ["the same"] * 2, "the answers to two turns")
         turn = await scripted.finished(peer, scripted.prompt("play twice"))
 
-        posted = await scripted.post(scripted.prompt("play twice"))
-        expect_equal(posted.member("response"), turn.text, "the response of a POST")
         told = turn.text.count("said again.")
         expect(told == 2, "what is said before and after a tool, both times", f"the answer is {turn.text!r}")
+        if scripted.posts:
+            posted = await scripted.post(scripted.prompt("play twice"))
+            expect_equal(posted.member("response"), turn.text, "the response of a POST")
 
 
 @case(

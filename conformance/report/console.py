@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from conformance.report.text import changes, counts, headline, printable
+from conformance.report.text import changes, clipped, counts, headline, printable
 from conformance.results import Case, CaseResult, RunResult, TraceLine, Verdict
 
 MARKS = {
@@ -44,7 +44,7 @@ def details(result: CaseResult, clauses: Mapping[str, str]) -> str:
     lines += _block("happened", result.happened.splitlines())
     lines += _block("trace", [_trace_line(line) for line in result.trace])
     lines += _block("claude", list(result.ledger))
-    lines += _block("server", list(result.log))
+    lines += _block("server", [clipped(line) for line in result.log])
     return "\n".join([*lines, f"  again     {result.replay}"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from conformance.report.text import code, counts, decision_reason, headline, markdown, place
+from conformance.report.text import clipped, code, counts, decision_reason, headline, markdown, place
 from conformance.results import CaseResult, RunResult, Severity, Verdict
 
 
@@ -91,7 +91,8 @@ def _evidence(result: CaseResult, clauses: Mapping[str, str]) -> str:
     lines += [f"- expected: {markdown(result.expected)}", f"- happened: {markdown(result.happened)}"]
     lines += [f"- again: {code(result.replay)}"]
     told = [f"{each.ms:.1f} ms {each.who} {each.direction} {each.text}" for each in result.trace]
-    for title, some in (("trace", told), ("claude", result.ledger), ("server", result.log)):
+    log = [clipped(line) for line in result.log]
+    for title, some in (("trace", told), ("claude", result.ledger), ("server", log)):
         if some:
             lines += ["", f"<details><summary>{title}</summary>", ""]
             lines += [f"- {code(each)}" for each in some] + ["", "</details>"]

@@ -7,12 +7,21 @@ import re
 
 from conformance.results import CaseResult, Decision, Kind, RunResult, Severity, Verdict
 
+LINE_CHARS = 500
+"""So much of one line is shown; what was written in one may be megabytes."""
+
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|<>~])")
 
 
 def printable(text: str) -> str:
     """Text with every character that is not printable written as an escape, line ends included."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def clipped(text: str) -> str:
+    """A line as people can read it: of a very long one the beginning, and how much of it was cut."""
+    more = len(text) - LINE_CHARS
+    return f"{text[:LINE_CHARS]} … ({more:,} characters more)" if more > 0 else text
 
 
 def markdown(text: str) -> str:
