@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -22,6 +23,8 @@ import impl.auth
 import impl.claude
 import impl.connection
 import impl.documents
+import impl.errors
+import impl.frames
 import impl.limits
 import impl.log
 import impl.messages
@@ -31,8 +34,9 @@ import impl.schema
 import impl.store
 import impl.stream
 import impl.turns
+from conformance.frames import Frame, Opcode, encode_frame
 from impl.connection import Connection
-from impl.errors import ClaudeFailed, Forbidden, NotFound, Reset
+from impl.errors import ClaudeFailed, Forbidden, NotFound, Reset, TimedOut
 from impl.frames import PING
 from impl.limits import Used
 from impl.messages import Tool, Usage
@@ -91,6 +95,20 @@ def any_origin() -> None:
 def session_names() -> None:
     """Session ids are no UUIDs."""
     put(impl.claude, "uuid", lambda _: SimpleNamespace(uuid4=lambda: SessionName("chat-1")))
+
+
+@breaks("M-4-resume")
+def resumes_by_name() -> None:
+    """Every turn has a process of its own, and those that go on are given no UUID."""
+
+    def make(ask: Any) -> Any:
+        async def mutant(self: Any, conversation_id: str, resume: str | None, question: Question) -> Any:
+            await self.end(conversation_id)
+            return await ask(self, conversation_id, resume and "chat-1", question)
+
+        return mutant
+
+    put(impl.claude.Claude, "ask", make)
 
 
 class SessionName(str):
@@ -298,20 +316,23 @@ def resume_doubles() -> None:
     put(Connection, "_subscribe", make)
 
 
-@breaks("long-lines")
-def long_lines() -> None:
-    """A line may have 64 KiB and no more."""
+def lines_of(most: int) -> None:
+    """A line may have so many bytes and no more."""
 
     def make(feed: Any) -> Any:
         def mutant(self: Lines, data: bytes) -> list[bytes]:
             lines: list[bytes] = feed(self, data)
-            if any(len(line) > 65_536 for line in lines):
-                raise LineTooLong(65_536)
+            if any(len(line) > most for line in lines):
+                raise LineTooLong(most)
             return lines
 
         return mutant
 
     put(Lines, "feed", make)
+
+
+breaks("long-lines")(lambda: lines_of(1 << 16))
+breaks("lines-of-half-a-mib")(lambda: lines_of(1 << 19))
 
 
 @breaks("noise-ends-the-turn")
@@ -356,6 +377,9 @@ def no_guardian() -> None:
 def nervous_heartbeat() -> None:
     """One missed pong is the end."""
     put(impl.connection, "MISSED_PONGS", lambda _: 1)
+
+
+breaks("no-guardian-of-claude")(no_guardian)
 
 
 @breaks("dead-peers-stay")
@@ -612,6 +636,69 @@ def heads_in_one_piece() -> None:
     put(aiohttp.web.RequestHandler, "data_received", make)
 
 
+@breaks("gap-is-lost")
+def gap_is_lost() -> None:
+    """What is said while nobody listens is kept for history only."""
+
+    def make(append: Any) -> Any:
+        def mutant(log: Any, event: Any) -> None:
+            if log._listeners or not isinstance(event, impl.stream.Text):  # noqa: SLF001
+                append(log, event)
+
+        return mutant
+
+    put(impl.turns, "_append", make)
+
+
+def about_what_is_not_held(answer: Callable[[], Any]) -> None:
+    """A cursor of a turn that is no longer held is answered in another way."""
+
+    def make(follow: Any) -> Any:
+        async def mutant(self: Turns, owner: str, conversation_id: str, message_id: str, after: int) -> Any:
+            try:
+                return await follow(self, owner, conversation_id, message_id, after)
+            except Reset:
+                if (conversation_id, message_id) in self._held:
+                    raise
+                return answer()
+
+        return mutant
+
+    put(Turns, "follow", make)
+
+
+@breaks("forgotten-is-not-found")
+def forgotten_is_not_found() -> None:
+    """A turn that is no longer held is said not to exist."""
+
+    def answer() -> None:
+        raise NotFound("there is no such turn")
+
+    about_what_is_not_held(answer)
+
+
+@breaks("silent-after-a-restart")
+def silent_after_a_restart() -> None:
+    """A turn that a server before this one ran is waited for."""
+    about_what_is_not_held(lambda: None)
+
+
+@breaks("replays-and-stops")
+def replays_and_stops() -> None:
+    """Who comes later gets what was said, and nothing that follows."""
+
+    def make(subscribe: Any) -> Any:
+        async def mutant(self: Connection, message: Any) -> None:
+            await subscribe(self, message)
+            for log in tuple(self._cursors):
+                if message.message_id == log.accepted.message_id:
+                    self._leave(log)
+
+        return mutant
+
+    put(Connection, "_subscribe", make)
+
+
 # --- stopping
 
 
@@ -734,6 +821,82 @@ def waits_for_the_end_of_stdout() -> None:
     put(Process, "_ended", lambda _: lambda self: self.exited.set_result(None))
 
 
+@breaks("deletion-spares-the-family")
+def deletion_spares_the_family() -> None:
+    """With a conversation its Claude is ended, and not what it had started."""
+
+    def make(delete: Any) -> Any:
+        async def mutant(self: Turns, owner: str, conversation_id: str) -> None:
+            families_live_on()
+            await delete(self, owner, conversation_id)
+
+        return mutant
+
+    put(Turns, "delete", make)
+
+
+@breaks("timeout-spares-the-family")
+def timeout_spares_the_family() -> None:
+    """A Claude that went silent is ended, and not what it had started."""
+
+    def make(fail: Any) -> Any:
+        def mutant(self: Session, error: Exception) -> None:
+            if isinstance(error, TimedOut):
+                families_live_on()
+            fail(self, error)
+
+        return mutant
+
+    put(Session, "fail", make)
+
+
+@breaks("hears-only-the-end-of-stdout")
+def hears_only_the_end_of_stdout() -> None:
+    """A Claude that has died is waited for until nobody holds its stdout."""
+    put(Process, "_ended", lambda _: lambda self: self.exited.set_result(None))
+
+
+@breaks("asks-once")
+def asks_once() -> None:
+    """Claude is asked to stop, and what it makes of that is its affair."""
+
+    def make(interrupt: Any) -> Any:
+        def mutant(self: Session) -> None:
+            interrupt(self)
+            assert self._interrupting is not None
+            self._interrupting.cancel()
+
+        return mutant
+
+    put(Session, "interrupt", make)
+
+
+@breaks("goes-without-a-word")
+def goes_without_a_word() -> None:
+    """A server that is told to stop drops its connections."""
+
+    async def nothing(_app: Any) -> None:
+        return
+
+    put(impl.app, "_say_goodbye", lambda _: nothing)
+
+
+@breaks("missing-is-failed")
+def missing_is_failed() -> None:
+    """A Claude that cannot be started has failed, as far as people are told."""
+    put(impl.errors.ClaudeUnavailable, "code", lambda _: "claude_failed")
+
+
+@breaks("sessions-in-memory")
+def sessions_in_memory() -> None:
+    """Which session belongs to a conversation is known until the next start."""
+
+    async def remember(*_: Any) -> None:
+        return
+
+    put(Store, "remember_session", lambda _: remember)
+
+
 @breaks("interrupted-runs-on")
 def interrupted_runs_on() -> None:
     """A turn that a killed server left behind is shown as running."""
@@ -804,6 +967,52 @@ def says_nothing_twice() -> None:
     put(impl.turns, "_append", make)
 
 
+@breaks("half-a-pair-ends-the-turn")
+def half_a_pair_ends_the_turn() -> None:
+    """Half of a surrogate pair in a line of Claude cannot be encoded."""
+
+    def make(decode: Any) -> Any:
+        def mutant(line: bytes) -> Any:
+            if b"\\ud8" in line:
+                json.dumps(json.loads(line), ensure_ascii=False).encode()
+            return decode(line)
+
+        return mutant
+
+    put(impl.stream, "_decode", make)
+
+
+@breaks("half-a-pair-ends-the-message")
+def half_a_pair_ends_the_message() -> None:
+    """Half of a surrogate pair in a message cannot be encoded."""
+
+    def make(decode: Any) -> Any:
+        def mutant(text: str) -> Any:
+            if "\\ud8" in text:
+                json.dumps(json.loads(text), ensure_ascii=False).encode()
+            return decode(text)
+
+        return mutant
+
+    put(impl.connection, "decode_client", make)
+
+
+@breaks("dies-of-a-long-line")
+def dies_of_a_long_line() -> None:
+    """A line of eight MiB takes the server down."""
+
+    def make(feed: Any) -> Any:
+        def mutant(self: Lines, data: bytes) -> Any:
+            lines = feed(self, data)
+            if any(len(line) > 1 << 23 for line in lines):
+                os._exit(3)
+            return lines
+
+        return mutant
+
+    put(Lines, "feed", make)
+
+
 # --- limits
 
 
@@ -840,6 +1049,12 @@ def posts_are_free() -> None:
         return mutant
 
     put(impl.app, "_post_chat", make)
+
+
+@breaks("failed-is-free")
+def failed_is_free() -> None:
+    """A turn that fails is not charged."""
+    at_the_end(lambda what: what.update(spent=Usage()) if what["status"] == "failed" else None)
 
 
 @breaks("one-too-many")
@@ -902,6 +1117,139 @@ def twice_is_two() -> None:
         return None
 
     put(Store, "find_turn", lambda _: find_turn)
+
+
+@breaks("at-once-is-two")
+def at_once_is_two() -> None:
+    """A message_id that comes twice at once is looked for before either is there."""
+
+    def make(find_turn: Any) -> Any:
+        async def mutant(self: Store, *args: Any) -> Any:
+            found = await find_turn(self, *args)
+            await asyncio.sleep(0.1)
+            return found
+
+        return mutant
+
+    def make_init(init: Any) -> Any:
+        def mutant(self: Turns, *args: Any, **kw: Any) -> None:
+            init(self, *args, **kw)
+            self._admitting = contextlib.nullcontext()  # type: ignore[assignment]
+
+        return mutant
+
+    put(Store, "find_turn", make)
+    put(Turns, "__init__", make_init)
+
+
+# --- doors
+
+
+@breaks("posts-from-anywhere")
+def posts_from_anywhere() -> None:
+    """Only who opens a WebSocket is asked for its origin."""
+    put(
+        impl.app,
+        "check_origin",
+        lambda old: lambda request, own: request.method != "GET" or old(request, own),
+    )
+
+
+@breaks("own-page-is-foreign")
+def own_page_is_foreign() -> None:
+    """Whoever has an origin is foreign."""
+
+    def check_origin(request: Any, _own: Any) -> None:
+        if hdrs.ORIGIN in request.headers:
+            raise Forbidden("requests of pages are not taken")
+
+    put(impl.app, "check_origin", lambda _: check_origin)
+
+
+@breaks("selects-nothing")
+def selects_nothing() -> None:
+    """No subprotocol is selected."""
+    put(impl.app, "SUBPROTOCOLS", lambda _: ())
+
+
+@breaks("short-pongs")
+def short_pongs() -> None:
+    """A pong has at most half of what a ping may have."""
+    put(aiohttp.web.WebSocketResponse, "pong", lambda old: lambda self, data: old(self, data[:62]))
+
+
+@breaks("masks-its-frames")
+def masks_its_frames() -> None:
+    """Frames of the server are masked, with a key of zeros."""
+
+    def text_frame(payload: bytes) -> bytes:
+        return encode_frame(Frame(Opcode.TEXT, payload, mask=bytes(4)))
+
+    put(impl.connection, "text_frame", lambda _: text_frame)
+    put(impl.log, "text_frame", lambda _: text_frame)
+
+
+@breaks("ends-twice")
+def ends_twice() -> None:
+    """The end of a turn is told twice."""
+
+    def make(write: Any) -> Any:
+        def mutant(self: Connection, frame: bytes) -> None:
+            write(self, frame)
+            if b'"type":"complete"' in frame:
+                write(self, frame)
+
+        return mutant
+
+    put(Connection, "_write", make)
+
+
+@breaks("seq-of-the-connection")
+def seq_of_the_connection() -> None:
+    """Seq counts what a connection was sent, over all its turns."""
+    sent: dict[Connection, int] = {}
+
+    def make(write: Any) -> Any:
+        def mutant(self: Connection, frame: bytes) -> None:
+            event = json.loads(frame[frame.index(b"{") :]) if b'"seq":' in frame else None
+            if event is not None:
+                event["seq"] = sent[self] = sent.get(self, 0) + 1
+                frame = impl.frames.text_frame(json.dumps(event).encode())
+            write(self, frame)
+
+        return mutant
+
+    put(Connection, "_write", make)
+
+
+@breaks("posts-without-names")
+def posts_without_names() -> None:
+    """A POST is answered with the answer alone."""
+
+    def make(outcome: Any) -> Any:
+        def mutant(log: Any) -> Any:
+            status, document = outcome(log)
+            return status, {key: value for key, value in document.items() if not key.endswith("_id")}
+
+        return mutant
+
+    put(impl.app, "outcome", make)
+
+
+@breaks("no-name-is-good")
+def no_name_is_good() -> None:
+    """The proxy names nobody who may use the chat."""
+    put(impl.auth, "USER", lambda _: SimpleNamespace(fullmatch=lambda _name: None))
+
+
+@breaks("nobody-may-log-in")
+def nobody_may_log_in() -> None:
+    """The list of users is empty."""
+    put(
+        Settings,
+        "from_env",
+        lambda old: lambda *args, **kw: replace(old(*args, **kw), users=("nobody",)),
+    )
 
 
 # --- others

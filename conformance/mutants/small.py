@@ -127,6 +127,17 @@ class ReadsTheHeadTwice(RawChat):
         await super().shake_hands(await reader.readuntil(b"\r\n\r\n") + head, reader, writer)
 
 
+class DropsWhatIsGlued(RawChat):
+    """What came in one piece with the head is thrown away with it."""
+
+    async def shake_hands(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Forget what was read too much."""
+        reader._buffer.clear()  # type: ignore[attr-defined]  # noqa: SLF001 - a mutant may be crude
+        await super().shake_hands(head, reader, writer)
+
+
 class DiesAtThePing(RawChat):
     """R1-3: the first ping crashes the connection."""
 

@@ -25,6 +25,7 @@ LONG_MESSAGES = (
     "messages/one-mib",
     "framing/two-mib",
 )  # no pong comes while one is sent
+SECOND_TURNS = ("turns/", "following/", "stopping/", "history/", "limits/", "quotas/", "shapes/")
 EVERYTHING = ("",)  # no case that has an answer can pass
 
 SMALL: dict[str, tuple[str, Kill]] = {
@@ -44,6 +45,7 @@ SMALL: dict[str, tuple[str, Kill]] = {
     "M-12-fragments": ("TakesFragmentsForMessages", Kill("framing/fragments", "the connection ended")),
     "one-mask-for-all": ("KeepsTheFirstMask", Kill("framing/masks", "its payload is")),
     "lengths-of-15-bits": ("ReadsLengthsOf15Bits", Kill("framing/lengths", "not within")),
+    "drops-what-is-glued": ("DropsWhatIsGlued", Kill("handshake/early-frame", "not within")),
     "takes-any-frame": ("TakesAnyFrame", Kill("framing/illegal", "taken for legal")),
     "takes-bare-frames": ("TakesAnyFrame", Kill("framing/unmasked", "taken for legal")),
     "takes-long-lengths": ("TakesAnyFrame", Kill("framing/long-length", "taken for legal")),
@@ -60,6 +62,7 @@ REFERENCE: dict[str, Kill] = {
     "R2-3": Kill("shapes/result-only", "it is ''"),
     "M-3": Kill("handshake/foreign-origin", "it is 101", ("http/foreign-origin",)),
     "M-4": Kill("turns/answered", "given the prompt 0 times", EVERYTHING),
+    "M-4-resume": Kill("processes/options", "claude_failed", SECOND_TURNS),
     "M-5": Kill("shapes/whole", "it is ''", ("shapes/",)),
     "M-6": Kill(
         "queues/second-tab",
@@ -104,6 +107,38 @@ REFERENCE: dict[str, Kill] = {
     "begun-twice": Kill("following/accepted-lost", "it is 2"),
     "given-up-stops": Kill("following/half-open", "it is"),
     "heads-in-one-piece": Kill("framing/byte-by-byte", "the connection ended"),
+    "gap-is-lost": Kill("following/every-cut", "it is", ("following/",)),
+    "forgotten-is-not-found": Kill("following/stale-cursor", "not_found"),
+    "silent-after-a-restart": Kill("following/cursor-before-restart", "not within"),
+    "replays-and-stops": Kill(
+        "following/goes-live", "not within", ("following/", "closing/turn-goes-on", "queues/reconnect")
+    ),
+    "deletion-spares-the-family": Kill("processes/deleted", "alive"),
+    "timeout-spares-the-family": Kill("processes/timeout-family", "alive"),
+    "hears-only-the-end-of-stdout": Kill("processes/held-stdout", "not within"),
+    "asks-once": Kill("stopping/deaf-to-interrupt", "not within"),
+    "goes-without-a-word": Kill("processes/clean-stop", "the connection ended"),
+    "missing-is-failed": Kill("turns/claude-missing", "claude_failed"),
+    "sessions-in-memory": Kill("turns/remembers-after-restart", "turn 1"),
+    "no-guardian-of-claude": Kill("processes/orphans", "there is"),
+    "lines-of-half-a-mib": Kill("shapes/one-mib", "error"),
+    "dies-of-a-long-line": Kill("shapes/sixteen-mib", "the connection ended"),
+    "half-a-pair-ends-the-turn": Kill("shapes/surrogate", "error"),
+    "half-a-pair-ends-the-message": Kill("messages/half-a-character", "unavailable"),
+    "failed-is-free": Kill("quotas/killed", "complete"),
+    "at-once-is-two": Kill("following/two-tabs-at-once", "'type': 'error'", ("limits/at-once",)),
+    "posts-from-anywhere": Kill("http/foreign-origin", "it is 20"),
+    "own-page-is-foreign": Kill("handshake/own-origin", "403"),
+    "selects-nothing": Kill("handshake/subprotocol-selected", "None"),
+    "short-pongs": Kill("framing/ping", "its payload is"),
+    "masks-its-frames": Kill("framing/server-frames", "mask", EVERYTHING),
+    "ends-twice": Kill("turns/order", "the events are", ("following/", "stopping/")),
+    "seq-of-the-connection": Kill(
+        "turns/seq", "it is [", ("turns/sent-twice", "following/", "stopping/too-late")
+    ),
+    "posts-without-names": Kill("http/post", "status 200", ("history/post-turn",)),
+    "no-name-is-good": Kill("identity/named", "401", ("identity/", "limits/", "quotas/", "robustness/")),
+    "nobody-may-log-in": Kill("identity/login", "status 403", ("identity/",)),
     "stop-poisons": Kill("stopping/goes-on", "it is", ("stopping/", "quotas/stopped")),
     "late-result": Kill("stopping/late-result", "it", ("stopping/", "quotas/stopped")),
     "tools-go-on": Kill("stopping/in-a-tool", "not within"),
