@@ -471,6 +471,17 @@ class Chat:
             raise Failure("a list of messages in history", f"it is {shorten(answer.body)}")
         return messages
 
+    async def last_message(self, conversation_id: str) -> dict[str, Any]:
+        """The newest message of a conversation as history has it.
+
+        Raises:
+            Failure: It has none.
+        """
+        messages = await self.history(conversation_id)
+        if not messages:
+            raise Failure("the conversation to have messages in history", "it is []")
+        return messages[-1]
+
     @asynccontextmanager
     async def instance(self, *, claude: str | None = None) -> AsyncIterator[Server]:
         """Another instance of the target, with data of its own, that a case may signal and end.

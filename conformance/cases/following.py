@@ -209,7 +209,7 @@ async def cancel(chat: Chat) -> None:
 
             ended = (terminal.get("type"), terminal.get("stop_reason"))
             expect_equal(ended, ("complete", "cancelled"), f"the end of a turn stopped after {place} pieces")
-            answer = (await chat.history(turn.conversation_id))[-1]
+            answer = await chat.last_message(turn.conversation_id)
             kept = (answer.get("role"), answer.get("content"), answer.get("status"))
             expect_equal(kept, ("assistant", pieces(place), "cancelled"), "the answer in history")
 
@@ -255,7 +255,7 @@ async def too_late(chat: Chat) -> None:
 
         expect_equal(event, turn.events[-1], "the answer to a cancel that came too late")
         expect_equal(
-            (await chat.history(turn.conversation_id))[-1].get("status"), "complete", "the status in history"
+            (await chat.last_message(turn.conversation_id)).get("status"), "complete", "the status in history"
         )
 
 
@@ -291,7 +291,7 @@ async def ended_away(chat: Chat) -> None:
             first.abort()
         gate.open()
         for _ in range(LOOKS):
-            if (await chat.history(turn.conversation_id))[-1].get("status") == "complete":
+            if (await chat.last_message(turn.conversation_id)).get("status") == "complete":
                 break
             await asyncio.sleep(0.02)  # nobody is told by the server: that is what this case is about
         async with chat.peer() as second:
@@ -320,7 +320,7 @@ async def stale_cursor(chat: Chat) -> None:
         await asyncio.sleep(held.seconds + 0.2)  # that long it may be replayed
         ids = {"conversation_id": turn.conversation_id, "message_id": turn.message_id}
         await forgets.refusal(peer, "reset", type="subscribe", after=1, **ids)
-        kept = (await forgets.history(turn.conversation_id))[-1]
+        kept = await forgets.last_message(turn.conversation_id)
         expect_equal(kept.get("content"), pieces(2), "the answer in history")
 
 

@@ -81,7 +81,7 @@ async def before_claude(chat: Chat) -> None:
         gate.open()
         await turn.complete()
         expect_equal(
-            (await chat.history(turn.conversation_id))[-1].get("status"), "complete", "the status at the end"
+            (await chat.last_message(turn.conversation_id)).get("status"), "complete", "the status at the end"
         )
 
 

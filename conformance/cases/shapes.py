@@ -16,7 +16,7 @@ async def shown_once(chat: Chat, prompt: str, text: str) -> None:
     async with chat.scripted() as scripted, scripted.peer() as peer:
         turn = await scripted.finished(peer, scripted.prompt(prompt))
         expect_equal(turn.text, text, "the tokens joined")
-        kept = (await scripted.history(turn.conversation_id))[-1]
+        kept = await scripted.last_message(turn.conversation_id)
         expect_equal((kept.get("content"), kept.get("status")), (text, "complete"), "the answer in history")
         if scripted.posts:
             posted = await scripted.post(scripted.prompt(prompt))

@@ -162,7 +162,7 @@ async def same_as_history(chat: Chat) -> None:
 
         expect_equal(turn.text, say, "the tokens joined")
         expect_equal(
-            (await chat.history(turn.conversation_id))[-1].get("content"), say, "the answer in history"
+            (await chat.last_message(turn.conversation_id)).get("content"), say, "the answer in history"
         )
 
 
@@ -320,7 +320,7 @@ async def claude_fails(chat: Chat) -> None:
         expect_equal(
             (error.get("type"), error.get("code")), ("error", "claude_failed"), "the turn's last event"
         )
-        answer = (await chat.history(turn.conversation_id))[-1]
+        answer = await chat.last_message(turn.conversation_id)
         expect_equal(
             (answer.get("content"), answer.get("status")), (pieces(3), "failed"), "the answer in history"
         )
