@@ -170,16 +170,18 @@ async def inside_message(chat: Chat) -> None:
     needs=(PING_PONG, ANSWERED),
 )
 async def nothing_obeyed(chat: Chat) -> None:
+    message_id = chat.next_id()
     async with chat.peer() as peer:
         peer.break_rules()
-        late = peer.encode(type="chat_request", message=chat.prompt("too late"), message_id=chat.next_id())
+        late = peer.encode(type="chat_request", message=chat.prompt("too late"), message_id=message_id)
         frames = (close_frame(1000, mask=MASK), Frame(Opcode.TEXT, late, mask=MASK))
         await peer.send_bytes(b"".join(map(encode_frame, frames)), "a close, and a chat_request behind it")
         await peer.expect_close(1000)
 
         expect_equal(peer.events, [], "the messages that came")
     async with chat.peer() as peer:
-        await chat.finished(peer, chat.prompt("in time"))
+        # Under the id of what came too late: had that been obeyed, it would be the same turn (TURN-7).
+        await chat.finished(peer, chat.prompt("in time"), message_id=message_id)
         expect_equal(chat.times_asked("too late"), 0, "how often Claude was given what came after the close")
 
 

@@ -67,7 +67,7 @@ async def result_only(chat: Chat) -> None:
     clause="TURN-12",
     severity=Severity.MEDIUM,
     means="Every answer is there twice.",
-    needs=(STREAMS,),
+    needs=(ANSWERED,),
 )
 async def three_times(chat: Chat) -> None:
     async with chat.peer() as peer:

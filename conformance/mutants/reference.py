@@ -34,7 +34,7 @@ import impl.schema
 import impl.store
 import impl.stream
 import impl.turns
-from conformance.frames import Frame, Opcode, encode_frame
+from conformance.mutants.breaks import always, breaks, put
 from impl.connection import Connection
 from impl.errors import ClaudeFailed, Forbidden, NotFound, Reset, TimedOut
 from impl.frames import PING
@@ -49,28 +49,6 @@ from impl.stream import Ended, Lines, LineTooLong, TurnParser
 from impl.turns import Turns
 
 OFTEN = 5  # connections that are gone; a page that is reloaded once or twice does not show it
-Break = Callable[[], None]
-BREAKS: dict[str, Break] = {}
-
-
-def breaks(name: str) -> Callable[[Break], Break]:
-    """Register what breaks the reference under this name."""
-
-    def mark(function: Break) -> Break:
-        BREAKS[name] = function
-        return function
-
-    return mark
-
-
-def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-    """Put in place of an attribute, which must be there, what ``make`` makes of it."""
-    setattr(owner, name, make(getattr(owner, name)))
-
-
-def always(value: Any) -> Callable[..., Any]:
-    """A maker of functions that give this value whatever they are asked."""
-    return lambda _old: lambda *_args, **_kwargs: value
 
 
 @breaks("R2-2")
@@ -350,6 +328,9 @@ def told_twice() -> None:
         yield from self.piece(text)
 
     put(impl.stream._Answer, "whole", lambda _: whole)  # noqa: SLF001
+
+
+breaks("told-twice-over")(told_twice)
 
 
 @breaks("no-watchdog")
@@ -756,6 +737,29 @@ def tools_go_on() -> None:
     put(Turns, "cancel", make)
 
 
+@breaks("stopped-in-name")
+def stopped_in_name() -> None:
+    """A stopped turn is over at once, and its Claude is told nothing."""
+    left: set[Session] = set()
+
+    def interrupt(self: Session) -> None:
+        if not self._done.done():
+            left.add(self)
+            self._done.set_exception(ClaudeFailed("the turn was stopped"))
+
+    def make(close: Any) -> Any:
+        def mutant(self: Session) -> None:
+            if self in left:
+                left.discard(self)
+            else:
+                close(self)
+
+        return mutant
+
+    put(Session, "interrupt", lambda _: interrupt)
+    put(Session, "close", make)
+
+
 # --- processes
 
 
@@ -932,6 +936,23 @@ def characters_break() -> None:
     put(Lines, "feed", lambda old: lambda self, data: old(self, data.decode("utf-8", "replace").encode()))
 
 
+@breaks("result-told-too")
+def result_told_too() -> None:
+    """A result is told anew where no whole message was."""
+
+    def make(last: Any) -> Any:
+        def mutant(self: Any, text: str) -> Any:
+            if self._wholes < len(self._blocks):
+                self.open_block()
+                yield from self.piece(text)
+            else:
+                yield from last(self, text)
+
+        return mutant
+
+    put(impl.stream._Answer, "last", make)  # noqa: SLF001
+
+
 @breaks("bytes-must-be-text")
 def bytes_must_be_text() -> None:
     """Bytes that are no UTF-8 are the end."""
@@ -1051,6 +1072,9 @@ def posts_are_free() -> None:
     put(impl.app, "_post_chat", make)
 
 
+breaks("posts-spend-nothing")(posts_are_free)
+
+
 @breaks("failed-is-free")
 def failed_is_free() -> None:
     """A turn that fails is not charged."""
@@ -1099,8 +1123,11 @@ def counts_in_memory() -> None:
 
 @breaks("day-of-24-hours")
 def day_of_24_hours() -> None:
-    """The day's tokens are those of the last 24 hours, whatever is told."""
+    """A day is the last 24 hours, whatever is told."""
     put(impl.store, "day_start", lambda _: lambda now: now - impl.limits.DAY)
+
+
+breaks("turns-of-24-hours")(day_of_24_hours)
 
 
 @breaks("hour-is-longer")
@@ -1140,116 +1167,6 @@ def at_once_is_two() -> None:
 
     put(Store, "find_turn", make)
     put(Turns, "__init__", make_init)
-
-
-# --- doors
-
-
-@breaks("posts-from-anywhere")
-def posts_from_anywhere() -> None:
-    """Only who opens a WebSocket is asked for its origin."""
-    put(
-        impl.app,
-        "check_origin",
-        lambda old: lambda request, own: request.method != "GET" or old(request, own),
-    )
-
-
-@breaks("own-page-is-foreign")
-def own_page_is_foreign() -> None:
-    """Whoever has an origin is foreign."""
-
-    def check_origin(request: Any, _own: Any) -> None:
-        if hdrs.ORIGIN in request.headers:
-            raise Forbidden("requests of pages are not taken")
-
-    put(impl.app, "check_origin", lambda _: check_origin)
-
-
-@breaks("selects-nothing")
-def selects_nothing() -> None:
-    """No subprotocol is selected."""
-    put(impl.app, "SUBPROTOCOLS", lambda _: ())
-
-
-@breaks("short-pongs")
-def short_pongs() -> None:
-    """A pong has at most half of what a ping may have."""
-    put(aiohttp.web.WebSocketResponse, "pong", lambda old: lambda self, data: old(self, data[:62]))
-
-
-@breaks("masks-its-frames")
-def masks_its_frames() -> None:
-    """Frames of the server are masked, with a key of zeros."""
-
-    def text_frame(payload: bytes) -> bytes:
-        return encode_frame(Frame(Opcode.TEXT, payload, mask=bytes(4)))
-
-    put(impl.connection, "text_frame", lambda _: text_frame)
-    put(impl.log, "text_frame", lambda _: text_frame)
-
-
-@breaks("ends-twice")
-def ends_twice() -> None:
-    """The end of a turn is told twice."""
-
-    def make(write: Any) -> Any:
-        def mutant(self: Connection, frame: bytes) -> None:
-            write(self, frame)
-            if b'"type":"complete"' in frame:
-                write(self, frame)
-
-        return mutant
-
-    put(Connection, "_write", make)
-
-
-@breaks("seq-of-the-connection")
-def seq_of_the_connection() -> None:
-    """Seq counts what a connection was sent, over all its turns."""
-    sent: dict[Connection, int] = {}
-
-    def make(write: Any) -> Any:
-        def mutant(self: Connection, frame: bytes) -> None:
-            event = json.loads(frame[frame.index(b"{") :]) if b'"seq":' in frame else None
-            if event is not None:
-                event["seq"] = sent[self] = sent.get(self, 0) + 1
-                frame = impl.frames.text_frame(json.dumps(event).encode())
-            write(self, frame)
-
-        return mutant
-
-    put(Connection, "_write", make)
-
-
-@breaks("posts-without-names")
-def posts_without_names() -> None:
-    """A POST is answered with the answer alone."""
-
-    def make(outcome: Any) -> Any:
-        def mutant(log: Any) -> Any:
-            status, document = outcome(log)
-            return status, {key: value for key, value in document.items() if not key.endswith("_id")}
-
-        return mutant
-
-    put(impl.app, "outcome", make)
-
-
-@breaks("no-name-is-good")
-def no_name_is_good() -> None:
-    """The proxy names nobody who may use the chat."""
-    put(impl.auth, "USER", lambda _: SimpleNamespace(fullmatch=lambda _name: None))
-
-
-@breaks("nobody-may-log-in")
-def nobody_may_log_in() -> None:
-    """The list of users is empty."""
-    put(
-        Settings,
-        "from_env",
-        lambda old: lambda *args, **kw: replace(old(*args, **kw), users=("nobody",)),
-    )
 
 
 # --- others

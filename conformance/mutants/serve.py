@@ -16,10 +16,10 @@ def main(name: str, port: str, data: str, claude: str) -> int:
     if name.removeprefix("twin-of-") in SMALL:
         asyncio.run(_serve_small(name, int(port), Path(claude)))
         return 0
-    from conformance.mutants.reference import BREAKS  # noqa: PLC0415 - small servers do without
+    from conformance.mutants.breaks import all_breaks  # noqa: PLC0415 - small servers do without
     from impl.__main__ import main as serve  # noqa: PLC0415 - same
 
-    BREAKS[name]()
+    all_breaks()[name]()
     return serve(["--port", port, "--data", data, "--claude", claude])
 
 

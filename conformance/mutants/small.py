@@ -163,6 +163,37 @@ class ReadsWhatComes(RawChat):
                     await self.refuse(message.payload, writer)
 
 
+class ReadsOneFrame(RawChat):
+    """Of the frames that arrive in one piece the first is read."""
+
+    async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forget those behind it."""
+        while data := await reader.read(1 << 16):
+            for frame in FrameDecoder().feed(data)[:1]:
+                await self.control(frame, writer)
+
+
+class HangsUpOnPongs(RawChat):
+    """A pong is taken for what no client sends."""
+
+    async def control(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
+        """Refuse it."""
+        if frame.opcode == Opcode.PONG:
+            raise FrameError(1002, "§5.5.3", "a pong")
+        await super().control(frame, writer)
+
+
+class WaitsForNegativeBytes(RawChat):
+    """A length whose highest bit is set is waited for."""
+
+    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
+        """Wait until the other side has gone."""
+        if "highest bit" not in error.reason:
+            await super().close(error, writer)
+        while not writer.transport.is_closing():  # noqa: ASYNC110 - a mutant may be crude
+            await asyncio.sleep(0.01)
+
+
 class ClosesWith768(RawChat):
     """R1-6: 1000 with its bytes the wrong way, or near it."""
 
@@ -456,6 +487,17 @@ class SilentWithClaude(TinyChat):
             await asyncio.sleep(KEEPALIVE)
             if not self.waiting:
                 await socket.ping()
+
+
+class UpgradesByAnyMethod(TinyChat):
+    """The method of a request is not looked at where a WebSocket is."""
+
+    def app(self) -> web.Application:
+        """The application, with that door open wide."""
+        app = super().app()
+        for method in ("POST", "PUT", "OPTIONS"):
+            app.router.add_route(method, "/chat/ws", self.socket)
+        return app
 
 
 class KeepsNothing(TinyChat):

@@ -13,9 +13,9 @@ from conformance.chat import Chat
 from conformance.clauses import clauses
 from conformance.errors import CouldNotTest
 from conformance.mutants import small as mutants
+from conformance.mutants.breaks import all_breaks
 from conformance.mutants.harm import FINDINGS
 from conformance.mutants.judge import judge
-from conformance.mutants.reference import BREAKS
 from conformance.mutants.table import REFERENCE, SMALL, Kill
 from conformance.server import Server
 from conformance.target import Target
@@ -41,14 +41,14 @@ def test_findings_are_all_there() -> None:
 def test_every_mutant_is_made_and_has_a_case() -> None:
     known = {each.id for each in all_cases()}
 
-    assert BREAKS.keys() == REFERENCE.keys()
+    assert all_breaks().keys() == REFERENCE.keys()
     assert {kill.case_id for kill in [*REFERENCE.values(), *(kill for _, kill in SMALL.values())]} <= known
 
 
 EACH_IN_A_PROCESS_OF_ITS_OWN = """
 import os, traceback
-from conformance.mutants.reference import BREAKS
-for name, breaks in BREAKS.items():
+from conformance.mutants.breaks import all_breaks
+for name, breaks in all_breaks().items():
     if (child := os.fork()) == 0:
         try:
             breaks()
