@@ -149,7 +149,7 @@ class CasePlugin:
         if isinstance(error, OwnFault):
             self._own_faults[case.id] = str(error)
         verdict, expected, happened, broken = _verdict(error)
-        if verdict is not Verdict.PASSED and await self._server.has_fallen():
+        if verdict not in (Verdict.PASSED, Verdict.NOT_OFFERED) and await self._server.has_fallen():
             status = self._server.exit_status
             verdict, expected = Verdict.FAILED, expected or "the server to survive the case"
             happened = f"{happened}; the server ended with exit status {status}".lstrip("; ")
