@@ -225,7 +225,9 @@ REFERENCE: dict[str, Kill] = {
     "day-of-24-hours": Kill("quotas/day-passes", "quota_exceeded"),
     "hour-is-longer": Kill("limits/hour-passes", "rate_limited"),
     "twice-is-two": Kill(
-        "turns/sent-twice", "busy", ("http/post", "limits/free", "following/two-tabs-at-once")
+        "turns/sent-twice",
+        "busy",
+        ("http/post", "limits/free", "following/two-tabs-at-once", "following/accepted-lost"),
     ),
     "half-a-mib": Kill("messages/one-mib", "too_large"),
     "silent-post": Kill("keepalive/silent-post", "Connection reset"),
