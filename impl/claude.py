@@ -172,7 +172,7 @@ class Claude:
             ) as process:
                 session.started.set_result(process)
                 logger.info("= claude %d started", process.pid)
-                await asyncio.wait([session.closing])
+                await session.closing
         except Exception as error:
             if session.started.done():
                 logger.exception("the process failed")

@@ -37,10 +37,16 @@ class TurnLog:
     cursor (SUB-1, SUB-4). While nobody has read the last entry, further text is added to it; that batches a flood
     and keeps the log short when nobody looks. An entry that was read never changes.
 
-    Nearly all entries are pieces of text, so the text is kept in one, with the places where the entries end.
+    Nearly all entries are pieces of text, so the text is kept in one, with the places where the entries end. It is
+    shared with whoever writes it, and never copied.
 
     A listener that cannot take more for now says so by ``lag``. When all of them do, ``held`` is true and ``on_held``
     is called: whoever tells the log should wait. A log that nobody listens to is never held.
+
+    Attributes:
+        accepted: The event without a ``seq`` that comes before all others.
+        text: All text that was told, what was taken back included.
+        ended: Whether the newest event is the terminal one.
     """
 
     __slots__ = (
@@ -50,11 +56,11 @@ class TurnLog:
         "_listeners",
         "_others",
         "_read",
-        "_told",
         "accepted",
         "ended",
         "held",
         "on_held",
+        "text",
     )
 
     def __init__(self, message_id: str, conversation_id: str) -> None:
@@ -62,13 +68,15 @@ class TurnLog:
         self.ended = False
         self.held = False
         self.on_held: Callable[[bool], None] | None = None
-        self._told = GrowingText()  # of all tokens, those taken back included
+        self.text = GrowingText()
         self._ends = array("I", [0])  # by seq: where the text told so far ends
         self._others: dict[int, Event] = {}  # what is no token, by seq
         self._read = 0  # the highest seq anyone has read
         self._frame = (0, b"")  # the newest that was asked for: its seq, and the bytes
-        self._listeners: list[Listener] = []
-        self._behind: set[Listener] = set()
+        self._listeners: tuple[
+            Listener, ...
+        ] = ()  # few, as those who are behind: a set is 200 bytes when empty
+        self._behind: tuple[Listener, ...] = ()
 
     @property
     def last(self) -> int:
@@ -77,23 +85,18 @@ class TurnLog:
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` after every change, until ``unlisten``."""
-        if listener not in self._listeners:
-            self._listeners.append(listener)
-            self._hold()
+        self._listeners = _with(self._listeners, listener)
+        self._hold()
 
     def unlisten(self, listener: Listener) -> None:
         """Stop calling ``listener``."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
-            self._behind.discard(listener)
-            self._hold()
+        self._listeners = _without(self._listeners, listener)
+        self._behind = _without(self._behind, listener)
+        self._hold()
 
     def lag(self, listener: Listener, *, behind: bool) -> None:
         """Note that ``listener`` cannot take more for now, or can again."""
-        if behind:
-            self._behind.add(listener)
-        else:
-            self._behind.discard(listener)
+        self._behind = _with(self._behind, listener) if behind else _without(self._behind, listener)
         self._hold()
 
     def read(self, after: int, most: int | None = None) -> list[Event]:
@@ -106,7 +109,7 @@ class TurnLog:
             return []
         self._read = max(self._read, last)
         base = self._ends[after]
-        text = self._told.since(base)
+        text = self.text.since(base)
         return [
             self._others.get(seq)
             or self._token(seq, text[self._ends[seq - 1] - base : self._ends[seq] - base])
@@ -118,7 +121,8 @@ class TurnLog:
         last = self.last
         if self._frame[0] != last:
             self._read = last
-            event = self._others.get(last) or self._token(last, self._told.since(self._ends[last - 1]))
+            start, end = self._ends[last - 1], self._ends[last]
+            event = self._others.get(last) or self._token(last, self.text.since(start)[: end - start])
             self._frame = (last, text_frame(encode(event)))
         return self._frame[1]
 
@@ -141,24 +145,22 @@ class TurnLog:
             self.unlisten(look)
         return True
 
-    def token(self, text: str) -> None:
+    def token(self, piece: str) -> None:
         """Append a piece of the answer."""
-        assert not self.ended, "a token after the terminal event"  # TURN-2
-        if len(text) <= BATCH_CHARS:
-            self._tell(text)
-        else:
-            for start in range(0, len(text), BATCH_CHARS):
-                self._tell(text[start : start + BATCH_CHARS])
+        self.text.append(piece)
+        self.tell()
 
-    def _tell(self, text: str) -> None:
-        ends, last = self._ends, len(self._ends) - 1
-        self._told.append(text)
-        grows = last > self._read and last not in self._others
-        if grows and len(self._told) - ends[last - 1] <= BATCH_CHARS:
-            ends[last] = len(self._told)
-        else:
-            ends.append(len(self._told))
-        self._wake()
+    def tell(self) -> None:
+        """Append what was added to the text."""
+        assert not self.ended, "a token after the terminal event"  # TURN-2
+        ends, told = self._ends, len(self.text)
+        last = len(ends) - 1
+        if last > self._read and last not in self._others:  # nobody has seen the last entry: it grows
+            ends[last] = min(told, ends[last - 1] + BATCH_CHARS)
+            self._wake()
+        while ends[-1] < told:
+            ends.append(min(told, ends[-1] + BATCH_CHARS))
+            self._wake()
 
     def _token(self, seq: int, text: str) -> Token:
         turn = self.accepted
@@ -200,7 +202,7 @@ class TurnLog:
         self._wake()
 
     def _wake(self) -> None:
-        for listener in tuple(self._listeners):
+        for listener in self._listeners:
             listener(self)
 
     def _hold(self) -> None:
@@ -209,6 +211,14 @@ class TurnLog:
             self.held = held
             if self.on_held is not None:
                 self.on_held(held)
+
+
+def _with(listeners: tuple[Listener, ...], listener: Listener) -> tuple[Listener, ...]:
+    return listeners if listener in listeners else (*listeners, listener)
+
+
+def _without(listeners: tuple[Listener, ...], listener: Listener) -> tuple[Listener, ...]:
+    return tuple(each for each in listeners if each != listener)
 
 
 def answer(events: Iterable[Event]) -> str:

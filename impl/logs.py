@@ -24,6 +24,11 @@ def names() -> dict[str, str]:
     return _about.get({})
 
 
+def share_names(context: contextvars.Context) -> None:
+    """Let the lines of that context carry the names of this one."""
+    context.run(_about.set, names())
+
+
 def only_about(**names: str) -> contextvars.Context:
     """A context for a new task whose lines carry these names and no others."""
     context = contextvars.copy_context()

@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from impl.errors import ClaudeFailed, TimedOut
-from impl.logs import about, names, only_about
+from impl.logs import about, only_about, share_names
 from impl.process import Process
 from impl.stream import Ended, Lines, LineTooLong, StreamEvent, TurnParser
+from impl.text import GrowingText
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class SessionUnknown(Exception):
 class Question:
     """A prompt, what becomes of its answer, and how it is stopped or held up meanwhile.
 
+    The answer is added to ``told``, and ``sink`` hears of each piece and of all else that happens.
+
     Attributes:
         parser: What the CLI has said so far; a new one when the question is asked anew.
         stopped: Whether it was asked to stop.
@@ -37,10 +40,15 @@ class Question:
 
     __slots__ = ("_session", "held", "parser", "prompt", "sink", "stopped")
 
-    def __init__(self, prompt: str, sink: Callable[[StreamEvent], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        prompt: str,
+        told: GrowingText | None = None,
+        sink: Callable[[StreamEvent], None] = lambda _: None,
+    ) -> None:
         self.prompt = prompt
         self.sink = sink
-        self.parser = TurnParser()
+        self.parser = TurnParser(told)
         self.stopped = False
         self.held = False
         self._session: Session | None = None
@@ -118,9 +126,7 @@ class Session:
             SessionUnknown: The CLI does not know the session it was to resume.
             TimedOut: The turn was silent for too long.
         """
-        self.context.run(
-            about, **names()
-        )  # the process's lines name the turn that it answers, or answered last
+        share_names(self.context)  # the process's lines name the turn that it answers, or answered last
         self._question, self._done = question, self._loop.create_future()
         self._heard = self._loop.time()
         self._watchdog = self._loop.call_later(self._silence, self._watch)

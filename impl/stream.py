@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from impl.messages import Usage
-from impl.text import GrowingText
+from impl.text import GrowingText, Shown
 
 DETAIL_CHARS = 2000
 """How much of a tool's input or output is told."""
@@ -33,7 +33,7 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A piece of the answer."""
+    """A piece of the answer, which the text of what was told ends with."""
 
     text: str
 
@@ -91,6 +91,8 @@ class LineTooLong(Exception):
 class Lines:
     """Whole lines from a stream of bytes, however it is cut."""
 
+    __slots__ = ("_limit", "_parts", "_size")
+
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._parts: list[bytes] = []
@@ -144,10 +146,14 @@ class TurnParser:
 
     Nearly all lines are pieces of text, and most come in bunches: those are decoded for what they tell alone, and a
     bunch of them is one event. Everything else is rare, and decoded whole.
+
+    The answer is added to ``told``, which may have the log of the turn, too: what is told is kept once.
     """
 
-    def __init__(self) -> None:
-        self._answer = _Answer()
+    __slots__ = ("_answer", "_last_piece", "_message", "_seen", "_tools", "_usage", "ended")
+
+    def __init__(self, told: GrowingText | None = None) -> None:
+        self._answer = _Answer(GrowingText() if told is None else told)
         self._seen: set[str] = set()  # uuids of lines already told, but for pieces
         self._last_piece: str | None = None  # uuid of the last piece of text
         self._tools: dict[str, str] = {}  # names of running tool calls by id
@@ -335,8 +341,10 @@ class _Answer:
     in the same words, however often and wherever it breaks, is never taken back.
     """
 
-    def __init__(self) -> None:
-        self.shown = GrowingText()  # what the reader has
+    __slots__ = ("_blocks", "_break", "_joint", "_message", "_old", "_wholes", "shown")
+
+    def __init__(self, told: GrowingText) -> None:
+        self.shown = Shown(told)  # what the reader has
         self._message = ""  # id of the message being told; empty after a stream broke
         self._blocks: list[_Block] = []  # the text blocks of this message so far
         self._wholes = 0  # how many of them an assistant line has told

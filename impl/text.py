@@ -1,4 +1,4 @@
-"""A text that grows at its end, kept in few pieces."""
+"""A text that grows at its end, kept in few pieces, and what of it is shown after some was taken back."""
 
 from __future__ import annotations
 
@@ -27,11 +27,6 @@ class GrowingText:
         if len(self._tail) == FOLDED:
             self._fold()
 
-    def cut(self, length: int) -> None:
-        """Forget all but the first ``length`` code points."""
-        text = str(self)[:length]
-        self._blocks, self._blocks_length, self._length = [text], length, length
-
     def since(self, start: int) -> str:
         """The text from ``start`` on; what is asked for mostly, the newest piece, costs nothing."""
         if start < self._blocks_length:
@@ -57,3 +52,35 @@ class GrowingText:
             self._blocks.append("".join(self._tail))
             self._tail.clear()
             self._blocks_length = self._length
+
+
+class Shown:
+    """What a reader sees of a text that is told from now on and partly taken back: the text itself keeps all of it."""
+
+    __slots__ = ("_kept", "_start", "_told")
+
+    def __init__(self, told: GrowingText) -> None:
+        self._told = told
+        self._kept = ""  # what was told before something was taken back, and is still seen
+        self._start = len(told)  # where in the text goes on what is seen
+
+    def __len__(self) -> int:
+        return len(self._kept) + len(self._told) - self._start
+
+    def append(self, piece: str) -> None:
+        """Add a piece to the end of the text, which is the end of what is seen, too."""
+        self._told.append(piece)
+
+    def cut(self, length: int) -> None:
+        """Take back all but the first ``length`` code points."""
+        self._kept, self._start = str(self)[:length], len(self._told)
+
+    def since(self, start: int) -> str:
+        """What is seen from ``start`` on."""
+        kept = len(self._kept)
+        return self._told.since(self._start + start - kept) if start >= kept else str(self)[start:]
+
+    def __str__(self) -> str:
+        """All of what is seen."""
+        told = str(self._told) if self._start == 0 else self._told.since(self._start)
+        return self._kept + told if self._kept else told

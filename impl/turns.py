@@ -63,8 +63,8 @@ class Turn:
     asked_at: float
     begun: bool = False  # the answer has
     saved: tuple[int, int] = (0, 0)  # what the log and the answer had when they were saved last
-    notes: list[asyncio.Task[None]] = field(default_factory=list)  # what is being written down meanwhile
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    notes: tuple[asyncio.Task[None], ...] = ()  # what is being written down meanwhile, or could not be
+    ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     owed: Usage | None = None  # what it cost, where the store did not take its end
 
 
@@ -196,7 +196,7 @@ class Turns:
         return turn.log
 
     def _make(self, owner: str, message: str, log: TurnLog, session: str | None) -> Turn:
-        question = Question(message)
+        question = Question(message, log.text)
         turn = Turn(owner, log, question, session, self._clock())
         question.sink = partial(self._tell, turn)
         log.on_held = question.hold  # when all its readers are behind, so may be the CLI
@@ -277,7 +277,7 @@ class Turns:
             turn = self._running.get(conversation_id)
             if turn is not None:
                 turn.question.stop()
-                await turn.ended.wait()
+                await asyncio.wait([turn.ended])
             await self._claude.end(conversation_id)
             await self._store.delete(owner, conversation_id)
         finally:
@@ -325,7 +325,7 @@ class Turns:
             if pending := [note for note in turn.notes if not note.done()]:
                 await asyncio.wait(pending)
             del self._running[conversation_id]
-            turn.ended.set()
+            turn.ended.set_result(None)
             key = (conversation_id, message_id)
             asyncio.get_running_loop().call_later(self._kept_seconds, self._held.pop, key, None)
         await self._pay(turn)
@@ -337,7 +337,7 @@ class Turns:
             return await self._claude.ask(conversation_id, turn.session, turn.question)
         except SessionUnknown:
             turn.log.status("fresh_session", "Claude no longer has the earlier part of this conversation")
-            turn.question.parser = TurnParser()
+            turn.question.parser = TurnParser(turn.log.text)
             turn.session = None
             return await self._claude.ask(conversation_id, None, turn.question)
 
@@ -348,7 +348,9 @@ class Turns:
         if isinstance(event, Started) and event.session_id != turn.session:
             turn.session = event.session_id
             remember = self._store.remember_session(turn.log.accepted.conversation_id, event.session_id)
-            turn.notes.append(asyncio.create_task(remember))
+            note = asyncio.create_task(remember)
+            note.add_done_callback(partial(_noted, turn))
+            turn.notes = (*turn.notes, note)
         _append(turn.log, event)
 
     async def _save(self) -> None:
@@ -427,10 +429,15 @@ class Turns:
                 turn.owed = None
 
 
+def _noted(turn: Turn, note: asyncio.Task[None]) -> None:
+    if not note.cancelled() and note.exception() is None:
+        turn.notes = tuple(each for each in turn.notes if each is not note)
+
+
 def _append(log: TurnLog, event: StreamEvent) -> None:
     match event:
         case Text():
-            log.token(event.text)
+            log.tell()
         case Thought():
             log.thinking(event.text)
         case ToolStep():

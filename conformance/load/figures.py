@@ -33,6 +33,7 @@ _TITLES = {
     ("streams", "p99_us"): "added latency p99, {n} of {rate}/s",
     ("streams", "cpu_us"): "processor per token, {n} of {rate}/s",
     ("streams", "stream_bytes"): "memory per live stream, {n}",
+    ("streams", "token_bytes"): "memory per token of 18 bytes meanwhile, {n}",
     ("first", "cold_p50_ms"): "first token of a first turn, p50",
     ("first", "cold_p99_ms"): "first token of a first turn, p99",
     ("first", "warm_p50_ms"): "first token of a second turn, p50",
@@ -86,7 +87,10 @@ def written(name: str, value: float) -> str:
     if name.endswith("per_s"):
         return f"{value:,.0f}/s"
     if name.endswith(("bytes", "bytes_per_1000")):
-        return f"{value / 2**20:,.1f} MiB" if abs(value) >= 2**20 else f"{value / 1024:,.1f} KiB"
+        for unit, size in (("MiB", 2**20), ("KiB", 2**10)):
+            if abs(value) >= size:
+                return f"{value / size:,.1f} {unit}"
+        return f"{value:,.0f} B"
     for end, unit, small in (("_us", "µs", 10), ("_ms", "ms", 10), ("seconds", "s", 10)):
         if name.endswith(end):
             return f"{value:,.{2 if value < small else 0}f} {unit}"

@@ -19,7 +19,8 @@ from conformance.load.plan import Plan
 
 Figures = dict[str, float]
 
-WARM_UP = 50  # connections that come and go before memory is compared: what a server makes once is not theirs
+WARM_UP = 50
+"""Connections, or turns, that come and go before memory is compared: what a server makes once is not theirs."""
 SETTLE = 0.5
 ENDLESS = 10_000_000
 STALLED_PIECE = 1_024
@@ -143,6 +144,11 @@ def streams(bench: Bench, number: int) -> Figures:
     """So many answers at once at the pace of a model."""
     figures: Figures = {}
     client, plan = bench.client, bench.plan
+    first = client.open(min(WARM_UP, number))
+    for each in first:
+        client.ask(each, Ask())
+    bench.ends(first)
+    client.close(first)
     connections = client.open(number)
     client.run_for(SETTLE)
     before = processes.memory_bytes(bench.server())
@@ -151,11 +157,14 @@ def streams(bench: Bench, number: int) -> Figures:
     bench.first_tokens(connections)
     bench.hub("go")
     client.run_for(2 * SETTLE)
+    begun = processes.memory_bytes(bench.server())
+    figures["stream_bytes"] = (begun - before) / number
     client.delays = []
     with bench.watched(figures) as watch:
         client.run_for(plan.seconds)
     delays, client.delays = client.delays, None
-    figures["stream_bytes"] = (processes.memory_bytes(bench.server()) - before) / number
+    grown = processes.memory_bytes(bench.server()) - begun
+    figures["token_bytes"] = grown / max(1, len(delays))
     bench.hub("stop")
     bench.ends(connections)
     bench.whole(connections, 0)

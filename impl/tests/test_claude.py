@@ -27,7 +27,7 @@ class Ask:
 
     def __init__(self, claude: Claude) -> None:
         self.claude = claude
-        self.question = Question("", self.hear)
+        self.question = Question("", sink=self.hear)
         self.events: list[StreamEvent] = []
         self.heard = asyncio.Event()  # a piece of the answer has come
 

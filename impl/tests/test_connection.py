@@ -424,7 +424,7 @@ async def test_connection_leaves_nothing_in_the_server(chat: Site, fake: Fake) -
         await until(lambda: not chat.app[CONNECTIONS])
 
         assert log is not None
-        assert log._listeners == []
+        assert log._listeners == ()
         assert chat.app[TURNS]._watchers == {}
         gate.open()
         await log.wait_ended(PATIENCE)
