@@ -109,7 +109,7 @@ class TurnLog:
             return []
         self._read = max(self._read, last)
         base = self._ends[after]
-        text = self.text.since(base)
+        text = self.text.between(base, self._ends[last])
         return [
             self._others.get(seq)
             or self._token(seq, text[self._ends[seq - 1] - base : self._ends[seq] - base])
@@ -121,8 +121,8 @@ class TurnLog:
         last = self.last
         if self._frame[0] != last:
             self._read = last
-            start, end = self._ends[last - 1], self._ends[last]
-            event = self._others.get(last) or self._token(last, self.text.since(start)[: end - start])
+            text = self.text.between(self._ends[last - 1], self._ends[last])
+            event = self._others.get(last) or self._token(last, text)
             self._frame = (last, text_frame(encode(event)))
         return self._frame[1]
 

@@ -98,7 +98,7 @@ class StoredTurn:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a running turn has so far."""
+    """What a running turn has so far; ``spent`` is zero where nothing was spent since the last time."""
 
     conversation_id: str
     message_id: str
@@ -318,8 +318,10 @@ class Store:
             }
             for each in progress
         ]
+        spent = [row for row in rows if row["spent"]]
         async with self._write() as db:
-            await db.execute(_CHARGE_MORE, rows)
+            if spent:
+                await db.execute(_CHARGE_MORE, spent)
             await db.execute(_SAVE_ANSWER, rows)
 
     async def remember_session(self, conversation_id: str, claude_session: str) -> None:

@@ -91,30 +91,26 @@ class LineTooLong(Exception):
 class Lines:
     """Whole lines from a stream of bytes, however it is cut."""
 
-    __slots__ = ("_limit", "_parts", "_size")
+    __slots__ = ("_begun", "_limit")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._begun = bytearray()  # a line of megabytes grows in place
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> list[bytes | bytearray]:
         """The lines that ``data`` completes, without their newline.
 
         Raises:
             LineTooLong: A line exceeds the limit, whole or so far.
         """
-        *ends, rest = data.split(b"\n")
-        lines = []
-        for end in ends:
-            lines.append(b"".join((*self._parts, end)))
-            self._parts.clear()
-            self._size = 0
-        if rest:
-            self._parts.append(rest)
-            self._size += len(rest)
-        if max([self._size, *map(len, lines)]) > self._limit:
+        lines: list[bytes | bytearray] = [*data.split(b"\n")]
+        if self._begun:
+            self._begun += lines[0]
+            lines[0] = self._begun
+        if max(map(len, lines)) > self._limit:
             raise LineTooLong(self._limit)
+        rest = lines.pop()
+        self._begun = rest if isinstance(rest, bytearray) else bytearray(rest)
         return lines
 
 
@@ -172,7 +168,7 @@ class TurnParser:
         told = self._usage.values()
         return Usage(sum(each.input_tokens for each in told), sum(each.output_tokens for each in told))
 
-    def feed(self, lines: Iterable[bytes]) -> Iterator[StreamEvent]:
+    def feed(self, lines: Iterable[bytes | bytearray]) -> Iterator[StreamEvent]:
         """The events of some lines; none for a line that is noise or of an unknown type."""
         pieces: list[str] = []
         for line in lines:
@@ -187,7 +183,7 @@ class TurnParser:
             yield from self._line(line)
         yield from self._answer.piece("".join(pieces))
 
-    def _piece(self, line: bytes) -> str | None:
+    def _piece(self, line: bytes | bytearray) -> str | None:
         """The text of a line that is a piece of the answer and nothing else; empty when it was told before."""
         if len(line) > PIECE_BYTES:
             return None
@@ -210,7 +206,7 @@ class TurnParser:
             self._last_piece = told.uuid
         return delta.text
 
-    def _line(self, line: bytes) -> Iterator[StreamEvent]:
+    def _line(self, line: bytes | bytearray) -> Iterator[StreamEvent]:
         message = _decode(line)
         if message is None or self._is_known(message.get("uuid")):
             return
@@ -386,7 +382,12 @@ class _Answer:
         if self._wholes == len(self._blocks):
             self.open_block()
         elif self._wholes == len(self._blocks) - 1:
-            self._old = self.shown.since(self._blocks[-1].start)
+            start = self._blocks[-1].start
+            same = start + len(text) == len(self.shown) and self.shown.ends_with(text)
+            if same and not self._break:
+                self._old = text = ""  # nearly always
+            else:
+                self._old = self.shown.since(start)
         else:
             text = ""  # an older block, told late; its pieces are shown
         self._wholes += 1
@@ -394,8 +395,8 @@ class _Answer:
 
     def last(self, text: str) -> Iterator[StreamEvent]:
         """The last message's text as the result tells it: adds what no other telling has shown."""
-        told = self._told()
-        if text and not told.endswith(text):
+        if text and not (self._told().endswith(text) if self._old else self.shown.ends_with(text)):
+            told = self._told()
             if self._wholes < len(self._blocks):
                 yield from self.whole(text)
             elif not told or text.strip() not in told:
@@ -446,7 +447,7 @@ def _common_length(one: str, other: str) -> int:
     return next(index for index in range(length) if one[index] != other[index])
 
 
-def _decode(line: bytes) -> dict[str, Any] | None:
+def _decode(line: bytes | bytearray) -> dict[str, Any] | None:
     try:
         message = msgspec.json.decode(line)
     except RecursionError:

@@ -9,12 +9,11 @@ FOLDED = 16
 class GrowingText:
     """A text to which pieces are added, and whose end is asked for again and again. Lengths are in code points."""
 
-    __slots__ = ("_blocks", "_blocks_length", "_length", "_tail")
+    __slots__ = ("_blocks", "_length", "_tail")
 
     def __init__(self) -> None:
         self._blocks: list[str] = []  # folded, oldest first
         self._tail: list[str] = []  # the newest pieces
-        self._blocks_length = 0
         self._length = 0
 
     def __len__(self) -> int:
@@ -27,18 +26,32 @@ class GrowingText:
         if len(self._tail) == FOLDED:
             self._fold()
 
-    def since(self, start: int) -> str:
-        """The text from ``start`` on; what is asked for mostly, the newest piece, costs nothing."""
-        if start < self._blocks_length:
-            return str(self)[start:]
-        length, pieces = self._length, []
-        for piece in reversed(self._tail):
-            if length <= start:
-                break
-            pieces.append(piece)
-            length -= len(piece)
-        text = pieces[0] if len(pieces) == 1 else "".join(reversed(pieces))
-        return text if length == start else text[start - length :]
+    def between(self, start: int, end: int) -> str:
+        """The text from ``start`` to ``end``; only what lies there is copied, and the newest piece not even that."""
+        at = self._length
+        found: list[str] = []
+        for pieces in (self._tail, self._blocks):
+            for piece in reversed(pieces):
+                if at <= start:
+                    break
+                at -= len(piece)
+                if at < end:
+                    found.append(piece[max(0, start - at) : end - at])
+        return found[0] if len(found) == 1 else "".join(reversed(found))
+
+    def ends_with(self, text: str) -> bool:
+        """Whether it ends with a text, which is found out without joining anything."""
+        if len(text) > self._length:
+            return False
+        at = len(text)
+        for pieces in (self._tail, self._blocks):
+            for piece in reversed(pieces):
+                if at <= len(piece):
+                    return piece.endswith(text[:at])
+                at -= len(piece)
+                if not text.startswith(piece, at):
+                    return False
+        return True
 
     def __str__(self) -> str:
         """All of it."""
@@ -51,7 +64,6 @@ class GrowingText:
         if self._tail:
             self._blocks.append("".join(self._tail))
             self._tail.clear()
-            self._blocks_length = self._length
 
 
 class Shown:
@@ -75,12 +87,20 @@ class Shown:
         """Take back all but the first ``length`` code points."""
         self._kept, self._start = str(self)[:length], len(self._told)
 
+    def ends_with(self, text: str) -> bool:
+        """Whether what is seen ends with a text."""
+        if len(text) <= len(self._told) - self._start:
+            return self._told.ends_with(text)
+        return str(self).endswith(text)
+
     def since(self, start: int) -> str:
         """What is seen from ``start`` on."""
         kept = len(self._kept)
-        return self._told.since(self._start + start - kept) if start >= kept else str(self)[start:]
+        if start < kept:
+            return str(self)[start:]
+        return self._told.between(self._start + start - kept, len(self._told))
 
     def __str__(self) -> str:
         """All of what is seen."""
-        told = str(self._told) if self._start == 0 else self._told.since(self._start)
+        told = str(self._told)[self._start :]
         return self._kept + told if self._kept else told

@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 SAVE_SECONDS = 1.0
 """How often the answers of running turns are saved, and how soon one is saved again that the store did not take."""
 
-SAVE_AT_ONCE = 16
-"""So many are saved at once."""
+SAVE_AT_ONCE = 64
+"""So many are saved at once; between such, others are served."""
 
 SAVE_SHARE = 10
 """Saving may take one part in so many of the time: long answers are saved less often."""
@@ -62,7 +62,7 @@ class Turn:
     session: str | None  # the CLI's id of the conversation, as far as it is known
     asked_at: float
     begun: bool = False  # the answer has
-    saved: tuple[int, int] = (0, 0)  # what the log and the answer had when they were saved last
+    saved: tuple[int, int, Usage] = (0, 0, Usage())  # events, length of the answer, and cost, when last saved
     notes: tuple[asyncio.Task[None], ...] = ()  # what is being written down meanwhile, or could not be
     ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     owed: Usage | None = None  # what it cost, where the store did not take its end
@@ -365,15 +365,16 @@ class Turns:
             pause = max(SAVE_SECONDS, SAVE_SHARE * (self._clock() - begun))
 
     async def _save_some(self, running: Sequence[Turn]) -> None:
-        changed: dict[Turn, tuple[int, int]] = {}
+        changed: dict[Turn, tuple[int, int, Usage]] = {}
         progress = []
         for turn in running:
-            answer, ids = turn.question.parser.text, turn.log.accepted
-            state = (turn.log.last, len(answer))
+            parser, ids = turn.question.parser, turn.log.accepted
+            answer, spent = parser.text, parser.usage
+            state = (turn.log.last, len(answer), spent)
             if state != turn.saved and not turn.log.ended:
                 changed[turn] = state
-                spent = turn.question.parser.usage
-                progress.append(Progress(ids.conversation_id, ids.message_id, answer, spent))
+                more = Usage() if spent == turn.saved[-1] else spent
+                progress.append(Progress(ids.conversation_id, ids.message_id, answer, more))
         if not progress:
             return
         try:

@@ -132,13 +132,13 @@ class Lines:
         ``stopped`` is asked before each piece; once it says so, the answer comes to its end.
         """
         yield self._line("init", session, "")
+        if ask.line:
+            yield from self._long_line(ask, session)
+            return
         text = ""
         for number, tokens in enumerate(_split(ask)):
             message = f"msg_{session[:8]}{number:016x}"
-            yield (
-                self._line("message_start", session, message)
-                + self._line("content_block_start", session, message)
-            )
+            yield self._beginning(session, message)
             told: list[str] = []
             if number == 0:
                 told.append(_stamp())
@@ -148,8 +148,7 @@ class Lines:
             if ask.rate:
                 yield from self._paced(ask, session, message, told, stopped)
             else:
-                size = ask.line or ask.size
-                piece = "~" + "x" * (size - 2) + " "
+                piece = _counted(ask.size)
                 written = 0
                 for written, block in self._blocks(tokens, session, message, piece):  # noqa: B007 - the last counts
                     yield block
@@ -157,15 +156,36 @@ class Lines:
                         break
                 told.append(piece * written)
             text = "".join(told)
-            yield (
-                self._line("assistant", session, message, text)
-                + self._line("content_block_stop", session, message)
-                + self._line("message_delta", session, message)
-                + self._line("message_stop", session, message)
-            )
+            yield self._end(session, message, text)
             if stopped():
                 break
         yield self._line("result", session, "", text)
+
+    def _long_line(self, ask: Ask, session: str) -> Iterator[bytes | Pause]:
+        """An answer with a line of megabytes, made before the gate: others would wait for it meanwhile."""
+        message, stamp, piece = f"msg_{session[:8]}", _stamp(), _counted(ask.line)
+        yield self._beginning(session, message) + self._line("content_block_delta", session, message, stamp)
+        rest = (
+            self._line("content_block_delta", session, message, piece)
+            + self._end(session, message, stamp + piece)
+            + self._line("result", session, "", stamp + piece)
+        )
+        if ask.gate:
+            yield Pause()
+        yield rest
+
+    def _beginning(self, session: str, message: str) -> bytes:
+        return self._line("message_start", session, message) + self._line(
+            "content_block_start", session, message
+        )
+
+    def _end(self, session: str, message: str, text: str) -> bytes:
+        return (
+            self._line("assistant", session, message, text)
+            + self._line("content_block_stop", session, message)
+            + self._line("message_delta", session, message)
+            + self._line("message_stop", session, message)
+        )
 
     def _paced(
         self, ask: Ask, session: str, message: str, told: list[str], stopped: Callable[[], bool]
@@ -201,13 +221,15 @@ class Lines:
 
 def _split(ask: Ask) -> list[int]:
     """The tokens of each message of an answer."""
-    if ask.line:
-        return [1]
     if ask.rate:
         return [ask.tokens]
     most = max(1, MESSAGE_BYTES // ask.size)
     whole, rest = divmod(ask.tokens, most)
     return [most] * whole + ([rest] if rest or not whole else [])
+
+
+def _counted(size: int) -> str:
+    return "~" + "x" * (size - 2) + " "
 
 
 def _stamp() -> str:

@@ -159,6 +159,12 @@ class Hub:
         packet = channel.recv(PACKET)
         word, *rest = packet.decode().split() or [""]
         voices = list(self._voices.values())
+        if word not in {"go", "stop", "start", "pids"}:
+            self._forget(channel.fileno())
+            channel.close()
+            return
+        # Who asks waits for the answer, and reads no tokens meanwhile.
+        channel.send(json.dumps([voice.pid for voice in voices] if word == "pids" else []).encode())
         match word:
             case "go":
                 self._open_gates(voices)
@@ -168,13 +174,6 @@ class Hub:
                 self._open_gates(voices)
             case "start":
                 self._start_seconds = int(rest[0]) / 1000
-            case "pids":
-                pass
-            case _:
-                self._forget(channel.fileno())
-                channel.close()
-                return
-        channel.send(json.dumps([voice.pid for voice in voices] if word == "pids" else []).encode())
 
     def _read(self, voice: Voice) -> None:
         try:
