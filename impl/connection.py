@@ -214,11 +214,11 @@ class Connection:
     def _tell(self, log: TurnLog) -> None:
         """Write what is beyond the cursor, as far as the transport has room."""
         cursor = self._cursors[log]
-        while cursor < log.last:
+        while cursor < (last := log.last):
             if self._full:
                 self._fall_behind()
                 return
-            if cursor == log.last - 1:
+            if cursor == last - 1:
                 self._write(log.newest())
                 cursor += 1
             else:

@@ -110,7 +110,8 @@ class Lines:
         if max(map(len, lines)) > self._limit:
             raise LineTooLong(self._limit)
         rest = lines.pop()
-        self._begun = rest if isinstance(rest, bytearray) else bytearray(rest)
+        if rest is not self._begun:
+            self._begun = bytearray(rest)
         return lines
 
 
@@ -181,7 +182,12 @@ class TurnParser:
             yield from self._answer.piece("".join(pieces))
             pieces.clear()
             yield from self._line(line)
-        yield from self._answer.piece("".join(pieces))
+        text = pieces[0] if len(pieces) == 1 else "".join(pieces)
+        if text and self._answer.goes_on:
+            self._answer.shown.append(text)
+            yield Text(text)
+        else:
+            yield from self._answer.piece(text)
 
     def _piece(self, line: bytes | bytearray) -> str | None:
         """The text of a line that is a piece of the answer and nothing else; empty when it was told before."""
@@ -363,6 +369,11 @@ class _Answer:
         """A text block begins, here or, when it is told again, where it began before."""
         self._break = self._place != self._joint
         self._blocks.append(_Block(number, self._place, self._place))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the next piece just follows what is shown."""
+        return not (self._old or self._break) and bool(self._blocks)
 
     def piece(self, text: str) -> Iterator[StreamEvent]:
         """The next piece of the open block."""

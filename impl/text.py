@@ -28,6 +28,8 @@ class GrowingText:
 
     def between(self, start: int, end: int) -> str:
         """The text from ``start`` to ``end``; only what lies there is copied, and the newest piece not even that."""
+        if self._tail and start == self._length - len(self._tail[-1]) and end == self._length:
+            return self._tail[-1]
         at = self._length
         found: list[str] = []
         for pieces in (self._tail, self._blocks):
