@@ -29,9 +29,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a user has used by the ledger."""
+    """What a user has used by the ledger, as far as it is limited."""
 
-    hour: Sequence[float]  # the hits of the sliding hour, oldest first
+    hour: Sequence[float]  # the hits of the sliding hour, oldest first; of more than the limit the newest
     day: int  # hits of the UTC day
     tokens: int  # input and output tokens of the UTC day
 
@@ -58,7 +58,7 @@ def admit(limits: Limits, used: Used, now: float) -> None:
         reached = f"the limit of messages is reached ({limits.requests_per_day} a day)"
         refusals.append((tomorrow, RateLimited, reached))
     if limits.requests_per_hour and len(used.hour) >= limits.requests_per_hour:
-        leaves = used.hour[len(used.hour) - limits.requests_per_hour] + HOUR
+        leaves = used.hour[-limits.requests_per_hour] + HOUR
         reached = f"the limit of messages is reached ({limits.requests_per_hour} an hour)"
         refusals.append((leaves - now, RateLimited, reached))
     if refusals:

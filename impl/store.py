@@ -240,11 +240,20 @@ class Store:
         async with self._write() as db:
             await self._be_the_only_writer(db)
             now = self._now()
-            admit(limits, await self._used(db, owner, now), now)
+            admit(limits, await self._used(db, owner, limits, now), now)
             opens = conversation_id is None
             title = " ".join(prompt.replace("\0", "").split())[:TITLE_CHARS]
             if conversation_id is None:
                 conversation_id = await self._insert_conversation(db, owner, title)
+            else:
+                await db.execute(
+                    conversations.update()
+                    .where(conversations.c.id == conversation_id)
+                    .values(
+                        updated_at=now,
+                        title=sa.case((conversations.c.title == "", title), else_=conversations.c.title),
+                    )
+                )
             await db.execute(
                 usage.insert().values(
                     owner=owner,
@@ -267,14 +276,6 @@ class Store:
                     input_tokens=0,
                     output_tokens=0,
                     started_at=now,
-                )
-            )
-            await db.execute(
-                conversations.update()
-                .where(conversations.c.id == conversation_id)
-                .values(
-                    updated_at=now,
-                    title=sa.case((conversations.c.title == "", title), else_=conversations.c.title),
                 )
             )
         return conversation_id
@@ -365,22 +366,32 @@ class Store:
         async with self._write() as db:
             await db.execute(sessions.delete().where(sessions.c.key == key))
 
-    async def used(self, owner: str) -> tuple[Used, float]:
+    async def used(self, owner: str, limits: Limits) -> tuple[Used, float]:
         """What the owner has used of the limits by now, and when that is (Unix seconds)."""
         async with self._begin() as db:
             now = self._now()
-            return await self._used(db, owner, now), now
+            return await self._used(db, owner, limits, now), now
 
     @staticmethod
-    async def _used(db: AsyncConnection, owner: str, now: float) -> Used:
+    async def _used(db: AsyncConnection, owner: str, limits: Limits, now: float) -> Used:
+        """What is not limited is not counted: it may be much."""
         own = usage.c.owner == owner
-        hour = sa.select(usage.c.admitted_at).where(own, usage.c.admitted_at > now - HOUR)
-        today = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(usage.c.tokens), 0)).where(
-            own, usage.c.admitted_at >= day_start(now)
-        )
-        hits = (await db.execute(hour.order_by(usage.c.admitted_at))).scalars().all()
-        requests, tokens = (await db.execute(today)).one()
-        return Used(hits, requests, int(tokens))  # PostgreSQL adds up to decimals
+        hour: list[float] = []
+        if limits.requests_per_hour:
+            query = (
+                sa.select(usage.c.admitted_at)
+                .where(own, usage.c.admitted_at > now - HOUR)
+                .order_by(usage.c.admitted_at.desc())
+                .limit(limits.requests_per_hour)
+            )
+            hour = [*(await db.execute(query)).scalars()][::-1]
+        requests = tokens = 0
+        if limits.requests_per_day or limits.tokens_per_day:
+            today = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(usage.c.tokens), 0)).where(
+                own, usage.c.admitted_at >= day_start(now)
+            )
+            requests, tokens = (await db.execute(today)).one()
+        return Used(hour, requests, int(tokens))  # PostgreSQL adds up to decimals
 
     @staticmethod
     async def _be_the_only_writer(db: AsyncConnection) -> None:

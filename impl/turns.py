@@ -164,7 +164,7 @@ class Turns:
         Raises:
             Unavailable: The store cannot be read.
         """
-        used, now = await self._store.used(owner)
+        used, now = await self._store.used(owner, self._limits)
         return standings(self._limits, used, now)
 
     async def _admit(self, owner: str, message: str, message_id: str, conversation_id: str | None) -> TurnLog:

@@ -186,11 +186,14 @@ class Admission(RuleBasedStateMachine):
 
     @invariant()
     def ledger_and_model_agree(self) -> None:
-        assert self.runner.run(self.store.used("ada")) == (self.model.used(self.clock.now), self.clock.now)
+        assert self.runner.run(self.store.used("ada", self.limits)) == (
+            self.model.used(self.clock.now),
+            self.clock.now,
+        )
 
     @invariant()
     def nobody_else_is_charged(self) -> None:
-        assert self.runner.run(self.store.used("bob")) == (Used([], 0, 0), self.clock.now)
+        assert self.runner.run(self.store.used("bob", self.limits)) == (Used([], 0, 0), self.clock.now)
 
 
 TestAdmission = Admission.TestCase
@@ -203,7 +206,7 @@ async def test_usage_survives_a_restart_and_a_deleted_conversation(tmp_path: Pat
         conversation = await store.begin_turn("ada", None, "m1", "hi", NONE)
         await store.delete("ada", conversation)
     async with opened(url, Clock()) as store:
-        now_used, _ = await store.used("ada")
+        now_used, _ = await store.used("ada", Limits(2, 2, 2))
 
     assert now_used.hour == [NOON]
 

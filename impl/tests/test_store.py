@@ -103,7 +103,7 @@ async def test_progress_of_running_turns_is_kept_and_ended_ones_stay_as_they_are
     ended, running = await store.turns(conversation_id)
     assert (ended.answer, ended.status, ended.usage) == ("hello", "complete", Usage(3, 4))
     assert (running.answer, running.status) == ("so far", "running")
-    assert (await store.used("ada"))[0].tokens == 7 + 2
+    assert (await store.used("ada", Limits(0, 0, 9)))[0].tokens == 7 + 2
 
 
 async def test_turns_come_oldest_first(store: Store, clock: Clock) -> None:
@@ -353,8 +353,18 @@ async def test_ledger_adds_up(store: Store, clock: Clock) -> None:
     for message_id in ("m1", "m2"):
         await finish(store, await begin(store, message_id=message_id), message_id)
 
-    assert await store.used("ada") == (Used([clock.now] * 2, 2, 14), clock.now)
-    assert isinstance((await store.used("ada"))[0].tokens, int)
+    used, now = await store.used("ada", Limits(9, 9, 9))
+    assert (used, now) == (Used([clock.now] * 2, 2, 14), clock.now)
+    assert isinstance(used.tokens, int)
+
+
+async def test_of_the_ledger_only_what_is_limited_is_read(store: Store, clock: Clock) -> None:
+    for message_id in ("m1", "m2", "m3"):
+        await finish(store, await begin(store, message_id=message_id), message_id)
+        clock.now += 1
+
+    assert (await store.used("ada", NO_LIMITS))[0] == Used([], 0, 0)
+    assert (await store.used("ada", Limits(2, 0, 0)))[0] == Used([clock.now - 2, clock.now - 1], 0, 0)
 
 
 async def test_database_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
