@@ -439,7 +439,7 @@ def waits_where_it_is_busy() -> None:
         message_id, where = ids
         turn = self._running.get(where)
         if turn is not None and turn.owner == owner and turn.log.accepted.message_id != message_id:
-            await turn.ended.wait()
+            await asyncio.wait([turn.ended])
         return await old(self, owner, message, *ids)
 
     starting(start)
@@ -530,7 +530,7 @@ def two_followers() -> None:
     def make(listen: Any) -> Any:
         def mutant(self: TurnLog, listener: Any) -> None:
             if listener not in self._listeners:
-                del self._listeners[:-1]
+                self._listeners = self._listeners[-1:]
             listen(self, listener)
 
         return mutant

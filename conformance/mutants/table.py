@@ -219,7 +219,7 @@ REFERENCE: dict[str, Kill] = {
     "bytes-must-be-text": Kill("shapes/not-utf8", "claude_failed"),
     "says-nothing-twice": Kill("shapes/same-again", "''"),
     "cache-is-charged": Kill("quotas/tokens", "12015"),
-    "posts-are-free": Kill("limits/both-doors", "complete", ("quotas/post",)),
+    "posts-are-free": Kill("limits/both-doors", "complete", ("quotas/post", "limits/free")),
     "one-too-many": Kill("limits/at-once", "it is", ("following/two-tabs-at-once",)),
     "counts-in-memory": Kill("limits/restart", "complete"),
     "day-of-24-hours": Kill("quotas/day-passes", "quota_exceeded"),
