@@ -100,6 +100,7 @@ class Login(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     Attributes:
         user: Who may log in.
+        stranger: Who may not, though the forge knows them; empty where everybody may.
         session_seconds: How long a login lasts.
         path: Where a login begins.
         callback: Where the forge sends people back to.
@@ -108,6 +109,7 @@ class Login(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     session_seconds: float
     user: str = "ada"
+    stranger: str = ""
     path: str = "/chat/login"
     callback: str = "/chat/oauth/callback"
     cookie: str = "chat_session"

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from impl.errors import STATUS, BadRequest, ChatError
 from impl.log import TurnLog, answer
@@ -29,11 +30,8 @@ async def read_form(request: web.Request) -> Any:
         raise BadRequest(f"the body is {request.content_type[:80]}; send a form ({' or '.join(FORMS)})")
     try:
         return await request.post()
-    except (
-        ValueError,
-        LookupError,
-        RuntimeError,
-    ) as error:  # broken bytes, an unknown charset, a torn multipart
+    except (ValueError, LookupError, RuntimeError, HttpProcessingError) as error:
+        # Broken bytes, an unknown charset, a torn multipart; torn in the header of a part.
         raise BadRequest(f"the form cannot be read: {error}") from None
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from conformance.case import case
 from conformance.cases.turns import ANSWERED, STREAMS, pieces
 from conformance.chat import Answer, Chat, expect, expect_equal
+from conformance.errors import NotOffered
 from conformance.login import log_in, returning
 from conformance.results import Severity
 from conformance.target import Login, Proxy, User
@@ -204,7 +207,7 @@ async def same_message_id(chat: Chat) -> None:
 
 @case(
     LOGGED_IN,
-    title="Who logs in at the forge is let in, and nobody else",
+    title="Who logs in at the forge is let in, and nobody without a login",
     clause="ID-5",
     severity=Severity.BLOCKER,
     means="Nobody gets in, or everybody does.",
@@ -217,6 +220,26 @@ async def logged_in(chat: Chat) -> None:
         site.users = [User("ada", await log_in(site, login(chat)))]
         async with site.peer() as peer:
             await site.finished(peer, site.prompt("hello"))
+
+
+@case(
+    "identity/stranger",
+    title="Who may not log in is refused, though the forge knows them",
+    clause="ID-6",
+    severity=Severity.BLOCKER,
+    means="Everybody who has an account at the forge chats at the operator's cost.",
+    needs=(LOGGED_IN,),
+    slow=True,
+)
+async def stranger(chat: Chat) -> None:
+    variant = login(chat)
+    if not variant.stranger:
+        raise NotOffered("variants.login names no stranger: everybody may log in")
+    async with chat.variant("login") as site:
+        back, cookies = await returning(site, msgspec.structs.replace(variant, user=variant.stranger))
+        answer = await site.http("GET", back, headers=cookies)
+        expect(400 <= answer.status < 500, "a 4xx status", f"it is {answer.status}")
+        expect(variant.cookie not in answer.cookies, "no login", f"the cookie is {answer.cookies}")
 
 
 @case(

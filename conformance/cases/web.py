@@ -96,6 +96,10 @@ async def broken_forms(chat: Chat) -> None:
             "multipart/form-data; boundary=x",
             b"--x\r\nContent-Disposition: form-data; na",
         ),
+        "a second part that is torn": (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Disposition: form-data; name=message\r\n\r\nhi\r\n--x\r\nContent-Disp",
+        ),
         "bytes that are no UTF-8": (form, message + b"%ff%fe&message_id=%ff"),
     }
     for what, (kind, body) in broken.items():

@@ -22,6 +22,7 @@ import impl.errors
 import impl.frames
 import impl.log
 import impl.messages
+import impl.oauth
 import impl.store
 import impl.turns
 from conformance.frames import Frame, Opcode, encode_frame
@@ -140,6 +141,12 @@ def nobody_may_log_in() -> None:
         "from_env",
         lambda old: lambda *args, **kw: replace(old(*args, **kw), users=("nobody",)),
     )
+
+
+@breaks("everybody-may-log-in")
+def everybody_may_log_in() -> None:
+    """The list of users is not looked at."""
+    put(impl.oauth.OAuthIdentity, "_allows", always(True))
 
 
 # --- handshakes and frames

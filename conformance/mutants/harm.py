@@ -94,6 +94,7 @@ PAINS = {
     ],
     "A restart forgets what was used": ["limits/restart"],
     "Whoever reaches the server is who they say they are": ["identity/no-proxy"],
+    "Everybody who has an account at the forge may chat": ["identity/stranger"],
     "A name that is empty, doubled or a placeholder is a user": ["identity/no-name"],
     "A foreign page is let in": ["handshake/foreign-origin", "http/foreign-origin"],
     "What is somebody else's can be read, stopped, or told from what is absent": ["identity/others"],

@@ -33,6 +33,27 @@ MODULES: dict[str, tuple[str, ...]] = {
         "shapes/same-again",
     ),
     "auth": ("identity", "handshake", "http"),
+    "stream": ("turns", "shapes", "quotas", "stopping/cancel", "stopping/in-a-tool"),
+    "turns": (
+        "turns",
+        "following",
+        "messages",
+        "stopping",
+        "history",
+        "processes/killed",
+        "limits/retry-after",
+    ),
+    "connection": (
+        "messages",
+        "turns",
+        "following",
+        "framing",
+        "closing",
+        "keepalive",
+        "queues",
+        "robustness",
+    ),
+    "session": ("turns", "stopping", "shapes", "processes", "robustness/silence"),
 }
 # One change of each kind is enough: what notices `-` for `+` notices `*`, too. `|` stands in annotations only.
 LEFT_OUT = (

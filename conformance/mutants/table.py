@@ -149,6 +149,7 @@ REFERENCE: dict[str, Kill] = {
     "posts-without-names": Kill("http/post", "status 200", ("history/post-turn",)),
     "no-name-is-good": Kill("identity/named", "401", ("identity/", "limits/", "quotas/", "robustness/")),
     "nobody-may-log-in": Kill("identity/login", "status 403", ("identity/",)),
+    "everybody-may-log-in": Kill("identity/stranger", "it is 303"),
     "selects-what-nobody-offered": Kill("handshake/subprotocol-not-invented", "was not offered"),
     "one-spelling": Kill("handshake/spellings", "it is 400"),
     "any-fault-is-400": Kill("handshake/wrong-version", "it is 400"),

@@ -140,6 +140,12 @@ BAD_BODIES = [
     pytest.param(BOUNDARY, b"no such thing", "the form cannot be read", id="torn"),
     pytest.param(
         BOUNDARY,
+        b"--b\r\nContent-Disposition: form-data; name=message\r\n\r\nhi\r\n--b\r\nContent-Disp",
+        "the form cannot be read",
+        id="torn-in-a-header",
+    ),
+    pytest.param(
+        BOUNDARY,
         b"--b\r\nContent-Disposition: form-data\r\n\r\nhi\r\n--b--\r\n",
         "cannot be read",
         id="no-name",
