@@ -533,6 +533,9 @@ async def told_usage(chat: Chat) -> None:
                 "resets_in to be null while nothing is used, and seconds after that",
                 f"it is {told[0]}",
             )
+            if used:
+                left = told[0]["resets_in"]
+                expect(0 < left <= 3600, "resets_in to be within the hour", f"it is {left}")
             if used < of:
                 await spend(limited, peer, 1)
         await refused(limited, peer, "rate_limited")

@@ -113,6 +113,42 @@ async def strangers(chat: Chat) -> None:
 
 
 @case(
+    "shapes/subagent",
+    title="What a subagent says is no part of the answer",
+    clause="TURN-12",
+    severity=Severity.LOW,
+    means="Notes of Claude's helpers stand in the middle of its sentences.",
+    needs=(STREAMS,),
+)
+async def subagent(chat: Chat) -> None:
+    await shown_once(chat, "play subagent", pieces(5))
+
+
+@case(
+    "shapes/told-again",
+    title="An answer whose stream breaks and is told again in the same words is shown once",
+    clause="TURN-12",
+    severity=Severity.MEDIUM,
+    means="After each hiccup between the CLI and the model, what was said stands there twice.",
+    needs=(STREAMS,),
+)
+async def told_again(chat: Chat) -> None:
+    await shown_once(chat, "play broken", "Hello world.")
+
+
+@case(
+    "shapes/told-otherwise",
+    title="An answer whose stream breaks and is told again in other words is the one told last",
+    clause="TURN-4",
+    severity=Severity.LOW,
+    means="After a hiccup between the CLI and the model the answer begins with one that was given up.",
+    needs=("shapes/told-again",),
+)
+async def told_otherwise(chat: Chat) -> None:
+    await shown_once(chat, "play broken-otherwise", "Hello world.")
+
+
+@case(
     "shapes/line-lengths",
     title="Lines of 65,535, 65,536 and 65,537 bytes are read",
     clause="TURN-12",

@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -317,6 +318,31 @@ breaks("lines-of-half-a-mib")(lambda: lines_of(1 << 19))
 def noise_ends_the_turn() -> None:
     """Every line is taken for JSON."""
     put(impl.stream, "_decode", lambda _: json.loads)
+
+
+@breaks("told-again-is-told-twice")
+def told_again_is_told_twice() -> None:
+    """What is said of a stream that broke is not looked at."""
+    put(impl.stream._Answer, "abandon", always(None))  # noqa: SLF001
+
+
+@breaks("told-otherwise-stays")
+def told_otherwise_stays() -> None:
+    """What was told before a stream broke is never taken back."""
+    put(impl.stream._Answer, "_take_back", always(iter(())))  # noqa: SLF001
+
+
+@breaks("subagents-are-heard")
+def subagents_are_heard() -> None:
+    """Nobody looks at whose words they are."""
+
+    def make(feed: Any) -> Any:
+        def mutant(self: TurnParser, lines: list[bytes]) -> Any:
+            return feed(self, [re.sub(rb'"parent_tool_use_id": ?"[^"]+"', b'"a":0', line) for line in lines])
+
+        return mutant
+
+    put(TurnParser, "feed", make)
 
 
 @breaks("told-twice")
