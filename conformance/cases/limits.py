@@ -520,22 +520,40 @@ async def quota_killed(chat: Chat) -> None:
     needs=(HOURLY,),
 )
 async def told_usage(chat: Chat) -> None:
-    if not (path := chat.target.paths.usage):
+    if not chat.target.paths.usage:
         raise NotOffered("the target file has no paths.usage")
     async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
         of = limit(chat, "requests_per_hour")
         for used in range(of + 1):
-            limits = (await limited.http("GET", path)).member("limits")
-            told = [each for each in limits if each.get("limit") == "requests_per_hour"]
-            expect_equal([(each.get("used"), each.get("of")) for each in told], [(used, of)], "used and of")
-            expect(
-                (told[0].get("resets_in") is None) == (used == 0),
-                "resets_in to be null while nothing is used, and seconds after that",
-                f"it is {told[0]}",
-            )
-            if used:
-                left = told[0]["resets_in"]
-                expect(0 < left <= 3600, "resets_in to be within the hour", f"it is {left}")
+            expect_equal((await standing(limited, "requests_per_hour", HOUR))[:2], (used, of), "used and of")
             if used < of:
                 await spend(limited, peer, 1)
         await refused(limited, peer, "rate_limited")
+    for name in ("requests_per_day", "tokens_per_day"):
+        if getattr(chat.target.variants, name) is None:
+            continue
+        await away_from_midnight()
+        async with chat.variant(name) as limited, limited.peer() as peer:
+            expect_equal(
+                (await standing(limited, name, DAY))[:2], (0, limit(chat, name)), "used and of at first"
+            )
+            await spend(limited, peer, 1)
+            used, _, left = await standing(limited, name, DAY)
+            expect(used > 0, f"{name} to be used", "nothing is")
+            expect(
+                abs(left - until_midnight()) < SLACK, "it to be free again at midnight UTC", f"in {left} s"
+            )
+
+
+async def standing(chat: Chat, name: str, within: float) -> tuple[int, int, float]:
+    """What is told to be used of a limit, of how much, and in how many seconds some of it comes back; 0 for never."""
+    limits = (await chat.http("GET", chat.target.paths.usage)).member("limits")
+    told = [each for each in limits if each.get("limit") == name]
+    expect_equal(len(told), 1, f"the number of entries for {name}")
+    used, left = told[0].get("used"), told[0].get("resets_in")
+    expect(
+        left is None if used == 0 else isinstance(left, int | float) and 0 < left <= within,
+        f"resets_in to be null while nothing is used, and after that at most {within} seconds",
+        f"it is {told[0]}",
+    )
+    return used, told[0].get("of"), left or 0.0
