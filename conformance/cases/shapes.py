@@ -49,6 +49,23 @@ async def whole(chat: Chat) -> None:
 
 
 @case(
+    "shapes/whole-around-a-tool",
+    title="Of whole messages before and after a tool both are shown",
+    clause="TURN-12",
+    severity=Severity.MEDIUM,
+    means="Without partial messages all is lost that Claude says before it uses a tool: the result has the end only.",
+    needs=("shapes/whole",),
+)
+async def whole_around_a_tool(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.finished(peer, scripted.prompt("play whole-twice"))
+        before, between, after = turn.text.partition("It is there.")
+        expect_equal((before.strip(), between, after), ("Let me look.", "It is there.", ""), "the answer")
+        kept = await scripted.last_message(turn.conversation_id)
+        expect_equal(kept.get("content"), turn.text, "the answer in history")
+
+
+@case(
     "shapes/result-only",
     title="An answer that stands in the result only is shown",
     clause="TURN-12",

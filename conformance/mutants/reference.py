@@ -108,6 +108,12 @@ def pieces_only() -> None:
     no_fallback()
 
 
+@breaks("whole-messages-are-not-read")
+def whole_messages_are_not_read() -> None:
+    """Pieces are read, and the result."""
+    put(TurnParser, "_assistant", always(iter(())))
+
+
 @breaks("M-6")
 def one_tab() -> None:
     """The end of one connection empties the others of its user."""

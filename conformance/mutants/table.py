@@ -73,6 +73,7 @@ REFERENCE: dict[str, Kill] = {
     "M-3": Kill("handshake/foreign-origin", "it is 101", ("http/foreign-origin",)),
     "M-4": Kill("turns/answered", "given the prompt 0 times", EVERYTHING),
     "M-4-resume": Kill("processes/options", "claude_failed", SECOND_TURNS),
+    "whole-messages-are-not-read": Kill("shapes/whole-around-a-tool", "it is ('', ", ("shapes/",)),
     "M-5": Kill("shapes/whole", "it is ''", ("shapes/",)),
     "M-6": Kill(
         "queues/second-tab",
