@@ -73,9 +73,7 @@ class TurnLog:
         self._others: dict[int, Event] = {}  # what is no token, by seq
         self._read = 0  # the highest seq anyone has read
         self._frame = (0, b"")  # the newest that was asked for: its seq, and the bytes
-        self._listeners: tuple[
-            Listener, ...
-        ] = ()  # few, as those who are behind: a set is 200 bytes when empty
+        self._listeners: tuple[Listener, ...] = ()  # mostly one; an empty set would be 200 bytes
         self._behind: tuple[Listener, ...] = ()
 
     @property
