@@ -10,6 +10,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
 from conformance.errors import TargetError
@@ -150,7 +151,7 @@ class Client:
         made: list[Connection] = []
         while len(made) < count:
             some = self.connect(min(at_once, count - len(made)), deflate=deflate)
-            self.run(lambda some=some: all(each.opened for each in some), within)  # type: ignore[misc]
+            self.run(partial(_opened, some), within)
             made += some
         return made
 
@@ -293,3 +294,7 @@ class Client:
         first = sum(bool(each.tokens.first) for each in all_of_them)
         ended = sum(bool(each.ended) for each in all_of_them)
         return f"of {len(all_of_them)} connections {opened} had opened, {first} had a first token, {ended} had ended"
+
+
+def _opened(connections: Sequence[Connection]) -> bool:
+    return all(each.opened for each in connections)

@@ -29,6 +29,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -115,7 +116,7 @@ class Hub:
             while True:
                 channel, _ = self._listener.accept()
                 channel.setblocking(False)
-                self._watch(channel.fileno(), lambda channel=channel: self._first(channel))  # type: ignore[misc]
+                self._watch(channel.fileno(), partial(self._first, channel))
 
     def _first(self, channel: socket.socket) -> None:
         """The first packet tells who it is."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 from conformance.errors import TargetError
@@ -380,22 +381,22 @@ def measurements(plan: Plan) -> dict[str, Callable[[Bench], Figures]]:
     """All measurements of a plan, by name, in order."""
     found: dict[str, Callable[[Bench], Figures]] = {}
     for number in plan.flat_tokens:
-        found[f"flat/{number}"] = lambda bench, number=number: flat(bench, number)  # type: ignore[misc]
+        found[f"flat/{number}"] = partial(flat, streams=number)
     for number in plan.streams:
-        found[f"streams/{number}"] = lambda bench, number=number: streams(bench, number)  # type: ignore[misc]
+        found[f"streams/{number}"] = partial(streams, number=number)
     if plan.firsts:
-        found["first"] = lambda bench: firsts(bench, plan.firsts)
+        found["first"] = partial(firsts, number=plan.firsts)
         if plan.start_ms:
-            found["start-up"] = lambda bench: start_up(bench, min(10, plan.firsts))
+            found["start-up"] = partial(start_up, number=min(10, plan.firsts))
     for number in plan.idle:
-        found[f"idle/{number}"] = lambda bench, number=number: idle(bench, number, deflate=False)  # type: ignore[misc]
-        found[f"idle-deflate/{number}"] = lambda bench, number=number: idle(bench, number, deflate=True)  # type: ignore[misc]
+        found[f"idle/{number}"] = partial(idle, number=number, deflate=False)
+        found[f"idle-deflate/{number}"] = partial(idle, number=number, deflate=True)
     if plan.stalled_bytes:
         found["stalled"] = stalled
     for size in plan.line_bytes:
-        found[f"line/{size >> 20}"] = lambda bench, size=size: line(bench, size)  # type: ignore[misc]
+        found[f"line/{size >> 20}"] = partial(line, size=size)
     if plan.arrivals:
-        found["arrivals"] = lambda bench: arrivals(bench, plan.arrivals)
+        found["arrivals"] = partial(arrivals, number=plan.arrivals)
     if plan.soak_turns:
-        found["soak"] = lambda bench: soak(bench, plan.soak_turns)
+        found["soak"] = partial(soak, turns=plan.soak_turns)
     return found
