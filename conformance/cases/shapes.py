@@ -11,11 +11,17 @@ MIB = 1 << 20
 PIECES_ONLY = "shapes/pieces-only"
 
 
-async def shown_once(chat: Chat, prompt: str, text: str) -> None:
-    """Play a prompt at each door of a server with the script; the answer must be this text, in history too."""
+async def shown_once(chat: Chat, prompt: str, text: str, *, rewinds: bool = False) -> None:
+    """Play a prompt at each door of a server with the script; the answer must be this text, in history too.
+
+    Unless it ``rewinds``, nothing may be shown meanwhile that is no part of it (TURN-4).
+    """
     async with chat.scripted() as scripted, scripted.peer() as peer:
         turn = await scripted.finished(peer, scripted.prompt(prompt))
         expect_equal(turn.text, text, "the tokens joined")
+        if not rewinds:
+            taken_back = [event for event in turn.events if event.get("type") == "rewind"]
+            expect_equal(taken_back, [], "what was shown and taken back")
         kept = await scripted.last_message(turn.conversation_id)
         expect_equal((kept.get("content"), kept.get("status")), (text, "complete"), "the answer in history")
         if scripted.posts:
@@ -57,8 +63,26 @@ async def whole(chat: Chat) -> None:
     needs=("shapes/whole",),
 )
 async def whole_around_a_tool(chat: Chat) -> None:
+    await both_shown(chat, "play whole-twice")
+
+
+@case(
+    "shapes/end-in-the-result",
+    title="What follows a tool is shown, though it stands in the result only",
+    clause="TURN-12",
+    severity=Severity.LOW,
+    means="Claude says that it will look, and never what it found.",
+    finding="R2-3",
+    needs=("shapes/result-only",),
+)
+async def end_in_the_result(chat: Chat) -> None:
+    await both_shown(chat, "play end-in-the-result")
+
+
+async def both_shown(chat: Chat, prompt: str) -> None:
+    """Play a prompt whose answer has a tool in between; both parts must be shown once, however they are joined."""
     async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.finished(peer, scripted.prompt("play whole-twice"))
+        turn = await scripted.finished(peer, scripted.prompt(prompt))
         before, between, after = turn.text.partition("It is there.")
         expect_equal((before.strip(), between, after), ("Let me look.", "It is there.", ""), "the answer")
         kept = await scripted.last_message(turn.conversation_id)
@@ -162,7 +186,7 @@ async def told_again(chat: Chat) -> None:
     needs=("shapes/told-again",),
 )
 async def told_otherwise(chat: Chat) -> None:
-    await shown_once(chat, "play broken-otherwise", "Hello world.")
+    await shown_once(chat, "play broken-otherwise", "Hello world.", rewinds=True)
 
 
 @case(

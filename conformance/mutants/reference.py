@@ -326,6 +326,19 @@ def noise_ends_the_turn() -> None:
     put(impl.stream, "_decode", lambda _: json.loads)
 
 
+@breaks("result-is-for-who-said-nothing")
+def result_is_for_who_said_nothing() -> None:
+    """The result is read only where nothing else was."""
+
+    def make(last: Any) -> Any:
+        def mutant(self: Any, text: str) -> Any:
+            return last(self, "" if len(self.shown) else text)
+
+        return mutant
+
+    put(impl.stream._Answer, "last", make)  # noqa: SLF001
+
+
 @breaks("told-again-is-told-twice")
 def told_again_is_told_twice() -> None:
     """What is said of a stream that broke is not looked at."""

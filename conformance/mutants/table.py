@@ -93,6 +93,7 @@ REFERENCE: dict[str, Kill] = {
     "resume-doubles": Kill("following/replays", "'seq': 1", ("following/",)),
     "long-lines": Kill("shapes/line-lengths", "error", ("shapes/", "robustness/stalled-reader")),
     "noise-ends-the-turn": Kill("shapes/strangers", "it", ("shapes/line-lengths", "shapes/not-utf8")),
+    "result-is-for-who-said-nothing": Kill("shapes/end-in-the-result", "it is ('Let me look.', ''"),
     "told-again-is-told-twice": Kill("shapes/told-again", r"Hello \n\nHello", ("shapes/told-",)),
     "told-otherwise-stays": Kill("shapes/told-otherwise", "Hell or", ("shapes/told-",)),
     "subagents-are-heard": Kill("shapes/subagent", "wrong"),
