@@ -27,7 +27,11 @@ class _Grant:
 
 @dataclass
 class Forge:
-    """A forge that answers; whoever comes is taken for ``user`` (empty: the login is refused)."""
+    """A forge that answers.
+
+    Whoever comes is the user whom their cookie ``user`` names, as if they had logged in here, or else ``user``; empty:
+    the login is refused.
+    """
 
     url: str = ""
     user: str = "ada"
@@ -40,9 +44,9 @@ class Forge:
         if query.get("client_id") != CLIENT_ID or query.get("response_type") != "code":
             return web.Response(status=400, text="unknown client or response type")
         answer = {"state": query.get("state", "")}
-        if self.user:
+        if user := request.cookies.get("user", self.user):
             code = secrets.token_urlsafe(16)
-            self._codes[code] = _Grant(self.user, query["redirect_uri"], query.get("code_challenge", ""))
+            self._codes[code] = _Grant(user, query["redirect_uri"], query.get("code_challenge", ""))
             answer["code"] = code
         else:
             answer["error"] = "access_denied"

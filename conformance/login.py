@@ -26,10 +26,10 @@ async def log_in(chat: Chat, variant: Login) -> dict[str, str]:
 
 async def returning(chat: Chat, variant: Login) -> tuple[str, dict[str, str]]:
     """Begin a login, agree at the forge, and return the path to which it sends back and the browser's cookies."""
-    chat.forge.user = variant.user
     begun = await chat.http("GET", variant.path, headers={})
     cookies = {"Cookie": "; ".join(f"{name}={value}" for name, value in begun.cookies.items())}
-    agreed = await chat.http("GET", _to(begun, chat.forge.url), url=chat.forge.url)
+    at_the_forge = {"Cookie": f"user={variant.user}"}
+    agreed = await chat.http("GET", _to(begun, chat.forge.url), url=chat.forge.url, headers=at_the_forge)
     return _to(agreed, chat.server.url), cookies if begun.cookies else {}
 
 
