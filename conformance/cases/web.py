@@ -73,6 +73,9 @@ async def post_errors(chat: Chat) -> None:
     }
     failed = await chat.post(chat.prompt(tokens=2, exit=3))
     expect_equal(failed.member("error").get("code"), "claude_failed", "the code when Claude fails")
+    async with chat.scripted() as scripted:
+        late = await scripted.post(scripted.prompt("play dies-late"))
+    expect_equal(late.member("error").get("code"), "claude_failed", "the code when Claude fails after a tool")
     for what, (form, status, code) in refused.items():
         answer = await chat.http("POST", chat.turn_door, form=form)
         expect_equal(
