@@ -232,10 +232,10 @@ async def logged_in(chat: Chat) -> None:
     slow=True,
 )
 async def stranger(chat: Chat) -> None:
-    variant = login(chat)
-    if not variant.stranger:
-        raise NotOffered("variants.login names no stranger: everybody may log in")
     async with chat.variant("login") as site:
+        variant = login(chat)
+        if not variant.stranger:
+            raise NotOffered("variants.login names no stranger: everybody may log in")
         back, cookies = await returning(site, msgspec.structs.replace(variant, user=variant.stranger))
         answer = await site.http("GET", back, headers=cookies)
         expect(400 <= answer.status < 500, "a 4xx status", f"it is {answer.status}")
