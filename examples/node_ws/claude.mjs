@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from "node:fs";
 const OPTIONS = ["--print", "--verbose", "--output-format", "stream-json", "--include-partial-messages"];
 const FAILED = { type: "error", code: "claude_failed", message: "Claude ended without a result" };
 
-// Start Claude with a prompt. `on` is told {session}, then tokens, and once, last, a complete or an error.
+// Start Claude with a prompt. `on` is told {session}, then tokens and rewinds, and once, last, a complete or an error.
 // Returns what stops it: asked, then told, then made to.
 export function ask(claude, prompt, session, grace, on) {
   const known = session;
@@ -16,7 +16,8 @@ export function ask(claude, prompt, session, grace, on) {
     stdio: ["pipe", "pipe", "inherit"],
     env: { ...process.env, CHAT_RUN: mark },
   });
-  let begun = false, said = false, block = "", reason = "end_turn", end, over = false;
+  let begun = false, reason = "end_turn", end, over = false;
+  let shown = "", start = 0, place = 0; // the answer so far, where its open block begins, and how far that is told
   let timers = [];
   const escalate = (...signals) => {
     timers = signals.map((signal, place) => setTimeout(() => child.kill(signal), place * grace));
@@ -26,10 +27,16 @@ export function ask(claude, prompt, session, grace, on) {
     over = true;
     on(event);
   };
-  const say = (text) => {
-    if (!text) return;
-    said = true;
-    on({ type: "token", token: text });
+  const say = (text, old) => { // what is told, and what is shown in its place
+    if (!text.startsWith(old)) {
+      shown = shown.slice(0, place);
+      old = "";
+      on({ type: "rewind", to: [...shown].length });
+    }
+    place += text.length;
+    const token = text.slice(old.length);
+    shown += token;
+    if (token) on({ type: "token", token });
   };
   const read = (line) => {
     let event;
@@ -43,19 +50,27 @@ export function ask(claude, prompt, session, grace, on) {
     if (event.type === "system" && event.subtype === "init") {
       begun = true;
       on({ session });
+    } else if (event.parent_tool_use_id != null || event.is_api_error_message) {
+      return; // a subagent's, or what the result says, too
+    } else if (event.type === "stream_event" && event.abandoned_blocks) {
+      place = start; // the stream broke: the block is told anew
     } else if (inner.delta?.type === "text_delta") {
-      block += inner.delta.text;
-      say(inner.delta.text);
+      const text = inner.delta.text ?? "";
+      say(text, shown.slice(place, place + text.length));
     } else if (inner.delta?.stop_reason) {
       reason = inner.delta.stop_reason;
     } else if (event.type === "assistant") {
       const text = event.message.content.map((each) => each.text ?? "").join("");
-      say(text.startsWith(block) ? text.slice(block.length) : text);
-      block = "";
+      if (text) {
+        place = start;
+        say(text, shown.slice(start));
+      }
+      start = place;
     } else if (event.type === "result" && event.is_error) {
       end = { ...FAILED, message: String(event.result ?? event.errors) };
     } else if (event.type === "result") {
-      if (!said) say(event.result);
+      const text = event.result ?? "";
+      if (!shown.endsWith(text)) say(text, shown.slice(place));
       const { input_tokens, output_tokens } = event.usage;
       end = { type: "complete", stop_reason: reason, usage: { input_tokens, output_tokens } };
     }

@@ -58,6 +58,14 @@ function status(turn) {
   return last.stop_reason === "cancelled" ? "cancelled" : "complete";
 }
 
+// The tokens of a turn, rewinds applied.
+function textOf(turn) {
+  let text = "";
+  for (const { type, to, token = "" } of turn.events)
+    text = type === "rewind" ? [...text].slice(0, to).join("") : text + token;
+  return text;
+}
+
 function add(chat, turn, event) {
   const ids = { message_id: turn.message_id, conversation_id: chat.id };
   turn.events.push({ ...event, ...ids, seq: turn.events.length + 1 });
@@ -101,7 +109,7 @@ function start(message, socket) {
   running.set(chat.id, run);
   run.stop = ask(CLAUDE, prompt, chat.session, Number(GRACE_MS), (event) => {
     if (event.session) return void (chat.session = event.session);
-    if (event.type === "token") return run.cancelled || add(chat, turn, event);
+    if (["token", "rewind"].includes(event.type)) return run.cancelled || add(chat, turn, event);
     running.delete(chat.id);
     const nothing = { input_tokens: 0, output_tokens: 0 };
     add(chat, turn, run.cancelled ? { type: "complete", stop_reason: "cancelled", usage: nothing } : event);
@@ -179,12 +187,11 @@ const summary = ({ id, title, created_at, updated_at }) => ({ id, title: title |
 function messages(chat) {
   return chat.turns.flatMap((turn) => {
     const about = { message_id: turn.message_id, created_at: turn.created_at };
-    const content = turn.events.map((each) => each.token ?? "").join("");
     const { code, message, type } = turn.events.at(-1) ?? {};
     const error = type === "error" ? { error: { code, message } } : {};
     return [
       { role: "user", content: turn.prompt, status: "complete", ...about },
-      { role: "assistant", content, status: status(turn), ...about, ...error },
+      { role: "assistant", content: textOf(turn), status: status(turn), ...about, ...error },
     ];
   });
 }
@@ -209,9 +216,8 @@ async function post(request, response) {
   const last = turn.events.at(-1);
   const ids = { conversation_id: chat.id, message_id: turn.message_id };
   const failed = { error: { code: last.code, message: last.message } };
-  const text = turn.events.map((each) => each.token ?? "").join("");
   if (!response.headersSent) response.statusCode = last.type === "error" ? STATUSES[last.code] : 200;
-  response.end(JSON.stringify(last.type === "error" ? failed : { response: text, ...ids }));
+  response.end(JSON.stringify(last.type === "error" ? failed : { response: textOf(turn), ...ids }));
 }
 
 async function serve(request, response) {

@@ -19,8 +19,9 @@ Json = dict[str, Any]
 async def ask(claude: str, prompt: str, session: str | None, grace: float) -> AsyncIterator[Json]:
     """Start Claude with a prompt in a session, or in a new one.
 
-    Yields ``{"session": ID}``, then ``token`` events, and at last ``complete`` or ``error``. When the generator is left,
-    the process is ended: asked at once if it was cancelled, killed after two graces; and what it had started with it.
+    Yields ``{"session": ID}``, then ``token`` and ``rewind`` events, and at last ``complete`` or ``error``. When the
+    generator is left, the process is ended: asked at once if it was cancelled, killed after two graces; and what it
+    had started with it.
 
     Raises:
         OSError: It cannot be started.
@@ -38,13 +39,14 @@ async def ask(claude: str, prompt: str, session: str | None, grace: float) -> As
     assert process.stdin is not None
     assert process.stdout is not None
     family = asyncio.create_task(end_family(process, mark))
-    begun, said, block, reason = False, False, "", "end_turn"  # block: what its pieces have told of it so far
+    begun, reason = False, "end_turn"
+    shown, start, place = "", 0, 0  # the answer so far, where its open block begins, and how far that is told
     end: Json = {"type": "error", "code": "claude_failed", "message": "Claude ended without a result"}
     try:
         process.stdin.write(prompt.encode())
         process.stdin.close()
         while end["type"] == "error" and (line := await process.stdout.readline()):
-            text = ""
+            text = old = ""  # what is told, and what is shown in its place
             try:
                 event = json.loads(line)
             except ValueError:
@@ -53,13 +55,18 @@ async def ask(claude: str, prompt: str, session: str | None, grace: float) -> As
                 case {"type": "system", "subtype": "init"}:
                     begun = True
                     yield {"session": session}
+                case {"parent_tool_use_id": str()} | {"is_api_error_message": True}:
+                    pass  # a subagent's, or what the result says, too
+                case {"type": "stream_event", "abandoned_blocks": dict()}:
+                    place = start  # the stream broke: the block is told anew
                 case {"type": "stream_event", "event": {"delta": {"type": "text_delta", "text": str(text)}}}:
-                    block += text
+                    old = shown[place : place + len(text)]
                 case {"type": "stream_event", "event": {"delta": {"stop_reason": str(reason)}}}:
                     pass
                 case {"type": "assistant", "message": {"content": list(blocks)}}:
-                    text = "".join(each.get("text", "") for each in blocks).removeprefix(block)
-                    block = ""
+                    if text := "".join(each.get("text", "") for each in blocks):
+                        place, old = start, shown[start:]
+                    start = place + len(text)
                 case {"type": "result", "is_error": True} if option == "--resume" and not begun:
                     async for each in ask(claude, prompt, None, grace):  # it knows the session no more
                         yield each
@@ -67,12 +74,17 @@ async def ask(claude: str, prompt: str, session: str | None, grace: float) -> As
                 case {"type": "result", "is_error": True}:
                     end["message"] = str(event.get("result") or event.get("errors"))
                 case {"type": "result", "result": str(result), "usage": dict(usage)}:
-                    text = "" if said else result
+                    if not shown.endswith(result):
+                        text, old = result, shown[place:]
                     tokens = {each: usage[each] for each in ("input_tokens", "output_tokens")}
                     end = {"type": "complete", "stop_reason": reason, "usage": tokens}
-            if text:
-                said = True
-                yield {"type": "token", "token": text}
+            if not text.startswith(old):
+                yield {"type": "rewind", "to": place}
+                shown, old = shown[:place], ""
+            place += len(text)
+            if new := text[len(old) :]:
+                shown += new
+                yield {"type": "token", "token": new}
         yield end
     except asyncio.CancelledError:
         if process.returncode is None:

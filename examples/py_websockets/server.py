@@ -96,7 +96,7 @@ class Server:
             async with aclosing(asked) as events:
                 async for event in events:
                     chat["session"] = event.get("session", chat["session"])
-                    if event.get("type") == "token":
+                    if event.get("type") in ("token", "rewind"):
                         self.tell(self.store.add(chat, turn, event))
                     else:
                         end = event

@@ -34,6 +34,16 @@ def status(turn: Json) -> str:
             return "running"
 
 
+def answer(turn: Json) -> str:
+    """What the tokens of a turn say, rewinds applied."""
+    text = ""
+    for event in turn["events"]:
+        if event["type"] == "rewind":
+            text = text[: event["to"]]
+        text += event.get("token", "")
+    return text
+
+
 class Store:
     """All conversations, by id; they are read once and written at the beginning and the end of each turn."""
 
@@ -78,7 +88,7 @@ class Store:
         """Number an event of a turn and keep it."""
         ids = {"message_id": turn["message_id"], "conversation_id": chat["id"]}
         turn["events"].append({**event, **ids, "seq": len(turn["events"]) + 1})
-        if event["type"] != "token":
+        if status(turn) != "running":
             self.save(chat)
         return dict(turn["events"][-1])
 
@@ -89,9 +99,10 @@ class Store:
         for turn in chat["turns"]:
             about = {"message_id": turn["message_id"], "created_at": turn["created_at"]}
             messages.append({"role": "user", "content": turn["prompt"], "status": "complete", **about})
-            text = "".join(each.get("token", "") for each in turn["events"])
             failed = {"error": turn["events"][-1]} if status(turn) in ("failed", "interrupted") else {}
-            messages.append({"role": "assistant", "content": text, "status": status(turn), **about, **failed})
+            messages.append(
+                {"role": "assistant", "content": answer(turn), "status": status(turn), **about, **failed}
+            )
         return {**_summary(chat), "messages": messages}
 
     def page(self, limit: int, before: int | None) -> Json:
