@@ -109,7 +109,7 @@ REFERENCE: dict[str, Kill] = {
     "others-are-told-apart": Kill("identity/others", "forbidden"),
     "wrong-retry-after": Kill("limits/hour-slides", "retry_after is 60", ("limits/", "quotas/")),
     "retry-after-rounded-down": Kill("limits/retry-after", "it is '"),
-    "usage-that-stands-still": Kill("limits/usage", "it is [(0, 4)]"),
+    "usage-that-stands-still": Kill("limits/usage", "it is (0, 4)"),
     "deleted-is-given-back": Kill("limits/deletion", "complete"),
     "counted-twice": Kill("quotas/tokens", "quota_exceeded"),
     "stopped-is-free": Kill("quotas/stopped", "complete", ("quotas/killed",)),
