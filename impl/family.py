@@ -22,6 +22,10 @@ TERM_SECONDS = 1.0
 """How long marked processes have between TERM and KILL once the server is gone."""
 
 
+EXEC_SECONDS = 0.1
+"""How long at most a process is waited for that has no environment since it becomes another program just now."""
+
+
 def family(mark: str) -> list[int]:
     """The living processes whose mark begins with ``mark`` (Linux; elsewhere none are found)."""
     wanted = f"{VARIABLE}={mark}".encode()
@@ -31,11 +35,34 @@ def family(mark: str) -> list[int]:
 
 
 def _environment(pid: str) -> list[bytes]:
+    """In an execve a process has a program, but for a moment neither arguments nor environment: then look again."""
+    deadline, whole = 0.0, False
+    while True:
+        environment = _read(pid, "environ")
+        if environment or whole or not _has_program(pid):
+            return environment.split(b"\0")
+        whole = bool(_read(pid, "cmdline"))
+        if not whole:
+            deadline = deadline or time.monotonic() + EXEC_SECONDS
+            if time.monotonic() > deadline:
+                return []
+            time.sleep(0.001)  # the kernel tells nobody when it is done
+
+
+def _has_program(pid: str) -> bool:
+    """Not so what the kernel runs, and what has ended."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
-            return file.read().split(b"\0")
+        return bool(os.readlink(f"/proc/{pid}/exe"))  # noqa: PTH115
+    except OSError:
+        return False
+
+
+def _read(pid: str, name: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:  # noqa: PTH123
+            return file.read()
     except OSError:  # gone meanwhile, or not ours to read
-        return []
+        return b""
 
 
 def send(pids: Iterable[int], number: int) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +79,20 @@ async def test_end_kills_who_does_not_obey(start: Start, monkeypatch: pytest.Mon
     await asyncio.to_thread(end, mark)
 
     assert await process.wait() == -signal.SIGKILL
+
+
+def test_member_that_becomes_another_program_is_always_found(tmp_path: Path) -> None:
+    """Between the two programs it has no environment for a moment."""
+    again = tmp_path / "again"
+    again.write_text('[ "$1" -gt 0 ] && exec sh "$0" $(($1 - 1))\nexec cat\n')
+    mark = uuid.uuid4().hex
+    with subprocess.Popen(
+        ["sh", again, "1000"], stdin=subprocess.PIPE, env={**os.environ, VARIABLE: mark}
+    ) as child:
+        looks = [family(mark)]
+        while child.poll() is None and b"cat" not in Path(f"/proc/{child.pid}/cmdline").read_bytes():
+            looks.append(family(mark))
+        assert child.stdin is not None
+        child.stdin.close()
+
+    assert looks == [[child.pid]] * len(looks)
