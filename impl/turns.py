@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 SAVE_SECONDS = 1.0
 """How often the answers of running turns are saved, and how soon one is saved again that the store did not take."""
 
-SAVE_AT_ONCE = 64
+SAVE_AT_ONCE = 16
 """So many are saved at once; between such, others are served."""
 
 SAVE_SHARE = 10
