@@ -336,19 +336,19 @@ def result_is_for_who_said_nothing() -> None:
 
         return mutant
 
-    put(impl.stream._Answer, "last", make)  # noqa: SLF001
+    put(impl.stream._Answer, "last", make)  # noqa: SLF001 - mutants reach in
 
 
 @breaks("told-again-is-told-twice")
 def told_again_is_told_twice() -> None:
     """What is said of a stream that broke is not looked at."""
-    put(impl.stream._Answer, "abandon", always(None))  # noqa: SLF001
+    put(impl.stream._Answer, "abandon", always(None))  # noqa: SLF001 - mutants reach in
 
 
 @breaks("told-otherwise-stays")
 def told_otherwise_stays() -> None:
     """What was told before a stream broke is never taken back."""
-    put(impl.stream._Answer, "_take_back", always(iter(())))  # noqa: SLF001
+    put(impl.stream._Answer, "_take_back", always(iter(())))  # noqa: SLF001 - mutants reach in
 
 
 @breaks("subagents-are-heard")
@@ -996,7 +996,7 @@ def result_told_too() -> None:
 
         return mutant
 
-    put(impl.stream._Answer, "last", make)  # noqa: SLF001
+    put(impl.stream._Answer, "last", make)  # noqa: SLF001 - mutants reach in
 
 
 @breaks("bytes-must-be-text")
@@ -1034,34 +1034,30 @@ def says_nothing_twice() -> None:
     put(impl.turns, "_append", make)
 
 
-@breaks("half-a-pair-ends-the-turn")
-def half_a_pair_ends_the_turn() -> None:
-    """Half of a surrogate pair in a line of Claude cannot be encoded."""
+def half_a_pair_breaks(module: Any, decoder: str) -> None:
+    """Half of a surrogate pair in what this function decodes cannot be encoded."""
 
     def make(decode: Any) -> Any:
-        def mutant(line: bytes) -> Any:
-            if b"\\ud8" in line:
-                json.dumps(json.loads(line), ensure_ascii=False).encode()
-            return decode(line)
-
-        return mutant
-
-    put(impl.stream, "_decode", make)
-
-
-@breaks("half-a-pair-ends-the-message")
-def half_a_pair_ends_the_message() -> None:
-    """Half of a surrogate pair in a message cannot be encoded."""
-
-    def make(decode: Any) -> Any:
-        def mutant(text: str) -> Any:
-            if "\\ud8" in text:
+        def mutant(text: Any) -> Any:
+            if (b"\\ud8" if isinstance(text, bytes | bytearray) else "\\ud8") in text:
                 json.dumps(json.loads(text), ensure_ascii=False).encode()
             return decode(text)
 
         return mutant
 
-    put(impl.connection, "decode_client", make)
+    put(module, decoder, make)
+
+
+@breaks("half-a-pair-ends-the-turn")
+def half_a_pair_ends_the_turn() -> None:
+    """In a line of Claude."""
+    half_a_pair_breaks(impl.stream, "_decode")
+
+
+@breaks("half-a-pair-ends-the-message")
+def half_a_pair_ends_the_message() -> None:
+    """In a message of a client."""
+    half_a_pair_breaks(impl.connection, "decode_client")
 
 
 @breaks("dies-of-a-long-line")
