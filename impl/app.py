@@ -121,7 +121,7 @@ def _database(settings: Settings) -> str | URL:
     if settings.database:
         return settings.database
     settings.data.mkdir(parents=True, exist_ok=True)
-    return URL.create("sqlite+aiosqlite", database=str(settings.data / "chat.sqlite3"))
+    return URL.create("sqlite", database=str(settings.data / "chat.sqlite3"))
 
 
 @asynccontextmanager

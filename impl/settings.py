@@ -39,7 +39,9 @@ class Settings:
     data: Path = field(
         default_factory=_default_data, metadata={"help": "folder of the database and of the built-in fake"}
     )
-    database: str = _setting("", "SQLAlchemy URL of the database; empty: SQLite in the data folder")
+    database: str = _setting(
+        "", "URL of the database, such as postgresql://user@host/name; empty: SQLite in the data folder"
+    )
     claude: str = _setting("", "path of the claude CLI; empty: the built-in fake")
     claude_args: tuple[str, ...] = _setting((), "more arguments for the CLI, in shell syntax")
     claude_tools: str = _setting("", "tools Claude may use, comma-separated; empty: none")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf, isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from impl.errors import BadRequest, NotFound, Unavailable
 from impl.limits import HOUR, Limits, Used, admit, day_start
@@ -28,6 +26,14 @@ logger = logging.getLogger(__name__)
 TITLE_CHARS = 80
 PREVIEW_CHARS = 120
 
+THREADS = 5
+"""So many transactions run side by side; as many connections the engine keeps."""
+
+DEAD_AFTER = {"connect_timeout": "10", "tcp_user_timeout": "10000"}
+"""When PostgreSQL is taken for gone, in seconds and milliseconds, unless the URL says otherwise."""
+
+T = TypeVar("T")
+Work = Callable[[sa.Connection], T]
 
 _PREVIEW = (
     sa.select(sa.func.substr(turns.c.answer, 1, PREVIEW_CHARS, type_=turns.c.answer.type))
@@ -37,24 +43,46 @@ _PREVIEW = (
     .scalar_subquery()
     .label("preview")
 )
-_CHARGE_MORE = (
-    usage.update()
-    .where(
-        usage.c.conversation_id == sa.bindparam("conversation"),
-        usage.c.message_id == sa.bindparam("message"),
-        usage.c.tokens < sa.bindparam("spent"),
-    )
-    .values(tokens=sa.bindparam("spent"))
+_CONVERSATION = sa.select(conversations).where(
+    conversations.c.id == sa.bindparam("conversation"), conversations.c.owner == sa.bindparam("owner")
 )
-_SAVE_ANSWER = (
-    turns.update()
-    .where(
-        turns.c.conversation_id == sa.bindparam("conversation"),
-        turns.c.message_id == sa.bindparam("message"),
-        turns.c.status == "running",
-    )
-    .values(answer=sa.bindparam("text"))
+_TURN = (
+    sa.select(turns)
+    .join(conversations)
+    .where(conversations.c.owner == sa.bindparam("owner"), turns.c.message_id == sa.bindparam("message"))
 )
+_TURN_THERE = _TURN.where(turns.c.conversation_id == sa.bindparam("conversation"))
+_TURN_THAT_OPENS = _TURN.where(turns.c.opens)
+_LOCK = schema.update().values(version=schema.c.version)
+_TOUCH = (
+    conversations.update()
+    .where(conversations.c.id == sa.bindparam("conversation"))
+    .values(
+        updated_at=sa.bindparam("now"),
+        title=sa.case((conversations.c.title == "", sa.bindparam("begins")), else_=conversations.c.title),
+    )
+)
+_REMEMBER = (
+    conversations.update()
+    .where(conversations.c.id == sa.bindparam("conversation"))
+    .values(claude_session=sa.bindparam("session"))
+)
+_NOTHING_YET = {
+    "answer": "",
+    "status": "running",
+    "stop_reason": "",
+    "detail": "",
+    "input_tokens": 0,
+    "output_tokens": 0,
+}
+_CHARGE = usage.update().where(
+    usage.c.conversation_id == sa.bindparam("conversation"), usage.c.message_id == sa.bindparam("message")
+)
+_CHARGE_MORE = _CHARGE.where(usage.c.tokens < sa.bindparam("spent")).values(tokens=sa.bindparam("spent"))
+_END = turns.update().where(
+    turns.c.conversation_id == sa.bindparam("conversation"), turns.c.message_id == sa.bindparam("message")
+)
+_SAVE_ANSWER = _END.where(turns.c.status == "running").values(answer=sa.bindparam("text"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +125,14 @@ class StoredTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A turn that was admitted just now, and the CLI's id of its conversation, if there is one."""
+
+    conversation_id: str
+    claude_session: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """What a running turn has so far; ``spent`` is zero where nothing was spent since the last time."""
 
@@ -107,13 +143,19 @@ class Progress:
 
 
 class Store:
-    """The database. Every method raises ``Unavailable`` when it cannot be read or written."""
+    """The database. Every method raises ``Unavailable`` when it cannot be read or written.
 
-    def __init__(self, engine: AsyncEngine, now: Callable[[], float]) -> None:
+    Each of them is one transaction, and runs as a whole in a thread: what it awaits is its end, and a caller who is
+    cancelled meanwhile leaves nothing half done.
+    """
+
+    def __init__(
+        self, engine: sa.Engine, now: Callable[[], float], *, writers: Executor, readers: Executor
+    ) -> None:
         self._engine = engine
-        sqlite = engine.dialect.name == "sqlite"
-        self._writing = asyncio.Lock() if sqlite else contextlib.nullcontext()
         self._now = now
+        self._writers = writers
+        self._readers = readers
 
     async def prepare(self) -> None:
         """Migrate, and mark turns that a killed server left running as interrupted (PROC-5).
@@ -121,9 +163,10 @@ class Store:
         Raises:
             Unavailable: The database cannot be used, or a newer server wrote it.
         """
-        async with self._write() as db:
-            await db.run_sync(migrate)
-            await db.execute(
+
+        def work(db: sa.Connection) -> None:
+            migrate(db)
+            db.execute(
                 turns.update()
                 .where(turns.c.status == "running")
                 .values(
@@ -134,16 +177,20 @@ class Store:
                 )
             )
 
+        await self._write(work)
+
     async def check(self) -> None:
         """Whether the database can be read and written."""
-        async with self._write() as db:
+
+        def work(db: sa.Connection) -> None:
             for step in (1, -1):  # to write what is there already would be no write
-                await db.execute(schema.update().values(version=schema.c.version + step))
+                db.execute(schema.update().values(version=schema.c.version + step))
+
+        await self._write(work)
 
     async def new_conversation(self, owner: str) -> str:
         """Make an empty conversation; its id (HIST-6)."""
-        async with self._write() as db:
-            return await self._insert_conversation(db, owner, "")
+        return await self._write(lambda db: self._insert_conversation(db, owner, ""))
 
     async def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """One conversation.
@@ -151,17 +198,7 @@ class Store:
         Raises:
             NotFound: There is none with this id that is the owner's (MSG-5).
         """
-        async with self._begin() as db:
-            row = (
-                await db.execute(
-                    sa.select(conversations).where(
-                        conversations.c.id == conversation_id, conversations.c.owner == owner
-                    )
-                )
-            ).first()
-        if row is None:
-            raise NotFound(f"there is no conversation {conversation_id}")
-        return _conversation(row)
+        return await self._read(lambda db: self._conversation(db, owner, conversation_id))
 
     async def conversations(
         self, owner: str, *, before: str | None, limit: int
@@ -186,8 +223,8 @@ class Store:
             if not isfinite(position[0]):
                 raise BadRequest(f"before is {before[:40]!r}; use the value of next")
             query = query.where(sa.tuple_(conversations.c.updated_at, conversations.c.id) < position)
-        async with self._begin() as db:
-            page = [_conversation(row, _one_line(row.preview or "")) for row in await db.execute(query)]
+        rows = await self._read(lambda db: db.execute(query).all())
+        page = [_conversation(row, _one_line(row.preview or "")) for row in rows]
         if len(page) <= limit:
             return page, None
         last_shown = page[limit - 1]
@@ -196,89 +233,52 @@ class Store:
     async def turns(self, conversation_id: str) -> list[StoredTurn]:
         """The turns of a conversation, oldest first."""
         query = sa.select(turns).where(turns.c.conversation_id == conversation_id).order_by(turns.c.number)
-        async with self._begin() as db:
-            return [_turn(row) for row in await db.execute(query)]
+        return await self._read(lambda db: [_turn(row) for row in db.execute(query)])
 
     async def find_turn(self, owner: str, conversation_id: str | None, message_id: str) -> StoredTurn | None:
-        """The turn of this ``message_id``: in that conversation, or else the one that it began (TURN-7)."""
-        query = (
-            sa.select(turns)
-            .join(conversations)
-            .where(conversations.c.owner == owner, turns.c.message_id == message_id)
-            .where(turns.c.conversation_id == conversation_id if conversation_id else turns.c.opens)
-        )
-        async with self._begin() as db:
-            row = (await db.execute(query)).first()
-        return None if row is None else _turn(row)
-
-    async def newest_turn(
-        self, owner: str, conversation_id: str | None, message_id: str
-    ) -> StoredTurn | None:
         """The owner's newest turn of this ``message_id``, in that conversation or in any (CANCEL-2)."""
-        query = (
-            sa.select(turns)
-            .join(conversations)
-            .where(conversations.c.owner == owner, turns.c.message_id == message_id)
-            .order_by(turns.c.number.desc())
-            .limit(1)
-        )
-        if conversation_id is not None:
-            query = query.where(turns.c.conversation_id == conversation_id)
-        async with self._begin() as db:
-            row = (await db.execute(query)).first()
+        query = (_TURN if conversation_id is None else _TURN_THERE).order_by(turns.c.number.desc()).limit(1)
+        wanted = {"owner": owner, "message": message_id, "conversation": conversation_id}
+        row = await self._read(lambda db: db.execute(query, wanted).first())
         return None if row is None else _turn(row)
 
     async def begin_turn(
         self, owner: str, conversation_id: str | None, message_id: str, prompt: str, limits: Limits
-    ) -> str:
-        """Admit a turn and make its prompt durable, both or neither (HIST-1); the conversation's id.
+    ) -> Begun | StoredTurn:
+        """Admit a turn and make its prompt durable, both or neither (HIST-1).
+
+        A turn that has this ``message_id`` already is given instead: one of the conversation, or, where none is named,
+        the one that began its own (TURN-7).
 
         Raises:
+            NotFound: There is no conversation with this id that is the owner's (MSG-5).
             RateLimited: A request limit is reached.
             QuotaExceeded: The day's tokens are spent.
         """
-        async with self._write() as db:
-            await self._be_the_only_writer(db)
+
+        def work(db: sa.Connection) -> Begun | StoredTurn:
+            self._be_the_only_writer(db)
+            session = None
+            if conversation_id is not None:
+                session = self._conversation(db, owner, conversation_id).claude_session
+            known = self._same_turn(db, owner, conversation_id, message_id)
+            if known is not None:
+                return known
             now = self._now()
-            admit(limits, await self._used(db, owner, limits, now), now)
-            opens = conversation_id is None
+            admit(limits, self._used(db, owner, limits, now), now)
             title = " ".join(prompt.replace("\0", "").split())[:TITLE_CHARS]
             if conversation_id is None:
-                conversation_id = await self._insert_conversation(db, owner, title)
+                place = self._insert_conversation(db, owner, title)
             else:
-                await db.execute(
-                    conversations.update()
-                    .where(conversations.c.id == conversation_id)
-                    .values(
-                        updated_at=now,
-                        title=sa.case((conversations.c.title == "", title), else_=conversations.c.title),
-                    )
-                )
-            await db.execute(
-                usage.insert().values(
-                    owner=owner,
-                    admitted_at=now,
-                    tokens=0,
-                    conversation_id=conversation_id,
-                    message_id=message_id,
-                )
-            )
-            await db.execute(
-                turns.insert().values(
-                    conversation_id=conversation_id,
-                    message_id=message_id,
-                    opens=opens,
-                    prompt=prompt,
-                    answer="",
-                    status="running",
-                    stop_reason="",
-                    detail="",
-                    input_tokens=0,
-                    output_tokens=0,
-                    started_at=now,
-                )
-            )
-        return conversation_id
+                place = conversation_id
+                db.execute(_TOUCH, {"conversation": place, "now": now, "begins": title})
+            turn = {"conversation_id": place, "message_id": message_id}
+            opens = {"opens": conversation_id is None, "prompt": prompt, "started_at": now}
+            db.execute(usage.insert(), {**turn, "owner": owner, "admitted_at": now, "tokens": 0})
+            db.execute(turns.insert(), {**turn, **opens, **_NOTHING_YET})
+            return Begun(place, session)
+
+        return await self._write(work)
 
     async def end_turn(
         self,
@@ -292,21 +292,21 @@ class Store:
         spent: Usage,
     ) -> None:
         """Make the answer durable, whole or partial (HIST-1, TURN-11), and charge what it cost."""
-        async with self._write() as db:
-            await self._charge(db, conversation_id, message_id, spent)
-            await db.execute(
-                turns.update()
-                .where(turns.c.conversation_id == conversation_id, turns.c.message_id == message_id)
-                .values(
-                    answer=answer,
-                    status=status,
-                    stop_reason=stop_reason,
-                    detail=detail,
-                    input_tokens=spent.input_tokens,
-                    output_tokens=spent.output_tokens,
-                    ended_at=self._now(),
-                )
-            )
+        turn = {"conversation": conversation_id, "message": message_id}
+        outcome = {
+            "answer": answer,
+            "status": status,
+            "stop_reason": stop_reason,
+            "detail": detail,
+            "input_tokens": spent.input_tokens,
+            "output_tokens": spent.output_tokens,
+        }
+
+        def work(db: sa.Connection) -> None:
+            db.execute(_CHARGE, {**turn, "tokens": spent.input_tokens + spent.output_tokens})
+            db.execute(_END, {**turn, **outcome, "ended_at": self._now()})
+
+        await self._write(work)
 
     async def save_progress(self, progress: Sequence[Progress]) -> None:
         """Keep what running turns have so far, in case the server is killed; what has ended meanwhile stays so."""
@@ -320,19 +320,18 @@ class Store:
             for each in progress
         ]
         spent = [row for row in rows if row["spent"]]
-        async with self._write() as db:
+
+        def work(db: sa.Connection) -> None:
             if spent:
-                await db.execute(_CHARGE_MORE, spent)
-            await db.execute(_SAVE_ANSWER, rows)
+                db.execute(_CHARGE_MORE, spent)
+            db.execute(_SAVE_ANSWER, rows)
+
+        await self._write(work)
 
     async def remember_session(self, conversation_id: str, claude_session: str) -> None:
         """Keep the id by which the CLI can resume the conversation (TURN-8)."""
-        async with self._write() as db:
-            await db.execute(
-                conversations.update()
-                .where(conversations.c.id == conversation_id)
-                .values(claude_session=claude_session)
-            )
+        row = {"conversation": conversation_id, "session": claude_session}
+        await self._write(lambda db: db.execute(_REMEMBER, row))
 
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation with all its turns (HIST-5).
@@ -340,40 +339,58 @@ class Store:
         Raises:
             NotFound: There is none with this id that is the owner's.
         """
-        async with self._write() as db:
-            gone = await db.execute(
-                conversations.delete().where(
-                    conversations.c.id == conversation_id, conversations.c.owner == owner
-                )
-            )
-        if gone.rowcount == 0:
+        change = conversations.delete().where(
+            conversations.c.id == conversation_id, conversations.c.owner == owner
+        )
+        if await self._write(lambda db: db.execute(change).rowcount) == 0:
             raise NotFound(f"there is no conversation {conversation_id}")
 
     async def session(self, key: str) -> LoginSession | None:
         """The login of this key."""
-        async with self._begin() as db:
-            row = (await db.execute(sa.select(sessions).where(sessions.c.key == key))).first()
+        query = sa.select(sessions).where(sessions.c.key == key)
+        row = await self._read(lambda db: db.execute(query).first())
         return None if row is None else LoginSession(row.owner, row.expires_at)
 
     async def open_session(self, key: str, owner: str, expires_at: float) -> None:
         """Keep a login; those that have expired are forgotten."""
-        async with self._write() as db:
-            await db.execute(sessions.delete().where(sessions.c.expires_at <= self._now()))
-            await db.execute(sessions.insert().values(key=key, owner=owner, expires_at=expires_at))
+
+        def work(db: sa.Connection) -> None:
+            db.execute(sessions.delete().where(sessions.c.expires_at <= self._now()))
+            db.execute(sessions.insert().values(key=key, owner=owner, expires_at=expires_at))
+
+        await self._write(work)
 
     async def close_session(self, key: str) -> None:
         """Forget a login."""
-        async with self._write() as db:
-            await db.execute(sessions.delete().where(sessions.c.key == key))
+        await self._write(lambda db: db.execute(sessions.delete().where(sessions.c.key == key)))
 
     async def used(self, owner: str, limits: Limits) -> tuple[Used, float]:
         """What the owner has used of the limits by now, and when that is (Unix seconds)."""
-        async with self._begin() as db:
+
+        def work(db: sa.Connection) -> tuple[Used, float]:
             now = self._now()
-            return await self._used(db, owner, limits, now), now
+            return self._used(db, owner, limits, now), now
+
+        return await self._read(work)
 
     @staticmethod
-    async def _used(db: AsyncConnection, owner: str, limits: Limits, now: float) -> Used:
+    def _conversation(db: sa.Connection, owner: str, conversation_id: str) -> Conversation:
+        row = db.execute(_CONVERSATION, {"owner": owner, "conversation": conversation_id}).first()
+        if row is None:
+            raise NotFound(f"there is no conversation {conversation_id}")
+        return _conversation(row)
+
+    @staticmethod
+    def _same_turn(
+        db: sa.Connection, owner: str, conversation_id: str | None, message_id: str
+    ) -> StoredTurn | None:
+        query = _TURN_THAT_OPENS if conversation_id is None else _TURN_THERE
+        wanted = {"owner": owner, "message": message_id, "conversation": conversation_id}
+        row = db.execute(query, wanted).first()
+        return None if row is None else _turn(row)
+
+    @staticmethod
+    def _used(db: sa.Connection, owner: str, limits: Limits, now: float) -> Used:
         """What is not limited is not counted: it may be much."""
         own = usage.c.owner == owner
         hour: list[float] = []
@@ -384,56 +401,47 @@ class Store:
                 .order_by(usage.c.admitted_at.desc())
                 .limit(limits.requests_per_hour)
             )
-            hour = [*(await db.execute(query)).scalars()][::-1]
+            hour = [*db.execute(query).scalars()][::-1]
         requests = tokens = 0
         if limits.requests_per_day or limits.tokens_per_day:
             today = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(usage.c.tokens), 0)).where(
                 own, usage.c.admitted_at >= day_start(now)
             )
-            requests, tokens = (await db.execute(today)).one()
+            requests, tokens = db.execute(today).one()
         return Used(hour, requests, int(tokens))  # PostgreSQL adds up to decimals
 
     @staticmethod
-    async def _be_the_only_writer(db: AsyncConnection) -> None:
+    def _be_the_only_writer(db: sa.Connection) -> None:
         """Wait until nobody else writes, and keep others from it until this transaction ends.
 
         SQLite has one writer at a time anyway; PostgreSQL locks the row. What is counted then stays true (LIMIT-5).
         """
-        await db.execute(schema.update().values(version=schema.c.version))
+        db.execute(_LOCK)
 
-    @staticmethod
-    async def _charge(db: AsyncConnection, conversation_id: str, message_id: str, spent: Usage) -> None:
-        await db.execute(
-            usage.update()
-            .where(usage.c.conversation_id == conversation_id, usage.c.message_id == message_id)
-            .values(tokens=spent.input_tokens + spent.output_tokens)
-        )
-
-    async def _insert_conversation(self, db: AsyncConnection, owner: str, title: str) -> str:
-        conversation_id = secrets.token_hex(6)
-        now = self._now()
-        await db.execute(
-            conversations.insert().values(
-                id=conversation_id, owner=owner, title=title, created_at=now, updated_at=now
-            )
-        )
+    def _insert_conversation(self, db: sa.Connection, owner: str, title: str) -> str:
+        conversation_id, now = secrets.token_hex(6), self._now()
+        row = {"id": conversation_id, "owner": owner, "title": title, "created_at": now, "updated_at": now}
+        db.execute(conversations.insert(), row)
         return conversation_id
 
-    @asynccontextmanager
-    async def _write(self) -> AsyncIterator[AsyncConnection]:
+    async def _write(self, work: Work[T]) -> T:
         """A transaction that writes. SQLite has one writer at a time, and lets the others poll: here they queue."""
-        async with self._writing, self._begin() as db:
-            yield db
+        return await self._run(self._writers, work)
 
-    @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+    async def _read(self, work: Work[T]) -> T:
+        return await self._run(self._readers, work)
+
+    async def _run(self, threads: Executor, work: Work[T]) -> T:
         try:
-            async with self._engine.begin() as db:
-                yield db
-        except (SQLAlchemyError, OSError) as error:  # a server that cannot be reached is an OSError
+            return await asyncio.get_running_loop().run_in_executor(threads, self._transact, work)
+        except SQLAlchemyError as error:
             reason = str(getattr(error, "orig", None) or error)
             logger.warning("the history cannot be used: %s", reason)
             raise Unavailable(f"the history cannot be used now: {reason}") from error
+
+    def _transact(self, work: Work[T]) -> T:
+        with self._engine.begin() as db:
+            return work(db)
 
 
 @asynccontextmanager
@@ -443,34 +451,49 @@ async def opened(url: str | sa.URL, now: Callable[[], float]) -> AsyncIterator[S
     Raises:
         Unavailable: It cannot be opened, or a newer server wrote it.
     """
+    engine = _engine(url)
+    sqlite = engine.dialect.name == "sqlite"
+    with (
+        ThreadPoolExecutor(1 if sqlite else THREADS, "store-writer") as writers,
+        ThreadPoolExecutor(THREADS, "store-reader") as readers,
+    ):
+        in_memory = sqlite and isinstance(engine.pool, sa.StaticPool)  # then there is one connection for all
+        store = Store(engine, now, writers=writers, readers=writers if in_memory else readers)
+        try:
+            await store.prepare()
+            yield store
+        finally:
+            engine.dispose()
+
+
+def _engine(address: str | sa.URL) -> sa.Engine:
+    # What people wrote is not for the log.
+    settings: dict[str, Any] = {"hide_parameters": True}
     try:
-        # What people wrote is not for the log; a database server that was restarted costs nobody an error.
-        remote = sa.make_url(url).get_backend_name() != "sqlite"
-        engine = create_async_engine(url, hide_parameters=True, pool_pre_ping=remote)
+        url = sa.make_url(address)
+        if url.drivername == "postgresql":  # as most write it; SQLAlchemy would take an older driver
+            url = url.set(drivername="postgresql+psycopg")
+        if url.get_dialect().is_async:
+            raise Unavailable(
+                f"CHAT_DATABASE cannot be used: {url.drivername} is a driver for asyncio; "
+                "write sqlite:///PATH or postgresql://..."
+            )
+        if url.get_backend_name() == "postgresql":
+            settings["pool_pre_ping"] = True  # one that was restarted costs nobody an error
+            url = url.update_query_dict({**DEAD_AFTER, **url.query})
+        elif url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
+            settings |= {"poolclass": sa.StaticPool, "connect_args": {"check_same_thread": False}}
+        engine = sa.create_engine(url, **settings)
     except (SQLAlchemyError, ImportError) as error:  # no URL, no such kind of database, or no driver for it
         raise Unavailable(f"CHAT_DATABASE cannot be used: {error}") from error
     if engine.dialect.name == "sqlite":
-        _try_sqlite(engine.url.database or ":memory:")
-        sa.event.listen(engine.sync_engine, "connect", _tune_sqlite)
-    try:
-        store = Store(engine, now)
-        await store.prepare()
-        yield store
-    finally:
-        await engine.dispose()
+        sa.event.listen(engine, "connect", _tune_sqlite)
+    return engine
 
 
 def rfc3339(seconds: float) -> str:
     """A time as HIST-7 wants it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _try_sqlite(path: str) -> None:
-    """Refuse a file that cannot be opened; aiosqlite would leave a thread behind that outlives the loop."""
-    try:
-        sqlite3.connect(path).close()
-    except sqlite3.Error as error:
-        raise Unavailable(f"the history cannot be used now: {error}: {path}") from error
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

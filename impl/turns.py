@@ -29,7 +29,7 @@ from impl.logs import about
 from impl.messages import Usage, check_ids
 from impl.metrics import Metrics
 from impl.session import Question, SessionUnknown
-from impl.store import Progress, Store, StoredTurn
+from impl.store import Begun, Progress, Store, StoredTurn
 from impl.stream import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep, TurnParser
 from impl.tasks import uncancelled
 
@@ -173,18 +173,21 @@ class Turns:
                 raise Unavailable("the server is stopping; try again in a moment")
             if conversation_id in self._leaving:
                 raise NotFound(f"there is no conversation {conversation_id}")
-            session = None
-            if conversation_id is not None:
-                session = (await self._store.conversation(owner, conversation_id)).claude_session
-            known = await self._store.find_turn(owner, conversation_id, message_id)
-            if known is not None:
-                held = self._held.get((known.conversation_id, message_id))
-                return held.log if held else _retold(known)
-            if conversation_id in self._running:
-                raise Busy("this conversation is still answering; wait for the end, or stop it")
-            conversation_id = await self._store.begin_turn(
-                owner, conversation_id, message_id, message, self._limits
-            )
+            running = self._running.get(conversation_id) if conversation_id else None
+            if running is not None and running.owner == owner:
+                begun: Begun | StoredTurn | None = await self._store.find_turn(
+                    owner, conversation_id, message_id
+                )
+                if begun is None:
+                    raise Busy("this conversation is still answering; wait for the end, or stop it")
+            else:
+                begun = await self._store.begin_turn(
+                    owner, conversation_id, message_id, message, self._limits
+                )
+            if isinstance(begun, StoredTurn):
+                held = self._held.get((begun.conversation_id, message_id))
+                return held.log if held else _retold(begun)
+            conversation_id, session = begun.conversation_id, begun.claude_session
             turn = self._make(owner, message, TurnLog(message_id, conversation_id), session)
             self._running[conversation_id] = turn
             self._held[conversation_id, message_id] = turn
@@ -259,7 +262,7 @@ class Turns:
             if conversation_id is None or accepted.conversation_id == conversation_id:
                 turn.question.stop()
                 return turn.log
-        known = await self._store.newest_turn(owner, conversation_id, message_id)
+        known = await self._store.find_turn(owner, conversation_id, message_id)
         if known is None:
             raise NotFound(f"there is no turn {message_id}", message_id=message_id)
         return _retold(known)

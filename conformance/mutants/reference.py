@@ -455,19 +455,18 @@ def others_are_told_apart() -> None:
     """Another user's conversation is forbidden, an absent one not found."""
 
     def make(conversation: Any) -> Any:
-        async def mutant(self: Store, owner: str, conversation_id: str) -> Any:
+        def mutant(db: sa.Connection, owner: str, conversation_id: str) -> Any:
             try:
-                return await conversation(self, owner, conversation_id)
+                return conversation(db, owner, conversation_id)
             except NotFound:
                 known = conversations.c.id
-                async with self._begin() as db:
-                    if (await db.execute(sa.select(known).where(known == conversation_id))).first():
-                        raise Forbidden("this conversation is somebody else's") from None
+                if db.execute(sa.select(known).where(known == conversation_id)).first():
+                    raise Forbidden("this conversation is somebody else's") from None
                 raise
 
-        return mutant
+        return staticmethod(mutant)
 
-    put(Store, "conversation", make)
+    put(Store, "_conversation", make)
 
 
 @breaks("wrong-retry-after")
@@ -495,9 +494,8 @@ def deleted_is_given_back() -> None:
     def make(delete: Any) -> Any:
         async def mutant(self: Store, owner: str, conversation_id: str) -> None:
             await delete(self, owner, conversation_id)
-            async with self._begin() as db:
-                counted = usage.c.conversation_id == conversation_id
-                await db.execute(usage.delete().where(counted))
+            forget = usage.delete().where(usage.c.conversation_id == conversation_id)
+            await self._write(lambda db: db.execute(forget))
 
         return mutant
 
@@ -621,13 +619,13 @@ def written_is_read() -> None:
 def begun_twice() -> None:
     """A message_id is looked for in a conversation that was named, and nowhere else."""
 
-    def make(find_turn: Any) -> Any:
-        async def mutant(self: Store, owner: str, conversation_id: str | None, message_id: str) -> Any:
-            return conversation_id and await find_turn(self, owner, conversation_id, message_id)
+    def make(same_turn: Any) -> Any:
+        def mutant(db: Any, owner: str, conversation_id: str | None, message_id: str) -> Any:
+            return same_turn(db, owner, conversation_id, message_id) if conversation_id else None
 
-        return mutant
+        return staticmethod(mutant)
 
-    put(Store, "find_turn", make)
+    put(Store, "_same_turn", make)
 
 
 @breaks("given-up-stops")
@@ -952,8 +950,7 @@ def interrupted_runs_on() -> None:
     """A turn that a killed server left behind is shown as running."""
 
     async def prepare(self: Store) -> None:
-        async with self._begin() as db:
-            await db.run_sync(impl.schema.migrate)
+        await self._write(impl.schema.migrate)
 
     put(Store, "prepare", lambda _: prepare)
 
@@ -1155,8 +1152,7 @@ def counts_in_memory() -> None:
     def make(prepare: Any) -> Any:
         async def mutant(self: Store) -> None:
             await prepare(self)
-            async with self._begin() as db:
-                await db.execute(usage.delete())
+            await self._write(lambda db: db.execute(usage.delete()))
 
         return mutant
 
@@ -1181,22 +1177,21 @@ def hour_is_longer() -> None:
 @breaks("twice-is-two")
 def twice_is_two() -> None:
     """A message_id that was seen before is a new one."""
-
-    async def find_turn(*_: Any) -> None:
-        return None
-
-    put(Store, "find_turn", lambda _: find_turn)
+    put(Store, "_same_turn", always(None))
 
 
 @breaks("at-once-is-two")
 def at_once_is_two() -> None:
     """A message_id that comes twice at once is looked for before either is there."""
+    look = Store._same_turn  # noqa: SLF001
 
-    def make(find_turn: Any) -> Any:
-        async def mutant(self: Store, *args: Any) -> Any:
-            found = await find_turn(self, *args)
+    def make(begin_turn: Any) -> Any:
+        async def mutant(
+            self: Store, owner: str, conversation_id: str | None, message_id: str, *args: Any
+        ) -> Any:
+            found = await self._read(lambda db: look(db, owner, conversation_id, message_id))
             await asyncio.sleep(0.1)
-            return found
+            return found or await begin_turn(self, owner, conversation_id, message_id, *args)
 
         return mutant
 
@@ -1207,7 +1202,8 @@ def at_once_is_two() -> None:
 
         return mutant
 
-    put(Store, "find_turn", make)
+    put(Store, "_same_turn", always(None))
+    put(Store, "begin_turn", make)
     put(Turns, "__init__", make_init)
 
 

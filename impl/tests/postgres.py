@@ -47,6 +47,6 @@ def postgres(programs: Path) -> Iterator[str]:
         options = f"-k {folder} -h '' -F -c shared_buffers=8MB"
         run("pg_ctl", "-D", "data", "-o", options, "-w", "start")
         try:
-            yield f"postgresql+asyncpg://chat@/postgres?host={folder}"
+            yield f"postgresql://chat@/postgres?host={folder}"
         finally:
             run("pg_ctl", "-D", "data", "-m", "immediate", "-w", "stop")

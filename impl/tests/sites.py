@@ -121,7 +121,7 @@ async def parts(command: list[str], folder: Path, **changes: Any) -> AsyncIterat
     settings = make_settings(folder, **changes)
     settings.data.mkdir(exist_ok=True)
     clock, metrics = Clock(), Metrics()
-    database = f"sqlite+aiosqlite:///{settings.data / 'chat.sqlite3'}"
+    database = f"sqlite:///{settings.data / 'chat.sqlite3'}"
     limits = Limits(settings.requests_per_hour, settings.requests_per_day, settings.tokens_per_day)
     async with (
         opened(database, clock) as store,

@@ -134,7 +134,7 @@ class Admission(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.clock = Clock()
         self.model = Model(self.limits)
-        self.opening = opened("sqlite+aiosqlite://", self.clock)
+        self.opening = opened("sqlite://", self.clock)
         self.store: Store = self.runner.run(self.opening.__aenter__())
         self.count = 0
 
@@ -145,7 +145,9 @@ class Admission(RuleBasedStateMachine):
     async def turn(self, tokens: int) -> None:
         self.count += 1
         message_id = f"m{self.count}"
-        conversation = await self.store.begin_turn("ada", None, message_id, "hi", self.limits)
+        conversation = (
+            await self.store.begin_turn("ada", None, message_id, "hi", self.limits)
+        ).conversation_id
         spent = Usage(tokens, 0)
         end = {"answer": "", "status": "complete", "stop_reason": "end_turn", "detail": ""}
         await self.store.end_turn(conversation, message_id, spent=spent, **end)
@@ -201,10 +203,10 @@ TestAdmission.settings = settings(max_examples=10, stateful_step_count=20, deadl
 
 
 async def test_usage_survives_a_restart_and_a_deleted_conversation(tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'chat.sqlite3'}"
+    url = f"sqlite:///{tmp_path / 'chat.sqlite3'}"
     async with opened(url, Clock()) as store:
-        conversation = await store.begin_turn("ada", None, "m1", "hi", NONE)
-        await store.delete("ada", conversation)
+        begun = await store.begin_turn("ada", None, "m1", "hi", NONE)
+        await store.delete("ada", begun.conversation_id)
     async with opened(url, Clock()) as store:
         now_used, _ = await store.used("ada", Limits(2, 2, 2))
 

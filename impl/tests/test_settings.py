@@ -16,7 +16,7 @@ READ: list[Any] = [
     ("CHAT_HOST", "::1", "::1"),
     ("CHAT_PORT", "0", 0),
     ("CHAT_DATA", "/var/lib/chat", Path("/var/lib/chat")),
-    ("CHAT_DATABASE", "postgresql+asyncpg://x/y", "postgresql+asyncpg://x/y"),
+    ("CHAT_DATABASE", "postgresql://x/y", "postgresql://x/y"),
     ("CHAT_CLAUDE", "claude", "claude"),
     ("CHAT_CLAUDE_ARGS", "--effort low --append-system-prompt 'be kind'", None),
     ("CHAT_CLAUDE_TOOLS", "Read,Bash", "Read,Bash"),
