@@ -7,6 +7,9 @@ Nothing is consumed by looking, so several turns of one connection are read side
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -36,6 +39,7 @@ from conformance.trace import Trace, describe, shorten
 T = TypeVar("T")
 Event = dict[str, Any]
 _PLAIN = Dialect()
+STILL, STILL_SECONDS = 10, 0.3  # so many looks over so long see the same: no more comes
 MASK = b"\x5a\x0f\xc3\x96"  # any key will do; a fixed one keeps traces comparable
 
 
@@ -155,6 +159,26 @@ class Peer:
         """Read nothing any more: the server's bytes pile up on its side."""
         self._trace.add(self.name, "=", "we stop reading")
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport reads, too
+
+    async def clogged(self) -> None:
+        """Wait, after ``stall``, until no more comes: either all is there, or the server cannot send on.
+
+        Of that the kernel tells nobody, so its count of unread bytes is looked at until it stands still.
+
+        Raises:
+            Failure: Nothing came at all, or it came on and on.
+        """
+        connection = self._writer.get_extra_info("socket")
+        counts = [0] * STILL
+        try:
+            async with asyncio.timeout(self.within):
+                while not (counts[-1] and len(set(counts[-STILL:])) == 1):
+                    await asyncio.sleep(STILL_SECONDS / STILL)
+                    unread = bytearray(4)
+                    fcntl.ioctl(connection.fileno(), termios.FIONREAD, unread)
+                    counts.append(int.from_bytes(unread, sys.byteorder))
+        except TimeoutError:
+            raise Failure("unread bytes to pile up, and then no more", f"they were {counts[-1]}") from None
 
     def read_on(self) -> None:
         """Read again."""

@@ -16,6 +16,7 @@ from conformance.turn import Turn
 
 CANCEL = "stopping/cancel"
 FLOOD = 8_000_003  # what the script's flood has in characters
+MANY = 300_000  # pieces of an answer that no reader's and no server's buffers take at once
 STALLED = 3
 CROWD = 24  # readers that stall; a server that keeps a copy for each grows by 24 answers
 
@@ -224,6 +225,63 @@ async def silence(chat: Chat) -> None:
             expect_equal(answer.member("error").get("code"), "timeout", "the code of the POST's error")
         await watched.expect_gone(within=graces(chat))
         await watched.finished(peer, watched.prompt("and on"), conversation_id=turn.conversation_id)
+
+
+@case(
+    "robustness/slow",
+    title="A turn that goes on slowly is not taken for a silent one",
+    clause="TURN-11",
+    severity=Severity.MEDIUM,
+    means="Long work is thrown away half done, though words came all the time.",
+    needs=("robustness/silence",),
+    waits=True,
+    slow=True,
+)
+async def slow_turn(chat: Chat) -> None:
+    async with chat.variant("silence") as watched, watched.peer() as peer:
+        limit = chat.target.variants.silence
+        assert limit is not None
+        gap = limit.seconds / 10
+        turn = await watched.started(peer, watched.prompt(tokens=16, gap=f"{1000 * gap:.0f}ms"))
+        end = await turn.finish(within=16 * gap + chat.target.within)
+
+        *_, before, at = (at for at, frame in peer.frames if frame.opcode == Opcode.TEXT)
+        expect(
+            end.get("type") == "complete"
+            or at - before > limit.seconds / 2,  # a machine may have stood still
+            f"an answer with a word every {gap:.2g} s to go on",
+            f"{at - before:.2g} s after a word it was ended: {end}",
+        )
+
+
+@case(
+    "robustness/stalled-and-gone",
+    title="A turn whose only reader stalls, and then is gone, comes to its end",
+    clause="CLOSE-3",
+    severity=Severity.MEDIUM,
+    means="Whoever loses the network in the middle of a long answer never gets the rest, and Claude waits for ever.",
+    needs=("processes/everyone-left",),
+    waits=True,
+    slow=True,
+)
+async def stalled_and_gone(chat: Chat) -> None:
+    async with chat.variant("idle") as short:
+        idle = chat.target.variants.idle
+        assert idle is not None
+        async with short.gate("wall") as gate, short.peer() as peer:
+            turn = await short.started(peer, short.prompt(tokens=MANY, hold=f"{gate.name}@2"))
+            await turn.until_text(pieces(2))
+            peer.stall()
+            gate.open()
+            await peer.clogged()
+            peer.abort()
+        await short.expect_gone(within=idle.seconds + graces(chat))
+        kept = await short.last_message(turn.conversation_id)
+        expect_equal(
+            (len(str(kept.get("content"))), kept.get("status")),
+            (len(pieces(MANY)), "complete"),
+            "the length of the answer in history, and its status",
+        )
 
 
 @case(

@@ -1233,6 +1233,35 @@ def silent_post() -> None:
     put(impl.log.TurnLog, "wait_ended", make)
 
 
+@breaks("slow-is-silent")
+def slow_is_silent() -> None:
+    """A turn has so long, whatever is heard meanwhile."""
+
+    def make(hear: Any) -> Any:
+        def mutant(self: Session, data: bytes) -> None:
+            heard = self._heard
+            hear(self, data)
+            self._heard = heard
+
+        return mutant
+
+    put(Session, "hear", make)
+
+
+@breaks("who-is-gone-is-waited-for")
+def who_is_gone_is_waited_for() -> None:
+    """A reader that cannot take more, and goes, is behind for ever."""
+
+    def make(let_go: Any) -> Any:
+        async def mutant(self: Connection) -> None:
+            self._cursors.clear()
+            await let_go(self)
+
+        return mutant
+
+    put(Connection, "_let_go", make)
+
+
 @breaks("one-stalls-all")
 def one_stalls_all() -> None:
     """Everybody's words go out one after the other."""

@@ -237,6 +237,8 @@ REFERENCE: dict[str, Kill] = {
     ),
     "half-a-mib": Kill("messages/one-mib", "too_large"),
     "silent-post": Kill("keepalive/silent-post", "Connection reset"),
+    "slow-is-silent": Kill("robustness/slow", "it was ended"),
+    "who-is-gone-is-waited-for": Kill("robustness/stalled-and-gone", "alive"),
     "one-stalls-all": Kill("robustness/stalled-reader", "not within", ("",)),  # whoever is answered meanwhile
     "a-queue-for-each": Kill("robustness/stalled-memory", "has grown by"),
 }
