@@ -155,10 +155,9 @@ class TurnLog:
         last = len(ends) - 1
         if last > self._read and last not in self._others:  # nobody has seen the last entry: it grows
             ends[last] = min(told, ends[last - 1] + BATCH_CHARS)
-            self._wake()
         while ends[-1] < told:
             ends.append(min(told, ends[-1] + BATCH_CHARS))
-            self._wake()
+        self._wake()
 
     def _token(self, seq: int, text: str) -> Token:
         turn = self.accepted

@@ -345,9 +345,12 @@ class Turns:
             return await self._claude.ask(conversation_id, None, turn.question)
 
     def _tell(self, turn: Turn, event: StreamEvent) -> None:
-        if isinstance(event, Text) and not turn.begun:
-            turn.begun = True
-            self._metrics.first_token(self._clock() - turn.asked_at)
+        if isinstance(event, Text):
+            if not turn.begun:
+                turn.begun = True
+                self._metrics.first_token(self._clock() - turn.asked_at)
+            turn.log.tell()
+            return
         if isinstance(event, Started) and event.session_id != turn.session:
             turn.session = event.session_id
             remember = self._store.remember_session(turn.log.accepted.conversation_id, event.session_id)
@@ -438,10 +441,8 @@ def _noted(turn: Turn, note: asyncio.Task[None]) -> None:
         turn.notes = tuple(each for each in turn.notes if each is not note)
 
 
-def _append(log: TurnLog, event: StreamEvent) -> None:
+def _append(log: TurnLog, event: Started | Thought | ToolStep | Note | Rewound | Ended) -> None:
     match event:
-        case Text():
-            log.tell()
         case Thought():
             log.thinking(event.text)
         case ToolStep():

@@ -52,8 +52,10 @@ MODULES: dict[str, tuple[str, ...]] = {
         "keepalive",
         "queues",
         "robustness",
+        "stopping",
+        "identity/login",
     ),
-    "session": ("turns", "stopping", "shapes", "processes", "robustness/silence"),
+    "session": ("turns", "stopping", "shapes", "processes", "robustness"),
 }
 # One change of each kind is enough: what notices `-` for `+` notices `*`, too. `|` stands in annotations only.
 LEFT_OUT = (
