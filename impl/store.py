@@ -27,7 +27,7 @@ TITLE_CHARS = 80
 PREVIEW_CHARS = 120
 
 THREADS = 5
-"""So many transactions run side by side; as many connections the engine keeps."""
+"""So many transactions run side by side; SQLAlchemy keeps as many connections."""
 
 DEAD_AFTER = {"connect_timeout": "10", "tcp_user_timeout": "10000"}
 """When PostgreSQL is taken for gone, in seconds and milliseconds, unless the URL says otherwise."""
@@ -452,13 +452,14 @@ async def opened(url: str | sa.URL, now: Callable[[], float]) -> AsyncIterator[S
         Unavailable: It cannot be opened, or a newer server wrote it.
     """
     engine = _engine(url)
-    sqlite = engine.dialect.name == "sqlite"
+    one_writer = engine.dialect.name == "sqlite"
+    in_memory = isinstance(engine.pool, sa.StaticPool)  # there is one connection, for one thread
     with (
-        ThreadPoolExecutor(1 if sqlite else THREADS, "store-writer") as writers,
-        ThreadPoolExecutor(THREADS, "store-reader") as readers,
+        ThreadPoolExecutor(1 if one_writer else THREADS, "store") as writers,
+        ThreadPoolExecutor(THREADS - 1, "store-reader") as others,
     ):
-        in_memory = sqlite and isinstance(engine.pool, sa.StaticPool)  # then there is one connection for all
-        store = Store(engine, now, writers=writers, readers=writers if in_memory else readers)
+        readers = others if one_writer and not in_memory else writers
+        store = Store(engine, now, writers=writers, readers=readers)
         try:
             await store.prepare()
             yield store
