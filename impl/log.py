@@ -46,6 +46,7 @@ class TurnLog:
     Attributes:
         accepted: The event without a ``seq`` that comes before all others.
         text: All text that was told, what was taken back included.
+        last: The ``seq`` of the newest event; 0 when there is none.
         ended: Whether the newest event is the terminal one.
     """
 
@@ -59,6 +60,7 @@ class TurnLog:
         "accepted",
         "ended",
         "held",
+        "last",
         "on_held",
         "text",
     )
@@ -69,17 +71,13 @@ class TurnLog:
         self.held = False
         self.on_held: Callable[[bool], None] | None = None
         self.text = GrowingText()
+        self.last = 0
         self._ends = array("I", [0])  # by seq: where the text told so far ends
         self._others: dict[int, Event] = {}  # what is no token, by seq
         self._read = 0  # the highest seq anyone has read
         self._frame = (0, b"")  # the newest that was asked for: its seq, and the bytes
         self._listeners: tuple[Listener, ...] = ()  # mostly one; an empty set would be 200 bytes
         self._behind: tuple[Listener, ...] = ()
-
-    @property
-    def last(self) -> int:
-        """The ``seq`` of the newest event; 0 when there is none."""
-        return len(self._ends) - 1
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` after every change, until ``unlisten``."""
@@ -151,12 +149,12 @@ class TurnLog:
     def tell(self) -> None:
         """Append what was added to the text."""
         assert not self.ended, "a token after the terminal event"  # TURN-2
-        ends, told = self._ends, len(self.text)
-        last = len(ends) - 1
+        ends, told, last = self._ends, self.text.length, self.last
         if last > self._read and last not in self._others:  # nobody has seen the last entry: it grows
             ends[last] = min(told, ends[last - 1] + BATCH_CHARS)
         while ends[-1] < told:
             ends.append(min(told, ends[-1] + BATCH_CHARS))
+            self.last += 1
         self._wake()
 
     def _token(self, seq: int, text: str) -> Token:
@@ -195,6 +193,7 @@ class TurnLog:
             message_id=turn.message_id, conversation_id=turn.conversation_id, seq=seq, **members
         )
         self._ends.append(self._ends[-1])
+        self.last = seq
         self.ended = last
         self._wake()
 

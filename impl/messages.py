@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -129,12 +130,8 @@ _CLIENT: dict[str, type[ClientMessage]] = {
     "subscribe": Subscribe,
     "cancel": Cancel,
 }
-_encoder = msgspec.json.Encoder()
-
-
-def encode(message: ServerMessage) -> bytes:
-    """The payload of the text frame for a message."""
-    return _encoder.encode(message)
+encode: Callable[[ServerMessage], bytes] = msgspec.json.Encoder().encode
+"""The payload of the text frame for a message."""
 
 
 def refusal(error: ChatError, message_id: str | None = None) -> Refused:

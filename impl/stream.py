@@ -104,10 +104,11 @@ class Lines:
             LineTooLong: A line exceeds the limit, whole or so far.
         """
         lines: list[bytes | bytearray] = [*data.split(b"\n")]
+        together = len(self._begun) + len(data)  # no line is longer
         if self._begun:
             self._begun += lines[0]
             lines[0] = self._begun
-        if max(map(len, lines)) > self._limit:
+        if together > self._limit and max(map(len, lines)) > self._limit:
             raise LineTooLong(self._limit)
         rest = lines.pop()
         if rest is not self._begun:

@@ -7,30 +7,31 @@ FOLDED = 16
 
 
 class GrowingText:
-    """A text to which pieces are added, and whose end is asked for again and again. Lengths are in code points."""
+    """A text to which pieces are added, and whose end is asked for again and again.
 
-    __slots__ = ("_blocks", "_length", "_tail")
+    Attributes:
+        length: Of all of it, in code points.
+    """
+
+    __slots__ = ("_blocks", "_tail", "length")
 
     def __init__(self) -> None:
         self._blocks: list[str] = []  # folded, oldest first
         self._tail: list[str] = []  # the newest pieces
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
+        self.length = 0
 
     def append(self, piece: str) -> None:
         """Add a piece to the end."""
         self._tail.append(piece)
-        self._length += len(piece)
+        self.length += len(piece)
         if len(self._tail) == FOLDED:
             self._fold()
 
     def between(self, start: int, end: int) -> str:
         """The text from ``start`` to ``end``; only what lies there is copied, and the newest piece not even that."""
-        if self._tail and start == self._length - len(self._tail[-1]) and end == self._length:
+        if self._tail and start == self.length - len(self._tail[-1]) and end == self.length:
             return self._tail[-1]
-        at = self._length
+        at = self.length
         found: list[str] = []
         for pieces in (self._tail, self._blocks):
             for piece in reversed(pieces):
@@ -43,7 +44,7 @@ class GrowingText:
 
     def ends_with(self, text: str) -> bool:
         """Whether it ends with a text, which is found out without joining anything."""
-        if len(text) > self._length:
+        if len(text) > self.length:
             return False
         at = len(text)
         for pieces in (self._tail, self._blocks):
@@ -76,10 +77,10 @@ class Shown:
     def __init__(self, told: GrowingText) -> None:
         self._told = told
         self._kept = ""  # what was told before something was taken back, and is still seen
-        self._start = len(told)  # where in the text goes on what is seen
+        self._start = told.length  # where in the text goes on what is seen
 
     def __len__(self) -> int:
-        return len(self._kept) + len(self._told) - self._start
+        return len(self._kept) + self._told.length - self._start
 
     def append(self, piece: str) -> None:
         """Add a piece to the end of the text, which is the end of what is seen, too."""
@@ -87,11 +88,11 @@ class Shown:
 
     def cut(self, length: int) -> None:
         """Take back all but the first ``length`` code points."""
-        self._kept, self._start = str(self)[:length], len(self._told)
+        self._kept, self._start = str(self)[:length], self._told.length
 
     def ends_with(self, text: str) -> bool:
         """Whether what is seen ends with a text."""
-        if len(text) <= len(self._told) - self._start:
+        if len(text) <= self._told.length - self._start:
             return self._told.ends_with(text)
         return str(self).endswith(text)
 
@@ -100,7 +101,7 @@ class Shown:
         kept = len(self._kept)
         if start < kept:
             return str(self)[start:]
-        return self._told.between(self._start + start - kept, len(self._told))
+        return self._told.between(self._start + start - kept, self._told.length)
 
     def __str__(self) -> str:
         """All of what is seen."""

@@ -32,7 +32,7 @@ def test_part_is_the_same_after_all_was_asked_for(parts: list[str], more: list[s
     for part in more:
         text.append(part)
 
-    assert text.between(start, len(text)) == "".join([*parts, *more])[start:]
+    assert text.between(start, text.length) == "".join([*parts, *more])[start:]
 
 
 @given(pieces, st.text("abé", max_size=6), places)
