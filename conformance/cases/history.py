@@ -165,6 +165,10 @@ async def deleted(chat: Chat) -> None:
         )
         refused = await chat.ask(peer, chat.prompt("more"), conversation_id=turn.conversation_id)
         expect_equal((await refused.finish()).get("code"), "not_found", "the answer to a message to it")
+        there = {"message_id": turn.message_id, "conversation_id": turn.conversation_id}
+        await chat.refusal(peer, "not_found", type="subscribe", **there)
+        await chat.refusal(peer, "not_found", type="cancel", **there)
+        await chat.refusal(peer, "not_found", type="cancel", message_id=turn.message_id)
 
 
 @case(

@@ -851,6 +851,21 @@ def deleted_goes_on() -> None:
     put(impl.claude.Claude, "end", make)
 
 
+@breaks("deleted-is-told")
+def deleted_is_told() -> None:
+    """What a deleted conversation said can be had for a while."""
+
+    def make(delete: Any) -> Any:
+        async def mutant(self: Turns, owner: str, conversation_id: str) -> None:
+            held = dict(self._held)
+            await delete(self, owner, conversation_id)
+            self._held.update(held)
+
+        return mutant
+
+    put(Turns, "delete", make)
+
+
 @breaks("waits-for-the-end-of-stdout")
 def waits_for_the_end_of_stdout() -> None:
     """A result counts when stdout is at its end."""
