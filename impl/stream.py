@@ -183,12 +183,7 @@ class TurnParser:
             yield from self._answer.piece("".join(pieces))
             pieces.clear()
             yield from self._line(line)
-        text = pieces[0] if len(pieces) == 1 else "".join(pieces)
-        if text and self._answer.goes_on:
-            self._answer.shown.append(text)
-            yield Text(text)
-        else:
-            yield from self._answer.piece(text)
+        yield from self._answer.piece(pieces[0] if len(pieces) == 1 else "".join(pieces))
 
     def _piece(self, line: bytes | bytearray) -> str | None:
         """The text of a line that is a piece of the answer and nothing else; empty when it was told before."""
@@ -371,15 +366,16 @@ class _Answer:
         self._break = self._place != self._joint
         self._blocks.append(_Block(number, self._place, self._place))
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether the next piece just follows what is shown."""
-        return not (self._old or self._break) and bool(self._blocks)
-
-    def piece(self, text: str) -> Iterator[StreamEvent]:
+    def piece(self, text: str) -> Iterable[StreamEvent]:
         """The next piece of the open block."""
         if not text:
-            return
+            return ()
+        if self._blocks and not (self._old or self._break):  # nearly always: it just follows what is shown
+            self.shown.append(text)
+            return (Text(text),)
+        return self._piece(text)
+
+    def _piece(self, text: str) -> Iterator[StreamEvent]:
         if not self._blocks:
             self.open_block()
         if self._break:
