@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from conformance.case import case
 from conformance.cases.turns import STREAMS, pieces
@@ -322,6 +323,41 @@ async def stale_cursor(chat: Chat) -> None:
         await forgets.refusal(peer, "reset", type="subscribe", after=1, **ids)
         kept = await forgets.last_message(turn.conversation_id)
         expect_equal(kept.get("content"), pieces(2), "the answer in history")
+
+
+@case(
+    "following/sent-again-late",
+    title="A message whose turn is no longer held is told from history when it is sent again, or stopped",
+    clause="TURN-7",
+    severity=Severity.MEDIUM,
+    means="A browser that restores its tabs runs, and pays, the whole day again; or shows empty answers.",
+    needs=("turns/sent-twice",),
+    waits=True,
+    slow=True,
+)
+async def sent_again_late(chat: Chat) -> None:
+    async with chat.variant("held") as forgets, forgets.peer() as peer:
+        held = chat.target.variants.held
+        assert held is not None
+        prompt = forgets.prompt(tokens=3)
+        turn = await forgets.finished(peer, prompt)
+        await asyncio.sleep(held.seconds + 0.2)  # that long it may be replayed
+        ids = {"conversation_id": turn.conversation_id, "message_id": turn.message_id}
+        again = await forgets.finished(peer, prompt, **ids)
+        begin = len(peer.events)
+        await peer.send_json(type="cancel", **ids)
+        _, stopped = await peer.expect_event(begin)
+
+        expect_equal(
+            (again.text, outcome(again.events[-1])), (turn.text, outcome(turn.events[-1])), "its answer"
+        )
+        expect_equal(outcome(stopped), outcome(turn.events[-1]), "the answer to a cancel of it")
+        expect_equal(forgets.times_asked(forgets.word), 1, "how often Claude was asked")
+
+
+def outcome(event: dict[str, Any]) -> tuple[Any, ...]:
+    """What a terminal event says of its turn."""
+    return event.get("type"), event.get("stop_reason"), event.get("usage")
 
 
 @case(

@@ -40,8 +40,9 @@ MODULES: dict[str, tuple[str, ...]] = {
         "messages",
         "stopping",
         "history",
-        "processes/killed",
+        "processes",
         "limits/retry-after",
+        "limits/deletion",
     ),
     "connection": (
         "messages",

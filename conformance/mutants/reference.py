@@ -851,6 +851,12 @@ def deleted_goes_on() -> None:
     put(impl.claude.Claude, "end", make)
 
 
+@breaks("retold-without-words")
+def retold_without_words() -> None:
+    """A turn that only history still has is told by its end alone."""
+    put(impl.turns, "_retold", lambda retold: lambda turn: retold(replace(turn, answer="")))
+
+
 @breaks("deleted-is-told")
 def deleted_is_told() -> None:
     """What a deleted conversation said can be had for a while."""

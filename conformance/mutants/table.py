@@ -192,6 +192,7 @@ REFERENCE: dict[str, Kill] = {
     "tabs-are-spaces": Kill("turns/same-as-history", "code    tab"),
     "oldest-first": Kill("history/listed", "it is ["),
     "untitled": Kill("history/shape", "it is ''"),
+    "retold-without-words": Kill("following/sent-again-late", "it is ('', "),
     "deleted-is-told": Kill("history/deleted", "complete"),
     "deleted-is-there": Kill("history/deleted", "it is 200"),
     "new-is-nothing-new": Kill("history/new", "it is 200"),
