@@ -53,9 +53,6 @@ PAINS = {
     "Quick reconnects deliver everything twice": ["following/quick-reconnects", "queues/reconnect"],
     "A cursor that is too old is answered with silence": ["following/stale-cursor"],
     "… one beyond the end": ["following/future-cursor"],
-    "A tab that is restored hours later runs everything again, or shows nothing": [
-        "following/sent-again-late"
-    ],
     "… one from before a restart": ["following/cursor-before-restart"],
     "A tab that is restored hours later runs everything again, or shows nothing": [
         "following/sent-again-late"
