@@ -339,25 +339,28 @@ async def sent_again_late(chat: Chat) -> None:
     async with chat.variant("held") as forgets, forgets.peer() as peer:
         held = chat.target.variants.held
         assert held is not None
-        prompt = forgets.prompt(tokens=3)
-        turn = await forgets.finished(peer, prompt)
+        prompts = [forgets.prompt("well", tokens=3), forgets.prompt("ill", tokens=3, exit=3)]
+        turns = [await forgets.started(peer, prompt) for prompt in prompts]
+        for turn in turns:
+            await turn.finish()
         await asyncio.sleep(held.seconds + 0.2)  # that long it may be replayed
-        ids = {"conversation_id": turn.conversation_id, "message_id": turn.message_id}
-        again = await forgets.finished(peer, prompt, **ids)
-        begin = len(peer.events)
-        await peer.send_json(type="cancel", **ids)
-        _, stopped = await peer.expect_event(begin)
+        for turn, prompt in zip(turns, prompts, strict=True):
+            ids = {"conversation_id": turn.conversation_id, "message_id": turn.message_id}
+            again = await forgets.started(peer, prompt, **ids)
+            await again.finish()
+            begin = len(peer.events)
+            await peer.send_json(type="cancel", **ids)
+            _, stopped = await peer.expect_event(begin)
 
-        expect_equal(
-            (again.text, outcome(again.events[-1])), (turn.text, outcome(turn.events[-1])), "its answer"
-        )
-        expect_equal(outcome(stopped), outcome(turn.events[-1]), "the answer to a cancel of it")
-        expect_equal(forgets.times_asked(forgets.word), 1, "how often Claude was asked")
+            told = (turn.text, outcome(turn.events[-1]))
+            expect_equal((again.text, outcome(again.events[-1])), told, "its answer")
+            expect_equal(outcome(stopped), outcome(turn.events[-1]), "the answer to a cancel of it")
+        expect_equal(forgets.times_asked(forgets.word), 2, "how often Claude was asked about two messages")
 
 
 def outcome(event: dict[str, Any]) -> tuple[Any, ...]:
     """What a terminal event says of its turn."""
-    return event.get("type"), event.get("stop_reason"), event.get("usage")
+    return tuple(event.get(each) for each in ("type", "stop_reason", "usage", "code"))
 
 
 @case(

@@ -134,6 +134,34 @@ async def clean_stop(chat: Chat) -> None:
 
 
 @case(
+    "processes/stopped-running",
+    title="SIGTERM in the middle of an answer ends the server in its time, and the turn with it",
+    clause="PROC-4",
+    severity=Severity.MEDIUM,
+    means="A deployment hangs on the first chat that is open, or the page shows the answer as running for ever.",
+    needs=("processes/clean-stop",),
+    waits=True,
+    slow=True,
+)
+async def stopped_running(chat: Chat) -> None:
+    async with chat.instance() as server, chat.gate("deployed", server=server) as gate:
+        async with chat.peer(server=server) as peer:
+            turn = await chat.started(peer, chat.prompt(tokens=9, hold=f"{gate.name}@2"))
+            await turn.until_text(pieces(2))
+            await server.signal(signal.SIGTERM)
+            try:
+                status = await server.wait()
+            except TimeoutError:
+                status = None
+        expect_equal(status, 0, "the exit status after SIGTERM")
+        left = await server.leftovers()
+        expect(not left, "no process left", f"there is {left}")
+        await server.start_again()
+        messages = await chat.history(turn.conversation_id, server=server)
+        expect(messages[-1].get("status") != "running", "the turn to be over", f"it is {messages[-1]}")
+
+
+@case(
     "processes/orphans",
     title="A server that is killed leaves no Claude behind",
     clause="PROC-3",

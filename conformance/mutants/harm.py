@@ -67,6 +67,9 @@ PAINS = {
     "What Claude had started lives on after a stop": ["processes/stopped-family"],
     "… after an error": ["processes/held-stdout"],
     "… after a timeout": ["processes/timeout-family"],
+    "A server that is told to stop waits for ever for an answer that is under way": [
+        "processes/stopped-running"
+    ],
     "A server that is killed leaves processes behind": ["processes/orphans", "processes/killed-family"],
     "… a turn that runs for ever, a port that is taken, a history with holes": ["processes/killed"],
     "Stop does not stop what streams or is silent, from this tab or another": ["stopping/cancel"],

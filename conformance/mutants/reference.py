@@ -854,6 +854,17 @@ def retold_without_words() -> None:
     put(impl.turns, "_retold", lambda retold: lambda turn: retold(replace(turn, answer="")))
 
 
+@breaks("stops-when-all-is-said")
+def stops_when_all_is_said() -> None:
+    """Who stops the server waits for the longest answer."""
+
+    async def stop(self: Turns) -> None:
+        self.refuse_new()
+        await asyncio.gather(*self._tasks)
+
+    put(Turns, "stop", lambda _: stop)
+
+
 @breaks("deleted-is-told")
 def deleted_is_told() -> None:
     """What a deleted conversation said can be had for a while."""

@@ -193,6 +193,7 @@ REFERENCE: dict[str, Kill] = {
     "oldest-first": Kill("history/listed", "it is ["),
     "untitled": Kill("history/shape", "it is ''"),
     "retold-without-words": Kill("following/sent-again-late", "it is ('', "),
+    "stops-when-all-is-said": Kill("processes/stopped-running", "it is None"),
     "deleted-is-told": Kill("history/deleted", "complete"),
     "deleted-is-there": Kill("history/deleted", "it is 200"),
     "new-is-nothing-new": Kill("history/new", "it is 200"),
