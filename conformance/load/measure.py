@@ -160,6 +160,7 @@ def streams(bench: Bench, number: int) -> Figures:
     client.run_for(2 * SETTLE)
     begun = processes.memory_bytes(bench.server())
     figures["stream_bytes"] = (begun - before) / number
+    client.run_for(SETTLE)  # what waited while memory was looked at is no delay of the server's
     client.delays = []
     with bench.watched(figures) as watch:
         client.run_for(plan.seconds)
