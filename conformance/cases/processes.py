@@ -9,6 +9,7 @@ from conformance.case import case
 from conformance.cases.turns import ANSWERED, STREAMS, pieces
 from conformance.chat import Chat, expect, expect_equal
 from conformance.results import Severity
+from conformance.server import Server
 
 
 @case(
@@ -124,13 +125,18 @@ async def clean_stop(chat: Chat) -> None:
             await chat.finished(idle, chat.prompt("warm"))
             await server.signal(signal.SIGTERM)
             await idle.expect_close(1001, within=chat.target.stop_within)
-        try:
-            status = await server.wait()
-        except TimeoutError:
-            status = None
-        expect_equal(status, 0, "the exit status after SIGTERM")
-        left = await server.leftovers()
-        expect(not left, "no process left", f"there is {left}")
+        await expect_end(server)
+
+
+async def expect_end(server: Server) -> None:
+    """Wait until a server that was told to end has done so in good order."""
+    try:
+        status = await server.wait()
+    except TimeoutError:
+        status = None
+    expect_equal(status, 0, "the exit status after SIGTERM")
+    left = await server.leftovers()
+    expect(not left, "no process left", f"there is {left}")
 
 
 @case(
@@ -149,13 +155,7 @@ async def stopped_running(chat: Chat) -> None:
             turn = await chat.started(peer, chat.prompt(tokens=9, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
             await server.signal(signal.SIGTERM)
-            try:
-                status = await server.wait()
-            except TimeoutError:
-                status = None
-        expect_equal(status, 0, "the exit status after SIGTERM")
-        left = await server.leftovers()
-        expect(not left, "no process left", f"there is {left}")
+            await expect_end(server)
         await server.start_again()
         messages = await chat.history(turn.conversation_id, server=server)
         expect(messages[-1].get("status") != "running", "the turn to be over", f"it is {messages[-1]}")

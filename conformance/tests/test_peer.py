@@ -149,6 +149,48 @@ async def test_frames_that_could_be_read_but_are_illegal_are_noted() -> None:
     assert [error.section for error in peer.illegal] == ["§5.1"]
 
 
+class Flood(Script):
+    """A server that, once it hears something, writes on and on, as far as it is read."""
+
+    MOST = 1 << 28
+
+    def __init__(self) -> None:
+        super().__init__(b"")
+        self.sent = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD)
+        await reader.read(1)
+        with suppress(ConnectionError):
+            while self.sent < self.MOST:
+                writer.write(frames(Frame(Opcode.BINARY, bytes(65_536))))
+                await writer.drain()
+                self.sent += 65_536
+        writer.close()
+
+
+async def test_server_that_cannot_send_on_is_noticed() -> None:
+    flood = Flood()
+    async with peer_of(flood) as peer:
+        peer.stall()
+        await peer.send_text("go")
+        await peer.clogged()
+        stands = flood.sent
+        await peer.clogged()
+
+        assert 0 < stands == flood.sent < Flood.MOST
+        peer.abort()
+
+
+async def test_server_that_sends_nothing_is_not_taken_for_one_that_cannot() -> None:
+    async with peer_of(Script(b"")) as peer:
+        peer.within = 0.5
+        peer.stall()
+        with pytest.raises(Failure, match="they were 0"):
+            await peer.clogged()
+
+
 async def test_unreadable_bytes_end_the_connection() -> None:
     async with peer_of(Script(frames(Frame(Opcode.CONTINUATION, b"x")))) as peer:
         with pytest.raises(Failure, match="unreadable bytes: a continuation frame"):
