@@ -47,7 +47,7 @@ from impl.session import Question, Session
 from impl.settings import Settings
 from impl.store import Store
 from impl.stream import Ended, Lines, LineTooLong, TurnParser
-from impl.turns import Turns
+from impl.turns import Turn, Turns
 
 OFTEN = 5  # connections that are gone; a page that is reloaded once or twice does not show it
 
@@ -662,14 +662,14 @@ def heads_in_one_piece() -> None:
 def gap_is_lost() -> None:
     """What is said while nobody listens is kept for history only."""
 
-    def make(append: Any) -> Any:
-        def mutant(log: Any, event: Any) -> None:
-            if log._listeners or not isinstance(event, impl.stream.Text):  # noqa: SLF001
-                append(log, event)
+    def make(tell: Any) -> Any:
+        def mutant(self: Turns, turn: Turn, event: Any) -> None:
+            if turn.log._listeners or not isinstance(event, impl.stream.Text):  # noqa: SLF001
+                tell(self, turn, event)
 
         return mutant
 
-    put(impl.turns, "_append", make)
+    put(Turns, "_tell", make)
 
 
 def about_what_is_not_held(answer: Callable[[], Any]) -> None:
@@ -1045,19 +1045,20 @@ def says_nothing_twice() -> None:
     """What was the last answer of a conversation is not said again."""
     told: dict[str, dict[str, str]] = {}
 
-    def make(append: Any) -> Any:
-        def mutant(log: Any, event: Any) -> None:
-            turns = told.setdefault(log.accepted.conversation_id, {})
-            before = [text for name, text in turns.items() if name != log.accepted.message_id][-1:]
+    def make(tell: Any) -> Any:
+        def mutant(self: Turns, turn: Turn, event: Any) -> None:
+            ids = turn.log.accepted
+            turns = told.setdefault(ids.conversation_id, {})
+            before = [text for name, text in turns.items() if name != ids.message_id][-1:]
             if isinstance(event, impl.stream.Text):
-                turns[log.accepted.message_id] = turns.get(log.accepted.message_id, "") + event.text
+                turns[ids.message_id] = turns.get(ids.message_id, "") + event.text
                 if before and event.text in before[0]:
                     return
-            append(log, event)
+            tell(self, turn, event)
 
         return mutant
 
-    put(impl.turns, "_append", make)
+    put(Turns, "_tell", make)
 
 
 def half_a_pair_breaks(module: Any, decoder: str) -> None:
@@ -1131,8 +1132,8 @@ def posts_are_free() -> None:
             store = request.app[impl.app.STORE]
             with contextlib.suppress(json.JSONDecodeError, KeyError):
                 named = json.loads(answer.body)["message_id"]
-                async with store._begin() as db:  # noqa: SLF001
-                    await db.execute(usage.delete().where(usage.c.message_id == named))
+                forget = usage.delete().where(usage.c.message_id == named)
+                await store._write(lambda db: db.execute(forget))  # noqa: SLF001
             return answer
 
         return mutant
@@ -1206,7 +1207,12 @@ def hour_is_longer() -> None:
 @breaks("twice-is-two")
 def twice_is_two() -> None:
     """A message_id that was seen before is a new one."""
+
+    async def find_turn(*_: Any) -> None:
+        return None
+
     put(Store, "_same_turn", always(None))
+    put(Store, "find_turn", lambda _: find_turn)
 
 
 @breaks("at-once-is-two")

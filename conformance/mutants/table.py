@@ -236,7 +236,13 @@ REFERENCE: dict[str, Kill] = {
     "twice-is-two": Kill(
         "turns/sent-twice",
         "busy",
-        ("http/post", "limits/free", "following/two-tabs-at-once", "following/accepted-lost"),
+        (
+            "http/post",
+            "limits/free",
+            "following/two-tabs-at-once",
+            "following/accepted-lost",
+            "following/sent-again-late",
+        ),
     ),
     "half-a-mib": Kill("messages/one-mib", "too_large"),
     "silent-post": Kill("keepalive/silent-post", "Connection reset"),
