@@ -236,13 +236,7 @@ REFERENCE: dict[str, Kill] = {
     "twice-is-two": Kill(
         "turns/sent-twice",
         "busy",
-        (
-            "http/post",
-            "limits/free",
-            "following/two-tabs-at-once",
-            "following/accepted-lost",
-            "following/sent-again-late",
-        ),
+        ("http/post", "limits/free", "following/two-tabs-at-once", "following/accepted-lost"),
     ),
     "half-a-mib": Kill("messages/one-mib", "too_large"),
     "silent-post": Kill("keepalive/silent-post", "Connection reset"),
