@@ -186,7 +186,7 @@ REFERENCE: dict[str, Kill] = {
         "following/everyone", "not within", ("following/goes-live", "following/quick-reconnects")
     ),
     "too-late-is-unknown": Kill("stopping/too-late", "not_found"),
-    "nothing-to-stop": Kill("stopping/unknown", "not within", ("identity/others",)),
+    "nothing-to-stop": Kill("stopping/unknown", "not within", ("identity/others", "history/deleted")),
     "posts-are-forgotten": Kill("history/post-turn", "it is []"),
     "kept-when-it-is-over": Kill("history/before-claude", "it is []", ("following/ended-away",)),
     "tabs-are-spaces": Kill("turns/same-as-history", "code    tab"),
