@@ -666,6 +666,8 @@ def gap_is_lost() -> None:
         def mutant(self: Turns, turn: Turn, event: Any) -> None:
             if turn.log._listeners or not isinstance(event, impl.stream.Text):  # noqa: SLF001
                 tell(self, turn, event)
+            else:  # what was told before ends behind it
+                turn.log._ends[-1] = turn.log.text.length  # noqa: SLF001
 
         return mutant
 
