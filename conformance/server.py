@@ -277,20 +277,25 @@ class Server:
 PORTS = range(20_000, 32_000)
 """Below those that the kernel gives to whoever asks for any, or connects somewhere (ip_local_port_range)."""
 
+_given: set[int] = set()  # a server that is started again still wants its own
+
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on at this moment, and that hardly anybody else will take.
+    """A port on loopback that nobody listens on at this moment, that was not given before, and hardly anybody else takes.
 
     Raises:
         TargetError: A hundred ports in a row were taken.
     """
     for port in SystemRandom().sample(PORTS, 100):  # two suites at once must not choose alike
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise TargetError(f"no port from {PORTS.start} to {PORTS.stop} is free")
 
