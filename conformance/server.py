@@ -281,7 +281,7 @@ _given: set[int] = set()  # a server that is started again still wants its own
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on at this moment, that was not given before, and hardly anybody else takes.
+    """A port on loopback that nobody listens on now, that was not given before, and that hardly anybody else takes.
 
     Raises:
         TargetError: A hundred ports in a row were taken.
