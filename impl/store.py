@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -485,9 +486,13 @@ def _engine(address: str | sa.URL) -> sa.Engine:
         elif url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
             settings |= {"poolclass": sa.StaticPool, "connect_args": {"check_same_thread": False}}
         engine = sa.create_engine(url, **settings)
-    except (SQLAlchemyError, ImportError) as error:  # no URL, no such kind of database, or no driver for it
+    except SQLAlchemyError as error:  # no URL, or no such kind of database
         raise Unavailable(f"CHAT_DATABASE cannot be used: {error}") from error
+    except ImportError as error:  # no driver for it
+        advice = "PostgreSQL needs: pip install 'chatgate[postgres]'"
+        raise Unavailable(f"CHAT_DATABASE cannot be used: {error}; {advice}") from error
     if engine.dialect.name == "sqlite":
+        _try_sqlite(engine.url.database or ":memory:")
         sa.event.listen(engine, "connect", _tune_sqlite)
     return engine
 
@@ -495,6 +500,14 @@ def _engine(address: str | sa.URL) -> sa.Engine:
 def rfc3339(seconds: float) -> str:
     """A time as HIST-7 wants it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _try_sqlite(path: str) -> None:
+    """Refuse a file that cannot be opened, and say which; SQLite itself does not."""
+    try:
+        sqlite3.connect(path).close()
+    except sqlite3.Error as error:
+        raise Unavailable(f"the history cannot be used now: {error}: {path}") from error
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:
