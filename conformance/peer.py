@@ -11,6 +11,7 @@ import fcntl
 import sys
 import termios
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -169,10 +170,10 @@ class Peer:
             Failure: Nothing came at all, or it came on and on.
         """
         connection = self._writer.get_extra_info("socket")
-        counts = [0] * STILL
+        counts = deque([0] * STILL, maxlen=STILL)
         try:
             async with asyncio.timeout(self.within):
-                while not (counts[-1] and len(set(counts[-STILL:])) == 1):
+                while not counts[-1] or len(set(counts)) > 1:
                     await asyncio.sleep(STILL_SECONDS / STILL)
                     unread = bytearray(4)
                     fcntl.ioctl(connection.fileno(), termios.FIONREAD, unread)

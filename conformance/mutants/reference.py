@@ -664,10 +664,10 @@ def gap_is_lost() -> None:
 
     def make(tell: Any) -> Any:
         def mutant(self: Turns, turn: Turn, event: Any) -> None:
-            if turn.log._listeners or not isinstance(event, impl.stream.Text):  # noqa: SLF001
+            if turn.log._listeners or not isinstance(event, impl.stream.Text):  # noqa: SLF001 - mutants reach in
                 tell(self, turn, event)
             else:  # what was told before ends behind it
-                turn.log._ends[-1] = turn.log.text.length  # noqa: SLF001
+                turn.log._ends[-1] = turn.log.text.length  # noqa: SLF001 - mutants reach in
 
         return mutant
 
@@ -1135,7 +1135,7 @@ def posts_are_free() -> None:
             with contextlib.suppress(json.JSONDecodeError, KeyError):
                 named = json.loads(answer.body)["message_id"]
                 forget = usage.delete().where(usage.c.message_id == named)
-                await store._write(lambda db: db.execute(forget))  # noqa: SLF001
+                await store._write(lambda db: db.execute(forget))  # noqa: SLF001 - mutants reach in
             return answer
 
         return mutant
@@ -1152,6 +1152,19 @@ def failed_is_free() -> None:
     at_the_end(lambda what: what.update(spent=Usage()) if what["status"] == "failed" else None)
 
 
+def admit_side_by_side() -> None:
+    """Messages that come at once are admitted at once, and not one after the other."""
+
+    def make(init: Any) -> Any:
+        def mutant(self: Turns, *args: Any, **kw: Any) -> None:
+            init(self, *args, **kw)
+            self._admitting = contextlib.nullcontext()  # type: ignore[assignment]
+
+        return mutant
+
+    put(Turns, "__init__", make)
+
+
 @breaks("one-too-many")
 def one_too_many() -> None:
     """Who comes at once with others is looked at before they are counted."""
@@ -1166,15 +1179,8 @@ def one_too_many() -> None:
 
         return mutant
 
-    def make_init(init: Any) -> Any:
-        def mutant(self: Turns, *args: Any, **kw: Any) -> None:
-            init(self, *args, **kw)
-            self._admitting = contextlib.nullcontext()  # type: ignore[assignment]
-
-        return mutant
-
     put(Store, "begin_turn", make)
-    put(Turns, "__init__", make_init)
+    admit_side_by_side()
 
 
 @breaks("counts-in-memory")
@@ -1220,7 +1226,7 @@ def twice_is_two() -> None:
 @breaks("at-once-is-two")
 def at_once_is_two() -> None:
     """A message_id that comes twice at once is looked for before either is there."""
-    look = Store._same_turn  # noqa: SLF001
+    look = Store._same_turn  # noqa: SLF001 - mutants reach in
 
     def make(begin_turn: Any) -> Any:
         async def mutant(
@@ -1232,16 +1238,9 @@ def at_once_is_two() -> None:
 
         return mutant
 
-    def make_init(init: Any) -> Any:
-        def mutant(self: Turns, *args: Any, **kw: Any) -> None:
-            init(self, *args, **kw)
-            self._admitting = contextlib.nullcontext()  # type: ignore[assignment]
-
-        return mutant
-
     put(Store, "_same_turn", always(None))
     put(Store, "begin_turn", make)
-    put(Turns, "__init__", make_init)
+    admit_side_by_side()
 
 
 # --- others
