@@ -162,9 +162,7 @@ class CasePlugin:
             happened=happened,
             trace=with_processes(chat) if evidence else (),
             ledger=tuple(ledger_lines(chat)) if evidence else (),
-            log=tuple(line for server, seen in chat.used for line in server.lines_since(seen))
-            if evidence
-            else (),
+            log=server_lines(chat, error) if evidence else (),
             replay=self._replay(case),
             broken=broken,
         )
@@ -196,6 +194,13 @@ def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:
             return Verdict.FAILED, "the target to start", str(error), False
         case _:
             return Verdict.COULD_NOT_TEST, "", "".join(traceback.format_exception(error)), True
+
+
+def server_lines(chat: Chat, error: BaseException | None) -> tuple[str, ...]:
+    """What the servers of a case wrote during it; of one that did not start, what it said."""
+    if isinstance(error, TargetError) and error.log:
+        return error.log
+    return tuple(line for server, seen in chat.used for line in server.lines_since(seen))
 
 
 def with_processes(chat: Chat) -> tuple[TraceLine, ...]:

@@ -19,6 +19,11 @@ import os, signal, socket, subprocess, sys
 port, how = int(sys.argv[1]), sys.argv[2]
 if how == "dies":
     print("cannot read the settings"); sys.exit(7)
+if how == "alone":
+    try:
+        open(sys.argv[0] + ".lock", "x")
+    except FileExistsError:
+        print("another one is there already"); sys.exit(7)
 if how == "litters":
     subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
 if how == "deaf":
@@ -115,6 +120,13 @@ def test_a_server_that_dies_early_gives_3_and_its_output(tmp_path: Path) -> None
     assert done.returncode == 3
     assert "ended with exit status 7 before it was ready" in done.stderr
     assert "  | cannot read the settings" in done.stderr
+
+
+def test_what_a_further_server_said_before_it_died_is_in_the_evidence(tmp_path: Path) -> None:
+    done = run("run", "--target", target(tmp_path, "alone"), "--select", "processes/killed")
+
+    assert "ended with exit status 7 before it was ready" in done.stdout
+    assert "another one is there already" in done.stdout
 
 
 def test_a_server_that_never_gets_ready_gives_3(tmp_path: Path) -> None:
