@@ -215,7 +215,7 @@ class Connection:
         """Write what is beyond the cursor, as far as the transport has room."""
         cursor = self._cursors[log]
         while cursor < (last := log.last):
-            if self._full:
+            if self._full():
                 self._fall_behind()
                 return
             if cursor == last - 1:
@@ -240,7 +240,6 @@ class Connection:
         if not self._ws.closed:  # nothing comes after a close frame (RFC 6455 §5.5.1)
             self._transport.write(frame)
 
-    @property
     def _full(self) -> bool:
         return self._transport.get_write_buffer_size() > HIGH_WATER
 
@@ -253,7 +252,7 @@ class Connection:
     async def _catch_up(self) -> None:
         """Write what is beyond the cursors, whenever the transport has room, until nothing is."""
         try:
-            while self._full or any(cursor < log.last for log, cursor in self._cursors.items()):
+            while self._full() or any(cursor < log.last for log, cursor in self._cursors.items()):
                 await self._request.writer.drain()
                 self._unanswered = 0  # it takes what it is sent
                 for log in tuple(self._cursors):
@@ -269,7 +268,7 @@ class Connection:
             log.lag(self._hear, behind=False)
 
     async def _room(self) -> None:
-        if self._full:
+        if self._full():
             await self._request.writer.drain()
 
     def _ping(self) -> None:

@@ -54,6 +54,7 @@ class TurnLog:
         "_behind",
         "_ends",
         "_frame",
+        "_framed",
         "_listeners",
         "_others",
         "_read",
@@ -75,7 +76,7 @@ class TurnLog:
         self._ends = array("I", [0])  # by seq: where the text told so far ends
         self._others: dict[int, Event] = {}  # what is no token, by seq
         self._read = 0  # the highest seq anyone has read
-        self._frame = (0, b"")  # the newest that was asked for: its seq, and the bytes
+        self._framed, self._frame = 0, b""  # the newest that was asked for: its seq, and the bytes
         self._listeners: tuple[Listener, ...] = ()  # mostly one; an empty set would be 200 bytes
         self._behind: tuple[Listener, ...] = ()
 
@@ -115,12 +116,13 @@ class TurnLog:
     def newest(self) -> bytes:
         """The frame of the newest event, which is encoded once for all its readers."""
         last = self.last
-        if self._frame[0] != last:
-            self._read = last
-            text = self.text.between(self._ends[last - 1], self._ends[last])
-            event = self._others.get(last) or self._token(last, text)
-            self._frame = (last, text_frame(encode(event)))
-        return self._frame[1]
+        if self._framed != last:
+            event = self._others.get(last)
+            if event is None:
+                event = self._token(last, self.text.between(self._ends[last - 1], self._ends[last]))
+            self._frame = text_frame(encode(event))
+            self._framed = self._read = last
+        return self._frame
 
     async def wait_ended(self, seconds: float) -> bool:
         """Wait for the terminal event for at most ``seconds``; whether it has come."""
@@ -152,9 +154,10 @@ class TurnLog:
         ends, told, last = self._ends, self.text.length, self.last
         if last > self._read and last not in self._others:  # nobody has seen the last entry: it grows
             ends[last] = min(told, ends[last - 1] + BATCH_CHARS)
-        while ends[-1] < told:
-            ends.append(min(told, ends[-1] + BATCH_CHARS))
-            self.last += 1
+        while ends[last] < told:
+            ends.append(min(told, ends[last] + BATCH_CHARS))
+            last += 1
+        self.last = last
         self._wake()
 
     def _token(self, seq: int, text: str) -> Token:

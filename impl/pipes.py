@@ -18,19 +18,21 @@ class Outlet:
     """What a child writes: ``hear`` gets it as it comes, and an empty piece at the end, once.
 
     Attributes:
+        hear: Who is told; somebody else may be from now on.
         ended: Is done when nothing more comes.
     """
 
-    __slots__ = ("_file", "_hear", "_held", "_loop", "ended")
+    __slots__ = ("_fd", "_file", "_held", "_loop", "ended", "hear")
 
     def __init__(self, file: IO[bytes], hear: Callable[[bytes], None]) -> None:
+        self.hear = hear
         self._file = file
-        self._hear = hear
+        self._fd = file.fileno()
         self._held = False
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
-        os.set_blocking(file.fileno(), False)
-        self._loop.add_reader(file.fileno(), self._read)
+        os.set_blocking(self._fd, False)
+        self._loop.add_reader(self._fd, self._read)
 
     def hold(self, *, held: bool) -> None:
         """Leave what comes in the pipe, so that the child waits; or take it again."""
@@ -38,36 +40,47 @@ class Outlet:
             return
         self._held = held
         if held:
-            self._loop.remove_reader(self._file.fileno())
+            self._loop.remove_reader(self._fd)
         else:
-            self._loop.add_reader(self._file.fileno(), self._read)
+            self._loop.add_reader(self._fd, self._read)
 
-    def empty(self) -> None:
-        """Take what is in the pipe now."""
+    def finish(self) -> None:
+        """Tell what is in the pipe now, and then the end, though somebody else may hold the pipe open."""
         for _ in range(LAST_CHUNKS):
             if self.ended.done() or not self._read():
                 break
+        self._tell_end()
 
     def close(self) -> None:
         """Take no more; nothing is told after this."""
         if not self.ended.done():
             if not self._held:
-                self._loop.remove_reader(self._file.fileno())
+                self._loop.remove_reader(self._fd)
             self._file.close()
             self.ended.set_result(None)
 
     def _read(self) -> bool:
         """Tell one piece; whether there may be more at once."""
         try:
-            data = os.read(self._file.fileno(), CHUNK)
+            data = os.read(self._fd, CHUNK)
         except BlockingIOError:
             return False
         except OSError:
             data = b""
         if not data:
             self.close()
-        self._hear(data)
+            self._tell_end()
+            return False
+        self.hear(data)
         return len(data) == CHUNK
+
+    def _tell_end(self) -> None:
+        hear, self.hear = self.hear, ignore
+        hear(b"")
+
+
+def ignore(_data: bytes) -> None:
+    """Hear nothing any more."""
 
 
 class Inlet:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from impl import family as family_module
 from impl.family import VARIABLE, family, send
-from impl.pipes import Inlet, Outlet
+from impl.pipes import Inlet, Outlet, ignore
 from impl.tasks import uncancelled
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,6 @@ class Process:
 
     __slots__ = (
         "_child",
-        "_hear",
         "_mark",
         "_stderr",
         "_stdin",
@@ -56,9 +55,8 @@ class Process:
         self._child = child
         self._mark = mark
         self._tail = b""
-        self._hear = hear
         self._stdin = Inlet(child.stdin)
-        self._stdout = Outlet(child.stdout, self._told)
+        self._stdout = Outlet(child.stdout, hear)
         self._stderr = Outlet(child.stderr, self._note)
         if sys.platform == "linux":
             watch = os.pidfd_open(self.pid)
@@ -90,7 +88,7 @@ class Process:
 
         What it writes meanwhile is read, and told to nobody.
         """
-        self._hear = _ignore
+        self._stdout.hear = ignore
         self._stdout.hold(held=False)
         self._stdin.close()
         await asyncio.wait([self.exited], timeout=grace)
@@ -100,7 +98,7 @@ class Process:
 
     async def kill(self) -> None:
         """KILL whatever is left of the family, and reap the child (PROC-3)."""
-        self._hear = _ignore
+        self._stdout.hear = ignore
         if self.returncode is None:
             send([self.pid], signal.SIGKILL)
         while left := family(self._mark):
@@ -127,22 +125,11 @@ class Process:
     def _ended(self) -> None:
         """What the child wrote is in the pipes, though a child of its own may hold them open."""
         self.exited.set_result(None)
-        self._stderr.empty()
-        self._stdout.empty()
-        self._told(b"")
-
-    def _told(self, data: bytes) -> None:
-        hear = self._hear
-        if not data:
-            self._hear = _ignore  # the end is told once
-        hear(data)
+        self._stderr.finish()
+        self._stdout.finish()
 
     def _note(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-STDERR_TAIL:]
-
-
-def _ignore(_data: bytes) -> None:
-    pass
 
 
 @asynccontextmanager

@@ -8,8 +8,8 @@ reader was shown and compares every telling with it, so each shape shows the tex
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -104,35 +104,39 @@ class Lines:
             LineTooLong: A line exceeds the limit, whole or so far.
         """
         lines: list[bytes | bytearray] = [*data.split(b"\n")]
-        together = len(self._begun) + len(data)  # no line is longer
-        if self._begun:
+        rest = lines.pop()
+        if rest or self._begun or len(data) > self._limit:  # hardly ever: a read ends where a line does
+            self._join(lines, rest, len(data))
+        return lines
+
+    def _join(self, lines: list[bytes | bytearray], rest: bytes | bytearray, size: int) -> None:
+        most = len(self._begun) + size  # no line is longer
+        if self._begun and lines:
             self._begun += lines[0]
             lines[0] = self._begun
-        if together > self._limit and max(map(len, lines)) > self._limit:
+            self._begun = bytearray()
+        self._begun += rest
+        if most > self._limit and max(map(len, (self._begun, *lines))) > self._limit:
             raise LineTooLong(self._limit)
-        rest = lines.pop()
-        if rest is not self._begun:
-            self._begun = bytearray(rest)
-        return lines
 
 
 class _Delta(msgspec.Struct, frozen=True, gc=False):
-    type: str = ""
-    text: str = ""
+    type: Literal["text_delta"]
+    text: str
 
 
 class _Event(msgspec.Struct, frozen=True, gc=False):
-    type: str = ""
-    delta: _Delta = _Delta()
+    type: Literal["content_block_delta"]
+    delta: _Delta
 
 
 class _Piece(msgspec.Struct, frozen=True, gc=False):
-    """What tells a piece of text from every other line; the rest of the line is checked, and not kept."""
+    """A line that is a piece of the answer and nothing else: no other can be decoded so."""
 
-    type: str = ""
-    event: _Event = _Event()
-    parent_tool_use_id: str | None = None
-    abandoned_blocks: Any = None
+    type: Literal["stream_event"]
+    event: _Event
+    parent_tool_use_id: None = None
+    abandoned_blocks: None = None
     uuid: str | None = None
 
 
@@ -170,8 +174,13 @@ class TurnParser:
         told = self._usage.values()
         return Usage(sum(each.input_tokens for each in told), sum(each.output_tokens for each in told))
 
-    def feed(self, lines: Iterable[bytes | bytearray]) -> Iterator[StreamEvent]:
-        """The events of some lines; none for a line that is noise or of an unknown type."""
+    def feed(self, lines: Sequence[bytes | bytearray]) -> Iterable[StreamEvent]:
+        """The events of some lines, to be taken one by one; none for a line that is noise or of an unknown type."""
+        if len(lines) == 1 and not self.ended and (piece := self._piece(lines[0])) is not None:
+            return self._answer.piece(piece)  # nearly always
+        return self._feed(lines)
+
+    def _feed(self, lines: Sequence[bytes | bytearray]) -> Iterator[StreamEvent]:
         pieces: list[str] = []
         for line in lines:
             if self.ended:
@@ -193,20 +202,12 @@ class TurnParser:
             told = _decode_piece(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        event, delta = told.event, told.event.delta
-        if (
-            delta.type != "text_delta"
-            or event.type != "content_block_delta"
-            or told.type != "stream_event"
-            or told.parent_tool_use_id is not None
-            or told.abandoned_blocks is not None
-        ):
-            return None
-        if told.uuid is not None:
-            if told.uuid == self._last_piece:
+        uuid = told.uuid
+        if uuid is not None:
+            if uuid == self._last_piece:
                 return ""
-            self._last_piece = told.uuid
-        return delta.text
+            self._last_piece = uuid
+        return told.event.delta.text
 
     def _line(self, line: bytes | bytearray) -> Iterator[StreamEvent]:
         message = _decode(line)
@@ -339,9 +340,10 @@ class _Answer:
     in the same words, however often and wherever it breaks, is never taken back.
     """
 
-    __slots__ = ("_blocks", "_break", "_joint", "_message", "_old", "_wholes", "shown")
+    __slots__ = ("_blocks", "_break", "_joint", "_message", "_old", "_told", "_wholes", "shown")
 
     def __init__(self, told: GrowingText) -> None:
+        self._told = told
         self.shown = Shown(told)  # what the reader has
         self._message = ""  # id of the message being told; empty after a stream broke
         self._blocks: list[_Block] = []  # the text blocks of this message so far
@@ -371,7 +373,7 @@ class _Answer:
         if not text:
             return ()
         if self._blocks and not (self._old or self._break):  # nearly always: it just follows what is shown
-            self.shown.append(text)
+            self._told.append(text)
             return (Text(text),)
         return self._piece(text)
 
@@ -380,7 +382,7 @@ class _Answer:
             self.open_block()
         if self._break:
             self._break = False
-            if not self._told().endswith("\n"):
+            if not self._so_far().endswith("\n"):
                 yield from self._tell("\n\n")
             self._blocks[-1].start = self._place
         yield from self._tell(text)
@@ -403,8 +405,8 @@ class _Answer:
 
     def last(self, text: str) -> Iterator[StreamEvent]:
         """The last message's text as the result tells it: adds what no other telling has shown."""
-        if text and not (self._told().endswith(text) if self._old else self.shown.ends_with(text)):
-            told = self._told()
+        if text and not (self._so_far().endswith(text) if self._old else self.shown.ends_with(text)):
+            told = self._so_far()
             if self._wholes < len(self._blocks):
                 yield from self.whole(text)
             elif not told or text.strip() not in told:
@@ -425,7 +427,7 @@ class _Answer:
         """How many code points of the shown text the telling under way has told."""
         return len(self.shown) - len(self._old)
 
-    def _told(self) -> str:
+    def _so_far(self) -> str:
         """What of the shown text the telling under way has told."""
         return str(self.shown)[: self._place]
 
@@ -436,7 +438,7 @@ class _Answer:
             if text:
                 yield from self._take_back()
         if text:
-            self.shown.append(text)
+            self._told.append(text)
             yield Text(text)
 
     def _take_back(self) -> Iterator[StreamEvent]:

@@ -70,7 +70,10 @@ class GrowingText:
 
 
 class Shown:
-    """What a reader sees of a text that is told from now on and partly taken back: the text itself keeps all of it."""
+    """What a reader sees of a text that is told from now on and partly taken back: the text itself keeps all of it.
+
+    What is added to the text is added to what is seen.
+    """
 
     __slots__ = ("_kept", "_start", "_told")
 
@@ -81,10 +84,6 @@ class Shown:
 
     def __len__(self) -> int:
         return len(self._kept) + self._told.length - self._start
-
-    def append(self, piece: str) -> None:
-        """Add a piece to the end of the text, which is the end of what is seen, too."""
-        self._told.append(piece)
 
     def cut(self, length: int) -> None:
         """Take back all but the first ``length`` code points."""

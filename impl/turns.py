@@ -201,7 +201,7 @@ class Turns:
     def _make(self, owner: str, message: str, log: TurnLog, session: str | None) -> Turn:
         question = Question(message, log.text)
         turn = Turn(owner, log, question, session, self._clock())
-        question.sink = partial(self._tell, turn)
+        question.sink = lambda event: self._tell(turn, event)
         log.on_held = question.hold  # when all its readers are behind, so may be the CLI
         return turn
 

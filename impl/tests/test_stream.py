@@ -32,7 +32,7 @@ STUB = "Hello from the stub. You said something. Done"
 
 
 def parse(parser: TurnParser, lines: list[str]) -> list[StreamEvent]:
-    return list(parser.feed(line.encode() for line in lines))
+    return list(parser.feed([line.encode() for line in lines]))
 
 
 def shown(events: list[StreamEvent]) -> str:

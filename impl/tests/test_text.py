@@ -49,7 +49,7 @@ def test_what_is_shown_is_what_was_not_taken_back(steps: list[str | int], start:
     shown, seen = Shown(told), ""
     for step in steps:
         if isinstance(step, str):
-            shown.append(step)
+            told.append(step)
             seen += step
         else:
             length = min(step, len(seen))
