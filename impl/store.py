@@ -76,14 +76,16 @@ _NOTHING_YET = {
     "input_tokens": 0,
     "output_tokens": 0,
 }
-_CHARGE = usage.update().where(
+_UPDATE_USAGE = usage.update().where(
     usage.c.conversation_id == sa.bindparam("conversation"), usage.c.message_id == sa.bindparam("message")
 )
-_CHARGE_MORE = _CHARGE.where(usage.c.tokens < sa.bindparam("spent")).values(tokens=sa.bindparam("spent"))
-_END = turns.update().where(
+_CHARGE_MORE = _UPDATE_USAGE.where(usage.c.tokens < sa.bindparam("spent")).values(
+    tokens=sa.bindparam("spent")
+)
+_UPDATE_TURN = turns.update().where(
     turns.c.conversation_id == sa.bindparam("conversation"), turns.c.message_id == sa.bindparam("message")
 )
-_SAVE_ANSWER = _END.where(turns.c.status == "running").values(answer=sa.bindparam("text"))
+_SAVE_ANSWER = _UPDATE_TURN.where(turns.c.status == "running").values(answer=sa.bindparam("text"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,8 +306,8 @@ class Store:
         }
 
         def work(db: sa.Connection) -> None:
-            db.execute(_CHARGE, {**turn, "tokens": spent.input_tokens + spent.output_tokens})
-            db.execute(_END, {**turn, **outcome, "ended_at": self._now()})
+            db.execute(_UPDATE_USAGE, {**turn, "tokens": spent.input_tokens + spent.output_tokens})
+            db.execute(_UPDATE_TURN, {**turn, **outcome, "ended_at": self._now()})
 
         await self._write(work)
 

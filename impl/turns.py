@@ -35,11 +35,11 @@ from impl.tasks import uncancelled
 
 logger = logging.getLogger(__name__)
 
-SAVE_SECONDS = 1.0
+SAVE_SECONDS = 2.0
 """How often the answers of running turns are saved, and how soon one is saved again that the store did not take."""
 
-SAVE_AT_ONCE = 16
-"""So many are saved at once; between such, others are served."""
+SAVE_AT_ONCE = 64
+"""So many are saved at once: fewer cost more each, and more keep those waiting who are being served."""
 
 SAVE_SHARE = 10
 """Saving may take one part in so many of the time: long answers are saved less often."""
@@ -363,12 +363,15 @@ class Turns:
         """Keep the answers so far, again and again: what people have read is in history even after a kill."""
         pause = SAVE_SECONDS
         while True:
-            await asyncio.sleep(pause)
-            begun = self._clock()
             running = tuple(self._running.values())
-            for start in range(0, len(running), SAVE_AT_ONCE):  # in between, others are served
+            starts = range(0, len(running), SAVE_AT_ONCE)
+            spent = 0.0
+            for start in starts or (0,):
+                await asyncio.sleep(pause / max(1, len(starts)))  # all at once, they would be felt
+                begun = self._clock()
                 await self._save_some(running[start : start + SAVE_AT_ONCE])
-            pause = max(SAVE_SECONDS, SAVE_SHARE * (self._clock() - begun))
+                spent += self._clock() - begun
+            pause = max(SAVE_SECONDS, SAVE_SHARE * spent)
 
     async def _save_some(self, running: Sequence[Turn]) -> None:
         changed: dict[Turn, tuple[int, int, Usage]] = {}

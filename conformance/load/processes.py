@@ -1,10 +1,10 @@
-"""What processes cost, from /proc."""
+"""What processes cost, from /proc, and which of them goes first."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -30,6 +30,32 @@ def memory_bytes(pids: Iterable[int]) -> int:
                 if line.startswith(b"Pss:"):
                     total += int(line.split()[1]) * 1024
     return total
+
+
+@contextmanager
+def going_first(others: Iterable[int] = ()) -> Iterator[bool]:
+    """Have this process served before ``others``, and all of these before what else runs, for the length of the block.
+
+    It is SCHED_RR of sched(7). Whether they are: that takes a right, CAP_SYS_NICE; without it nothing changes.
+    """
+    others = list(others)
+    try:
+        _schedule([os.getpid()], os.SCHED_RR, 2)
+    except PermissionError:
+        yield False
+        return
+    try:
+        _schedule(others, os.SCHED_RR, 1)
+        yield True
+    finally:
+        _schedule([os.getpid(), *others], os.SCHED_OTHER, 0)
+
+
+def _schedule(pids: Iterable[int], policy: int, priority: int) -> None:
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - as above
+                os.sched_setscheduler(int(thread), policy, os.sched_param(priority))
 
 
 def family(pid: int, without: Collection[int] = ()) -> list[int]:

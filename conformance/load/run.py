@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from conformance.errors import TargetError, UsageError
+from conformance.load import processes
 from conformance.load.measure import measurements
 from conformance.load.plan import Plan
 from conformance.load.results import LoadResult, Measured
@@ -261,6 +262,8 @@ def _machine(made_by: str, server_cpus: set[int]) -> dict[str, str]:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
+    with processes.going_first() as first:
+        client = "before all others" if first else "as all others (it may not go first: CAP_SYS_NICE)"
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "processors": f"{os.cpu_count()} x {model or platform.machine()}",
@@ -269,6 +272,7 @@ def _machine(made_by: str, server_cpus: set[int]) -> dict[str, str]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "launcher": made_by,
+        "client runs": client,
     }
 
 

@@ -118,7 +118,7 @@ REFERENCE: dict[str, Kill] = {
     ),
     "silent-about-the-end": Kill("following/ended-away", "not within", ("following/", "limits/free")),
     "told-as-often-as-followed": Kill("following/quick-reconnects", "it is", ("following/",)),
-    "written-is-read": Kill("following/torn-frame", "it is [1, "),
+    "written-is-read": Kill("following/torn-frame", "it is [1, ", ("following/",)),
     "begun-twice": Kill("following/accepted-lost", "it is 2"),
     "given-up-stops": Kill("following/half-open", "it is"),
     "heads-in-one-piece": Kill("framing/byte-by-byte", "the connection ended"),
@@ -147,7 +147,7 @@ REFERENCE: dict[str, Kill] = {
     "selects-nothing": Kill("handshake/subprotocol-selected", "None"),
     "short-pongs": Kill("framing/ping", "its payload is"),
     "masks-its-frames": Kill("framing/server-frames", "mask", EVERYTHING),
-    "ends-twice": Kill("turns/order", "the events are", ("following/", "stopping/")),
+    "ends-twice": Kill("turns/order", "the events are", ("following/", "stopping/", "limits/free")),
     "seq-of-the-connection": Kill(
         "turns/seq", "it is [", ("turns/sent-twice", "following/", "stopping/too-late")
     ),
