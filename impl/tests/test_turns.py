@@ -173,6 +173,24 @@ async def test_answer_so_far_is_in_history_while_it_grows(
             assert answer(await events(log)) == "t1 t2 t3 t4 "
 
 
+async def test_answers_so_far_are_saved_all_though_not_at_once(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("impl.turns.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("impl.turns.SAVE_AT_ONCE", 1)
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            logs = [await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]") for _ in range(3)]
+            for log in logs:
+                async with asyncio.timeout(PATIENCE):
+                    while (await stored(server, log.accepted.conversation_id))[0].answer != "t1 t2 ":
+                        pass
+            for _ in logs:
+                gate.open()
+
+            assert {answer(await events(log)) for log in logs} == {"t1 t2 t3 t4 "}
+
+
 async def test_answer_so_far_that_cannot_be_saved_is_no_end(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
