@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from conformance.case import case
 from conformance.cases.following import REPLAYS
 from conformance.cases.framing import PING_PONG
@@ -112,6 +115,16 @@ async def half_open(chat: Chat) -> None:
     expect_equal(turn.text + resumed.text, pieces(6), "the two parts joined")
 
 
+@asynccontextmanager
+async def unhurried(chat: Chat) -> AsyncIterator[Chat]:
+    """The same case where the server does not take a slow peer for a dead one so soon, if it can be set so."""
+    if chat.target.starts:
+        async with chat.scripted() as patient:
+            yield patient
+    else:
+        yield chat
+
+
 @case(
     "framing/byte-by-byte",
     title="A link that carries one byte at a time carries a handshake and a turn",
@@ -124,8 +137,12 @@ async def half_open(chat: Chat) -> None:
 )
 async def byte_by_byte(chat: Chat) -> None:
     slow = dribble(PAUSE)
-    async with chat.box(down=slow, up=slow) as box, chat.peer(server=box) as peer:
-        turn = await chat.started(peer, chat.prompt(tokens=3))
+    async with (
+        unhurried(chat) as server,
+        server.box(down=slow, up=slow) as box,
+        server.peer(server=box) as peer,
+    ):
+        turn = await server.started(peer, server.prompt(tokens=3))
 
         expect_equal(await turn.complete(), pieces(3), "the answer")
 
