@@ -161,9 +161,9 @@ def streams(bench: Bench, number: int) -> Figures:
     bench.first_tokens(connections)
     bench.hub("go")
     client.run_for(2 * SETTLE)
-    begun = processes.memory_bytes(bench.server())
-    figures["stream_bytes"] = (begun - before) / number
     pids = bench.server()
+    begun = processes.memory_bytes(pids)
+    figures["stream_bytes"] = (begun - before) / number
     # What waits for the hub, which shares the client's processor, or for something else that the machine does, or has
     # waited while memory was looked at, is no delay of the server's.
     with processes.going_first([*pids, bench.hub_pid]):

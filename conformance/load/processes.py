@@ -54,8 +54,8 @@ def going_first(others: Iterable[int] = ()) -> Iterator[bool]:
 def _schedule(pids: Iterable[int], policy: int, priority: int) -> None:
     for pid in pids:
         with suppress(FileNotFoundError, ProcessLookupError):
-            for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - as above
-                os.sched_setscheduler(int(thread), policy, os.sched_param(priority))
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setscheduler(int(thread.name), policy, os.sched_param(priority))
 
 
 def family(pid: int, without: Collection[int] = ()) -> list[int]:

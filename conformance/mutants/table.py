@@ -118,7 +118,7 @@ REFERENCE: dict[str, Kill] = {
     ),
     "silent-about-the-end": Kill("following/ended-away", "not within", ("following/", "limits/free")),
     "told-as-often-as-followed": Kill("following/quick-reconnects", "it is", ("following/",)),
-    "written-is-read": Kill("following/torn-frame", "it is [1, ", ("following/",)),
+    "written-is-read": Kill("following/torn-frame", "it is [1, ", ("following/ended-away",)),
     "begun-twice": Kill("following/accepted-lost", "it is 2"),
     "given-up-stops": Kill("following/half-open", "it is"),
     "heads-in-one-piece": Kill("framing/byte-by-byte", "the connection ended"),
