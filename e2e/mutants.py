@@ -100,6 +100,13 @@ MUTANTS = {
         "return text;",
         "test_chat.py::test_answer_is_text_and_never_markup",
     ),
+    "page/copied-and-gone": Mutant(
+        "a button that says that it has copied shrinks away from the pointer, and says so no more",
+        "clipboard.js",
+        "  button.style.minWidth = `${button.offsetWidth}px`;\n",
+        "",
+        "test_dev.py::test_button_says_that_it_has_copied_for_as_long_as_the_pointer_stays",
+    ),
     "page/rendered-anew": Mutant(
         "each token builds the whole answer anew",
         "answer.js",

@@ -91,6 +91,7 @@ async def test_conversation_is_had_by_keyboard_alone(page: Page) -> None:
         await page.keyboard.press("Shift+Tab")
     await expect(copy).to_be_focused()
     await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Copied")).to_be_focused()
     assert (await page.evaluate("navigator.clipboard.readText()")).strip() == "t1"
     delete = page.get_by_role("button", name="Delete keys only").first
     await delete.focus()

@@ -42,8 +42,9 @@ async def test_panel_plays_scripts_and_shows_the_frames(chat: Chat, panel: Page,
     await expect(frames.filter(has_text='"type":"token"').first).to_have_attribute("data-way", "<")
     await expect_nothing_serious(panel)
 
+    copied = panel.get_by_role("button", name="Copied")
     await panel.get_by_role("button", name="Copy as a reproduction").click()
-    await expect(panel.get_by_role("button", name="Copied")).to_be_visible()
+    await expect(copied).to_be_visible()
     script = tmp_path / "reproduction.py"
     script.write_text(await panel.evaluate("navigator.clipboard.readText()"))
     process = await asyncio.create_subprocess_exec(
@@ -56,6 +57,22 @@ async def test_panel_plays_scripts_and_shows_the_frames(chat: Chat, panel: Page,
     assert sum('"type":"complete"' in line for line in said) == 1
     await panel.get_by_role("button", name="Clear").click()
     await expect(frames).to_have_count(0)
+
+
+async def test_button_says_that_it_has_copied_for_as_long_as_the_pointer_stays(panel: Page) -> None:
+    """Also where the pointer is on a part that the shorter word does not need."""
+    copy = panel.locator("[data-part=copy]")
+    await panel.get_by_role("button", name="An empty answer").click()
+    await expect(copy).to_be_enabled()
+    box = await copy.bounding_box()
+    assert box is not None
+    await copy.click(position={"x": 5, "y": 5})
+    await expect(copy).to_have_text("Copied")
+    await panel.mouse.move(box["x"] + 6, box["y"] + 6)
+    await expect(copy).to_have_text("Copied")
+    await panel.mouse.move(box["x"], box["y"] + 2 * box["height"])
+    await expect(copy).to_have_text("Copy as a reproduction")
+    assert await copy.bounding_box() == box
 
 
 async def test_thinking_and_tools_are_folded_and_live(chat: Chat) -> None:

@@ -1,5 +1,6 @@
 /** The dev panel: plays the fake's scripts in an open chat, and shows what goes over the sockets of all of them. */
 
+import { copy } from "../static/clipboard.js";
 import { find, say } from "../static/dom.js";
 import { reproduction } from "./reproduction.js";
 
@@ -12,7 +13,7 @@ const SHOWN_CHARS = 2_000;
 const channel = new BroadcastChannel("chatgate dev");
 const part = /** @param {string} name */ (name) => find(document, `[data-part=${name}]`, HTMLElement);
 const list = part("frames");
-const copy = find(document, "[data-part=copy]", HTMLButtonElement);
+const copyButton = find(document, "[data-part=copy]", HTMLButtonElement);
 /** Open chats and their titles, the one seen last at the end. @type {Map<string, string>} */
 const tabs = new Map();
 /** @type {Frame[]} */
@@ -67,7 +68,7 @@ function drawFrames() {
   list.append(rows);
   drawn = frames.length;
   say(part("count"), drawn === 0 ? "none yet" : `${drawn.toLocaleString()}`);
-  copy.disabled = !frames.some(({ way }) => way === ">");
+  copyButton.disabled = !frames.some(({ way }) => way === ">");
   if (atEnd) list.scrollTop = list.scrollHeight;
 }
 
@@ -78,19 +79,7 @@ part("clear").addEventListener("click", () => {
   drawFrames();
 });
 
-copy.addEventListener("click", async () => {
-  await navigator.clipboard.writeText(reproduction(frames));
-  copy.dataset.done = "true";
-  copy.textContent = "Copied";
-  copy.addEventListener(
-    "pointerleave",
-    () => {
-      delete copy.dataset.done;
-      copy.textContent = "Copy as a reproduction";
-    },
-    { once: true },
-  );
-});
+copyButton.addEventListener("click", () => void copy(copyButton, reproduction(frames)));
 
 /** @param {{prompt: string, about: string}} script */
 function scriptButton({ prompt, about }) {

@@ -1,5 +1,6 @@
 /** The page, drawn from the store; what the user does goes back to it. */
 
+import { copy } from "./clipboard.js";
 import { find, say } from "./dom.js";
 import { inFrames } from "./frames.js";
 import { Speech } from "./speech.js";
@@ -232,34 +233,10 @@ export class ChatView {
     const turn = this.store.current.turns.get(id ?? "");
     if (button === null || turn === undefined) return;
     if (button.dataset.part === "again") this.#send(turn.prompt);
-    if (button.dataset.part === "copy") void this.#copy(button, turn.answer);
+    if (button.dataset.part === "copy") void copy(button, turn.answer);
     if (button.dataset.part === "copy-code") {
-      void this.#copy(button, button.closest(".code")?.querySelector("code")?.textContent ?? "");
+      void copy(button, button.closest(".code")?.querySelector("code")?.textContent ?? "");
     }
-  }
-
-  /**
-   * @param {HTMLButtonElement} button says that it is done, until the pointer or the focus leaves it
-   * @param {string} text
-   */
-  async #copy(button, text) {
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      return; // plain http beyond loopback has no clipboard
-    }
-    if (button.dataset.done) return;
-    const { ariaLabel, textContent } = button;
-    button.dataset.done = "true";
-    if (ariaLabel === null) button.textContent = "Copied";
-    else button.ariaLabel = "Copied";
-    const forget = () => {
-      delete button.dataset.done;
-      if (ariaLabel === null) button.textContent = textContent;
-      else button.ariaLabel = ariaLabel;
-      for (const leaving of ["pointerleave", "blur"]) button.removeEventListener(leaving, forget);
-    };
-    for (const leaving of ["pointerleave", "blur"]) button.addEventListener(leaving, forget);
   }
 
   /** @param {Element} target */
