@@ -47,6 +47,38 @@ def test_empty_database_gets_every_table(engine: sa.Engine) -> None:
     assert columns(engine) == {column.name for column in turns.columns}
 
 
+def make_version_1(connection: sa.Connection) -> None:
+    """A database as the first version made it."""
+    migrate(connection, ())
+    for index in ("turns_by_message", "turns_that_run", "usage_by_turn"):
+        connection.execute(sa.text(f"DROP INDEX {index}"))
+
+
+def definitions(engine: sa.Engine) -> list[str]:
+    """How SQLite would make it again."""
+    with engine.begin() as connection:
+        made = connection.execute(
+            sa.text("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+        )
+        return [" ".join(sql.split()) for (sql,) in made]
+
+
+def test_older_database_becomes_like_a_new_one(engine: sa.Engine, tmp_path: Path) -> None:
+    new = sa.create_engine(f"sqlite:///{tmp_path / 'new.sqlite3'}")
+    with new.begin() as connection:
+        migrate(connection)
+    with engine.begin() as connection:
+        make_version_1(connection)
+    older = definitions(engine)
+
+    with engine.begin() as connection:
+        migrate(connection)
+
+    assert version(engine) == NEWEST
+    assert definitions(engine) == definitions(new) != older
+    new.dispose()
+
+
 def test_database_of_this_version_is_left_alone(engine: sa.Engine) -> None:
     for _ in range(2):
         with engine.begin() as connection:

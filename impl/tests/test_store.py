@@ -7,8 +7,10 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +67,51 @@ async def finish(store: Store, conversation_id: str, message_id: str = "m1", **c
 
 async def page(store: Store, owner: str = "ada", before: str | None = None, limit: int = 50) -> list[str]:
     return [each.id for each in (await store.conversations(owner, before=before, limit=limit))[0]]
+
+
+async def test_nothing_takes_longer_the_more_there_is(tmp_path: Path, clock: Clock) -> None:
+    """No statement reads a whole table, or all that an owner has; what is listed is of one conversation or one page."""
+    statements: dict[str, Any] = {}
+    async with opened(url(tmp_path), clock) as store:
+
+        @sa.event.listens_for(store._engine, "before_cursor_execute")
+        def note(_db: object, _cursor: object, text: str, values: Any, _context: object, many: bool) -> None:  # noqa: FBT001
+            statements[text] = values[0] if many else values
+
+        limits = Limits(5, 5, 5)
+        await store.prepare()
+        begun = await store.begin_turn("ada", None, "m1", "hi", limits)
+        place = begun.conversation_id
+        await store.begin_turn("ada", place, "m2", "hi", limits)
+        await store.save_progress([Progress(place, "m1", "x", Usage(1, 1))])
+        await finish(store, place)
+        await store.find_turn("ada", None, "m1")
+        await store.find_turn("ada", place, "m1")
+        await store.conversation("ada", place)
+        await store.turns(place)
+        await store.new_conversation("ada")
+        _, cursor = await store.conversations("ada", before=None, limit=1)
+        await store.conversations("ada", before=cursor, limit=1)
+        await store.remember_session(place, "s")
+        await store.open_session("key", "ada", clock() + 9)
+        await store.session("key")
+        await store.close_session("key")
+        await store.delete("ada", place)
+        plans = await store._read(
+            lambda db: {
+                text: [row.detail for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)]
+                for text, values in list(statements.items())
+                if not text.startswith("PRAGMA")
+            }
+        )
+
+    small = {"chatgate_schema", "sessions"}  # one row; logins that have not expired
+    assert len(plans) > 20
+    assert {step for plan in plans.values() for step in plan if step.startswith("SCAN")} == {
+        f"SCAN {table}" for table in small
+    }
+    of_one_owner = [text for text, plan in plans.items() if any("(owner=?)" in step for step in plan)]
+    assert all(text.startswith("SELECT conversations.id") and "LIMIT" in text for text in of_one_owner)
 
 
 # --- turns
