@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf, isfinite
@@ -21,6 +20,7 @@ from impl.errors import BadRequest, NotFound, Unavailable
 from impl.limits import HOUR, Limits, Used, admit, day_start
 from impl.messages import Usage
 from impl.schema import ESCAPE, conversations, migrate, schema, sessions, turns, usage
+from impl.transactions import Transactions, Work
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +33,10 @@ THREADS = 5
 DEAD_AFTER = {"connect_timeout": "10", "tcp_user_timeout": "10000"}
 """When PostgreSQL is taken for gone, in seconds and milliseconds, unless the URL says otherwise."""
 
+TOGETHER = 64
+"""So many may share one transaction of SQLite: its one writer is not to keep the others waiting for too long."""
+
 T = TypeVar("T")
-Work = Callable[[sa.Connection], T]
 
 _PREVIEW = (
     sa.select(sa.func.substr(turns.c.answer, 1, PREVIEW_CHARS, type_=turns.c.answer.type))
@@ -148,17 +150,13 @@ class Progress:
 class Store:
     """The database. Every method raises ``Unavailable`` when it cannot be read or written.
 
-    Each of them is one transaction, and runs as a whole in a thread: what it awaits is its end, and a caller who is
-    cancelled meanwhile leaves nothing half done.
+    Each of them is one piece of work in a transaction: what it awaits is its end, and a caller who is cancelled
+    meanwhile leaves nothing half done.
     """
 
-    def __init__(
-        self, engine: sa.Engine, now: Callable[[], float], *, writers: Executor, readers: Executor
-    ) -> None:
-        self._engine = engine
+    def __init__(self, transactions: Transactions, now: Callable[[], float]) -> None:
+        self._transactions = transactions
         self._now = now
-        self._writers = writers
-        self._readers = readers
 
     async def prepare(self) -> None:
         """Migrate, and mark turns that a killed server left running as interrupted (PROC-5).
@@ -193,7 +191,7 @@ class Store:
 
     async def new_conversation(self, owner: str) -> str:
         """Make an empty conversation; its id (HIST-6)."""
-        return await self._write(lambda db: self._insert_conversation(db, owner, ""))
+        return await self._write(lambda db: self._insert_conversation(db, owner, new_id(), ""))
 
     async def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """One conversation.
@@ -246,12 +244,20 @@ class Store:
         return None if row is None else _turn(row)
 
     async def begin_turn(
-        self, owner: str, conversation_id: str | None, message_id: str, prompt: str, limits: Limits
+        self,
+        owner: str,
+        conversation_id: str | None,
+        message_id: str,
+        prompt: str,
+        limits: Limits,
+        *,
+        place: str | None = None,
     ) -> Begun | StoredTurn:
         """Admit a turn and make its prompt durable, both or neither (HIST-1).
 
-        A turn that has this ``message_id`` already is given instead: one of the conversation, or, where none is named,
-        the one that began its own (TURN-7).
+        Without a conversation it opens one, of the id ``place`` where that is given. A turn that has this
+        ``message_id`` already is given instead: one of the conversation, or, where none is named, the one that began
+        its own (TURN-7).
 
         Raises:
             NotFound: There is no conversation with this id that is the owner's (MSG-5).
@@ -271,15 +277,15 @@ class Store:
             admit(limits, self._used(db, owner, limits, now), now)
             title = " ".join(prompt.replace("\0", "").split())[:TITLE_CHARS]
             if conversation_id is None:
-                place = self._insert_conversation(db, owner, title)
+                there = self._insert_conversation(db, owner, place or new_id(), title)
             else:
-                place = conversation_id
-                db.execute(_TOUCH, {"conversation": place, "now": now, "begins": title})
-            turn = {"conversation_id": place, "message_id": message_id}
+                there = conversation_id
+                db.execute(_TOUCH, {"conversation": there, "now": now, "begins": title})
+            turn = {"conversation_id": there, "message_id": message_id}
             opens = {"opens": conversation_id is None, "prompt": prompt, "started_at": now}
             db.execute(usage.insert(), {**turn, "owner": owner, "admitted_at": now, "tokens": 0})
             db.execute(turns.insert(), {**turn, **opens, **_NOTHING_YET})
-            return Begun(place, session)
+            return Begun(there, session)
 
         return await self._write(work)
 
@@ -421,30 +427,30 @@ class Store:
         """
         db.execute(_LOCK)
 
-    def _insert_conversation(self, db: sa.Connection, owner: str, title: str) -> str:
-        conversation_id, now = secrets.token_hex(6), self._now()
+    def _insert_conversation(self, db: sa.Connection, owner: str, conversation_id: str, title: str) -> str:
+        now = self._now()
         row = {"id": conversation_id, "owner": owner, "title": title, "created_at": now, "updated_at": now}
         db.execute(conversations.insert(), row)
         return conversation_id
 
     async def _write(self, work: Work[T]) -> T:
-        """A transaction that writes. SQLite has one writer at a time, and lets the others poll: here they queue."""
-        return await self._run(self._writers, work)
+        with _told():
+            return await self._transactions.write(work)
 
     async def _read(self, work: Work[T]) -> T:
-        return await self._run(self._readers, work)
+        with _told():
+            return await self._transactions.read(work)
 
-    async def _run(self, threads: Executor, work: Work[T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(threads, self._transact, work)
-        except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error)
-            logger.warning("the history cannot be used: %s", reason)
-            raise Unavailable(f"the history cannot be used now: {reason}") from error
 
-    def _transact(self, work: Work[T]) -> T:
-        with self._engine.begin() as db:
-            return work(db)
+@contextmanager
+def _told() -> Iterator[None]:
+    """A database that cannot be used is told in a sentence."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error)
+        logger.warning("the history cannot be used: %s", reason)
+        raise Unavailable(f"the history cannot be used now: {reason}") from error
 
 
 @asynccontextmanager
@@ -462,7 +468,8 @@ async def opened(url: str | sa.URL, now: Callable[[], float]) -> AsyncIterator[S
         ThreadPoolExecutor(THREADS - 1, "store-reader") as others,
     ):
         readers = others if one_writer and not in_memory else writers
-        store = Store(engine, now, writers=writers, readers=readers)
+        together = TOGETHER if one_writer else 1  # PostgreSQL has its own way, and would deadlock
+        store = Store(Transactions(engine, readers=readers, writers=writers, together=together), now)
         try:
             await store.prepare()
             yield store
@@ -497,6 +504,11 @@ def _engine(address: str | sa.URL) -> sa.Engine:
         _try_sqlite(engine.url.database or ":memory:")
         sa.event.listen(engine, "connect", _tune_sqlite)
     return engine
+
+
+def new_id() -> str:
+    """An id that no conversation has yet."""
+    return secrets.token_hex(6)
 
 
 def rfc3339(seconds: float) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
+from weakref import WeakValueDictionary
 
 from impl.claude import Claude
 from impl.errors import (
@@ -29,7 +30,7 @@ from impl.logs import about
 from impl.messages import Usage, check_ids
 from impl.metrics import Metrics
 from impl.session import Question, SessionUnknown
-from impl.store import Begun, Progress, Store, StoredTurn
+from impl.store import Begun, Progress, Store, StoredTurn, new_id
 from impl.stream import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep, TurnParser
 from impl.tasks import uncancelled
 
@@ -96,7 +97,7 @@ class Turns:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watchers: dict[str, set[Watcher]] = {}  # by conversation
         self._leaving: set[str] = set()  # conversations that are being deleted
-        self._admitting = asyncio.Lock()
+        self._doors: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
         self._stopping = False
         self._group = asyncio.TaskGroup()
         self._clock = asyncio.get_running_loop().time
@@ -123,8 +124,10 @@ class Turns:
     async def stop(self) -> None:
         """Start no more turns, let running ones finish within the grace, and break off the others (PROC-4)."""
         self.refuse_new()
-        async with self._admitting:  # who is in the doorway comes in first
-            running = tuple(self._tasks)
+        for door in tuple(self._doors.values()):
+            async with door:
+                pass  # who is in the doorway comes in first
+        running = tuple(self._tasks)
         if running:
             await asyncio.wait(running, timeout=self._grace_seconds)
             for task in running:
@@ -168,12 +171,13 @@ class Turns:
         return standings(self._limits, used, now)
 
     async def _admit(self, owner: str, message: str, message_id: str, conversation_id: str | None) -> TurnLog:
-        async with self._admitting:
+        place = conversation_id or new_id()
+        async with self._door("message", owner, message_id), self._door("conversation", owner, place):
             if self._stopping:
                 raise Unavailable("the server is stopping; try again in a moment")
-            if conversation_id in self._leaving:
-                raise NotFound(f"there is no conversation {conversation_id}")
-            running = self._running.get(conversation_id) if conversation_id else None
+            if place in self._leaving:
+                raise NotFound(f"there is no conversation {place}")
+            running = self._running.get(place)
             if running is not None and running.owner == owner:
                 begun: Begun | StoredTurn | None = await self._store.find_turn(
                     owner, conversation_id, message_id
@@ -182,7 +186,7 @@ class Turns:
                     raise Busy("this conversation is still answering; wait for the end, or stop it")
             else:
                 begun = await self._store.begin_turn(
-                    owner, conversation_id, message_id, message, self._limits
+                    owner, conversation_id, message_id, message, self._limits, place=place
                 )
             if isinstance(begun, StoredTurn):
                 held = self._held.get((begun.conversation_id, message_id))
@@ -197,6 +201,10 @@ class Turns:
         for watcher in tuple(self._watchers.get(conversation_id, ())):
             watcher(turn.log)
         return turn.log
+
+    def _door(self, *key: str) -> asyncio.Lock:
+        """One at a time comes in by it; others use theirs meanwhile. It is there for as long as somebody is in it."""
+        return self._doors.setdefault(key, asyncio.Lock())
 
     def _make(self, owner: str, message: str, log: TurnLog, session: str | None) -> Turn:
         question = Question(message, log.text)
@@ -273,7 +281,8 @@ class Turns:
         Raises:
             NotFound: No such conversation for this owner.
         """
-        async with self._admitting:  # nothing is being admitted to it now, and nothing will be
+        async with self._door("conversation", owner, conversation_id):
+            # Nothing is being admitted to it now, and nothing will be.
             await self._store.conversation(owner, conversation_id)
             self._leaving.add(conversation_id)
         try:

@@ -1154,15 +1154,7 @@ def failed_is_free() -> None:
 
 def admit_side_by_side() -> None:
     """Messages that come at once are admitted at once, and not one after the other."""
-
-    def make(init: Any) -> Any:
-        def mutant(self: Turns, *args: Any, **kw: Any) -> None:
-            init(self, *args, **kw)
-            self._admitting = contextlib.nullcontext()  # type: ignore[assignment]
-
-        return mutant
-
-    put(Turns, "__init__", make)
+    put(Turns, "_door", always(contextlib.nullcontext()))
 
 
 @breaks("one-too-many")
@@ -1170,12 +1162,12 @@ def one_too_many() -> None:
     """Who comes at once with others is looked at before they are counted."""
 
     def make(begin_turn: Any) -> Any:
-        async def mutant(self: Store, owner: str, *args: Any) -> Any:
+        async def mutant(self: Store, owner: str, *args: Any, **kw: Any) -> Any:
             *rest, limits = args
             used, now = await self.used(owner, limits)
             impl.limits.admit(limits, used, now)
             await asyncio.sleep(0.1)
-            return await begin_turn(self, owner, *rest, impl.limits.Limits(0, 0, 0))
+            return await begin_turn(self, owner, *rest, impl.limits.Limits(0, 0, 0), **kw)
 
         return mutant
 
@@ -1230,11 +1222,11 @@ def at_once_is_two() -> None:
 
     def make(begin_turn: Any) -> Any:
         async def mutant(
-            self: Store, owner: str, conversation_id: str | None, message_id: str, *args: Any
+            self: Store, owner: str, conversation_id: str | None, message_id: str, *args: Any, **kw: Any
         ) -> Any:
             found = await self._read(lambda db: look(db, owner, conversation_id, message_id))
             await asyncio.sleep(0.1)
-            return found or await begin_turn(self, owner, conversation_id, message_id, *args)
+            return found or await begin_turn(self, owner, conversation_id, message_id, *args, **kw)
 
         return mutant
 

@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -21,7 +21,6 @@ from impl.errors import (
     TooLarge,
     Unavailable,
 )
-from impl.limits import Limits
 from impl.log import TurnLog, answer
 from impl.messages import Complete, Event, Failed, Status, Token, Usage
 from impl.store import Begun, Store, StoredTurn
@@ -51,7 +50,7 @@ async def stored(server: Parts, conversation_id: str) -> list[StoredTurn]:
 
 def like(store: Store, kind: type[S]) -> S:
     """The same database as a store of another kind."""
-    return kind(store._engine, store._now, writers=store._writers, readers=store._readers)
+    return kind(store._transactions, store._now)
 
 
 async def break_database(server: Parts, statement: str) -> None:
@@ -708,10 +707,8 @@ async def test_sender_who_leaves_in_the_doorway_is_served_all_the_same(fake: Fak
 
         committed, let_go = asyncio.Event(), asyncio.Event()
 
-        async def begin_turn(
-            self, owner: str, conversation_id: str | None, message_id: str, prompt: str, limits: Limits
-        ) -> Begun | StoredTurn:
-            begun = await super().begin_turn(owner, conversation_id, message_id, prompt, limits)
+        async def begin_turn(self, *args: Any, **options: Any) -> Begun | StoredTurn:
+            begun = await super().begin_turn(*args, **options)
             self.committed.set()
             await self.let_go.wait()
             return begun

@@ -1,0 +1,216 @@
+"""Who writes at the same time shares a transaction, and nothing else: not an error, a refusal or a cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from impl.errors import NotFound
+from impl.tests.sites import PATIENCE
+from impl.transactions import Transactions, Work
+
+names = sa.Table("names", sa.MetaData(), sa.Column("name", sa.String, primary_key=True))
+
+
+def add(name: str) -> Work[str]:
+    def work(db: sa.Connection) -> str:
+        db.execute(names.insert().values(name=name))
+        return name
+
+    return work
+
+
+def refuse(_db: sa.Connection) -> str:
+    raise NotFound("there is no such name")
+
+
+class Database:
+    """A file of SQLite with one thread that writes, which can be kept busy."""
+
+    def __init__(self, path: Path, together: int = 64) -> None:
+        self.path = path
+        self.commits = 0
+        self.engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 0})
+        sa.event.listen(self.engine, "commit", self._count)
+        self.threads = ThreadPoolExecutor(1)
+        self.transactions = Transactions(
+            self.engine, readers=self.threads, writers=self.threads, together=together
+        )
+
+    def _count(self, _connection: sa.Connection) -> None:
+        self.commits += 1
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Nothing is written within the block; what is asked for waits."""
+        go, there = threading.Event(), threading.Event()
+
+        def wait() -> None:
+            there.set()
+            assert go.wait(PATIENCE)
+
+        self.threads.submit(wait)
+        assert there.wait(PATIENCE)
+        try:
+            yield
+        finally:
+            go.set()
+
+    def begin(self, *works: Work[str]) -> list[asyncio.Task[str]]:
+        return [asyncio.create_task(self.transactions.write(work)) for work in works]
+
+    async def names(self) -> set[str]:
+        return await self.transactions.read(lambda db: set(db.execute(sa.select(names.c.name)).scalars()))
+
+
+@asynccontextmanager
+async def opened(folder: Path, together: int = 64) -> AsyncIterator[Database]:
+    database = Database(folder / "names.sqlite3", together)
+    await database.transactions.write(names.create)
+    database.commits = 0
+    try:
+        yield database
+    finally:
+        database.threads.shutdown()
+        database.engine.dispose()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with opened(tmp_path) as database:
+        yield database
+
+
+async def outcomes(tasks: list[asyncio.Task[str]]) -> list[object]:
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_who_comes_meanwhile_shares_the_next_transaction(database: Database) -> None:
+    with database.busy():
+        tasks = database.begin(*(add(str(number)) for number in range(10)))
+        await asyncio.sleep(0)
+
+    assert await outcomes(tasks) == [str(number) for number in range(10)]
+    assert await database.names() == {str(number) for number in range(10)}
+    assert database.commits == 1
+
+
+@pytest.mark.parametrize(("together", "commits"), [(1, 5), (2, 3), (5, 1)])
+async def test_so_many_share_at_most(tmp_path: Path, together: int, commits: int) -> None:
+    async with opened(tmp_path, together) as database:
+        with database.busy():
+            tasks = database.begin(*(add(str(number)) for number in range(5)))
+            await asyncio.sleep(0)
+
+        assert await outcomes(tasks) == [str(number) for number in range(5)]
+        assert database.commits == commits
+
+
+async def test_later_ones_see_what_earlier_ones_wrote(database: Database) -> None:
+    def count(db: sa.Connection) -> str:
+        return str(db.execute(sa.select(sa.func.count()).select_from(names)).scalar())
+
+    with database.busy():
+        tasks = database.begin(count, add("a"), count, add("b"), count)
+        await asyncio.sleep(0)
+
+    assert await outcomes(tasks) == ["0", "a", "1", "b", "2"]
+
+
+async def test_failure_is_its_own(database: Database) -> None:
+    def stumble(db: sa.Connection) -> str:
+        add("half")(db)
+        raise ZeroDivisionError
+
+    with database.busy():
+        tasks = database.begin(add("a"), add("b"), add("a"), stumble, add("c"))
+        await asyncio.sleep(0)
+
+    first, second, again, odd, last = await outcomes(tasks)
+    assert (first, second, last) == ("a", "b", "c")
+    assert isinstance(again, IntegrityError)
+    assert isinstance(odd, ZeroDivisionError)
+    assert await database.names() == {"a", "b", "c"}
+
+
+async def test_refusal_is_its_own(database: Database) -> None:
+    with database.busy():
+        tasks = database.begin(add("a"), refuse, add("b"))
+        await asyncio.sleep(0)
+
+    first, refused, last = await outcomes(tasks)
+    assert (first, last, type(refused)) == ("a", "b", NotFound)
+    assert await database.names() == {"a", "b"}
+    assert database.commits == 1
+
+
+async def test_where_all_are_refused_nothing_waits_for_the_disk(database: Database) -> None:
+    with database.busy():
+        tasks = database.begin(refuse, refuse)
+        await asyncio.sleep(0)
+
+    assert [type(each) for each in await outcomes(tasks)] == [NotFound, NotFound]
+    assert database.commits == 0
+
+
+async def test_database_that_cannot_be_used_is_tried_once_for_all(database: Database) -> None:
+    tries: list[str] = []
+
+    def attempt(name: str) -> Work[str]:
+        def work(db: sa.Connection) -> str:
+            tries.append(name)
+            return add(name)(db)
+
+        return work
+
+    other = sa.create_engine(f"sqlite:///{database.path}")
+    with other.connect() as holder:
+        holder.execute(names.insert().values(name="held"))
+        with database.busy():
+            tasks = database.begin(attempt("a"), attempt("b"), attempt("c"))
+            await asyncio.sleep(0)
+        told = await outcomes(tasks)
+    other.dispose()
+
+    assert [type(each) for each in told] == [OperationalError] * 3
+    assert tries == ["a"]
+    assert await database.transactions.write(add("d")) == "d"
+    assert await database.names() == {"d"}
+
+
+async def test_who_leaves_in_the_queue_writes_nothing(database: Database) -> None:
+    with database.busy():
+        tasks = database.begin(add("a"), add("b"), add("c"))
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+
+    first, left, last = await outcomes(tasks)
+    assert (first, type(left), last) == ("a", asyncio.CancelledError, "c")
+    assert await database.names() == {"a", "c"}
+
+
+async def test_who_leaves_while_it_is_written_has_written(database: Database) -> None:
+    there, go = threading.Event(), threading.Event()
+
+    def slow(db: sa.Connection) -> str:
+        there.set()
+        assert go.wait(PATIENCE)
+        return add("slow")(db)
+
+    (leaving,) = database.begin(slow)
+    await asyncio.to_thread(there.wait, PATIENCE)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    go.set()
+
+    assert await database.transactions.write(add("next")) == "next"
+    assert await database.names() == {"slow", "next"}
