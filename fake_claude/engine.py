@@ -119,6 +119,7 @@ class Engine:
         self._stdin: list[bytes] = []
         self._turn: Turn | None = None
         self._play: Generator[Wait, Any, None] | None = None
+        self._fresh = False  # it has not gone its first step
         self._wait: Wait | None = None
         self._value: object = None  # what the turn is resumed with
         self._watched: int | None = None  # descriptor of the current wait
@@ -418,11 +419,13 @@ class Engine:
             if prompt["uuid"]:
                 self.emit(events.lifecycle(self.context, prompt["uuid"], "started"))
         self._wait = self._value = None
+        self._fresh = True
         self._flush_at = time.monotonic() + FLUSH_AFTER
 
     def _step(self, step: Callable[[Generator[Wait, Any, None]], Wait]) -> None:
         """Let the turn go on to its next wait or its end."""
         assert self._play is not None
+        self._fresh = False
         try:
             wait = step(self._play)
         except StopIteration:
@@ -434,8 +437,12 @@ class Engine:
             self._enter(wait)
 
     def _throw(self, event: Exception) -> None:
-        self._leave()
-        self._step(lambda play: play.throw(event))
+        """Break into the turn where it waits; one that has just begun comes to its first wait, as the CLI's does."""
+        if self._fresh:
+            self._step(next)
+        if self._play is not None and self._ending is None:
+            self._leave()
+            self._step(lambda play: play.throw(event))
 
     def _enter(self, wait: Wait) -> None:
         self._wait = wait

@@ -25,7 +25,7 @@ from .script import Play, ScriptError, Step
 from .tooluse import Ended, Tools
 from .tricks import do_trick
 from .trouble import Failure, title
-from .waits import Interrupted, Pushed, Wait
+from .waits import BREATHE, Interrupted, Pushed, Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ class Turn:
         self.tools = Tools(self)
         self.results = []
         self.request = Request(self)
+        yield BREATHE  # an interrupt that came together with the prompt is in time
         return (yield from self.request.run())
 
     def refused_request(self, model: str) -> Fault | None:

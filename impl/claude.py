@@ -47,7 +47,7 @@ class Claude:
         self._owned = AsyncExitStack()
 
     async def __aenter__(self) -> Claude:
-        await self._owned.enter_async_context(guarded(self._mark))
+        self._families = await self._owned.enter_async_context(guarded(self._mark))
         await self._owned.enter_async_context(self._group)
         self._start_ahead()
         return self
@@ -168,6 +168,7 @@ class Claude:
                 env=self._env,
                 grace=self._settings.claude_grace_seconds,
                 mark=f"{self._mark}-{self._started}.",
+                families=self._families,
                 hear=session.hear,
             ) as process:
                 session.started.set_result(process)

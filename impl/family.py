@@ -26,12 +26,22 @@ EXEC_SECONDS = 0.1
 """How long at most a process is waited for that has no environment since it becomes another program just now."""
 
 
-def family(mark: str) -> list[int]:
-    """The living processes whose mark begins with ``mark`` (Linux; elsewhere none are found)."""
+def marked(mark: str) -> dict[str, list[int]]:
+    """The living processes whose mark begins with ``mark``, by their whole mark (Linux; elsewhere none are found)."""
     wanted = f"{VARIABLE}={mark}".encode()
-    names = os.listdir("/proc") if os.path.isdir("/proc") else []  # noqa: PTH112, PTH208 - pathlib is half the start
-    pids = [name for name in names if name.isdigit()]
-    return [int(pid) for pid in pids if any(item.startswith(wanted) for item in _environment(pid))]
+    found: dict[str, list[int]] = {}
+    for pid in os.listdir("/proc") if os.path.isdir("/proc") else []:  # noqa: PTH112, PTH208 - pathlib is half the start
+        if pid.isdigit():
+            for item in _environment(pid):
+                if item.startswith(wanted):
+                    found.setdefault(os.fsdecode(item.partition(b"=")[2]), []).append(int(pid))
+                    break
+    return found
+
+
+def family(mark: str) -> list[int]:
+    """All of those."""
+    return [pid for pids in marked(mark).values() for pid in pids]
 
 
 def _environment(pid: str) -> list[bytes]:

@@ -9,19 +9,38 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from impl import family as family_module
-from impl.family import VARIABLE, family, send
+from impl.family import VARIABLE, marked, send
 from impl.pipes import Inlet, Outlet, ignore
 from impl.tasks import uncancelled
+from impl.together import Asked, Together
 
 logger = logging.getLogger(__name__)
 
 STDERR_TAIL = 4096
 STRANGER_SECONDS = 0.5
 """How long the end of the pipes may take once the whole family is gone."""
+
+
+class Families:
+    """Which processes that carry a mark live. To look at all processes takes long: one look serves all who ask."""
+
+    def __init__(self, mark: str, thread: Executor) -> None:
+        self._mark = mark
+        self._looks: Together[str, list[int]] = Together(thread, self._look, sys.maxsize)
+
+    async def living(self, mark: str) -> list[int]:
+        """Those of just this mark, which begins with that of all."""
+        return await self._looks.ask(mark)
+
+    def _look(self, asked: list[Asked[str, list[int]]]) -> None:
+        found = marked(self._mark)
+        for each in asked:
+            each.outcome.set_result(found.get(each.what, []))
 
 
 class Process:
@@ -36,6 +55,7 @@ class Process:
 
     __slots__ = (
         "_child",
+        "_families",
         "_mark",
         "_stderr",
         "_stdin",
@@ -45,7 +65,9 @@ class Process:
         "pid",
     )
 
-    def __init__(self, child: subprocess.Popen[bytes], mark: str, hear: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], mark: str, hear: Callable[[bytes], None], families: Families
+    ) -> None:
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
@@ -54,6 +76,7 @@ class Process:
         self.exited: asyncio.Future[None] = loop.create_future()
         self._child = child
         self._mark = mark
+        self._families = families
         self._tail = b""
         self._stdin = Inlet(child.stdin)
         self._stdout = Outlet(child.stdout, hear)
@@ -101,7 +124,7 @@ class Process:
         self._stdout.hear = ignore
         if self.returncode is None:
             send([self.pid], signal.SIGKILL)
-        while left := family(self._mark):
+        while left := await self._families.living(self._mark):
             send(left, signal.SIGKILL)
             await asyncio.sleep(0.01)  # the kernel tells nobody when a grandchild is gone
         await asyncio.wait([self.exited])
@@ -140,11 +163,12 @@ async def running(
     env: Mapping[str, str],
     grace: float,
     mark: str,
+    families: Families,
     hear: Callable[[bytes], None],
 ) -> AsyncIterator[Process]:
     """Run ``argv`` for the length of the block; nothing that it started outlives the block.
 
-    ``mark`` is the name by which its family is known; no other process may have one that begins with it.
+    ``mark`` is the name by which its family is known among ``families``; it has no other process.
     ``hear`` gets what the child writes on stdout, as it comes, and an empty piece when it has ended, or has closed it.
 
     Raises:
@@ -161,7 +185,7 @@ async def running(
         start_new_session=True,
     )
     try:
-        process = Process(child, mark, hear)
+        process = Process(child, mark, hear, families)
     except BaseException:
         with child:
             child.kill()
@@ -177,7 +201,7 @@ async def running(
 
 
 @asynccontextmanager
-async def guarded(mark: str) -> AsyncIterator[None]:
+async def guarded(mark: str) -> AsyncIterator[Families]:
     """Have processes marked ``mark…`` ended if this process dies within the block, SIGKILL included (PROC-5)."""
     guardian = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-S", family_module.__file__, mark),
@@ -187,7 +211,8 @@ async def guarded(mark: str) -> AsyncIterator[None]:
     )
     assert guardian.stdin is not None
     try:
-        yield
+        with ThreadPoolExecutor(1, "families") as thread:
+            yield Families(mark, thread)
     finally:
         guardian.stdin.close()
         await guardian.wait()

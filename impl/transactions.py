@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from impl.errors import ChatError
+from impl.together import Asked, Together
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 """What is done in a transaction. It raises a ``ChatError`` to refuse, and does so before it has written anything."""
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    """What somebody wants to write, and what comes of it."""
-
-    work: Work[Any]
-    done: Future[Any] = field(default_factory=Future)
 
 
 class Transactions:
@@ -37,9 +28,7 @@ class Transactions:
     def __init__(self, engine: sa.Engine, *, readers: Executor, writers: Executor, together: int) -> None:
         self._engine = engine
         self._readers = readers
-        self._writers = writers
-        self._together = together
-        self._waiting: deque[_Job] = deque()
+        self._writing: Together[Work[Any], Any] = Together(writers, self._write, together)
 
     async def read(self, work: Work[T]) -> T:
         """Do ``work``, which writes nothing.
@@ -61,47 +50,33 @@ class Transactions:
             ChatError: It refused.
             SQLAlchemyError: The database cannot be used; nothing was written.
         """
-        job = _Job(work)
-        self._waiting.append(job)
-        self._writers.submit(self._write_what_waits)
-        written: T = await asyncio.wrap_future(job.done)
+        written: T = await self._writing.ask(work)
         return written
 
-    def _write_what_waits(self) -> None:
-        """Each job has asked for this once; the first that asked does it for those who came after."""
-        jobs: list[_Job] = []
-        while len(jobs) < self._together:
-            try:
-                job = self._waiting.popleft()
-            except IndexError:
-                break
-            if job.done.set_running_or_notify_cancel():
-                jobs.append(job)
-        while jobs:
-            jobs = self._transact(jobs)
-
-    def _transact(self, jobs: list[_Job]) -> list[_Job]:
-        """Do all of them in one transaction; those which are to be done again, since another one failed."""
+    def _write(self, asked: list[Asked[Work[Any], Any]]) -> None:
+        """Do all in one transaction; when one fails, it is told so, and the others are done again without it."""
         outcomes: list[Any] = []
         try:
-            with self._engine.connect() as db:
-                for job in jobs:
+            with self._engine.connect() as db, db.begin() as transaction:
+                for each in asked:
                     try:
-                        outcomes.append(job.work(db))
+                        outcomes.append(each.what(db))
                     except ChatError as refusal:
                         outcomes.append(refusal)
-                if not all(isinstance(outcome, ChatError) for outcome in outcomes):
-                    db.commit()
-        except BaseException as error:  # noqa: BLE001 - it is for who wanted this
-            at = len(outcomes)
-            its_own = at < len(jobs) and not isinstance(error, OperationalError)
-            failed = jobs[at : at + 1] if its_own else jobs
-            for job in failed:
-                job.done.set_exception(error)
-            return [job for job in jobs if job not in failed]
-        for job, outcome in zip(jobs, outcomes, strict=True):
+                if all(isinstance(outcome, ChatError) for outcome in outcomes):
+                    transaction.rollback()  # nothing was written, and nobody need wait for the disk
+        except OperationalError:
+            raise  # the database cannot be used, whoever asks
+        except BaseException as error:
+            if len(outcomes) == len(asked):
+                raise  # it was the commit
+            failed = asked.pop(len(outcomes))
+            failed.outcome.set_exception(error)
+            if asked:
+                self._write(asked)
+            return
+        for each, outcome in zip(asked, outcomes, strict=True):
             if isinstance(outcome, ChatError):
-                job.done.set_exception(outcome)
+                each.outcome.set_exception(outcome)
             else:
-                job.done.set_result(outcome)
-        return []
+                each.outcome.set_result(outcome)

@@ -823,7 +823,11 @@ def no_kill() -> None:
 @breaks("families-live-on")
 def families_live_on() -> None:
     """Only Claude itself is ended."""
-    put(impl.process, "family", always([]))
+
+    async def living(*_: Any) -> list[int]:
+        return []
+
+    put(impl.process.Families, "living", lambda _: living)
     put(impl.process, "STRANGER_SECONDS", lambda _: 0.01)
 
 

@@ -567,6 +567,12 @@ def _control() -> list[Row]:
             [*hold, ("init", "pause", 0.3), ("now", "send", control("interrupt")), done()],
         ),
         Row(
+            "ctl_interrupt_at_once",
+            g,
+            SIP,
+            [("now", "send", f"{json.dumps(user('HOLD'))}\n{json.dumps(control('interrupt'))}"), done()],
+        ),
+        Row(
             "ctl_interrupt_silent",
             g,
             SIP,

@@ -6,13 +6,15 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from impl.process import STDERR_TAIL, Process, running
+from impl.process import STDERR_TAIL, Families, Process, running
 from impl.tests.processes import alive, living, python
 
 GRACE = 0.2
@@ -51,8 +53,13 @@ async def spoken(
     argv: list[str], env: dict[str, str], mark: str, grace: float = GRACE
 ) -> AsyncIterator[Child]:
     stdout = asyncio.StreamReader()
-    async with running(argv, cwd=Path("/"), env=env, grace=grace, mark=mark, hear=into(stdout)) as process:
-        yield Child(process, stdout)
+    with ThreadPoolExecutor(1) as thread:
+        families = Families(mark, thread)
+        told = into(stdout)
+        async with running(
+            argv, cwd=Path("/"), env=env, grace=grace, mark=mark, families=families, hear=told
+        ) as process:
+            yield Child(process, stdout)
 
 
 @asynccontextmanager
@@ -316,9 +323,13 @@ UNSTARTABLE = [
 async def test_program_that_cannot_be_started_is_told(
     argv: list[str], cwd: str, error: type[OSError]
 ) -> None:
-    with pytest.raises(error):
-        async with running(argv, cwd=Path(cwd), env={}, grace=GRACE, mark="test-1.", hear=print):
-            pytest.fail("it runs")
+    with ThreadPoolExecutor(1) as thread:
+        families = Families("test", thread)
+        with pytest.raises(error):
+            async with running(
+                argv, cwd=Path(cwd), env={}, grace=GRACE, mark="test-1.", families=families, hear=print
+            ):
+                pytest.fail("it runs")
 
 
 async def test_child_gets_the_environment_given_and_its_mark() -> None:
@@ -330,6 +341,32 @@ async def test_child_gets_the_environment_given_and_its_mark() -> None:
     assert b"TEST_RUN" not in line
 
 
+async def test_one_look_at_all_processes_serves_all_who_ask_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And who asks while one is under way waits for the next: what he asks about may have begun since."""
+    looks, looking, go = 0, threading.Event(), threading.Event()
+
+    def marked(mark: str) -> dict[str, list[int]]:
+        nonlocal looks
+        looks += 1
+        looking.set()
+        assert go.wait(PATIENCE)
+        return {f"{mark}-{number}.": [looks, number] for number in range(5)}
+
+    monkeypatch.setattr("impl.process.marked", marked)
+    with ThreadPoolExecutor(1) as thread:
+        families = Families("test", thread)
+        first = asyncio.create_task(families.living("test-0."))
+        await asyncio.to_thread(looking.wait, PATIENCE)
+        others = [asyncio.create_task(families.living(f"test-{number}.")) for number in range(1, 6)]
+        await asyncio.sleep(0)
+        go.set()
+
+        assert await first == [1, 0]
+        assert await asyncio.gather(*others) == [[2, 1], [2, 2], [2, 3], [2, 4], []]
+
+
 OWNER = """
 import asyncio, os, signal, sys
 from pathlib import Path
@@ -338,8 +375,10 @@ from impl.process import guarded, running
 async def main():
     mark = sys.argv[1]
     code = sys.argv[2]
-    async with guarded(mark), running([sys.executable, "-ISc", code], cwd=Path("/"), env=dict(os.environ),
-                                      grace=60, mark=mark + "-1.", hear=lambda data: os.write(1, data)):
+    argv = [sys.executable, "-ISc", code]
+    def hear(data): os.write(1, data)
+    async with guarded(mark) as families, running(argv, cwd=Path("/"), env=dict(os.environ), grace=60,
+                                                  mark=mark + "-1.", families=families, hear=hear):
         await asyncio.Event().wait()
 
 asyncio.run(main())

@@ -186,6 +186,21 @@ async def test_database_that_cannot_be_used_is_tried_once_for_all(database: Data
     assert await database.names() == {"d"}
 
 
+async def test_commit_that_fails_is_told_to_all(database: Database) -> None:
+    def too_early(_connection: sa.Connection) -> None:
+        raise ArithmeticError
+
+    sa.event.listen(database.engine, "commit", too_early)
+    with database.busy():
+        tasks = database.begin(add("a"), refuse, add("b"))
+        await asyncio.sleep(0)
+    told = await outcomes(tasks)
+    sa.event.remove(database.engine, "commit", too_early)
+
+    assert [type(each) for each in told] == [ArithmeticError] * 3
+    assert await database.names() == set()
+
+
 async def test_who_leaves_in_the_queue_writes_nothing(database: Database) -> None:
     with database.busy():
         tasks = database.begin(add("a"), add("b"), add("c"))

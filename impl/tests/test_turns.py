@@ -701,20 +701,30 @@ async def test_store_that_forgets_the_session_fails_the_turn(fake: Fake, tmp_pat
     assert (last.code, turn.status) == ("unavailable", "failed")
 
 
-async def test_sender_who_leaves_in_the_doorway_is_served_all_the_same(fake: Fake, tmp_path: Path) -> None:
-    class Slow(Store):
-        """Commits, and only then lets its caller know."""
+class Slow(Store):
+    """Commits, and only then lets its caller know, where ada is concerned."""
 
-        committed, let_go = asyncio.Event(), asyncio.Event()
+    committed: asyncio.Event
+    let_go: asyncio.Event
 
-        async def begin_turn(self, *args: Any, **options: Any) -> Begun | StoredTurn:
-            begun = await super().begin_turn(*args, **options)
+    async def begin_turn(self, owner: str, *args: Any, **options: Any) -> Begun | StoredTurn:
+        begun = await super().begin_turn(owner, *args, **options)
+        if owner == "ada":
             self.committed.set()
             await self.let_go.wait()
-            return begun
+        return begun
 
+
+def slow_store(server: Parts) -> Slow:
+    slow = like(server.store, Slow)
+    slow.committed, slow.let_go = asyncio.Event(), asyncio.Event()
+    server.turns._store = slow
+    return slow
+
+
+async def test_sender_who_leaves_in_the_doorway_is_served_all_the_same(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
-        server.turns._store = slow = like(server.store, Slow)
+        slow = slow_store(server)
         sending = asyncio.create_task(server.turns.start("ada", "hello", "m1"))
         await slow.committed.wait()
         sending.cancel()
@@ -727,6 +737,71 @@ async def test_sender_who_leaves_in_the_doorway_is_served_all_the_same(fake: Fak
 
     completed(told)
     assert sum(len(run.stdin) for run in fake.runs()) == 1
+
+
+async def test_nobody_waits_in_anothers_doorway(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        slow = slow_store(server)
+        sending = asyncio.create_task(server.turns.start("ada", "hello"))
+        await slow.committed.wait()
+
+        completed(await events(await server.turns.start("eve", "hello")))
+        assert not sending.done()
+        slow.let_go.set()
+        completed(await events(await sending))
+
+
+async def test_conversation_that_opens_is_busy_before_its_opener_knows_of_it(
+    fake: Fake, tmp_path: Path
+) -> None:
+    """Its owner may see it in the list of another tab by then."""
+    async with parts(fake.command, tmp_path) as server:
+        slow = slow_store(server)
+        sending = asyncio.create_task(server.turns.start("ada", "[[fake tokens=1]]"))
+        await slow.committed.wait()
+        ((listed,), _) = await server.store.conversations("ada", before=None, limit=10)
+        asking = asyncio.create_task(server.turns.start("ada", "me too", None, listed.id))
+        await asyncio.sleep(0)
+        slow.let_go.set()
+
+        with pytest.raises(Busy):
+            await asking
+        completed(await events(await sending))
+
+
+async def test_conversation_that_opens_is_deleted_with_its_turn(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        slow = slow_store(server)
+        sending = asyncio.create_task(server.turns.start("ada", "[[fake stall]]"))
+        await slow.committed.wait()
+        ((listed,), _) = await server.store.conversations("ada", before=None, limit=10)
+        deleting = asyncio.create_task(server.turns.delete("ada", listed.id))
+        await asyncio.sleep(0)
+        slow.let_go.set()
+        await deleting
+
+        assert completed(await events(await sending)).stop_reason == "cancelled"
+        assert await server.store.conversations("ada", before=None, limit=10) == ([], None)
+        assert server.turns.running == 0
+
+
+async def test_stopping_server_waits_for_who_is_in_the_doorway(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        slow = slow_store(server)
+        sending = asyncio.create_task(server.turns.start("ada", "[[fake tokens=1]]", "m1"))
+        await slow.committed.wait()
+        stopping = asyncio.create_task(server.turns.stop())
+        later = asyncio.create_task(server.turns.start("ada", "again", "m1"))
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        slow.let_go.set()
+        await stopping
+
+        told = await events(await sending)
+        with pytest.raises(Unavailable, match="stopping"):
+            await later
+
+    completed(told)
 
 
 # --- following
