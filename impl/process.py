@@ -17,7 +17,7 @@ from impl import family as family_module
 from impl.family import VARIABLE, marked, send
 from impl.pipes import Inlet, Outlet, ignore
 from impl.tasks import uncancelled
-from impl.together import Asked, Together
+from impl.together import Together
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +31,15 @@ class Families:
 
     def __init__(self, mark: str, thread: Executor) -> None:
         self._mark = mark
-        self._looks: Together[str, list[int]] = Together(thread, self._look, sys.maxsize)
+        self._looks: Together[str, list[int]] = Together(thread, self._look, most=sys.maxsize)
 
-    async def living(self, mark: str) -> list[int]:
+    def living(self, mark: str) -> asyncio.Future[list[int]]:
         """Those of just this mark, which begins with that of all."""
-        return await self._looks.ask(mark)
+        return self._looks.ask(mark)
 
-    def _look(self, asked: list[Asked[str, list[int]]]) -> None:
+    def _look(self, marks: Sequence[str]) -> list[list[int]]:
         found = marked(self._mark)
-        for each in asked:
-            each.outcome.set_result(found.get(each.what, []))
+        return [found.get(mark, []) for mark in marks]
 
 
 class Process:

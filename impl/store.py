@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf, isfinite
@@ -434,23 +434,22 @@ class Store:
         return conversation_id
 
     async def _write(self, work: Work[T]) -> T:
-        with _told():
+        try:
             return await self._transactions.write(work)
+        except SQLAlchemyError as error:
+            raise _unusable(error) from error
 
     async def _read(self, work: Work[T]) -> T:
-        with _told():
+        try:
             return await self._transactions.read(work)
+        except SQLAlchemyError as error:
+            raise _unusable(error) from error
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """A database that cannot be used is told in a sentence."""
-    try:
-        yield
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error)
-        logger.warning("the history cannot be used: %s", reason)
-        raise Unavailable(f"the history cannot be used now: {reason}") from error
+def _unusable(error: SQLAlchemyError) -> Unavailable:
+    reason = str(getattr(error, "orig", None) or error)
+    logger.warning("the history cannot be used: %s", reason)
+    return Unavailable(f"the history cannot be used now: {reason}")
 
 
 @asynccontextmanager
@@ -468,8 +467,14 @@ async def opened(url: str | sa.URL, now: Callable[[], float]) -> AsyncIterator[S
         ThreadPoolExecutor(THREADS - 1, "store-reader") as others,
     ):
         readers = others if one_writer and not in_memory else writers
-        together = TOGETHER if one_writer else 1  # PostgreSQL has its own way, and would deadlock
-        store = Store(Transactions(engine, readers=readers, writers=writers, together=together), now)
+        transactions = Transactions(
+            engine,
+            readers=readers,
+            writers=writers,
+            together=TOGETHER if one_writer else 1,  # side by side they would wait for each other's rows
+            side_by_side=1 if one_writer else THREADS,
+        )
+        store = Store(transactions, now)
         try:
             await store.prepare()
             yield store

@@ -4,56 +4,69 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
 from typing import Generic, TypeVar
 
 A = TypeVar("A")
 R = TypeVar("R")
 
 
-@dataclass(eq=False, slots=True)
-class Asked(Generic[A, R]):
-    """What somebody wants, and where the outcome goes."""
-
-    what: A
-    outcome: Future[R] = field(default_factory=Future)
-
-
 class Together(Generic[A, R]):
-    """Rounds in which ``do`` gets what was asked before the round began, ``most`` at a time, and sets the outcomes.
+    """Rounds in a thread: ``do`` gets what was asked before the round began, and gives what came of each.
 
     Who is cancelled while waiting is left out; a round that has begun is not broken off.
     """
 
-    def __init__(self, threads: Executor, do: Callable[[list[Asked[A, R]]], None], most: int) -> None:
+    def __init__(
+        self,
+        threads: Executor,
+        do: Callable[[Sequence[A]], Sequence[R | BaseException]],
+        *,
+        most: int,
+        side_by_side: int = 1,
+    ) -> None:
         self._threads = threads
         self._do = do
         self._most = most
-        self._waiting: deque[Asked[A, R]] = deque()
+        self._free = side_by_side
+        self._waiting: deque[tuple[A, asyncio.Future[R]]] = deque()
+        self._loop = asyncio.get_running_loop()
 
-    async def ask(self, what: A) -> R:
-        """What comes of it; what is raised for it, or for its round, is raised here."""
-        asked: Asked[A, R] = Asked(what)
-        self._waiting.append(asked)
-        self._threads.submit(self._round)
-        return await asyncio.wrap_future(asked.outcome)
+    def ask(self, what: A) -> asyncio.Future[R]:
+        """What will come of it, or is raised for it or for its round. No coroutine: hundreds may wait at once."""
+        outcome: asyncio.Future[R] = self._loop.create_future()
+        self._waiting.append((what, outcome))
+        self._begin()
+        return outcome
 
-    def _round(self) -> None:
-        """Each who asks has one; the first that comes to it takes along who is there."""
-        taken: list[Asked[A, R]] = []
-        while len(taken) < self._most:
-            try:
-                asked = self._waiting.popleft()
-            except IndexError:
-                break
-            if asked.outcome.set_running_or_notify_cancel():
-                taken.append(asked)
-        try:
-            if taken:
-                self._do(taken)
-        except BaseException as error:  # noqa: BLE001 - it is for who asked
-            for asked in taken:
-                if not asked.outcome.done():
-                    asked.outcome.set_exception(error)
+    def _begin(self) -> None:
+        """Begin a round, if somebody waits and a thread is free."""
+        if not self._free:
+            return
+        taken: list[tuple[A, asyncio.Future[R]]] = []
+        while self._waiting and len(taken) < self._most:
+            what, outcome = self._waiting.popleft()
+            if not outcome.done():  # who left is done
+                taken.append((what, outcome))
+        if taken:
+            self._free -= 1
+            done = self._loop.run_in_executor(self._threads, self._do, [what for what, _ in taken])
+            done.add_done_callback(partial(self._end, [outcome for _, outcome in taken]))
+
+    def _end(
+        self, outcomes: list[asyncio.Future[R]], done: asyncio.Future[Sequence[R | BaseException]]
+    ) -> None:
+        self._free += 1
+        failed = done.exception()
+        for outcome, came in zip(
+            outcomes, [failed] * len(outcomes) if failed else done.result(), strict=True
+        ):
+            if outcome.done():
+                continue
+            if isinstance(came, BaseException):
+                outcome.set_exception(came)
+            else:
+                outcome.set_result(came)
+        self._begin()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from impl.errors import ChatError
-from impl.together import Asked, Together
+from impl.together import Together
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
@@ -23,60 +23,65 @@ class Transactions:
 
     A commit waits for the disk, however much is in it. So whoever comes while one is under way waits for its end, and
     then shares the next with all who have come by then: ``together`` at most. Where one of them fails, it alone does.
+    As many as ``side_by_side`` are written at the same time.
     """
 
-    def __init__(self, engine: sa.Engine, *, readers: Executor, writers: Executor, together: int) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        readers: Executor,
+        writers: Executor,
+        together: int = 1,
+        side_by_side: int = 1,
+    ) -> None:
         self._engine = engine
         self._readers = readers
-        self._writing: Together[Work[Any], Any] = Together(writers, self._write, together)
+        self._writing: Together[Work[Any], Any] = Together(
+            writers, self._write, most=together, side_by_side=side_by_side
+        )
 
-    async def read(self, work: Work[T]) -> T:
-        """Do ``work``, which writes nothing.
+    def read(self, work: Work[T]) -> asyncio.Future[T]:
+        """What will come of ``work``, which writes nothing.
 
         Raises:
-            SQLAlchemyError: The database cannot be used.
+            ChatError: When awaited: it refused.
+            SQLAlchemyError: When awaited: the database cannot be used.
         """
 
         def transact() -> T:
             with self._engine.connect() as db:
                 return work(db)
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, transact)
+        return asyncio.get_running_loop().run_in_executor(self._readers, transact)
 
-    async def write(self, work: Work[T]) -> T:
-        """Do ``work``; when this returns, what it wrote is on the disk.
+    def write(self, work: Work[T]) -> asyncio.Future[T]:
+        """What will come of ``work``; when it is there, what was written is on the disk.
 
         Raises:
-            ChatError: It refused.
-            SQLAlchemyError: The database cannot be used; nothing was written.
+            ChatError: When awaited: it refused.
+            SQLAlchemyError: When awaited: the database cannot be used; nothing was written.
         """
-        written: T = await self._writing.ask(work)
-        return written
+        return self._writing.ask(work)
 
-    def _write(self, asked: list[Asked[Work[Any], Any]]) -> None:
-        """Do all in one transaction; when one fails, it is told so, and the others are done again without it."""
+    def _write(self, works: Sequence[Work[Any]]) -> list[Any]:
+        """What comes of each, in one transaction; when one fails, the others are done again without it."""
         outcomes: list[Any] = []
         try:
             with self._engine.connect() as db, db.begin() as transaction:
-                for each in asked:
+                for work in works:
                     try:
-                        outcomes.append(each.what(db))
+                        outcomes.append(work(db))
                     except ChatError as refusal:
                         outcomes.append(refusal)
                 if all(isinstance(outcome, ChatError) for outcome in outcomes):
                     transaction.rollback()  # nothing was written, and nobody need wait for the disk
         except OperationalError:
             raise  # the database cannot be used, whoever asks
-        except BaseException as error:
-            if len(outcomes) == len(asked):
+        except Exception as error:
+            at = len(outcomes)
+            if at == len(works):
                 raise  # it was the commit
-            failed = asked.pop(len(outcomes))
-            failed.outcome.set_exception(error)
-            if asked:
-                self._write(asked)
-            return
-        for each, outcome in zip(asked, outcomes, strict=True):
-            if isinstance(outcome, ChatError):
-                each.outcome.set_exception(outcome)
-            else:
-                each.outcome.set_result(outcome)
+            others = self._write([*works[:at], *works[at + 1 :]]) if len(works) > 1 else []
+            return [*others[:at], error, *others[at:]]
+        return outcomes

@@ -357,10 +357,9 @@ async def test_one_look_at_all_processes_serves_all_who_ask_meanwhile(
     monkeypatch.setattr("impl.process.marked", marked)
     with ThreadPoolExecutor(1) as thread:
         families = Families("test", thread)
-        first = asyncio.create_task(families.living("test-0."))
+        first = families.living("test-0.")
         await asyncio.to_thread(looking.wait, PATIENCE)
-        others = [asyncio.create_task(families.living(f"test-{number}.")) for number in range(1, 6)]
-        await asyncio.sleep(0)
+        others = [families.living(f"test-{number}.") for number in range(1, 6)]
         go.set()
 
         assert await first == [1, 0]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -48,24 +48,27 @@ class Database:
     def _count(self, _connection: sa.Connection) -> None:
         self.commits += 1
 
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Nothing is written within the block; what is asked for waits."""
+    @asynccontextmanager
+    async def busy(self) -> AsyncIterator[None]:
+        """Somebody else writes for the length of the block, and in the end nothing."""
         go, there = threading.Event(), threading.Event()
 
-        def wait() -> None:
+        def wait(_db: sa.Connection) -> None:
             there.set()
             assert go.wait(PATIENCE)
+            raise NotFound("nothing to write")
 
-        self.threads.submit(wait)
-        assert there.wait(PATIENCE)
+        writing = self.transactions.write(wait)
+        assert await asyncio.to_thread(there.wait, PATIENCE)
         try:
             yield
         finally:
             go.set()
+            with suppress(NotFound):
+                await writing
 
-    def begin(self, *works: Work[str]) -> list[asyncio.Task[str]]:
-        return [asyncio.create_task(self.transactions.write(work)) for work in works]
+    def begin(self, *works: Work[str]) -> list[asyncio.Future[str]]:
+        return [self.transactions.write(work) for work in works]
 
     async def names(self) -> set[str]:
         return await self.transactions.read(lambda db: set(db.execute(sa.select(names.c.name)).scalars()))
@@ -89,14 +92,13 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
         yield database
 
 
-async def outcomes(tasks: list[asyncio.Task[str]]) -> list[object]:
+async def outcomes(tasks: list[asyncio.Future[str]]) -> list[object]:
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_who_comes_meanwhile_shares_the_next_transaction(database: Database) -> None:
-    with database.busy():
+    async with database.busy():
         tasks = database.begin(*(add(str(number)) for number in range(10)))
-        await asyncio.sleep(0)
 
     assert await outcomes(tasks) == [str(number) for number in range(10)]
     assert await database.names() == {str(number) for number in range(10)}
@@ -106,9 +108,8 @@ async def test_who_comes_meanwhile_shares_the_next_transaction(database: Databas
 @pytest.mark.parametrize(("together", "commits"), [(1, 5), (2, 3), (5, 1)])
 async def test_so_many_share_at_most(tmp_path: Path, together: int, commits: int) -> None:
     async with opened(tmp_path, together) as database:
-        with database.busy():
+        async with database.busy():
             tasks = database.begin(*(add(str(number)) for number in range(5)))
-            await asyncio.sleep(0)
 
         assert await outcomes(tasks) == [str(number) for number in range(5)]
         assert database.commits == commits
@@ -118,9 +119,8 @@ async def test_later_ones_see_what_earlier_ones_wrote(database: Database) -> Non
     def count(db: sa.Connection) -> str:
         return str(db.execute(sa.select(sa.func.count()).select_from(names)).scalar())
 
-    with database.busy():
+    async with database.busy():
         tasks = database.begin(count, add("a"), count, add("b"), count)
-        await asyncio.sleep(0)
 
     assert await outcomes(tasks) == ["0", "a", "1", "b", "2"]
 
@@ -130,9 +130,8 @@ async def test_failure_is_its_own(database: Database) -> None:
         add("half")(db)
         raise ZeroDivisionError
 
-    with database.busy():
+    async with database.busy():
         tasks = database.begin(add("a"), add("b"), add("a"), stumble, add("c"))
-        await asyncio.sleep(0)
 
     first, second, again, odd, last = await outcomes(tasks)
     assert (first, second, last) == ("a", "b", "c")
@@ -142,9 +141,8 @@ async def test_failure_is_its_own(database: Database) -> None:
 
 
 async def test_refusal_is_its_own(database: Database) -> None:
-    with database.busy():
+    async with database.busy():
         tasks = database.begin(add("a"), refuse, add("b"))
-        await asyncio.sleep(0)
 
     first, refused, last = await outcomes(tasks)
     assert (first, last, type(refused)) == ("a", "b", NotFound)
@@ -153,9 +151,8 @@ async def test_refusal_is_its_own(database: Database) -> None:
 
 
 async def test_where_all_are_refused_nothing_waits_for_the_disk(database: Database) -> None:
-    with database.busy():
+    async with database.busy():
         tasks = database.begin(refuse, refuse)
-        await asyncio.sleep(0)
 
     assert [type(each) for each in await outcomes(tasks)] == [NotFound, NotFound]
     assert database.commits == 0
@@ -174,9 +171,8 @@ async def test_database_that_cannot_be_used_is_tried_once_for_all(database: Data
     other = sa.create_engine(f"sqlite:///{database.path}")
     with other.connect() as holder:
         holder.execute(names.insert().values(name="held"))
-        with database.busy():
+        async with database.busy():
             tasks = database.begin(attempt("a"), attempt("b"), attempt("c"))
-            await asyncio.sleep(0)
         told = await outcomes(tasks)
     other.dispose()
 
@@ -191,9 +187,8 @@ async def test_commit_that_fails_is_told_to_all(database: Database) -> None:
         raise ArithmeticError
 
     sa.event.listen(database.engine, "commit", too_early)
-    with database.busy():
+    async with database.busy():
         tasks = database.begin(add("a"), refuse, add("b"))
-        await asyncio.sleep(0)
     told = await outcomes(tasks)
     sa.event.remove(database.engine, "commit", too_early)
 
@@ -202,11 +197,9 @@ async def test_commit_that_fails_is_told_to_all(database: Database) -> None:
 
 
 async def test_who_leaves_in_the_queue_writes_nothing(database: Database) -> None:
-    with database.busy():
+    async with database.busy():
         tasks = database.begin(add("a"), add("b"), add("c"))
-        await asyncio.sleep(0)
         tasks[1].cancel()
-        await asyncio.sleep(0)
 
     first, left, last = await outcomes(tasks)
     assert (first, type(left), last) == ("a", asyncio.CancelledError, "c")
@@ -221,11 +214,13 @@ async def test_who_leaves_while_it_is_written_has_written(database: Database) ->
         assert go.wait(PATIENCE)
         return add("slow")(db)
 
-    (leaving,) = database.begin(slow)
+    async with database.busy():
+        leaving, staying = database.begin(slow, add("stays"))
     await asyncio.to_thread(there.wait, PATIENCE)
     leaving.cancel()
     await asyncio.wait([leaving])
     go.set()
 
+    assert await staying == "stays"
     assert await database.transactions.write(add("next")) == "next"
-    assert await database.names() == {"slow", "next"}
+    assert await database.names() == {"slow", "stays", "next"}
