@@ -30,7 +30,7 @@ from impl.logs import about
 from impl.messages import Usage, check_ids
 from impl.metrics import Metrics
 from impl.session import Question, SessionUnknown
-from impl.store import Begun, Progress, Store, StoredTurn, new_id
+from impl.store import TOGETHER, Begun, Progress, Store, StoredTurn, new_id
 from impl.stream import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep, TurnParser
 from impl.tasks import uncancelled
 
@@ -47,6 +47,9 @@ SAVE_SHARE = 10
 
 SAVE_AGAIN_SECONDS = 60.0
 """The longest pause between such attempts; each is twice the one before."""
+
+ADMITTED_AT_ONCE = TOGETHER
+"""So many wait for the store side by side; more would take up memory, 1 KiB each, and be no sooner there."""
 
 UNSTORED = "the answer could not be stored"
 
@@ -98,6 +101,7 @@ class Turns:
         self._watchers: dict[str, set[Watcher]] = {}  # by conversation
         self._leaving: set[str] = set()  # conversations that are being deleted
         self._doors: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
+        self._at_once = asyncio.Semaphore(ADMITTED_AT_ONCE)
         self._stopping = False
         self._group = asyncio.TaskGroup()
         self._clock = asyncio.get_running_loop().time
@@ -185,9 +189,10 @@ class Turns:
                 if begun is None:
                     raise Busy("this conversation is still answering; wait for the end, or stop it")
             else:
-                begun = await self._store.begin_turn(
-                    owner, conversation_id, message_id, message, self._limits, place=place
-                )
+                async with self._at_once:
+                    begun = await self._store.begin_turn(
+                        owner, conversation_id, message_id, message, self._limits, place=place
+                    )
             if isinstance(begun, StoredTurn):
                 held = self._held.get((begun.conversation_id, message_id))
                 return held.log if held else _retold(begun)
