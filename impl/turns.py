@@ -176,7 +176,9 @@ class Turns:
 
     async def _admit(self, owner: str, message: str, message_id: str, conversation_id: str | None) -> TurnLog:
         place = conversation_id or new_id()
-        async with self._door("message", owner, message_id), self._door("conversation", owner, place):
+        of_message = self._door("message", owner, message_id)
+        of_place = self._door("conversation", owner, place)
+        async with of_message, of_place, self._at_once:
             if self._stopping:
                 raise Unavailable("the server is stopping; try again in a moment")
             if place in self._leaving:
@@ -189,10 +191,9 @@ class Turns:
                 if begun is None:
                     raise Busy("this conversation is still answering; wait for the end, or stop it")
             else:
-                async with self._at_once:
-                    begun = await self._store.begin_turn(
-                        owner, conversation_id, message_id, message, self._limits, place=place
-                    )
+                begun = await self._store.begin_turn(
+                    owner, conversation_id, message_id, message, self._limits, place=place
+                )
             if isinstance(begun, StoredTurn):
                 held = self._held.get((begun.conversation_id, message_id))
                 return held.log if held else _retold(begun)
