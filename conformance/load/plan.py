@@ -79,6 +79,6 @@ PLANS = {
         stalled_seconds=10.0,
         line_bytes=[MIB, 16 * MIB],
         arrivals=500,
-        soak_turns=14_400,
+        soak_turns=36_000,
     ),
 }
