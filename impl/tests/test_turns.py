@@ -770,19 +770,20 @@ async def test_conversation_that_opens_is_busy_before_its_opener_knows_of_it(
 
 
 async def test_conversation_that_opens_is_deleted_with_its_turn(fake: Fake, tmp_path: Path) -> None:
-    async with parts(fake.command, tmp_path) as server:
-        slow = slow_store(server)
-        sending = asyncio.create_task(server.turns.start("ada", "[[fake stall]]"))
-        await slow.committed.wait()
-        ((listed,), _) = await server.store.conversations("ada", before=None, limit=10)
-        deleting = asyncio.create_task(server.turns.delete("ada", listed.id))
-        await asyncio.sleep(0)
-        slow.let_go.set()
-        await deleting
+    with fake.gate("never"):
+        async with parts(fake.command, tmp_path) as server:
+            slow = slow_store(server)
+            sending = asyncio.create_task(server.turns.start("ada", "[[fake tokens=1 hold=never]]"))
+            await slow.committed.wait()
+            ((listed,), _) = await server.store.conversations("ada", before=None, limit=10)
+            deleting = asyncio.create_task(server.turns.delete("ada", listed.id))
+            await asyncio.sleep(0)
+            slow.let_go.set()
+            await deleting
 
-        assert completed(await events(await sending)).stop_reason == "cancelled"
-        assert await server.store.conversations("ada", before=None, limit=10) == ([], None)
-        assert server.turns.running == 0
+            assert completed(await events(await sending)).stop_reason == "cancelled"
+            assert await server.store.conversations("ada", before=None, limit=10) == ([], None)
+            assert server.turns.running == 0
 
 
 async def test_stopping_server_waits_for_who_is_in_the_doorway(fake: Fake, tmp_path: Path) -> None:
