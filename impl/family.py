@@ -40,7 +40,7 @@ def marked(mark: str) -> dict[str, list[int]]:
 
 
 def family(mark: str) -> list[int]:
-    """All of those."""
+    """The same in one list."""
     return [pid for pids in marked(mark).values() for pid in pids]
 
 

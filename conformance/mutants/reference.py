@@ -1156,11 +1156,6 @@ def failed_is_free() -> None:
     at_the_end(lambda what: what.update(spent=Usage()) if what["status"] == "failed" else None)
 
 
-def admit_side_by_side() -> None:
-    """Messages that come at once are admitted at once, and not one after the other."""
-    put(Turns, "_door", always(contextlib.nullcontext()))
-
-
 @breaks("one-too-many")
 def one_too_many() -> None:
     """Who comes at once with others is looked at before they are counted."""
@@ -1176,7 +1171,6 @@ def one_too_many() -> None:
         return mutant
 
     put(Store, "begin_turn", make)
-    admit_side_by_side()
 
 
 @breaks("counts-in-memory")
@@ -1236,7 +1230,7 @@ def at_once_is_two() -> None:
 
     put(Store, "_same_turn", always(None))
     put(Store, "begin_turn", make)
-    admit_side_by_side()
+    put(Turns, "_door", always(contextlib.nullcontext()))  # else one waits for the other
 
 
 # --- others

@@ -42,9 +42,8 @@ async def test_panel_plays_scripts_and_shows_the_frames(chat: Chat, panel: Page,
     await expect(frames.filter(has_text='"type":"token"').first).to_have_attribute("data-way", "<")
     await expect_nothing_serious(panel)
 
-    copied = panel.get_by_role("button", name="Copied")
     await panel.get_by_role("button", name="Copy as a reproduction").click()
-    await expect(copied).to_be_visible()
+    await expect(panel.get_by_role("button", name="Copied")).to_be_visible()
     script = tmp_path / "reproduction.py"
     script.write_text(await panel.evaluate("navigator.clipboard.readText()"))
     process = await asyncio.create_subprocess_exec(

@@ -75,7 +75,9 @@ async def test_nothing_takes_longer_the_more_there_is(tmp_path: Path, clock: Clo
     async with opened(url(tmp_path), clock) as store:
 
         @sa.event.listens_for(store._transactions._engine, "before_cursor_execute")
-        def note(_db: object, _cursor: object, text: str, values: Any, _context: object, many: bool) -> None:  # noqa: FBT001
+        def note(
+            _db: object, _cursor: object, text: str, values: Any, _context: object, many: object
+        ) -> None:
             statements[text] = values[0] if many else values
 
         limits = Limits(5, 5, 5)
