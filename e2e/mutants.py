@@ -78,6 +78,20 @@ MUTANTS = {
         "      if (turn.request !== null) this.#send(turn.request);",
         "test_chat.py::test_cut_line_loses_and_doubles_nothing",
     ),
+    "page/shown-words-are-dropped": Mutant(
+        "words that were read disappear when the server is killed",
+        "store.js",
+        'const savedLess = turn.state === "interrupted" && turn.answer.startsWith(message.content);',
+        "const savedLess = false;",
+        "test_lines.py::test_shown_words_outlive_a_kill",
+    ),
+    "page/steps-are-not-read": Mutant(
+        "tools and thinking are gone after a reload",
+        "store.js",
+        "const steps = message.steps ?? [];",
+        "const steps = /** @type {Step[]} */ ([]);",
+        "test_dev.py::test_thinking_and_tools_are_folded_and_live",
+    ),
     "page/doubled-on-reconnect": Mutant(
         "what had been shown comes again after the line was cut",
         "socket.js",

@@ -100,6 +100,8 @@ def message_documents(turn: StoredTurn) -> list[dict[str, Any]]:
         "status": turn.status,
         "created_at": rfc3339(turn.ended_at or turn.started_at),
     }
+    if turn.steps:
+        answered["steps"] = msgspec.Raw(turn.steps.encode())  # HIST-8; it is JSON in the form of the protocol
     if turn.detail:
         answered["error"] = {"code": turn.stop_reason, "message": turn.detail}
     return [

@@ -67,6 +67,7 @@ turns = sa.Table(
     sa.Column("output_tokens", sa.BigInteger, nullable=False),
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float),
+    sa.Column("steps", sa.Text, nullable=False, server_default=""),  # JSON, or empty: see impl/steps.py
     sa.UniqueConstraint("conversation_id", "message_id"),
     sa.Index("turns_by_message", "message_id"),
     sa.Index("turns_that_run", "status", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
@@ -107,7 +108,12 @@ def _index_turns(connection: sa.Connection) -> None:
         connection.execute(sa.text(f"CREATE INDEX {index}"))
 
 
-MIGRATIONS: Sequence[Migration] = (_index_turns,)
+def _add_steps(connection: sa.Connection) -> None:
+    """Thinking and tool calls are in history, not only on the screen."""
+    connection.execute(sa.text("ALTER TABLE turns ADD COLUMN steps TEXT DEFAULT '' NOT NULL"))
+
+
+MIGRATIONS: Sequence[Migration] = (_index_turns, _add_steps)
 """The n-th takes a database from version n to n + 1. None is ever changed, only added, together with the same change to
 the tables above: by these an empty database is made, without any step."""
 

@@ -87,7 +87,9 @@ _CHARGE_MORE = _UPDATE_USAGE.where(usage.c.tokens < sa.bindparam("spent")).value
 _UPDATE_TURN = turns.update().where(
     turns.c.conversation_id == sa.bindparam("conversation"), turns.c.message_id == sa.bindparam("message")
 )
-_SAVE_ANSWER = _UPDATE_TURN.where(turns.c.status == "running").values(answer=sa.bindparam("text"))
+_RUNNING_TURN = _UPDATE_TURN.where(turns.c.status == "running")
+_SAVE_ANSWER = _RUNNING_TURN.values(answer=sa.bindparam("text"))
+_SAVE_STEPS = _RUNNING_TURN.values(steps=sa.bindparam("done"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class StoredTurn:
     usage: Usage
     started_at: float
     ended_at: float | None
+    steps: str  # JSON of decode_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +142,16 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a running turn has so far; ``spent`` is zero where nothing was spent since the last time."""
+    """What a running turn has so far.
+
+    ``spent`` is zero where nothing was spent since the last time, and ``steps`` is ``None`` where they are the same.
+    """
 
     conversation_id: str
     message_id: str
     answer: str
     spent: Usage
+    steps: str | None = None
 
 
 class Store:
@@ -299,8 +306,9 @@ class Store:
         stop_reason: str,
         detail: str,
         spent: Usage,
+        steps: str = "",
     ) -> None:
-        """Make the answer durable, whole or partial (HIST-1, TURN-11), and charge what it cost."""
+        """Make the answer and its steps durable, whole or partial (HIST-1, TURN-11), and charge what it cost."""
         turn = {"conversation": conversation_id, "message": message_id}
         outcome = {
             "answer": answer,
@@ -309,6 +317,7 @@ class Store:
             "detail": detail,
             "input_tokens": spent.input_tokens,
             "output_tokens": spent.output_tokens,
+            "steps": steps,
         }
 
         def work(db: sa.Connection) -> None:
@@ -329,11 +338,18 @@ class Store:
             for each in progress
         ]
         spent = [row for row in rows if row["spent"]]
+        steps = [
+            {"conversation": each.conversation_id, "message": each.message_id, "done": each.steps}
+            for each in progress
+            if each.steps is not None
+        ]
 
         def work(db: sa.Connection) -> None:
             if spent:
                 db.execute(_CHARGE_MORE, spent)
             db.execute(_SAVE_ANSWER, rows)
+            if steps:
+                db.execute(_SAVE_STEPS, steps)
 
         await self._write(work)
 
@@ -560,4 +576,5 @@ def _turn(row: sa.Row[Any]) -> StoredTurn:
         Usage(row.input_tokens, row.output_tokens),
         row.started_at,
         row.ended_at,
+        row.steps,
     )

@@ -169,6 +169,11 @@ class TurnParser:
         return str(self._answer.shown)
 
     @property
+    def length(self) -> int:
+        """How many code points the answer has so far."""
+        return len(self._answer.shown)
+
+    @property
     def usage(self) -> Usage:
         """What the stream itself has reported so far; stands in for a result that never comes."""
         told = self._usage.values()

@@ -30,6 +30,7 @@ from impl.logs import about
 from impl.messages import Usage, check_ids
 from impl.metrics import Metrics
 from impl.session import Question, SessionUnknown
+from impl.steps import StatusStep, StepRecorder, ThinkingStep, ToolStepRecord, decode_steps
 from impl.store import TOGETHER, Begun, Progress, Store, StoredTurn, new_id
 from impl.stream import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep, TurnParser
 from impl.tasks import uncancelled
@@ -66,7 +67,9 @@ class Turn:
     session: str | None  # the CLI's id of the conversation, as far as it is known
     asked_at: float
     begun: bool = False  # the answer has
-    saved: tuple[int, int, Usage] = (0, 0, Usage())  # events, length of the answer, and cost, when last saved
+    steps: StepRecorder = field(default_factory=StepRecorder)
+    # Events, length of the answer, version of the steps, and cost, when last saved.
+    saved: tuple[int, int, int, Usage] = (0, 0, 0, Usage())
     notes: tuple[asyncio.Task[None], ...] = ()  # what is being written down meanwhile, or could not be
     ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     owed: Usage | None = None  # what it cost, where the store did not take its end
@@ -348,13 +351,16 @@ class Turns:
             asyncio.get_running_loop().call_later(self._kept_seconds, self._held.pop, key, None)
         await self._pay(turn)
         turn.question.parser = TurnParser()  # its text is in the log, and in history
+        turn.steps = StepRecorder()
 
     async def _ask(self, turn: Turn) -> Ended:
         conversation_id = turn.log.accepted.conversation_id
         try:
             return await self._claude.ask(conversation_id, turn.session, turn.question)
         except SessionUnknown:
-            turn.log.status("fresh_session", "Claude no longer has the earlier part of this conversation")
+            sentence = "Claude no longer has the earlier part of this conversation"
+            turn.steps.add_status("fresh_session", sentence, 0)
+            turn.log.status("fresh_session", sentence)
             turn.question.parser = TurnParser(turn.log.text)
             turn.session = None
             return await self._claude.ask(conversation_id, None, turn.question)
@@ -372,6 +378,7 @@ class Turns:
             note = asyncio.create_task(remember)
             note.add_done_callback(partial(_noted, turn))
             turn.notes = (*turn.notes, note)
+        turn.steps.record(event, turn.question.parser.length)
         _append(turn.log, event)
 
     async def _save(self) -> None:
@@ -389,16 +396,17 @@ class Turns:
             pause = max(SAVE_SECONDS, SAVE_SHARE * spent)
 
     async def _save_some(self, running: Sequence[Turn]) -> None:
-        changed: dict[Turn, tuple[int, int, Usage]] = {}
+        changed: dict[Turn, tuple[int, int, int, Usage]] = {}
         progress = []
         for turn in running:
             parser, ids = turn.question.parser, turn.log.accepted
             answer, spent = parser.text, parser.usage
-            state = (turn.log.last, len(answer), spent)
+            state = (turn.log.last, len(answer), turn.steps.version, spent)
             if state != turn.saved and not turn.log.ended:
                 changed[turn] = state
                 more = Usage() if spent == turn.saved[-1] else spent
-                progress.append(Progress(ids.conversation_id, ids.message_id, answer, more))
+                steps = None if turn.steps.version == turn.saved[2] else turn.steps.encoded()
+                progress.append(Progress(ids.conversation_id, ids.message_id, answer, more, steps))
         if not progress:
             return
         try:
@@ -441,6 +449,7 @@ class Turns:
             stop_reason=stop_reason,
             detail=detail,
             spent=usage,
+            steps=turn.steps.encoded(),
         )
 
     async def _pay(self, turn: Turn) -> None:
@@ -476,10 +485,26 @@ def _append(log: TurnLog, event: Started | Thought | ToolStep | Note | Rewound |
 
 
 def _retold(turn: StoredTurn) -> TurnLog:
-    """The log of a turn that only history still has: its answer in one piece, and its end."""
+    """The log of a turn that only history still has: its text and steps in order, and its end."""
     log = TurnLog(turn.message_id, turn.conversation_id)
-    if turn.answer:
-        log.token(turn.answer)
+    sent = 0
+    for step in decode_steps(turn.steps):
+        if step.at > sent:
+            log.token(turn.answer[sent : step.at])
+            sent = step.at
+        match step:
+            case ThinkingStep():
+                log.thinking(step.thinking)
+            case ToolStepRecord():
+                log.tool(step.id, step.name, "started", step.input)
+                if step.state != "started":
+                    log.tool(step.id, step.name, step.state, step.result)
+            case StatusStep():
+                log.status(step.status, step.detail)
+            case _:
+                assert_never(step)
+    if turn.answer[sent:]:
+        log.token(turn.answer[sent:])
     if turn.status in {"complete", "cancelled"}:
         log.complete(turn.usage, turn.stop_reason)
     else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from typing import Any
 
 from conformance.case import case
 from conformance.cases.turns import ANSWERED, STREAMS, pieces
-from conformance.chat import Chat, expect, expect_equal
+from conformance.chat import Chat, expect, expect_equal, shorten_value
+from conformance.errors import NotOffered
 from conformance.results import Severity
 
 SOCKET_TURN = "history/socket-turn"
@@ -215,3 +217,72 @@ async def times(chat: Chat) -> None:
         expect(bool(right), "a time such as 2026-01-31T12:00:00Z", f"it is {stamp!r}")
         age = abs(datetime.now().astimezone() - datetime.fromisoformat(stamp))
         expect(age < timedelta(minutes=5), "the time of this moment in UTC", f"it is {stamp!r}, {age} off")
+
+
+@case(
+    "history/steps",
+    title="Thinking and tool calls are in history, in order, after a restart too",
+    clause="HIST-8",
+    severity=Severity.MEDIUM,
+    means="After a reload nothing shows that Claude ran a command, or which.",
+    needs=(SOCKET_TURN,),
+    waits=True,
+    slow=True,
+)
+async def steps(chat: Chat) -> None:
+    async with chat.scripted(own=True) as scripted:
+        async with scripted.peer() as peer:
+            turn = await scripted.finished(peer, scripted.prompt("play steps"))
+        sent = steps_of_events(turn.events)
+        if not sent:
+            raise NotOffered("the server sends neither thinking nor tool events")
+
+        for when in ("after the turn", "after a restart"):
+            answer = await scripted.last_message(turn.conversation_id)
+            kept = [
+                {name: step.get(name) for name in ("type", "at", *KEPT[step["type"]])}
+                for step in answer.get("steps", [])
+                if step.get("type") in KEPT
+            ]
+            expect(
+                kept == sent,
+                f"the steps in history to be {shorten_value(sent)}",
+                f"{when} they are {shorten_value(kept)}",
+            )
+            if when == "after the turn":
+                await scripted.server.start_again()
+
+
+KEPT = {"thinking": ("thinking",), "tool": ("id", "name", "state", "input", "result")}
+"""Members of the steps that must be in history (HIST-8)."""
+
+
+def steps_of_events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The steps that history must have for the events of a turn without rewinds.
+
+    Thinking without anything between is one step; the events of one tool call are one step at the place of the first.
+    """
+    found: list[dict[str, Any]] = []
+    calls: dict[str, dict[str, Any]] = {}
+    at, continues = 0, False
+    for event in events:
+        match event.get("type"):
+            case "token":
+                at += len(event["token"])
+            case "thinking" if continues:
+                found[-1]["thinking"] += event["thinking"]
+            case "thinking":
+                found.append({"type": "thinking", "at": at, "thinking": event["thinking"]})
+            case "tool":
+                call = calls.get(event["id"])
+                if call is None:
+                    call = {"type": "tool", "at": at, "id": event["id"], "name": event["name"]}
+                    call |= {"state": "", "input": "", "result": ""}
+                    calls[event["id"]] = call
+                    found.append(call)
+                call["state"] = event["state"]
+                call["input" if event["state"] == "started" else "result"] = event["detail"]
+            case _:
+                pass
+        continues = event.get("type") == "thinking"
+    return found

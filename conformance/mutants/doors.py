@@ -31,7 +31,9 @@ from impl.connection import Connection
 from impl.errors import BadRequest, Forbidden, NotFound, RateLimited, Reset, TooLarge
 from impl.log import TurnLog
 from impl.messages import ChatRequest
+from impl.schema import turns
 from impl.settings import Settings
+from impl.steps import StepRecorder
 from impl.store import Store
 from impl.turns import Turns
 
@@ -616,6 +618,26 @@ def kept_when_it_is_over() -> None:
 def tabs_are_spaces() -> None:
     """History is tidied."""
     kept(lambda turns: [replace(turn, answer=turn.answer.replace("\t", "    ")) for turn in turns])
+
+
+@breaks("steps-are-not-saved")
+def steps_are_not_saved() -> None:
+    """Thinking and tools are sent to who is there, and not saved."""
+    put(StepRecorder, "encoded", always(""))
+
+
+@breaks("steps-are-lost-at-a-restart")
+def steps_are_lost_at_a_restart() -> None:
+    """Thinking and tools are lost when the server is started again."""
+
+    def make(prepare: Any) -> Any:
+        async def mutant(self: Store) -> None:
+            await prepare(self)
+            await self._write(lambda db: db.execute(turns.update().values(steps="")))
+
+        return mutant
+
+    put(Store, "prepare", make)
 
 
 @breaks("oldest-first")

@@ -190,6 +190,8 @@ REFERENCE: dict[str, Kill] = {
     "posts-are-forgotten": Kill("history/post-turn", "it is []"),
     "kept-when-it-is-over": Kill("history/before-claude", "it is []", ("following/ended-away",)),
     "tabs-are-spaces": Kill("turns/same-as-history", "code    tab"),
+    "steps-are-not-saved": Kill("history/steps", "after the turn they are []"),
+    "steps-are-lost-at-a-restart": Kill("history/steps", "after a restart they are []"),
     "oldest-first": Kill("history/listed", "it is ["),
     "untitled": Kill("history/shape", "it is ''"),
     "retold-without-words": Kill("following/sent-again-late", "it is ('', "),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import uuid
+from contextlib import closing
 
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
@@ -85,6 +88,24 @@ async def test_reload_in_the_middle_goes_on_live(site: Site, page: Page) -> None
         gate.open()
         await chat.expect_answer(SIX)
     await expect(chat.answers).to_have_count(1)
+
+
+async def test_forgotten_session_is_noted(site: Site, page: Page) -> None:
+    """The note stays: later it explains why Claude knew nothing of what was said before."""
+    chat = Chat(page)
+    await chat.say("one")
+    await chat.expect_answer(told("one", 1))
+    await site.server.stop()
+    with closing(sqlite3.connect(site.data / "chat.sqlite3")) as database, database:
+        database.execute("UPDATE conversations SET claude_session = ?", (str(uuid.uuid4()),))
+    await site.server.start()
+    await chat.say("two")
+    await chat.expect_answer(told("two", 1), number=1)
+    note = page.get_by_text("Claude no longer has the earlier part of this conversation.")
+    await expect(note).to_be_visible()
+    await page.reload()
+
+    await expect(note).to_be_visible()
 
 
 async def test_stop_keeps_what_was_said(site: Site, page: Page) -> None:

@@ -89,3 +89,6 @@ async def test_thinking_and_tools_are_folded_and_live(chat: Chat) -> None:
     await expect(answer).to_contain_text("There are 42 files.")
 
     await expect(answer.locator("[data-part=thinking]")).to_contain_text("One call will do. 42, then.")
+    await chat.page.reload()
+    await expect(tool).to_contain_text("WebFetch http://files.example/count done")
+    await expect(answer.locator("[data-part=thinking]")).to_contain_text("One call will do. 42, then.")

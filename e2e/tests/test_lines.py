@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from e2e.site import Site
 from e2e.tests.chat import Chat
@@ -54,6 +54,30 @@ async def test_server_is_restarted_in_the_middle_of_an_answer(site: Site, page: 
 
     await chat.expect_answer(THREE, "interrupted")
     await chat.expect_answer("t1 t2", number=1)
+
+
+async def test_shown_words_outlive_a_kill(site: Site, page: Page) -> None:
+    """A server that was killed may have saved less than it had sent."""
+    chat = Chat(page)
+
+    async def save_less(route: Route) -> None:
+        response = await route.fetch()
+        document = await response.json()
+        document["messages"][1]["content"] = "t1 "
+        await route.fulfill(response=response, json=document)
+
+    with site.gate("g1") as gate:
+        await chat.say("[[fake tokens=6 hold=g1@3]]")
+        await gate.reached()
+        await chat.expect_answer(THREE, "streaming")
+        await site.server.stop()
+        await page.route(re.compile("/chat/history/[0-9a-f]{12}$"), save_less)
+        await site.server.start()
+        await expect(chat.answers).to_have_attribute("data-state", "interrupted")
+        await chat.expect_answer(THREE, "interrupted")
+    await page.reload()
+
+    await chat.expect_answer("t1", "interrupted")
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -11,6 +11,19 @@
  * @property {Status} status
  * @property {string} created_at
  * @property {{code: string, message: string}} [error] why an answer failed
+ * @property {Step[]} [steps] what Claude did besides its text (HIST-8)
+ */
+/**
+ * @typedef {object} Step
+ * @property {string} type thinking, tool or status
+ * @property {string} [thinking]
+ * @property {string} [id] of a tool call, as its name, state, input and result
+ * @property {string} [name]
+ * @property {string} [state]
+ * @property {string} [input]
+ * @property {string} [result]
+ * @property {string} [status]
+ * @property {string} [detail]
  */
 /** How one stands with a limit (LIMIT-7). @typedef {{limit: string, used: number, of: number, resets_in: number | null}} Standing */
 /** @typedef {Summary & {messages: Message[]}} History */

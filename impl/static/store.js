@@ -5,6 +5,7 @@ import { keepDraft, readDraft } from "./drafts.js";
 
 /** @typedef {import("./api.js").Summary} Summary */
 /** @typedef {import("./api.js").Message} Message */
+/** @typedef {import("./api.js").Step} Step */
 /** @typedef {import("./api.js").Standing} Standing */
 /** @typedef {import("./socket.js").ChatSocket} ChatSocket */
 /** @typedef {import("./socket.js").Connection} Connection */
@@ -20,6 +21,7 @@ import { keepDraft, readDraft } from "./drafts.js";
  * @property {string} thinking
  * @property {boolean} pondering whether the last that came was a thought
  * @property {Tool[]} tools
+ * @property {string} note what the user must know about this answer, during it and later
  * @property {string} progress what Claude is doing, if it said so
  * @property {TurnState} state
  * @property {boolean} stopping the user asked for its end
@@ -40,6 +42,8 @@ import { keepDraft, readDraft } from "./drafts.js";
 const MOST_RESETS = 5;
 /** For how long a deletion can be taken back. */
 const UNDO_MS = 8_000;
+/** The status that says that Claude no longer knows the earlier turns. */
+const FRESH_SESSION = "fresh_session";
 /** How often a running turn is asked for where no socket tells of it. */
 const POLL_MS = 2_000;
 
@@ -53,6 +57,14 @@ export const isLive = (turn) => turn.state === "sending" || turn.state === "stre
 function sentence(text) {
   const closed = /[.!?…]$/.test(text) ? text : `${text}.`;
   return closed.charAt(0).toUpperCase() + closed.slice(1);
+}
+
+/**
+ * @param {Step} step a tool call from history
+ * @returns {Tool}
+ */
+function toolOf({ id = "", name = "", state = "", input = "", result = "" }) {
+  return { id, name, state, asked: input, result };
 }
 
 /** @returns {string} 32 hexadecimal digits; `crypto.randomUUID` is missing on plain http beyond loopback */
@@ -371,6 +383,7 @@ export class ChatStore extends EventTarget {
         this.#useTool(turn, message);
         break;
       case "status":
+        if (message.status === FRESH_SESSION) turn.note = sentence(message.detail ?? "");
         turn.progress = message.detail || (message.status ?? "").replaceAll("_", " ");
         break;
       case "rewind": // counts code points, as `for … of` does and `slice` does not
@@ -528,9 +541,18 @@ export class ChatStore extends EventTarget {
    */
   #settle(turn, message) {
     if (isLive(turn) && this.connection !== "posting") return;
-    turn.answer = message.content;
     turn.state = /** @type {TurnState} */ (message.status);
     turn.trouble = message.error ? sentence(message.error.message) : "";
+    // A server that was killed may have saved less than it had sent. What the user has read stays.
+    const savedLess = turn.state === "interrupted" && turn.answer.startsWith(message.content);
+    const steps = message.steps ?? [];
+    const calls = steps.filter((step) => step.type === "tool");
+    const thinking = steps.flatMap((step) => (step.type === "thinking" ? [step.thinking ?? ""] : [])).join("\n\n");
+    const fresh = steps.find((step) => step.type === "status" && step.status === FRESH_SESSION);
+    if (!savedLess) turn.answer = message.content;
+    if (!savedLess || calls.length >= turn.tools.length) turn.tools = calls.map(toolOf);
+    if (!savedLess || thinking.length >= turn.thinking.length) turn.thinking = thinking;
+    if (fresh !== undefined) turn.note = sentence(fresh.detail ?? "");
   }
 
   /** Tell a running turn from its first event on. @param {Turn} turn */
@@ -542,6 +564,7 @@ export class ChatStore extends EventTarget {
     turn.thinking = "";
     turn.pondering = false;
     turn.tools = [];
+    turn.note = "";
     this.#socket.watch(id, turn.id);
     if (this.connection === "posting") void this.#poll(turn);
   }
@@ -571,6 +594,7 @@ export class ChatStore extends EventTarget {
       thinking: "",
       pondering: false,
       tools: [],
+      note: "",
       progress: "",
       state,
       stopping: false,

@@ -17,7 +17,7 @@ export const OUTCOMES = {
 };
 
 /** @type {Record<string, string>} */
-const TOOL_STATES = { started: "running", finished: "done", failed: "failed" };
+const TOOL_STATES = { started: "running", finished: "done", failed: "failed", stopped: "not finished" };
 /** A longer prompt is folded: whoever pasted it knows what it says. */
 const LONG_PROMPT = 4_000;
 
@@ -39,6 +39,7 @@ export class TurnView {
     this.thinking = find(content, ".thinking", HTMLDetailsElement);
     this.ponders = find(content, ".thinking summary", HTMLElement);
     this.thought = find(content, "[data-part=thinking]", HTMLElement);
+    this.note = find(content, "[data-part=note]", HTMLElement);
     this.tools = find(content, ".tools", HTMLUListElement);
     this.progress = find(content, "[data-part=progress]", HTMLElement);
     this.outcome = find(content, "[data-part=outcome]", HTMLElement);
@@ -68,6 +69,8 @@ export class TurnView {
     this.element.dataset.id = turn.id;
     this.#drawPrompt(turn);
     this.text.show(turn.answer, live);
+    say(this.note, turn.note);
+    this.note.hidden = turn.note === "";
     this.thinking.hidden = turn.thinking === "";
     say(this.ponders, live && turn.pondering ? "Thinking…" : "Thinking");
     this.#drawThought(turn);
@@ -110,7 +113,8 @@ export class TurnView {
 
   /** @param {Turn} turn */
   #drawTools(turn) {
-    turn.tools.forEach(({ name, state, asked, result }, index) => {
+    turn.tools.forEach(({ name, state: known, asked, result }, index) => {
+      const state = known === "started" && !isLive(turn) ? "stopped" : known;
       const item = this.tools.children[index] ?? this.tools.appendChild(this.#toolItem());
       const part = /** @param {string} which */ (which) => find(item, `[data-part=${which}]`, HTMLElement);
       /** @type {HTMLElement} */ (item).dataset.state = state;

@@ -52,15 +52,30 @@ def make_version_1(connection: sa.Connection) -> None:
     migrate(connection, ())
     for index in ("turns_by_message", "turns_that_run", "usage_by_turn"):
         connection.execute(sa.text(f"DROP INDEX {index}"))
+    connection.execute(sa.text("ALTER TABLE turns DROP COLUMN steps"))
 
 
-def definitions(engine: sa.Engine) -> list[str]:
-    """How SQLite would make it again."""
-    with engine.begin() as connection:
-        made = connection.execute(
-            sa.text("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+def definitions(engine: sa.Engine) -> dict[str, object]:
+    """Columns, keys and indexes of each table. The text of a table differs: SQLite adds new columns at its end."""
+    inspector = sa.inspect(engine)
+    return {
+        table: (
+            sorted(
+                (column["name"], str(column["type"]), column["nullable"], column["default"])
+                for column in inspector.get_columns(table)
+            ),
+            inspector.get_pk_constraint(table),
+            inspector.get_foreign_keys(table),
+            inspector.get_unique_constraints(table),
         )
-        return [" ".join(sql.split()) for (sql,) in made]
+        for table in inspector.get_table_names()
+    } | {"indexes": indexes(engine)}
+
+
+def indexes(engine: sa.Engine) -> set[str]:
+    query = sa.text("SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL")
+    with engine.begin() as connection:
+        return {" ".join(sql.split()) for (sql,) in connection.execute(query)}
 
 
 def test_older_database_becomes_like_a_new_one(engine: sa.Engine, tmp_path: Path) -> None:

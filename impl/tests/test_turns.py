@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from impl.errors import (
@@ -153,6 +154,51 @@ async def test_everything_that_claude_does_is_told(tmp_path: Path) -> None:
     assert kinds == ["Thinking", "Status", "Rewind", "Tool", "Tool", "Complete"]
     assert answer(told) == turn.answer == "Hello there"
     assert completed(told).usage == Usage(10, 7)
+
+
+async def test_steps_of_turn_are_kept(tmp_path: Path) -> None:
+    async with parts(program(tmp_path, STORY), tmp_path) as server:
+        told = await server.turn("hello", message_id="m1")
+    async with parts(program(tmp_path, STORY), tmp_path) as server:
+        (turn,) = await stored(server, told[0].conversation_id)
+        again = await server.turn("hello", message_id="m1")
+
+    assert msgspec.json.decode(turn.steps) == [
+        {"type": "thinking", "at": 0, "thinking": "hm"},
+        {"type": "status", "at": 6, "status": "retrying", "detail": "attempt 1 of 10: overloaded"},
+        {
+            "type": "tool",
+            "at": 11,
+            "id": "t1",
+            "name": "Bash",
+            "state": "finished",
+            "input": "ls",
+            "result": "a b",
+        },
+    ]
+    kinds = [type(event).__name__ for event in again]
+    assert kinds == ["Thinking", "Token", "Status", "Token", "Tool", "Tool", "Complete"]
+    assert answer(again) == answer(told)
+
+
+PAUSED = """
+hear(); init()
+tool = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}
+say("assistant", message={"id": "m2", "content": [tool]})
+hear()
+"""
+
+
+async def test_steps_of_running_turn_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("impl.turns.SAVE_SECONDS", 0.01)
+    async with parts(program(tmp_path, PAUSED), tmp_path, stop_grace_seconds=0.01) as server:
+        log = await server.turns.start("ada", "hello")
+        async with asyncio.timeout(PATIENCE):
+            while not (turn := (await stored(server, log.accepted.conversation_id))[0]).steps:
+                pass
+
+    assert turn.status == "running"
+    assert [each["state"] for each in msgspec.json.decode(turn.steps)] == ["started"]
 
 
 async def test_answer_so_far_is_in_history_while_it_grows(
