@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -60,7 +61,10 @@ def install(
     )
     # Written beside and moved: somebody may be starting the old one.
     fresh = directory / ".claude.new"
-    fresh.write_text(text, encoding="utf-8")
-    fresh.chmod(0o755)
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(
+        os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755), "w", encoding="utf-8"
+    ) as file:
+        file.write(text)  # who may start it is what the caller's umask says
     fresh.replace(launcher)
     return launcher

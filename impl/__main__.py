@@ -10,7 +10,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvloop
@@ -18,9 +19,12 @@ from aiohttp import web
 
 from fake_claude.install import install
 from impl import dev, logs
-from impl.app import make_app
+from impl.app import database, make_app
 from impl.errors import ChatError
+from impl.lock import CannotLock, Held, Locks, locked
+from impl.private import NotPrivate, private_database, private_files, private_folder
 from impl.settings import Settings, SettingsError, variable
+from impl.store import sqlite_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,13 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"chat-server: {error}", file=sys.stderr)
         return 2
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            again = runner.run(_serve(settings, follow_sources=argv is None and settings.identity == "dev"))
-    except (ChatError, OSError) as error:
+        with private_files(), _owned_data(settings) as locks:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                again = runner.run(
+                    _serve(settings, follow_sources=argv is None and settings.identity == "dev")
+                )
+            if again is not None:  # the same command, on the same port; other descriptors are closed by exec
+                locks.hand_on()
+                os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--port", str(again)])  # noqa: S606
+    except (ChatError, Held, CannotLock, NotPrivate, OSError) as error:
         print(f"chat-server: {error}", file=sys.stderr)
         return 1
-    if again is not None:  # the same command, on the same port; descriptors are closed by exec
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--port", str(again)])  # noqa: S606
     return 0
 
 
@@ -57,6 +65,27 @@ def _parser() -> argparse.ArgumentParser:
     ):
         parser.add_argument(f"--{name}", type=kind, help=f"{text} ({variable(name)})")
     return parser
+
+
+@contextmanager
+def _owned_data(settings: Settings) -> Iterator[Locks]:
+    """The data folder and a SQLite database are this server's alone (PROC-7), and no other user can read them.
+
+    Raises:
+        Held: Another server has them.
+        CannotLock: They cannot be locked.
+        NotPrivate: They stay open to others.
+        Unavailable: CHAT_DATABASE is no address.
+    """
+    private_folder(settings.data)
+    places = [(settings.data / "lock", f"the data folder {settings.data}")]
+    file = sqlite_file(database(settings))
+    if file is not None:
+        places.append((file.with_name(f"{file.name}.lock"), f"the database {file}"))
+    with locked(places) as locks:
+        if file is not None:
+            private_database(file)
+        yield locks
 
 
 async def _serve(settings: Settings, *, follow_sources: bool) -> int | None:

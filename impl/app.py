@@ -75,7 +75,7 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(opened(_database(settings), time.time))
+            store = await stack.enter_async_context(opened(database(settings), time.time))
             claude = await stack.enter_async_context(Claude(command, settings, claude_cwd))
             turns = Turns(
                 store,
@@ -117,10 +117,10 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
     return app
 
 
-def _database(settings: Settings) -> str | URL:
+def database(settings: Settings) -> str | URL:
+    """Where the database is, as SQLAlchemy takes it."""
     if settings.database:
         return settings.database
-    settings.data.mkdir(parents=True, exist_ok=True)
     return URL.create("sqlite", database=str(settings.data / "chat.sqlite3"))
 
 

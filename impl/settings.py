@@ -37,7 +37,8 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on; the dev identity allows loopback only")
     port: int = _setting(8000, "port to listen on; 0 takes a free one")
     data: Path = field(
-        default_factory=_default_data, metadata={"help": "folder of the database and of the built-in fake"}
+        default_factory=_default_data,
+        metadata={"help": "folder of the database and of the built-in fake, for this server alone"},
     )
     database: str = _setting(
         "", "URL of the database, such as postgresql://user@host/name; empty: SQLite in the data folder"

@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf, isfinite
+from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -525,6 +527,26 @@ def _engine(address: str | sa.URL) -> sa.Engine:
         _try_sqlite(engine.url.database or ":memory:")
         sa.event.listen(engine, "connect", _tune_sqlite)
     return engine
+
+
+def sqlite_file(address: str | sa.URL) -> Path | None:
+    """The file of a SQLite database, whatever symbolic links lead to it; ``None`` where there is no such file.
+
+    Raises:
+        Unavailable: The address is none.
+    """
+    try:
+        url = sa.make_url(address)
+    except SQLAlchemyError as error:
+        raise Unavailable(f"CHAT_DATABASE cannot be used: {error}") from error
+    name = url.database or ""
+    if url.get_backend_name() != "sqlite" or name in {"", ":memory:"}:
+        return None
+    if name.startswith("file:"):  # https://www.sqlite.org/uri.html
+        name = unquote(urlsplit(name).path)
+        if url.query.get("mode") == "memory" or name in {"", ":memory:"}:
+            return None
+    return Path(name).resolve()
 
 
 def new_id() -> str:

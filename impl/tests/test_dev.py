@@ -18,6 +18,7 @@ from aiohttp import web
 
 from fake_claude.scriptfile import load
 from impl import dev
+from impl.lock import Held, locked
 from impl.tests.sites import make_settings
 
 PATIENCE = 60.0
@@ -116,6 +117,9 @@ async def test_edits_of_page_and_server_are_followed(tmp_path: Path) -> None:
 
         shutil.copy(ROOT / "impl/limits.py", copy.sources / "limits.py")
         assert await copy.ready() == url
+        with pytest.raises(Held, match=f"pid {copy.process.pid},"):  # it has kept its data
+            with locked([(tmp_path / "data" / "lock", "the data folder")]):
+                pass
         async with copy.http.get(f"{url}dev/scripts") as response:
             assert len((await response.json())["scripts"]) == len(dev.scripts())
 

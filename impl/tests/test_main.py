@@ -24,6 +24,7 @@ import pytest
 
 from fake_claude.ledger import Run
 from impl.__main__ import _warn_elsewhere, main
+from impl.lock import locked
 from impl.tests.processes import living
 from impl.tests.sites import PATIENCE, Fake, Peer, spoken, until
 
@@ -319,6 +320,88 @@ def test_database_address_that_is_none_is_told(start: Start, tmp_path: Path) -> 
 
     assert code == 1
     assert sentence.startswith("chat-server: CHAT_DATABASE cannot be used")
+
+
+# --- one owner of the data
+
+
+@pytest.fixture
+def data_in_use(tmp_path: Path) -> Iterator[Path]:
+    """A data folder that this very process holds, as a server would."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    places = [folder / "lock", folder / "chat.sqlite3.lock"]
+    with locked([(path, "x") for path in places]):
+        yield folder
+
+
+def test_second_server_on_a_data_folder_is_refused(start: Start, data_in_use: Path) -> None:
+    code, sentence = start("--port", "0", "--data", str(data_in_use))
+
+    assert code == 1
+    assert sentence.startswith(
+        f"chat-server: the data folder {data_in_use} is in use by the chat-server with pid"
+    )
+    assert f"pid {os.getpid()}, since 20" in sentence
+
+
+@pytest.mark.parametrize("url", ["sqlite:///{}", "sqlite:///file:{}?uri=true", "sqlite+pysqlite:///{}"])
+def test_second_server_on_a_database_is_refused(
+    url: str, start: Start, data_in_use: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(data_in_use)
+    database = url.format(tmp_path / "link" / "chat.sqlite3")
+    code, sentence = start("--port", "0", "--data", str(tmp_path / "other"), CHAT_DATABASE=database)
+
+    assert code == 1
+    assert sentence.startswith(f"chat-server: the database {data_in_use / 'chat.sqlite3'} is in use by")
+    assert not (data_in_use / "chat.sqlite3").exists()  # nothing was touched
+
+
+async def test_second_server_leaves_turns_of_the_first_alone(tmp_path: Path) -> None:
+    async with server(tmp_path) as chat, chat.socket() as peer:
+        with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
+            await peer.chat("[[fake tokens=2 hold=door@1]]")
+            await peer.text("t1 ")
+            second = await asyncio.create_subprocess_exec(
+                *(*COMMAND, "--port", "0", "--data", str(tmp_path / "data")), stdout=PIPE, stderr=PIPE
+            )
+            out, err = await second.communicate()
+            gate.open()
+            await peer.turn()
+
+    assert (second.returncode, out) == (1, b"")
+    assert f"pid {chat.process.pid}," in the_sentence(err.decode())
+    assert kept(tmp_path) == [("complete", "t1 t2 ")]
+
+
+# --- what other local users can read
+
+
+async def test_nothing_that_is_written_is_for_others(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with server(tmp_path) as chat:
+            await chat.post(message="hello")
+            for folder in (tmp_path / "data", tmp_path / ".claude"):
+                seen = [folder, *folder.rglob("*")]
+                open_to_others = [
+                    path for path in seen if path.lstat().st_mode & 0o077 and not path.is_symlink()
+                ]
+                assert (len(seen) > 1, open_to_others) == (True, [])
+    finally:
+        os.umask(before)
+
+
+def test_database_that_others_could_read_is_closed(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    database = tmp_path / "elsewhere" / "chat.db"
+    database.write_text("no database, but a letter to a friend" * 100)
+    database.chmod(0o644)
+    code, _ = start("--port", "0", "--data", str(tmp_path / "data"), CHAT_DATABASE=f"sqlite:///{database}")
+
+    assert code == 1
+    assert database.stat().st_mode & 0o777 == 0o600
 
 
 # --- without claude
