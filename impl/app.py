@@ -35,6 +35,7 @@ from impl.logs import about
 from impl.messages import CONVERSATION_ID
 from impl.metrics import Metrics
 from impl.oauth import Forge, OAuthIdentity
+from impl.private import private_folder
 from impl.settings import Settings
 from impl.store import Store, opened
 from impl.turns import Turns
@@ -74,6 +75,7 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
     app[METRICS] = Metrics()
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
+        private_folder(settings.data)
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(opened(database(settings), time.time))
             claude = await stack.enter_async_context(Claude(command, settings, claude_cwd))
