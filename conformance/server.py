@@ -75,6 +75,10 @@ class Server:
         self._argv = [fill(word, values, "start") for word in target.start]
         self._env = {name: fill(text, values, f"env.{name}") for name, text in target.env.items()}
 
+    def beside(self) -> Server:
+        """Another server on the same data, with an address of its own; it is not started."""
+        return Server(self.target, self._folder)
+
     @property
     def host(self) -> str:
         """The host part of its address."""

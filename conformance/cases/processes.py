@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import uuid
+from contextlib import suppress
 
 from conformance.case import case
 from conformance.cases.turns import ANSWERED, STREAMS, pieces
 from conformance.chat import Chat, expect, expect_equal
+from conformance.errors import TargetError
 from conformance.results import Severity
 from conformance.server import Server
 
@@ -212,3 +214,34 @@ async def killed(chat: Chat) -> None:
         expect_equal(why.get("code"), "interrupted", "the code of the broken-off answer's error")
         async with chat.peer(server=server) as peer:
             await chat.finished(peer, chat.prompt("on"), conversation_id=before.conversation_id)
+
+
+@case(
+    "processes/one-owner",
+    title="A second server on the same data is refused, or leaves the turns of the first alone",
+    clause="PROC-7",
+    severity=Severity.MEDIUM,
+    means="A restart that overlaps, or a server somebody forgot, breaks off the answers of the other in everybody's "
+    "history, and lets two Claudes work in one conversation.",
+    needs=(STREAMS, "history/socket-turn"),
+    waits=True,
+    slow=True,
+)
+async def one_owner(chat: Chat) -> None:
+    async with chat.instance() as server, chat.gate("owned", server=server) as gate:
+        async with chat.peer(server=server) as peer:
+            turn = await chat.started(peer, chat.prompt(tokens=3, hold=f"{gate.name}@2"))
+            await turn.until_text(pieces(2))
+            second = server.beside()
+            try:
+                with suppress(TargetError):  # it is refused
+                    await second.start()
+                status = (await chat.history(turn.conversation_id, server=server))[-1].get("status")
+                expect_equal(status, "running", "the status of the answer once another server was started")
+                gate.open()
+                await turn.finish()
+            finally:
+                await second.end()
+        expect_equal(turn.text, pieces(3), "the answer")
+        messages = await chat.history(turn.conversation_id, server=server)
+        expect_equal(messages[-1].get("status"), "complete", "the status of the answer in the end")

@@ -27,6 +27,7 @@ import impl.documents
 import impl.errors
 import impl.frames
 import impl.limits
+import impl.lock
 import impl.log
 import impl.messages
 import impl.oauth
@@ -978,6 +979,12 @@ def sessions_in_memory() -> None:
         return
 
     put(Store, "remember_session", lambda _: remember)
+
+
+@breaks("anybody-may-own-the-data")
+def anybody_may_own_the_data() -> None:
+    """Nothing locks the data, and a server that starts takes every running turn for broken off."""
+    put(impl.lock, "_take", always(None))
 
 
 @breaks("interrupted-runs-on")
