@@ -100,8 +100,9 @@ async def _serve(settings: Settings, *, follow_sources: bool) -> int | None:
     _warn_elsewhere(sys.platform)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            loop.add_signal_handler(number, stop.set)
     cwd = settings.claude_cwd or settings.data / "workdir"
     cwd.mkdir(parents=True, exist_ok=True)
     if settings.identity == "dev" and not (settings.claude or settings.claude_tools):

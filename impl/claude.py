@@ -7,16 +7,20 @@ import logging
 import os
 import uuid
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from impl.errors import ClaudeUnavailable
+from impl.errors import ClaudeUnavailable, Interrupted
 from impl.process import guarded, running
-from impl.session import Question, Session
+from impl.session import ClaudeEnded, Question, Session
 from impl.settings import Settings
 from impl.stream import Ended
 
 logger = logging.getLogger(__name__)
+
+
+STOP_SECONDS = 1.0
+"""How soon after a claude that died of a stop signal the server must be told to stop for the two to be one event."""
 
 
 class Claude:
@@ -43,7 +47,7 @@ class Claude:
         self._group = asyncio.TaskGroup()
         self._mark = uuid.uuid4().hex  # all processes are marked with it and a number
         self._started = 0
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._owned = AsyncExitStack()
 
     async def __aenter__(self) -> Claude:
@@ -53,10 +57,14 @@ class Claude:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._stopping = True
+        self.stop_soon()
         for session in (*self._sessions.values(), *self._spares):
             session.close()
         await self._owned.aclose()
+
+    def stop_soon(self) -> None:
+        """Learn that the server is stopping: no process is started ahead any more."""
+        self._stopping.set()
 
     @property
     def processes(self) -> int:
@@ -71,6 +79,7 @@ class Claude:
         Raises:
             ClaudeUnavailable: The CLI cannot be started, or every process is busy.
             ClaudeFailed: The CLI ended without a result.
+            Interrupted: The same, because of a stop signal that was meant for the server, too (PROC-5).
             SessionUnknown: The CLI does not know ``resume``.
             TimedOut: The turn was silent for too long.
         """
@@ -85,6 +94,10 @@ class Claude:
             raise ClaudeUnavailable(
                 f"Claude could not be started: {error.strerror}: {error.filename}"
             ) from error
+        except ClaudeEnded as error:
+            if not question.stopped and await self._is_stopping(soon=error.signalled):
+                raise Interrupted("the server was stopped during this turn") from error
+            raise
         finally:
             if healthy and self._settings.claude_idle_seconds > 0:
                 loop = asyncio.get_running_loop()
@@ -92,6 +105,14 @@ class Claude:
             else:
                 session.close()
         return ended
+
+    async def _is_stopping(self, *, soon: bool) -> bool:
+        """Whether the server is stopping, or ``soon`` will be: a signal that is sent to all need not reach it first."""
+        if soon:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._stopping.wait()
+        return self._stopping.is_set()
 
     async def end(self, conversation_id: str) -> None:
         """End the conversation's process, if there is one, and wait until it is gone."""
@@ -125,7 +146,7 @@ class Claude:
     def _start_ahead(self) -> None:
         """Have as many spare processes as are wanted, where there is room."""
         wanted = min(self._settings.claude_spare, self._settings.claude_max_processes - len(self._sessions))
-        while len(self._spares) < wanted and not self._stopping:
+        while len(self._spares) < wanted and not self._stopping.is_set():
             self._spares.append(self._start("", None))
 
     def _start(self, conversation_id: str, resume: str | None) -> Session:

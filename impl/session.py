@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -24,8 +25,26 @@ UNKNOWN_SESSION = "No conversation found with session ID"
 _json = msgspec.json.Encoder()
 
 
+STOPPED_CODES = frozenset(
+    code for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) for code in (-number, 128 + number)
+)
+"""Exit codes of a process that a stop signal ended: by its own hand, or (128 + n) as the CLI and shells report it."""
+
+
 class SessionUnknown(Exception):
     """The CLI does not know the session it was to resume."""
+
+
+class ClaudeEnded(ClaudeFailed):
+    """The process ended, or broke off its answer, and nobody here had asked it to.
+
+    Attributes:
+        signalled: Whether a stop signal did it: perhaps one that was sent to the server, too.
+    """
+
+    def __init__(self, message: str, *, signalled: bool) -> None:
+        super().__init__(message)
+        self.signalled = signalled
 
 
 class Question:
@@ -123,6 +142,7 @@ class Session:
 
         Raises:
             ClaudeFailed: The CLI ended without a result.
+            ClaudeEnded: The same, and why it ended may not be known yet.
             SessionUnknown: The CLI does not know the session it was to resume.
             TimedOut: The turn was silent for too long.
         """
@@ -150,6 +170,8 @@ class Session:
             self.hold(held=False)
         if ended.error.startswith(UNKNOWN_SESSION):
             raise SessionUnknown
+        if ended.aborted and not question.stopped:  # what the CLI makes of SIGINT
+            raise ClaudeEnded(ended.error, signalled=True)
         return ended
 
     def adopt(self, conversation_id: str) -> None:
@@ -226,7 +248,10 @@ class Session:
             process.stderr_tail,
         )
         self._done.set_exception(
-            ClaudeFailed(f"Claude ended in the middle of the turn (exit code {process.returncode})")
+            ClaudeEnded(
+                f"Claude ended in the middle of the turn (exit code {process.returncode})",
+                signalled=process.returncode in STOPPED_CODES,
+            )
         )
 
     def _send(self, message: dict[str, Any]) -> None:

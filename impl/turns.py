@@ -127,6 +127,7 @@ class Turns:
     def refuse_new(self) -> None:
         """Let running turns go on, but start no more."""
         self._stopping = True
+        self._claude.stop_soon()
 
     async def stop(self) -> None:
         """Start no more turns, let running ones finish within the grace, and break off the others (PROC-4)."""

@@ -157,6 +157,25 @@ async def test_sigterm_closes_with_1001_and_keeps_what_there_is(tmp_path: Path) 
     assert kept(tmp_path) == [("complete", "t1 "), ("interrupted", "t1 t2 ")]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_signal_to_all_at_once_interrupts(number: signal.Signals, tmp_path: Path) -> None:
+    """As ``systemctl stop`` sends it unless told otherwise, and a terminal."""
+    async with server(tmp_path) as chat:
+        with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
+            async with chat.socket() as peer:
+                await peer.chat("[[fake tokens=9 hold=door@2]]", message_id="m1")
+                await gate.reached()
+                await peer.text("t1 t2 ")
+                everybody = living(f"TEST_RUN={os.environ['TEST_RUN']}")
+                for pid in sorted(everybody, key=chat.process.pid.__eq__):  # the server comes last
+                    os.kill(pid, number)
+                await chat.process.communicate()
+
+    assert chat.process.returncode == 0
+    assert len(everybody) >= 3  # server, guardian, claude
+    assert kept(tmp_path) == [("interrupted", "t1 t2 ")]
+
+
 def kept(folder: Path) -> list[tuple[str, str]]:
     """Status and answer of each turn in the database."""
     with sqlite3.connect(folder / "data" / "chat.sqlite3") as database:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +27,7 @@ from impl.errors import (
 )
 from impl.log import TurnLog, answer
 from impl.messages import Complete, Event, Failed, Status, Token, Usage
+from impl.session import Session
 from impl.store import Begun, Store, StoredTurn
 from impl.tests.sites import PATIENCE, Fake, Parts, events, parts, program, until
 
@@ -948,6 +952,77 @@ async def test_stopping_server_breaks_a_long_turn_off_and_keeps_it(fake: Fake, t
     last = failed(log.read(0))
     assert last.code == "interrupted"
     assert (turn.status, turn.answer) == ("interrupted", "t1 t2 ")
+
+
+STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+@asynccontextmanager
+async def answering(
+    command: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, stop_seconds: float
+) -> AsyncIterator[tuple[Parts, TurnLog, Session]]:
+    """A turn that has written something and says no more; the moment to be told of a stop is not the clock's."""
+    monkeypatch.setattr("impl.claude.STOP_SECONDS", stop_seconds)
+    async with parts(command, folder, stop_grace_seconds=PATIENCE) as server:
+        log = await server.turns.start("ada", "[[fake tokens=9 hold=door@2]]", "m1")
+        while answer(log.read(0)) != "t1 t2 ":
+            await changed(log)
+        yield server, log, server.claude._sessions[log.accepted.conversation_id]
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+async def test_signal_to_all_that_reaches_claude_first_interrupts(
+    number: signal.Signals, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake.gate("door"):
+        async with answering(fake.command, tmp_path, monkeypatch, 3600) as (server, log, session):
+            os.kill(session.started.result().pid, number)
+            await session.closing  # its end is known; that the server is to end is not
+            server.turns.refuse_new()
+            last = failed(await events(log))
+            (turn,) = await stored(server, log.accepted.conversation_id)
+
+    assert last.code == "interrupted"
+    assert (turn.status, turn.answer) == ("interrupted", "t1 t2 ")
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+async def test_claude_that_alone_is_told_to_stop_has_failed(
+    number: signal.Signals, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake.gate("door"):
+        async with answering(fake.command, tmp_path, monkeypatch, 0) as (_, log, session):
+            os.kill(session.started.result().pid, number)
+            last = failed(await events(log))
+
+    assert last.code == "claude_failed"
+
+
+WRITES = 'init(); hear(); text("t1 t2 ")'
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGTERM)", "sys.exit(3)"])
+async def test_claude_that_ends_while_the_server_stops_is_interrupted(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its exit code: a wrapper has its own."""
+    command = program(tmp_path, f"signal.signal(signal.SIGUSR1, lambda *_: {end})\n{WRITES}; signal.pause()")
+    async with answering(command, tmp_path, monkeypatch, 0) as (server, log, session):
+        server.turns.refuse_new()
+        os.kill(session.started.result().pid, signal.SIGUSR1)
+
+        assert failed(await events(log)).code == "interrupted"
+
+
+async def test_turn_that_was_stopped_does_not_wait_for_the_servers_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claude that does not obey gets TERM from the server itself."""
+    command = program(tmp_path, f"{WRITES}; signal.pause()")
+    async with answering(command, tmp_path, monkeypatch, 3600) as (server, log, _):
+        await server.turns.cancel("ada", "m1", None)
+
+        assert completed(await events(log)).stop_reason == "cancelled"
 
 
 async def test_start_that_fails_in_an_odd_way_fails_the_turn(

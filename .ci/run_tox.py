@@ -1,0 +1,19 @@
+"""Run tox so that TERM and HUP end it as Ctrl-C does; by itself it would die of them and leave its commands running."""
+
+import signal
+
+from tox.run import run
+
+
+def main() -> None:
+    """Run tox with the arguments of the command line."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a script starts with & ignores it
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            # Raised anew, not as KeyboardInterrupt: while it ends its commands, tox ignores SIGINT, and so all three.
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    run()
+
+
+if __name__ == "__main__":
+    main()
