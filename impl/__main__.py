@@ -39,9 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with private_files(), _owned_data(settings) as locks:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                again = runner.run(
-                    _serve(settings, follow_sources=argv is None and settings.identity == "dev")
-                )
+                follow_sources = argv is None and settings.identity == "dev"
+                again = runner.run(_serve(settings, locks.server, follow_sources=follow_sources))
             if again is not None:  # the same command, on the same port; other descriptors are closed by exec
                 locks.hand_on()
                 os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--port", str(again)])  # noqa: S606
@@ -88,7 +87,7 @@ def _owned_data(settings: Settings) -> Iterator[Locks]:
         yield locks
 
 
-async def _serve(settings: Settings, *, follow_sources: bool) -> int | None:
+async def _serve(settings: Settings, server: str, *, follow_sources: bool) -> int | None:
     """Serve until told to stop, or until the server's own code has changed: then the port to serve on again."""
     changed = False
 
@@ -107,7 +106,7 @@ async def _serve(settings: Settings, *, follow_sources: bool) -> int | None:
     cwd.mkdir(parents=True, exist_ok=True)
     if settings.identity == "dev" and not (settings.claude or settings.claude_tools):
         settings = dev.with_tools(settings)
-    app = make_app(settings, command=[_claude(settings)], claude_cwd=cwd)
+    app = make_app(settings, command=[_claude(settings)], claude_cwd=cwd, server=server)
     if settings.identity == "dev":
         dev.add_to(app, settings, restart=restart if follow_sources else None)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)

@@ -63,8 +63,13 @@ METRICS = web.AppKey("METRICS", Metrics)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web.Application:
-    """The server as an aiohttp application; ``command`` starts the CLI in ``claude_cwd``."""
+def make_app(
+    settings: Settings, *, command: list[str], claude_cwd: Path, server: str = ""
+) -> web.Application:
+    """The server as an aiohttp application; ``command`` starts the CLI in ``claude_cwd``.
+
+    ``server`` is its id among those that share a database.
+    """
     app = web.Application(
         middlewares=[_guard],
         client_max_size=FRAME_OVERHEAD * settings.message_max_bytes + 65_536,
@@ -77,7 +82,7 @@ def make_app(settings: Settings, *, command: list[str], claude_cwd: Path) -> web
     async def parts(app: web.Application) -> AsyncIterator[None]:
         private_folder(settings.data)
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(opened(database(settings), time.time))
+            store = await stack.enter_async_context(opened(database(settings), time.time, server=server))
             claude = await stack.enter_async_context(Claude(command, settings, claude_cwd))
             turns = Turns(
                 store,

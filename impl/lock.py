@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import socket
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -41,18 +42,26 @@ class Holder(msgspec.Struct, frozen=True):
         pid: Its process id, on its own machine or in its own container.
         host: The name of that.
         since: When it took the lock (RFC 3339, UTC).
+        server: An id that the holders of this file share: a server that is started again has its old one.
     """
 
     pid: int
     host: str
     since: str
+    server: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """Locks that are held."""
+    """Locks that are held.
+
+    Attributes:
+        descriptors: Of their files.
+        server: The id that the file of the first one has for its holders.
+    """
 
     descriptors: tuple[int, ...]
+    server: str
 
     def hand_on(self) -> None:
         """Keep them over an exec that follows now."""
@@ -76,7 +85,9 @@ def locked(places: Sequence[tuple[Path, str]]) -> Iterator[Locks]:
             descriptor = _lock(path, what, kept)
             stack.callback(os.close, descriptor)
             descriptors.append(descriptor)
-        yield Locks(tuple(descriptors))
+        first = _read(descriptors[0])
+        assert first is not None
+        yield Locks(tuple(descriptors), first.server)
 
 
 def _lock(path: Path, what: str, kept: Sequence[int]) -> int:
@@ -137,13 +148,20 @@ ADVICE = (
 
 
 def _holder(descriptor: int) -> str:
-    try:
-        holder = msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
-    except msgspec.DecodeError:  # it is about to write it
+    holder = _read(descriptor)
+    if holder is None:
         return "another chat-server"
     if holder.host == socket.gethostname():
         return f"the chat-server with pid {holder.pid}, since {holder.since}"
     return f"the chat-server with pid {holder.pid} on {holder.host}, since {holder.since}"
+
+
+def _read(descriptor: int) -> Holder | None:
+    """What the file says; ``None`` if it is new, or its holder is about to write it."""
+    try:
+        return msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
+    except msgspec.DecodeError:
+        return None
 
 
 def _is_of(descriptor: int, path: Path) -> bool:
@@ -154,6 +172,9 @@ def _is_of(descriptor: int, path: Path) -> bool:
 
 
 def _write(descriptor: int) -> None:
+    host, last = socket.gethostname(), _read(descriptor)
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    # A folder that was copied to another machine is another server's.
+    server = last.server if last is not None and last.host == host and last.server else uuid.uuid4().hex
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, msgspec.json.encode(Holder(os.getpid(), socket.gethostname(), now)) + b"\n", 0)
+    os.pwrite(descriptor, msgspec.json.encode(Holder(os.getpid(), host, now, server)) + b"\n", 0)

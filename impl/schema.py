@@ -68,6 +68,7 @@ turns = sa.Table(
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float),
     sa.Column("steps", sa.Text, nullable=False, server_default=""),  # JSON, or empty: see impl/steps.py
+    sa.Column("server", sa.String, nullable=False, server_default=""),  # the id of the one that runs it
     sa.UniqueConstraint("conversation_id", "message_id"),
     sa.Index("turns_by_message", "message_id"),
     sa.Index("turns_that_run", "status", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
@@ -95,6 +96,14 @@ sessions = sa.Table(
     sa.Column("expires_at", sa.Float, nullable=False),
 )
 
+servers = sa.Table(
+    "servers",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("seen_at", sa.Float, nullable=False),  # by the clock of the database
+)
+"""The servers that share a PostgreSQL: see impl/leases.py."""
+
 Migration = Callable[[sa.Connection], None]
 
 
@@ -113,9 +122,21 @@ def _add_steps(connection: sa.Connection) -> None:
     connection.execute(sa.text("ALTER TABLE turns ADD COLUMN steps TEXT DEFAULT '' NOT NULL"))
 
 
-MIGRATIONS: Sequence[Migration] = (_index_turns, _add_steps)
+def _name_servers(connection: sa.Connection) -> None:
+    """Of several servers on one database each knows its own turns."""
+    connection.execute(sa.text("ALTER TABLE turns ADD COLUMN server VARCHAR DEFAULT '' NOT NULL"))
+    connection.execute(
+        sa.text("CREATE TABLE servers (id VARCHAR NOT NULL, seen_at FLOAT NOT NULL, PRIMARY KEY (id))")
+    )
+
+
+MIGRATIONS: Sequence[Migration] = (_index_turns, _add_steps, _name_servers)
 """The n-th takes a database from version n to n + 1. None is ever changed, only added, together with the same change to
 the tables above: by these an empty database is made, without any step."""
+
+
+MIGRATING = 0x63686174
+"""The key of the lock that PostgreSQL holds for us: "chat" in ASCII."""
 
 
 def migrate(connection: sa.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
@@ -125,6 +146,8 @@ def migrate(connection: sa.Connection, migrations: Sequence[Migration] = MIGRATI
         Unavailable: A newer server wrote it.
     """
     newest = len(migrations) + 1
+    if connection.dialect.name == "postgresql":  # servers that start at the same time do this one by one
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATING)))
     schema.create(connection, checkfirst=True)
     version = connection.execute(sa.select(schema.c.version)).scalar()
     # The version is written first: SQLite begins a transaction with a change of data, not with one of tables.

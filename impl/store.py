@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf, isfinite
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from impl.errors import BadRequest, NotFound, Unavailable
+from impl.leases import RENEW_SECONDS, Leases, interrupt
 from impl.limits import HOUR, Limits, Used, admit, day_start
 from impl.messages import Usage
 from impl.schema import ESCAPE, conversations, migrate, schema, sessions, turns, usage
@@ -163,12 +165,17 @@ class Store:
     meanwhile leaves nothing half done.
     """
 
-    def __init__(self, transactions: Transactions, now: Callable[[], float]) -> None:
+    def __init__(
+        self, transactions: Transactions, now: Callable[[], float], *, server: str = "", shared: bool = False
+    ) -> None:
+        """``server`` is the id that its turns are marked with; ``shared``: others may use the database as well."""
         self._transactions = transactions
         self._now = now
+        self._server = server
+        self._leases = Leases(server) if shared else None
 
     async def prepare(self) -> None:
-        """Migrate, and mark turns that a killed server left running as interrupted (PROC-5).
+        """Migrate, and mark turns that a killed server left running as interrupted (PROC-5, PROC-7).
 
         Raises:
             Unavailable: The database cannot be used, or a newer server wrote it.
@@ -176,18 +183,23 @@ class Store:
 
         def work(db: sa.Connection) -> None:
             migrate(db)
-            db.execute(
-                turns.update()
-                .where(turns.c.status == "running")
-                .values(
-                    status="interrupted",
-                    stop_reason="interrupted",
-                    detail="the server was stopped during this turn",
-                    ended_at=self._now(),
-                )
-            )
+            if self._leases is None:
+                interrupt(db, sa.true(), self._now())
+            else:
+                self._leases.begin(db, self._now())
 
         await self._write(work)
+
+    async def renew_lease(self) -> None:
+        """Show the servers that share the database that this one lives; turns of the dead are interrupted."""
+        leases = self._leases
+        if leases is not None and (ended := await self._write(lambda db: leases.renew(db, self._now()))):
+            logger.warning("%d turns of servers that no longer answer were marked as interrupted", ended)
+
+    async def end_lease(self) -> None:
+        """Show them that it ends."""
+        if self._leases is not None:
+            await self._write(self._leases.end)
 
     async def check(self) -> None:
         """Whether the database can be read and written."""
@@ -291,7 +303,12 @@ class Store:
                 there = conversation_id
                 db.execute(_TOUCH, {"conversation": there, "now": now, "begins": title})
             turn = {"conversation_id": there, "message_id": message_id}
-            opens = {"opens": conversation_id is None, "prompt": prompt, "started_at": now}
+            opens = {
+                "opens": conversation_id is None,
+                "prompt": prompt,
+                "started_at": now,
+                "server": self._server,
+            }
             db.execute(usage.insert(), {**turn, "owner": owner, "admitted_at": now, "tokens": 0})
             db.execute(turns.insert(), {**turn, **opens, **_NOTHING_YET})
             return Begun(there, session)
@@ -471,8 +488,10 @@ def _unusable(error: SQLAlchemyError) -> Unavailable:
 
 
 @asynccontextmanager
-async def opened(url: str | sa.URL, now: Callable[[], float]) -> AsyncIterator[Store]:
+async def opened(url: str | sa.URL, now: Callable[[], float], *, server: str = "") -> AsyncIterator[Store]:
     """The database at a SQLAlchemy URL, prepared, for the length of the block.
+
+    SQLite is taken to be this server's alone. ``server`` is its id among those that share a PostgreSQL.
 
     Raises:
         Unavailable: It cannot be opened, or a newer server wrote it.
@@ -492,12 +511,27 @@ async def opened(url: str | sa.URL, now: Callable[[], float]) -> AsyncIterator[S
             together=TOGETHER if one_writer else 1,  # side by side they would wait for each other's rows
             side_by_side=1 if one_writer else THREADS,
         )
-        store = Store(transactions, now)
+        store = Store(transactions, now, server=server, shared=engine.dialect.name == "postgresql")
         try:
             await store.prepare()
-            yield store
+            renewing = asyncio.create_task(_renew(store))
+            try:
+                yield store
+            finally:
+                renewing.cancel()
+                await asyncio.wait([renewing])
+            with suppress(Unavailable):
+                await store.end_lease()
         finally:
             engine.dispose()
+
+
+async def _renew(store: Store) -> None:
+    """Renew the lease again and again; where the database cannot be reached, later."""
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        with suppress(Unavailable):
+            await store.renew_lease()
 
 
 def _engine(address: str | sa.URL) -> sa.Engine:

@@ -18,13 +18,18 @@ from aiohttp import web
 
 from fake_claude.scriptfile import load
 from impl import dev
-from impl.lock import Held, locked
 from impl.tests.sites import make_settings
 
 PATIENCE = 60.0
 """Seconds after which a test that waits has failed; a server that begins anew imports everything again."""
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+TAKE_WHEN_FREE = """
+import fcntl, sys
+with open(sys.argv[1]) as file:
+    print("waiting", flush=True)
+    fcntl.flock(file, fcntl.LOCK_EX)
+"""
 OTHERS = {
     "proxy": {"CHAT_IDENTITY": "proxy", "CHAT_PROXY_SECRET": "secret"},
     "dev": {"CHAT_IDENTITY": "dev"},
@@ -115,11 +120,17 @@ async def test_edits_of_page_and_server_are_followed(tmp_path: Path) -> None:
         async with copy.http.get(f"{url}dev") as response:
             assert response.status == 200
 
+        waiter = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", TAKE_WHEN_FREE, str(tmp_path / "data" / "lock")),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert waiter.stdout is not None
+        assert await waiter.stdout.readline() == b"waiting\n"
         shutil.copy(ROOT / "impl/limits.py", copy.sources / "limits.py")
         assert await copy.ready() == url
-        with pytest.raises(Held, match=f"pid {copy.process.pid},"):  # it has kept its data
-            with locked([(tmp_path / "data" / "lock", "the data folder")]):
-                pass
+        assert waiter.returncode is None  # the data was never free
+        waiter.kill()
+        await waiter.wait()
         async with copy.http.get(f"{url}dev/scripts") as response:
             assert len((await response.json())["scripts"]) == len(dev.scripts())
 

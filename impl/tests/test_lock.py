@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -187,3 +188,22 @@ def test_symbolic_link_in_place_of_the_file_is_not_followed(tmp_path: Path) -> N
         try_it(tmp_path / "lock")
 
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_server_started_again_has_its_old_id(tmp_path: Path) -> None:
+    with locked([(tmp_path / "lock", WHAT)]) as first:
+        pass
+    with locked([(tmp_path / "lock", WHAT), (tmp_path / "other", WHAT)]) as second:
+        pass
+
+    assert first.server == second.server != ""
+
+
+def test_copied_folder_is_of_another_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked([(tmp_path / "lock", WHAT)]) as first:
+        pass
+    monkeypatch.setattr(socket, "gethostname", lambda: "another-machine")
+    with locked([(tmp_path / "lock", WHAT)]) as second:
+        pass
+
+    assert first.server != second.server

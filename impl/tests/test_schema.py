@@ -52,7 +52,9 @@ def make_version_1(connection: sa.Connection) -> None:
     migrate(connection, ())
     for index in ("turns_by_message", "turns_that_run", "usage_by_turn"):
         connection.execute(sa.text(f"DROP INDEX {index}"))
-    connection.execute(sa.text("ALTER TABLE turns DROP COLUMN steps"))
+    for column in ("steps", "server"):
+        connection.execute(sa.text(f"ALTER TABLE turns DROP COLUMN {column}"))
+    connection.execute(sa.text("DROP TABLE servers"))
 
 
 def definitions(engine: sa.Engine) -> dict[str, object]:
