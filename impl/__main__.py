@@ -109,7 +109,9 @@ async def _serve(settings: Settings, server: str, *, follow_sources: bool) -> in
     app = make_app(settings, command=[_claude(settings)], claude_cwd=cwd, server=server)
     if settings.identity == "dev":
         dev.add_to(app, settings, restart=restart if follow_sources else None)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handle_signals=False)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=2.0, handle_signals=False, auto_decompress=False
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port).start()

@@ -89,6 +89,7 @@ def make_app(
                 claude,
                 app[METRICS],
                 limits=Limits(settings.requests_per_hour, settings.requests_per_day, settings.tokens_per_day),
+                concurrent=settings.concurrent_turns,
                 message_max_bytes=settings.message_max_bytes,
                 kept_seconds=settings.turn_kept_seconds,
                 grace_seconds=settings.stop_grace_seconds,
@@ -178,6 +179,8 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        if hdrs.CONTENT_ENCODING in request.headers:
+            return _refuse_compressed(request)
         upgrade = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
         if upgrade or request.method not in {"GET", "HEAD", "OPTIONS"}:
             check_origin(request, request.app[SETTINGS].origins)
@@ -192,6 +195,13 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         logger.exception("%s %s failed", request.method, request.path)
         return error_answer(ChatError("the server failed; it is in its log"))
+
+
+def _refuse_compressed(request: web.Request) -> web.Response:
+    """No body is inflated: a few kilobytes may become gigabytes (TURN-10)."""
+    given = request.headers[hdrs.CONTENT_ENCODING]
+    refused = BadRequest(f"the body is encoded as {given[:40]!r}; send it as it is, without Content-Encoding")
+    return error_answer(refused, 415, {hdrs.ACCEPT_ENCODING: "identity"})  # RFC 9110 section 12.5.3
 
 
 def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:

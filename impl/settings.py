@@ -79,6 +79,7 @@ class Settings:
     requests_per_hour: int = _setting(60, "turns of a user in any hour; 0: no limit")
     requests_per_day: int = _setting(500, "turns of a user in a UTC day; 0: no limit")
     tokens_per_day: int = _setting(1_000_000, "tokens of a user in a UTC day; 0: no limit")
+    concurrent_turns: int = _setting(4, "turns of a user that may run at the same time; 0: no limit")
     turn_kept_seconds: float = _setting(60.0, "how long a finished turn can be resumed from memory")
     stop_grace_seconds: float = _setting(5.0, "how long running turns may finish when the server stops")
 

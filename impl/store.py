@@ -85,6 +85,9 @@ _NOTHING_YET = {
 _UPDATE_USAGE = usage.update().where(
     usage.c.conversation_id == sa.bindparam("conversation"), usage.c.message_id == sa.bindparam("message")
 )
+_FORGET_USAGE = usage.delete().where(
+    usage.c.conversation_id == sa.bindparam("conversation"), usage.c.message_id == sa.bindparam("message")
+)
 _CHARGE_MORE = _UPDATE_USAGE.where(usage.c.tokens < sa.bindparam("spent")).values(
     tokens=sa.bindparam("spent")
 )
@@ -264,6 +267,20 @@ class Store:
         row = await self._read(lambda db: db.execute(query, wanted).first())
         return None if row is None else _turn(row)
 
+    async def same_turn(self, owner: str, conversation_id: str | None, message_id: str) -> StoredTurn | None:
+        """The turn that a message of this id would repeat (TURN-7), if there is one.
+
+        Raises:
+            NotFound: There is no conversation with this id that is the owner's (MSG-5).
+        """
+
+        def work(db: sa.Connection) -> StoredTurn | None:
+            if conversation_id is not None:
+                self._conversation(db, owner, conversation_id)
+            return self._same_turn(db, owner, conversation_id, message_id)
+
+        return await self._read(work)
+
     async def begin_turn(
         self,
         owner: str,
@@ -324,23 +341,29 @@ class Store:
         status: str,
         stop_reason: str,
         detail: str,
-        spent: Usage,
+        spent: Usage | None,
         steps: str = "",
     ) -> None:
-        """Make the answer and its steps durable, whole or partial (HIST-1, TURN-11), and charge what it cost."""
+        """Make the answer and its steps durable, whole or partial (HIST-1, TURN-11), and charge what it cost.
+
+        A turn with ``spent`` None was not served: it counts for no limit (LIMIT-4).
+        """
         turn = {"conversation": conversation_id, "message": message_id}
         outcome = {
             "answer": answer,
             "status": status,
             "stop_reason": stop_reason,
             "detail": detail,
-            "input_tokens": spent.input_tokens,
-            "output_tokens": spent.output_tokens,
+            "input_tokens": spent.input_tokens if spent else 0,
+            "output_tokens": spent.output_tokens if spent else 0,
             "steps": steps,
         }
 
         def work(db: sa.Connection) -> None:
-            db.execute(_UPDATE_USAGE, {**turn, "tokens": spent.input_tokens + spent.output_tokens})
+            if spent is None:
+                db.execute(_FORGET_USAGE, turn)
+            else:
+                db.execute(_UPDATE_USAGE, {**turn, "tokens": spent.input_tokens + spent.output_tokens})
             db.execute(_UPDATE_TURN, {**turn, **outcome, "ended_at": self._now()})
 
         await self._write(work)

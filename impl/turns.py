@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ from impl.errors import (
     Busy,
     ChatError,
     ClaudeFailed,
+    ClaudeUnavailable,
     Interrupted,
     NotFound,
     Reset,
@@ -73,6 +75,7 @@ class Turn:
     notes: tuple[asyncio.Task[None], ...] = ()  # what is being written down meanwhile, or could not be
     ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     owed: Usage | None = None  # what it cost, where the store did not take its end
+    free: bool = False  # no Claude could be had for it, so that it counts for no limit (LIMIT-4)
 
 
 class Turns:
@@ -85,14 +88,17 @@ class Turns:
         metrics: Metrics,
         *,
         limits: Limits,
+        concurrent: int,
         message_max_bytes: int,
         kept_seconds: float,
         grace_seconds: float,
     ) -> None:
+        """``concurrent`` turns of a user may run at the same time; 0 is any number."""
         self._store = store
         self._claude = claude
         self._metrics = metrics
         self._limits = limits
+        self._concurrent = concurrent
         self._message_max_bytes = message_max_bytes
         self._kept_seconds = kept_seconds
         self._grace_seconds = grace_seconds
@@ -100,6 +106,7 @@ class Turns:
             tuple[str, str], Turn
         ] = {}  # by conversation and message id, for a grace after the end
         self._running: dict[str, Turn] = {}  # by conversation
+        self._of_user: Counter[str] = Counter()  # turns that run or are being admitted
         self._tasks: set[asyncio.Task[None]] = set()
         self._watchers: dict[str, set[Watcher]] = {}  # by conversation
         self._leaving: set[str] = set()  # conversations that are being deleted
@@ -153,7 +160,8 @@ class Turns:
             BadRequest: The message is empty, or an id has the wrong form.
             TooLarge: The message exceeds the limit.
             NotFound: The conversation does not exist for this owner.
-            Busy: The conversation is answering (TURN-9).
+            Busy: The conversation is answering (TURN-9), or the owner has as many turns running as is allowed
+                (LIMIT-8).
             RateLimited: A request limit is reached; nothing was counted.
             QuotaExceeded: The day's tokens are spent; nothing was counted.
             Unavailable: The store cannot be used, or the server is stopping.
@@ -189,15 +197,18 @@ class Turns:
                 raise NotFound(f"there is no conversation {place}")
             running = self._running.get(place)
             if running is not None and running.owner == owner:
-                begun: Begun | StoredTurn | None = await self._store.find_turn(
-                    owner, conversation_id, message_id
+                begun: Begun | StoredTurn = await self._known(
+                    owner, conversation_id, message_id, "this conversation is still answering"
                 )
-                if begun is None:
-                    raise Busy("this conversation is still answering; wait for the end, or stop it")
+            elif self._concurrent and self._of_user[owner] >= self._concurrent:
+                begun = await self._known(
+                    owner,
+                    conversation_id,
+                    message_id,
+                    f"{self._concurrent} of your chats are still answering",
+                )
             else:
-                begun = await self._store.begin_turn(
-                    owner, conversation_id, message_id, message, self._limits, place=place
-                )
+                begun = await self._begin(owner, conversation_id, message_id, message, place)
             if isinstance(begun, StoredTurn):
                 held = self._held.get((begun.conversation_id, message_id))
                 return held.log if held else _retold(begun)
@@ -211,6 +222,40 @@ class Turns:
         for watcher in tuple(self._watchers.get(conversation_id, ())):
             watcher(turn.log)
         return turn.log
+
+    async def _known(
+        self, owner: str, conversation_id: str | None, message_id: str, why_busy: str
+    ) -> StoredTurn:
+        """The turn that had this message id before (TURN-7), where no new one may start.
+
+        Raises:
+            Busy: There is none.
+        """
+        known = await self._store.same_turn(owner, conversation_id, message_id)
+        if known is None:
+            raise Busy(f"{why_busy}; wait for the end, or stop it")
+        return known
+
+    async def _begin(
+        self, owner: str, conversation_id: str | None, message_id: str, message: str, place: str
+    ) -> Begun | StoredTurn:
+        """Admit a turn and count it among those of its owner that run, before the store is asked (LIMIT-5)."""
+        self._of_user[owner] += 1
+        begun = None
+        try:
+            begun = await self._store.begin_turn(
+                owner, conversation_id, message_id, message, self._limits, place=place
+            )
+            return begun
+        finally:
+            if not isinstance(begun, Begun):
+                self._release(owner)
+
+    def _release(self, owner: str) -> None:
+        """Count one turn less among those of its owner that run."""
+        self._of_user[owner] -= 1
+        if not self._of_user[owner]:
+            del self._of_user[owner]
 
     def _door(self, *key: str) -> asyncio.Lock:
         """One at a time comes in by it; others use theirs meanwhile. It is there for as long as somebody is in it."""
@@ -336,6 +381,7 @@ class Turns:
                 await uncancelled(self._fail(turn, Interrupted("the server was stopped during this turn")))
                 raise
             except ChatError as error:
+                turn.free = isinstance(error, ClaudeUnavailable)
                 if turn.question.stopped:
                     await self._end(turn, "cancelled", "cancelled", "", turn.question.parser.usage)
                 else:
@@ -347,6 +393,7 @@ class Turns:
             if pending := [note for note in turn.notes if not note.done()]:
                 await asyncio.wait(pending)
             del self._running[conversation_id]
+            self._release(turn.owner)
             turn.ended.set_result(None)
             key = (conversation_id, message_id)
             asyncio.get_running_loop().call_later(self._kept_seconds, self._held.pop, key, None)
@@ -449,7 +496,7 @@ class Turns:
             status=status,
             stop_reason=stop_reason,
             detail=detail,
-            spent=usage,
+            spent=None if turn.free else usage,
             steps=turn.steps.encoded(),
         )
 

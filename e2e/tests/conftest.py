@@ -81,7 +81,12 @@ async def browser() -> AsyncIterator[Browser]:
         await chromium.close()
 
 
-UNLIMITED = {"CHAT_REQUESTS_PER_HOUR": "0", "CHAT_REQUESTS_PER_DAY": "0", "CHAT_TOKENS_PER_DAY": "0"}
+UNLIMITED = {
+    "CHAT_REQUESTS_PER_HOUR": "0",
+    "CHAT_REQUESTS_PER_DAY": "0",
+    "CHAT_TOKENS_PER_DAY": "0",
+    "CHAT_CONCURRENT_TURNS": "0",
+}
 FRUGAL = {
     "CHAT_STOP_GRACE_SECONDS": "0.1",  # nobody waits for the turns of tests that are over
     "CHAT_CLAUDE_MAX_PROCESSES": "4",

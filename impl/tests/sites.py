@@ -86,6 +86,7 @@ def make_settings(folder: Path, **changes: Any) -> Settings:
         requests_per_hour=0,
         requests_per_day=0,
         tokens_per_day=0,
+        concurrent_turns=0,
     )
     return replace(settings, **changes)
 
@@ -131,6 +132,7 @@ async def parts(command: list[str], folder: Path, **changes: Any) -> AsyncIterat
             claude,
             metrics,
             limits=limits,
+            concurrent=settings.concurrent_turns,
             message_max_bytes=settings.message_max_bytes,
             kept_seconds=settings.turn_kept_seconds,
             grace_seconds=settings.stop_grace_seconds,
@@ -243,7 +245,9 @@ class Site(Address):
 async def site(command: list[str], folder: Path, **changes: Any) -> AsyncIterator[Site]:
     settings = make_settings(folder, **changes)
     app = make_app(settings, command=command, claude_cwd=folder)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE, handle_signals=False)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=GRACE, handle_signals=False, auto_decompress=False
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, 0).start()

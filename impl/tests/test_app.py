@@ -182,6 +182,16 @@ async def test_body_that_is_no_form_is_a_bad_request(
     assert sentence in document["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["/chat", "/chat/new", "/health", "/nowhere"])
+async def test_encoded_body_is_refused_before_it_comes(path: str, there: Address) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 4000000\r\n\r\n"
+    answered = await raw(there, head.encode())
+
+    assert answered.startswith(b"HTTP/1.1 415 ")
+    assert b"Accept-Encoding: identity" in answered
+    assert b"without Content-Encoding" in answered
+
+
 async def test_busy_conversation_answers_409(chat: Site, fake: Fake) -> None:
     with fake.gate("door") as gate:
         async with chat.socket() as peer:

@@ -37,6 +37,7 @@ async def server(fake: Fake, folder: Path) -> AsyncIterator[tuple[web.Applicatio
         tokens_per_day=0,
         turn_kept_seconds=0.5,
         claude_max_processes=CONVERSATIONS,
+        concurrent_turns=0,
     )
     app = make_app(settings, command=fake.command, claude_cwd=folder)
     runner = web.AppRunner(app)

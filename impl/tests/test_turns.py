@@ -439,6 +439,62 @@ async def test_two_messages_at_once_are_one_turn_and_one_refusal(fake: Fake, tmp
     assert len(fake.runs()) == 1
 
 
+# --- turns of a user at the same time
+
+
+async def test_turns_of_a_user_are_bounded_at_no_cost(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, concurrent_turns=2, requests_per_hour=3) as server:
+            running = [await server.turns.start("ada", "[[fake tokens=1 hold=door]]") for _ in range(2)]
+            for _ in range(3):
+                with pytest.raises(Busy, match="2 of your chats are still answering"):
+                    await server.turns.start("ada", "me too")
+            completed(await events(await server.turns.start("bob", "hello")))
+            gate.open(2)
+            for log in running:
+                completed(await events(log))
+
+            completed(await server.turn("now"))  # the third of the hour
+
+
+async def test_repeated_message_is_told_though_no_more_may_run(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, concurrent_turns=1) as server:
+            first = await server.turn("hello", message_id="m1")
+            running = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m2")
+            again = await server.turns.start("ada", "hello", "m1")
+            assert await server.turns.start("ada", "hello", "m2") is running
+            with pytest.raises(NotFound):
+                await server.turns.start("ada", "hello", "m3", NOWHERE)
+            gate.open()
+            completed(await events(running))
+
+    assert again.accepted.conversation_id == first[0].conversation_id
+
+
+async def test_of_turns_that_begin_at_once_only_so_many_run(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, concurrent_turns=2) as server:
+        outcomes = await asyncio.gather(
+            *(server.turns.start("ada", f"message {n}") for n in range(5)), return_exceptions=True
+        )
+        for log in outcomes:
+            if isinstance(log, TurnLog):
+                completed(await events(log))
+        completed(await server.turn("now"))
+
+    assert [type(each) for each in outcomes] == [TurnLog] * 2 + [Busy] * 3
+
+
+async def test_refused_turns_are_not_counted_as_running(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, concurrent_turns=1) as server:
+        for _ in range(2):
+            with pytest.raises(NotFound):
+                await server.turns.start("ada", "hello", None, NOWHERE)
+        first = await server.turn("hello", message_id="m1")
+        assert answer(await server.turn("hello", message_id="m1")) == answer(first)
+        completed(await server.turn("now"))
+
+
 # --- stopping
 
 
@@ -639,6 +695,15 @@ async def test_missing_claude_is_unavailable(tmp_path: Path) -> None:
     assert last.code == "claude_unavailable"
     assert "/no/such/claude" in last.message
     assert (turn.status, turn.stop_reason, turn.detail) == ("failed", "claude_unavailable", last.message)
+
+
+async def test_turn_without_a_claude_counts_for_no_limit(tmp_path: Path) -> None:
+    async with parts(["/no/such/claude"], tmp_path, requests_per_hour=1, requests_per_day=1) as server:
+        for _ in range(3):
+            assert failed(await server.turn("hello")).code == "claude_unavailable"
+        used = [each.used for each in await server.turns.standings("ada")]
+
+    assert used == [0, 0]
 
 
 FAILURES = [
