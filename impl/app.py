@@ -15,7 +15,7 @@ from aiohttp import WSCloseCode, hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import URL
 
-from impl.auth import USER_HEADER, DevIdentity, Identity, ProxyIdentity, check_origin, check_secret
+from impl.auth import USER_HEADER, DevIdentity, Identity, ProxyIdentity
 from impl.claude import Claude
 from impl.connection import CLOSE_SECONDS, LOGIN_EXPIRED, Connection
 from impl.documents import (
@@ -35,6 +35,7 @@ from impl.logs import about
 from impl.messages import CONVERSATION_ID
 from impl.metrics import Metrics
 from impl.oauth import Forge, OAuthIdentity
+from impl.origins import OwnOrigins, check_host, check_origin
 from impl.private import private_folder
 from impl.settings import Settings
 from impl.store import Store, opened
@@ -53,6 +54,7 @@ PAGE_POLICY = (
 )
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
+OWN = web.AppKey("OWN", OwnOrigins)
 STORE = web.AppKey("STORE", Store)
 TURNS = web.AppKey("TURNS", Turns)
 IDENTITY: web.AppKey[Identity] = web.AppKey("IDENTITY")
@@ -75,6 +77,7 @@ def make_app(
         client_max_size=FRAME_OVERHEAD * settings.message_max_bytes + 65_536,
     )
     app[SETTINGS] = settings
+    app[OWN] = OwnOrigins(settings)
     app[COMMAND] = command
     app[CONNECTIONS] = set()
     app[METRICS] = Metrics()
@@ -136,7 +139,7 @@ def database(settings: Settings) -> str | URL:
 async def _identity(settings: Settings, store: Store) -> AsyncIterator[Identity]:
     match settings.identity:
         case "proxy":
-            yield ProxyIdentity(settings.proxy_secret)
+            yield ProxyIdentity(settings.proxy_secret, fold_names=settings.proxy_fold_names)
         case "oauth":
             forge = Forge(
                 settings.oauth_url.rstrip("/"),
@@ -179,11 +182,10 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        check_host(request, request.app[OWN])
+        check_origin(request, request.app[OWN])
         if hdrs.CONTENT_ENCODING in request.headers:
             return _refuse_compressed(request)
-        upgrade = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
-        if upgrade or request.method not in {"GET", "HEAD", "OPTIONS"}:
-            check_origin(request, request.app[SETTINGS].origins)
         return await handler(request)
     except ChatError as error:
         return error_answer(error)
@@ -263,8 +265,6 @@ async def _page(request: web.Request) -> web.StreamResponse:
 async def _verify(request: web.Request) -> web.Response:
     """For a proxy's ``forward_auth``: 200 with the user's name, or what the proxy is to tell the client."""
     settings = request.app[SETTINGS]
-    if settings.proxy_secret:
-        check_secret(request, settings.proxy_secret)
     try:
         return web.Response(headers={USER_HEADER: await _user(request)})
     except Unauthorized:

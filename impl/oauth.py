@@ -65,7 +65,7 @@ class OAuthIdentity:
             key = _digest(token)
             session = await self._store.session(key)
             if session is not None and session.expires_at > self._now() and self._allows(session.owner):
-                return Login(session.owner, key, session.expires_at)
+                return Login(session.owner, session.owner, key, session.expires_at)
         raise Unauthorized("nobody is logged in; log in at /chat/login")
 
     def begin(self) -> web.Response:

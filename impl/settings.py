@@ -14,8 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from impl.authority import origin_of, parse_authority, parse_origin
+
 _ORIGIN = re.compile(r"https?://[^/?#@\s,]+", re.ASCII)
 _URL = re.compile(r"https?://[^/?#@\s]+(/[^?#\s]*)?", re.ASCII)
+
+_BOOLS = {
+    "yes": True,
+    "no": False,
+    "true": True,
+    "false": False,
+    "on": True,
+    "off": False,
+    "1": True,
+    "0": False,
+}
 
 
 class SettingsError(Exception):
@@ -65,6 +78,9 @@ class Settings:
     proxy_secret: str = _setting(
         "", "what a trusted proxy sends as X-Chat-Secret; the proxy identity needs it"
     )
+    proxy_fold_names: bool = _setting(
+        False, "whether the proxy's Ada and ada are one user, as in LDAP and Active Directory"
+    )
     oauth_url: str = _setting("", "address of the forge where people log in")
     oauth_client_id: str = _setting("", "id of this server as an application of the forge")
     oauth_client_secret: str = _setting("", "secret of this server as an application of the forge")
@@ -73,6 +89,9 @@ class Settings:
     session_seconds: float = _setting(30 * 86_400.0, "how long a login at the forge lasts")
     origins: tuple[str, ...] = _setting(
         (), "further origins that may use the chat, such as https://chat.example"
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        (), "hosts the server answers to, besides that of CHAT_PUBLIC_URL; .example.org: all below it; *: any"
     )
     keepalive_seconds: float = _setting(15.0, "longest time without a ping")
     message_max_bytes: int = _setting(2**20, "longest prompt")
@@ -101,16 +120,27 @@ class Settings:
                 raise SettingsError(f"{variable(name)} is {getattr(self, name)}; it must be more than 0")
         if self.port > 65_535:
             raise SettingsError(f"CHAT_PORT is {self.port}; ports end at 65535")
+        self._check_addresses()
+        self._check_identity()
+
+    def _check_addresses(self) -> None:
         for origin in self.origins:
-            if not _ORIGIN.fullmatch(origin):
+            if not _ORIGIN.fullmatch(origin) or parse_origin(origin) is None:
                 raise SettingsError(
                     f"CHAT_ORIGINS has {origin!r}; an origin is like https://chat.example; "
                     "several are separated by spaces"
                 )
         for name in ("oauth_url", "public_url"):
-            if (url := getattr(self, name)) and not _URL.fullmatch(url):
+            url = getattr(self, name)
+            if url and (not _URL.fullmatch(url) or origin_of(url) is None):
                 raise SettingsError(f"{variable(name)} is {url!r}; it must be like https://chat.example")
-        self._check_identity()
+        for host in self.allowed_hosts:
+            authority = parse_authority(host.removeprefix("."))
+            if host != "*" and (authority is None or host.endswith(":") or authority.port is not None):
+                raise SettingsError(
+                    f"CHAT_ALLOWED_HOSTS has {host!r}; a host is a name or an address without a port, "
+                    "such as chat.example or [2001:db8::1]; several are separated by spaces"
+                )
 
     def _check_identity(self) -> None:
         needs = {
@@ -174,13 +204,18 @@ def _written(default: object) -> str:
     )
 
 
-def _parse(name: str, kind: str, text: str) -> Any:
+def _parse(name: str, kind: str, text: str) -> Any:  # noqa: PLR0911 - one for each kind
     try:
         match kind:
             case "int":
                 return int(text)
             case "float":
                 return float(text)
+            case "bool":
+                value = _BOOLS.get(text.strip().lower())
+                if value is None:
+                    raise ValueError(text)  # noqa: TRY301 - the sentence is the same
+                return value
             case "Path" if text:
                 return Path(text)
             case "Path | None":
@@ -192,7 +227,8 @@ def _parse(name: str, kind: str, text: str) -> Any:
             case _:
                 raise ValueError(kind)  # noqa: TRY301 - the sentence is the same
     except ValueError:
-        wanted = {"int": "a whole number", "float": "a number", "Path": "a path"}.get(kind, "in shell syntax")
+        words = {"int": "a whole number", "float": "a number", "Path": "a path", "bool": "yes or no"}
+        wanted = words.get(kind, "in shell syntax")
         raise SettingsError(f"{name} is {text!r}; it must be {wanted}") from None
 
 

@@ -20,8 +20,8 @@ Change = Mapping[str, tuple[str, ...]]
 
 HARMLESS = {
     "impl/app.py": (
-        "check_origin(request, request.app[SETTINGS].origins)",
-        "allowed = request.app[SETTINGS].origins\n        check_origin(request, allowed)",
+        "check_origin(request, request.app[OWN])",
+        "own = request.app[OWN]\n        check_origin(request, own)",
     ),
 }
 BLOCKING = """def _wait_for_more(process: Process) -> None:
@@ -38,7 +38,7 @@ BLOCKING_READ = {
         BLOCKING,
     ),
 }
-ANY_ORIGIN = {"impl/app.py": ("        check_origin(request, request.app[SETTINGS].origins)", "        pass")}
+ANY_ORIGIN = {"impl/app.py": ("        check_origin(request, request.app[OWN])", "        pass")}
 
 
 def git(folder: Path, *words: str) -> None:

@@ -26,6 +26,11 @@ FORGED = [
     "Remote-User",
     "Remote-Groups",
 ]
+FORGED += [
+    spelled
+    for name in FORGED
+    for spelled in (name.upper(), name.replace("-", "_"), name.replace("-", "_", 1))
+]
 
 
 async def _echo(request: web.Request) -> web.StreamResponse:
@@ -72,8 +77,8 @@ async def test_bare_address_leads_to_the_page(proxy: Caddy, http: aiohttp.Client
 
 
 async def test_forged_identity_is_removed(proxy: Caddy, http: aiohttp.ClientSession) -> None:
-    forged = dict.fromkeys(FORGED, "mallory")
-    async with http.get(f"{proxy.url}/chat/", headers=forged | {"X-Harmless": "kept"}) as response:
+    forged = [(name, "mallory") for name in FORGED]
+    async with http.get(f"{proxy.url}/chat/", headers=[*forged, ("X-Harmless", "kept")]) as response:
         seen = (await response.json())["headers"]
 
     assert [name for name in FORGED if name.lower() in seen] == []
@@ -141,7 +146,7 @@ async def test_who_is_not_known_goes_where_the_service_says(
         assert (response.status, response.headers["Location"]) == (302, "https://login.example/")
 
 
-@pytest.mark.parametrize("path", ["/chat/login", "/chat/oauth/callback", "/health"])
+@pytest.mark.parametrize("path", ["/chat/login", "/chat/oauth/callback", "/chat/logged-out", "/health"])
 async def test_logging_in_needs_no_login(guarded: Caddy, http: aiohttp.ClientSession, path: str) -> None:
     async with http.get(guarded.url + path, headers=FORGERY) as response:
         seen = (await response.json())["headers"]
@@ -162,7 +167,19 @@ async def test_user_is_whom_the_service_names_and_the_proxy_proves_itself(
     assert [each["path"] for each in asked] == ["/check"]
     assert asked[0]["x-forwarded-uri"] == "/chat"
     assert not {"x-chat-user", "remote-user"} & asked[0].keys()
-    assert asked[0]["x-chat-secret"] == "a secret with spaces"
+    assert "x-chat-secret" not in asked[0]
+
+
+async def test_client_cannot_take_the_proof_away(guarded: Caddy, http: aiohttp.ClientSession) -> None:
+    """Headers that ``Connection`` names are for one hop only; a client must not reach what the proxy adds by that."""
+    headers = ADA | {"Connection": "keep-alive, X-Chat-User, X-Chat-Secret"}
+    async with http.get(f"{guarded.url}/chat/history", headers=headers) as response:
+        seen = (await response.json())["headers"]
+
+    assert (seen.get("x-chat-user"), seen.get("x-chat-secret")) in {
+        ("ada", "a secret with spaces"),
+        (None, None),  # then the server refuses the request, which is the client's own
+    }
 
 
 async def test_socket_is_asked_about_like_anything_else(

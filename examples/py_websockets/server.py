@@ -27,6 +27,8 @@ PAGE = Path(__file__).with_name("page.html").read_bytes()
 class Server:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
+        # Any other name that leads here is a foreign site's (DNS rebinding); behind a proxy, add the chat's own.
+        self.hosts = {f"{name}:{options.port}" for name in ("127.0.0.1", "localhost")}
         self.store = Store(options.data)
         self.follows: dict[ServerConnection, set[str]] = {}  # conversations, and turns by both of their ids
         self.running: dict[str, asyncio.Task[None]] = {}  # by conversation
@@ -136,7 +138,8 @@ class Server:
 
     def http(self, _: ServerConnection, request: Request) -> Response | None:
         url, headers = urlsplit(request.path), request.headers
-        if headers.get("Origin") not in (None, f"http://{headers.get('Host')}"):
+        host = headers.get("Host")
+        if host not in self.hosts or headers.get("Origin") not in (None, f"http://{host}"):
             return reply(403, {"error": error("forbidden", "a foreign page")})
         if url.path == "/chat/ws":
             return None if headers.get("Sec-WebSocket-Version") == "13" else reply(426, {})

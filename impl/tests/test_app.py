@@ -468,19 +468,56 @@ async def test_foreign_host_gets_nothing(path: str, there: Address) -> None:
 
 
 ODD = [
-    pytest.param("POST /chat", "localhost", "Origin: http://\udce9\r\nContent-Length: 0\r\n", id="origin"),
-    pytest.param("GET /chat/history", "\udce9", "", id="host"),
-    pytest.param("GET /chat/history", "[::1", "", id="half-an-address"),
+    pytest.param(
+        "POST /chat", "localhost", "Origin: http://\udce9\r\nContent-Length: 0\r\n", 403, id="origin"
+    ),
+    pytest.param("GET /chat/history", "\udce9", "", 400, id="host"),
+    pytest.param("GET /chat/history", "[::1", "", 400, id="half-an-address"),
 ]
 
 
-@pytest.mark.parametrize(("line", "host", "headers"), ODD)
-async def test_odd_bytes_get_a_plain_refusal(line: str, host: str, headers: str, there: Address) -> None:
+@pytest.mark.parametrize(("line", "host", "headers", "status"), ODD)
+async def test_odd_bytes_get_a_plain_refusal(
+    line: str, host: str, headers: str, status: int, there: Address
+) -> None:
     request = f"{line} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n".encode(errors="surrogateescape")
     head, _, body = (await raw(there, request)).partition(b"\r\n\r\n")
 
-    assert int(head.split()[1]) == 403
-    assert json.loads(body)["error"]["code"] == "forbidden"
+    assert int(head.split()[1]) == status
+    assert json.loads(body)["error"]["code"] == {400: "bad_request", 403: "forbidden"}[status]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "10.0.0.7:8000", ""])
+async def test_health_is_answered_at_any_address(host: str, there: Address) -> None:
+    async with there.http.get(f"{there.url}/health", headers={"Host": host}) as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize("upgrade", ["websocket", "WebSocket", "websocket\u00a0", "h2c, websocket", "x"])
+async def test_origin_is_looked_at_however_upgrade_is_spelled(upgrade: str, there: Address) -> None:
+    headers = UPGRADE | {"Upgrade": upgrade, "Origin": "http://evil.example"}
+    async with there.http.get(f"{there.url}/chat/ws", headers=headers) as response:
+        assert response.status == 403
+
+
+@pytest.mark.parametrize("page", ["/chat/", "/chat/static/main.js", "/metrics", "/health/ready", "/nothing"])
+async def test_foreign_host_is_refused_before_anything_is_served(page: str, chat: Site) -> None:
+    async with chat.http.get(chat.url + page, headers={"Host": "evil.example"}) as response:
+        assert response.status == 403
+        assert "CHAT_ALLOWED_HOSTS" in await response.text()
+
+
+async def test_foreign_site_without_an_origin_changes_nothing(chat: Site) -> None:
+    for site_of_page in ("cross-site", "same-site", "Cross-Site", "odd"):
+        headers = {"Sec-Fetch-Site": site_of_page}
+        async with chat.http.post(f"{chat.url}/chat/new", headers=headers) as response:
+            assert response.status == 403
+        async with chat.http.get(f"{chat.url}/chat/history", headers=headers) as response:
+            assert (await response.json())["conversations"] == []
+    for site_of_page in ("same-origin", "none"):
+        headers = {"Sec-Fetch-Site": site_of_page}
+        async with chat.http.post(f"{chat.url}/chat/new", headers=headers) as response:
+            assert response.status == 201
 
 
 # --- handshake

@@ -227,17 +227,6 @@ async def test_foreign_page_cannot_log_out(forge: Forge, fake: Fake, tmp_path: P
             assert await error_code(response) == (403, "forbidden")
 
 
-async def test_verify_wants_the_shared_secret_where_one_is_set(
-    forge: Forge, fake: Fake, tmp_path: Path
-) -> None:
-    async with server(forge, fake, tmp_path, proxy_secret="s3cret") as url, browser() as ada:
-        await session_token(ada, url)
-        async with ada.get(f"{url}/chat/auth/verify") as without:
-            assert await error_code(without) == (401, "unauthorized")
-        async with ada.get(f"{url}/chat/auth/verify", headers={"X-Chat-Secret": "s3cret"}) as with_it:
-            assert with_it.status == 200
-
-
 @pytest.mark.parametrize(
     ("asked", "status"),
     [("GET text/html,*/*", 303), ("GET */*", 401), ("POST text/html,*/*", 401)],

@@ -33,6 +33,8 @@ READ: list[Any] = [
     ("CHAT_CLAUDE_LINE_MAX_BYTES", "1048576", 1_048_576),
     ("CHAT_IDENTITY", "dev", "dev"),
     ("CHAT_PROXY_SECRET", "s", "s"),
+    ("CHAT_PROXY_FOLD_NAMES", "yes", True),
+    ("CHAT_ALLOWED_HOSTS", "chat.example .lan [2001:db8::1]", ("chat.example", ".lan", "[2001:db8::1]")),
     ("CHAT_OAUTH_URL", "https://git.example/sub", "https://git.example/sub"),
     ("CHAT_OAUTH_CLIENT_ID", "id", "id"),
     ("CHAT_OAUTH_CLIENT_SECRET", "s", "s"),
@@ -113,6 +115,13 @@ REFUSED = [
         "is oauth, which also needs CHAT_OAUTH_URL, CHAT_OAUTH_CLIENT_ID, CHAT_OAUTH_CLIENT_SECRET",
         id="oauth-half",
     ),
+    pytest.param(
+        {"CHAT_ALLOWED_HOSTS": "chat.example:8000"}, "a name or an address without a port", id="host-port"
+    ),
+    pytest.param({"CHAT_ALLOWED_HOSTS": "https://c"}, "CHAT_ALLOWED_HOSTS has 'https://c'", id="host-url"),
+    pytest.param({"CHAT_ORIGINS": "https://a:b"}, "an origin is like https://chat.example", id="origin-port"),
+    pytest.param({"CHAT_PUBLIC_URL": "https://a:99999"}, "like https://chat.example", id="url-port"),
+    pytest.param({"CHAT_PROXY_FOLD_NAMES": "maybe"}, "it must be yes or no", id="neither-yes-nor-no"),
     pytest.param({"CHAT_HOST": "0.0.0.0"}, "the dev identity lets everybody in", id="dev-everywhere"),
     pytest.param({"CHAT_HOST": "chat.example"}, "it listens on loopback only", id="dev-by-name"),
     pytest.param({"CHAT_HOST": ""}, "it listens on loopback only", id="dev-no-host"),
@@ -136,6 +145,11 @@ def test_others_may_listen_anywhere() -> None:
     settings = Settings(host="0.0.0.0", identity="proxy", proxy_secret="s")
 
     assert settings.host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(("text", "value"), [("yes", True), ("1", True), ("No", False), ("off", False)])
+def test_switch_is_set_by_a_word(text: str, *, value: bool) -> None:
+    assert Settings.from_env({"CHAT_PROXY_FOLD_NAMES": text}).proxy_fold_names is value
 
 
 def test_option_wins_over_the_environment() -> None:
