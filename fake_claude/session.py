@@ -166,7 +166,7 @@ class Transcript:
     def remember(self, message: Line) -> None:
         """Add to the history that the next API call sends; blocks of one message are joined."""
         content = message["content"]
-        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else _not_empty(content)
         last = self.messages[-1] if self.messages else None
         if last is not None and last["role"] == message["role"]:
             last["content"] += blocks
@@ -350,3 +350,8 @@ class Transcript:
             os.write(fd, data)
         finally:
             os.close(fd)
+
+
+def _not_empty(blocks: list[Line]) -> list[Line]:
+    """The blocks that the CLI sends: an empty text block beside others is left out of the request."""
+    return [block for block in blocks if block.get("type") != "text" or block.get("text")] or list(blocks)

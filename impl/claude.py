@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
+from impl import invocation
 from impl.errors import ClaudeUnavailable, Interrupted
 from impl.process import guarded, running
 from impl.session import ClaudeEnded, Question, Session
@@ -30,18 +31,11 @@ class Claude:
     """
 
     def __init__(self, command: Sequence[str], settings: Settings, cwd: Path) -> None:
-        self._command = [
-            *command,
-            *("-p", "--input-format", "stream-json", "--output-format", "stream-json"),
-            *("--verbose", "--include-partial-messages"),  # PROC-2: stream-json needs --verbose
-            *("--tools", settings.claude_tools),
-            *(("--permission-mode", mode) if (mode := settings.claude_permission_mode) else ()),
-            *(("--model", settings.claude_model) if settings.claude_model else ()),
-            *settings.claude_args,
-        ]
+        self._command = [*command, *invocation.arguments(settings)]
         self._settings = settings
         self._cwd = cwd
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_")}
+        self._env |= invocation.environment(settings)
         self._sessions: dict[str, Session] = {}  # by conversation
         self._spares: list[Session] = []  # started ahead, for conversations that begin
         self._group = asyncio.TaskGroup()
@@ -88,7 +82,7 @@ class Claude:
         try:
             await asyncio.wait([session.started])
             session.started.result()
-            ended = await session.ask(question)
+            ended = await session.ask(question, invocation.content(question.prompt, self._settings))
             healthy = True
         except OSError as error:
             raise ClaudeUnavailable(

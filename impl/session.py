@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from impl.errors import ClaudeFailed, TimedOut
+from impl.invocation import Content
 from impl.logs import about, only_about, share_names
 from impl.process import Process
 from impl.stream import Ended, Lines, LineTooLong, StreamEvent, TurnParser
@@ -137,8 +138,8 @@ class Session:
         self._watchdog: asyncio.TimerHandle | None = None
         self._interrupting: asyncio.TimerHandle | None = None
 
-    async def ask(self, question: Question) -> Ended:
-        """Put a question and wait for the result.
+    async def ask(self, question: Question, content: Content) -> Ended:
+        """Send ``content``, the question's prompt as the CLI takes it, and wait for the result.
 
         Raises:
             ClaudeFailed: The CLI ended without a result.
@@ -152,7 +153,7 @@ class Session:
         self._watchdog = self._loop.call_later(self._silence, self._watch)
         try:
             question.asked_of(self)
-            self._send({"type": "user", "message": {"role": "user", "content": question.prompt}})
+            self._send({"type": "user", "message": {"role": "user", "content": content}})
             if question.stopped:
                 self.interrupt()
             if question.held:

@@ -31,6 +31,9 @@ _BOOLS = {
 }
 
 
+_SOURCES = {"user", "project", "local"}
+
+
 class SettingsError(Exception):
     """A setting is unknown or does not fit; the sentence names it and says what would."""
 
@@ -59,6 +62,17 @@ class Settings:
     claude: str = _setting("", "path of the claude CLI; empty: the built-in fake")
     claude_args: tuple[str, ...] = _setting((), "more arguments for the CLI, in shell syntax")
     claude_tools: str = _setting("", "tools Claude may use, comma-separated; empty: none")
+    claude_mentions: bool = _setting(
+        False, "whether a path after @ in a prompt is read with the rights of the CLI and shown to the model"
+    )
+    claude_commands: bool = _setting(
+        False, "whether a prompt that begins with / is a command of the CLI, such as /clear or /model"
+    )
+    claude_settings: str = _setting(
+        "",
+        "whose settings, memory, hooks, commands and MCP servers the CLI uses: user, project, local, "
+        "comma-separated; empty: none",
+    )
     claude_permission_mode: str = _setting(
         "", "how the CLI decides about a tool's use, such as acceptEdits; empty: the CLI's default"
     )
@@ -121,6 +135,7 @@ class Settings:
         if self.port > 65_535:
             raise SettingsError(f"CHAT_PORT is {self.port}; ports end at 65535")
         self._check_addresses()
+        self._check_sources()
         self._check_identity()
 
     def _check_addresses(self) -> None:
@@ -141,6 +156,12 @@ class Settings:
                     f"CHAT_ALLOWED_HOSTS has {host!r}; a host is a name or an address without a port, "
                     "such as chat.example or [2001:db8::1]; several are separated by spaces"
                 )
+
+    def _check_sources(self) -> None:
+        if unknown := {*self.claude_settings.split(",")} - _SOURCES - {""}:
+            raise SettingsError(
+                f"CHAT_CLAUDE_SETTINGS has {min(unknown)!r}; known are user, project and local, separated by commas"
+            )
 
     def _check_identity(self) -> None:
         needs = {
@@ -196,7 +217,9 @@ def table() -> str:
 
 def _written(default: object) -> str:
     return (
-        f"`{default:.15g}`"
+        ("`yes`" if default else "`no`")
+        if isinstance(default, bool)
+        else f"`{default:.15g}`"
         if isinstance(default, float)
         else f"`{default}`"
         if default not in {"", (), None}

@@ -91,7 +91,8 @@ async def test_options_are_ones_that_the_cli_takes(fake: Fake, tmp_path: Path) -
     (run,) = fake.runs()
     line = " ".join(run.argv)
     assert line.startswith("-p --input-format stream-json --output-format stream-json --verbose")
-    assert "--include-partial-messages --tools Read,Bash --model haiku --effort low" in line
+    assert "--include-partial-messages --tools Read,Bash --disable-slash-commands" in line
+    assert "--model haiku --effort low --session-id" in line
     session = run.argv[run.argv.index("--session-id") + 1]
     assert str(uuid.UUID(session)) == session == ask.session  # PROC-2
 
@@ -119,7 +120,8 @@ async def test_prompt_goes_by_stdin_whatever_it_holds(fake: Fake, tmp_path: Path
 
     (run,) = fake.runs()
     assert prompt not in run.argv
-    assert json.loads(run.stdin[0])["message"]["content"] == prompt
+    blocks = json.loads(run.stdin[0])["message"]["content"]
+    assert [block["text"] for block in blocks] == [prompt, ""]
 
 
 async def test_process_gets_the_servers_environment_but_not_its_settings(

@@ -24,6 +24,10 @@ READ: list[Any] = [
     ("CHAT_CLAUDE_MODEL", "haiku", "haiku"),
     ("CHAT_CLAUDE_CWD", "/srv", Path("/srv")),
     ("CHAT_CLAUDE_CWD", "", None),
+    ("CHAT_CLAUDE_MENTIONS", "yes", True),
+    ("CHAT_CLAUDE_COMMANDS", "TRUE", True),
+    ("CHAT_CLAUDE_COMMANDS", "0", False),
+    ("CHAT_CLAUDE_SETTINGS", "user,project", "user,project"),
     ("CHAT_CLAUDE_IDLE_SECONDS", "0", 0.0),
     ("CHAT_CLAUDE_SPARE", "2", 2),
     ("CHAT_CLAUDE_MAX_PROCESSES", "1", 1),
@@ -66,6 +70,11 @@ def test_every_setting_is_in_the_table_above() -> None:
 
 
 REFUSED = [
+    ({"CHAT_CLAUDE_COMMANDS": "maybe"}, "CHAT_CLAUDE_COMMANDS is 'maybe'; it must be yes or no"),
+    (
+        {"CHAT_CLAUDE_SETTINGS": "user,home"},
+        "CHAT_CLAUDE_SETTINGS has 'home'; known are user, project and local",
+    ),
     pytest.param(
         {"CHAT_PROT": "1"}, "CHAT_PROT is not a setting; did you mean CHAT_PORT?", id="unknown-near"
     ),
