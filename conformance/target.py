@@ -153,8 +153,9 @@ class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What the target can be set to; what is left out is not offered.
 
     ``silence`` is for how long Claude may be silent in a turn, ``idle`` how long its process may outlive one, ``held``
-    how long a finished turn can be replayed. ``patient`` is no capability: where it is given, what takes long is played
-    on it, so that a short keepalive that makes other cases quick does not end a connection that is only slow.
+    how long a finished turn can be replayed, ``header`` how long the header of a request may take. ``patient`` is no
+    capability: where it is given, what takes long is played on it, so that a short keepalive that makes other cases
+    quick does not end a connection that is only slow.
     """
 
     requests_per_hour: Limited | None = None
@@ -165,6 +166,7 @@ class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     silence: Bounded | None = None
     idle: Bounded | None = None
     held: Bounded | None = None
+    header: Bounded | None = None
     patient: Variant | None = None
 
 
@@ -177,6 +179,7 @@ VARIANT_TYPES: dict[str, type[Variant]] = {
     "silence": Bounded,
     "idle": Bounded,
     "held": Bounded,
+    "header": Bounded,
     "patient": Variant,
 }
 

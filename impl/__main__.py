@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvloop
-from aiohttp import web
 
 from fake_claude.install import install
 from impl import dev, logs
@@ -23,6 +22,7 @@ from impl.app import database, make_app
 from impl.errors import ChatError
 from impl.lock import CannotLock, Held, Locks, locked
 from impl.private import NotPrivate, private_database, private_files, private_folder
+from impl.serving import bounds_of, raise_file_limit, serving
 from impl.settings import Settings, SettingsError, variable
 from impl.store import sqlite_file
 
@@ -109,20 +109,13 @@ async def _serve(settings: Settings, server: str, *, follow_sources: bool) -> in
     app = make_app(settings, command=[_claude(settings)], claude_cwd=cwd, server=server)
     if settings.identity == "dev":
         dev.add_to(app, settings, restart=restart if follow_sources else None)
-    runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=2.0, handle_signals=False, auto_decompress=False
-    )
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
-        host, port = runner.addresses[0][:2]
+    raise_file_limit()
+    async with serving(app, settings.host, settings.port, bounds_of(settings), grace=2.0) as (host, port):
         shown = f"[{host}]" if ":" in host else host
         print(f"Chat ready at http://{shown}:{port}/chat/", flush=True)
         gc.collect()
         gc.freeze()  # a full collection need not look at what the imports made: 45 ms in which nobody is served
         await stop.wait()
-    finally:
-        await runner.cleanup()
     return port if changed else None
 
 

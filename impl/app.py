@@ -37,6 +37,7 @@ from impl.metrics import Metrics
 from impl.oauth import Forge, OAuthIdentity
 from impl.origins import OwnOrigins, check_host, check_origin
 from impl.private import private_folder
+from impl.serving import ClientProtocol
 from impl.settings import Settings
 from impl.store import Store, opened
 from impl.turns import Turns
@@ -181,6 +182,8 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
 
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if isinstance(request.protocol, ClientProtocol):
+        request.protocol.begin()
     try:
         check_host(request, request.app[OWN])
         check_origin(request, request.app[OWN])

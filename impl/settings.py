@@ -101,6 +101,13 @@ class Settings:
     public_url: str = _setting("", "address of this server as browsers see it, such as https://chat.example")
     users: tuple[str, ...] = _setting((), "who may log in at the forge; * is everybody it knows")
     session_seconds: float = _setting(30 * 86_400.0, "how long a login at the forge lasts")
+    header_seconds: float = _setting(10.0, "how long the header of a request may take to arrive")
+    connections: int = _setting(
+        0, "connections there may be; 0: as many as the limit of open files has room for"
+    )
+    connections_per_address: int = _setting(
+        256, "connections from one address, loopback and a trusted proxy excepted; 0: no limit"
+    )
     origins: tuple[str, ...] = _setting(
         (), "further origins that may use the chat, such as https://chat.example"
     )
@@ -123,6 +130,7 @@ class Settings:
             if isinstance(value, int | float) and not 0 <= value < math.inf:
                 raise SettingsError(f"{variable(each.name)} is {value}; it must be a number from 0 up")
         for name in (
+            "header_seconds",
             "keepalive_seconds",
             "message_max_bytes",
             "claude_max_processes",

@@ -247,5 +247,7 @@ REFERENCE: dict[str, Kill] = {
     "who-is-gone-is-waited-for": Kill("robustness/stalled-and-gone", "alive"),
     "one-stalls-all": Kill("robustness/stalled-reader", "not within", ("",)),  # whoever is answered meanwhile
     "a-queue-for-each": Kill("robustness/stalled-memory", "has grown by"),
+    "silent-connections-stay": Kill("robustness/silent-connection", "not within"),
+    "each-byte-gains-time": Kill("robustness/half-header", "not within"),
 }
 """Mutants of the reference server, by what breaks it."""

@@ -23,6 +23,7 @@ from impl.limits import Limits
 from impl.log import TurnLog
 from impl.messages import Event
 from impl.metrics import Metrics
+from impl.serving import bounds_of, listen
 from impl.settings import Settings
 from impl.store import Store, opened
 from impl.turns import Turns
@@ -217,6 +218,12 @@ class Address:
     url: str
     http: aiohttp.ClientSession
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Its host and port."""
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        return host, int(port)
+
     @asynccontextmanager
     async def socket(self, **options: Any) -> AsyncIterator[Peer]:
         async with self.http.ws_connect(f"{self.url}/chat/ws", protocols=["chat-stream-v1"], **options) as ws:
@@ -245,13 +252,15 @@ class Site(Address):
 async def site(command: list[str], folder: Path, **changes: Any) -> AsyncIterator[Site]:
     settings = make_settings(folder, **changes)
     app = make_app(settings, command=command, claude_cwd=folder)
-    runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=GRACE, handle_signals=False, auto_decompress=False
-    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE, handle_signals=False)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, 0).start()
-        async with aiohttp.ClientSession() as http:
-            yield Site("http://{}:{}".format(*runner.addresses[0]), http, app, runner)
+        listening = await listen(runner, settings.host, 0, bounds_of(settings))
+        try:
+            url = "http://{}:{}".format(*listening.sockets[0].getsockname())
+            async with aiohttp.ClientSession() as http:
+                yield Site(url, http, app, runner)
+        finally:
+            listening.close()
     finally:
         await runner.cleanup()

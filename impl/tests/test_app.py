@@ -713,7 +713,7 @@ async def test_broken_store_is_told_and_the_server_lives(chat: Site, tmp_path: P
 
 
 async def test_upload_that_breaks_off_harms_nobody(chat: Site, caplog: pytest.LogCaptureFixture) -> None:
-    host, port = chat.runner.addresses[0][:2]
+    host, port = chat.place
     _, writer = await asyncio.open_connection(host, port)
     head = (
         f"POST /chat HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {FORM}\r\nContent-Length: 1000\r\n\r\n"

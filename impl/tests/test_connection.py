@@ -512,7 +512,7 @@ async def stalled(chat: Site, told: list[dict[str, Any]]) -> socket.socket:
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     raw.setblocking(False)
-    host, port = chat.runner.addresses[0][:2]
+    host, port = chat.place
     await loop.sock_connect(raw, (host, port))
     head = (
         f"GET /chat/ws HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
