@@ -62,16 +62,22 @@ IDENTITY: web.AppKey[Identity] = web.AppKey("IDENTITY")
 COMMAND = web.AppKey("COMMAND", list[str])
 CONNECTIONS: web.AppKey[set[Connection]] = web.AppKey("CONNECTIONS")
 METRICS = web.AppKey("METRICS", Metrics)
+NOW: web.AppKey[Callable[[], float]] = web.AppKey("NOW")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def make_app(
-    settings: Settings, *, command: list[str], claude_cwd: Path, server: str = ""
+    settings: Settings,
+    *,
+    command: list[str],
+    claude_cwd: Path,
+    server: str = "",
+    now: Callable[[], float] = time.time,
 ) -> web.Application:
     """The server as an aiohttp application; ``command`` starts the CLI in ``claude_cwd``.
 
-    ``server`` is its id among those that share a database.
+    ``server`` is its id among those that share a database, and ``now`` gives the time (Unix seconds).
     """
     app = web.Application(
         middlewares=[_guard],
@@ -79,6 +85,7 @@ def make_app(
     )
     app[SETTINGS] = settings
     app[OWN] = OwnOrigins(settings)
+    app[NOW] = now
     app[COMMAND] = command
     app[CONNECTIONS] = set()
     app[METRICS] = Metrics()
@@ -86,7 +93,7 @@ def make_app(
     async def parts(app: web.Application) -> AsyncIterator[None]:
         private_folder(settings.data)
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(opened(database(settings), time.time, server=server))
+            store = await stack.enter_async_context(opened(database(settings), now, server=server))
             claude = await stack.enter_async_context(Claude(command, settings, claude_cwd))
             turns = Turns(
                 store,
@@ -99,7 +106,7 @@ def make_app(
                 grace_seconds=settings.stop_grace_seconds,
             )
             app[STORE] = store
-            app[IDENTITY] = await stack.enter_async_context(_identity(settings, store))
+            app[IDENTITY] = await stack.enter_async_context(_identity(settings, store, now))
             app[TURNS] = await stack.enter_async_context(turns)
             _measure(app, claude)
             yield
@@ -137,7 +144,7 @@ def database(settings: Settings) -> str | URL:
 
 
 @asynccontextmanager
-async def _identity(settings: Settings, store: Store) -> AsyncIterator[Identity]:
+async def _identity(settings: Settings, store: Store, now: Callable[[], float]) -> AsyncIterator[Identity]:
     match settings.identity:
         case "proxy":
             yield ProxyIdentity(settings.proxy_secret, fold_names=settings.proxy_fold_names)
@@ -155,7 +162,7 @@ async def _identity(settings: Settings, store: Store) -> AsyncIterator[Identity]
                     store,
                     http,
                     session_seconds=settings.session_seconds,
-                    now=time.time,
+                    now=now,
                 )
         case _:
             yield DevIdentity()
@@ -316,7 +323,7 @@ async def _socket(request: web.Request) -> web.StreamResponse:
         login,
         request.app[TURNS],
         keepalive=settings.keepalive_seconds,
-        lasts=None if login.expires_at is None else login.expires_at - time.time(),
+        lasts=None if login.expires_at is None else login.expires_at - request.app[NOW](),
     )
     request.app[CONNECTIONS].add(connection)
     try:

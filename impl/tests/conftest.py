@@ -18,6 +18,7 @@ import pytest
 import uvloop
 from hypothesis import settings
 
+from impl.tests.loop_clock import LoopClock
 from impl.tests.postgres import found
 from impl.tests.postgres import postgres as a_postgres
 from impl.tests.processes import living, pids
@@ -110,6 +111,12 @@ def postgres() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed (on Debian: apt-get install postgresql)")
     with a_postgres(programs) as url:
         yield url
+
+
+@pytest.fixture
+async def loop_clock(monkeypatch: pytest.MonkeyPatch) -> LoopClock:
+    """The clock of the test's loop."""
+    return LoopClock(monkeypatch)
 
 
 @pytest.fixture

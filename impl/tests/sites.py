@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,13 +27,8 @@ from impl.metrics import Metrics
 from impl.serving import bounds_of, listen
 from impl.settings import Settings
 from impl.store import Store, opened
+from impl.tests.loop_clock import EVER, in_time
 from impl.turns import Turns
-
-PATIENCE = 15.0
-"""Seconds after which a test that waits for an event has failed."""
-
-GRACE = 0.3
-"""Seconds that a process has to obey; a real wait only where it does not."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +73,21 @@ def program(folder: Path, code: str) -> list[str]:
 
 
 def make_settings(folder: Path, **changes: Any) -> Settings:
-    """Settings for a test: everything below ``folder``, short graces, no limits."""
+    """Settings for a test: everything below ``folder``, nothing that runs out by itself, no limits.
+
+    Where a process or a turn does not end when it is asked to, the test sets its grace to 0 or moves the clock.
+    """
     settings = Settings(
         data=folder / "data",
         port=0,
         claude_spare=0,
-        claude_grace_seconds=GRACE,
-        stop_grace_seconds=GRACE,
+        claude_grace_seconds=EVER,
+        claude_silence_seconds=EVER,
+        claude_idle_seconds=EVER,
+        header_seconds=EVER,
+        keepalive_seconds=EVER,
+        turn_kept_seconds=EVER,
+        stop_grace_seconds=EVER,
         requests_per_hour=0,
         requests_per_day=0,
         tokens_per_day=0,
@@ -144,7 +148,8 @@ async def parts(command: list[str], folder: Path, **changes: Any) -> AsyncIterat
 
 async def events(log: TurnLog) -> list[Event]:
     """A log's events once it is over."""
-    assert await log.wait_ended(PATIENCE), f"the turn does not end; so far: {log.read(0)}"
+    async with in_time():
+        await log.wait_ended(math.inf)
     return log.read(0)
 
 
@@ -162,7 +167,7 @@ class Peer:
 
     async def hear(self) -> dict[str, Any]:
         """The next message."""
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             frame = await self.ws.receive()
         assert frame.type is aiohttp.WSMsgType.TEXT, frame
         message: dict[str, Any] = json.loads(frame.data)
@@ -188,7 +193,7 @@ class Peer:
 
     async def closed(self) -> int | None:
         """The close code, once the server has closed."""
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             while not (await self.ws.receive()).type.name.startswith("CLOS"):
                 pass
         return self.ws.close_code
@@ -196,7 +201,7 @@ class Peer:
 
 async def until(true: Callable[[], object]) -> None:
     """Wait for what nobody announces, such as the end of a transport."""
-    async with asyncio.timeout(PATIENCE):
+    async with in_time():
         while not true():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.002)
 
@@ -249,10 +254,13 @@ class Site(Address):
 
 
 @asynccontextmanager
-async def site(command: list[str], folder: Path, **changes: Any) -> AsyncIterator[Site]:
+async def site(
+    command: list[str], folder: Path, *, shutdown: float = EVER, **changes: Any
+) -> AsyncIterator[Site]:
+    """``shutdown`` is how long aiohttp waits for handlers, in seconds."""
     settings = make_settings(folder, **changes)
     app = make_app(settings, command=command, claude_cwd=folder)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown, handle_signals=False)
     await runner.setup()
     try:
         listening = await listen(runner, settings.host, 0, bounds_of(settings))

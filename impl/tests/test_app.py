@@ -8,6 +8,7 @@ import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,8 +16,11 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
+from fake_claude.gates import Gate
 from impl.app import CONNECTIONS, STATIC, TURNS
-from impl.tests.sites import GRACE, PATIENCE, Address, Fake, Site, program, site, until
+from impl.tests.loop_clock import LONG, LoopClock, in_time
+from impl.tests.sites import Address, Fake, Site, program, site, until
+from impl.turns import Turn
 
 NOWHERE = "0123456789ab"
 FORM = "application/x-www-form-urlencoded"
@@ -48,13 +52,39 @@ async def raw(chat: Address, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(request)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             head = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"Content-Length: (\d+)", head)
             return head + (await reader.readexactly(int(length[1])) if length else b"")
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+def running(chat: Site) -> list[Turn]:
+    return list(chat.app[TURNS]._running.values())
+
+
+@asynccontextmanager
+async def long_post(
+    chat: Site, clock: LoopClock, gate: Gate, **form: str
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer to a POST whose turn stands at the gate; the clock is moved until it has begun."""
+
+    async def post() -> aiohttp.ClientResponse:
+        return await chat.http.post(f"{chat.url}/chat", data=form)
+
+    posting = asyncio.create_task(post())
+    await gate.reached()
+    await pass_by(chat, clock)
+    async with await posting as response:
+        yield response
+
+
+async def pass_by(chat: Site, clock: LoopClock) -> None:
+    """Move the clock past the keepalive of a POST that waits for its turn."""
+    await until(lambda: any(each.log._listeners for each in running(chat)))
+    clock.advance()
 
 
 # --- POST /chat
@@ -219,7 +249,6 @@ FAILURES: list[Any] = [
     pytest.param(
         "hear(); init(); result(is_error=True, result='no'); hear()", 502, "claude_failed", id="error"
     ),
-    pytest.param("hear(); init(); signal.pause()", 504, "timeout", id="silence"),
 ]
 
 
@@ -227,11 +256,22 @@ FAILURES: list[Any] = [
 async def test_failed_turn_answers_with_its_status(
     code: str, status: int, error: str, tmp_path: Path
 ) -> None:
-    silence = 0.3 if error == "timeout" else PATIENCE
-    async with site(program(tmp_path, code), tmp_path, claude_silence_seconds=silence) as chat:
+    async with site(program(tmp_path, code), tmp_path) as chat:
         given, document = await post(chat, message="hi", message_id="m1")
 
     assert (given, document["error"]["code"], document["message_id"]) == (status, error, "m1")
+
+
+async def test_silent_turn_answers_504(tmp_path: Path, loop_clock: LoopClock) -> None:
+    silent = program(tmp_path, "hear(); init(); text('half'); signal.pause()")
+    limits = {"claude_silence_seconds": LONG, "claude_grace_seconds": 0}
+    async with site(silent, tmp_path, **limits) as chat:
+        posting = asyncio.create_task(post(chat, message="hi"))
+        await until(lambda: [each.question.parser.text for each in running(chat)] == ["half"])
+        loop_clock.advance()
+        status, document = await posting
+
+    assert (status, document["error"]["code"]) == (504, "timeout")
 
 
 async def test_missing_claude_answers_503(tmp_path: Path) -> None:
@@ -241,12 +281,17 @@ async def test_missing_claude_answers_503(tmp_path: Path) -> None:
     assert (status, document["error"]["code"]) == (503, "claude_unavailable")
 
 
-async def test_long_post_is_kept_alive_by_white_space(fake: Fake, tmp_path: Path) -> None:
+async def test_long_post_is_kept_alive_by_white_space(
+    fake: Fake, tmp_path: Path, loop_clock: LoopClock
+) -> None:
     with fake.gate("door") as gate:
-        async with site(fake.command, tmp_path, keepalive_seconds=0.05) as chat:
+        async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat:
             form = {"message": "[[fake tokens=2 hold=door@1]]"}
-            async with chat.http.post(f"{chat.url}/chat", data=form) as response:
-                space = [await response.content.readany() for _ in range(3)]
+            async with long_post(chat, loop_clock, gate, **form) as response:
+                space = [await response.content.readany()]
+                for _ in range(2):
+                    await pass_by(chat, loop_clock)
+                    space.append(await response.content.readany())
                 gate.open()
                 rest = await response.content.read()
 
@@ -255,26 +300,32 @@ async def test_long_post_is_kept_alive_by_white_space(fake: Fake, tmp_path: Path
     assert json.loads(b"".join(space) + rest)["response"] == "t1 t2 "
 
 
-async def test_post_gets_its_answer_though_the_server_stops(fake: Fake, tmp_path: Path) -> None:
+async def test_post_gets_its_answer_though_the_server_stops(
+    fake: Fake, tmp_path: Path, loop_clock: LoopClock
+) -> None:
     with fake.gate("door") as gate:
-        async with site(fake.command, tmp_path, stop_grace_seconds=PATIENCE) as chat, chat.socket() as peer:
+        async with site(fake.command, tmp_path, shutdown=LONG) as chat, chat.socket() as peer:
             posting = asyncio.create_task(post(chat, message="[[fake tokens=2 hold=door@1]]"))
             await gate.reached()
             stopping = asyncio.create_task(chat.runner.cleanup())
             await peer.closed()
-            left, _ = await asyncio.wait([posting], timeout=2 * GRACE)  # longer than aiohttp's own patience
-            assert not left
+            for _ in range(3):
+                loop_clock.advance()  # longer than aiohttp's own patience
+                await asyncio.sleep(0.01)
+            assert not posting.done()
             gate.open()
 
             assert (await posting)[1]["response"] == "t1 t2 "
             await stopping
 
 
-async def test_long_post_that_fails_says_so_in_its_body(fake: Fake, tmp_path: Path) -> None:
+async def test_long_post_that_fails_says_so_in_its_body(
+    fake: Fake, tmp_path: Path, loop_clock: LoopClock
+) -> None:
     with fake.gate("door") as gate:
-        async with site(fake.command, tmp_path, keepalive_seconds=0.05) as chat:
+        async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat:
             form = {"message": "[[fake tokens=1 hold=door exit=3]]"}
-            async with chat.http.post(f"{chat.url}/chat", data=form) as response:
+            async with long_post(chat, loop_clock, gate, **form) as response:
                 await response.content.readany()
                 gate.open()
                 document = json.loads(await response.content.read())
@@ -283,16 +334,19 @@ async def test_long_post_that_fails_says_so_in_its_body(fake: Fake, tmp_path: Pa
 
 
 async def test_post_whose_client_leaves_goes_on(
-    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture, loop_clock: LoopClock
 ) -> None:
     caplog.set_level("INFO")
     with fake.gate("door") as gate:
-        async with site(fake.command, tmp_path, keepalive_seconds=0.05) as chat:
+        async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat:
             form = {"message": "[[fake tokens=2 hold=door@1]]", "message_id": "m1"}
-            async with chat.http.post(f"{chat.url}/chat", data=form) as response:
+            async with long_post(chat, loop_clock, gate, **form) as response:
                 await response.content.readany()
                 response.close()
-            await until(lambda: "a client left before its answer was there" in caplog.text)
+            async with in_time():
+                while "a client left before its answer was there" not in caplog.text:
+                    loop_clock.advance()
+                    await asyncio.sleep(0.01)
             gate.open()
             status, document = await post(chat, **form)
 
@@ -620,11 +674,13 @@ async def test_every_answer_has_the_security_headers(
             assert response.headers["Allow"]
 
 
-async def test_white_space_answer_has_the_security_headers_too(fake: Fake, tmp_path: Path) -> None:
+async def test_white_space_answer_has_the_security_headers_too(
+    fake: Fake, tmp_path: Path, loop_clock: LoopClock
+) -> None:
     with fake.gate("door") as gate:
-        async with site(fake.command, tmp_path, keepalive_seconds=0.05) as chat:
+        async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat:
             form = {"message": "[[fake tokens=1 hold=door]]"}
-            async with chat.http.post(f"{chat.url}/chat", data=form) as response:
+            async with long_post(chat, loop_clock, gate, **form) as response:
                 gate.open()
                 await response.read()
 

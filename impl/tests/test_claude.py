@@ -18,8 +18,9 @@ from impl.claude import Claude
 from impl.errors import ClaudeFailed, ClaudeUnavailable, TimedOut
 from impl.session import Question, SessionUnknown
 from impl.stream import Ended, Started, StreamEvent, Text
+from impl.tests.loop_clock import LONG, LoopClock, in_time
 from impl.tests.processes import alive
-from impl.tests.sites import PATIENCE, Fake, make_settings, program, until
+from impl.tests.sites import Fake, make_settings, program, until
 
 
 class Ask:
@@ -33,7 +34,7 @@ class Ask:
 
     async def __call__(self, prompt: str, conversation: str = "c1", resume: str | None = None) -> Ended:
         self.question.prompt = prompt
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             return await self.claude.ask(conversation, resume, self.question)
 
     @property
@@ -68,7 +69,7 @@ async def until_free(claude: Claude, conversation: str = "c1") -> None:
     """Wait for the end of a process that is being ended."""
     session = claude._sessions.get(conversation)
     if session is not None and session.task is not None:
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             await asyncio.wait([session.task])
 
 
@@ -157,10 +158,13 @@ async def test_conversations_have_processes_of_their_own(fake: Fake, tmp_path: P
     assert len({run.argv[-1] for run in fake.runs()}) == 2
 
 
-async def test_process_that_was_idle_too_long_is_ended_and_resumed(fake: Fake, tmp_path: Path) -> None:
-    async with asking(fake.command, tmp_path, claude_idle_seconds=0.02) as claude:
+async def test_process_that_was_idle_too_long_is_ended_and_resumed(
+    fake: Fake, tmp_path: Path, loop_clock: LoopClock
+) -> None:
+    async with asking(fake.command, tmp_path, claude_idle_seconds=LONG) as claude:
         first, second = Ask(claude), Ask(claude)
         await first("one")
+        loop_clock.advance()
         await until_free(claude)
         assert claude.processes == 0
         await second("two", resume=first.session)
@@ -413,7 +417,8 @@ async def test_talkative_stderr_stops_nothing(fake: Fake, tmp_path: Path) -> Non
 
 async def test_line_beyond_the_cap_fails_the_turn(tmp_path: Path) -> None:
     code = "hear(); init(); text('kept'); print('x' * 300_000, flush=True); signal.pause()"
-    async with asking(program(tmp_path, code), tmp_path, claude_line_max_bytes=200_000) as claude:
+    limits = {"claude_line_max_bytes": 200_000, "claude_grace_seconds": 0}
+    async with asking(program(tmp_path, code), tmp_path, **limits) as claude:
         ask = Ask(claude)
         with pytest.raises(ClaudeFailed, match="a line of more than 200,000 bytes"):
             await ask("hello")
@@ -457,20 +462,24 @@ for line in sys.stdin:
     assert second.text == "answer"
 
 
-async def test_silent_turn_is_ended(fake: Fake, tmp_path: Path) -> None:
+async def test_silent_turn_is_ended(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
+    limits = {"claude_silence_seconds": LONG, "claude_grace_seconds": 0}
     with fake.gate("never") as gate:
-        async with asking(fake.command, tmp_path, claude_silence_seconds=0.6) as claude:
+        async with asking(fake.command, tmp_path, **limits) as claude:
             ask = Ask(claude)
-            with pytest.raises(TimedOut, match="silent for"):
-                await ask("[[fake tokens=2 hold=never@2]]")
+            answering = asyncio.create_task(ask("[[fake tokens=2 hold=never@2]]"))
             await gate.reached()
+            await until(lambda: ask.text == "t1 t2 ")
+            loop_clock.advance()
+            with pytest.raises(TimedOut, match="silent for"):
+                await answering
             await until_free(claude)
 
             assert ask.text == "t1 t2 "
             assert claude.processes == 0
 
 
-async def test_answer_that_is_held_waits_in_the_pipe(tmp_path: Path) -> None:
+async def test_answer_that_is_held_waits_in_the_pipe(tmp_path: Path, loop_clock: LoopClock) -> None:
     code = """
 hear(); init(); text('begun')
 try:
@@ -478,14 +487,18 @@ try:
 except BrokenPipeError:
     pass
 """
-    async with asking(program(tmp_path, code), tmp_path, claude_silence_seconds=0.2) as claude:
+    limits = {"claude_silence_seconds": LONG, "claude_grace_seconds": 0}
+    async with asking(program(tmp_path, code), tmp_path, **limits) as claude:
         ask = Ask(claude)
         answering = asyncio.create_task(ask("hello"))
         await ask.heard.wait()
         ask.question.hold(True)
         process = claude._sessions["c1"].started.result()
         await until(lambda: waits_in_write(process.pid))
-        await asyncio.wait([answering], timeout=0.4)
+        for _ in range(3):
+            loop_clock.advance()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
         assert not answering.done()  # what cannot be heard is no silence
         ask.question.stop()  # and who is held can be stopped
@@ -501,12 +514,21 @@ def waits_in_write(pid: int) -> bool:
     ).read_text().startswith("1 ")
 
 
-async def test_turn_that_goes_on_is_not_silent(fake: Fake, tmp_path: Path) -> None:
-    async with asking(fake.command, tmp_path, claude_silence_seconds=0.6) as claude:
+async def test_turn_that_goes_on_is_not_silent(tmp_path: Path, loop_clock: LoopClock) -> None:
+    code = "hear(); init()\nwhile hear()['more']: say('noise')\nresult(); hear()"
+    async with asking(program(tmp_path, code), tmp_path, claude_silence_seconds=LONG) as claude:
         ask = Ask(claude)
-        ended = await ask("[[fake tokens=10 gap=100ms]]")
+        answering = asyncio.create_task(ask("hello"))
+        await until(lambda: ask.events)
+        session = claude._sessions["c1"]
+        for _ in range(4):
+            loop_clock.advance(LONG / 2)
+            moved = asyncio.get_running_loop().time()
+            session.started.result().send_line(b'{"more":true}')
+            await until(lambda: session._heard > moved)  # noqa: B023 - it is waited for here
+        session.started.result().send_line(b'{"more":false}')
 
-    assert ended.error == ""
+        assert (await answering).error == ""
 
 
 # --- stopping
@@ -514,7 +536,7 @@ async def test_turn_that_goes_on_is_not_silent(fake: Fake, tmp_path: Path) -> No
 
 async def test_stop_interrupts_and_keeps_the_process(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("door") as gate:
-        async with asking(fake.command, tmp_path, claude_grace_seconds=PATIENCE) as claude:
+        async with asking(fake.command, tmp_path) as claude:
             ask, after = Ask(claude), Ask(claude)
             answering = asyncio.create_task(ask("[[fake tokens=5 hold=door@2]]"))
             await gate.reached()
@@ -555,7 +577,7 @@ DEAF = [
 
 @pytest.mark.parametrize(("code", "prompt"), DEAF)
 async def test_stop_ends_a_process_that_does_not_listen(code: str, prompt: str, tmp_path: Path) -> None:
-    async with asking(program(tmp_path, code), tmp_path) as claude:
+    async with asking(program(tmp_path, code), tmp_path, claude_grace_seconds=0) as claude:
         ask = Ask(claude)
         answering = asyncio.create_task(ask(prompt))
         await ask.heard.wait()
@@ -570,7 +592,7 @@ async def test_stop_ends_a_process_that_does_not_listen(code: str, prompt: str, 
 
 async def test_cancellation_of_the_asking_ends_the_process(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("door") as gate:
-        async with asking(fake.command, tmp_path) as claude:
+        async with asking(fake.command, tmp_path, claude_grace_seconds=0) as claude:
             answering = asyncio.create_task(Ask(claude)("[[fake tokens=1 hold=door@1]]"))
             await gate.reached()
 

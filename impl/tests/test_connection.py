@@ -17,12 +17,10 @@ from websockets.asyncio.client import connect
 from impl.app import CONNECTIONS, IDENTITY, TURNS
 from impl.auth import Login
 from impl.connection import Connection
-from impl.tests.sites import PATIENCE, Address, Fake, Peer, Site, site, spoken, until
+from impl.tests.loop_clock import LONG, LoopClock, in_time
+from impl.tests.sites import Address, Fake, Peer, Site, events, site, spoken, until
 
 NOWHERE = "0123456789ab"
-
-BEAT = 0.1
-"""Seconds between pings where a test waits for them."""
 
 
 @pytest.fixture
@@ -427,7 +425,7 @@ async def test_connection_leaves_nothing_in_the_server(chat: Site, fake: Fake) -
         assert log._listeners == ()
         assert chat.app[TURNS]._watchers == {}
         gate.open()
-        await log.wait_ended(PATIENCE)
+        await events(log)
 
 
 async def test_login_that_ends_closes_with_4401(chat: Site) -> None:
@@ -443,59 +441,72 @@ async def test_login_that_ends_closes_with_4401(chat: Site) -> None:
 # --- keepalive
 
 
-async def pings(peer: Peer, count: int) -> None:
-    """Wait for so many pings without answering them."""
-    async with asyncio.timeout(PATIENCE):
-        while count:
-            frame = await peer.ws.receive()
-            assert frame.type not in {WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR}, frame
-            count -= frame.type is WSMsgType.PING
+async def pings(clock: LoopClock, peer: Peer, count: int) -> None:
+    """Move the clock from one ping to the next, so many times; none is answered."""
+    async with in_time():
+        for _ in range(count):
+            clock.advance()
+            while (frame := await peer.ws.receive()).type is not WSMsgType.PING:
+                assert frame.type not in {WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR}, frame
 
 
-async def test_pings_come_while_claude_is_silent(fake: Fake, tmp_path: Path) -> None:
+async def beat(clock: LoopClock, connection: Connection) -> None:
+    """Move the clock to the next ping, and wait until the peer has answered it."""
+    before = connection._next_ping
+    clock.advance()
+    await until(lambda: connection._next_ping is not before and not connection._unanswered)
+
+
+async def test_pings_come_while_claude_is_silent(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
     with fake.gate("door") as gate:
         async with (
-            site(fake.command, tmp_path, keepalive_seconds=BEAT) as chat,
+            site(fake.command, tmp_path, keepalive_seconds=LONG) as chat,
             chat.socket(autoping=False) as peer,
         ):
             await peer.chat("[[fake tokens=1 hold=door]]")
             await gate.reached()
 
-            await pings(peer, 3)
+            await pings(loop_clock, peer, 3)
             gate.open()
 
 
-async def test_peer_that_misses_three_pongs_is_dropped(fake: Fake, tmp_path: Path) -> None:
+async def test_peer_that_misses_three_pongs_is_dropped(
+    fake: Fake, tmp_path: Path, loop_clock: LoopClock
+) -> None:
     async with (
-        site(fake.command, tmp_path, keepalive_seconds=BEAT) as chat,
+        site(fake.command, tmp_path, keepalive_seconds=LONG) as chat,
         chat.socket(autoping=False) as peer,
     ):
-        await pings(peer, 3)
+        await pings(loop_clock, peer, 3)
+        loop_clock.advance()
         assert await peer.closed() in {None, 1006}
 
 
-async def test_late_pong_is_soon_enough(fake: Fake, tmp_path: Path) -> None:
+async def test_late_pong_is_soon_enough(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
     async with (
-        site(fake.command, tmp_path, keepalive_seconds=BEAT) as chat,
+        site(fake.command, tmp_path, keepalive_seconds=LONG) as chat,
         chat.socket(autoping=False) as peer,
     ):
+        (connection,) = chat.app[CONNECTIONS]
         for _ in range(3):
-            await pings(peer, 2)
+            await pings(loop_clock, peer, 2)
             await peer.ws.pong(b"")
+            await until(lambda: not connection._unanswered)
         await peer.chat("hi")
-        while (frame := await peer.ws.receive()).type is WSMsgType.PING:
-            await peer.ws.pong(b"")
 
-        assert frame.json()["type"] == "accepted"
+        assert (await peer.hear())["type"] == "accepted"
 
 
-async def test_peer_that_answers_stays(fake: Fake, tmp_path: Path) -> None:
+async def test_peer_that_answers_stays(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
     with fake.gate("door") as gate:
-        async with site(fake.command, tmp_path, keepalive_seconds=BEAT) as chat, chat.socket() as peer:
+        async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat, chat.socket() as peer:
+            (connection,) = chat.app[CONNECTIONS]
             await peer.chat("[[fake tokens=1 hold=door]]")
             listening = asyncio.create_task(peer.turn())
             await gate.reached()
             async with chat.socket(autoping=False) as silent:
+                for _ in range(4):
+                    await beat(loop_clock, connection)
                 await silent.closed()  # a peer that does not answer is dropped by now
             gate.open()
 
@@ -540,12 +551,17 @@ async def big_turn(peer: Peer, chars: int = 500_000) -> list[dict[str, Any]]:
     return await peer.turn()
 
 
-async def test_reader_that_stalls_is_dropped_and_harms_nobody(fake: Fake, tmp_path: Path) -> None:
-    async with site(fake.command, tmp_path, keepalive_seconds=2 * BEAT) as chat, chat.socket() as peer:
+async def test_reader_that_stalls_is_dropped_and_harms_nobody(
+    fake: Fake, tmp_path: Path, loop_clock: LoopClock
+) -> None:
+    async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat, chat.socket() as peer:
+        (connection,) = chat.app[CONNECTIONS]
         with await stalled(chat, await big_turn(peer)):
             await peer.chat("hi")
             assert (await peer.turn())[-1]["type"] == "complete"
             listening = asyncio.create_task(peer.hear())
+            for _ in range(4):
+                await beat(loop_clock, connection)
             await until(lambda: len(chat.app[CONNECTIONS]) == 1)
             await peer.send("cancel", message_id="unknown")
 
@@ -553,7 +569,7 @@ async def test_reader_that_stalls_is_dropped_and_harms_nobody(fake: Fake, tmp_pa
 
 
 async def test_reader_that_stalls_costs_a_few_pieces_of_its_turn(fake: Fake, tmp_path: Path) -> None:
-    async with site(fake.command, tmp_path, keepalive_seconds=1000) as chat, chat.socket() as peer:
+    async with site(fake.command, tmp_path) as chat, chat.socket() as peer:
         told = await big_turn(peer, 1_000_000)
         others = chat.app[CONNECTIONS].copy()
         with await stalled(chat, told):
@@ -564,13 +580,16 @@ async def test_reader_that_stalls_costs_a_few_pieces_of_its_turn(fake: Fake, tmp
 
 
 async def test_reader_that_stalls_does_not_hold_up_the_end(
-    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop_clock: LoopClock
 ) -> None:
-    monkeypatch.setattr("impl.connection.CLOSE_SECONDS", BEAT)
-    async with site(fake.command, tmp_path, keepalive_seconds=1000) as chat, chat.socket() as peer:
+    monkeypatch.setattr("impl.connection.CLOSE_SECONDS", LONG)
+    async with site(fake.command, tmp_path) as chat, chat.socket() as peer:
         with await stalled(chat, await big_turn(peer)):
-            async with asyncio.timeout(PATIENCE):
-                await asyncio.gather(chat.runner.cleanup(), peer.closed())
+            ending = asyncio.create_task(chat.runner.cleanup())
+            await peer.closed()
+            loop_clock.advance()
+            async with in_time():
+                await ending
 
 
 async def fall_behind(connection: Connection) -> None:

@@ -18,10 +18,8 @@ from aiohttp import web
 
 from fake_claude.scriptfile import load
 from impl import dev
+from impl.tests.loop_clock import in_time
 from impl.tests.sites import make_settings
-
-PATIENCE = 60.0
-"""Seconds after which a test that waits has failed; a server that begins anew imports everything again."""
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TAKE_WHEN_FREE = """
@@ -55,7 +53,7 @@ class Copy:
         """Wait until it writes a line with these words in it."""
         assert self.process.stdout is not None
         seen = []
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             async for raw in self.process.stdout:
                 seen.append(raw.decode())
                 if words in seen[-1]:
@@ -98,7 +96,7 @@ async def told(copy: Copy) -> AsyncIterator[asyncio.Queue[str]]:
 
     task = asyncio.create_task(listen())
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             yield states
     finally:
         task.cancel()

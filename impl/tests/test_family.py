@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from impl.family import VARIABLE, end, family, send
+from impl.tests.loop_clock import EVER
 from impl.tests.processes import python
 
 STAY = "import signal, sys; print(flush=True)\nwhile True: signal.pause()"
@@ -62,7 +63,8 @@ async def test_signal_to_one_who_is_gone_is_no_error(start: Start) -> None:
     send([process.pid], signal.SIGTERM)
 
 
-async def test_end_asks_first(start: Start) -> None:
+async def test_end_asks_first(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("impl.family.TERM_SECONDS", EVER)
     mark = uuid.uuid4().hex
     process = await start(mark, STAY)
 
@@ -72,7 +74,7 @@ async def test_end_asks_first(start: Start) -> None:
 
 
 async def test_end_kills_who_does_not_obey(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("impl.family.TERM_SECONDS", 0.05)
+    monkeypatch.setattr("impl.family.TERM_SECONDS", 0)
     mark = uuid.uuid4().hex
     process = await start(mark, STUBBORN)
 

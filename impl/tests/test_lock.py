@@ -46,10 +46,10 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
-def holding(code: str, path: Path) -> subprocess.Popen[str]:
-    """A process that holds the lock until its input ends; it has said so."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=pipe, stdout=pipe, text=True)
+def holding(code: str, path: Path, *, close_fds: bool = True) -> subprocess.Popen[str]:
+    """A process that holds the lock until its input ends, and says so."""
+    argv, pipe = [sys.executable, "-c", code, str(path)], subprocess.PIPE
+    return subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, close_fds=close_fds)
 
 
 def try_it(path: Path) -> None:
@@ -104,7 +104,9 @@ def test_failure_at_one_place_frees_the_others(tmp_path: Path) -> None:
 
 def test_children_do_not_keep_the_lock(tmp_path: Path) -> None:
     with locked([(tmp_path / "lock", WHAT)]):
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+        child = holding("print(flush=True); input()", tmp_path, close_fds=False)
+        assert child.stdout is not None
+        child.stdout.readline()  # until it runs it may have all of ours, those too that it will not keep
     try_it(tmp_path / "lock")
     assert alive(child.pid)
     child.communicate()

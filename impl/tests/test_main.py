@@ -25,14 +25,12 @@ import pytest
 from fake_claude.ledger import Run
 from impl.__main__ import _warn_elsewhere, main
 from impl.lock import locked
+from impl.tests.loop_clock import in_time
 from impl.tests.processes import living
-from impl.tests.sites import PATIENCE, Fake, Peer, spoken, until
+from impl.tests.sites import Fake, Peer, spoken, until
 
 READY = re.compile(rb"Chat ready at (http://(?:127\.0\.0\.1|\[::1\]):\d+)/chat/\n")
 COMMAND = (sys.executable, "-m", "impl")
-
-START_PATIENCE = 60.0
-"""Seconds after which a server that is not ready has failed; a busy machine takes many for the imports alone."""
 
 
 @dataclass
@@ -46,7 +44,7 @@ class Server:
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, bytes, bytes]:
         """End it with a signal: its exit code, and what it wrote on stdout and stderr after it was ready."""
         self.process.send_signal(number)
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             out, err = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, out, err
@@ -82,7 +80,7 @@ async def server(folder: Path, *options: str, cwd: Path | None = None, **env: st
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(START_PATIENCE):
+        async with in_time():
             line = await process.stdout.readline()
         ready = READY.fullmatch(line)
         assert ready, (line, await process.communicate())
@@ -139,7 +137,7 @@ def test_other_platforms_are_warned(platform: str, *, warned: bool, caplog: pyte
 
 
 async def test_sigterm_closes_with_1001_and_keeps_what_there_is(tmp_path: Path) -> None:
-    async with server(tmp_path, CHAT_STOP_GRACE_SECONDS="0.1", CHAT_CLAUDE_GRACE_SECONDS="0.3") as chat:
+    async with server(tmp_path, CHAT_STOP_GRACE_SECONDS="0") as chat:
         with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
             async with chat.socket() as peer:
                 await peer.chat("[[fake tokens=1]]")
@@ -275,7 +273,7 @@ Start = Callable[..., tuple[int, str]]
 async def test_failing_process_says_why_and_exits() -> None:
     env = {**os.environ, "CHAT_DATA": "/dev/null/x"}
     process = await asyncio.create_subprocess_exec(*COMMAND, stdout=PIPE, stderr=PIPE, env=env)
-    async with asyncio.timeout(START_PATIENCE):
+    async with in_time():
         out, err = await process.communicate()
 
     assert (process.returncode, out) == (1, b"")

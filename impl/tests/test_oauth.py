@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,8 @@ from conformance.forge import forge as a_forge
 from impl.app import make_app
 from impl.oauth import LOGIN_COOKIE, SESSION_COOKIE
 from impl.settings import Settings
-from impl.tests.sites import Fake
+from impl.tests.loop_clock import LONG, LoopClock
+from impl.tests.sites import Clock, Fake
 
 
 @pytest.fixture
@@ -34,7 +36,9 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def server(forge: Forge, fake: Fake, folder: Path, **changes: object) -> AsyncIterator[str]:
+async def server(
+    forge: Forge, fake: Fake, folder: Path, *, now: Callable[[], float] = time.time, **changes: object
+) -> AsyncIterator[str]:
     """A chat server whose users log in at the forge; its address."""
     port = free_port()
     settings = Settings(
@@ -47,7 +51,8 @@ async def server(forge: Forge, fake: Fake, folder: Path, **changes: object) -> A
         public_url=f"http://127.0.0.1:{port}",
         users=("ada",),
     )
-    app = make_app(replace(settings, **changes), command=fake.command, claude_cwd=folder)  # type: ignore[arg-type]  # of any field
+    settings = replace(settings, **changes)  # type: ignore[arg-type]  # of any field
+    app = make_app(settings, command=fake.command, claude_cwd=folder, now=now)
     runner = web.AppRunner(app)
     await runner.setup()
     try:
@@ -206,10 +211,15 @@ async def test_logout_ends_the_login_and_its_sockets(forge: Forge, fake: Fake, t
             assert response.status == 401
 
 
-async def test_expired_login_closes_its_sockets(forge: Forge, fake: Fake, tmp_path: Path) -> None:
-    async with server(forge, fake, tmp_path, session_seconds=1.0) as url, browser() as ada:
+async def test_expired_login_closes_its_sockets(
+    forge: Forge, fake: Fake, tmp_path: Path, loop_clock: LoopClock
+) -> None:
+    clock = Clock(time.time())
+    async with server(forge, fake, tmp_path, now=clock, session_seconds=LONG) as url, browser() as ada:
         token = await session_token(ada, url)
         async with ada.ws_connect(f"{url}/chat/ws") as ws:
+            clock.now += LONG
+            loop_clock.advance()
             message = await ws.receive()
             assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
         header = {"Cookie": f"{SESSION_COOKIE}={token}"}

@@ -15,13 +15,8 @@ from pathlib import Path
 import pytest
 
 from impl.process import STDERR_TAIL, Families, Process, running
+from impl.tests.loop_clock import EVER, LONG, PATIENCE, LoopClock, in_time
 from impl.tests.processes import alive, living, python
-
-GRACE = 0.2
-"""Seconds that a child has to obey; a real wait only where it does not."""
-
-PATIENCE = 10.0
-"""Seconds after which a test that waits for an event has failed."""
 
 READY = "import os, signal, sys, time; print(os.getpid(), flush=True)\n"
 STAY = "\nwhile True: signal.pause()"
@@ -50,7 +45,7 @@ def into(reader: asyncio.StreamReader) -> Callable[[bytes], None]:
 
 @asynccontextmanager
 async def spoken(
-    argv: list[str], env: dict[str, str], mark: str, grace: float = GRACE
+    argv: list[str], env: dict[str, str], mark: str, grace: float = EVER
 ) -> AsyncIterator[Child]:
     stdout = asyncio.StreamReader()
     with ThreadPoolExecutor(1) as thread:
@@ -63,14 +58,14 @@ async def spoken(
 
 
 @asynccontextmanager
-async def child(code: str, grace: float = GRACE) -> AsyncIterator[Child]:
+async def child(code: str, grace: float = EVER) -> AsyncIterator[Child]:
     async with spoken(python(code), dict(os.environ), f"test-{os.urandom(8).hex()}-1.", grace) as said:
         yield said
 
 
 async def told(process: Child) -> list[int]:
     """The process ids that the child tells in its first line."""
-    async with asyncio.timeout(PATIENCE):
+    async with in_time():
         return [int(word) for word in (await process.stdout.readline()).split()]
 
 
@@ -82,15 +77,16 @@ async def test_child_is_spoken_to_by_lines() -> None:
 
 
 async def test_child_that_ends_at_the_end_of_input_is_not_signalled() -> None:
-    async with child("import sys; sys.stdin.read(); sys.exit(7)", grace=PATIENCE) as process:
+    async with child("import sys; sys.stdin.read(); sys.exit(7)") as process:
         pass
 
     assert process.returncode == 7
 
 
-async def test_child_that_ignores_the_end_of_input_gets_term() -> None:
-    async with child(READY + STAY) as process:
+async def test_child_that_ignores_the_end_of_input_gets_term(loop_clock: LoopClock) -> None:
+    async with child(READY + STAY, grace=LONG) as process:
         (pid,) = await told(process)
+        loop_clock.advance_soon()
 
     assert process.returncode == -signal.SIGTERM
     assert not alive(pid)
@@ -98,7 +94,7 @@ async def test_child_that_ignores_the_end_of_input_gets_term() -> None:
 
 async def test_child_that_ignores_term_is_killed() -> None:
     async with child(
-        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + READY + STAY
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + READY + STAY, grace=0
     ) as process:
         (pid,) = await told(process)
 
@@ -167,7 +163,7 @@ print(shell.communicate()[0].decode().strip(), flush=True)
 @pytest.mark.parametrize("code", ESCAPES)
 async def test_descendants_are_gone_with_the_child(code: str, *, stays: bool) -> None:
     end = "\nsys.stdin.read()" if stays else ""
-    async with asyncio.timeout(PATIENCE):
+    async with in_time():
         async with child("import os, signal, sys, time\n" + code + end) as process:
             pids = await told(process)
             assert pids
@@ -178,13 +174,10 @@ async def test_descendants_are_gone_with_the_child(code: str, *, stays: bool) ->
 
 async def test_end_of_the_child_is_seen_though_its_pipes_are_held() -> None:
     code = "import os, signal\nif os.fork() == 0: signal.pause()\nos.read(0, 1)"
-    started = asyncio.get_running_loop().time()
 
-    async with asyncio.timeout(PATIENCE):
-        async with child(code, grace=PATIENCE):
+    async with in_time():
+        async with child(code):
             pass
-
-    assert asyncio.get_running_loop().time() - started < PATIENCE / 2
 
 
 async def test_stranger_that_holds_the_pipes_does_not_hold_us() -> None:
@@ -193,7 +186,7 @@ import subprocess
 stranger = subprocess.Popen([{sys.executable!r}, "-ISc", "import signal; signal.pause()"], env={{}})
 print(stranger.pid, flush=True)
 """
-    async with asyncio.timeout(PATIENCE):
+    async with in_time():
         async with child(code) as process:
             (pid,) = await told(process)
 
@@ -204,7 +197,7 @@ print(stranger.pid, flush=True)
 async def test_stderr_is_read_and_its_end_kept() -> None:
     code = "import sys; sys.stderr.write('x' * 1_000_000 + 'the end\\n'); sys.stderr.close(); print('done', flush=True)"
     async with child(code) as process:
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             assert await process.stdout.readline() == b"done\n"
 
     assert process.stderr_tail.endswith("xxxthe end")
@@ -212,15 +205,15 @@ async def test_stderr_is_read_and_its_end_kept() -> None:
 
 
 async def test_stderr_that_is_not_utf_8_is_kept_readable() -> None:
-    async with child("import sys; sys.stderr.buffer.write(b'caf\\xe9\\n')", grace=PATIENCE) as process:
+    async with child("import sys; sys.stderr.buffer.write(b'caf\\xe9\\n')") as process:
         pass
 
     assert process.stderr_tail == "caf\N{REPLACEMENT CHARACTER}"
 
 
 async def test_child_that_does_not_read_is_left_in_time() -> None:
-    async with asyncio.timeout(PATIENCE):
-        async with child(READY + STAY) as process:
+    async with in_time():
+        async with child(READY + STAY, grace=0) as process:
             (pid,) = await told(process)
             process.send_line(b"x" * 4_000_000)
 
@@ -228,8 +221,8 @@ async def test_child_that_does_not_read_is_left_in_time() -> None:
 
 
 async def test_child_that_floods_is_left_in_time() -> None:
-    async with asyncio.timeout(PATIENCE):
-        async with child(READY + "\nwhile True: os.write(1, b'y' * 65536)") as process:
+    async with in_time():
+        async with child(READY + "\nwhile True: os.write(1, b'y' * 65536)", grace=0) as process:
             (pid,) = await told(process)
 
     assert not alive(pid)
@@ -247,7 +240,7 @@ async def test_error_in_the_block_ends_the_child_and_comes_out() -> None:
     pids: asyncio.Queue[int] = asyncio.Queue()
 
     async def fail() -> None:
-        async with child(READY + STAY) as process:
+        async with child(READY + STAY, grace=0) as process:
             pids.put_nowait((await told(process))[0])
             raise ZeroDivisionError
 
@@ -264,12 +257,14 @@ async def hold(code: str, grace: float, begun: asyncio.Queue[Child]) -> None:
         await asyncio.Event().wait()
 
 
-async def test_cancellation_ends_the_child_and_comes_out() -> None:
+async def test_cancellation_ends_the_child_and_comes_out(loop_clock: LoopClock) -> None:
     begun: asyncio.Queue[Child] = asyncio.Queue()
-    task = asyncio.create_task(hold(READY + STAY, GRACE, begun))
+    task = asyncio.create_task(hold(READY + STAY, LONG, begun))
     process = await begun.get()
 
     task.cancel()
+    await asyncio.sleep(0)  # it waits for the end now
+    loop_clock.advance()
     await asyncio.wait([task])
 
     assert task.cancelled()
@@ -280,15 +275,15 @@ async def test_cancellation_ends_the_child_and_comes_out() -> None:
 async def test_cancellation_of_the_waiting_kills_at_once(times: int) -> None:
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + READY + STAY
     begun: asyncio.Queue[Child] = asyncio.Queue()
-    task = asyncio.create_task(hold(stubborn, 60.0, begun))
+    task = asyncio.create_task(hold(stubborn, EVER, begun))
     process = await begun.get()
     task.cancel()
-    await asyncio.sleep(0)  # it waits for the end now, for a minute
+    await asyncio.sleep(0)  # it waits for the end now
 
     for _ in range(times):
         task.cancel()
         await asyncio.sleep(0)
-    async with asyncio.timeout(PATIENCE):
+    async with in_time():
         await asyncio.wait([task])
 
     assert task.cancelled()
@@ -297,7 +292,7 @@ async def test_cancellation_of_the_waiting_kills_at_once(times: int) -> None:
 
 async def test_cancellation_of_the_start_leaves_nothing() -> None:
     async def start() -> None:
-        async with child(READY + STAY):
+        async with child(READY + STAY, grace=0):
             await asyncio.Event().wait()
 
     for rounds in range(4):
@@ -327,7 +322,7 @@ async def test_program_that_cannot_be_started_is_told(
         families = Families("test", thread)
         with pytest.raises(error):
             async with running(
-                argv, cwd=Path(cwd), env={}, grace=GRACE, mark="test-1.", families=families, hear=print
+                argv, cwd=Path(cwd), env={}, grace=EVER, mark="test-1.", families=families, hear=print
             ):
                 pytest.fail("it runs")
 
@@ -401,7 +396,7 @@ async def test_killed_owner_leaves_nothing(*, ignores_term: bool) -> None:
     owner.kill()
     await owner.wait()
 
-    async with asyncio.timeout(PATIENCE):
+    async with in_time():
         for watch in watches:
             await readable(watch)
             os.close(watch)
@@ -422,7 +417,7 @@ async def readable(fd: int) -> None:
 
 async def gone() -> None:
     """Wait until no process of this test lives: the guardian ends a moment after those it guards."""
-    async with asyncio.timeout(PATIENCE):
+    async with in_time():
         for pid in living(f"TEST_RUN={os.environ['TEST_RUN']}"):
             try:
                 watch = os.pidfd_open(pid)

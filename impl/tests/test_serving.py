@@ -20,26 +20,15 @@ from impl.serving import (
     raise_file_limit,
     room,
 )
-from impl.tests.sites import PATIENCE, Fake, Site, site
+from impl.tests.loop_clock import LoopClock, in_time
+from impl.tests.sites import Fake, Site, site
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-class LoopClock:
-    """The running loop's clock, moved."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        loop = asyncio.get_running_loop()
-        self._now, self._ahead = loop.time, 0.0
-        monkeypatch.setattr(loop, "time", lambda: self._now() + self._ahead)
-
-    def advance(self, seconds: float) -> None:
-        self._ahead += seconds
-
-
 @pytest.fixture
-async def clock(monkeypatch: pytest.MonkeyPatch) -> LoopClock:
-    return LoopClock(monkeypatch)
+def clock(loop_clock: LoopClock) -> LoopClock:
+    return loop_clock
 
 
 @pytest.fixture
@@ -199,7 +188,7 @@ async def test_answer_that_nobody_reads_ends_the_connection(
     async with line(chat, buffer=1) as deaf:
         deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]
         deaf.writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3000)
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             while not serving_paused(chat):  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.005)
         clock.advance(WRITE_SECONDS + 1)

@@ -22,7 +22,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from impl.tests.sites import PATIENCE, Peer, Site, program, site, spoken, until
+from impl.tests.loop_clock import PATIENCE, in_time
+from impl.tests.sites import Peer, Site, program, site, spoken, until
 from impl.tests.tellings import TEXTS
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -185,11 +186,11 @@ class Tabs(RuleBasedStateMachine):
         self.do(self.begin())
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
-        async def in_time() -> None:
-            async with asyncio.timeout(2 * PATIENCE):
+        async def bounded() -> None:
+            async with in_time(2 * PATIENCE):
                 await work
 
-        self.runner.run(in_time())
+        self.runner.run(bounded())
 
     async def begin(self) -> None:
         self.stage = await self.life.enter_async_context(stage())
@@ -199,7 +200,7 @@ class Tabs(RuleBasedStateMachine):
     async def open(self) -> None:
         self.site = await self.life.enter_async_context(AsyncExitStack())
         self.chat: Site = await self.site.enter_async_context(
-            site(self.command, self.folder, stop_grace_seconds=0.01)
+            site(self.command, self.folder, stop_grace_seconds=0)
         )
 
     def teardown(self) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from impl.errors import NotFound
-from impl.tests.sites import PATIENCE
+from impl.tests.loop_clock import PATIENCE
 from impl.transactions import Transactions, Work
 
 names = sa.Table("names", sa.MetaData(), sa.Column("name", sa.String, primary_key=True))

@@ -29,7 +29,8 @@ from impl.log import TurnLog, answer
 from impl.messages import Complete, Event, Failed, Status, Token, Usage
 from impl.session import Session
 from impl.store import Begun, Store, StoredTurn
-from impl.tests.sites import PATIENCE, Fake, Parts, events, parts, program, until
+from impl.tests.loop_clock import LONG, LoopClock, in_time
+from impl.tests.sites import Fake, Parts, events, parts, program, until
 
 NOWHERE = "0123456789ab"
 S = TypeVar("S", bound=Store)
@@ -123,7 +124,7 @@ async def changed(log: TurnLog) -> None:
     listener = lambda _: event.set()  # noqa: E731 - one and the same object to leave with
     log.listen(listener)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             await event.wait()
     finally:
         log.unlisten(listener)
@@ -195,9 +196,9 @@ hear()
 
 async def test_steps_of_running_turn_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impl.turns.SAVE_SECONDS", 0.01)
-    async with parts(program(tmp_path, PAUSED), tmp_path, stop_grace_seconds=0.01) as server:
+    async with parts(program(tmp_path, PAUSED), tmp_path, stop_grace_seconds=0) as server:
         log = await server.turns.start("ada", "hello")
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             while not (turn := (await stored(server, log.accepted.conversation_id))[0]).steps:
                 pass
 
@@ -213,7 +214,7 @@ async def test_answer_so_far_is_in_history_while_it_grows(
         async with parts(fake.command, tmp_path) as server:
             log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
             await gate.reached()
-            async with asyncio.timeout(PATIENCE):
+            async with in_time():
                 while (turn := (await stored(server, log.accepted.conversation_id))[0]).answer != "t1 t2 ":
                     pass
             assert turn.status == "running"
@@ -231,7 +232,7 @@ async def test_answers_so_far_are_saved_all_though_not_at_once(
         async with parts(fake.command, tmp_path) as server:
             logs = [await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]") for _ in range(3)]
             for log in logs:
-                async with asyncio.timeout(PATIENCE):
+                async with in_time():
                     while (await stored(server, log.accepted.conversation_id))[0].answer != "t1 t2 ":
                         pass
             for _ in logs:
@@ -723,9 +724,6 @@ FAILURES = [
         r"^a; b$",
         id="errors",
     ),
-    pytest.param(
-        "hear(); init(); text('half'); signal.pause()", "timeout", r"silent for 0.3 seconds", id="silence"
-    ),
 ]
 
 
@@ -734,8 +732,7 @@ async def test_failed_turn_keeps_what_had_arrived(
     code: str, error: str, sentence: str, fake: Fake, tmp_path: Path
 ) -> None:
     del fake  # for its home
-    silence = 0.3 if error == "timeout" else PATIENCE
-    async with parts(program(tmp_path, code), tmp_path, claude_silence_seconds=silence) as server:
+    async with parts(program(tmp_path, code), tmp_path) as server:
         told = await server.turn("hello")
         (turn,) = await stored(server, told[0].conversation_id)
 
@@ -743,7 +740,21 @@ async def test_failed_turn_keeps_what_had_arrived(
     assert last.code == error
     assert re.search(sentence, last.message)
     assert (turn.answer, turn.status) == (answer(told), "failed")
-    assert turn.answer in {"half", ""} if error == "timeout" else turn.answer == "half"
+    assert turn.answer == "half"
+
+
+async def test_silent_turn_keeps_what_had_arrived(tmp_path: Path, loop_clock: LoopClock) -> None:
+    silent = program(tmp_path, "hear(); init(); text('half'); signal.pause()")
+    async with parts(silent, tmp_path, claude_silence_seconds=LONG, claude_grace_seconds=0) as server:
+        log = await server.turns.start("ada", "hello")
+        while answer(log.read(0)) != "half":
+            await changed(log)
+        loop_clock.advance()
+        last = failed(await events(log))
+        (turn,) = await stored(server, log.accepted.conversation_id)
+
+    assert (last.code, "silent for 60 seconds" in last.message) == ("timeout", True)
+    assert (turn.answer, turn.status) == ("half", "failed")
 
 
 async def test_conversation_goes_on_after_a_failure(fake: Fake, tmp_path: Path) -> None:
@@ -768,7 +779,7 @@ async def test_store_that_takes_no_turn_refuses_it(fake: Fake, tmp_path: Path) -
 
 
 async def test_store_that_takes_no_answer_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
-    async with parts(fake.command, tmp_path) as server:
+    async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
         await break_database(server, NO_ANSWERS)
         told = await server.turn("hello")
         conversation_id = told[0].conversation_id
@@ -792,7 +803,7 @@ async def test_answer_that_was_not_taken_is_kept_as_soon_as_it_can_be(
         told = await server.turn("hello")
         before = (await stored(server, told[0].conversation_id))[0].status
         await break_database(server, "DROP TRIGGER full")
-        async with asyncio.timeout(PATIENCE):
+        async with in_time():
             while (turn := (await stored(server, told[0].conversation_id))[0]).status == before:
                 pass
 
@@ -801,7 +812,7 @@ async def test_answer_that_was_not_taken_is_kept_as_soon_as_it_can_be(
 
 
 async def test_server_does_not_wait_for_ever_to_keep_an_answer(fake: Fake, tmp_path: Path) -> None:
-    async with parts(fake.command, tmp_path, stop_grace_seconds=0.01) as server:
+    async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
         await break_database(server, NO_ANSWERS)
         failed(await server.turn("hello"))
 
@@ -996,7 +1007,7 @@ async def test_stopping_server_refuses_new_turns(fake: Fake, tmp_path: Path) -> 
 
 async def test_stopping_server_lets_a_turn_finish(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("door") as gate:
-        async with parts(fake.command, tmp_path, stop_grace_seconds=PATIENCE) as server:
+        async with parts(fake.command, tmp_path) as server:
             log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
             await gate.reached()
             gate.open()
@@ -1005,8 +1016,9 @@ async def test_stopping_server_lets_a_turn_finish(fake: Fake, tmp_path: Path) ->
 
 
 async def test_stopping_server_breaks_a_long_turn_off_and_keeps_it(fake: Fake, tmp_path: Path) -> None:
+    graces = {"stop_grace_seconds": 0, "claude_grace_seconds": 0}
     with fake.gate("door") as gate:
-        async with parts(fake.command, tmp_path, stop_grace_seconds=0.01) as server:
+        async with parts(fake.command, tmp_path, **graces) as server:
             log = await server.turns.start("ada", "[[fake tokens=9 hold=door@2]]", "m1")
             await gate.reached()
             while answer(log.read(0)) != "t1 t2 ":
@@ -1028,7 +1040,7 @@ async def answering(
 ) -> AsyncIterator[tuple[Parts, TurnLog, Session]]:
     """A turn that has written something and says no more; the moment to be told of a stop is not the clock's."""
     monkeypatch.setattr("impl.claude.STOP_SECONDS", stop_seconds)
-    async with parts(command, folder, stop_grace_seconds=PATIENCE) as server:
+    async with parts(command, folder, claude_grace_seconds=0) as server:
         log = await server.turns.start("ada", "[[fake tokens=9 hold=door@2]]", "m1")
         while answer(log.read(0)) != "t1 t2 ":
             await changed(log)

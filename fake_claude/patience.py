@@ -1,0 +1,17 @@
+"""How long a test waits for what must come, before it has failed."""
+
+from __future__ import annotations
+
+import os
+
+VARIABLE = "CHATGATE_PATIENCE"
+"""How many times as long on a slow machine."""
+
+
+def patience(seconds: float) -> float:
+    """So many seconds, or as many times more as ``CHATGATE_PATIENCE`` says.
+
+    Raises:
+        ValueError: The variable is no number.
+    """
+    return seconds * float(os.environ.get(VARIABLE) or 1)
