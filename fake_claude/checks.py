@@ -55,8 +55,7 @@ def check_configuration(context: Context) -> None:
     """
     import json  # noqa: PLC0415 - loaded already
 
-    folder = context.env.get("CLAUDE_CONFIG_DIR") or context.home
-    path = os.path.join(folder, ".claude.json")
+    path = context.state_file
     try:
         with open(path, encoding="utf-8") as file:
             json.load(file)

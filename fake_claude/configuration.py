@@ -20,6 +20,8 @@ class Configuration:
     def __init__(self, options: Options, *, config_dir: str, cwd: str) -> None:
         self.wrong: str | None = None
         self.model: str | None = None
+        self.output_style: str | None = None
+        self.language: str | None = None
         self.mode: str | None = None
         self.allow: list[str] = []
         self.deny: list[str] = []
@@ -65,6 +67,10 @@ class Configuration:
             return
         if isinstance(settings.get("model"), str):
             self.model = settings["model"]
+        if isinstance(settings.get("outputStyle"), str):
+            self.output_style = settings["outputStyle"]
+        if isinstance(settings.get("language"), str):
+            self.language = settings["language"] or None
         permissions = settings.get("permissions")
         if not isinstance(permissions, dict):
             return

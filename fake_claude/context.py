@@ -34,16 +34,21 @@ class Context:
         self.options = options
         self.env = env
         self.version = version
-        self.before_330 = tuple(int(part) for part in version.split(".") if part.isdigit()) < (2, 1, 330)
+        numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+        self.before_330 = numbers < (2, 1, 330)
+        self.before_332 = numbers < (2, 1, 332)
         self.cwd = os.getcwd()
         self.home = env.get("HOME", "/")
         self.config_dir = env.get("CLAUDE_CONFIG_DIR") or os.path.join(self.home, ".claude")
+        self.state_file = os.path.join(env.get("CLAUDE_CONFIG_DIR") or self.home, ".claude.json")
         configured = self.configuration = Configuration(options, config_dir=self.config_dir, cwd=self.cwd)
         named = env.get("ANTHROPIC_MODEL") or configured.model or DEFAULT_MODEL
         self.model = resolve_model(options.text("model", named) or "")
         self.permission_mode = self._mode(options, configured.mode)
         self.allow_rules = split_rules([*options.lists.get("allowed-tools", []), *configured.allow])
         self.deny_rules = split_rules([*options.lists.get("disallowed-tools", []), *configured.deny])
+        self.output_style = configured.output_style or "default"
+        self.language = configured.language
         self.agents: list[str] = []  # beyond the CLI's own
         self.betas: list[str] = []
         self.output_format = options.text("output-format", "text") or "text"

@@ -11,7 +11,7 @@ import selectors
 import signal
 import time
 
-from . import events, slash
+from . import conversation, events, slash
 from .background import Background
 from .catalog import find_model
 from .control import answer_control
@@ -112,6 +112,7 @@ class Engine:
         self.initialized = False
         self.needs_key = settings.needs_key
         self.background = Background(self)
+        self.seen_files: set[str] = set()  # the model was shown them
         self.last_result: Message | None = None
         self._array: list[Message] = []
         self._selector = selectors.PollSelector()
@@ -162,6 +163,20 @@ class Engine:
     def running(self) -> bool:
         """Tell whether a turn is being played."""
         return self._play is not None
+
+    def note_attachment(self, attachment: Message) -> None:
+        """Note in the ledger which file was read, or which folder listed, for a prompt."""
+        path = attachment.get("filename") or attachment.get("path")
+        self.record.note("attachment", kind=attachment["type"], path=path)
+
+    def note_request(self, model: str) -> None:
+        """Note in the ledger what the model is sent: the texts behind its last answer."""
+        texts: list[str] = []
+        for message in reversed(self.transcript.messages):
+            if message["role"] == "assistant":
+                break
+            texts = [*conversation.texts(message["content"]), *texts]
+        self.record.note("request", model=model, texts=texts)
 
     def take_queue(self) -> list[Message]:
         """Hand over the messages that wait."""

@@ -49,7 +49,7 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "terminal_slash_commands": list(TERMINAL_SLASH_COMMANDS),
         "apiKeySource": "ANTHROPIC_API_KEY" if context.has_key else "none",
         "claude_code_version": context.version,
-        "output_style": "default",
+        "output_style": context.output_style,
         "agents": [*AGENTS, *context.agents],
         "skills": list(SKILLS) if context.has_commands else [],
         "plugins": [{"name": name, "path": "builtin", "source": f"{name}@builtin"} for name in PLUGINS],

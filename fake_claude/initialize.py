@@ -117,7 +117,7 @@ def initialize_response(context: Context, *, running: bool) -> dict[str, Any]:
             for name, hint, aliases in COMMANDS
         ],
         "agents": [dict(agent) for agent in AGENTS],
-        "output_style": "default",
+        "output_style": context.output_style,
         "available_output_styles": ["default", "Proactive", "Concise", "Explanatory", "Learning"],
         "user_output_styles_dir": f"{context.config_dir}/output-styles",
         "models": _models(),

@@ -17,6 +17,7 @@ class Run:
 
     ``argv`` is without the program's name; times are unix seconds. ``exit_code`` is ``None`` while the run is
     alive, and for ever if it was killed or crashed; ``signals`` are the names it received and could note.
+    ``environment`` holds the names of its variables, never their values.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Run:
     exit_code: int | None = None
     bytes_out: int | None = None
     proc_start: int | None = None
+    environment: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -44,6 +46,21 @@ class Run:
     def gone(self) -> bool:
         """Whether the process is no longer there, whatever the ledger could still note."""
         return not self._in_proc()
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """What the model was asked, request by request: ``model``, and ``texts`` that came after its last answer."""
+        return [event for event in self.events if event.get("event") == "request"]
+
+    @property
+    def read(self) -> list[str]:
+        """The files that were read and the folders that were listed because a prompt mentions them."""
+        return [event["path"] for event in self.events if event.get("event") == "attachment"]
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """The settings that prompts wrote: ``path`` of the file, ``member``, ``value`` (``None``: removed)."""
+        return [event for event in self.events if event.get("event") == "setting"]
 
     def _in_proc(self) -> bool:
         try:
@@ -66,6 +83,7 @@ def _load(path: Path) -> Run:
                 run.started = event["time"]
                 for key in ("pid", "pgid", "sid", "ppid", "argv", "cwd", "proc_start"):
                     setattr(run, key, event[key])
+                run.environment = event.get("environment", [])
             case "stdin":
                 run.stdin.append(event["line"])
             case "signal":

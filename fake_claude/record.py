@@ -33,6 +33,7 @@ class Record:
             proc_start=proc_start(pid),
             argv=list(argv),
             cwd=os.getcwd(),
+            environment=sorted(os.environ),
         )
 
     def _add(self, event: str, **facts: object) -> None:

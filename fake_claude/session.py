@@ -132,6 +132,7 @@ class Transcript:
         self.last_prompt_uuid = ""
         self.turns = 0
         self.messages: list[Line] = []
+        self._said_from = 0  # where the last message's newest blocks begin
         self.cost_state: Line = {}
         self.title: str | None = None
 
@@ -146,10 +147,7 @@ class Transcript:
             chain.append(at)
             at = messages.get(at.get("parentUuid") or "")
         for line in reversed(chain):
-            if _is_message(line) and not line.get("isApiErrorMessage"):
-                self.remember(line["message"])
-            if line.get("promptSource") == "sdk":
-                self.turns += 1
+            self._recall(line)
         for line in lines:
             if line.get("type") == "cost-state":
                 self.cost_state = line
@@ -163,14 +161,27 @@ class Transcript:
                 self.assistant(event, event["message"])
         return bool(self.messages)
 
+    def _recall(self, line: Line) -> None:
+        """Add what a line of the file says to the history."""
+        if line.get("type") == "attachment":
+            self.show_before_prompt(line)
+        elif line.get("subtype") == "local_command":
+            self.remember({"role": "user", "content": str(line.get("content", ""))})
+        elif _is_message(line) and not line.get("isApiErrorMessage"):
+            self.remember(line["message"])
+        if line.get("promptSource") == "sdk":
+            self.turns += 1
+
     def remember(self, message: Line) -> None:
         """Add to the history that the next API call sends; blocks of one message are joined."""
         content = message["content"]
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else _not_empty(content)
         last = self.messages[-1] if self.messages else None
         if last is not None and last["role"] == message["role"]:
+            self._said_from = len(last["content"])
             last["content"] += blocks
         else:
+            self._said_from = 0
             self.messages.append({"role": message["role"], "content": blocks})
 
     def add(self, line: Line) -> None:
@@ -240,6 +251,34 @@ class Transcript:
         )
         self._parent = self.last_prompt_uuid = uuid
 
+    def attachment(self, attachment: Line) -> None:
+        """Write what is attached to the prompt before it; the model is shown it first."""
+        uuid = fresh_uuid()
+        line = {
+            "parentUuid": self._parent,
+            "isSidechain": False,
+            "attachment": {key: value for key, value in attachment.items() if key != "rendered"},
+            "type": "attachment",
+            "uuid": uuid,
+            "timestamp": timestamp(),
+        }
+        if "rendered" in attachment:
+            line |= {"rendered": attachment["rendered"], "renderedRole": "user"}
+        self.add({**line, **self._tail()})
+        self._parent = uuid
+        self.show_before_prompt(attachment)
+
+    def show_before_prompt(self, line: Line) -> None:
+        """Put what is attached into the history, before the text that the user said last."""
+        texts = [{"type": "text", "text": shown["content"]} for shown in line.get("rendered", [])]
+        last = self.messages[-1] if self.messages else None
+        if last is None or last["role"] != "user":
+            self.messages.append({"role": "user", "content": texts})
+            return
+        place = self._said_from
+        last["content"][place:place] = texts
+        self._said_from += len(texts)
+
     def queued(self, content: object) -> None:
         """Write a message that the running turn took in; the model is told of it beside the conversation."""
         uuid = fresh_uuid()
@@ -272,6 +311,27 @@ class Transcript:
             self.user(user(self._context, text))
         if output is not None:
             self.user(output)
+
+    def local_output(self, text: str, run: Line) -> None:
+        """Write what a slash command answered; the model is shown it with the next prompt."""
+        uuid = fresh_uuid()
+        self.add(
+            {
+                "parentUuid": self._parent,
+                "isSidechain": False,
+                "type": "system",
+                "subtype": "local_command",
+                "content": text,
+                "level": "info",
+                "timestamp": timestamp(),
+                "uuid": uuid,
+                "isMeta": False,
+                "commandRun": run,
+                **self._tail(),
+            }
+        )
+        self._parent = uuid
+        self.remember({"role": "user", "content": text})
 
     def user(self, event: Line, **extra: object) -> None:
         """Write a user line the CLI made: a tool result or a note."""

@@ -29,6 +29,8 @@ IMITATED = {
     "new": "clear",
     "compact": "compact",
     "model": "model",
+    "config": "config",
+    "settings": "config",
 }
 """Commands and aliases that are carried out."""
 
@@ -78,7 +80,6 @@ UNIMITATED = frozenset(
         "agents",
         "autocompact",
         "color",
-        "config",
         "context",
         "effort",
         "fast",
@@ -107,7 +108,8 @@ def command(content: object, *, enabled: bool = True) -> tuple[str, str, str] | 
         return "", "blank", ""
     if not content.startswith("/"):
         return None
-    word, _, arguments = content[1:].strip().partition(" ")
+    word, *rest = content[1:].strip().split(None, 1)
+    arguments = rest[0] if rest else ""
     name = IMITATED.get(word)
     if word in UNAVAILABLE or (name is not None and not enabled):
         name = "unavailable"
@@ -130,6 +132,8 @@ def run(engine: Engine, called: tuple[str, str, str], prompt: Message) -> Genera
         _compact(engine, tally, arguments)
     elif name == "model":
         _model(engine, tally, arguments)
+    elif name == "config":
+        _config(engine, tally, word, arguments)
     elif name == "blank":
         _blank(engine, tally)
     else:
@@ -183,6 +187,7 @@ def _say(
     if run is not None:
         event["local_command_run"] = {"command": run[0], "args": run[1]}
         engine.transcript.local_command(*run)
+        engine.transcript.local_output(event["local_command_source"], event["local_command_run"])
     if outcome is not None:
         event["local_command_outcome"] = {"kind": outcome}
     engine.emit(event, "full")
@@ -206,6 +211,25 @@ def _blank(engine: Engine, tally: Tally) -> None:
     engine.transcript.enqueue("")
     engine.transcript.flush()
     _result(engine, tally, None, text)
+
+
+def _config(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
+    from .configcommand import configure  # noqa: PLC0415 - few runs need it
+
+    context = engine.context
+    text, changes = configure(context, arguments)
+    for change in changes:
+        engine.record.note("setting", path=change.path, member=change.member, value=change.value)
+        if change.key == "outputStyle":
+            context.output_style = str(change.value)
+        elif change.key == "language":
+            context.language = None if change.value is None else str(change.value)
+    engine.transcript.enqueue(f"/{word} {arguments}".rstrip())
+    _say(engine, text, run=("config", arguments))
+    for change in changes:
+        if change.key == "model":
+            context.model = resolve_model(str(change.value or DEFAULT_MODEL))
+    _result(engine, tally, word, text)
 
 
 def _model(engine: Engine, tally: Tally, name: str) -> None:

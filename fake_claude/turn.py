@@ -6,6 +6,7 @@ import time
 from collections import Counter
 
 from . import events
+from .attachments import mentioned
 from .conversation import (
     CUT_NOTE,
     EMPTY_NOTE,
@@ -85,6 +86,9 @@ class Turn:
         engine.tell_state("running")
         transcript.enqueue(self.content)
         transcript.prompt(self.content, self.uuids[-1] if self.uuids else None)
+        for attachment in mentioned(self.context, self.content, engine.seen_files):
+            transcript.attachment(attachment)
+            engine.note_attachment(attachment)
         self._find_play()
         self.tricks("before_init")
         if self.context.bare and not engine.results:
@@ -170,6 +174,7 @@ class Turn:
         self.tools = Tools(self)
         self.results = []
         self.request = Request(self)
+        self.engine.note_request(self.model)
         yield BREATHE  # an interrupt that came together with the prompt is in time
         return (yield from self.request.run())
 

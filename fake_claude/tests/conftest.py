@@ -19,6 +19,7 @@ from fake_claude.ledger import Run, read
 
 Message = dict[str, Any]
 ONE_SHOT = ["-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
+JSON_ONLY = ["-p", "--output-format", "json"]
 PERSISTENT = [*ONE_SHOT, "--input-format", "stream-json"]
 
 

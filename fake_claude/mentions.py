@@ -1,0 +1,47 @@
+"""Files and folders that a prompt mentions after ``@`` (docs/claude-cli.md, what the CLI does with user text)."""
+
+from __future__ import annotations
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SPACE = r"\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+"""White space as JavaScript's regular expressions know it."""
+
+_STOPS = r"\u3001\u3002\uff01\uff1f"  # of Chinese and Japanese, after which no space is written
+_QUOTED = re.compile(rf'(?:^|[{SPACE}])@"([^"]+)"')
+_PLAIN = re.compile(rf'(?:^|[{SPACE}{_STOPS}])@((?!")[^{SPACE}]+\b)', re.ASCII)
+_LINES = re.compile(r"([^#]+)(?:#L(\d+)(?:-(\d+))?)?(?:#[^#]*)?", re.ASCII)
+_BARE_LINES = re.compile(r"([^#]+)#(\d+)(?:-(\d+))?", re.ASCII)
+_COMMAND = re.compile(r"/[A-Za-z0-9:_-]+(?=[\s]|$)")
+
+
+class Mention:
+    """A path as it was written, and the lines that are wanted of it: ``first`` from 1, and how many."""
+
+    __slots__ = ("count", "first", "path")
+
+    def __init__(self, path: str, first: int | None = None, count: int | None = None) -> None:
+        self.path = path
+        self.first = first
+        self.count = count
+
+
+def mentions(text: str, *, before_332: bool) -> Iterator[Mention]:
+    """Yield what a prompt mentions, each path once, paths in quotes first.
+
+    A text that begins with a slash and no name of a command is taken as it is.
+    """
+    if text.startswith("/") and not _COMMAND.match(text):
+        return
+    found = [match[1] for match in _QUOTED.finditer(text)] + [match[1] for match in _PLAIN.finditer(text)]
+    for word in dict.fromkeys(found):
+        lines = (None if before_332 else _BARE_LINES.fullmatch(word)) or _LINES.fullmatch(word)
+        if lines is None or lines[2] is None:
+            yield Mention(word if lines is None else lines[1])
+            continue
+        first = int(lines[2])
+        yield Mention(lines[1], first, (int(lines[3]) if lines[3] else first) - first + 1)
