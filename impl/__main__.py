@@ -102,11 +102,12 @@ async def _serve(settings: Settings, server: str, *, follow_sources: bool) -> in
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             loop.add_signal_handler(number, stop.set)
-    cwd = settings.claude_cwd or settings.data / "workdir"
-    cwd.mkdir(parents=True, exist_ok=True)
+    for folder in (settings.claude_cwd, settings.claude_home):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
     if settings.identity == "dev" and not (settings.claude or settings.claude_tools):
         settings = dev.with_tools(settings)
-    app = make_app(settings, command=[_claude(settings)], claude_cwd=cwd, server=server)
+    app = make_app(settings, command=[_claude(settings)], server=server)
     if settings.identity == "dev":
         dev.add_to(app, settings, restart=restart if follow_sources else None)
     raise_file_limit()

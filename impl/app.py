@@ -71,11 +71,10 @@ def make_app(
     settings: Settings,
     *,
     command: list[str],
-    claude_cwd: Path,
     server: str = "",
     now: Callable[[], float] = time.time,
 ) -> web.Application:
-    """The server as an aiohttp application; ``command`` starts the CLI in ``claude_cwd``.
+    """The server as an aiohttp application; ``command`` starts the CLI.
 
     ``server`` is its id among those that share a database, and ``now`` gives the time (Unix seconds).
     """
@@ -94,7 +93,7 @@ def make_app(
         private_folder(settings.data)
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(opened(database(settings), now, server=server))
-            claude = await stack.enter_async_context(Claude(command, settings, claude_cwd))
+            claude = await stack.enter_async_context(Claude(command, settings))
             turns = Turns(
                 store,
                 claude,

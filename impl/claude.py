@@ -6,16 +6,18 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 
 from impl import invocation
+from impl.environment import config_folder, environment, passed_on
 from impl.errors import ClaudeUnavailable, Interrupted
 from impl.process import guarded, running
 from impl.session import ClaudeEnded, Question, Session
-from impl.settings import Settings
+from impl.settings import PLACEHOLDER, Settings
 from impl.stream import Ended
+from impl.tasks import uncancelled
+from impl.workspaces import Workspace, Workspaces, adopt_transcripts, remove, transcripts
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +32,15 @@ class Claude:
     Use as a context manager: it owns the processes, and none outlives it (PROC-3).
     """
 
-    def __init__(self, command: Sequence[str], settings: Settings, cwd: Path) -> None:
+    def __init__(self, command: Sequence[str], settings: Settings) -> None:
         self._command = [*command, *invocation.arguments(settings)]
         self._settings = settings
-        self._cwd = cwd
-        self._env = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_")}
-        self._env |= invocation.environment(settings)
+        self._server_env = dict(os.environ)
+        self._passed_on = passed_on(self._server_env, settings.claude_env)
+        home = settings.claude_home
+        shared = self._server_env if home is None else {**self._server_env, "HOME": str(home)}
+        self._shared_config = config_folder(shared)  # what the CLI kept before conversations had a HOME each
+        self._workspaces = Workspaces(settings.data / "workspaces")
         self._sessions: dict[str, Session] = {}  # by conversation
         self._spares: list[Session] = []  # started ahead, for conversations that begin
         self._group = asyncio.TaskGroup()
@@ -45,7 +50,8 @@ class Claude:
         self._owned = AsyncExitStack()
 
     async def __aenter__(self) -> Claude:
-        self._families = await self._owned.enter_async_context(guarded(self._mark))
+        await asyncio.to_thread(self._workspaces.prepare)
+        self._families = await self._owned.enter_async_context(guarded(self._mark, self._passed_on))
         await self._owned.enter_async_context(self._group)
         self._start_ahead()
         return self
@@ -115,6 +121,19 @@ class Claude:
             session.close()
             await asyncio.wait([session.task])
 
+    async def forget(self, conversation_id: str, session: str | None) -> None:
+        """Remove all that the CLI keeps of a conversation whose process has ended (HIST-5)."""
+        workspace = self._workspaces.release(conversation_id)
+        if workspace is not None:
+            await asyncio.to_thread(self._workspaces.remove, workspace)
+        if session is not None:
+            await asyncio.to_thread(self._remove_transcripts, session)
+
+    def _remove_transcripts(self, session: str) -> None:
+        """Those in a HOME that conversations share, or shared when this one began."""
+        for path in tuple(transcripts(self._shared_config, session)):
+            remove(path)
+
     async def _session(self, conversation_id: str, resume: str | None) -> Session:
         while (session := self._sessions.get(conversation_id)) is not None:
             if not session.closing.done():
@@ -125,8 +144,9 @@ class Claude:
             assert session.task is not None
             await asyncio.wait([session.task])  # never two processes on one session
         spare = next((each for each in self._spares if not each.closing.done()), None)
-        if resume is None and spare is not None:
+        if resume is None and spare is not None and self._workspaces.find(conversation_id) is None:
             session = spare
+            self._assign(session.workspace, conversation_id)
             self._spares.remove(session)
             session.adopt(conversation_id)
         else:
@@ -140,12 +160,21 @@ class Claude:
     def _start_ahead(self) -> None:
         """Have as many spare processes as are wanted, where there is room."""
         wanted = min(self._settings.claude_spare, self._settings.claude_max_processes - len(self._sessions))
-        while len(self._spares) < wanted and not self._stopping.is_set():
-            self._spares.append(self._start("", None))
+        try:
+            while len(self._spares) < wanted and not self._stopping.is_set():
+                self._spares.append(self._start("", None))
+        except ClaudeUnavailable as error:
+            logger.warning("no process can be started ahead: %s", error)
 
     def _start(self, conversation_id: str, resume: str | None) -> Session:
+        """Start a process in the folders of its conversation, if it has one, else in new ones.
+
+        Raises:
+            ClaudeUnavailable: The folders cannot be made.
+        """
         session = Session(
             conversation_id,
+            self._workspace(conversation_id, resume),
             line_max_bytes=self._settings.claude_line_max_bytes,
             silence=self._settings.claude_silence_seconds,
             grace=self._settings.claude_grace_seconds,
@@ -153,6 +182,26 @@ class Claude:
         named = ("--resume", resume) if resume else ("--session-id", str(uuid.uuid4()))
         session.task = self._group.create_task(self._run(session, named), context=session.context)
         return session
+
+    def _workspace(self, conversation_id: str, resume: str | None) -> Workspace:
+        try:
+            known = self._workspaces.find(conversation_id) if conversation_id else None
+            if known is not None:
+                return known
+            made = self._workspaces.new()
+            if resume is not None and self._settings.claude_home is None:
+                adopt_transcripts(self._shared_config, resume, made)
+        except OSError as error:
+            raise _no_folders(error) from error
+        if conversation_id:
+            self._assign(made, conversation_id)
+        return made
+
+    def _assign(self, workspace: Workspace, conversation_id: str) -> None:
+        try:
+            self._workspaces.assign(workspace, conversation_id)
+        except OSError as error:
+            raise _no_folders(error) from error
 
     async def _make_room(self) -> None:
         """Wait for a process that is being ended, or else end a spare one, or the one that was idle longest.
@@ -176,11 +225,15 @@ class Claude:
     async def _run(self, session: Session, named: tuple[str, str]) -> None:
         """Own one process from start to end."""
         self._started += 1
+        workspace, home = session.workspace, self._settings.claude_home
+        cwd = self._settings.claude_cwd or workspace.work
+        folders = {"home": str(home or workspace.home), "work": str(cwd), "tmp": str(workspace.tmp)}
         try:
             async with running(
-                [*self._command, *named],
-                cwd=self._cwd,
-                env=self._env,
+                [*wrapped(self._settings.claude_wrapper, self._command, folders), *named],
+                cwd=cwd,
+                env=environment(self._server_env, self._passed_on, workspace, home)
+                | invocation.environment(self._settings),
                 grace=self._settings.claude_grace_seconds,
                 mark=f"{self._mark}-{self._started}.",
                 families=self._families,
@@ -201,3 +254,17 @@ class Claude:
             if session in self._spares:
                 self._spares.remove(session)
             session.gone()
+            if not session.conversation_id:
+                await uncancelled(asyncio.to_thread(self._workspaces.remove, workspace))
+
+
+def wrapped(wrapper: Sequence[str], command: Sequence[str], folders: Mapping[str, str]) -> list[str]:
+    """The command after its wrapper, whose placeholders are filled in."""
+    values = {**folders, "claude": command[0]}
+    return [*(PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in wrapper), *command]
+
+
+def _no_folders(error: OSError) -> ClaudeUnavailable:
+    return ClaudeUnavailable(
+        f"Claude could not be started: its folders cannot be made: {error.strerror}: {error.filename}"
+    )

@@ -200,12 +200,16 @@ async def running(
 
 
 @asynccontextmanager
-async def guarded(mark: str) -> AsyncIterator[Families]:
-    """Have processes marked ``mark…`` ended if this process dies within the block, SIGKILL included (PROC-5)."""
+async def guarded(mark: str, env: Mapping[str, str]) -> AsyncIterator[Families]:
+    """Have processes marked ``mark…`` ended if this process dies within the block, SIGKILL included (PROC-5).
+
+    ``env`` is all that the guardian has of the server's environment: every process of its user can read it.
+    """
     guardian = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-S", family_module.__file__, mark),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
+        env=env,
         start_new_session=True,  # what is sent to the server's group is not meant for it
     )
     assert guardian.stdin is not None

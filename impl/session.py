@@ -17,6 +17,7 @@ from impl.logs import about, only_about, share_names
 from impl.process import Process
 from impl.stream import Ended, Lines, LineTooLong, StreamEvent, TurnParser
 from impl.text import GrowingText
+from impl.workspaces import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class Session:
         context: That of the task which owns the process; its log lines name the conversation.
         closing: Is done when the process is to end, or has ended.
         idle: When the process will be ended, unless it is asked something.
+        workspace: The folders that it runs in.
     """
 
     __slots__ = (
@@ -118,11 +120,15 @@ class Session:
         "idle",
         "started",
         "task",
+        "workspace",
     )
 
-    def __init__(self, conversation_id: str, *, line_max_bytes: int, silence: float, grace: float) -> None:
+    def __init__(
+        self, conversation_id: str, workspace: Workspace, *, line_max_bytes: int, silence: float, grace: float
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.conversation_id = conversation_id
+        self.workspace = workspace
         self.context = only_about(conversation_id=conversation_id) if conversation_id else only_about()
         self.started: asyncio.Future[Process] = self._loop.create_future()
         self.closing: asyncio.Future[None] = self._loop.create_future()

@@ -17,6 +17,9 @@ from typing import Any
 from impl.authority import origin_of, parse_authority, parse_origin
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s,]+", re.ASCII)
+_NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?", re.ASCII)
+PLACEHOLDER = re.compile(r"\{(\w*)\}")
+PLACEHOLDERS = ("home", "work", "tmp", "claude")
 _URL = re.compile(r"https?://[^/?#@\s]+(/[^?#\s]*)?", re.ASCII)
 
 _BOOLS = {
@@ -77,7 +80,20 @@ class Settings:
         "", "how the CLI decides about a tool's use, such as acceptEdits; empty: the CLI's default"
     )
     claude_model: str = _setting("", "model for the CLI; empty: the CLI's default")
-    claude_cwd: Path | None = _setting(None, "working folder of the CLI; empty: a folder in the data folder")
+    claude_cwd: Path | None = _setting(
+        None, "working folder of the CLI, for all conversations; empty: a folder for each, in the data folder"
+    )
+    claude_home: Path | None = _setting(
+        None, "HOME of the CLI, for all conversations; empty: a folder for each, in the data folder"
+    )
+    claude_env: tuple[str, ...] = _setting(
+        (),
+        "further variables that the CLI gets of the server's environment, such as 'OTEL_* NPM_CONFIG_REGISTRY'",
+    )
+    claude_wrapper: tuple[str, ...] = _setting(
+        (),
+        "a command before the CLI, such as a sandbox; {home}, {work}, {tmp} and {claude} are filled in",
+    )
     claude_idle_seconds: float = _setting(
         600.0, "how long a process stays warm after a turn; 0: one per turn"
     )
@@ -144,6 +160,7 @@ class Settings:
             raise SettingsError(f"CHAT_PORT is {self.port}; ports end at 65535")
         self._check_addresses()
         self._check_sources()
+        self._check_claude()
         self._check_identity()
 
     def _check_addresses(self) -> None:
@@ -170,6 +187,23 @@ class Settings:
             raise SettingsError(
                 f"CHAT_CLAUDE_SETTINGS has {min(unknown)!r}; known are user, project and local, separated by commas"
             )
+        if "user" in self.claude_settings.split(",") and self.claude_home is None:
+            raise SettingsError(
+                "CHAT_CLAUDE_SETTINGS has user, which also needs CHAT_CLAUDE_HOME: whose settings they are, "
+                "such as your own HOME"
+            )
+
+    def _check_claude(self) -> None:
+        for name in self.claude_env:
+            if not _NAMES.fullmatch(name) or name.startswith("CHAT_"):
+                raise SettingsError(
+                    f"CHAT_CLAUDE_ENV has {name!r}; it takes names of variables, with * for any end, and none of CHAT_*"
+                )
+        for word in self.claude_wrapper:
+            for name in PLACEHOLDER.findall(word):
+                if name not in PLACEHOLDERS:
+                    known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
+                    raise SettingsError(f"CHAT_CLAUDE_WRAPPER has {{{name}}}; known are {known}")
 
     def _check_identity(self) -> None:
         needs = {

@@ -346,6 +346,10 @@ class Turns:
                 turn.question.stop()
                 await asyncio.wait([turn.ended])
             await self._claude.end(conversation_id)
+            known = await self._store.conversation(
+                owner, conversation_id
+            )  # its turn may have begun a session
+            await self._claude.forget(conversation_id, known.claude_session)
             await self._store.delete(owner, conversation_id)
         finally:
             self._leaving.discard(conversation_id)

@@ -29,7 +29,13 @@ async def started(workdir: Path, data: Path) -> tuple[asyncio.subprocess.Process
     process = await asyncio.create_subprocess_exec(
         *(".ci/tox", "-e", "dev", "--workdir", str(workdir), "--", "--port", "0"),
         cwd=ROOT,
-        env=own | {"CHAT_DATA": str(data), MARK: str(data), "TOX_OVERRIDE": f"testenv:dev.pass_env+={MARK}"},
+        env={
+            **own,
+            "CHAT_DATA": str(data),
+            "CHAT_CLAUDE_ENV": MARK,
+            MARK: str(data),
+            "TOX_OVERRIDE": f"testenv:dev.pass_env+={MARK}",
+        },
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -179,6 +179,8 @@ async def chat(folder: Path, more: Mapping[str, str]) -> AsyncIterator[Running]:
             "ANTHROPIC_BASE_URL": kept.url,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "CHAT_CLAUDE": claude,
+            "CHAT_CLAUDE_HOME": str(home),  # the worst that an operator can choose
+            "CHAT_CLAUDE_CWD": str(work),
             "CHAT_IDENTITY": "proxy",
             "CHAT_PROXY_SECRET": SECRET,
             "CHAT_REQUESTS_PER_HOUR": "0",

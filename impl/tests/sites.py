@@ -80,6 +80,7 @@ def make_settings(folder: Path, **changes: Any) -> Settings:
     settings = Settings(
         data=folder / "data",
         port=0,
+        claude_env=("TEST_RUN",),  # by which what a test leaves behind is found
         claude_spare=0,
         claude_grace_seconds=EVER,
         claude_silence_seconds=EVER,
@@ -131,7 +132,7 @@ async def parts(command: list[str], folder: Path, **changes: Any) -> AsyncIterat
     limits = Limits(settings.requests_per_hour, settings.requests_per_day, settings.tokens_per_day)
     async with (
         opened(database, clock) as store,
-        Claude(command, settings, folder) as claude,
+        Claude(command, settings) as claude,
         Turns(
             store,
             claude,
@@ -259,7 +260,7 @@ async def site(
 ) -> AsyncIterator[Site]:
     """``shutdown`` is how long aiohttp waits for handlers, in seconds."""
     settings = make_settings(folder, **changes)
-    app = make_app(settings, command=command, claude_cwd=folder)
+    app = make_app(settings, command=command)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown, handle_signals=False)
     await runner.setup()
     try:

@@ -19,8 +19,9 @@ from impl.errors import ClaudeFailed, ClaudeUnavailable, TimedOut
 from impl.session import Question, SessionUnknown
 from impl.stream import Ended, Started, StreamEvent, Text
 from impl.tests.loop_clock import LONG, LoopClock, in_time
-from impl.tests.processes import alive
+from impl.tests.processes import alive, living
 from impl.tests.sites import Fake, make_settings, program, until
+from impl.workspaces import Workspace, Workspaces
 
 
 class Ask:
@@ -53,7 +54,7 @@ class Ask:
 
 @asynccontextmanager
 async def asking(command: list[str], folder: Path, **changes: Any) -> AsyncIterator[Claude]:
-    async with Claude(command, make_settings(folder, **changes), folder) as claude:
+    async with Claude(command, make_settings(folder, **changes)) as claude:
         yield claude
 
 
@@ -125,18 +126,20 @@ async def test_prompt_goes_by_stdin_whatever_it_holds(fake: Fake, tmp_path: Path
     assert [block["text"] for block in blocks] == [prompt, ""]
 
 
-async def test_process_gets_the_servers_environment_but_not_its_settings(
+async def test_process_gets_no_secret_of_the_server(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CHAT_OAUTH_CLIENT_SECRET", "secret")
+    monkeypatch.setenv("CHAT_OAUTH_CLIENT_SECRET", "sesame")
+    monkeypatch.setenv("DATABASE_URL", "sesame")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
     async with asking(fake.command, tmp_path) as claude:
         await Ask(claude)("hello")
-        (run,) = fake.runs()
-        environment = environment_of(run.pid)
+        everybody = living(f"TEST_RUN={os.environ['TEST_RUN']}", but={os.getpid()})
+        environments = [environment_of(pid) for pid in everybody]
 
-    assert b"ANTHROPIC_API_KEY=key" in environment
-    assert b"CHAT_OAUTH" not in environment
+    assert len(environments) == 2  # the CLI and the guardian
+    assert not any(b"sesame" in each for each in environments)
+    assert any(b"ANTHROPIC_API_KEY=key" in each for each in environments)
 
 
 async def test_next_turn_finds_the_process_warm(fake: Fake, tmp_path: Path) -> None:
@@ -298,6 +301,139 @@ async def test_spare_process_that_cannot_be_started_harms_nobody(fake: Fake, tmp
         move(away, launcher)
 
         assert (await Ask(claude)("hello")).error == ""
+
+
+# --- folders
+
+
+def folder_of(claude: Claude, conversation: str) -> Workspace:
+    found = claude._workspaces.find(conversation)
+    assert found is not None
+    return found
+
+
+def folders_there(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "data" / "workspaces" / "folders").iterdir()}
+
+
+async def test_conversations_have_folders_of_their_own(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        for conversation in ("c1", "c2", "c1"):
+            await Ask(claude)("hello", conversation)
+        first, second = folder_of(claude, "c1"), folder_of(claude, "c2")
+
+    assert [run.cwd for run in fake.runs()] == [str(first.work), str(second.work)]
+    assert len(list(first.home.rglob("*.jsonl"))) == 1  # the transcript
+    assert list((tmp_path / "home").iterdir()) == []  # the server's own
+
+
+async def test_spare_process_brings_its_folder(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_spare=1) as claude:
+        spare = claude._spares[0].workspace
+        await Ask(claude)("hello")
+        assert folder_of(claude, "c1") == spare
+        assert len(folders_there(tmp_path)) == 2
+
+    assert folders_there(tmp_path) == {spare.folder.name}  # that of the unused spare is gone
+
+
+async def test_fresh_session_keeps_the_folder(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_spare=1, claude_idle_seconds=0) as claude:
+        await Ask(claude)("hello")
+        folder = folder_of(claude, "c1")
+        (folder.work / "notes").write_text("mine")
+        await Ask(claude)("hello")  # no session is named: it begins one
+        assert folder_of(claude, "c1") == folder
+
+    assert [run.cwd for run in fake.runs() if run.stdin] == [str(folder.work)] * 2
+    assert (folder.work / "notes").read_text() == "mine"
+
+
+async def test_one_working_folder_for_all_is_the_operators(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_cwd=tmp_path / "home") as claude:
+        await Ask(claude)("hello", "c1")
+        await Ask(claude)("hello", "c2")
+        first, second = folder_of(claude, "c1"), folder_of(claude, "c2")
+        await claude.end("c1")
+        await claude.forget("c1", None)
+
+    assert [run.cwd for run in fake.runs()] == [str(tmp_path / "home")] * 2
+    assert first.home != second.home
+    assert (tmp_path / "home").exists()
+
+
+async def test_forgotten_conversation_leaves_nothing(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)("my name is Ada")
+        await claude.end("c1")
+        await claude.forget("c1", str(uuid.uuid4()))
+
+    assert folders_there(tmp_path) == set()
+
+
+async def test_forgotten_conversation_leaves_nothing_in_a_shared_home(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_home=tmp_path / "shared") as claude:
+        first, second = Ask(claude), Ask(claude)
+        await first("my name is Ada", "c1")
+        await second("my name is Bob", "c2")
+        kept = {path.stem for path in (tmp_path / "shared").rglob("*.jsonl")}
+        await claude.end("c1")
+        await claude.forget("c1", first.session)
+
+    assert kept == {first.session, second.session}
+    assert [path.stem for path in (tmp_path / "shared").rglob("*.jsonl")] == [second.session]
+
+
+async def test_session_from_a_shared_home_goes_on(fake: Fake, tmp_path: Path) -> None:
+    """As after an update from a version that had one HOME for all."""
+    async with asking(fake.command, tmp_path, claude_home=tmp_path / "home") as claude:
+        first = Ask(claude)
+        await first("my name is Ada")
+    (tmp_path / "data").rename(tmp_path / "before")
+    async with asking(fake.command, tmp_path) as claude:
+        second = Ask(claude)
+        await second("what is it?", resume=first.session)
+
+    assert "turn 2" in second.text
+
+
+async def test_folders_that_cannot_be_made_are_told(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Workspaces) -> Workspace:
+        raise OSError(28, "No space left on device", "/data/x")
+
+    async with asking(fake.command, tmp_path, claude_spare=1) as claude:
+        monkeypatch.setattr(Workspaces, "new", fail)
+        await Ask(claude)("hello", "c1")  # the spare one
+        with pytest.raises(
+            ClaudeUnavailable, match="folders cannot be made: No space left on device: /data/x"
+        ):
+            await Ask(claude)("hello", "c2")
+
+
+# --- a command before the CLI
+
+
+async def test_wrapper_comes_before_the_cli(fake: Fake, tmp_path: Path) -> None:
+    wrapper = ("sh", "-c", 'printf "%s\\n" "$@" > {tmp}/words; shift 4; exec "$@"', "sh", "{home}", "{work}")
+    async with asking(fake.command, tmp_path, claude_wrapper=(*wrapper, "{claude}", "a {tmp} b")) as claude:
+        ask = Ask(claude)
+        await ask("hello")
+        folder = folder_of(claude, "c1")
+        words = (folder.tmp / "words").read_text().splitlines()
+
+    expected = [folder.home, folder.work, fake.command[0], f"a {folder.tmp} b", fake.command[0], "-p"]
+    assert words[:6] == [str(each) for each in expected]
+    assert ask.question.parser.text
+
+
+async def test_missing_wrapper_is_named(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_wrapper=("/no/such/wrapper",)) as claude:
+        with pytest.raises(ClaudeUnavailable, match="No such file or directory: /no/such/wrapper"):
+            await Ask(claude)("hello")
+
+    assert fake.runs() == []  # it does not run without
 
 
 # --- what cannot be started

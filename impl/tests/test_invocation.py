@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ OPENED: list[tuple[dict[str, Any], set[str], str]] = [
         "--disable-slash-commands",
     ),
     (
-        {"claude_settings": "user"},
+        {"claude_settings": "user", "claude_home": Path("/home/ada")},
         {"CLAUDE_CODE_DISABLE_CLAUDE_MDS", "CLAUDE_CODE_DISABLE_AUTO_MEMORY"},
         "--strict-mcp-config",
     ),
@@ -69,7 +70,7 @@ def test_setting_opens_its_walls_only(changes: dict[str, Any], variables: set[st
 
 
 def test_sources_are_passed_on() -> None:
-    assert value(arguments(Settings(claude_settings="user,local")), "--setting-sources") == "user,local"
+    assert value(arguments(Settings(claude_settings="project,local")), "--setting-sources") == "project,local"
 
 
 def test_mentions_leave_commands_closed() -> None:

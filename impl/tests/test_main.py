@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import sqlite3
+import stat
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -76,7 +77,7 @@ async def server(folder: Path, *options: str, cwd: Path | None = None, **env: st
         stdout=PIPE,
         stderr=PIPE,
         cwd=cwd,
-        env={**os.environ, "CHAT_CLAUDE_SPARE": "0", **env},
+        env={**os.environ, "CHAT_CLAUDE_SPARE": "0", "CHAT_CLAUDE_ENV": "TEST_RUN", **env},
     )
     assert process.stdout is not None
     try:
@@ -396,18 +397,16 @@ async def test_second_server_leaves_turns_of_the_first_alone(tmp_path: Path) -> 
 
 
 async def test_nothing_that_is_written_is_for_others(tmp_path: Path) -> None:
-    before = os.umask(0)
+    before, data = os.umask(0), tmp_path / "data"
     try:
         async with server(tmp_path) as chat:
             await chat.post(message="hello")
-            for folder in (tmp_path / "data", tmp_path / ".claude"):
-                seen = [folder, *folder.rglob("*")]
-                open_to_others = [
-                    path for path in seen if path.lstat().st_mode & 0o077 and not path.is_symlink()
-                ]
-                assert (len(seen) > 1, open_to_others) == (True, [])
+            seen = {path: path.lstat().st_mode for path in [data, *data.rglob("*")]}
     finally:
         os.umask(before)
+
+    assert any(path.suffix == ".jsonl" and "home" in path.parts for path in seen)  # Claude's transcript, too
+    assert [path for path, mode in seen.items() if mode & 0o077 and not stat.S_ISLNK(mode)] == []
 
 
 def test_database_that_others_could_read_is_closed(start: Start, tmp_path: Path) -> None:

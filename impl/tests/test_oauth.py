@@ -52,7 +52,7 @@ async def server(
         users=("ada",),
     )
     settings = replace(settings, **changes)  # type: ignore[arg-type]  # of any field
-    app = make_app(settings, command=fake.command, claude_cwd=folder, now=now)
+    app = make_app(settings, command=fake.command, now=now)
     runner = web.AppRunner(app)
     await runner.setup()
     try:

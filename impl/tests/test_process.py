@@ -371,7 +371,7 @@ async def main():
     code = sys.argv[2]
     argv = [sys.executable, "-ISc", code]
     def hear(data): os.write(1, data)
-    async with guarded(mark) as families, running(argv, cwd=Path("/"), env=dict(os.environ), grace=60,
+    async with guarded(mark, os.environ) as families, running(argv, cwd=Path("/"), env=dict(os.environ), grace=60,
                                                   mark=mark + "-1.", families=families, hear=hear):
         await asyncio.Event().wait()
 

@@ -27,7 +27,11 @@ READ: list[Any] = [
     ("CHAT_CLAUDE_MENTIONS", "yes", True),
     ("CHAT_CLAUDE_COMMANDS", "TRUE", True),
     ("CHAT_CLAUDE_COMMANDS", "0", False),
-    ("CHAT_CLAUDE_SETTINGS", "user,project", "user,project"),
+    ("CHAT_CLAUDE_SETTINGS", "project,local", "project,local"),
+    ("CHAT_CLAUDE_HOME", "/home/ada", Path("/home/ada")),
+    ("CHAT_CLAUDE_HOME", "", None),
+    ("CHAT_CLAUDE_ENV", "OTEL_* GIT_AUTHOR_NAME", ("OTEL_*", "GIT_AUTHOR_NAME")),
+    ("CHAT_CLAUDE_WRAPPER", "bwrap --bind {home} '{work}' --", ("bwrap", "--bind", "{home}", "{work}", "--")),
     ("CHAT_CLAUDE_IDLE_SECONDS", "0", 0.0),
     ("CHAT_CLAUDE_SPARE", "2", 2),
     ("CHAT_CLAUDE_MAX_PROCESSES", "1", 1),
@@ -103,6 +107,23 @@ REFUSED = [
     pytest.param(
         {"CHAT_CLAUDE_ARGS": "'open"}, 'CHAT_CLAUDE_ARGS is "\'open"; it must be in shell syntax', id="quote"
     ),
+    pytest.param(
+        {"CHAT_CLAUDE_SETTINGS": "project,user"},
+        "CHAT_CLAUDE_SETTINGS has user, which also needs CHAT_CLAUDE_HOME",
+        id="settings-of-nobody",
+    ),
+    pytest.param(
+        {"CHAT_CLAUDE_ENV": "A,B"}, "CHAT_CLAUDE_ENV has 'A,B'; it takes names of variables", id="env-comma"
+    ),
+    pytest.param({"CHAT_CLAUDE_ENV": "*"}, "CHAT_CLAUDE_ENV has '*'", id="env-everything"),
+    pytest.param({"CHAT_CLAUDE_ENV": "A=1"}, "CHAT_CLAUDE_ENV has 'A=1'", id="env-value"),
+    pytest.param({"CHAT_CLAUDE_ENV": "CHAT_PROXY_SECRET"}, "and none of CHAT_*", id="env-of-the-server"),
+    pytest.param(
+        {"CHAT_CLAUDE_WRAPPER": "bwrap {data}"},
+        "CHAT_CLAUDE_WRAPPER has {data}; known are {home}, {work}, {tmp}, {claude}",
+        id="wrapper-placeholder",
+    ),
+    pytest.param({"CHAT_CLAUDE_WRAPPER": "bwrap {}"}, "CHAT_CLAUDE_WRAPPER has {}", id="wrapper-empty"),
     pytest.param(
         {"CHAT_ORIGINS": "*"}, "CHAT_ORIGINS has '*'; an origin is like https://chat.example", id="star"
     ),

@@ -40,7 +40,7 @@ async def server(fake: Fake, folder: Path) -> AsyncIterator[tuple[web.Applicatio
         claude_max_processes=CONVERSATIONS,
         concurrent_turns=0,
     )
-    app = make_app(settings, command=fake.command, claude_cwd=folder)
+    app = make_app(settings, command=fake.command)
     runner = web.AppRunner(app)
     await runner.setup()
     try:

@@ -674,7 +674,7 @@ async def test_forgotten_session_is_begun_afresh_and_says_so(fake: Fake, tmp_pat
         first = await server.turn("one")
         conversation_id = first[0].conversation_id
         known = (await server.store.conversation("ada", conversation_id)).claude_session
-        for transcript in (tmp_path / "home").rglob("*.jsonl"):
+        for transcript in (tmp_path / "data" / "workspaces").rglob("*.jsonl"):
             transcript.unlink()
         second = await server.turn("two", conversation_id=conversation_id)
         third = await server.turn("three", conversation_id=conversation_id)
