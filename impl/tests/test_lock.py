@@ -103,7 +103,6 @@ def test_failure_at_one_place_frees_the_others(tmp_path: Path) -> None:
 
 
 def test_children_do_not_keep_the_lock(tmp_path: Path) -> None:
-    argv, pipe = [sys.executable, "-c", "print('here', flush=True); input()"], subprocess.PIPE
     with locked([(tmp_path / "lock", WHAT)]):
         child = holding("print(flush=True); input()", tmp_path, close_fds=False)
         assert child.stdout is not None
