@@ -23,6 +23,15 @@ class _Grant:
     user: str
     redirect_uri: str
     challenge: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request of a server, not of a browser: its path, and the cookies that it had."""
+
+    path: str
+    cookies: dict[str, str]
 
 
 @dataclass
@@ -30,11 +39,23 @@ class Forge:
     """A forge that answers.
 
     Whoever comes is the user whom their cookie ``user`` names, as if they had logged in here, or else ``user``; empty:
-    the login is refused.
+    the login is refused. An account's number follows from its name, unless ``numbers`` says another.
+
+    Attributes:
+        url: Its address, without a slash at the end.
+        user: Who comes without a cookie.
+        numbers: Numbers of accounts, by name, as if a name had changed hands.
+        sets_cookies: Whether it gives each user a cookie with every answer, and believes it first where it comes back.
+        needs_pkce: Whether a login without a challenge of RFC 7636 is refused.
+        asked: What servers asked it, oldest first.
     """
 
     url: str = ""
     user: str = "ada"
+    numbers: dict[str, int] = field(default_factory=dict)
+    sets_cookies: bool = False
+    needs_pkce: bool = False
+    asked: list[Asked] = field(default_factory=list)
     _codes: dict[str, _Grant] = field(default_factory=dict)
     _tokens: dict[str, str] = field(default_factory=dict)
 
@@ -44,9 +65,12 @@ class Forge:
         if query.get("client_id") != CLIENT_ID or query.get("response_type") != "code":
             return web.Response(status=400, text="unknown client or response type")
         answer = {"state": query.get("state", "")}
-        if user := request.cookies.get("user", self.user):
+        challenge, method = query.get("code_challenge", ""), query.get("code_challenge_method", "plain")
+        if self.needs_pkce and not challenge:
+            answer["error"] = "invalid_request"
+        elif user := request.cookies.get("user", self.user):
             code = secrets.token_urlsafe(16)
-            self._codes[code] = _Grant(user, query["redirect_uri"], query.get("code_challenge", ""))
+            self._codes[code] = _Grant(user, query["redirect_uri"], challenge, method)
             answer["code"] = code
         else:
             answer["error"] = "access_denied"
@@ -56,6 +80,7 @@ class Forge:
 
     async def access_token(self, request: web.Request) -> web.Response:
         """RFC 6749 §4.1.3 and RFC 7636 §4.6: a code is good once, for who asked for it."""
+        self._note(request)
         form = {name: str(value) for name, value in (await request.post()).items()}
         grant = self._codes.pop(form.get("code", ""), None)
         if grant is None or not self._fits(grant, form):
@@ -65,21 +90,39 @@ class Forge:
         return web.json_response({"access_token": token, "token_type": "bearer"})
 
     async def profile(self, request: web.Request) -> web.Response:
-        """Who the token's user is."""
-        user = self._tokens.get(request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer "))
+        """Who the token's user is. Forgejo and Gitea take ``Authorization: token X``, too."""
+        self._note(request)
+        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        user = self._tokens.get(token) if scheme.lower() in {"bearer", "token"} else None
         if user is None:
             return web.json_response({"message": "token is required"}, status=401)
-        return web.json_response({"id": 1, "login": user})
+        if self.sets_cookies:
+            user = request.cookies.get("forge_session", user)
+        response = web.json_response(
+            {"id": self.number(user), "login": user, "created": "2020-01-02T03:04:05Z", "is_admin": False}
+        )
+        if self.sets_cookies:
+            response.set_cookie("forge_session", user)
+        return response
+
+    def number(self, user: str) -> int:
+        """The number of the account that has this name now."""
+        return self.numbers.get(user, int.from_bytes(hashlib.sha256(user.encode()).digest()[:4], "big") + 1)
+
+    def _note(self, request: web.Request) -> None:
+        self.asked.append(Asked(request.path, dict(request.cookies)))
 
     @staticmethod
     def _fits(grant: _Grant, form: Mapping[str, str]) -> bool:
-        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        verifier = form.get("code_verifier", "")
+        digest = hashlib.sha256(verifier.encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        proof = challenge if grant.method == "S256" else verifier
         return (
             form.get("client_id") == CLIENT_ID
             and form.get("client_secret") == CLIENT_SECRET
             and form.get("redirect_uri") == grant.redirect_uri
-            and grant.challenge in {"", challenge}
+            and grant.challenge in {"", proof}
         )
 
 

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -29,13 +30,14 @@ from impl.documents import (
     read_form,
     redirect,
 )
-from impl.errors import BadRequest, ChatError, NotFound, TooLarge, Unauthorized
+from impl.errors import BadRequest, ChatError, Forbidden, NotFound, TooLarge, Unauthorized, Unavailable
 from impl.limits import Limits
 from impl.logs import about
 from impl.messages import CONVERSATION_ID
 from impl.metrics import Metrics
 from impl.oauth import Forge, OAuthIdentity
 from impl.origins import OwnOrigins, check_host, check_origin
+from impl.pages import TITLES, Link, page, sentence, wants_page
 from impl.private import private_folder
 from impl.serving import ClientProtocol
 from impl.settings import Settings
@@ -46,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 SUBPROTOCOLS = ("chat-stream-v1",)
 STATIC = Path(__file__).parent / "static"
+USER_ID_HEADER = "X-Chat-User-Id"
 FRAME_OVERHEAD = 6
 """JSON may write one byte of a prompt as six (``\\u0000``)."""
 
@@ -119,15 +122,18 @@ def make_app(
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/chat/auth/verify", _verify)
     if settings.identity == "oauth":
-        app.router.add_get("/chat/login", _begin_login)
-        app.router.add_get("/chat/oauth/callback", _finish_login)
+        app.router.add_get("/chat/login", _begin_login, allow_head=False)
+        app.router.add_get("/chat/oauth/callback", _finish_login, allow_head=False)
         app.router.add_post("/chat/logout", _logout)
+        app.router.add_post("/chat/logout/everywhere", _logout_everywhere)
+        app.router.add_get("/chat/logged-out", _logged_out)
     app.router.add_get("/chat", _to_page)
     app.router.add_post("/chat", _post_chat)
     app.router.add_get("/chat/", _page)
     app.router.add_get("/chat/ws", _socket)
     app.router.add_post("/chat/new", _new)
     app.router.add_get("/chat/usage", _usage)
+    app.router.add_get("/chat/whoami", _whoami)
     app.router.add_get("/chat/history", _list)
     app.router.add_get("/chat/history/{id}", _show)
     app.router.add_delete("/chat/history/{id}", _delete)
@@ -154,13 +160,15 @@ async def _identity(settings: Settings, store: Store, now: Callable[[], float]) 
                 settings.oauth_client_secret,
                 settings.public_url.rstrip("/"),
             )
-            async with aiohttp.ClientSession() as http:
+            # What the forge sets for one user must not come back in the login of another.
+            async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
                 yield OAuthIdentity(
                     forge,
                     settings.users,
                     store,
                     http,
                     session_seconds=settings.session_seconds,
+                    idle_seconds=settings.session_idle_seconds,
                     now=now,
                 )
         case _:
@@ -197,7 +205,7 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             return _refuse_compressed(request)
         return await handler(request)
     except ChatError as error:
-        return error_answer(error)
+        return _refused(request, error)
     except web.HTTPException as error:
         return _http_error(request, error)
     except ConnectionError as error:
@@ -215,20 +223,54 @@ def _refuse_compressed(request: web.Request) -> web.Response:
     return error_answer(refused, 415, {hdrs.ACCEPT_ENCODING: "identity"})  # RFC 9110 section 12.5.3
 
 
+def _refused(
+    request: web.Request,
+    error: ChatError,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """A refusal: a page for people, a document for programs."""
+    if not wants_page(request):
+        return error_answer(error, status, headers)
+    settings = request.app[SETTINGS]
+    chat, words = _chat_address(request), [sentence(error.message)]
+    links = [Link("Back to the chat", chat)]
+    if settings.identity == "oauth" and isinstance(error, Unauthorized | Forbidden | Unavailable):
+        links = [Link("Log in again", f"{chat}login")]
+        if isinstance(error, Forbidden):
+            words.append("To use another account, log out at the forge first, and then log in again here.")
+            links.append(Link("Open the forge", settings.oauth_url))
+    elif isinstance(error, Forbidden):
+        links = []
+    status = status or error.status
+    return page(TITLES.get(status, "That did not work"), words, links, status=status, headers=headers)
+
+
+def _chat_address(request: web.Request) -> str:
+    """Where the chat is, for a link: its public address, or else relative to where the browser is."""
+    settings = request.app[SETTINGS]
+    if settings.public_url:
+        return f"{settings.public_url.rstrip('/')}/chat/"
+    up = "../" * (request.path.count("/") - 1)
+    return f"{up}chat/"
+
+
 def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
     """What aiohttp refuses, in the form of our own errors (docs/protocol.md §8)."""
     match error:
         case web.HTTPRequestEntityTooLarge():
             limit = request.app[SETTINGS].message_max_bytes
-            return error_answer(TooLarge(f"the request is too large; a message may have {limit:,} bytes"))
+            return _refused(
+                request, TooLarge(f"the request is too large; a message may have {limit:,} bytes")
+            )
         case web.HTTPNotFound():
-            return error_answer(NotFound(f"there is nothing at {request.path}"))
+            return _refused(request, NotFound(f"there is nothing at {request.path}"))
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
             refused = BadRequest(f"{request.path} does not take {error.method[:20]}, only {allowed}")
-            return error_answer(refused, error.status, {hdrs.ALLOW: allowed})
+            return _refused(request, refused, error.status, {hdrs.ALLOW: allowed})
         case _:
-            return error_answer(BadRequest(error.text or error.reason), error.status)
+            return _refused(request, BadRequest(error.text or error.reason), error.status)
 
 
 # --- handlers
@@ -275,7 +317,11 @@ async def _verify(request: web.Request) -> web.Response:
     """For a proxy's ``forward_auth``: 200 with the user's name, or what the proxy is to tell the client."""
     settings = request.app[SETTINGS]
     try:
-        return web.Response(headers={USER_HEADER: await _user(request)})
+        login = await request.app[IDENTITY].login(request)
+        about(user=login.user)
+        # The name may change hands at the forge, the number does not.
+        number = {USER_ID_HEADER: login.user.rpartition(":")[2]} if settings.identity == "oauth" else {}
+        return web.Response(headers={USER_HEADER: login.name or login.user, **number})
     except Unauthorized:
         navigates = request.headers.get(
             "X-Forwarded-Method"
@@ -286,25 +332,64 @@ async def _verify(request: web.Request) -> web.Response:
 
 
 async def _begin_login(request: web.Request) -> web.Response:
-    return _oauth(request).begin()
+    return _oauth(request).begin(request)
 
 
 async def _finish_login(request: web.Request) -> web.Response:
-    return await _oauth(request).finish(request)
+    finished = await _oauth(request).finish(request)
+    await _close_connections(request.app, finished.ended)
+    return finished.response
 
 
-async def _logout(request: web.Request) -> web.Response:
-    """End the login, and the connections that live by it (CLOSE-2, 4401)."""
-    ended = await _oauth(request).end(request)
-    connections = [each for each in request.app[CONNECTIONS] if each.login.key in ended]
+async def _logout(request: web.Request, *, everywhere: bool = False) -> web.Response:
+    """End the login, and the connections that live by it (ID-7; CLOSE-2, 4401)."""
+    out = f"{_chat_address(request)}logged-out"
+    response = redirect(out) if wants_page(request) else web.Response(status=204)
+    ended = await _oauth(request).end(request, response, everywhere=everywhere)
+    await _close_connections(request.app, ended)
+    return response
+
+
+async def _logout_everywhere(request: web.Request) -> web.Response:
+    """End all logins of whoever asks."""
+    return await _logout(request, everywhere=True)
+
+
+async def _close_connections(app: web.Application, ended: Collection[str]) -> None:
+    connections = [each for each in app[CONNECTIONS] if each.login.key in ended]
     await asyncio.gather(*(each.close(LOGIN_EXPIRED, "logged out") for each in connections))
-    return web.Response(status=204)
+
+
+async def _logged_out(request: web.Request) -> web.Response:
+    """Where a browser is led after a log out; the chat itself would lead to the forge, and so right in again."""
+    return page(
+        "You are logged out",
+        ["Your chats are kept. At the forge, where you log in, you still are logged in."],
+        [
+            Link("Log in again", f"{_chat_address(request)}login"),
+            Link("Open the forge", request.app[SETTINGS].oauth_url),
+        ],
+    )
+
+
+async def _whoami(request: web.Request) -> web.Response:
+    """Who one is, and how that can be ended (ID-7)."""
+    settings = request.app[SETTINGS]
+    login = await request.app[IDENTITY].login(request)
+    return json_answer(
+        {
+            "user": login.name or None,
+            "logout": settings.identity == "oauth",
+            "logout_url": settings.logout_url or None,
+        }
+    )
 
 
 async def _socket(request: web.Request) -> web.StreamResponse:
     """One WebSocket (docs/protocol.md §1 to §7)."""
     settings = request.app[SETTINGS]
-    login = await request.app[IDENTITY].login(request)
+    identity = request.app[IDENTITY]
+    login = await identity.login(request)
     if request.headers.get(hdrs.SEC_WEBSOCKET_VERSION, "13") != "13":  # HAND-3
         refused = BadRequest("version 13 of the WebSocket protocol is needed")
         return error_answer(refused, 426, {hdrs.SEC_WEBSOCKET_VERSION: "13"})
@@ -323,6 +408,7 @@ async def _socket(request: web.Request) -> web.StreamResponse:
         request.app[TURNS],
         keepalive=settings.keepalive_seconds,
         lasts=None if login.expires_at is None else login.expires_at - request.app[NOW](),
+        seconds_left=partial(identity.seconds_left, login),
     )
     request.app[CONNECTIONS].add(connection)
     try:

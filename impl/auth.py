@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 import re
 from dataclasses import dataclass
 from typing import Protocol
@@ -61,6 +62,9 @@ class Identity(Protocol):
             Forbidden: Somebody is, who may not use this chat; or the request came by a wrong way.
         """
 
+    async def seconds_left(self, login: Login) -> float:
+        """For how long a login is still good; 0 or less once it has ended."""
+
 
 class DevIdentity:
     """One local user. Safe because the server listens on loopback only, and answers to loopback names only."""
@@ -68,6 +72,10 @@ class DevIdentity:
     async def login(self, _request: web.BaseRequest) -> Login:
         """The local user."""
         return Login("dev")
+
+    async def seconds_left(self, _login: Login) -> float:
+        """For ever."""
+        return math.inf
 
 
 class ProxyIdentity:
@@ -92,6 +100,10 @@ class ProxyIdentity:
         if not USER.fullmatch(name) or is_nobody(name):
             raise Unauthorized(f"the proxy's {USER_HEADER} is not a user's name: {name[:40]!r}")
         return Login(name.lower() if self._fold_names else name, name)
+
+    async def seconds_left(self, _login: Login) -> float:
+        """For ever, as far as this server is told."""
+        return math.inf
 
 
 def check_secret(request: web.BaseRequest, secret: str) -> None:

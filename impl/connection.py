@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Awaitable, Callable
 from typing import assert_never
 
 from aiohttp import WSMsgType, web
@@ -23,6 +24,9 @@ MISSED_PONGS = 3
 
 CLOSE_SECONDS = 2.0
 """How long the closing handshake may take."""
+
+LOGIN_LOOK_SECONDS = 60.0
+"""How often it is looked whether a login still is good, and so how late its end by another server is noticed."""
 
 LOGIN_EXPIRED = 4401
 """Close code of a connection whose login has ended (CLOSE-2)."""
@@ -52,11 +56,13 @@ class Connection:
         "_catching_up",
         "_cursors",
         "_expiring",
+        "_expiry",
         "_keepalive",
         "_lasts",
         "_loop",
         "_next_ping",
         "_request",
+        "_seconds_left",
         "_transport",
         "_turns",
         "_unanswered",
@@ -74,8 +80,12 @@ class Connection:
         *,
         keepalive: float,
         lasts: float | None,
+        seconds_left: Callable[[], Awaitable[float]],
     ) -> None:
-        """``lasts`` is for how many seconds the login is good; ``None`` is for ever."""
+        """``lasts`` is for how many seconds the login is good; ``None`` is for ever.
+
+        ``seconds_left`` asks that once more: it may have been used since, or ended elsewhere.
+        """
         assert request.transport is not None
         self._ws = ws
         self._request = request
@@ -85,18 +95,21 @@ class Connection:
         self._turns = turns
         self._keepalive = keepalive
         self._lasts = lasts
+        self._seconds_left = seconds_left
         self._loop = asyncio.get_running_loop()
         self._cursors: dict[TurnLog, int] = {}  # by log, the last seq that was written
         self._watched: tuple[str, ...] = ()  # conversations; an empty set is 200 bytes for each who is idle
         self._unanswered = 0  # pings since the last sign of life
         self._next_ping: asyncio.TimerHandle | None = None
         self._catching_up: asyncio.Task[None] | None = None  # while the reader is behind
+        self._expiry: asyncio.TimerHandle | None = None
         self._expiring: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until the connection ends; turns go on (CLOSE-3)."""
         self._next_ping = self._loop.call_later(self._keepalive, self._ping)
-        expiry = None if self._lasts is None else self._loop.call_later(self._lasts, self._expire)
+        if self._lasts is not None:
+            self._expire_in(self._lasts)
         try:
             while (frame := await self._ws.receive()).type not in _OVER:
                 self._unanswered = 0
@@ -119,8 +132,8 @@ class Connection:
             self._fail(error)
         finally:
             self._next_ping.cancel()
-            if expiry is not None:
-                expiry.cancel()
+            if self._expiry is not None:
+                self._expiry.cancel()
             await self._let_go()
 
     async def _let_go(self) -> None:
@@ -282,5 +295,18 @@ class Connection:
         self._write(PING)
         self._next_ping = self._loop.call_later(self._keepalive, self._ping)
 
+    def _expire_in(self, seconds: float) -> None:
+        self._expiry = self._loop.call_later(min(seconds, LOGIN_LOOK_SECONDS), self._expire)
+
     def _expire(self) -> None:
-        self._expiring = asyncio.create_task(self.close(LOGIN_EXPIRED, "the login has expired"))
+        self._expiring = asyncio.create_task(self._close_when_expired())
+
+    async def _close_when_expired(self) -> None:
+        try:
+            left = await self._seconds_left()
+        except ChatError:
+            left = LOGIN_LOOK_SECONDS  # the store cannot say it now
+        if left > 0:
+            self._expire_in(left)
+        else:
+            await self.close(LOGIN_EXPIRED, "the login has expired")

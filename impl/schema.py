@@ -93,8 +93,23 @@ sessions = sa.Table(
     metadata,
     sa.Column("key", sa.String(64), primary_key=True),  # a hash of the token in the cookie
     sa.Column("owner", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),  # of the user when they logged in, for show
     sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Column("used_at", sa.Float, nullable=False),
+    sa.Index("sessions_by_owner", "owner"),
 )
+
+listed_names = sa.Table(
+    "listed_names",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),  # in lower case
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Index("listed_names_by_owner", "owner"),
+)
+"""To which account a name in CHAT_USERS belongs: the first that logged in by it."""
+
+owners_by_name = sa.Table("owners_by_name", metadata, sa.Column("name", sa.String, primary_key=True))
+"""Owners from when users were known by their names: each is adopted by an account (`Store.adopt`)."""
 
 servers = sa.Table(
     "servers",
@@ -130,7 +145,27 @@ def _name_servers(connection: sa.Connection) -> None:
     )
 
 
-MIGRATIONS: Sequence[Migration] = (_index_turns, _add_steps, _name_servers)
+def _know_accounts_by_number(connection: sa.Connection) -> None:
+    """Users who log in at a forge are known by the number of their account; names change hands.
+
+    What is kept under a name is adopted when its user logs in, which all must do once more.
+    """
+    for statement in (
+        "DROP TABLE sessions",
+        (
+            "CREATE TABLE sessions (key VARCHAR(64) NOT NULL PRIMARY KEY, owner VARCHAR NOT NULL, "
+            "name VARCHAR NOT NULL, expires_at FLOAT NOT NULL, used_at FLOAT NOT NULL)"
+        ),
+        "CREATE INDEX sessions_by_owner ON sessions (owner)",
+        "CREATE TABLE listed_names (name VARCHAR NOT NULL PRIMARY KEY, owner VARCHAR NOT NULL)",
+        "CREATE INDEX listed_names_by_owner ON listed_names (owner)",
+        "CREATE TABLE owners_by_name (name VARCHAR NOT NULL PRIMARY KEY)",
+        "INSERT INTO owners_by_name SELECT owner FROM conversations UNION SELECT owner FROM usage",
+    ):
+        connection.execute(sa.text(statement))
+
+
+MIGRATIONS: Sequence[Migration] = (_index_turns, _add_steps, _name_servers, _know_accounts_by_number)
 """The n-th takes a database from version n to n + 1. None is ever changed, only added, together with the same change to
 the tables above: by these an empty database is made, without any step."""
 

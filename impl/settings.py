@@ -115,8 +115,16 @@ class Settings:
     oauth_client_id: str = _setting("", "id of this server as an application of the forge")
     oauth_client_secret: str = _setting("", "secret of this server as an application of the forge")
     public_url: str = _setting("", "address of this server as browsers see it, such as https://chat.example")
-    users: tuple[str, ...] = _setting((), "who may log in at the forge; * is everybody it knows")
+    users: tuple[str, ...] = _setting(
+        (), "who may log in at the forge: names, or id:NUMBER of an account; * is everybody it knows"
+    )
     session_seconds: float = _setting(30 * 86_400.0, "how long a login at the forge lasts")
+    session_idle_seconds: float = _setting(
+        7 * 86_400.0, "how long a login at the forge lasts that is not used; 0: as long as any"
+    )
+    logout_url: str = _setting(
+        "", "where the proxy logs people out, for the page's link; a path such as /oauth2/sign_out, or a URL"
+    )
     header_seconds: float = _setting(10.0, "how long the header of a request may take to arrive")
     connections: int = _setting(
         0, "connections there may be; 0: as many as the limit of open files has room for"
@@ -161,7 +169,17 @@ class Settings:
         self._check_addresses()
         self._check_sources()
         self._check_claude()
+        self._check_users()
         self._check_identity()
+
+    def _check_users(self) -> None:
+        for user in self.users:
+            if user.startswith("id:") and not user[3:].isalnum():
+                raise SettingsError(f"CHAT_USERS has {user!r}; an account's number is written like id:42")
+        if self.logout_url and not (_URL.match(self.logout_url) or re.match(r"/(?![/\\])", self.logout_url)):
+            raise SettingsError(
+                f"CHAT_LOGOUT_URL is {self.logout_url!r}; it must be a path such as /oauth2/sign_out, or a URL"
+            )
 
     def _check_addresses(self) -> None:
         for origin in self.origins:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +23,17 @@ from impl.errors import BadRequest, NotFound, Unavailable
 from impl.leases import RENEW_SECONDS, Leases, interrupt
 from impl.limits import HOUR, Limits, Used, admit, day_start
 from impl.messages import Usage
-from impl.schema import ESCAPE, conversations, migrate, schema, sessions, turns, usage
+from impl.schema import (
+    ESCAPE,
+    conversations,
+    listed_names,
+    migrate,
+    owners_by_name,
+    schema,
+    sessions,
+    turns,
+    usage,
+)
 from impl.transactions import Transactions, Work
 
 logger = logging.getLogger(__name__)
@@ -101,10 +111,14 @@ _SAVE_STEPS = _RUNNING_TURN.values(steps=sa.bindparam("done"))
 
 @dataclass(frozen=True, slots=True)
 class LoginSession:
-    """A login that was made here."""
+    """A login that was made here; times are Unix seconds."""
 
+    key: str
     owner: str
+    name: str  # of the user, for show
     expires_at: float
+    used_at: float
+    listed_names: frozenset[str]  # the names in CHAT_USERS that belong to the owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,24 +426,107 @@ class Store:
         if await self._write(lambda db: db.execute(change).rowcount) == 0:
             raise NotFound(f"there is no conversation {conversation_id}")
 
-    async def session(self, key: str) -> LoginSession | None:
-        """The login of this key."""
-        query = sa.select(sessions).where(sessions.c.key == key)
-        row = await self._read(lambda db: db.execute(query).first())
-        return None if row is None else LoginSession(row.owner, row.expires_at)
+    async def sessions(self, keys: Sequence[str]) -> list[LoginSession]:
+        """The logins of these keys, as far as there are any, in the order of the keys."""
+        query = (
+            sa.select(sessions, listed_names.c.name.label("listed"))
+            .outerjoin(listed_names, listed_names.c.owner == sessions.c.owner)
+            .where(sessions.c.key.in_(keys))
+        )
+        rows = await self._read(lambda db: db.execute(query).all())
+        listed: dict[str, set[str]] = {}
+        for row in rows:
+            listed.setdefault(row.key, set()).update([] if row.listed is None else [row.listed])
+        found = {
+            row.key: LoginSession(
+                row.key, row.owner, row.name, row.expires_at, row.used_at, frozenset(listed[row.key])
+            )
+            for row in rows
+        }
+        return [found[key] for key in dict.fromkeys(keys) if key in found]
 
-    async def open_session(self, key: str, owner: str, expires_at: float) -> None:
-        """Keep a login; those that have expired are forgotten."""
+    async def open_session(
+        self, key: str, owner: str, name: str, expires_at: float, *, ends: Sequence[str] = ()
+    ) -> None:
+        """Keep a login in place of those with the keys ``ends``; those that have expired are forgotten."""
 
         def work(db: sa.Connection) -> None:
-            db.execute(sessions.delete().where(sessions.c.expires_at <= self._now()))
-            db.execute(sessions.insert().values(key=key, owner=owner, expires_at=expires_at))
+            now = self._now()
+            db.execute(sessions.delete().where(sessions.c.expires_at <= now))
+            db.execute(sessions.delete().where(sessions.c.key.in_(ends)))
+            row = {"key": key, "owner": owner, "name": name, "expires_at": expires_at, "used_at": now}
+            db.execute(sessions.insert(), row)
 
         await self._write(work)
 
-    async def close_session(self, key: str) -> None:
-        """Forget a login."""
-        await self._write(lambda db: db.execute(sessions.delete().where(sessions.c.key == key)))
+    async def use_session(self, key: str) -> None:
+        """Note that a login is in use."""
+        change = sessions.update().where(sessions.c.key == key).values(used_at=self._now())
+        await self._write(lambda db: db.execute(change))
+
+    async def close_sessions(self, *, keys: Collection[str] = (), owners: Collection[str] = ()) -> list[str]:
+        """Forget the logins of these keys, or else all of these owners; the keys of those that there were."""
+        which = sessions.c.key.in_(keys) if keys else sessions.c.owner.in_(owners)
+
+        def work(db: sa.Connection) -> list[str]:
+            closed = [*db.execute(sa.select(sessions.c.key).where(which)).scalars()]
+            db.execute(sessions.delete().where(which))
+            return closed
+
+        return await self._write(work)
+
+    async def names_of(self, owner: str) -> list[str]:
+        """The names in CHAT_USERS that belong to an owner."""
+        query = sa.select(listed_names.c.name).where(listed_names.c.owner == owner)
+        return await self._read(lambda db: [*db.execute(query).scalars()])
+
+    async def claim_name(self, name: str, owner: str) -> str:
+        """Make a name in CHAT_USERS the owner's if it is nobody's yet; whose it is then."""
+        query = sa.select(listed_names.c.owner).where(listed_names.c.name == name)
+
+        def work(db: sa.Connection) -> str:
+            self._be_the_only_writer(db)
+            holder = db.execute(query).scalar()
+            if holder is None:
+                db.execute(listed_names.insert(), {"name": name, "owner": owner})
+            return owner if holder is None else str(holder)
+
+        return await self._write(work)
+
+    async def adopt(self, name: str, owner: str, account_since: float | None) -> bool:
+        """Give an account what was kept under its name when users were known by names; whether there was something.
+
+        Once only, and not to an account that is younger than what was kept, or whose age is not known: the name was
+        somebody else's then.
+        """
+        wanted = owners_by_name.c.name == name
+
+        def work(db: sa.Connection) -> bool:
+            if db.execute(sa.select(owners_by_name).where(wanted)).first() is None:
+                return False
+            self._be_the_only_writer(db)
+            oldest = [
+                each
+                for each in (
+                    db.execute(
+                        sa.select(sa.func.min(conversations.c.created_at)).where(
+                            conversations.c.owner == name
+                        )
+                    ).scalar(),
+                    db.execute(
+                        sa.select(sa.func.min(usage.c.admitted_at)).where(usage.c.owner == name)
+                    ).scalar(),
+                )
+                if each is not None
+            ]
+            if account_since is None or any(each < account_since for each in oldest):
+                return False
+            for table in (conversations, usage):
+                db.execute(table.update().where(table.c.owner == name).values(owner=owner))
+            db.execute(owners_by_name.delete().where(wanted))
+            return bool(oldest)
+
+        return await self._write(work)
 
     async def used(self, owner: str, limits: Limits) -> tuple[Used, float]:
         """What the owner has used of the limits by now, and when that is (Unix seconds)."""

@@ -148,7 +148,7 @@ def nobody_may_log_in() -> None:
 @breaks("everybody-may-log-in")
 def everybody_may_log_in() -> None:
     """The list of users is not looked at."""
-    put(impl.oauth.OAuthIdentity, "_allows", always(True))
+    put(impl.oauth.OAuthIdentity, "_may", always(True))
 
 
 # --- handshakes and frames

@@ -23,12 +23,14 @@ import impl.app
 import impl.auth
 import impl.claude
 import impl.connection
+import impl.cookies
 import impl.documents
 import impl.errors
 import impl.frames
 import impl.limits
 import impl.lock
 import impl.log
+import impl.loginstate
 import impl.messages
 import impl.oauth
 import impl.process
@@ -153,7 +155,7 @@ def forgets() -> None:
 @breaks("M-8")
 def first_cookie() -> None:
     """Only the first of several cookies of one name is looked at."""
-    put(impl.oauth, "cookies", lambda old: lambda request, name: old(request, name)[:1])
+    put(impl.cookies.OwnCookies, "values", lambda old: lambda *args: old(*args)[:1])
 
 
 @breaks("M-11")
@@ -431,7 +433,7 @@ def login_never_ends() -> None:
 @breaks("any-login")
 def any_login() -> None:
     """The answer of any login is taken."""
-    put(impl.oauth, "hmac", lambda _: SimpleNamespace(compare_digest=lambda _a, _b: True))
+    put(impl.loginstate.LoginStates, "take", always("none"))
     put(
         impl.oauth,
         "urlencode",

@@ -433,6 +433,9 @@ async def test_login_that_ends_closes_with_4401(chat: Site) -> None:
         async def login(self, _request: web.BaseRequest) -> Login:
             return Login("ada", expires_at=0.0)
 
+        async def seconds_left(self, _login: Login) -> float:
+            return 0.0
+
     vars(chat.app)["_state"][IDENTITY] = Short()  # the app is frozen while it runs
     async with chat.socket() as peer:
         assert await peer.closed() == 4401

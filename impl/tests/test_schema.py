@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from impl.errors import Unavailable
-from impl.schema import MIGRATIONS, migrate, schema, turns
+from impl.schema import MIGRATIONS, migrate, owners_by_name, schema, sessions, turns
 
 NEWEST = len(MIGRATIONS) + 1
 
@@ -54,7 +54,14 @@ def make_version_1(connection: sa.Connection) -> None:
         connection.execute(sa.text(f"DROP INDEX {index}"))
     for column in ("steps", "server"):
         connection.execute(sa.text(f"ALTER TABLE turns DROP COLUMN {column}"))
-    connection.execute(sa.text("DROP TABLE servers"))
+    for table in ("servers", "listed_names", "owners_by_name", "sessions"):
+        connection.execute(sa.text(f"DROP TABLE {table}"))
+    connection.execute(
+        sa.text(
+            "CREATE TABLE sessions (key VARCHAR(64) NOT NULL PRIMARY KEY, owner VARCHAR NOT NULL, "
+            "expires_at FLOAT NOT NULL)"
+        )
+    )
 
 
 def definitions(engine: sa.Engine) -> dict[str, object]:
@@ -94,6 +101,21 @@ def test_older_database_becomes_like_a_new_one(engine: sa.Engine, tmp_path: Path
     assert version(engine) == NEWEST
     assert definitions(engine) == definitions(new) != older
     new.dispose()
+
+
+def test_owners_of_an_older_database_can_be_adopted(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        make_version_1(connection)
+        connection.execute(sa.text("INSERT INTO sessions VALUES ('k', 'ada', 1e10)"))
+        connection.execute(sa.text("INSERT INTO conversations VALUES ('c', 'ada', '', NULL, 1, 1)"))
+        connection.execute(sa.text("INSERT INTO usage VALUES (1, 'bob', 1, 0, 'c', 'm')"))
+
+    with engine.begin() as connection:
+        migrate(connection)
+
+    with engine.begin() as connection:
+        assert {*connection.execute(sa.select(owners_by_name.c.name)).scalars()} == {"ada", "bob"}
+        assert connection.execute(sa.select(sessions)).all() == []
 
 
 def test_database_of_this_version_is_left_alone(engine: sa.Engine) -> None:
