@@ -252,6 +252,7 @@ class Chat:
         key: str | None = None,
         offered: tuple[str, ...] | None = None,
         after: bytes = b"",
+        server: Server | None = None,
     ) -> Response:
         """Send an opening handshake and wait for its answer.
 
@@ -264,10 +265,12 @@ class Chat:
             key: Another key.
             offered: The subprotocols; without it, the server's own.
             after: Bytes that are sent glued to the request.
+            server: Another server than the case's, whose name is sent as Host.
         """
         key = key or encode_key(self.random.randbytes(16))
         offered = (self.target.dialect.subprotocol,) if offered is None else offered
-        host = f"{self.server.host}:{self.server.port}"
+        named = server or self.server
+        host = f"{named.host}:{named.port}"
         sent: dict[str, str | None] = dict(upgrade_headers(host, key, subprotocols=offered))
         sent |= self.user(user).headers
         more = headers if isinstance(headers, list) else []
@@ -295,7 +298,9 @@ class Chat:
             Failure: The handshake was not answered as it must be.
         """
         async with self.wire(server) as peer:
-            response = await self.upgrade(peer, user=user)
+            response = await self.upgrade(
+                peer, user=user, server=server if isinstance(server, Server) else None
+            )
             if response.status != 101:
                 raise Failure(
                     "101 to a valid handshake", f"{response.status} {response.reason} {shorten(peer.body)}"

@@ -292,6 +292,8 @@ class TurnParser:
         match line.get("subtype"):
             case "init":
                 yield Started(_str(line.get("session_id")))
+            case "compact_boundary":
+                yield Note("compacted", "Claude now has a summary of the earlier part of this conversation")
             case "api_retry":
                 attempt, limit = line.get("attempt"), line.get("max_retries")
                 yield Note("retrying", f"attempt {attempt} of {limit}: {_str(line.get('error'))}")

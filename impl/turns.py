@@ -56,6 +56,8 @@ ADMITTED_AT_ONCE = TOGETHER
 
 UNSTORED = "the answer could not be stored"
 
+FRESH_SESSION = "Claude no longer has the earlier part of this conversation"
+
 Watcher = Callable[[TurnLog], None]
 
 
@@ -410,12 +412,15 @@ class Turns:
         try:
             return await self._claude.ask(conversation_id, turn.session, turn.question)
         except SessionUnknown:
-            sentence = "Claude no longer has the earlier part of this conversation"
-            turn.steps.add_status("fresh_session", sentence, 0)
-            turn.log.status("fresh_session", sentence)
+            self._note_fresh_session(turn)
             turn.question.parser = TurnParser(turn.log.text)
             turn.session = None
             return await self._claude.ask(conversation_id, None, turn.question)
+
+    @staticmethod
+    def _note_fresh_session(turn: Turn) -> None:
+        turn.steps.add_status("fresh_session", FRESH_SESSION, turn.question.parser.length)
+        turn.log.status("fresh_session", FRESH_SESSION)
 
     def _tell(self, turn: Turn, event: StreamEvent) -> None:
         if isinstance(event, Text):
@@ -425,6 +430,8 @@ class Turns:
             turn.log.tell()
             return
         if isinstance(event, Started) and event.session_id != turn.session:
+            if turn.session is not None:  # TURN-8: the CLI has changed its session by itself
+                self._note_fresh_session(turn)
             turn.session = event.session_id
             remember = self._store.remember_session(turn.log.accepted.conversation_id, event.session_id)
             note = asyncio.create_task(remember)

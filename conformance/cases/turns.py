@@ -277,6 +277,26 @@ async def remembers_after_restart(chat: Chat) -> None:
 
 
 @case(
+    "turns/forgets-aloud",
+    title="A turn says so when Claude begins another session",
+    clause="TURN-8",
+    severity=Severity.LOW,
+    means="Claude suddenly knows nothing of the conversation, and nothing on the page says why.",
+    needs=("turns/remembers",),
+)
+async def forgets_aloud(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        first = await scripted.finished(peer, scripted.prompt("hello"))
+        second = await scripted.finished(
+            peer, scripted.prompt("play another-session"), conversation_id=first.conversation_id
+        )
+        found = [event.get("status") for event in second.events if event.get("type") == "status"]
+        expect("fresh_session" in found, "a status fresh_session", f"the turn's statuses are {found}")
+        unasked = [event for event in first.events if event.get("status") == "fresh_session"]
+        expect(not unasked, "no such status in the first turn", f"there is {unasked}")
+
+
+@case(
     "turns/busy",
     title="A second message to a conversation that is answering is refused as busy",
     clause="TURN-9",

@@ -108,6 +108,7 @@ PAINS = {
     "What is somebody else's can be read, stopped, or told from what is absent": ["identity/others"],
     "A stream that broke is told twice": ["shapes/told-again", "shapes/told-otherwise"],
     "Nothing shows after a reload that Claude ran a command": ["history/steps"],
+    "Claude forgets the conversation, and nobody is told": ["turns/forgets-aloud"],
     "A message that is sent twice runs twice": ["turns/sent-twice", "following/accepted-lost"],
     "… from two tabs at once": ["following/two-tabs-at-once"],
     "A prompt that begins with a dash is taken for an option": ["processes/dash"],

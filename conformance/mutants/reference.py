@@ -342,6 +342,12 @@ def result_is_for_who_said_nothing() -> None:
     put(impl.stream._Answer, "last", make)  # noqa: SLF001 - mutants reach in
 
 
+@breaks("forgets-in-silence")
+def forgets_in_silence() -> None:
+    """Nothing says that Claude has begun another session."""
+    put(Turns, "_note_fresh_session", always(None))
+
+
 @breaks("told-again-is-told-twice")
 def told_again_is_told_twice() -> None:
     """What is said of a stream that broke is not looked at."""

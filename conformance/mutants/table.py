@@ -190,6 +190,7 @@ REFERENCE: dict[str, Kill] = {
     "posts-are-forgotten": Kill("history/post-turn", "it is []"),
     "kept-when-it-is-over": Kill("history/before-claude", "it is []", ("following/ended-away",)),
     "tabs-are-spaces": Kill("turns/same-as-history", "code    tab"),
+    "forgets-in-silence": Kill("turns/forgets-aloud", "the turn's statuses are []"),
     "steps-are-not-saved": Kill("history/steps", "after the turn they are []"),
     "steps-are-lost-at-a-restart": Kill("history/steps", "after a restart they are []"),
     "oldest-first": Kill("history/listed", "it is ["),

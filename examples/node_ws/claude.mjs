@@ -3,7 +3,13 @@ import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 
-const OPTIONS = ["--print", "--verbose", "--output-format", "stream-json", "--include-partial-messages"];
+const OPTIONS = [
+  "--print", "--verbose", "--output-format", "stream-json", "--include-partial-messages",
+  "--input-format", "stream-json", "--tools", "",
+  // What users type is data: no commands, and nothing of whoever runs this.
+  "--disable-slash-commands", "--setting-sources", "", "--strict-mcp-config",
+];
+const SAFE = { CLAUDE_CODE_DISABLE_FILE_MENTIONS: "1", CLAUDE_CODE_DISABLE_CLAUDE_MDS: "1" };
 const FAILED = { type: "error", code: "claude_failed", message: "Claude ended without a result" };
 
 // Start Claude with a prompt. `on` is told {session}, then tokens and rewinds, and once, last, a complete or an error.
@@ -14,7 +20,7 @@ export function ask(claude, prompt, session, grace, on) {
   const mark = randomUUID();
   const child = spawn(claude, [...OPTIONS, known ? "--resume" : "--session-id", session], {
     stdio: ["pipe", "pipe", "inherit"],
-    env: { ...process.env, CHAT_RUN: mark },
+    env: { ...process.env, ...SAFE, CHAT_RUN: mark },
   });
   let begun = false, reason = "end_turn", end, over = false;
   let shown = "", start = 0, place = 0; // the answer so far, where its open block begins, and how far that is told
@@ -102,7 +108,9 @@ export function ask(claude, prompt, session, grace, on) {
     finish(end ?? FAILED);
   });
   child.stdin.on("error", () => {}); // it has ended before it read everything
-  child.stdin.end(prompt);
+  // Only the last block is searched for commands and mentions, and an empty one is left out of the request.
+  const content = [prompt, ""].map((text) => ({ type: "text", text }));
+  child.stdin.end(`${JSON.stringify({ type: "user", message: { role: "user", content } })}\n`);
   let stop = () => escalate("SIGINT", "SIGTERM", "SIGKILL");
   return () => stop();
 }

@@ -11,7 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-COMMAND = ["--print", "--verbose", "--output-format", "stream-json", "--include-partial-messages"]
+COMMAND = [
+    *("--print", "--verbose", "--output-format", "stream-json", "--include-partial-messages"),
+    *("--input-format", "stream-json", "--tools", ""),
+    # What users type is data: no commands, and nothing of whoever runs this.
+    *("--disable-slash-commands", "--setting-sources", "", "--strict-mcp-config"),
+]
+SAFE = {"CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1", "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1"}
 LINE_MAX = 64 << 20  # bytes
 Json = dict[str, Any]
 
@@ -33,7 +39,7 @@ async def ask(claude: str, prompt: str, session: str | None, grace: float) -> As
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=LINE_MAX,
-        env={**os.environ, "CHAT_RUN": mark.partition("=")[2]},
+        env={**os.environ, **SAFE, "CHAT_RUN": mark.partition("=")[2]},
         preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL),  # PR_SET_PDEATHSIG: it dies with us
     )
     assert process.stdin is not None
@@ -43,7 +49,11 @@ async def ask(claude: str, prompt: str, session: str | None, grace: float) -> As
     shown, start, place = "", 0, 0  # the answer so far, where its open block begins, and how far that is told
     end: Json = {"type": "error", "code": "claude_failed", "message": "Claude ended without a result"}
     try:
-        process.stdin.write(prompt.encode())
+        # Only the last block is searched for commands and mentions, and an empty one is left out of the request.
+        content = [{"type": "text", "text": text} for text in (prompt, "")]
+        process.stdin.write(
+            json.dumps({"type": "user", "message": {"role": "user", "content": content}}).encode() + b"\n"
+        )
         process.stdin.close()
         while end["type"] == "error" and (line := await process.stdout.readline()):
             text = old = ""  # what is told, and what is shown in its place

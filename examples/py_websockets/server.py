@@ -27,8 +27,9 @@ PAGE = Path(__file__).with_name("page.html").read_bytes()
 class Server:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        # Any other name that leads here is a foreign site's (DNS rebinding); behind a proxy, add the chat's own.
-        self.hosts = {f"{name}:{options.port}" for name in ("127.0.0.1", "localhost")}
+        self.hosts = {
+            f"{name}:{options.port}" for name in ("127.0.0.1", "localhost")
+        }  # others: DNS rebinding
         self.store = Store(options.data)
         self.follows: dict[ServerConnection, set[str]] = {}  # conversations, and turns by both of their ids
         self.running: dict[str, asyncio.Task[None]] = {}  # by conversation
@@ -138,8 +139,10 @@ class Server:
 
     def http(self, _: ServerConnection, request: Request) -> Response | None:
         url, headers = urlsplit(request.path), request.headers
-        host = headers.get("Host")
-        if host not in self.hosts or headers.get("Origin") not in (None, f"http://{host}"):
+        if (host := headers.get("Host")) not in self.hosts or headers.get("Origin") not in (
+            None,
+            f"http://{host}",
+        ):
             return reply(403, {"error": error("forbidden", "a foreign page")})
         if url.path == "/chat/ws":
             return None if headers.get("Sec-WebSocket-Version") == "13" else reply(426, {})
@@ -179,9 +182,8 @@ async def main(options: argparse.Namespace) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with serve(
         *(server.talk, "127.0.0.1", options.port),
-        process_request=server.http,
+        **{"process_request": server.http, "max_size": FRAME_MAX},
         select_subprotocol=lambda _, offered: PROTOCOL if PROTOCOL in offered else None,
-        max_size=FRAME_MAX,
         ping_interval=None,  # those of websockets stop when one is not answered
         close_timeout=options.grace,
     ):
@@ -195,8 +197,8 @@ async def main(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--data", type=Path, required=True, help="a folder that exists")
     parser.add_argument("--claude", default="claude")
+    parser.add_argument("--data", type=Path, required=True, help="a folder that exists")
     parser.add_argument("--keepalive", type=float, default=20.0, help="seconds between pings")
     parser.add_argument("--grace", type=float, default=5.0, help="seconds between asking and killing")
     asyncio.run(main(parser.parse_args()))

@@ -687,6 +687,23 @@ async def test_forgotten_session_is_begun_afresh_and_says_so(fake: Fake, tmp_pat
     assert known != fresh
 
 
+CHANGES_SESSION = """
+hear(); init(); result(); hear()
+init(session="another"); say("system", subtype="compact_boundary"); result(); hear()
+"""
+
+
+async def test_changed_session_is_told(tmp_path: Path) -> None:
+    async with parts(program(tmp_path, CHANGES_SESSION), tmp_path) as server:
+        first = await server.turn("one")
+        second = await server.turn("two", conversation_id=first[0].conversation_id)
+        kept = await server.store.conversation("ada", first[0].conversation_id)
+
+    assert not [event for event in first if isinstance(event, Status)]
+    assert [event.status for event in second if isinstance(event, Status)] == ["fresh_session", "compacted"]
+    assert kept.claude_session == "another"
+
+
 async def test_missing_claude_is_unavailable(tmp_path: Path) -> None:
     async with parts(["/no/such/claude"], tmp_path) as server:
         told = await server.turn("hello")
