@@ -26,11 +26,8 @@ PAGE = Path(__file__).with_name("page.html").read_bytes()
 
 class Server:
     def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
-        self.hosts = {
-            f"{name}:{options.port}" for name in ("127.0.0.1", "localhost")
-        }  # others: DNS rebinding
-        self.store = Store(options.data)
+        self.options, self.store = options, Store(options.data)
+        self.hosts = {f"{name}:{options.port}" for name in ("127.0.0.1", "localhost")}
         self.follows: dict[ServerConnection, set[str]] = {}  # conversations, and turns by both of their ids
         self.running: dict[str, asyncio.Task[None]] = {}  # by conversation
 
@@ -139,10 +136,8 @@ class Server:
 
     def http(self, _: ServerConnection, request: Request) -> Response | None:
         url, headers = urlsplit(request.path), request.headers
-        if (host := headers.get("Host")) not in self.hosts or headers.get("Origin") not in (
-            None,
-            f"http://{host}",
-        ):
+        host, origin = headers.get("Host"), headers.get("Origin")
+        if host not in self.hosts or origin not in (None, f"http://{host}"):  # DNS rebinding, a foreign page
             return reply(403, {"error": error("forbidden", "a foreign page")})
         if url.path == "/chat/ws":
             return None if headers.get("Sec-WebSocket-Version") == "13" else reply(426, {})
