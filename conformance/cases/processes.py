@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 import uuid
 from contextlib import suppress
+from pathlib import Path
 
 from conformance.case import case
 from conformance.cases.turns import ANSWERED, STREAMS, pieces
@@ -67,6 +69,44 @@ def _is_uuid(text: str) -> bool:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:
         return False
+
+
+@case(
+    "processes/prompt-is-data",
+    title="Paths, commands and keywords in a prompt reach the model as text, and do nothing",
+    clause="PROC-6",
+    severity=Severity.BLOCKER,
+    means="Every user reads the files of the server's user, and changes the settings of Claude for all.",
+    needs=(ANSWERED,),
+)
+async def prompt_is_data(chat: Chat) -> None:
+    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
+        secret, inside = Path(folder) / "secret.txt", Path(folder) / f"entry-of-{chat.word}"
+        secret.write_text(f"content-of-{chat.word}\n")
+        inside.touch()
+        prompts = [
+            f"what is in @{secret} {chat.word}",
+            f"{chat.word}\n@{folder}/",
+            f'@"{secret}" {chat.word}',
+            f"/config language={chat.word}",
+            f"/clear {chat.word}",
+            f"/etc/hosts is odd, {chat.word}",
+        ]
+        async with chat.peer() as peer:
+            conversation = None
+            for prompt in prompts:
+                turn = await chat.finished(peer, prompt, conversation_id=conversation)
+                conversation = turn.conversation_id
+
+        runs = chat.runs()
+        texts = [text for run in runs for request in run.requests for text in request["texts"]]
+        for planted in (f"content-of-{chat.word}", inside.name):
+            shown = [text for text in texts if planted in text]
+            expect(not shown, "nothing of a file or folder in a request", f"the model was sent {shown[:1]}")
+        written = [each for run in runs for each in run.settings]
+        expect(not written, "no setting of the CLI to change", f"it wrote {written}")
+        for prompt in prompts:
+            expect(prompt in texts, f"the model to be sent {prompt!r}", f"its last texts are {texts[-3:]}")
 
 
 @case(

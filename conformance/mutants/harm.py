@@ -108,6 +108,9 @@ PAINS = {
     "What is somebody else's can be read, stopped, or told from what is absent": ["identity/others"],
     "A stream that broke is told twice": ["shapes/told-again", "shapes/told-otherwise"],
     "Nothing shows after a reload that Claude ran a command": ["history/steps"],
+    "A path in a prompt is read with the server's rights, a command in it is run": [
+        "processes/prompt-is-data"
+    ],
     "Claude forgets the conversation, and nobody is told": ["turns/forgets-aloud"],
     "A message that is sent twice runs twice": ["turns/sent-twice", "following/accepted-lost"],
     "… from two tabs at once": ["following/two-tabs-at-once"],

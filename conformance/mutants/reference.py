@@ -27,6 +27,7 @@ import impl.cookies
 import impl.documents
 import impl.errors
 import impl.frames
+import impl.invocation
 import impl.limits
 import impl.lock
 import impl.log
@@ -340,6 +341,28 @@ def result_is_for_who_said_nothing() -> None:
         return mutant
 
     put(impl.stream._Answer, "last", make)  # noqa: SLF001 - mutants reach in
+
+
+def opened(**changes: Any) -> None:
+    """The CLI is started and asked as if the operator had opened something."""
+
+    def make(build: Any) -> Any:
+        return lambda *given: build(*given[:-1], replace(given[-1], **changes))
+
+    for name in ("arguments", "environment", "content"):
+        put(impl.invocation, name, make)
+
+
+@breaks("prompts-name-files")
+def prompts_name_files() -> None:
+    """A path after @ is read."""
+    opened(claude_mentions=True)
+
+
+@breaks("prompts-are-commands")
+def prompts_are_commands() -> None:
+    """A prompt that begins with a slash is a command of the CLI."""
+    opened(claude_commands=True)
 
 
 @breaks("forgets-in-silence")

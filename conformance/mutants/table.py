@@ -190,6 +190,8 @@ REFERENCE: dict[str, Kill] = {
     "posts-are-forgotten": Kill("history/post-turn", "it is []"),
     "kept-when-it-is-over": Kill("history/before-claude", "it is []", ("following/ended-away",)),
     "tabs-are-spaces": Kill("turns/same-as-history", "code    tab"),
+    "prompts-name-files": Kill("processes/prompt-is-data", "the model was sent ["),
+    "prompts-are-commands": Kill("processes/prompt-is-data", "it wrote [{"),
     "forgets-in-silence": Kill("turns/forgets-aloud", "the turn's statuses are []"),
     "steps-are-not-saved": Kill("history/steps", "after the turn they are []"),
     "steps-are-lost-at-a-restart": Kill("history/steps", "after a restart they are []"),
