@@ -16,6 +16,10 @@ import pytest
 from fake_claude.gates import Gate
 from fake_claude.install import install
 from fake_claude.ledger import Run, read
+from fake_claude.patience import patience
+
+PATIENCE = patience(60.0)
+"""Seconds after which a test that waits for the fake has failed."""
 
 Message = dict[str, Any]
 ONE_SHOT = ["-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
@@ -108,7 +112,7 @@ class Fake:
     async def run(self, *argv: str, stdin: str = "", **more: str) -> Done:
         """Run to the end."""
         process = await self.start(*argv, **more)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate(stdin.encode())
         assert process.returncode is not None
         return Done(process.returncode, out.decode(), err.decode())

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from .conftest import PERSISTENT, Done, Fake, Message, control, kind, user
-
-PATIENCE = 30.0
-"""Seconds after which a test that waits for the fake has failed."""
+from .conftest import PATIENCE, PERSISTENT, Done, Fake, Message, control, kind, user
 
 Wanted = str | Callable[[Message], bool]
 
@@ -78,3 +76,19 @@ async def talking(fake: Fake, *argv: str, mode: list[str] = PERSISTENT, **env: s
         if process.returncode is None:
             process.kill()
         await talk.end()
+
+
+async def gone(pid: int) -> None:
+    """Wait until a process that is not our child has ended."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(fd, ended.set)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await ended.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(fd)
+        os.close(fd)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Fake
+from .conftest import PATIENCE, Fake
 
 PAGE = Path(__file__).parents[2] / "docs" / "fake-claude.md"
 
@@ -55,7 +55,7 @@ async def test_recipe_does_what_the_page_says(fake: Fake, recipe: Recipe) -> Non
         process = await asyncio.create_subprocess_exec(
             "bash", "-c", command, cwd=fake.cwd, env=fake.env(PATH=path), stdin=subprocess.DEVNULL, stdout=-1
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             out, _ = await process.communicate()
 
         assert out.decode() == printed

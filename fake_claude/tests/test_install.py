@@ -16,8 +16,8 @@ from fake_claude.install import install
 from fake_claude.ledger import read
 from fake_claude.scriptfile import FileError
 
-from .conftest import ONE_SHOT, PERSISTENT, Fake, user
-from .talk import PATIENCE, talking
+from .conftest import ONE_SHOT, PATIENCE, PERSISTENT, Fake, user
+from .talk import talking
 
 
 async def tool(*words: str | Path, cwd: Path) -> tuple[int, str, str]:

@@ -18,8 +18,7 @@ from aiohttp import ClientSession, ClientTimeout
 
 from fake_claude.gates import Gate
 
-from .conftest import Fake
-from .talk import PATIENCE
+from .conftest import PATIENCE, Fake
 
 MODEL = "claude-opus-5-5"
 SCRIPT = """

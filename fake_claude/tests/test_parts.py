@@ -16,7 +16,7 @@ from fake_claude.ledger import read
 from fake_claude.script import Play, Step, words
 from fake_claude.session import encode_cwd
 
-from .conftest import Fake
+from .conftest import PATIENCE, Fake
 
 ENCODED = [
     pytest.param("/srv/a_b.c d", "-srv-a-b-c-d", id="punctuation"),
@@ -123,7 +123,7 @@ def test_steps_for_another_moment_belong_to_no_message() -> None:
 async def test_gate_tells_of_a_fake_that_came_first(tmp_path: Path) -> None:
     arrival = Arrival(str(tmp_path), "g")
     with Gate(tmp_path, "g") as gate:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await gate.reached()
         before = arrival.passed()
         gate.open()
@@ -150,7 +150,7 @@ async def test_gate_is_opened_from_a_shell(fake: Fake) -> None:
     process.stdin.close()
     gates = fake.folder / "bin" / "gates"
     opener = await asyncio.create_subprocess_exec(sys.executable, "-m", "fake_claude", "gate", gates, "g")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         out, _ = await process.communicate()
         await opener.wait()
 
@@ -166,7 +166,7 @@ async def test_ledger_knows_who_is_alive(fake: Fake, tool: Callable[..., tuple[i
         process = await fake.start("-p", "[[fake tokens=1 hold=g@0]]")
         assert process.stdin is not None
         process.stdin.close()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await gate.reached()
         (run,) = fake.runs
         alive, facts = run.alive, (run.pid, run.pgid, run.cwd, run.argv)

@@ -11,8 +11,8 @@ import pytest
 
 from fake_claude.session import encode_cwd
 
-from .conftest import ONE_SHOT, PERSISTENT, Fake, control
-from .talk import PATIENCE, talking
+from .conftest import ONE_SHOT, PATIENCE, PERSISTENT, Fake, control
+from .talk import talking
 
 SID = "11111111-2222-4333-8444-55555555aaaa"
 OTHER = "99999999-2222-4333-8444-55555555bbbb"

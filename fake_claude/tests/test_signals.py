@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ONE_SHOT, PERSISTENT, Done, Fake, kind
-from .talk import PATIENCE, Talk, talking
+from .conftest import ONE_SHOT, PATIENCE, PERSISTENT, Done, Fake, kind
+from .talk import Talk, gone, talking
 
 INT, TERM, HUP, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL
 CODES = [
@@ -99,22 +99,6 @@ async def began(fake: Fake, talk: Talk) -> int:
     data = await asyncio.to_thread(os.read, fd, 32)
     os.close(fd)
     return int(data)
-
-
-async def gone(pid: int) -> None:
-    """Wait until a process that is not our child has ended."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_reader(fd, ended.set)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await ended.wait()
-    finally:
-        asyncio.get_running_loop().remove_reader(fd)
-        os.close(fd)
 
 
 @pytest.mark.parametrize("command", ["", "trap '' TERM; "], ids=["ordinary", "ignores-TERM"])

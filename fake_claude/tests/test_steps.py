@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -13,8 +14,8 @@ import pytest
 
 from fake_claude.steps import KINDS
 
-from .conftest import ONE_SHOT, PERSISTENT, Done, Fake, Message, user
-from .talk import PATIENCE, talking
+from .conftest import ONE_SHOT, PATIENCE, PERSISTENT, Done, Fake, Message, user
+from .talk import talking
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 SHOWN: set[str] = set()
@@ -445,22 +446,29 @@ async def test_duplicated_lines_come_twice_and_no_others(fake: Fake, what: str) 
 @shows("dribble")
 async def test_dribbled_output_comes_in_small_pieces(fake: Fake) -> None:
     fake.script(turn("{ dribble = 7, gap = '1ms' }", "{ text = 'täst' }"))
-    read, write = os.pipe2(os.O_NONBLOCK)
+    sizes = [len(piece) for piece in await _pieces(fake)]
+
+    dribbled = sizes[sizes.index(7) :]
+    assert len(dribbled) > 50
+    assert set(dribbled[:-1]) == {7}
+
+
+async def _pieces(fake: Fake) -> list[bytes]:
+    """What a run writes, write by write: the pipe keeps them apart, however late it is read (pipe(2), O_DIRECT)."""
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_DIRECT)
     process = await asyncio.create_subprocess_exec(
         fake.launcher, *ONE_SHOT, "go",
         stdin=asyncio.subprocess.DEVNULL, stdout=write, cwd=fake.cwd, env=fake.env(),
     )  # fmt: skip
     os.close(write)
-    sizes = await asyncio.wait_for(_sizes(read), PATIENCE)
-    await process.wait()
-
-    assert process.returncode == 0
-    assert len(sizes) > 50  # some reads join a few writes when we are slow
-    assert sizes.count(7) > len(sizes) / 2
+    async with asyncio.timeout(PATIENCE):
+        pieces = await _reads(read)
+        assert await process.wait() == 0
+    return pieces
 
 
-async def _sizes(fd: int) -> list[int]:
-    sizes: list[int] = []
+async def _reads(fd: int) -> list[bytes]:
+    pieces: list[bytes] = []
     ready = asyncio.Event()
     asyncio.get_running_loop().add_reader(fd, ready.set)
     while True:
@@ -473,23 +481,17 @@ async def _sizes(fd: int) -> list[int]:
         if not data:
             asyncio.get_running_loop().remove_reader(fd)
             os.close(fd)
-            return sizes
-        sizes.append(len(data))
+            return pieces
+        pieces.append(data)
 
 
 @shows("split")
 async def test_split_cuts_a_character_in_two(fake: Fake) -> None:
-    fake.script(turn("{ split = '200ms' }", "{ text = 'täst' }"))
-    async with talking(fake, "go", mode=ONE_SHOT) as talk:
-        talk.stdin.close()
-        data, cuts = b"", []
-        while piece := await talk.stdout.read(1 << 16):
-            data += piece
-            cuts.append(len(data))
-        await talk.end()
+    fake.script(turn("{ split = '1ms' }", "{ text = 'täst' }"))
+    pieces = await _pieces(fake)
 
-    where = data.index("ä".encode()) + 1
-    assert where in cuts
+    data, cuts = b"".join(pieces), list(itertools.accumulate(map(len, pieces)))
+    assert data.index("ä".encode()) + 1 in cuts
     assert "täst" in data.decode()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fake_claude.tee import read_recording
 
-from .conftest import PERSISTENT, Fake, user
+from .conftest import PATIENCE, PERSISTENT, Fake, user
 
 
 async def run(fake: Fake, *argv: str | Path, stdin: str = "") -> tuple[int | None, bytes, bytes]:
@@ -17,7 +17,7 @@ async def run(fake: Fake, *argv: str | Path, stdin: str = "") -> tuple[int | Non
         env=fake.env(PYTHONPATH=str(Path(__file__).parents[2])),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate(stdin.encode())
     return process.returncode, out, err
 

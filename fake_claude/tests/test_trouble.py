@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .conftest import PERSISTENT, Fake, user
+from .conftest import PATIENCE, PERSISTENT, Fake, user
 
 STEPS = [
     pytest.param('{ noise = "not json" }, { text = "a" }', "not json", id="noise"),
@@ -109,7 +109,7 @@ async def test_ignored_term_leaves_only_kill(fake: Fake) -> None:
         process = await fake.start(*PERSISTENT)
         assert process.stdin is not None
         process.stdin.write(user("go").encode())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await gate.reached()
             process.send_signal(signal.SIGTERM)
             gate.open()

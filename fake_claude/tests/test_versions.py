@@ -8,7 +8,7 @@ import pytest
 
 from fake_claude.install import install
 
-from .conftest import PERSISTENT, Fake, control, user
+from .conftest import PATIENCE, PERSISTENT, Fake, control, user
 
 
 @pytest.mark.parametrize(("version", "spent"), [("2.1.330", True), ("2.1.324", False)])
@@ -20,7 +20,7 @@ async def test_earlier_versions_charge_nothing_for_an_interrupted_answer(
         process = await fake.start(*PERSISTENT)
         assert process.stdin is not None
         process.stdin.write(user("[[fake tokens=5 hold=g@2]]").encode())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await gate.reached()
             out, _ = await process.communicate(control("interrupt").encode())
 

@@ -86,7 +86,8 @@ async def test_long_prompt_arrives_whole(peer: Peer, fake: Fake) -> None:
     await peer.chat(prompt)
     await peer.turn()
 
-    assert json.loads(fake.runs()[0].stdin[0])["message"]["content"] == prompt
+    blocks = json.loads(fake.runs()[0].stdin[0])["message"]["content"]
+    assert "".join(block["text"] for block in blocks) == prompt
 
 
 # --- bad messages

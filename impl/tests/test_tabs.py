@@ -54,7 +54,7 @@ for line in lines():
     match line["type"]:
         case "user":
             init(session); begin()
-            tell(asked=line["message"]["content"])
+            tell(asked="".join(block["text"] for block in line["message"]["content"]))
         case "control_request":
             result(is_error=True, errors=["aborted"], terminal_reason="aborted_streaming")
         case "piece":
