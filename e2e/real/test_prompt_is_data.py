@@ -254,6 +254,18 @@ BOOKKEEPING = (
 """What the CLI notes of itself in HOME, where it has no HOME of its own."""
 
 
+async def test_defaults_leave_home_alone(tmp_path: Path) -> None:
+    """Each conversation has a HOME of its own; the server's is neither read nor written."""
+    async with chat(tmp_path, {"CHAT_CLAUDE_HOME": "", "CHAT_CLAUDE_CWD": ""}) as server:
+        before = files(tmp_path / "home")
+        await talk(server, "ada", [server.typed(each) for each in HOSTILE[::9]])
+        bodies = server.recording.bodies
+
+    assert files(tmp_path / "home") == before
+    assert {mark for body in bodies for mark in MARK.findall(json.dumps(body))} == set()
+    assert list((tmp_path / "ran").iterdir()) == []
+
+
 OPENED = [
     ("CHAT_CLAUDE_MENTIONS", "yes", "what is in @{work}/notes.txt", "MARK-WORK-FILE"),
     ("CHAT_CLAUDE_SETTINGS", "user", "hello", "MARK-HOME-MEMORY"),
