@@ -26,10 +26,18 @@ from impl.serving import bounds_of, raise_file_limit, serving
 from impl.settings import Settings, SettingsError, variable
 from impl.store import sqlite_file
 
+ELSEWHERE = (
+    "this is {}, and only Linux can tell which processes a claude has left behind; "
+    "run the server in a container or a virtual machine"
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the server; 0 after a clean stop, 2 for wrong settings, 1 when it cannot serve."""
     options = _parser().parse_args(argv)
+    if sys.platform != "linux":
+        print(f"chat-server: {ELSEWHERE.format(sys.platform)}", file=sys.stderr)
+        return 1
     logs.to_stderr()
     try:
         settings = Settings.from_env(os.environ, **vars(options))
@@ -96,7 +104,6 @@ async def _serve(settings: Settings, server: str, *, follow_sources: bool) -> in
         changed = True
         stop.set()
 
-    _warn_elsewhere(sys.platform)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -118,15 +125,6 @@ async def _serve(settings: Settings, server: str, *, follow_sources: bool) -> in
         gc.freeze()  # a full collection need not look at what the imports made: 45 ms in which nobody is served
         await stop.wait()
     return port if changed else None
-
-
-def _warn_elsewhere(platform: str) -> None:
-    if platform != "linux":
-        logging.getLogger(__name__).warning(
-            "this is %s, not Linux: what Claude's tools leave behind is not found, "
-            "and a server that is killed leaves its claude processes running",
-            platform,
-        )
 
 
 def _claude(settings: Settings) -> str:

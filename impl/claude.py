@@ -12,9 +12,9 @@ from contextlib import AsyncExitStack, suppress
 from impl import invocation
 from impl.environment import config_folder, environment, passed_on
 from impl.errors import ClaudeUnavailable, Interrupted
-from impl.process import guarded, running
 from impl.session import ClaudeEnded, Question, Session
 from impl.settings import PLACEHOLDER, Settings
+from impl.starter import running, starting
 from impl.stream import Ended
 from impl.tasks import uncancelled
 from impl.workspaces import Workspace, Workspaces, adopt_transcripts, remove, transcripts
@@ -44,14 +44,12 @@ class Claude:
         self._sessions: dict[str, Session] = {}  # by conversation
         self._spares: list[Session] = []  # started ahead, for conversations that begin
         self._group = asyncio.TaskGroup()
-        self._mark = uuid.uuid4().hex  # all processes are marked with it and a number
-        self._started = 0
         self._stopping = asyncio.Event()
         self._owned = AsyncExitStack()
 
     async def __aenter__(self) -> Claude:
         await asyncio.to_thread(self._workspaces.prepare)
-        self._families = await self._owned.enter_async_context(guarded(self._mark, self._passed_on))
+        self._starter = await self._owned.enter_async_context(starting(uuid.uuid4().hex, self._passed_on))
         await self._owned.enter_async_context(self._group)
         self._start_ahead()
         return self
@@ -224,19 +222,17 @@ class Claude:
 
     async def _run(self, session: Session, named: tuple[str, str]) -> None:
         """Own one process from start to end."""
-        self._started += 1
         workspace, home = session.workspace, self._settings.claude_home
         cwd = self._settings.claude_cwd or workspace.work
         folders = {"home": str(home or workspace.home), "work": str(cwd), "tmp": str(workspace.tmp)}
         try:
             async with running(
+                self._starter,
                 [*wrapped(self._settings.claude_wrapper, self._command, folders), *named],
                 cwd=cwd,
                 env=environment(self._server_env, self._passed_on, workspace, home)
                 | invocation.environment(self._settings),
                 grace=self._settings.claude_grace_seconds,
-                mark=f"{self._mark}-{self._started}.",
-                families=self._families,
                 hear=session.hear,
             ) as process:
                 session.started.set_result(process)

@@ -1,41 +1,76 @@
-"""Find and end every process that carries a mark; run as a program, do so once the server is gone.
+"""Find processes by their parents, and by a mark in their environment; end them. Only the standard library is used.
 
 A process started with ``CHATGATE_PROCESS=<mark>`` in its environment hands that on to its children, whatever sessions
-or groups they move to. Run as ``python family.py MARK``, with the read end of a pipe as standard input, this file waits
-until the other end is closed, which the kernel does however the server ends, and then ends the marked processes
-(PROC-5). Only the standard library is used: it starts in milliseconds and stays small.
+or groups they move to, unless it clears it. Its parent it cannot choose.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 VARIABLE = "CHATGATE_PROCESS"
-TERM_SECONDS = 1.0
-"""How long marked processes have between TERM and KILL once the server is gone."""
-
 
 EXEC_SECONDS = 0.1
 """How long at most a process is waited for that has no environment since it becomes another program just now."""
 
+BARE_LOOKS = 3
+"""How often a process must be seen with arguments and without environment: each time may be in another execve."""
 
-def marked(mark: str) -> dict[str, list[int]]:
-    """The living processes whose mark begins with ``mark``, by their whole mark (Linux; elsewhere none are found)."""
+
+class Relation:
+    """How one process is related to others, from ``/proc/PID/stat`` (proc_pid_stat(5)).
+
+    Attributes:
+        ended: Whether it only waits to be reaped.
+        born: When it began, in ticks since the start of the machine: with the pid this names a process for ever.
+    """
+
+    __slots__ = ("born", "ended", "group", "parent", "session")
+
+    def __init__(self, fields: list[bytes]) -> None:
+        """``fields`` are those after the name of the program."""
+        self.ended = fields[0] in (b"Z", b"X")
+        self.parent, self.group, self.session = int(fields[1]), int(fields[2]), int(fields[3])
+        self.born = int(fields[19])
+
+
+def relations(but: Collection[int] = ()) -> dict[int, Relation]:
+    """All processes, by pid, besides those of ``but``."""
+    found = {}
+    for pid in _pids(but):
+        fields = _read(pid, "stat").rpartition(b")")[2].split()
+        if fields:
+            found[int(pid)] = Relation(fields)
+    return found
+
+
+def descendants(known: dict[int, Relation], roots: Iterable[int]) -> list[int]:
+    """``roots``, their children, and so on, as far as they have not ended; parents come before their children."""
+    children: dict[int, list[int]] = {}
+    for pid, relation in known.items():
+        if not relation.ended:
+            children.setdefault(relation.parent, []).append(pid)
+    found = [pid for pid in roots if not known[pid].ended]
+    for pid in found:
+        found += children.get(pid, ())
+    return found
+
+
+def marked(mark: str, but: Collection[int] = ()) -> dict[str, list[int]]:
+    """The living processes whose mark begins with ``mark``, by their whole mark; none of ``but`` is looked at."""
     wanted = f"{VARIABLE}={mark}".encode()
     found: dict[str, list[int]] = {}
-    for pid in os.listdir("/proc") if os.path.isdir("/proc") else []:  # noqa: PTH112, PTH208 - pathlib is half the start
-        if pid.isdigit():
-            for item in _environment(pid):
-                if item.startswith(wanted):
-                    found.setdefault(os.fsdecode(item.partition(b"=")[2]), []).append(int(pid))
-                    break
+    for pid in _pids(but):
+        for item in _environment(pid):
+            if item.startswith(wanted):
+                found.setdefault(os.fsdecode(item.partition(b"=")[2]), []).append(int(pid))
+                break
     return found
 
 
@@ -44,15 +79,44 @@ def family(mark: str) -> list[int]:
     return [pid for pids in marked(mark).values() for pid in pids]
 
 
+def send(pids: Iterable[int], number: int) -> list[int]:
+    """Signal processes; those gone meanwhile are passed over. Returns those that may not be signalled."""
+    refused = []
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            refused.append(pid)
+    return refused
+
+
+def kill(mark: str, seconds: float) -> list[int]:
+    """KILL the family until nothing is left of it; what is left after so many seconds, or is another user's."""
+    deadline = time.monotonic() + seconds
+    while left := family(mark):
+        if len(send(left, signal.SIGKILL)) == len(left) or time.monotonic() > deadline:
+            break
+        time.sleep(0.01)  # strangers' ends are told to nobody
+    return left
+
+
+def _pids(but: Collection[int]) -> list[str]:
+    """All there are besides those of ``but``, as text."""
+    return [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in but]  # noqa: PTH208 - in a hurry
+
+
 def _environment(pid: str) -> list[bytes]:
     """In an execve a process has a program, but for a moment neither arguments nor environment: then look again."""
-    deadline, whole = 0.0, False
+    deadline, bare = 0.0, 0
     while True:
         environment = _read(pid, "environ")
-        if environment or whole or not _has_program(pid):
+        if environment or bare == BARE_LOOKS or not _has_program(pid):
             return environment.split(b"\0")
-        whole = bool(_read(pid, "cmdline"))
-        if not whole:
+        if _read(pid, "cmdline"):
+            bare += 1
+        else:
             deadline = deadline or time.monotonic() + EXEC_SECONDS
             if time.monotonic() > deadline:
                 return []
@@ -73,31 +137,3 @@ def _read(pid: str, name: str) -> bytes:
             return file.read()
     except OSError:  # gone meanwhile, or not ours to read
         return b""
-
-
-def send(pids: Iterable[int], number: int) -> None:
-    """Signal processes; those gone meanwhile are passed over."""
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-
-
-def end(mark: str) -> None:
-    """TERM to the family, and KILL to what is left of it after a grace."""
-    send(family(mark), signal.SIGTERM)
-    deadline = time.monotonic() + TERM_SECONDS
-    while (left := family(mark)) and time.monotonic() < deadline:
-        time.sleep(0.02)  # strangers' ends are told to nobody
-    while left:
-        send(left, signal.SIGKILL)
-        time.sleep(0.02)
-        left = family(mark)
-
-
-if __name__ == "__main__":
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)  # the watch ends when the server has ended, not before
-    sys.stdin.buffer.read()
-    end(sys.argv[1])

@@ -1,4 +1,4 @@
-"""A child process whose every descendant is gone when its block ends."""
+"""A process that the guardian runs for the server: its pipes, and what is known of its life."""
 
 from __future__ import annotations
 
@@ -6,96 +6,82 @@ import asyncio
 import logging
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from io import FileIO
+from typing import Protocol
 
-from impl import family as family_module
-from impl.family import VARIABLE, marked, send
 from impl.pipes import Inlet, Outlet, ignore
-from impl.tasks import uncancelled
-from impl.together import Together
 
 logger = logging.getLogger(__name__)
 
 STDERR_TAIL = 4096
+
 STRANGER_SECONDS = 0.5
 """How long the end of the pipes may take once the whole family is gone."""
 
+END_SECONDS = 5.0
+"""How long the end of a family may take once it was killed; only a device that does not answer takes longer."""
 
-class Families:
-    """Which processes that carry a mark live. To look at all processes takes long: one look serves all who ask."""
 
-    def __init__(self, mark: str, thread: Executor) -> None:
-        self._mark = mark
-        self._looks: Together[str, list[int]] = Together(thread, self._look, most=sys.maxsize)
+class Guardian(Protocol):
+    """What a process needs of it; impl/starter.py has it."""
 
-    def living(self, mark: str) -> asyncio.Future[list[int]]:
-        """Those of just this mark, which begins with that of all."""
-        return self._looks.ask(mark)
+    def ask(self, word: str, number: int, value: int = 0) -> None:
+        """Have something done to a process."""
 
-    def _look(self, marks: Sequence[str]) -> list[list[int]]:
-        found = marked(self._mark)
-        return [found.get(mark, []) for mark in marks]
+    def forget(self, number: int) -> None:
+        """Tell no more of a process."""
 
 
 class Process:
-    """A running child: its pipes, and the end of what it wrote on stderr.
+    """A running process: its pipes, and the end of what it wrote on stderr.
 
     asyncio's own child processes are not used: they report the end of a child only after that of its pipes, whoever
     holds those, and cost three transports and a thread or a task each.
 
     Attributes:
+        pid: Its process id, once it has started.
+        started: Is done when the child has become its program, or could not.
         exited: Is done when the child itself has ended.
+        gone: Is done when nothing is left of it, after its end was wanted.
+        returncode: The exit code; ``None`` while the process lives; negative for a signal.
     """
 
     __slots__ = (
-        "_child",
-        "_families",
-        "_mark",
+        "_guardian",
+        "_number",
         "_stderr",
         "_stdin",
         "_stdout",
         "_tail",
         "exited",
+        "gone",
         "pid",
+        "returncode",
+        "started",
     )
 
     def __init__(
-        self, child: subprocess.Popen[bytes], mark: str, hear: Callable[[bytes], None], families: Families
+        self, guardian: Guardian, number: int, ours: Sequence[int], hear: Callable[[bytes], None]
     ) -> None:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        assert child.stderr is not None
         loop = asyncio.get_running_loop()
-        self.pid = child.pid
+        self.pid = 0
+        self.returncode: int | None = None
+        self.started: asyncio.Future[None] = loop.create_future()
         self.exited: asyncio.Future[None] = loop.create_future()
-        self._child = child
-        self._mark = mark
-        self._families = families
+        self.gone: asyncio.Future[None] = loop.create_future()
+        self._guardian = guardian
+        self._number = number
         self._tail = b""
-        self._stdin = Inlet(child.stdin)
-        self._stdout = Outlet(child.stdout, hear)
-        self._stderr = Outlet(child.stderr, self._note)
-        if sys.platform == "linux":
-            watch = os.pidfd_open(self.pid)
-            loop.add_reader(watch, self._reap, watch)
-        else:
-            waiting = loop.run_in_executor(None, child.wait)
-            waiting.add_done_callback(lambda _: self._ended())
+        stdin, stdout, stderr = ours
+        self._stdin = Inlet(FileIO(stdin, "wb"))
+        self._stdout = Outlet(FileIO(stdout, "rb"), hear)
+        self._stderr = Outlet(FileIO(stderr, "rb"), self._note)
 
     @property
     def stderr_tail(self) -> str:
         """The last 4 KiB of stderr."""
         return self._tail.decode("utf-8", "replace").strip()
-
-    @property
-    def returncode(self) -> int | None:
-        """The exit code; ``None`` while the process lives; negative for a signal."""
-        return self._child.returncode
 
     def send_line(self, line: bytes) -> None:
         """Write a line as the child reads it; what it does not read waits here, at most a prompt and an interrupt."""
@@ -115,107 +101,52 @@ class Process:
         self._stdin.close()
         await asyncio.wait([self.exited], timeout=grace)
         if not self.exited.done():
-            send([self.pid], signal.SIGTERM)
+            self._guardian.ask("signal", self._number, signal.SIGTERM)
             await asyncio.wait([self.exited], timeout=grace)
 
     async def kill(self) -> None:
-        """KILL whatever is left of the family, and reap the child (PROC-3)."""
+        """KILL whatever is left of the family, and wait until it is gone (PROC-3)."""
         self._stdout.hear = ignore
-        if self.returncode is None:
-            send([self.pid], signal.SIGKILL)
-        while left := await self._families.living(self._mark):
-            send(left, signal.SIGKILL)
-            await asyncio.sleep(0.01)  # the kernel tells nobody when a grandchild is gone
-        await asyncio.wait([self.exited])
+        self._guardian.ask("end", self._number)
+        await asyncio.wait([self.gone], timeout=END_SECONDS)
+        if not self.gone.done():
+            logger.error(
+                "claude %d, or what it started, has not ended within %g s of KILL", self.pid, END_SECONDS
+            )
+        self._guardian.forget(self._number)
         ends = [self._stdout.ended, self._stderr.ended]
         self._stdout.hold(held=False)
         _, held = await asyncio.wait(ends, timeout=STRANGER_SECONDS)
         if held:
-            logger.warning(
-                "something that claude %d started, and that has shed its mark, holds its pipes", self.pid
-            )
+            logger.warning("something that claude %d did not start itself holds its pipes", self.pid)
+        self.close()
+
+    def close(self) -> None:
+        """Close the pipes."""
         self._stdin.close()
         self._stdout.close()
         self._stderr.close()
 
-    def _reap(self, watch: int) -> None:
-        asyncio.get_running_loop().remove_reader(watch)
-        os.close(watch)
-        self._child.wait()
-        self._ended()
+    def told(self, word: str, value: int, what: str = "") -> None:
+        """What the guardian says of it."""
+        match word:
+            case "started" if not self.started.done():
+                self.pid = value
+                self.started.set_result(None)
+            case "failed" if not self.started.done():
+                self.started.set_exception(OSError(value, os.strerror(value), what))
+                self.started.exception()  # seen, even if nobody waits any more
+            case "exited" if not self.exited.done():
+                self.returncode = value
+                self._ended()
+            case "gone" if not self.gone.done():
+                self.gone.set_result(None)
 
     def _ended(self) -> None:
-        """What the child wrote is in the pipes, though a child of its own may hold them open."""
+        """What the process wrote is in the pipes, though a child of its own may hold them open."""
         self.exited.set_result(None)
         self._stderr.finish()
         self._stdout.finish()
 
     def _note(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-STDERR_TAIL:]
-
-
-@asynccontextmanager
-async def running(
-    argv: Sequence[str],
-    *,
-    cwd: Path,
-    env: Mapping[str, str],
-    grace: float,
-    mark: str,
-    families: Families,
-    hear: Callable[[bytes], None],
-) -> AsyncIterator[Process]:
-    """Run ``argv`` for the length of the block; nothing that it started outlives the block.
-
-    ``mark`` is the name by which its family is known among ``families``; it has no other process.
-    ``hear`` gets what the child writes on stdout, as it comes, and an empty piece when it has ended, or has closed it.
-
-    Raises:
-        OSError: The program cannot be started.
-    """
-    child = subprocess.Popen(  # noqa: ASYNC220 - asyncio's would block as long
-        argv,
-        bufsize=0,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=cwd,
-        env={**env, VARIABLE: mark},
-        start_new_session=True,
-    )
-    try:
-        process = Process(child, mark, hear, families)
-    except BaseException:
-        with child:
-            child.kill()
-        raise
-    try:
-        yield process
-    finally:
-        try:
-            await process.stop(grace)
-        finally:  # reached too when a cancellation lands in the wait
-            await uncancelled(process.kill())
-            logger.info("= claude %d ended with %s", process.pid, process.returncode)
-
-
-@asynccontextmanager
-async def guarded(mark: str, env: Mapping[str, str]) -> AsyncIterator[Families]:
-    """Have processes marked ``mark…`` ended if this process dies within the block, SIGKILL included (PROC-5).
-
-    ``env`` is all that the guardian has of the server's environment: every process of its user can read it.
-    """
-    guardian = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", family_module.__file__, mark),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        env=env,
-        start_new_session=True,  # what is sent to the server's group is not meant for it
-    )
-    assert guardian.stdin is not None
-    try:
-        with ThreadPoolExecutor(1, "families") as thread:
-            yield Families(mark, thread)
-    finally:
-        guardian.stdin.close()
-        await guardian.wait()

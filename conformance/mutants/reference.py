@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +40,7 @@ import impl.store
 import impl.stream
 import impl.turns
 from conformance.mutants.breaks import always, breaks, put
+from conformance.mutants.guardians import put_guardian, tell_guardians
 from impl.connection import Connection
 from impl.errors import ClaudeFailed, Forbidden, NotFound, Reset, TimedOut
 from impl.frames import PING
@@ -423,12 +424,7 @@ def no_watchdog() -> None:
 @breaks("no-guardian")
 def no_guardian() -> None:
     """Nobody ends what a killed server leaves behind."""
-
-    @contextlib.asynccontextmanager
-    async def nobody(_mark: str) -> AsyncIterator[None]:
-        yield
-
-    put(impl.claude, "guarded", lambda _: nobody)
+    put_guardian("ends_nothing")
 
 
 @breaks("nervous-heartbeat")
@@ -855,11 +851,7 @@ def no_kill() -> None:
 @breaks("families-live-on")
 def families_live_on() -> None:
     """Only Claude itself is ended."""
-
-    async def living(*_: Any) -> list[int]:
-        return []
-
-    put(impl.process.Families, "living", lambda _: living)
+    put_guardian("spares_families")
     put(impl.process, "STRANGER_SECONDS", lambda _: 0.01)
 
 
@@ -933,7 +925,7 @@ def waits_for_the_end_of_stdout() -> None:
         return mutant
 
     put(Session, "ask", make)
-    put(Process, "_ended", lambda _: lambda self: self.exited.set_result(None))
+    hears_only_the_end_of_stdout()
 
 
 @breaks("deletion-spares-the-family")
@@ -942,11 +934,12 @@ def deletion_spares_the_family() -> None:
 
     def make(delete: Any) -> Any:
         async def mutant(self: Turns, owner: str, conversation_id: str) -> None:
-            families_live_on()
+            tell_guardians()
             await delete(self, owner, conversation_id)
 
         return mutant
 
+    put_guardian("spares_families_once_told")
     put(Turns, "delete", make)
 
 
@@ -957,17 +950,19 @@ def timeout_spares_the_family() -> None:
     def make(fail: Any) -> Any:
         def mutant(self: Session, error: Exception) -> None:
             if isinstance(error, TimedOut):
-                families_live_on()
+                tell_guardians()
             fail(self, error)
 
         return mutant
 
+    put_guardian("spares_families_once_told")
     put(Session, "fail", make)
 
 
 @breaks("hears-only-the-end-of-stdout")
 def hears_only_the_end_of_stdout() -> None:
     """A Claude that has died is waited for until nobody holds its stdout."""
+    put_guardian("spares_families")
     put(Process, "_ended", lambda _: lambda self: self.exited.set_result(None))
 
 

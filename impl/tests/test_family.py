@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from impl.family import VARIABLE, end, family, send
-from impl.tests.loop_clock import EVER
+from impl.family import VARIABLE, family, kill, send
 from impl.tests.processes import python
 
 STAY = "import signal, sys; print(flush=True)\nwhile True: signal.pause()"
@@ -63,22 +62,11 @@ async def test_signal_to_one_who_is_gone_is_no_error(start: Start) -> None:
     send([process.pid], signal.SIGTERM)
 
 
-async def test_end_asks_first(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("impl.family.TERM_SECONDS", EVER)
-    mark = uuid.uuid4().hex
-    process = await start(mark, STAY)
-
-    await asyncio.to_thread(end, mark)
-
-    assert await process.wait() == -signal.SIGTERM
-
-
-async def test_end_kills_who_does_not_obey(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("impl.family.TERM_SECONDS", 0)
+async def test_kill_ends_who_does_not_obey(start: Start) -> None:
     mark = uuid.uuid4().hex
     process = await start(mark, STUBBORN)
 
-    await asyncio.to_thread(end, mark)
+    assert await asyncio.to_thread(kill, mark, 10) == []
 
     assert await process.wait() == -signal.SIGKILL
 

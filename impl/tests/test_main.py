@@ -24,7 +24,7 @@ import aiohttp
 import pytest
 
 from fake_claude.ledger import Run
-from impl.__main__ import _warn_elsewhere, main
+from impl.__main__ import main
 from impl.lock import locked
 from impl.tests.loop_clock import in_time
 from impl.tests.processes import living
@@ -127,11 +127,13 @@ async def test_settings_come_from_environment_and_options(fake: Fake, tmp_path: 
     assert len(fake.runs()) == 1
 
 
-@pytest.mark.parametrize(("platform", "warned"), [("linux", False), ("darwin", True)])
-def test_other_platforms_are_warned(platform: str, *, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
-    _warn_elsewhere(platform)
+def test_other_platforms_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
 
-    assert ("this is darwin, not Linux" in caplog.text) is warned
+    assert main([]) == 1
+    assert "chat-server: this is darwin, and only Linux can tell" in capsys.readouterr().err
 
 
 # --- the end

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from impl.process import STDERR_TAIL, Families, Process, running
-from impl.tests.loop_clock import EVER, LONG, PATIENCE, LoopClock, in_time
+from impl.family import relations
+from impl.process import STDERR_TAIL, Process
+from impl.starter import PROGRAM, Starter, running, starting
+from impl.tests.loop_clock import EVER, LONG, LoopClock, in_time
 from impl.tests.processes import alive, living, python
 
 READY = "import os, signal, sys, time; print(os.getpid(), flush=True)\n"
@@ -44,22 +45,23 @@ def into(reader: asyncio.StreamReader) -> Callable[[bytes], None]:
 
 
 @asynccontextmanager
+async def guardian() -> AsyncIterator[Starter]:
+    async with starting(f"test-{os.urandom(8).hex()}", dict(os.environ)) as starter:
+        yield starter
+
+
+@asynccontextmanager
 async def spoken(
-    argv: list[str], env: dict[str, str], mark: str, grace: float = EVER
+    starter: Starter, argv: list[str], env: dict[str, str], grace: float = EVER
 ) -> AsyncIterator[Child]:
     stdout = asyncio.StreamReader()
-    with ThreadPoolExecutor(1) as thread:
-        families = Families(mark, thread)
-        told = into(stdout)
-        async with running(
-            argv, cwd=Path("/"), env=env, grace=grace, mark=mark, families=families, hear=told
-        ) as process:
-            yield Child(process, stdout)
+    async with running(starter, argv, cwd=Path("/"), env=env, grace=grace, hear=into(stdout)) as process:
+        yield Child(process, stdout)
 
 
 @asynccontextmanager
 async def child(code: str, grace: float = EVER) -> AsyncIterator[Child]:
-    async with spoken(python(code), dict(os.environ), f"test-{os.urandom(8).hex()}-1.", grace) as said:
+    async with guardian() as starter, spoken(starter, python(code), dict(os.environ), grace) as said:
         yield said
 
 
@@ -102,19 +104,15 @@ async def test_child_that_ignores_term_is_killed() -> None:
     assert not alive(pid)
 
 
-ESCAPES = [
-    pytest.param(
-        """
+ESCAPES = {
+    "own-session": """
 pid = os.fork()
 if pid == 0:
     os.setsid()
     signal.pause()
 print(pid, flush=True)
 """,
-        id="own-session",
-    ),
-    pytest.param(
-        """
+    "orphan": """
 read, write = os.pipe()
 if os.fork() == 0:
     os.setsid()
@@ -125,10 +123,7 @@ if os.fork() == 0:
 os.wait()
 print(os.read(read, 20).decode(), flush=True)
 """,
-        id="orphan",
-    ),
-    pytest.param(
-        """
+    "ignores-signals": """
 for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT): signal.signal(number, signal.SIG_IGN)
 pid = os.fork()
 if pid == 0:
@@ -136,40 +131,91 @@ if pid == 0:
     while True: signal.pause()
 print(pid, flush=True)
 """,
-        id="ignores-signals",
-    ),
-    pytest.param(
-        """
+    "holds-no-pipe": """
 pid = os.fork()
 if pid == 0:
     os.close(0); os.close(1); os.close(2)
     signal.pause()
 print(pid, flush=True)
 """,
-        id="holds-no-pipe",
-    ),
-    pytest.param(
-        """
+    "shell-background": """
 import subprocess
 shell = subprocess.Popen(["sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!; exit 0"], stdout=subprocess.PIPE)
 print(shell.communicate()[0].decode().strip(), flush=True)
 """,
-        id="shell-background",
-    ),
-]
+    "sheds-all": """
+import subprocess
+line = "env -i setsid sh -c 'echo $$; exec sleep 1000 >/dev/null 2>&1' & exit 0"
+shell = subprocess.Popen(["sh", "-c", line], stdout=subprocess.PIPE)
+print(shell.stdout.readline().decode().strip(), flush=True)
+shell.wait()
+""",
+    "stopped": """
+import subprocess
+stopped = subprocess.Popen(["sh", "-c", "kill -STOP $$"], env={}, start_new_session=True)
+os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)
+print(stopped.pid, flush=True)
+""",
+    "changes-group": """
+read, write = os.pipe()
+pid = os.fork()
+if pid == 0:
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        os.write(write, b"x")
+        signal.pause()
+    os.write(1, b"%d\\n" % child)
+    os._exit(0)
+os.read(read, 1)
+""",
+    "adopts-others": """
+import ctypes
+read, write = os.pipe()
+if os.fork() == 0:
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+    if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
+            os.execve("/bin/sh", ["sh", "-c", "exec sleep 1000 >/dev/null 2>&1"], {})
+        os.write(write, b"%d" % child)
+        os._exit(0)
+    os.wait(); signal.pause()
+print(os.read(read, 20).decode(), flush=True)
+""",
+}
 
 
 @pytest.mark.parametrize("stays", [True, False], ids=["child-stays", "child-leaves-first"])
-@pytest.mark.parametrize("code", ESCAPES)
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in ESCAPES.items()])
 async def test_descendants_are_gone_with_the_child(code: str, *, stays: bool) -> None:
     end = "\nsys.stdin.read()" if stays else ""
     async with in_time():
         async with child("import os, signal, sys, time\n" + code + end) as process:
             pids = await told(process)
             assert pids
-            assert all(alive(pid) for pid in pids)
+            if stays:
+                assert all(alive(pid) for pid in pids)
 
     assert not any(alive(pid) for pid in pids)
+
+
+FORKS = {
+    "in-its-group": "if os.fork(): os._exit(0)",
+    "in-sessions-of-their-own": "if os.fork(): os._exit(0)\n    os.setsid()",
+}
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in FORKS.items()])
+async def test_who_forks_again_and_again_is_met(code: str) -> None:
+    """No process of it lives for longer than a millisecond, and each has another id."""
+    async with in_time():
+        async with child(
+            f"import os\nif os.fork(): print(flush=True); os.read(0, 1); os._exit(0)\nwhile True:\n    {code}"
+        ) as process:
+            await process.stdout.readline()
+            process.process._stderr.close()
+            assert process.returncode is None
 
 
 async def test_end_of_the_child_is_seen_though_its_pipes_are_held() -> None:
@@ -180,18 +226,114 @@ async def test_end_of_the_child_is_seen_though_its_pipes_are_held() -> None:
             pass
 
 
-async def test_stranger_that_holds_the_pipes_does_not_hold_us() -> None:
-    code = f"""
-import subprocess
-stranger = subprocess.Popen([{sys.executable!r}, "-ISc", "import signal; signal.pause()"], env={{}})
-print(stranger.pid, flush=True)
-"""
+async def test_stranger_that_holds_the_pipes_does_not_hold_us(caplog: pytest.LogCaptureFixture) -> None:
     async with in_time():
-        async with child(code) as process:
+        async with child(READY + STAY, grace=0) as process:
             (pid,) = await told(process)
+            held = os.open(f"/proc/{pid}/fd/1", os.O_WRONLY)  # we are no descendant of it, and not ended
 
-    assert alive(pid)  # it has shed the mark, so it is not ours to end
-    os.kill(pid, signal.SIGKILL)
+    os.close(held)
+    assert "holds its pipes" in caplog.text
+
+
+async def test_orphan_lives_as_long_as_its_claude() -> None:
+    """What a tool has left in the background serves the conversation for as long as that is warm."""
+    async with child(f"import os, sys\n{ESCAPES['sheds-all']}\nsys.stdin.read()") as process:
+        (pid,) = await told(process)
+
+        assert relations()[pid].parent == process.process.pid
+        assert alive(pid)
+
+    assert not alive(pid)
+
+
+async def test_end_of_one_spares_the_other_and_its_family() -> None:
+    async with guardian() as starter:
+        async with spoken(
+            starter, python(f"import os, sys\n{ESCAPES['sheds-all']}\nsys.stdin.read()"), {}
+        ) as one:
+            (pid,) = await told(one)
+            async with spoken(starter, python(f"import os, sys\n{ESCAPES['sheds-all']}"), {}) as two:
+                (other,) = await told(two)
+
+            assert (alive(pid), alive(other)) == (True, False)
+            assert one.returncode is None
+
+
+async def test_orphans_are_reaped() -> None:
+    code = """
+import os, time
+for _ in range(5):
+    if os.fork() == 0: time.sleep(0.05); os._exit(0)
+print(os.getppid(), flush=True)
+"""
+    async with guardian() as starter:
+        async with spoken(starter, python(code), {}) as process:
+            (pid,) = await told(process)
+            await process.process.exited
+
+        assert [each for each in relations().values() if each.parent == pid] == []
+
+
+async def test_guardian_that_is_killed_takes_all_along_and_is_followed_by_another(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("impl.starter.AGAIN_SECONDS", 0)
+    code = f"import os, sys\n{ESCAPES['sheds-all']}\nsys.stdin.read()"
+    async with in_time(), guardian() as starter:
+        async with spoken(starter, python(code), {}) as process:
+            pids = [process.process.pid, *await told(process)]
+            assert starter._program is not None
+            starter._program.kill()
+            await process.process.gone
+
+            assert process.returncode == -signal.SIGKILL
+            assert not any(alive(pid) for pid in pids)
+        async with spoken(starter, python("print(1, flush=True)"), {}) as process:
+            assert await told(process) == [1]
+
+    assert "the guardian of the claude processes has ended, and so do they" in caplog.text
+
+
+async def test_guardian_that_does_not_answer_is_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("impl.starter.AGAIN_SECONDS", 0)
+    async with in_time(), guardian() as starter:
+        async with spoken(starter, python(READY + STAY), {}) as process:
+            (pid,) = await told(process)
+            assert starter._program is not None
+            os.kill(starter._program.pid, signal.SIGSTOP)
+            monkeypatch.setattr("impl.starter.ANSWER_SECONDS", 0.1)
+            with pytest.raises(OSError, match="No such process"):
+                await starter.start(python(""), cwd=Path("/"), env={}, hear=print)
+            monkeypatch.setattr("impl.starter.ANSWER_SECONDS", EVER)
+            await process.process.gone
+
+        assert not alive(pid)
+
+
+async def test_system_without_subreapers_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = "import sys; sys.modules['ctypes'] = None; " + PROGRAM
+    monkeypatch.setattr("impl.starter.PROGRAM", without)
+    async with child(READY + STAY, grace=0) as process:
+        (pid,) = await told(process)
+
+    assert not alive(pid)
+    assert "this system has no subreapers" in caplog.text
+
+
+async def test_many_start_and_end_at_once() -> None:
+    async with in_time(), guardian() as starter:
+
+        async def one() -> int:
+            async with spoken(starter, python(READY + STAY), {}, grace=0) as process:
+                return (await told(process))[0]
+
+        pids = await asyncio.gather(*(one() for _ in range(60)))
+
+    assert len(set(pids)) == 60
+    assert not any(alive(pid) for pid in pids)
 
 
 async def test_stderr_is_read_and_its_end_kept() -> None:
@@ -318,73 +460,46 @@ UNSTARTABLE = [
 async def test_program_that_cannot_be_started_is_told(
     argv: list[str], cwd: str, error: type[OSError]
 ) -> None:
-    with ThreadPoolExecutor(1) as thread:
-        families = Families("test", thread)
+    async with guardian() as starter:
         with pytest.raises(error):
-            async with running(
-                argv, cwd=Path(cwd), env={}, grace=EVER, mark="test-1.", families=families, hear=print
-            ):
+            async with running(starter, argv, cwd=Path(cwd), env={}, grace=EVER, hear=print):
                 pytest.fail("it runs")
 
 
 async def test_child_gets_the_environment_given_and_its_mark() -> None:
     code = "import os; print(sorted(os.environ.items()), flush=True)"
-    async with spoken(python(code), {"A": "1"}, "test-2.") as process:
+    async with guardian() as starter, spoken(starter, python(code), {"A": "1"}) as process:
         line = await process.stdout.readline()
 
-    assert b"('A', '1'), ('CHATGATE_PROCESS', 'test-2.')" in line
+    assert re.search(rb"\('A', '1'\), \('CHATGATE_PROCESS', 'test-[0-9a-f]{16}-1\.'\)", line)
     assert b"TEST_RUN" not in line
-
-
-async def test_one_look_at_all_processes_serves_all_who_ask_meanwhile(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """And who asks while one is under way waits for the next: what he asks about may have begun since."""
-    looks, looking, go = 0, threading.Event(), threading.Event()
-
-    def marked(mark: str) -> dict[str, list[int]]:
-        nonlocal looks
-        looks += 1
-        looking.set()
-        assert go.wait(PATIENCE)
-        return {f"{mark}-{number}.": [looks, number] for number in range(5)}
-
-    monkeypatch.setattr("impl.process.marked", marked)
-    with ThreadPoolExecutor(1) as thread:
-        families = Families("test", thread)
-        first = families.living("test-0.")
-        await asyncio.to_thread(looking.wait, PATIENCE)
-        others = [families.living(f"test-{number}.") for number in range(1, 6)]
-        go.set()
-
-        assert await first == [1, 0]
-        assert await asyncio.gather(*others) == [[2, 1], [2, 2], [2, 3], [2, 4], []]
 
 
 OWNER = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from impl.process import guarded, running
+from impl.starter import running, starting
 
 async def main():
-    mark = sys.argv[1]
-    code = sys.argv[2]
-    argv = [sys.executable, "-ISc", code]
+    argv, env = [sys.executable, "-ISc", sys.argv[2]], dict(os.environ)
     def hear(data): os.write(1, data)
-    async with guarded(mark, os.environ) as families, running(argv, cwd=Path("/"), env=dict(os.environ), grace=60,
-                                                  mark=mark + "-1.", families=families, hear=hear):
-        await asyncio.Event().wait()
+    async with starting(sys.argv[1], env) as starter:
+        async with running(starter, argv, cwd=Path("/"), env=env, grace=60, hear=hear):
+            await asyncio.Event().wait()
 
 asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("ignores_term", [False, True], ids=["obeys-term", "ignores-term"])
-async def test_killed_owner_leaves_nothing(*, ignores_term: bool) -> None:
-    code = "import os, signal, sys\n"
-    if ignores_term:
-        code += "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    code += "pid = os.fork()\nif pid: print(pid, os.getpid(), flush=True)\nelse: os.setsid()" + STAY
+KILLED = {
+    "obeys-term": "print(os.getpid(), flush=True)",
+    "ignores-term": "signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True)",
+} | ESCAPES
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in KILLED.items()])
+async def test_killed_owner_leaves_nothing(code: str) -> None:
+    code = f"import os, signal, sys\n{code}{STAY}"
     owner = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", OWNER, f"test-{os.urandom(8).hex()}", code), stdout=asyncio.subprocess.PIPE
     )
