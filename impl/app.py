@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from impl.documents import (
     redirect,
 )
 from impl.errors import BadRequest, ChatError, Forbidden, NotFound, TooLarge, Unauthorized, Unavailable
+from impl.inflow import Inflow
 from impl.limits import Limits
 from impl.logs import about
 from impl.messages import CONVERSATION_ID
@@ -41,6 +42,7 @@ from impl.pages import TITLES, Link, page, sentence, wants_page
 from impl.private import private_folder
 from impl.serving import ClientProtocol
 from impl.settings import Settings
+from impl.shares import Shares
 from impl.store import Store, opened
 from impl.turns import Turns
 
@@ -49,6 +51,15 @@ logger = logging.getLogger(__name__)
 SUBPROTOCOLS = ("chat-stream-v1",)
 STATIC = Path(__file__).parent / "static"
 USER_ID_HEADER = "X-Chat-User-Id"
+ENVELOPE = 65_536
+"""What a message may have besides its prompt."""
+
+LEAST_LIMIT = 2 * 2**20
+"""FRAME-3: no message up to here is too long for the connection, though its prompt may be."""
+
+WAITING_MESSAGES = 16
+"""How many messages of the greatest size may wait to be read, those of all users together."""
+
 FRAME_OVERHEAD = 6
 """JSON may write one byte of a prompt as six (``\\u0000``)."""
 
@@ -65,6 +76,7 @@ IDENTITY: web.AppKey[Identity] = web.AppKey("IDENTITY")
 COMMAND = web.AppKey("COMMAND", list[str])
 CONNECTIONS: web.AppKey[set[Connection]] = web.AppKey("CONNECTIONS")
 METRICS = web.AppKey("METRICS", Metrics)
+SHARES = web.AppKey("SHARES", Shares)
 NOW: web.AppKey[Callable[[], float]] = web.AppKey("NOW")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -83,7 +95,7 @@ def make_app(
     """
     app = web.Application(
         middlewares=[_guard],
-        client_max_size=FRAME_OVERHEAD * settings.message_max_bytes + 65_536,
+        client_max_size=wire_limit(settings),
     )
     app[SETTINGS] = settings
     app[OWN] = OwnOrigins(settings)
@@ -91,6 +103,11 @@ def make_app(
     app[COMMAND] = command
     app[CONNECTIONS] = set()
     app[METRICS] = Metrics()
+    app[SHARES] = Shares(
+        sockets=settings.sockets_per_user,
+        bytes_of_user=2 * wire_limit(settings),
+        bytes_in_all=WAITING_MESSAGES * wire_limit(settings),
+    )
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
         private_folder(settings.data)
@@ -173,6 +190,11 @@ async def _identity(settings: Settings, store: Store, now: Callable[[], float]) 
                 )
         case _:
             yield DevIdentity()
+
+
+def wire_limit(settings: Settings) -> int:
+    """The longest message, or body of a request, in bytes."""
+    return max(FRAME_OVERHEAD * settings.message_max_bytes, LEAST_LIMIT) + ENVELOPE
 
 
 def _measure(app: web.Application, claude: Claude) -> None:
@@ -398,23 +420,35 @@ async def _socket(request: web.Request) -> web.StreamResponse:
         autoping=False,
         compress=False,
         timeout=CLOSE_SECONDS,
-        max_msg_size=FRAME_OVERHEAD * 2 * settings.message_max_bytes,
+        max_msg_size=wire_limit(settings) + 1,  # aiohttp takes what is less
     )
-    await ws.prepare(request)
-    connection = Connection(
-        ws,
-        request,
-        login,
-        request.app[TURNS],
-        keepalive=settings.keepalive_seconds,
-        lasts=None if login.expires_at is None else login.expires_at - request.app[NOW](),
-        seconds_left=partial(identity.seconds_left, login),
+    shares = request.app[SHARES]
+    inflow = Inflow(
+        asyncio.get_running_loop(),
+        rate=settings.input_bytes_per_second,
+        seconds=settings.receive_seconds,
+        wait=partial(shares.wait, login.user),
     )
-    request.app[CONNECTIONS].add(connection)
-    try:
-        await connection.run()
-    finally:
-        request.app[CONNECTIONS].discard(connection)
+    if isinstance(request.protocol, ClientProtocol):
+        request.protocol.inflow = inflow
+    with shares.socket(login.user), closing(inflow):
+        await ws.prepare(request)
+        connection = Connection(
+            ws,
+            request,
+            login,
+            request.app[TURNS],
+            inflow=inflow,
+            large=shares.large,
+            keepalive=settings.keepalive_seconds,
+            lasts=None if login.expires_at is None else login.expires_at - request.app[NOW](),
+            seconds_left=partial(identity.seconds_left, login),
+        )
+        request.app[CONNECTIONS].add(connection)
+        try:
+            await connection.run()
+        finally:
+            request.app[CONNECTIONS].discard(connection)
     return ws
 
 

@@ -13,8 +13,18 @@ from aiohttp import WSMsgType, web
 from impl.auth import Login
 from impl.errors import BadRequest, ChatError, Unavailable
 from impl.frames import PING, text_frame
+from impl.inflow import FRAMES_AT_ONCE, Inflow
 from impl.log import TurnLog
-from impl.messages import Cancel, ChatRequest, ServerMessage, Subscribe, decode_client, encode, refusal
+from impl.messages import (
+    Cancel,
+    ChatRequest,
+    ClientMessage,
+    ServerMessage,
+    Subscribe,
+    decode_client,
+    encode,
+    refusal,
+)
 from impl.turns import Turns
 
 logger = logging.getLogger(__name__)
@@ -40,6 +50,9 @@ SEND_BUFFER = 131_072
 """What the kernel may hold for a reader, as SO_SNDBUF; left alone, it takes megabytes before anybody notices that
 nothing is read."""
 
+LARGE = 65_536
+"""From so many characters on a message is a large one."""
+
 SLICE = 4
 """So many events are taken from a log at once; a whole answer may be large."""
 
@@ -55,9 +68,12 @@ class Connection:
     __slots__ = (
         "_catching_up",
         "_cursors",
+        "_ending",
         "_expiring",
         "_expiry",
+        "_inflow",
         "_keepalive",
+        "_large",
         "_lasts",
         "_loop",
         "_next_ping",
@@ -78,13 +94,16 @@ class Connection:
         login: Login,
         turns: Turns,
         *,
+        inflow: Inflow,
+        large: asyncio.Lock,
         keepalive: float,
         lasts: float | None,
         seconds_left: Callable[[], Awaitable[float]],
     ) -> None:
         """``lasts`` is for how many seconds the login is good; ``None`` is for ever.
 
-        ``seconds_left`` asks that once more: it may have been used since, or ended elsewhere.
+        ``seconds_left`` asks that once more: it may have been used since, or ended elsewhere. ``large`` is the lock
+        for who decodes a large message.
         """
         assert request.transport is not None
         self._ws = ws
@@ -92,6 +111,9 @@ class Connection:
         self._transport = request.transport
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.login = login
+        self._inflow = inflow
+        inflow.on_excess = self._exceed
+        self._large = large
         self._turns = turns
         self._keepalive = keepalive
         self._lasts = lasts
@@ -104,20 +126,27 @@ class Connection:
         self._catching_up: asyncio.Task[None] | None = None  # while the reader is behind
         self._expiry: asyncio.TimerHandle | None = None
         self._expiring: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None  # closes it, because too much comes
 
     async def run(self) -> None:
         """Serve until the connection ends; turns go on (CLOSE-3)."""
         self._next_ping = self._loop.call_later(self._keepalive, self._ping)
+        received = 0
         if self._lasts is not None:
             self._expire_in(self._lasts)
         try:
             while (frame := await self._ws.receive()).type not in _OVER:
                 self._unanswered = 0
+                received += 1
+                if not received % FRAMES_AT_ONCE:
+                    await asyncio.sleep(0)  # whatever waits here is taken without a round of the loop
                 match frame.type:
                     case WSMsgType.TEXT:
+                        self._inflow.taken()
                         await self._obey(frame.data)
                         await self._room()  # who only asks, and reads nothing, waits
                     case WSMsgType.BINARY:
+                        self._inflow.taken()
                         self._answer(
                             refusal(BadRequest("binary messages are not understood; send JSON text"))
                         )
@@ -142,7 +171,7 @@ class Connection:
             self._leave(log)
         for conversation_id in self._watched:
             self._turns.unwatch(conversation_id, self._follow)
-        helpers = [task for task in (self._catching_up, self._expiring) if task is not None]
+        helpers = [task for task in (self._catching_up, self._expiring, self._ending) if task is not None]
         for task in helpers:
             task.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
@@ -158,7 +187,7 @@ class Connection:
     async def _obey(self, text: str) -> None:
         message_id = None
         try:
-            message = decode_client(text)
+            message = decode_client(text) if len(text) < LARGE else await self._decode_large(text)
             message_id = message.message_id
             match message:
                 case ChatRequest():
@@ -178,6 +207,12 @@ class Connection:
             logger.exception("a message of %s failed", self.login.user)
             failure = Unavailable("the server failed on this message; it is in its log")
             self._answer(refusal(failure, message_id))
+
+    async def _decode_large(self, text: str) -> ClientMessage:
+        """Decode what takes milliseconds: one such message in a round of the loop, whoever sends them."""
+        async with self._large:
+            await asyncio.sleep(0)
+            return decode_client(text)
 
     async def _subscribe(self, message: Subscribe) -> None:
         log = await self._turns.follow(
@@ -294,6 +329,10 @@ class Connection:
         self._unanswered += 1
         self._write(PING)
         self._next_ping = self._loop.call_later(self._keepalive, self._ping)
+
+    def _exceed(self, code: int, reason: str) -> None:
+        logger.warning("= connection of %s closed: %s", self.login.user, reason)
+        self._ending = asyncio.create_task(self.close(code, reason))
 
     def _expire_in(self, seconds: float) -> None:
         self._expiry = self._loop.call_later(min(seconds, LOGIN_LOOK_SECONDS), self._expire)

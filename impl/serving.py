@@ -19,6 +19,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
+from impl.inflow import Inflow
 from impl.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -131,9 +132,22 @@ class ClientProtocol(web.RequestHandler):
 
     A new connection has ``header_seconds`` to send the header of a request; a later request has as long from its first
     byte on (HAND-5).
+
+    Attributes:
+        inflow: What stands before the reader of frames, once the connection is a WebSocket.
     """
 
-    __slots__ = ("_arrivals", "_closing", "_header", "_header_bytes", "_late", "_serving", "_socket", "_tcp")
+    __slots__ = (
+        "_arrivals",
+        "_closing",
+        "_header",
+        "_header_bytes",
+        "_late",
+        "_serving",
+        "_socket",
+        "_tcp",
+        "inflow",
+    )
 
     def __init__(self, manager: web.Server, arrivals: Arrivals, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -146,6 +160,7 @@ class ClientProtocol(web.RequestHandler):
             max_headers=HEADER_LINES,
         )
         self._arrivals = arrivals
+        self.inflow: Inflow | None = None
         self._tcp: asyncio.Transport | None = None
         self._serving = False  # a request; or a WebSocket, to its end
         self._socket = False  # it is a WebSocket
@@ -198,10 +213,34 @@ class ClientProtocol(web.RequestHandler):
             self._must_end()
         return response, reset
 
-    def set_parser(self, *args: Any, **options: Any) -> None:
+    def set_parser(self, parser: Any, *args: Any, **options: Any) -> None:
         """From now on it is a WebSocket."""
         self._socket = True
-        super().set_parser(*args, **options)
+        reader: Any = self.inflow.attach(parser, self) if self.inflow else parser
+        super().set_parser(reader, *args, **options)
+
+    def pause_reading(self) -> None:
+        """Somebody is to be heard no more for now: whoever reads a body, or takes messages, is behind."""
+        if self.inflow is not None:
+            self.inflow.full = True
+        super().pause_reading()
+
+    def resume_reading(self, *args: Any, **options: Any) -> None:
+        """They have caught up."""
+        super().resume_reading(*args, **options)
+        if self.inflow is not None:
+            self.inflow.full = False
+            self.inflow.resumed()
+
+    def pause(self) -> None:
+        """Read nothing from the socket."""
+        if self._tcp is not None and not self._tcp.is_closing():
+            self._tcp.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._tcp is not None and not self._tcp.is_closing():
+            self._tcp.resume_reading()
 
     def pause_writing(self) -> None:
         """The client does not read, or not so fast."""

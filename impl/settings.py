@@ -126,6 +126,14 @@ class Settings:
         "", "where the proxy logs people out, for the page's link; a path such as /oauth2/sign_out, or a URL"
     )
     header_seconds: float = _setting(10.0, "how long the header of a request may take to arrive")
+    receive_seconds: float = _setting(
+        60.0, "how long a message, or the body of a request, may take to arrive"
+    )
+    input_bytes_per_second: int = _setting(
+        2**20,
+        "what one connection may send in the long run, 4,096 for each frame included; 0: no limit",
+    )
+    sockets_per_user: int = _setting(32, "WebSockets of a user; 0: no limit")
     connections: int = _setting(
         0, "connections there may be; 0: as many as the limit of open files has room for"
     )
@@ -155,6 +163,7 @@ class Settings:
                 raise SettingsError(f"{variable(each.name)} is {value}; it must be a number from 0 up")
         for name in (
             "header_seconds",
+            "receive_seconds",
             "keepalive_seconds",
             "message_max_bytes",
             "claude_max_processes",
