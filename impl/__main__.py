@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import uvloop
 
@@ -21,6 +22,7 @@ from impl import dev, logs
 from impl.app import database, make_app
 from impl.errors import ChatError
 from impl.lock import CannotLock, Held, Locks, locked
+from impl.printable import printable
 from impl.private import NotPrivate, private_database, private_files, private_folder
 from impl.serving import bounds_of, raise_file_limit, serving
 from impl.settings import Settings, SettingsError, variable
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.from_env(os.environ, **vars(options))
     except SettingsError as error:
-        print(f"chat-server: {error}", file=sys.stderr)
+        print(f"chat-server: {printable(str(error))}", file=sys.stderr)
         return 2
     try:
         with private_files(), _owned_data(settings) as locks:
@@ -53,13 +55,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 locks.hand_on()
                 os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--port", str(again)])  # noqa: S606
     except (ChatError, Held, CannotLock, NotPrivate, OSError) as error:
-        print(f"chat-server: {error}", file=sys.stderr)
+        print(f"chat-server: {printable(str(error))}", file=sys.stderr)
         return 1
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))  # it quotes what was given
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="chat-server",
         description="A web chat over the claude command-line tool. "
         "Each option is also an environment variable; docs/settings.md lists all of them.",
@@ -120,7 +127,7 @@ async def _serve(settings: Settings, server: str, *, follow_sources: bool) -> in
     raise_file_limit()
     async with serving(app, settings.host, settings.port, bounds_of(settings), grace=2.0) as (host, port):
         shown = f"[{host}]" if ":" in host else host
-        print(f"Chat ready at http://{shown}:{port}/chat/", flush=True)
+        print(f"Chat ready at http://{printable(shown)}:{port}/chat/", flush=True)
         gc.collect()
         gc.freeze()  # a full collection need not look at what the imports made: 45 ms in which nobody is served
         await stop.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import shutil
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import WSCloseCode, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import URL
 
@@ -31,6 +33,8 @@ from impl.documents import (
     redirect,
 )
 from impl.errors import BadRequest, ChatError, Forbidden, NotFound, TooLarge, Unauthorized, Unavailable
+from impl.files import add_files
+from impl.headers import HEADERS, SERVER, STRICT_TRANSPORT
 from impl.inflow import Inflow
 from impl.limits import Limits
 from impl.logs import about
@@ -39,6 +43,7 @@ from impl.metrics import Metrics
 from impl.oauth import Forge, OAuthIdentity
 from impl.origins import OwnOrigins, check_host, check_origin
 from impl.pages import TITLES, Link, page, sentence, wants_page
+from impl.printable import printable
 from impl.private import private_folder
 from impl.serving import ClientProtocol
 from impl.settings import Settings
@@ -59,14 +64,11 @@ LEAST_LIMIT = 2 * 2**20
 
 WAITING_MESSAGES = 16
 """How many messages of the greatest size may wait to be read, those of all users together."""
+PATH_SHOWN = 100
+"""How many characters of its path a refused request gets back."""
 
 FRAME_OVERHEAD = 6
 """JSON may write one byte of a prompt as six (``\\u0000``)."""
-
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 OWN = web.AppKey("OWN", OwnOrigins)
@@ -154,7 +156,7 @@ def make_app(
     app.router.add_get("/chat/history", _list)
     app.router.add_get("/chat/history/{id}", _show)
     app.router.add_delete("/chat/history/{id}", _delete)
-    app.router.add_static("/chat/static", STATIC)
+    add_files(app, "/chat/static", STATIC)
     return app
 
 
@@ -207,17 +209,18 @@ def _measure(app: web.Application, claude: Claude) -> None:
 # --- what holds for every request
 
 
-async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = SERVER  # aiohttp has put itself there
     if response.status == 101:
         return  # they are for pages; a socket would hold them for as long as it is open
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "same-origin")
-    response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
-    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.app[SETTINGS].public_url.startswith("https:"):
+        response.headers.update(STRICT_TRANSPORT)
 
 
 @web.middleware
-async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: PLR0911 - one for each kind
     if isinstance(request.protocol, ClientProtocol):
         request.protocol.begin()
     try:
@@ -233,6 +236,10 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConnectionError as error:
         logger.info("= the client of %s %s has gone: %s", request.method, request.path, error)
         return error_answer(BadRequest("the request broke off"))  # for nobody; aiohttp wants an answer
+    except (HttpProcessingError, UnicodeEncodeError) as error:
+        # A body that stops being HTTP half way; bytes that aiohttp wants to quote and cannot.
+        logger.info("= %s %s is no HTTP: %s", request.method, request.path, type(error).__name__)
+        return error_answer(BadRequest("the request cannot be understood"))
     except Exception:
         logger.exception("%s %s failed", request.method, request.path)
         return error_answer(ChatError("the server failed; it is in its log"))
@@ -255,7 +262,7 @@ def _refused(
     if not wants_page(request):
         return error_answer(error, status, headers)
     settings = request.app[SETTINGS]
-    chat, words = _chat_address(request), [sentence(error.message)]
+    chat, words = _chat_address(request), [sentence(printable(error.message))]
     links = [Link("Back to the chat", chat)]
     if settings.identity == "oauth" and isinstance(error, Unauthorized | Forbidden | Unavailable):
         links = [Link("Log in again", f"{chat}login")]
@@ -286,10 +293,12 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
                 request, TooLarge(f"the request is too large; a message may have {limit:,} bytes")
             )
         case web.HTTPNotFound():
-            return _refused(request, NotFound(f"there is nothing at {request.path}"))
+            return _refused(request, NotFound(f"there is nothing at {printable(request.path, PATH_SHOWN)}"))
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
-            refused = BadRequest(f"{request.path} does not take {error.method[:20]}, only {allowed}")
+            refused = BadRequest(
+                f"{printable(request.path, PATH_SHOWN)} does not take {printable(error.method, 20)}, only {allowed}"
+            )
             return _refused(request, refused, error.status, {hdrs.ALLOW: allowed})
         case _:
             return _refused(request, BadRequest(error.text or error.reason), error.status)
@@ -303,20 +312,31 @@ async def _health(_request: web.Request) -> web.Response:
 
 
 async def _ready(request: web.Request) -> web.Response:
-    """Whether turns can be served: the store answers, and the CLI is there."""
+    """Whether turns can be served: the store answers, and the CLI is there. The log has details."""
     problems = []
     try:
         await request.app[STORE].check()
-    except ChatError as error:
-        problems.append(error.message)
+    except ChatError:
+        problems.append("the history cannot be used")
     command = request.app[COMMAND][0]
     if shutil.which(command) is None:
-        problems.append(f"there is no program {command}")
+        logger.warning("not ready: there is no program %s", command)
+        problems.append("the program of Claude is not there")
     status = "unready" if problems else "ready"
     return json_answer({"status": status, "problems": problems}, 503 if problems else 200)
 
 
 async def _metrics(request: web.Request) -> web.Response:
+    """For whoever has the token; without a setting of it nobody, but with the dev identity, who is alone."""
+    settings = request.app[SETTINGS]
+    if settings.metrics_token:
+        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        given, wanted = (each.encode(errors="surrogateescape") for each in (token, settings.metrics_token))
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip(), wanted):
+            refused = Unauthorized("the metrics need the token of CHAT_METRICS_TOKEN as a bearer token")
+            return error_answer(refused, headers={hdrs.WWW_AUTHENTICATE: "Bearer"})
+    elif settings.identity != "dev":
+        raise web.HTTPNotFound
     return web.Response(body=request.app[METRICS].render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
 
@@ -332,7 +352,7 @@ async def _page(request: web.Request) -> web.StreamResponse:
         if request.app[SETTINGS].identity != "oauth":
             raise
         return redirect("login")
-    return web.FileResponse(STATIC / "index.html")
+    return web.FileResponse(STATIC / "index.html", headers={hdrs.CACHE_CONTROL: "no-cache"})
 
 
 async def _verify(request: web.Request) -> web.Response:

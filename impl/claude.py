@@ -89,9 +89,9 @@ class Claude:
             ended = await session.ask(question, invocation.content(question.prompt, self._settings))
             healthy = True
         except OSError as error:
-            raise ClaudeUnavailable(
-                f"Claude could not be started: {error.strerror}: {error.filename}"
-            ) from error
+            detail = f"{error.strerror}: {error.filename}"
+            logger.warning("claude could not be started: %s", detail)
+            raise ClaudeUnavailable("Claude could not be started", detail=detail) from error
         except ClaudeEnded as error:
             if not question.stopped and await self._is_stopping(soon=error.signalled):
                 raise Interrupted("the server was stopped during this turn") from error

@@ -21,6 +21,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from impl.documents import json_answer
+from impl.files import add_files
 from impl.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def add_to(app: web.Application, settings: Settings, *, restart: Callable[[], No
     app.router.add_get("/chat/dev", panel)
     app.router.add_get("/chat/dev/scripts", listed)
     app.router.add_get("/chat/dev/changes", changes)
-    app.router.add_static("/chat/devpage", FOLDER)
+    add_files(app, "/chat/devpage", FOLDER)
 
 
 def with_tools(settings: Settings) -> Settings:
@@ -101,7 +102,11 @@ async def _with_own_script(request: web.Request, handler: Handler) -> web.Stream
     if request.path != "/chat/" or not isinstance(response, web.FileResponse):
         return response
     page = (SOURCES / "static/index.html").read_text(encoding="utf-8")
-    return web.Response(text=page.replace(SCRIPT, OWN_SCRIPT + SCRIPT), content_type="text/html")
+    return web.Response(
+        text=page.replace(SCRIPT, OWN_SCRIPT + SCRIPT),
+        content_type="text/html",
+        headers={hdrs.CACHE_CONTROL: "no-cache"},
+    )
 
 
 async def _tell_changes(request: web.Request, sources: Sources) -> web.StreamResponse:
@@ -187,6 +192,7 @@ async def _can_start() -> bool:
     _, error = await process.communicate()
     if process.returncode:
         logger.error(
-            "the changed code cannot be imported, so the server stays as it was:\n%s", error.decode()
+            "the changed code cannot be imported, so the server stays as it was",
+            extra={"details": error.decode(errors="replace")},
         )
     return process.returncode == 0

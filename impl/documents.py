@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from impl.errors import STATUS, BadRequest, ChatError
 from impl.log import TurnLog, answer
 from impl.messages import Failed
+from impl.printable import printable
 from impl.store import Conversation, StoredTurn, rfc3339
 
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -61,7 +62,7 @@ def error_answer(
     error: ChatError, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """A refusal as an HTTP answer (docs/protocol.md §8); ``status`` is the error's own unless another is given."""
-    document: dict[str, Any] = {"code": error.code, "message": error.message}
+    document: dict[str, Any] = {"code": error.code, "message": printable(error.message)}
     headers = dict(headers or {})
     if error.retry_after is not None:
         document["retry_after"] = error.retry_after

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 
 class ChatError(Exception):
-    """A request was not served; the sentence is for the user (docs/protocol.md §4, table of codes)."""
+    """A request was not served; ``message`` is for the user (docs/protocol.md §4, table of codes).
+
+    ``detail`` is for the operator alone: paths, addresses, words of the system (HTTP-6). ``str()`` has both.
+    """
 
     code = "unavailable"
     status = 503
 
     def __init__(
-        self, message: str, *, message_id: str | None = None, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        message_id: str | None = None,
+        retry_after: float | None = None,
+        detail: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(f"{message}: {detail}" if detail else message)
         self.message = message
         self.message_id = message_id
         self.retry_after = retry_after  # seconds after which the same request may succeed

@@ -1,15 +1,30 @@
-"""Log lines that say whose they are: readable on a terminal, JSON elsewhere."""
+"""Log lines that say whose they are: readable on a terminal, JSON elsewhere.
+
+Whatever is logged may hold bytes of strangers. One record is one line; further lines begin with ``DETAIL``. None has a
+control character, and each is bounded (HTTP-6).
+"""
 
 from __future__ import annotations
 
 import contextvars
 import logging
+import re
 import sys
 import time
 from typing import Any, TextIO
 
 import msgspec
-from aiohttp.http_exceptions import HttpProcessingError
+
+from impl.printable import printable
+
+DETAIL = "    | "
+"""How the lines of a traceback begin, so that none can be taken for a line of the log."""
+
+NAME_MOST = 200
+DETAIL_MOST = 500
+_WORD = re.compile(r"[^\s=\[\]'\"]+")
+DETAIL_LINES = 120
+"""How many lines of a traceback are kept; the last ones say what went wrong."""
 
 _about: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("about")
 
@@ -40,17 +55,7 @@ def to_stderr(stream: TextIO = sys.stderr) -> None:
     """Send the log to ``stream``: JSON, one object a line, unless it is a terminal."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Readable() if stream.isatty() else _Json())
-    handler.addFilter(_without_the_peers_bytes)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-
-
-def _without_the_peers_bytes(record: logging.LogRecord) -> bool:
-    """Shorten what aiohttp says of a request that is not HTTP: its error quotes the line, a cookie's for one."""
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
-        record.msg, record.args = "= a request that is not HTTP: %s", (type(error).__name__,)
-        record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
-    return True
 
 
 class _Json(logging.Formatter):
@@ -59,20 +64,39 @@ class _Json(logging.Formatter):
             "time": _utc(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": printable(record.getMessage()),
         }
-        line = {**_about.get({}), **line}  # no name may hide the line's own
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+        line = {**_names(), **line}  # no name may hide the line's own
+        if details := _details(record):
+            line["traceback"] = "\n".join(details)
         return msgspec.json.encode(line).decode()
 
 
 class _Readable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        whose = " ".join(f"{name}={value}" for name, value in names().items())
-        text = f"{_utc(record)} {record.levelname:<7} {record.name} {record.getMessage()}"
-        line = f"{text}  [{whose}]" if whose else text
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        whose = " ".join(f"{name}={_quoted(value)}" for name, value in _names().items())
+        text = f"{_utc(record)} {record.levelname:<7} {record.name} {printable(record.getMessage())}"
+        lines = [f"{text}  [{whose}]" if whose else text, *_details(record)]
+        return f"\n{DETAIL}".join(lines)
+
+
+def _names() -> dict[str, str]:
+    return {name: printable(value, NAME_MOST) for name, value in names().items()}
+
+
+def _quoted(value: str) -> str:
+    """As it is, unless it could be taken for another name and value."""
+    return value if _WORD.fullmatch(value) else repr(value)
+
+
+def _details(record: logging.LogRecord) -> list[str]:
+    """What belongs to a record besides its sentence: a traceback, or the lines of ``extra={"details": TEXT}``."""
+    text = getattr(record, "details", "")
+    if record.exc_info:
+        text += logging.Formatter().formatException(record.exc_info)
+    lines = [printable(line, DETAIL_MOST) for line in text.split("\n")] if text else []
+    left_out = len(lines) - DETAIL_LINES
+    return [f"… ({left_out:,} lines before)", *lines[-DETAIL_LINES:]] if left_out > 0 else lines
 
 
 def _utc(record: logging.LogRecord) -> str:

@@ -18,7 +18,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
+from impl.documents import error_answer
+from impl.errors import BadRequest, ChatError
+from impl.headers import HEADERS, bare_answer
 from impl.inflow import Inflow
 from impl.settings import Settings
 
@@ -46,9 +50,9 @@ FILES_KEPT = 64
 FILES_OF_A_PROCESS = 8
 """Open files that are not connections: the server's own, and those for each claude process."""
 
-TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+TIMEOUT = bare_answer(408, "Request Timeout")
+TOO_LARGE = bare_answer(431, "Request Header Fields Too Large")
+TOO_MANY = bare_answer(503, "Service Unavailable")
 
 _END = b"\r\n\r\n"
 
@@ -212,6 +216,28 @@ class ClientProtocol(web.RequestHandler):
         if not response.keep_alive:
             self._must_end()
         return response, reset
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it quotes the request, a cookie for one
+    ) -> web.StreamResponse:
+        """Answer what never reached the application, in the form of our own errors, with one line in the log."""
+        theirs = isinstance(exc, HttpProcessingError | UnicodeError | ValueError)
+        if theirs:
+            logger.info("= a request that is no HTTP: %s", type(exc).__name__)
+        else:
+            logger.error("%s %s failed", request.method, request.path, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun, so that no other can be given")
+        if theirs:
+            answer = error_answer(BadRequest("the request cannot be understood"), 400, HEADERS)
+        else:
+            answer = error_answer(ChatError("the server failed; it is in its log"), max(status, 500), HEADERS)
+        answer.force_close()
+        return answer
 
     def set_parser(self, parser: Any, *args: Any, **options: Any) -> None:
         """From now on it is a WebSocket."""

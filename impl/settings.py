@@ -140,6 +140,10 @@ class Settings:
     connections_per_address: int = _setting(
         256, "connections from one address, loopback and a trusted proxy excepted; 0: no limit"
     )
+    metrics_token: str = _setting(
+        "",
+        "what whoever reads /metrics sends as Authorization: Bearer; empty: there are none, but with the dev identity",
+    )
     origins: tuple[str, ...] = _setting(
         (), "further origins that may use the chat, such as https://chat.example"
     )

@@ -604,7 +604,7 @@ class Store:
 def _unusable(error: SQLAlchemyError) -> Unavailable:
     reason = str(getattr(error, "orig", None) or error)
     logger.warning("the history cannot be used: %s", reason)
-    return Unavailable(f"the history cannot be used now: {reason}")
+    return Unavailable("the history cannot be used now", detail=reason)
 
 
 @asynccontextmanager
@@ -718,7 +718,7 @@ def _try_sqlite(path: str) -> None:
     try:
         sqlite3.connect(path).close()
     except sqlite3.Error as error:
-        raise Unavailable(f"the history cannot be used now: {error}: {path}") from error
+        raise Unavailable("the history cannot be used now", detail=f"{error}: {path}") from error
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

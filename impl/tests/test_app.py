@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import re
 import sqlite3
 from collections.abc import AsyncIterator
@@ -653,7 +654,7 @@ PATHS = [
     pytest.param("GET", "/nothing", 404, id="not-found"),
     pytest.param("GET", "/chat/static/../app.py", 404, id="escape"),
     pytest.param("GET", "/chat/static/%2e%2e/app.py", 404, id="hidden-escape"),
-    pytest.param("GET", "/chat/static/", 403, id="folder"),
+    pytest.param("GET", "/chat/static/", 404, id="folder"),
     pytest.param("POST", "/health", 405, id="method"),
     pytest.param("PUT", "/chat", 405, id="other-method"),
 ]
@@ -667,6 +668,15 @@ async def test_every_answer_has_the_security_headers(
         assert response.status == status
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert response.headers["Referrer-Policy"] == "same-origin"
+        assert response.headers["Server"] == "chatgate"
+        assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert response.headers["Cache-Control"] == (
+            "no-cache"
+            if status == 200 and (path == "/chat/" or path.startswith("/chat/static/"))
+            else "no-store"
+        )
+        assert "Strict-Transport-Security" not in response.headers
         assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
         if status >= 400:
             assert (await response.json())["error"]["message"]
@@ -702,7 +712,9 @@ async def test_health_answers_while_chats_are_silent(chat: Site, fake: Fake) -> 
             await two.turn()
 
 
-async def test_ready_says_what_is_missing(fake: Fake, tmp_path: Path) -> None:
+async def test_ready_says_what_is_missing(
+    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with site(fake.command, tmp_path) as chat:
         assert await chat.get("/health/ready") == {"status": "ready", "problems": []}
         fake.remove()
@@ -711,9 +723,9 @@ async def test_ready_says_what_is_missing(fake: Fake, tmp_path: Path) -> None:
         database.close()
         unready = await chat.get("/health/ready", status=503)
 
-    store, claude = unready["problems"]
-    assert "no such table" in store
-    assert claude == f"there is no program {fake.command[0]}"
+    assert unready["problems"] == ["the history cannot be used", "the program of Claude is not there"]
+    assert "no such table" in caplog.text
+    assert f"there is no program {fake.command[0]}" in caplog.text
 
 
 async def test_metrics_count_what_happens(chat: Site) -> None:
@@ -732,6 +744,76 @@ async def test_metrics_count_what_happens(chat: Site) -> None:
     assert "chat_live_turns 0.0" in lines
     assert "chat_claude_processes 2.0" in lines
     assert "chat_first_token_seconds_count 2.0" in lines
+
+
+METRICS = [
+    pytest.param("", None, 404, id="not-set"),
+    pytest.param("t0ken", None, 401, id="no-token"),
+    pytest.param("t0ken", "Bearer other", 401, id="other-token"),
+    pytest.param("t0ken", "Basic t0ken", 401, id="other-scheme"),
+    pytest.param("t0ken", "Bearer t0ken", 200, id="token"),
+    pytest.param("t0ken", "bearer  t0ken", 200, id="spelling"),
+]
+
+
+@pytest.mark.parametrize(("setting", "given", "status"), METRICS)
+async def test_metrics_need_the_token(
+    fake: Fake, tmp_path: Path, setting: str, given: str | None, status: int
+) -> None:
+    headers = {} if given is None else {"Authorization": given}
+    async with (
+        site(fake.command, tmp_path, identity="proxy", proxy_secret="s", metrics_token=setting) as chat,
+        chat.http.get(f"{chat.url}/metrics", headers=headers) as response,
+    ):
+        assert response.status == status
+        assert response.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
+
+
+async def test_https_alone_is_told_where_it_is_public(fake: Fake, tmp_path: Path) -> None:
+    async with (
+        site(fake.command, tmp_path, public_url="https://chat.example") as chat,
+        chat.http.get(f"{chat.url}/health") as response,
+    ):
+        assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+STRANGE = [
+    pytest.param(b"GET /chat/static/" + b"a" * 300, b"", 404, id="long-name"),
+    pytest.param(b"GET /chat/static/a%00b", b"", 404, id="nul"),
+    pytest.param(b"GET /chat/static/..%2f..%2fapp.py", b"", 404, id="escape"),
+    pytest.param(b"GET /chat/static/\xff\xfe", b"", 400, id="raw-bytes"),
+    pytest.param(b"GET /chat/static/%ff%1b%0a", b"", 404, id="encoded-bytes"),
+    pytest.param(b"GET /health", b"Upgrade: \x85\r\nConnection: upgrade\r\n", 200, id="upgrade"),
+    pytest.param(b"GET /chat/ws", b"Upgrade: \x85\r\nConnection: upgrade\r\n", 400, id="socket-upgrade"),
+    pytest.param(b"GET /health", b"Expect: \xff\r\n", 400, id="expect"),
+    pytest.param(b"GET /health", b"Expect: a\r\n", 417, id="other-expect"),
+    pytest.param(b"G\x1bT /health", b"", 400, id="method"),
+    pytest.param(b"GET /health", b"Content-Length: 1\r\nContent-Length: 2\r\n", 400, id="two-lengths"),
+    pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01", b"", 400, id="tls"),
+    pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM", b"", 400, id="http2"),
+    pytest.param(b"GET /" + b"a" * 9_000, b"", 400, id="long-target"),
+    pytest.param(b"GET /chat/history?limit=%ff", b"", 400, id="query"),
+    pytest.param(b"POST /chat", b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, id="chunks"),
+]
+
+
+@pytest.mark.parametrize(("line", "headers", "status"), STRANGE)
+async def test_mistakes_of_strangers_are_theirs(
+    line: bytes, headers: bytes, status: int, chat: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    reader, writer = await asyncio.open_connection(*chat.place)
+    writer.write(line + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + headers + b"\r\n")
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+    assert int(answer.split()[1]) == status, answer
+    assert b"nosniff" in answer
+    assert b"aiohttp" not in answer
+    assert len(caplog.records) <= 1
+    assert not any(each.exc_info or each.levelno > logging.INFO for each in caplog.records)
 
 
 # --- trouble
@@ -760,10 +842,7 @@ async def test_broken_store_is_told_and_the_server_lives(chat: Site, tmp_path: P
         database.execute("ALTER TABLE conversations RENAME TO away")
     database.close()
     document = await chat.get("/chat/history", status=503)
-    assert (document["error"]["code"], "no such table" in document["error"]["message"]) == (
-        "unavailable",
-        True,
-    )
+    assert document["error"] == {"code": "unavailable", "message": "the history cannot be used now"}
     assert (await post(chat, message="hi"))[0] == 503
     assert await chat.get("/health") == {"status": "ok"}
 

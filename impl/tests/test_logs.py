@@ -7,13 +7,13 @@ import contextvars
 import io
 import json
 import logging
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiohttp.http_exceptions import BadHttpMessage
 
-from impl.logs import about, only_about, to_stderr
+from impl.logs import DETAIL, about, only_about, to_stderr
 from impl.tests.sites import Fake, parts
 
 
@@ -38,7 +38,7 @@ def test_line_for_machines_is_one_json_object() -> None:
 
     (line,) = stream.getvalue().splitlines()
     record = json.loads(line)
-    assert (record["level"], record["logger"], record["message"]) == ("info", "a.b", "it is é,\nand new")
+    assert (record["level"], record["logger"], record["message"]) == ("info", "a.b", "it is é,\\nand new")
     assert record["time"].endswith("Z")
 
 
@@ -129,12 +129,69 @@ async def test_lines_of_a_process_name_the_turn_it_answers(fake: Fake, tmp_path:
     assert whose.items() <= ended.items()
 
 
-def test_request_that_is_not_http_is_told_without_its_bytes() -> None:
-    stream = io.StringIO()
-    to_stderr(stream)
-    error = BadHttpMessage("Invalid header value char: b'Cookie: chat_session=secret'")
-    logging.getLogger("aiohttp.server").error("Error handling request from %s", "127.0.0.1", exc_info=error)
+HOSTILE = [
+    "\x1b]0;TITLE\x07",  # a terminal's title
+    "\x9b31m",  # CSI in one character
+    "a\nb 2026-01-01T00:00:00.000Z INFO forged",
+    "a\r\x7f\x85\u2028\u2029\x00",
+    "\u202egnp.exe\u2066\u200f\ufeff",
+    "\ud800 half",
+    "x" * 10_000,
+]
 
-    record = json.loads(stream.getvalue())
-    assert (record["level"], record["message"]) == ("info", "= a request that is not HTTP: BadHttpMessage")
-    assert "secret" not in stream.getvalue()
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+def test_foreign_text_is_one_bounded_line(kind: type[io.StringIO], text: str) -> None:
+    stream = kind()
+    to_stderr(stream)
+
+    def work() -> None:
+        about(user=text)
+        logging.getLogger("a").info("GET %s", text)
+
+    contextvars.copy_context().run(work)
+
+    assert_safe(stream.getvalue(), lines=1)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+def test_foreign_text_forges_no_traceback(kind: type[io.StringIO], text: str) -> None:
+    stream = kind()
+    to_stderr(stream)
+    logging.getLogger("a").error("oh no", exc_info=ValueError(text))
+
+    _, *details = stream.getvalue().rstrip("\n").split("\n")
+    assert all(line.startswith(DETAIL) for line in details)
+    assert_safe(stream.getvalue(), lines=1 + len(details))
+
+
+def test_long_traceback_keeps_its_end() -> None:
+    stream = Terminal()
+    to_stderr(stream)
+    logging.getLogger("a").error("oh no", exc_info=ValueError("\n" * 10_000 + "the end"))
+
+    assert stream.getvalue().count("\n") < 200
+    assert stream.getvalue().endswith("the end\n")
+
+
+def test_name_cannot_pose_as_another() -> None:
+    stream = Terminal()
+    to_stderr(stream)
+
+    def work() -> None:
+        about(user="x user=bob]")
+        logging.getLogger("a").info("hi")
+
+    contextvars.copy_context().run(work)
+
+    assert stream.getvalue().endswith("[user='x user=bob]']\n")
+
+
+def assert_safe(text: str, *, lines: int) -> None:
+    text.encode()  # no half of a surrogate pair
+    assert text.count("\n") == lines
+    assert all(len(line) < 7_000 for line in text.split("\n"))
+    steering = {unicodedata.category(each) for each in text if each != "\n"} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert not steering

@@ -59,6 +59,7 @@ READ: list[Any] = [
     ("CHAT_LOGOUT_URL", "/oauth2/sign_out", "/oauth2/sign_out"),
     ("CHAT_USERS", "ada id:42", ("ada", "id:42")),
     ("CHAT_ORIGINS", "https://a.example http://b:8080", ("https://a.example", "http://b:8080")),
+    ("CHAT_METRICS_TOKEN", "t", "t"),
     ("CHAT_KEEPALIVE_SECONDS", "20", 20.0),
     ("CHAT_MESSAGE_MAX_BYTES", "2000000", 2_000_000),
     ("CHAT_REQUESTS_PER_HOUR", "0", 0),
