@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 
@@ -34,16 +34,30 @@ async def as_it_comes(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, Non
         yield data
 
 
-def idle_limit(seconds: float) -> Carry:
-    """Cut a link over which nothing came for so long, as proxies do."""
+async def _nothing() -> None:
+    """What has to happen before a link counts as idle: no more than that the time is over."""
+
+
+def idle_limit(seconds: float, before: Callable[[], Awaitable[None]] = _nothing) -> Carry:
+    """Cut a link over which nothing came for so long, as proxies do.
+
+    ``before`` is awaited first, and the link is spared if something comes meanwhile. Where it waits until the server
+    has answered somebody else, a machine that stood still is no reason for a cut.
+    """
 
     async def carry(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
         while True:
+            reading = asyncio.create_task(reader.read(CHUNK))
             try:
-                async with asyncio.timeout(seconds):
-                    data = await reader.read(CHUNK)
-            except TimeoutError:
-                raise Cut(f"not one byte for {seconds:g} s") from None
+                await asyncio.wait([reading], timeout=seconds)
+                if not reading.done():
+                    await before()
+                if not reading.done():
+                    raise Cut(f"not one byte for {seconds:g} s")
+                data = reading.result()
+            finally:
+                reading.cancel()
+                await asyncio.wait([reading])
             if not data:
                 return
             yield data

@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -188,8 +188,17 @@ class Peer:
 
     # Waiting
 
-    async def until(self, found: Callable[[], T | None], expected: str, *, within: float | None = None) -> T:
+    async def until(
+        self,
+        found: Callable[[], T | None],
+        expected: str,
+        *,
+        within: float | None = None,
+        before_failing: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
         """Wait until ``found`` gives something but None; it is asked again after all that arrives.
+
+        ``before_failing`` is awaited when the time is over, and ``found`` is asked once more.
 
         Raises:
             Failure: The time was over, or the connection ended, before.
@@ -204,20 +213,31 @@ class Peer:
                     await self._news.wait()
                 return value
         except TimeoutError:
+            if before_failing is not None:
+                await before_failing()
+                if (value := found()) is not None:
+                    return value
             raise Failure(expected, f"not within {limit:g} s") from None
 
     async def expect_response(self, *, within: float | None = None) -> Response:
         """Wait for the answer to a handshake."""
         return await self.until(lambda: self._response, "an HTTP answer to the handshake", within=within)
 
-    async def expect_ping(self, number: int = 1, *, within: float | None = None) -> list[float]:
+    async def expect_ping(
+        self,
+        number: int = 1,
+        *,
+        within: float | None = None,
+        before_failing: Callable[[], Awaitable[None]] | None = None,
+    ) -> list[float]:
         """Wait until so many pings have come in all and return the times of all of them."""
 
         def pings() -> list[float] | None:
             times = [at for at, frame in self.frames if frame.opcode == Opcode.PING]
             return times if len(times) >= number else None
 
-        return await self.until(pings, f"ping number {number} from the server", within=within)
+        expected = f"ping number {number} from the server"
+        return await self.until(pings, expected, within=within, before_failing=before_failing)
 
     async def expect_pong(self, payload: bytes, *, within: float | None = None) -> None:
         """Wait for a pong after those already waited for, which must have this payload."""

@@ -21,10 +21,12 @@ import aiohttp
 from conformance.errors import CouldNotTest, TargetError
 from conformance.target import Target, fill
 from fake_claude.install import install
+from fake_claude.patience import patience
 
 MARK = "CHATGATE_TARGET"  # in the environment of all that a target starts, so that leftovers are found
 LOG_LINES = 200
-GONE_WITHIN = 1.0
+GONE_WITHIN = patience(1.0)
+FALLS_WITHIN = patience(0.5)  # a process that dies closes its sockets before it is gone
 
 
 class Server:
@@ -209,7 +211,7 @@ class Server:
     async def has_fallen(self) -> bool:
         """Whether its process ended by itself; one that is just ending is given a moment."""
         if self._process is None or (
-            self._process.returncode is None and not await gone(self._process.pid, 0.1)
+            self._process.returncode is None and not await gone(self._process.pid, FALLS_WITHIN)
         ):
             return False
         await self._process.wait()

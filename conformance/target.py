@@ -14,6 +14,7 @@ from conformance.case import matches
 from conformance.dialect import Dialect
 from conformance.errors import UsageError
 from conformance.results import Case
+from fake_claude.patience import patience
 
 SHIPPED = Path(__file__).parent  # targets that come with the suite are looked up here
 _LOCATION = re.compile(r"[^:\s][^:\n]*(:[1-9][0-9]*)?")
@@ -274,7 +275,8 @@ def load(path: str) -> Target:
     here = str(place.parent.absolute())
     target = msgspec.structs.replace(target, start=[each.replace(HERE, here) for each in target.start])
     check(target, place)
-    return msgspec.structs.replace(target, anchor=target.anchor or path)
+    waits = {name: patience(getattr(target, name)) for name in ("ready_within", "stop_within", "within")}
+    return msgspec.structs.replace(target, anchor=target.anchor or path, **waits)
 
 
 def _explain(sentence: str) -> str:

@@ -77,6 +77,7 @@ class Connection:
         "_lasts",
         "_loop",
         "_next_ping",
+        "_obeying",
         "_request",
         "_seconds_left",
         "_transport",
@@ -122,6 +123,7 @@ class Connection:
         self._cursors: dict[TurnLog, int] = {}  # by log, the last seq that was written
         self._watched: tuple[str, ...] = ()  # conversations; an empty set is 200 bytes for each who is idle
         self._unanswered = 0  # pings since the last sign of life
+        self._obeying = False  # a message; the pongs behind it are not read meanwhile
         self._next_ping: asyncio.TimerHandle | None = None
         self._catching_up: asyncio.Task[None] | None = None  # while the reader is behind
         self._expiry: asyncio.TimerHandle | None = None
@@ -143,7 +145,9 @@ class Connection:
                 match frame.type:
                     case WSMsgType.TEXT:
                         self._inflow.taken()
+                        self._obeying = True
                         await self._obey(frame.data)
+                        self._obeying = False
                         await self._room()  # who only asks, and reads nothing, waits
                     case WSMsgType.BINARY:
                         self._inflow.taken()
@@ -326,7 +330,8 @@ class Connection:
             )
             self._transport.abort()  # a close frame would wait behind what the peer left unread
             return
-        self._unanswered += 1
+        if not self._obeying:
+            self._unanswered += 1
         self._write(PING)
         self._next_ping = self._loop.call_later(self._keepalive, self._ping)
 

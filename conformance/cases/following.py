@@ -319,6 +319,7 @@ async def stale_cursor(chat: Chat) -> None:
         held = chat.target.variants.held
         assert held is not None
         await asyncio.sleep(held.seconds + 0.2)  # that long it may be replayed
+        await forgets.served_meanwhile()
         ids = {"conversation_id": turn.conversation_id, "message_id": turn.message_id}
         await forgets.refusal(peer, "reset", type="subscribe", after=1, **ids)
         kept = await forgets.last_message(turn.conversation_id)
@@ -344,6 +345,7 @@ async def sent_again_late(chat: Chat) -> None:
         for turn in turns:
             await turn.finish()
         await asyncio.sleep(held.seconds + 0.2)  # that long it may be replayed
+        await forgets.served_meanwhile()
         for turn, prompt in zip(turns, prompts, strict=True):
             ids = {"conversation_id": turn.conversation_id, "message_id": turn.message_id}
             again = await forgets.started(peer, prompt, **ids)

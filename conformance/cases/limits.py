@@ -20,7 +20,7 @@ HOUR = 3_600
 NEAR = 20.0  # a case about days does not begin so few seconds before midnight UTC
 EARLY = 5.0  # how long before the end of a limit a moved clock shows that it still holds, in seconds
 DRIFT = 0.1  # between the clock that waits and the clock that tells the hour, in seconds
-SLACK = 10.0  # what a busy machine may add to what was asked a moment ago, in seconds
+SLACK = 10.0  # how far two clocks may differ, in seconds
 
 HOURLY = "limits/hour"
 DAILY = "limits/day"
@@ -42,6 +42,15 @@ def limit(chat: Chat, name: str) -> int:
 def until_midnight() -> float:
     """Seconds to the next UTC day."""
     return DAY - time.time() % DAY
+
+
+def expect_midnight(told: float, began: float, what: str) -> None:
+    """What was told must be the time until midnight UTC, at some moment since we began to ask."""
+    expect(
+        until_midnight() - SLACK <= told <= began + SLACK,
+        f"{what} to be the time until midnight UTC",
+        f"it is {told:g} s, and not about {began:.0f} s",
+    )
 
 
 async def away_from_midnight() -> None:
@@ -120,11 +129,8 @@ async def day(chat: Chat) -> None:
     async with chat.variant("requests_per_day") as limited, limited.peer() as peer:
         await spend(limited, peer, limit(chat, "requests_per_day"))
 
-        wait = await refused(limited, peer, "rate_limited")
-        off = abs(wait - until_midnight())
-        expect(
-            off < SLACK, "retry_after to be the time until midnight UTC", f"it is {wait:g} s, {off:.0f} s off"
-        )
+        began = until_midnight()
+        expect_midnight(await refused(limited, peer, "rate_limited"), began, "retry_after")
         if chat.posts:
             await refused_post(limited, "rate_limited")
 
@@ -445,11 +451,8 @@ async def tokens(chat: Chat) -> None:
     async with chat.variant("tokens_per_day") as limited, limited.peer() as peer:
         await twenties(limited, peer, math.ceil(limit(chat, "tokens_per_day") / 20))
 
-        wait = await refused(limited, peer, "quota_exceeded")
-        off = abs(wait - until_midnight())
-        expect(
-            off < SLACK, "retry_after to be the time until midnight UTC", f"it is {wait:g} s, {off:.0f} s off"
-        )
+        began = until_midnight()
+        expect_midnight(await refused(limited, peer, "quota_exceeded"), began, "retry_after")
         await peer.expect_alive()
         if chat.posts:
             await refused_post(limited, "quota_exceeded")
@@ -538,11 +541,10 @@ async def told_usage(chat: Chat) -> None:
                 (await standing(limited, name, DAY))[:2], (0, limit(chat, name)), "used and of at first"
             )
             await spend(limited, peer, 1)
+            began = until_midnight()
             used, _, left = await standing(limited, name, DAY)
             expect(used > 0, f"{name} to be used", "nothing is")
-            expect(
-                abs(left - until_midnight()) < SLACK, "it to be free again at midnight UTC", f"in {left} s"
-            )
+            expect_midnight(left, began, "resets_in")
 
 
 async def standing(chat: Chat, name: str, within: float) -> tuple[int, int, float]:

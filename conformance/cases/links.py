@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from conformance.case import case
 from conformance.cases.following import REPLAYS
 from conformance.cases.framing import PING_PONG
-from conformance.cases.keepalive import SLACK, interval
+from conformance.cases.keepalive import interval, pings
 from conformance.cases.turns import ANSWERED, STREAMS, pieces, turn_is_over
 from conformance.chat import Chat, expect_equal
 from conformance.errors import Failure
@@ -100,7 +100,7 @@ async def torn_and_resumed(chat: Chat, frame: int, byte: int) -> int:
     slow=True,
 )
 async def half_open(chat: Chat) -> None:
-    patience = 10 * interval(chat) + 4 * SLACK
+    patience = 10 * interval(chat) + chat.target.within
     async with chat.gate("dark") as gate, chat.box() as box, chat.peer(server=box) as first:
         turn = await chat.started(first, chat.prompt(tokens=6, hold=f"{gate.name}@3"))
         await turn.until_text(pieces(3))
@@ -161,5 +161,5 @@ async def late_lumps(chat: Chat) -> None:
     longest = interval(chat)
     late = lumps(0.8 * longest)  # there and back it takes longer than the time to the next ping
     async with chat.box(down=late, up=late) as box, chat.peer(server=box) as peer:
-        await peer.expect_ping(6, within=8 * longest + SLACK)
+        await pings(chat, peer, 6)
         await peer.expect_alive()

@@ -18,9 +18,10 @@ from conformance.mutants.table import REFERENCE, SMALL, Kill
 from conformance.results import Case, CaseResult, Verdict
 from conformance.runner import run
 from conformance.target import Target, Variants, load
+from fake_claude.patience import patience
 
 REFERENCE_TARGET = "targets/reference.toml"
-WITHIN = 3.0  # how long a case waits on a mutant for what may never come, in seconds
+WITHIN = patience(3.0)  # how long a case waits on a mutant for what may never come, in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def _faults(kill: Kill, found: dict[str, CaseResult]) -> Iterator[str]:
 def _target(name: str) -> Target:
     target = load(REFERENCE_TARGET)
     words = ["{python}", "-m", "conformance.mutants.serve", name, "{port}", "{data}", "{claude}"]
-    target = msgspec.structs.replace(target, name=name, start=words, within=WITHIN, stop_within=5.0)
+    target = msgspec.structs.replace(target, name=name, start=words, within=WITHIN, stop_within=patience(5.0))
     if name.removeprefix("twin-of-") in SMALL:
         within = 10.0 if name.startswith("twin-of-") else 1.5
         return msgspec.structs.replace(target, keepalive=KEEPALIVE, within=within, variants=Variants())

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from fake_claude.patience import patience
+
 PROJECT = Path(__file__).parents[2]
 CASES = ["turns/streams", "keepalive/silent-turn", "handshake/foreign-origin"]
 
@@ -84,7 +86,7 @@ def command(checkout: Path) -> Command:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=patience(240),
         )
         return done.returncode, done.stdout + done.stderr
 

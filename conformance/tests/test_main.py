@@ -12,6 +12,7 @@ import pytest
 
 from conformance.__main__ import main
 from conformance.server import command_line
+from fake_claude.patience import patience
 
 # A server in one file: what it does is the last word of its command.
 SERVER = """
@@ -67,7 +68,7 @@ def run(*words: str, cwd: Path | None = None, **env: str) -> subprocess.Complete
         check=False,
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **env},
-        timeout=60,
+        timeout=patience(120),
     )
 
 
@@ -133,7 +134,7 @@ def test_a_server_that_never_gets_ready_gives_3(tmp_path: Path) -> None:
     done = run("run", "--target", target(tmp_path, "mute", ready_within="0.5"), "--select", "http/health")
 
     assert done.returncode == 3
-    assert "was not ready within 0.5 s" in done.stderr
+    assert f"was not ready within {patience(0.5):g} s" in done.stderr
 
 
 def test_without_a_ready_line_the_health_path_is_asked(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_server_deaf_to_term_gives_3_and_is_ended(tmp_path: Path) -> None:
     done = run("run", "--target", target(tmp_path, "deaf"), "--select", "http/health")
 
     assert done.returncode == 3
-    assert "did not end within 2 s of SIGTERM" in done.stdout
+    assert f"did not end within {patience(2):g} s of SIGTERM" in done.stdout
 
 
 def test_a_server_that_falls_fails_the_case_and_is_started_again(tmp_path: Path) -> None:
@@ -287,6 +288,6 @@ def test_a_run_that_is_ended_ends_its_server(tmp_path: Path) -> None:
             children = started.read_text(encoding="ascii").split()
         await_listener(int(words_of(children[0])[-2]))  # it never gets ready, and is waited for
         suite.terminate()
-        suite.communicate(timeout=30)
+        suite.communicate(timeout=patience(60))
 
     assert [command_line(int(pid)) for pid in children] == [""] * len(children)

@@ -12,6 +12,7 @@ from conformance.handshake import accept_key, encode_request, upgrade_headers
 from conformance.listening import listening
 from conformance.peer import MASK, Garbled, Peer, connected
 from conformance.trace import Trace
+from fake_claude.patience import patience
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 HEAD = (
@@ -48,7 +49,7 @@ class Script:
 async def peer_of(script: Script) -> AsyncIterator[Peer]:
     async with (
         listening(script.serve) as port,
-        connected("127.0.0.1", port, name="ws1", trace=Trace(), within=2) as peer,
+        connected("127.0.0.1", port, name="ws1", trace=Trace(), within=patience(30)) as peer,
     ):
         await peer.send_bytes(encode_request("/", dict(upgrade_headers("h", KEY))))
         await peer.expect_response()
@@ -135,10 +136,22 @@ async def test_an_expectation_that_is_not_met_says_what_came(
     says: bytes, expectation: Callable[[Peer], object], words: str
 ) -> None:
     async with peer_of(Script(says)) as peer:
-        peer.within = 0.2
+        if "not within" in words:
+            peer.within = 0.2
         peer.answers_close = False
         with pytest.raises(Failure, match=words):
             await expectation(peer)  # type: ignore[misc]  # a table of coroutines of several types
+
+
+async def test_what_is_late_with_all_else_is_awaited() -> None:
+    async with peer_of(Script(b"")) as peer:
+
+        async def served() -> None:
+            peer._take(frames(Frame(Opcode.PING, b"")))
+
+        assert len(await peer.expect_ping(within=0.01, before_failing=served)) == 1
+        with pytest.raises(Failure, match="not within"):
+            await peer.expect_ping(3, within=0.01, before_failing=served)
 
 
 async def test_frames_that_could_be_read_but_are_illegal_are_noted() -> None:

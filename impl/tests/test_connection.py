@@ -17,8 +17,10 @@ from websockets.asyncio.client import connect
 from impl.app import CONNECTIONS, ENVELOPE, IDENTITY, LEAST_LIMIT, TURNS
 from impl.auth import Login
 from impl.connection import Connection
+from impl.log import TurnLog
 from impl.tests.loop_clock import LONG, LoopClock, in_time
 from impl.tests.sites import Address, Fake, Peer, Site, events, site, spoken, until
+from impl.turns import Turns
 
 NOWHERE = "0123456789ab"
 
@@ -515,6 +517,32 @@ async def test_peer_that_answers_stays(fake: Fake, tmp_path: Path, loop_clock: L
             gate.open()
 
             assert (await listening)[-1]["type"] == "complete"
+
+
+async def test_peer_whose_message_waits_for_the_store_stays(
+    monkeypatch: pytest.MonkeyPatch, loop_clock: LoopClock, fake: Fake, tmp_path: Path
+) -> None:
+    """Its pongs are there, but behind the message."""
+    go = asyncio.Event()
+    start = Turns.start
+
+    async def late(turns: Turns, *args: Any) -> TurnLog:
+        await go.wait()
+        return await start(turns, *args)
+
+    monkeypatch.setattr(Turns, "start", late)
+    async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat, chat.socket() as peer:
+        await peer.chat("hi")
+        heard = asyncio.create_task(peer.turn())
+        (connection,) = chat.app[CONNECTIONS]
+        await until(lambda: connection._obeying)
+        for _ in range(5):
+            before = connection._next_ping
+            loop_clock.advance()
+            await until(lambda: connection._next_ping is not before)  # noqa: B023 - it is waited for here
+        go.set()
+
+        assert (await heard)[-1]["type"] == "complete"
 
 
 # --- a reader that stalls
