@@ -21,6 +21,8 @@ ENVIRONMENT = {
     "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",  # no CLAUDE.md, of the user, the folder, or those above it
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",  # no notes that the CLI keeps by itself
     "CLAUDE_CODE_DISABLE_BUNDLED_SKILLS": "1",  # none of the commands that are prompts
+    "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS": "1",  # no user, status or commits of the working folder's repository
+    "CLAUDE_CODE_DISABLE_CRON": "1",  # no scheduled tasks of the working folder while the CLI waits for a prompt
 }
 """Variables of the CLI (seen in 2.1.330 and 2.1.332) that switch off what acts on a prompt, or adds to it."""
 
@@ -49,7 +51,12 @@ def environment(settings: Settings) -> dict[str, str]:
     if settings.claude_commands:
         allowed |= {"CLAUDE_CODE_DISABLE_ULTRATHINK", "CLAUDE_CODE_DISABLE_BUNDLED_SKILLS"}
     if settings.claude_settings:
-        allowed |= {"CLAUDE_CODE_DISABLE_CLAUDE_MDS", "CLAUDE_CODE_DISABLE_AUTO_MEMORY"}
+        allowed |= {
+            "CLAUDE_CODE_DISABLE_CLAUDE_MDS",
+            "CLAUDE_CODE_DISABLE_AUTO_MEMORY",
+            "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS",
+            "CLAUDE_CODE_DISABLE_CRON",
+        }
     return {name: value for name, value in ENVIRONMENT.items() if name not in allowed}
 
 

@@ -24,26 +24,25 @@ class Recording:
 
     def last(self, text: str) -> dict[str, Any]:
         """The newest request that has ``text`` in the newest message of the user."""
-        found = [body for body in self.bodies if text in user_texts({"messages": users(body)[-1:]})]
-        assert found, (
-            f"no request ends with {text!r}; the last ends with {user_texts(self.bodies[-1])[-1:]!r}"
-        )
+        found = [body for body in self.bodies if text in newest(body)]
+        assert found, f"no request ends with {text!r}; the last ends with {newest(self.bodies[-1])!r}"
         return found[-1]
 
 
-def users(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """The user's messages in a request, oldest first."""
-    return [message for message in body["messages"] if message["role"] == "user"]
+def newest(body: dict[str, Any]) -> list[str]:
+    """The texts of the newest message of the user in a request."""
+    return texts({"messages": [each for each in body["messages"] if each["role"] == "user"][-1:]}, "user")
 
 
-def user_texts(body: dict[str, Any]) -> list[str]:
-    """The texts of the user's messages in a request, oldest first; other blocks as they are written."""
-    texts: list[str] = []
-    for message in users(body):
-        content = message["content"]
-        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        texts += [block["text"] if block["type"] == "text" else str(block) for block in blocks]
-    return texts
+def texts(body: dict[str, Any], role: str) -> list[str]:
+    """The texts of a role's messages in a request, oldest first; other blocks as they are written."""
+    found: list[str] = []
+    for message in body["messages"]:
+        if message["role"] == role:
+            content = message["content"]
+            blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            found += [block["text"] if block["type"] == "text" else str(block) for block in blocks]
+    return found
 
 
 @asynccontextmanager

@@ -54,7 +54,12 @@ OPENED: list[tuple[dict[str, Any], set[str], str]] = [
     ),
     (
         {"claude_settings": "user", "claude_home": Path("/home/ada")},
-        {"CLAUDE_CODE_DISABLE_CLAUDE_MDS", "CLAUDE_CODE_DISABLE_AUTO_MEMORY"},
+        {
+            "CLAUDE_CODE_DISABLE_CLAUDE_MDS",
+            "CLAUDE_CODE_DISABLE_AUTO_MEMORY",
+            "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS",
+            "CLAUDE_CODE_DISABLE_CRON",
+        },
         "--strict-mcp-config",
     ),
 ]
