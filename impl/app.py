@@ -25,17 +25,17 @@ from impl.documents import (
     conversation_document,
     dumps,
     error_answer,
-    field,
     json_answer,
     message_documents,
     outcome,
-    read_form,
     redirect,
 )
 from impl.errors import BadRequest, ChatError, Forbidden, NotFound, TooLarge, Unauthorized, Unavailable
 from impl.files import add_files
+from impl.forms import field, read_form
 from impl.headers import HEADERS, SERVER, STRICT_TRANSPORT
 from impl.inflow import Inflow
+from impl.kept import Kept
 from impl.limits import Limits
 from impl.logs import about
 from impl.messages import CONVERSATION_ID
@@ -56,6 +56,9 @@ logger = logging.getLogger(__name__)
 SUBPROTOCOLS = ("chat-stream-v1",)
 STATIC = Path(__file__).parent / "static"
 USER_ID_HEADER = "X-Chat-User-Id"
+READY_SECONDS = 1.0
+"""How old the answer of ``/health/ready`` may be."""
+
 ENVELOPE = 65_536
 """What a message may have besides its prompt."""
 
@@ -79,6 +82,8 @@ COMMAND = web.AppKey("COMMAND", list[str])
 CONNECTIONS: web.AppKey[set[Connection]] = web.AppKey("CONNECTIONS")
 METRICS = web.AppKey("METRICS", Metrics)
 SHARES = web.AppKey("SHARES", Shares)
+USER = web.RequestKey("USER", str)
+PROBLEMS: web.AppKey[Kept[list[str]]] = web.AppKey("PROBLEMS")
 NOW: web.AppKey[Callable[[], float]] = web.AppKey("NOW")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -105,6 +110,7 @@ def make_app(
     app[COMMAND] = command
     app[CONNECTIONS] = set()
     app[METRICS] = Metrics()
+    app[PROBLEMS] = Kept(partial(_problems, app), READY_SECONDS)
     app[SHARES] = Shares(
         sockets=settings.sockets_per_user,
         bytes_of_user=2 * wire_limit(settings),
@@ -150,12 +156,12 @@ def make_app(
     app.router.add_post("/chat", _post_chat)
     app.router.add_get("/chat/", _page)
     app.router.add_get("/chat/ws", _socket)
-    app.router.add_post("/chat/new", _new)
-    app.router.add_get("/chat/usage", _usage)
+    app.router.add_post("/chat/new", _shared(_new))
+    app.router.add_get("/chat/usage", _shared(_usage))
     app.router.add_get("/chat/whoami", _whoami)
-    app.router.add_get("/chat/history", _list)
-    app.router.add_get("/chat/history/{id}", _show)
-    app.router.add_delete("/chat/history/{id}", _delete)
+    app.router.add_get("/chat/history", _shared(_list))
+    app.router.add_get("/chat/history/{id}", _shared(_show))
+    app.router.add_delete("/chat/history/{id}", _shared(_delete))
     add_files(app, "/chat/static", STATIC)
     return app
 
@@ -312,18 +318,34 @@ async def _health(_request: web.Request) -> web.Response:
 
 
 async def _ready(request: web.Request) -> web.Response:
-    """Whether turns can be served: the store answers, and the CLI is there. The log has details."""
+    """Whether turns can be served. Anybody may ask, and it costs a write: once in ``READY_SECONDS`` it is looked at."""
+    problems = await request.app[PROBLEMS]()
+    status = "unready" if problems else "ready"
+    return json_answer({"status": status, "problems": problems}, 503 if problems else 200)
+
+
+async def _problems(app: web.Application) -> list[str]:
+    """What is missing to serve turns: a store that answers, and the CLI. The log has details."""
     problems = []
     try:
-        await request.app[STORE].check()
+        await app[STORE].check()
     except ChatError:
         problems.append("the history cannot be used")
-    command = request.app[COMMAND][0]
+    command = app[COMMAND][0]
     if shutil.which(command) is None:
         logger.warning("not ready: there is no program %s", command)
         problems.append("the program of Claude is not there")
-    status = "unready" if problems else "ready"
-    return json_answer({"status": status, "problems": problems}, 503 if problems else 200)
+    return problems
+
+
+def _shared(handler: Handler) -> Handler:
+    """A handler of which each user has a few at once; the others wait, so that other users need not."""
+
+    async def wait(request: web.Request) -> web.StreamResponse:
+        async with request.app[SHARES].request(await _user(request)):
+            return await handler(request)
+
+    return wait
 
 
 async def _metrics(request: web.Request) -> web.Response:
@@ -475,7 +497,8 @@ async def _socket(request: web.Request) -> web.StreamResponse:
 async def _post_chat(request: web.Request) -> web.StreamResponse:
     """One turn without a socket (HTTP-2); white space keeps the line alive meanwhile (KEEP-3)."""
     user = await _user(request)
-    form = await read_form(request)
+    async with request.app[SHARES].body(user):
+        form = await read_form(request, request.app[SETTINGS].receive_seconds)
     log = await request.app[TURNS].start(
         user, field(form, "message") or "", field(form, "message_id"), field(form, "conversation_id")
     )
@@ -497,7 +520,8 @@ async def _post_chat(request: web.Request) -> web.StreamResponse:
 
 
 async def _new(request: web.Request) -> web.Response:
-    conversation_id = await request.app[STORE].new_conversation(await _user(request))
+    limit = request.app[SETTINGS].requests_per_hour
+    conversation_id = await request.app[STORE].new_conversation(await _user(request), limit)
     return json_answer({"conversation_id": conversation_id}, 201)
 
 
@@ -546,9 +570,12 @@ async def _say_goodbye(app: web.Application) -> None:
 
 
 async def _user(request: web.Request) -> str:
-    login = await request.app[IDENTITY].login(request)
-    about(user=login.user)
-    return login.user
+    """Who asks; looked up once for each request."""
+    if USER not in request:
+        login = await request.app[IDENTITY].login(request)
+        about(user=login.user)
+        request[USER] = login.user
+    return request[USER]
 
 
 def _oauth(request: web.Request) -> OAuthIdentity:

@@ -1,4 +1,4 @@
-"""What travels over HTTP: forms that are read, and the documents that answer them."""
+"""The documents that answer requests over HTTP."""
 
 from __future__ import annotations
 
@@ -8,44 +8,14 @@ from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
 
-from impl.errors import STATUS, BadRequest, ChatError
+from impl.errors import STATUS, ChatError
 from impl.log import TurnLog, answer
 from impl.messages import Failed
 from impl.printable import printable
 from impl.store import Conversation, StoredTurn, rfc3339
 
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-
 dumps = msgspec.json.Encoder().encode
-
-
-async def read_form(request: web.Request) -> Any:
-    """The form of a request.
-
-    Raises:
-        BadRequest: The body is no form, or cannot be decoded.
-    """
-    if request.can_read_body and request.content_type not in FORMS:
-        raise BadRequest(f"the body is {request.content_type[:80]}; send a form ({' or '.join(FORMS)})")
-    try:
-        return await request.post()
-    except (ValueError, LookupError, RuntimeError, HttpProcessingError) as error:
-        # Broken bytes, an unknown charset, a torn multipart; torn in the header of a part.
-        raise BadRequest(f"the form cannot be read: {error}") from None
-
-
-def field(form: Any, name: str) -> str | None:
-    """One text field of a form; ``None`` when it is not there.
-
-    Raises:
-        BadRequest: There are several of the name, or it is a file.
-    """
-    values = form.getall(name, [])
-    if len(values) > 1 or not all(isinstance(value, str) for value in values):
-        raise BadRequest(f"{name} must be one text field")
-    return str(values[0]) if values else None
 
 
 def redirect(target: str) -> web.Response:

@@ -15,7 +15,7 @@ from typing import Protocol
 from impl.buckets import TokenBucket
 from impl.frame_scanner import FrameScanner
 
-FRAMES_AT_ONCE = 32
+FRAMES_AT_ONCE = 8
 BYTES_AT_ONCE = 131_072
 """What is fed in one round of the loop; of bytes it may be what one read brings (256 KiB)."""
 
@@ -25,7 +25,7 @@ FRAME_COST = 4096
 BURST_SECONDS = 8.0
 """So many seconds of its rate a connection may send at once."""
 
-FLOOD_SECONDS = 10.0
+FLOOD_SECONDS = 5.0
 """A connection that is slowed down for longer is closed."""
 
 POLICY_VIOLATION = 1008

@@ -66,6 +66,17 @@ def admit(limits: Limits, used: Used, now: float) -> None:
         raise error(sentence, retry_after=_up(wait))
 
 
+def admit_new(limit: int, hour: Sequence[float], now: float) -> None:
+    """Refuse one more empty conversation where so many were made in the sliding hour: as many as turns are allowed.
+
+    Raises:
+        RateLimited: The limit is reached.
+    """
+    if limit and len(hour) >= limit:
+        sentence = f"the limit of new conversations is reached ({limit} an hour)"
+        raise RateLimited(sentence, retry_after=_up(hour[-limit] + HOUR - now))
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How a user stands with one limit (LIMIT-7)."""

@@ -6,8 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 from impl.errors import RateLimited
+
+REQUESTS_AT_ONCE = 4
+BODIES_AT_ONCE = 2
+"""Of one user. A body may be as long as the longest message."""
 
 RETRY_SECONDS = 5.0
 """When a refused connection may try again: nobody knows when the user closes another one."""
@@ -34,11 +39,21 @@ class Shares:
         self._bytes: Counter[str] = Counter()
         self._sum = 0
         self.large = asyncio.Lock()
+        self._requests: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._bodies: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @property
     def waiting(self) -> int:
         """The bytes that wait, of all users."""
         return self._sum
+
+    def request(self, user: str) -> asyncio.Semaphore:
+        """For who serves a request of a user: a few at once; the others wait, and other users do not."""
+        return self._requests.setdefault(user, asyncio.Semaphore(REQUESTS_AT_ONCE))
+
+    def body(self, user: str) -> asyncio.Semaphore:
+        """For who reads the body of a user's request."""
+        return self._bodies.setdefault(user, asyncio.Semaphore(BODIES_AT_ONCE))
 
     @contextmanager
     def socket(self, user: str) -> Iterator[None]:

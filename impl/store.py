@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from impl.errors import BadRequest, NotFound, Unavailable
 from impl.leases import RENEW_SECONDS, Leases, interrupt
-from impl.limits import HOUR, Limits, Used, admit, day_start
+from impl.limits import HOUR, Limits, Used, admit, admit_new, day_start
 from impl.messages import Usage
 from impl.schema import (
     ESCAPE,
@@ -37,6 +37,9 @@ from impl.schema import (
 from impl.transactions import Transactions, Work
 
 logger = logging.getLogger(__name__)
+
+NO_MESSAGE = ""
+"""In the ledger of usage: what was counted was an empty conversation, not a turn."""
 
 TITLE_CHARS = 80
 PREVIEW_CHARS = 120
@@ -227,9 +230,21 @@ class Store:
 
         await self._write(work)
 
-    async def new_conversation(self, owner: str) -> str:
+    async def new_conversation(self, owner: str, per_hour: int = 0) -> str:
         """Make an empty conversation; its id (HIST-6)."""
-        return await self._write(lambda db: self._insert_conversation(db, owner, new_id(), ""))
+
+        def work(db: sa.Connection) -> str:
+            if not per_hour:
+                return self._insert_conversation(db, owner, new_id(), "")
+            self._be_the_only_writer(db)
+            now = self._now()
+            admit_new(per_hour, self._hour(db, owner, per_hour, now, usage.c.message_id == NO_MESSAGE), now)
+            there = self._insert_conversation(db, owner, new_id(), "")
+            made = {"conversation_id": there, "message_id": NO_MESSAGE}
+            db.execute(usage.insert(), {**made, "owner": owner, "admitted_at": now, "tokens": 0})
+            return there
+
+        return await self._write(work)
 
     async def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """One conversation.
@@ -556,16 +571,10 @@ class Store:
     @staticmethod
     def _used(db: sa.Connection, owner: str, limits: Limits, now: float) -> Used:
         """What is not limited is not counted: it may be much."""
-        own = usage.c.owner == owner
+        own = sa.and_(usage.c.owner == owner, usage.c.message_id != NO_MESSAGE)
         hour: list[float] = []
         if limits.requests_per_hour:
-            query = (
-                sa.select(usage.c.admitted_at)
-                .where(own, usage.c.admitted_at > now - HOUR)
-                .order_by(usage.c.admitted_at.desc())
-                .limit(limits.requests_per_hour)
-            )
-            hour = [*db.execute(query).scalars()][::-1]
+            hour = Store._hour(db, owner, limits.requests_per_hour, now, usage.c.message_id != NO_MESSAGE)
         requests = tokens = 0
         if limits.requests_per_day or limits.tokens_per_day:
             today = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(usage.c.tokens), 0)).where(
@@ -573,6 +582,19 @@ class Store:
             )
             requests, tokens = db.execute(today).one()
         return Used(hour, requests, int(tokens))  # PostgreSQL adds up to decimals
+
+    @staticmethod
+    def _hour(
+        db: sa.Connection, owner: str, limit: int, now: float, kind: sa.ColumnElement[bool]
+    ) -> list[float]:
+        """When the owner's newest entries of a kind were made in the sliding hour, oldest first."""
+        query = (
+            sa.select(usage.c.admitted_at)
+            .where(usage.c.owner == owner, usage.c.admitted_at > now - HOUR, kind)
+            .order_by(usage.c.admitted_at.desc())
+            .limit(limit)
+        )
+        return [*db.execute(query).scalars()][::-1]
 
     @staticmethod
     def _be_the_only_writer(db: sa.Connection) -> None:

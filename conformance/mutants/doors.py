@@ -782,7 +782,7 @@ def failure_is_an_answer() -> None:
 @breaks("forms-are-whole")
 def forms_are_whole() -> None:
     """A form is taken for one that can be read."""
-    put(impl.app, "read_form", lambda _: lambda request: request.post())
+    put(impl.app, "read_form", lambda _: lambda request, _seconds: request.post())
 
 
 @breaks("loads-elsewhere")

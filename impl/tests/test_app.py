@@ -18,7 +18,9 @@ import aiohttp
 import pytest
 
 from fake_claude.gates import Gate
-from impl.app import CONNECTIONS, STATIC, TURNS
+from impl.app import CONNECTIONS, READY_SECONDS, SHARES, STATIC, STORE, TURNS
+from impl.serving import LINGER_SECONDS
+from impl.shares import BODIES_AT_ONCE, REQUESTS_AT_ONCE
 from impl.tests.loop_clock import LONG, LoopClock, in_time
 from impl.tests.sites import Address, Fake, Site, program, site, until
 from impl.turns import Turn
@@ -713,10 +715,11 @@ async def test_health_answers_while_chats_are_silent(chat: Site, fake: Fake) -> 
 
 
 async def test_ready_says_what_is_missing(
-    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture, loop_clock: LoopClock
 ) -> None:
     async with site(fake.command, tmp_path) as chat:
         assert await chat.get("/health/ready") == {"status": "ready", "problems": []}
+        loop_clock.advance(READY_SECONDS)
         fake.remove()
         with sqlite3.connect(tmp_path / "data" / "chat.sqlite3") as database:
             database.execute("DROP TABLE chatgate_schema")
@@ -726,6 +729,69 @@ async def test_ready_says_what_is_missing(
     assert unready["problems"] == ["the history cannot be used", "the program of Claude is not there"]
     assert "no such table" in caplog.text
     assert f"there is no program {fake.command[0]}" in caplog.text
+
+
+async def test_ready_is_looked_at_once_in_a_while(chat: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[None] = []
+
+    async def check() -> None:
+        looks.append(None)
+
+    monkeypatch.setattr(chat.app[STORE], "check", check)
+    await asyncio.gather(*(chat.get("/health/ready") for _ in range(9)))
+
+    assert len(looks) == 1
+
+
+async def test_few_requests_of_a_user_are_served_at_once(chat: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    serving, most = 0, 0
+    old = chat.app[STORE].conversations
+
+    async def conversations(*args: Any, **options: Any) -> Any:
+        nonlocal serving, most
+        serving += 1
+        most = max(most, serving)
+        try:
+            return await old(*args, **options)
+        finally:
+            serving -= 1
+
+    monkeypatch.setattr(chat.app[STORE], "conversations", conversations)
+    await asyncio.gather(*(chat.get("/chat/history") for _ in range(20)))
+
+    assert most == REQUESTS_AT_ONCE
+
+
+async def test_new_conversations_are_limited_by_themselves(fake: Fake, tmp_path: Path) -> None:
+    async with site(fake.command, tmp_path, requests_per_hour=2) as chat:
+        for _ in range(2):
+            async with chat.http.post(f"{chat.url}/chat/new") as made:
+                conversation_id = (await made.json())["conversation_id"]
+            async with chat.http.delete(f"{chat.url}/chat/history/{conversation_id}") as deleted:
+                assert (made.status, deleted.status) == (201, 204)
+        async with chat.http.post(f"{chat.url}/chat/new") as refused:
+            assert refused.status == 429
+            assert 3500 < int(refused.headers["Retry-After"]) <= 3600
+            assert "2 an hour" in await refused.text()
+        status, _ = await post(chat, message="[[fake tokens=1]]")
+        limits = (await chat.get("/chat/usage"))["limits"]
+
+    assert status == 200
+    assert [each["used"] for each in limits] == [1]
+
+
+async def test_slow_body_is_answered_408(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
+    head = (
+        f"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Length: 9\r\n\r\nmessage="
+    )
+    async with site(fake.command, tmp_path, receive_seconds=LONG) as chat:
+        answering = asyncio.create_task(raw(chat, head.encode()))
+        await until(lambda: chat.app[SHARES].body("dev")._value < BODIES_AT_ONCE)
+        loop_clock.advance(LONG)
+
+        assert (await answering).startswith(b"HTTP/1.1 408 ")
+        loop_clock.advance(LINGER_SECONDS)  # the rest of the body is waited for
+        await until(lambda: chat.runner.server is not None and not chat.runner.server.connections)
 
 
 async def test_metrics_count_what_happens(chat: Site) -> None:
