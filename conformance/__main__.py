@@ -134,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         "-n", dest="side_by_side", type=_count, default=1, metavar="N", help="judge so many side by side"
     )
     kills.add_argument("--seed", type=int, metavar="N", default=1)
+    _add_fuzz(commands.add_parser("fuzz", help="send hostile frames and requests, and watch what breaks"))
     _add_load(commands.add_parser("load", help="measure what servers hold, side by side", epilog=LOAD_EPILOG))
     for command in (run, gate, report, compare):
         command.add_argument(
@@ -167,6 +168,24 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"it is {text}; it must be a whole number from 1 up")
     return int(text)
+
+
+def _add_fuzz(fuzz: argparse.ArgumentParser) -> None:
+    fuzz.add_argument("--target", required=True, metavar="FILE", help="a target file with a start command")
+    fuzz.add_argument(
+        "--frames", type=int, default=100_000, metavar="N", help="how many frames to send; default: 100000"
+    )
+    fuzz.add_argument(
+        "--requests", type=int, default=10_000, metavar="N", help="how many requests to send; default: 10000"
+    )
+    fuzz.add_argument("--seed", metavar="S", help="repeat a run with the seed it printed")
+    fuzz.add_argument("--only", metavar="KIND:N", help="play one connection of the run, such as frames:17")
+
+
+def _fuzz(options: argparse.Namespace) -> int:
+    from conformance.fuzz.command import command  # noqa: PLC0415 - `list` does without
+
+    return command(options)
 
 
 def _add_load(load: argparse.ArgumentParser) -> None:
@@ -437,6 +456,7 @@ COMMANDS = {
     "init": _init,
     "mutants": _mutants,
     "load": _load,
+    "fuzz": _fuzz,
 }
 
 

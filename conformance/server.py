@@ -10,7 +10,7 @@ import socket
 import sys
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import SystemRandom
@@ -36,6 +36,7 @@ class Server:
         target: What it was made from.
         url: Its origin, no slash at the end.
         log: The last lines it wrote.
+        on_line: Is given each line as it comes, with its line end.
         ledger: The folder of the fake's ledger, None where there is no fake.
         gates: The folder of the fake's gates, None where there is no fake.
     """
@@ -53,6 +54,7 @@ class Server:
         self.target = target
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self.lines_seen = 0
+        self.on_line: Callable[[bytes], None] = lambda _: None
         self._folder = folder
         self._mark = secrets.token_hex(8)
         self._process: asyncio.subprocess.Process | None = None
@@ -179,6 +181,7 @@ class Server:
         assert process.stdout is not None
         with suppress(ValueError):  # a line beyond the limit; then nothing more is kept
             while line := await process.stdout.readline():
+                self.on_line(line)
                 self.log.append(line.decode(errors="replace").rstrip())
                 self.lines_seen += 1
                 self._news.set()

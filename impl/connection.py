@@ -289,7 +289,8 @@ class Connection:
         self._write(text_frame(encode(message)))
 
     def _write(self, frame: bytes) -> None:
-        if not self._ws.closed:  # nothing comes after a close frame (RFC 6455 §5.5.1)
+        # Nothing comes after a close frame (RFC 6455 §5.5.1), and a client may have left while its answer was due.
+        if not self._ws.closed and not self._transport.is_closing():
             self._transport.write(frame)
 
     def _full(self) -> bool:

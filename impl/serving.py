@@ -225,6 +225,9 @@ class ClientProtocol(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it quotes the request, a cookie for one
     ) -> web.StreamResponse:
         """Answer what never reached the application, in the form of our own errors, with one line in the log."""
+        if isinstance(exc, ConnectionError):
+            logger.info("= a client left before its answer was there")
+            raise exc
         theirs = isinstance(exc, HttpProcessingError | UnicodeError | ValueError)
         if theirs:
             logger.info("= a request that is no HTTP: %s", type(exc).__name__)
