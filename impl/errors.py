@@ -102,6 +102,10 @@ class Unavailable(ChatError):
     """The store cannot be used, or the server is stopping."""
 
 
+class Locked(Unavailable):
+    """Another process has the database for itself; the same may succeed in a moment."""
+
+
 class TimedOut(ChatError):
     """Claude went silent and the turn was ended."""
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from impl.errors import BadRequest, NotFound, Unavailable
+from impl.errors import BadRequest, Locked, NotFound, Unavailable
 from impl.leases import RENEW_SECONDS, Leases, interrupt
 from impl.limits import HOUR, Limits, Used, admit, admit_new, day_start
 from impl.messages import Usage
@@ -626,7 +626,16 @@ class Store:
 def _unusable(error: SQLAlchemyError) -> Unavailable:
     reason = str(getattr(error, "orig", None) or error)
     logger.warning("the history cannot be used: %s", reason)
-    return Unavailable("the history cannot be used now", detail=reason)
+    kind = Locked if _is_locked(error) else Unavailable
+    return kind("the history cannot be used now", detail=reason)
+
+
+def _is_locked(error: SQLAlchemyError) -> bool:
+    """Whether a lock is in the way: SQLITE_BUSY or SQLITE_LOCKED, or 55P03 (lock_not_available) of PostgreSQL."""
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, sqlite3.Error):
+        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    return getattr(cause, "sqlstate", None) == "55P03"
 
 
 @asynccontextmanager

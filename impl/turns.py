@@ -7,7 +7,7 @@ import contextlib
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
@@ -21,6 +21,7 @@ from impl.errors import (
     ClaudeFailed,
     ClaudeUnavailable,
     Interrupted,
+    Locked,
     NotFound,
     Reset,
     TooLarge,
@@ -50,6 +51,12 @@ SAVE_SHARE = 10
 
 SAVE_AGAIN_SECONDS = 60.0
 """The longest pause between such attempts; each is twice the one before."""
+
+LOCKED_SECONDS = 60.0
+"""How long the end of a turn waits while another process has the database for itself, before its reader is told."""
+
+LOCKED_PAUSE, LOCKED_LONGEST_PAUSE = 0.25, 4.0
+"""Between two attempts, in seconds; each pause is twice the one before, up to the longest."""
 
 ADMITTED_AT_ONCE = TOGETHER
 """So many wait for the store side by side; more would take up memory, 1 KiB each, and be no sooner there."""
@@ -115,6 +122,7 @@ class Turns:
         self._doors: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
         self._at_once = asyncio.Semaphore(ADMITTED_AT_ONCE)
         self._stopping = False
+        self._ending = asyncio.Event()  # the grace is over: nothing is waited for any more
         self._group = asyncio.TaskGroup()
         self._clock = asyncio.get_running_loop().time
 
@@ -147,6 +155,7 @@ class Turns:
         running = tuple(self._tasks)
         if running:
             await asyncio.wait(running, timeout=self._grace_seconds)
+            self._ending.set()
             for task in running:
                 task.cancel()  # a turn that still runs stores what it has, as interrupted
             await asyncio.wait(running)
@@ -379,10 +388,8 @@ class Turns:
                 cancelled = turn.question.stopped and ended.aborted
                 if ended.error and not cancelled:
                     raise ClaudeFailed(ended.error)  # noqa: TRY301 - one place decides how turns end
-                if cancelled:
-                    await self._end(turn, "cancelled", "cancelled", "", ended.usage)
-                else:
-                    await self._end(turn, "complete", ended.stop_reason, "", ended.usage)
+                end = ("cancelled", "cancelled") if cancelled else ("complete", ended.stop_reason)
+                await self._end(turn, *end, "", ended.usage)
             except asyncio.CancelledError:
                 await uncancelled(self._fail(turn, Interrupted("the server was stopped during this turn")))
                 raise
@@ -433,8 +440,9 @@ class Turns:
             if turn.session is not None:  # TURN-8: the CLI has changed its session by itself
                 self._note_fresh_session(turn)
             turn.session = event.session_id
-            remember = self._store.remember_session(turn.log.accepted.conversation_id, event.session_id)
-            note = asyncio.create_task(remember)
+            place = turn.log.accepted.conversation_id
+            remember = partial(self._store.remember_session, place, event.session_id)
+            note = asyncio.create_task(self._despite_locks(remember))
             note.add_done_callback(partial(_noted, turn))
             turn.notes = (*turn.notes, note)
         turn.steps.record(event, turn.question.parser.length)
@@ -483,7 +491,7 @@ class Turns:
     async def _end(self, turn: Turn, status: str, stop_reason: str, detail: str, usage: Usage) -> None:
         """Make the outcome durable, then tell it (HIST-1)."""
         try:
-            await self._keep(turn, status, stop_reason, detail, usage)
+            await self._despite_locks(partial(self._keep, turn, status, stop_reason, detail, usage))
         except Exception as error:  # whatever it is: the reader is told, and other turns go on
             logger.exception("the answer could not be stored")
             self._metrics.ended("failed")
@@ -510,6 +518,25 @@ class Turns:
             spent=None if turn.free else usage,
             steps=turn.steps.encoded(),
         )
+
+    async def _despite_locks(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Write what has to be in history; while another process has the database, again and again (TURN-11).
+
+        Raises:
+            Locked: It has had the database for ``LOCKED_SECONDS``, or the server ends.
+            Unavailable: The store cannot be used.
+        """
+        deadline, pause = self._clock() + LOCKED_SECONDS, LOCKED_PAUSE
+        while True:
+            try:
+                return await write()
+            except Locked:
+                if self._ending.is_set() or self._clock() >= deadline:
+                    raise
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._ending.wait()
+            pause = min(2 * pause, LOCKED_LONGEST_PAUSE)
 
     async def _pay(self, turn: Turn) -> None:
         """Store the end of a turn that the store did not take, as it was told, as soon as it takes it."""

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from impl.errors import (
     BadRequest,
     Busy,
     ChatError,
+    Locked,
     NotFound,
     RateLimited,
     Reset,
@@ -704,14 +705,14 @@ async def test_changed_session_is_told(tmp_path: Path) -> None:
     assert kept.claude_session == "another"
 
 
-async def test_missing_claude_is_unavailable(tmp_path: Path) -> None:
+async def test_missing_claude_is_unavailable(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with parts(["/no/such/claude"], tmp_path) as server:
         told = await server.turn("hello")
         (turn,) = await stored(server, told[0].conversation_id)
 
     last = failed(told)
     assert last.code == "claude_unavailable"
-    assert "/no/such/claude" in last.message
+    assert "/no/such/claude" in caplog.text  # and not in what the user is told
     assert (turn.status, turn.stop_reason, turn.detail) == ("failed", "claude_unavailable", last.message)
 
 
@@ -804,7 +805,7 @@ async def test_store_that_takes_no_answer_fails_the_turn(fake: Fake, tmp_path: P
         again = await server.turn("again", conversation_id=conversation_id)
 
     last = failed(told)
-    assert (last.code, "disk is full" in last.message) == ("unavailable", True)
+    assert (last.code, last.message.startswith("the answer could not be stored")) == ("unavailable", True)
     assert (
         answer(told) == 'You said: "hello". This is turn 1 of our conversation.'
     )  # it was shown all the same
@@ -832,6 +833,114 @@ async def test_server_does_not_wait_for_ever_to_keep_an_answer(fake: Fake, tmp_p
     async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
         await break_database(server, NO_ANSWERS)
         failed(await server.turn("hello"))
+
+
+@asynccontextmanager
+async def database_locked(server: Parts) -> AsyncIterator[None]:
+    """Another process has the database for itself; the server waits no five seconds each time."""
+    await server.store._write(lambda db: db.exec_driver_sql("PRAGMA busy_timeout = 10"))
+    other = sqlite3.connect(server.settings.data / "chat.sqlite3", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+async def test_answer_that_ended_while_the_database_was_locked_is_complete(
+    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            async with database_locked(server):
+                gate.open()
+                await until(lambda: answer(log.read(0)) == "t1 t2 t3 t4 ")
+                caplog.clear()
+                await until(lambda: caplog.text.count("database is locked") > 1)
+                assert not log.ended
+            completed(await events(log))
+            (turn,) = await stored(server, log.accepted.conversation_id)
+
+    assert (turn.status, turn.answer) == ("complete", "t1 t2 t3 t4 ")
+
+
+async def test_session_that_began_while_the_database_was_locked_is_known(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits = program(tmp_path, "hear(); hear(); init('its-session'); text('a'); result(); hear()")
+    async with parts(waits, tmp_path) as server:
+        log = await server.turns.start("ada", "hello")
+        place = log.accepted.conversation_id
+        await until(lambda: place in server.claude._sessions)
+        session = server.claude._sessions[place]
+        await asyncio.wait([session.started])
+        async with database_locked(server):
+            session.started.result().send_line(b"{}")
+            await until(lambda: "database is locked" in caplog.text)
+        completed(await events(log))
+        kept = await server.store.conversation("ada", place)
+
+    assert kept.claude_session == "its-session"
+
+
+async def test_database_that_stays_locked_fails_the_turn_as_it_is_told(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("impl.turns.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("impl.turns.LOCKED_SECONDS", 0)
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            async with database_locked(server):
+                gate.open()
+                last = failed(await events(log))
+            async with in_time():
+                while (turn := (await stored(server, log.accepted.conversation_id))[0]).status == "running":
+                    pass
+
+    assert (last.code, turn.status, turn.stop_reason) == ("unavailable", "failed", "unavailable")
+    assert turn.answer == "t1 t2 t3 t4 "
+
+
+async def test_server_that_stops_while_the_database_is_locked_waits_no_longer(
+    fake: Fake, tmp_path: Path
+) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            async with database_locked(server):
+                gate.open()
+                await until(lambda: answer(log.read(0)) == "t1 t2 t3 t4 ")
+                async with in_time():
+                    await server.turns.stop()
+    async with parts(fake.command, tmp_path) as server:
+        (turn,) = await stored(server, log.accepted.conversation_id)
+
+    assert log.ended
+    assert turn.status == "interrupted"
+
+
+@pytest.mark.parametrize("what", ["start", "delete", "new", "log-in", "log-out"])
+async def test_locked_database_refuses_what_can_be_asked_again(what: str, fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, requests_per_hour=1) as server:
+        place = await server.store.new_conversation("ada")
+        ask: dict[str, Callable[[], Awaitable[object]]] = {
+            "start": lambda: server.turns.start("ada", "hello", None, place),
+            "delete": lambda: server.turns.delete("ada", place),
+            "new": lambda: server.store.new_conversation("ada"),
+            "log-in": lambda: server.store.open_session("key", "1", "ada", server.clock.now + 60),
+            "log-out": lambda: server.store.close_sessions(keys=["key"]),
+        }
+        async with database_locked(server):
+            with pytest.raises(Locked):
+                await ask[what]()
+        done = await ask[what]()  # nothing of the first attempt is left
+        if isinstance(done, TurnLog):
+            await events(done)
 
 
 async def test_store_that_forgets_the_session_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
