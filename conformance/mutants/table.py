@@ -252,5 +252,11 @@ REFERENCE: dict[str, Kill] = {
     "a-queue-for-each": Kill("robustness/stalled-memory", "has grown by"),
     "silent-connections-stay": Kill("robustness/silent-connection", "not within"),
     "each-byte-gains-time": Kill("robustness/half-header", "not within"),
+    "any-file-is-served": Kill("http/traversal", "it is b'root:"),
+    "no-policy": Kill("http/page-headers", "None", ("http/no-store",)),
+    "history-may-be-kept": Kill("http/no-store", "it is 'no-cache'"),
+    "errors-are-spelled-out": Kill("http/errors-tell-nothing", "/nonexistent"),
+    "odd-names-are-failures": Kill("http/strangers-mistakes", "it is 503"),
+    "requests-are-logged-raw": Kill("robustness/log", "it has ["),
 }
 """Mutants of the reference server, by what breaks it."""

@@ -1,0 +1,77 @@
+"""The reference server with one thing broken in what strangers are told, or can write."""
+
+from __future__ import annotations
+
+import logging
+import re
+from types import MappingProxyType
+from typing import Any
+
+from aiohttp import hdrs
+
+import impl.app
+import impl.errors
+import impl.files
+import impl.logs
+from conformance.mutants.breaks import breaks, put
+
+
+@breaks("any-file-is-served")
+def any_file_is_served() -> None:
+    """Names of files are not looked at, and .. leads anywhere."""
+    put(impl.files, "NAME", lambda _: re.compile(".*", re.DOTALL))
+
+
+@breaks("no-policy")
+def no_policy() -> None:
+    """Answers have no headers of their own."""
+    put(impl.app, "HEADERS", lambda _: MappingProxyType({}))
+
+
+@breaks("history-may-be-kept")
+def history_may_be_kept() -> None:
+    """Caches may keep everything, if they ask again."""
+    put(impl.app, "HEADERS", lambda old: {**old, hdrs.CACHE_CONTROL: "no-cache"})
+
+
+@breaks("errors-are-spelled-out")
+def errors_are_spelled_out() -> None:
+    """What is for the operator is told to everybody."""
+
+    def make(init: Any) -> Any:
+        def mutant(self: Any, *args: Any, **options: Any) -> None:
+            init(self, *args, **options)
+            self.message = str(self)
+
+        return mutant
+
+    put(impl.errors.ChatError, "__init__", make)
+
+
+@breaks("odd-names-are-failures")
+def odd_names_are_failures() -> None:
+    """What the file system says of a name is not expected."""
+
+    def make(serve: Any) -> Any:
+        def mutant(app: Any, prefix: str, folder: Any) -> None:
+            put(impl.files, "NAME", lambda _: re.compile("[^.]*", re.DOTALL))
+            serve(app, prefix, folder)
+
+        return mutant
+
+    put(impl.app, "add_files", make)
+
+
+@breaks("requests-are-logged-raw")
+def requests_are_logged_raw() -> None:
+    """What is asked for is logged as it came."""
+
+    def make(check: Any) -> Any:
+        def mutant(request: Any, own: Any) -> None:
+            logging.getLogger("impl.app").info("%s %s", request.method, request.path)
+            check(request, own)
+
+        return mutant
+
+    put(impl.app, "check_host", make)
+    put(impl.logs, "printable", lambda _: lambda text, _most=0: text)
