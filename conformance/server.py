@@ -76,6 +76,7 @@ class Server:
             launcher = install(folder / "bin", ledger=self.ledger, gates=self.gates, script=script)
             values["claude"] = claude or str(launcher)
         self.url = values["url"] = fill(target.url, values, "url").rstrip("/")
+        self.sqlite = Path(fill(target.sqlite, values, "sqlite")) if target.sqlite and target.starts else None
         self._argv = [fill(word, values, "start") for word in target.start]
         self._env = {name: fill(text, values, f"env.{name}") for name, text in target.env.items()}
 

@@ -202,6 +202,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         message_max_bytes: The longest message it takes.
         ledger: The ledger of the fake that a running server uses.
         gates: The gates of the fake that a running server uses.
+        sqlite: The SQLite file of a started server's history, such as ``{data}/chat.sqlite3``; empty:
+            there is none.
         paths: Where the doors are.
         dialect: What it calls things.
         users: Who may use it; at least one.
@@ -224,6 +226,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     message_max_bytes: int = 1 << 20
     ledger: str = ""
     gates: str = ""
+    sqlite: str = ""
     paths: Paths = Paths()
     dialect: Dialect = Dialect()
     users: list[User] = msgspec.field(default_factory=lambda: [User("user")])

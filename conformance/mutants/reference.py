@@ -1013,6 +1013,16 @@ def anybody_may_own_the_data() -> None:
     put(impl.lock, "_take", always(None))
 
 
+@breaks("gives-up-on-a-locked-database")
+def gives_up_on_a_locked_database() -> None:
+    """What SQLite did not take in five seconds has failed."""
+
+    async def once(_: Turns, write: Callable[[], Any]) -> None:
+        await write()
+
+    put(Turns, "_despite_locks", lambda _: once)
+
+
 @breaks("interrupted-runs-on")
 def interrupted_runs_on() -> None:
     """A turn that a killed server left behind is shown as running."""

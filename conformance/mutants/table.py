@@ -228,6 +228,7 @@ REFERENCE: dict[str, Kill] = {
     "deleted-goes-on": Kill("processes/result-ends", "alive"),
     "waits-for-the-end-of-stdout": Kill("processes/result-ends", "not within", ("turns/", "processes/")),
     "anybody-may-own-the-data": Kill("processes/one-owner", "it is 'interrupted'"),
+    "gives-up-on-a-locked-database": Kill("robustness/database-locked", "it is 'error'"),
     "interrupted-runs-on": Kill("processes/killed", "'running'"),
     "dashes-are-options": Kill("processes/dash", "unknown option"),
     "characters-break": Kill("shapes/dribble", "\N{REPLACEMENT CHARACTER}"),
