@@ -290,6 +290,15 @@ class Chat:
             raise Failure("a right answer to the handshake", wrong)
         return response
 
+    def opening(self, *, user: int = 0) -> bytes:
+        """A valid opening handshake, to be sent by whoever does not use a ``Peer``."""
+        host = f"{self.server.host}:{self.server.port}"
+        key = encode_key(self.random.randbytes(16))
+        headers: dict[str, str | None] = dict(
+            upgrade_headers(host, key, subprotocols=(self.target.dialect.subprotocol,))
+        )
+        return encode_request(self.target.paths.socket, headers | self.user(user).headers)
+
     @asynccontextmanager
     async def peer(self, *, user: int = 0, server: Server | MiddleBox | None = None) -> AsyncIterator[Peer]:
         """An open WebSocket; to another server than the case's, or through a box before it.

@@ -482,6 +482,7 @@ async def _socket(request: web.Request) -> web.StreamResponse:
             request.app[TURNS],
             inflow=inflow,
             large=shares.large,
+            most_marks=settings.message_max_bytes + ENVELOPE,
             keepalive=settings.keepalive_seconds,
             lasts=None if login.expires_at is None else login.expires_at - request.app[NOW](),
             seconds_left=partial(identity.seconds_left, login),

@@ -76,6 +76,7 @@ class Connection:
         "_large",
         "_lasts",
         "_loop",
+        "_most_marks",
         "_next_ping",
         "_obeying",
         "_request",
@@ -97,6 +98,7 @@ class Connection:
         *,
         inflow: Inflow,
         large: asyncio.Lock,
+        most_marks: int,
         keepalive: float,
         lasts: float | None,
         seconds_left: Callable[[], Awaitable[float]],
@@ -104,7 +106,7 @@ class Connection:
         """``lasts`` is for how many seconds the login is good; ``None`` is for ever.
 
         ``seconds_left`` asks that once more: it may have been used since, or ended elsewhere. ``large`` is the lock
-        for who decodes a large message.
+        for who decodes a large message, and ``most_marks`` what such a one may have (``decode_client``).
         """
         assert request.transport is not None
         self._ws = ws
@@ -115,6 +117,7 @@ class Connection:
         self._inflow = inflow
         inflow.on_excess = self._exceed
         self._large = large
+        self._most_marks = most_marks
         self._turns = turns
         self._keepalive = keepalive
         self._lasts = lasts
@@ -216,7 +219,7 @@ class Connection:
         """Decode what takes milliseconds: one such message in a round of the loop, whoever sends them."""
         async with self._large:
             await asyncio.sleep(0)
-            return decode_client(text)
+            return decode_client(text, self._most_marks)
 
     async def _subscribe(self, message: Subscribe) -> None:
         log = await self._turns.follow(
@@ -337,7 +340,7 @@ class Connection:
         self._next_ping = self._loop.call_later(self._keepalive, self._ping)
 
     def _exceed(self, code: int, reason: str) -> None:
-        logger.warning("= connection of %s closed: %s", self.login.user, reason)
+        logger.info("= connection of %s closed: %s", self.login.user, reason)
         self._ending = asyncio.create_task(self.close(code, reason))
 
     def _expire_in(self, seconds: float) -> None:

@@ -140,6 +140,8 @@ class _Envelope(msgspec.Struct):
 
 _decode = msgspec.json.Decoder(ClientMessage).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_MARKS = (b",", b":", b"{", b"[")
+MOST_MARKS = 2**20 + 65_536
 LONGEST_SHOWN = 200
 encode: Callable[[ServerMessage], bytes] = msgspec.json.Encoder().encode
 """The payload of the text frame for a message."""
@@ -155,8 +157,10 @@ def refusal(error: ChatError, message_id: str | None = None) -> Refused:
     )
 
 
-def decode_client(text: str) -> ClientMessage:
-    """A client's text frame as a value.
+def decode_client(text: str, most_marks: int = MOST_MARKS) -> ClientMessage:
+    """A client's text frame as a value, if it has no more than ``most_marks`` of the characters that make JSON slow.
+
+    A prompt may be full of them, so it is as many as a prompt may have bytes, and some.
 
     Raises:
         BadRequest: It is not a JSON object of a known type with members of the right types (MSG-2);
@@ -166,6 +170,8 @@ def decode_client(text: str) -> ClientMessage:
         payload = text.encode()
     except UnicodeEncodeError as error:
         raise BadRequest(f"the frame is not JSON: {error}") from None
+    if len(payload) > most_marks and sum(map(payload.count, _MARKS)) > most_marks:
+        raise BadRequest("the frame has too many members")
     try:
         message: ClientMessage = _decode(payload)
     except msgspec.ValidationError as error:

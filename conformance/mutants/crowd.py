@@ -5,8 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from conformance.mutants.breaks import breaks, put
+import aiohttp.web
+import msgspec
+
+import impl.connection
+import impl.store
+from conformance.mutants.breaks import always, breaks, put
+from impl.inflow import Inflow
 from impl.serving import ClientProtocol
+from impl.shares import Shares
+from impl.turns import Turns
 
 
 @breaks("silent-connections-stay")
@@ -39,3 +47,62 @@ def each_byte_gains_time() -> None:
         return mutant
 
     put(ClientProtocol, "data_received", make)
+
+
+@breaks("reads-all-that-comes")
+def reads_all_that_comes() -> None:
+    """Frames are read as they come, however many."""
+    put(Inflow, "attach", lambda _: lambda _self, reader, _line: reader)
+    put(impl.connection, "FRAMES_AT_ONCE", lambda _: 1 << 30)
+
+
+@breaks("decodes-all-that-comes")
+def decodes_all_that_comes() -> None:
+    """JSON becomes objects first, whatever it is."""
+
+    def make(decode: Any) -> Any:
+        def mutant(text: str, *_most: int) -> Any:
+            msgspec.json.decode(text)
+            return decode(text, len(text))
+
+        return mutant
+
+    put(impl.connection, "decode_client", make)
+
+
+@breaks("inflates-bodies")
+def inflates_bodies() -> None:
+    """Compressed bodies are inflated as they come."""
+
+    def make(init: Any) -> Any:
+        def mutant(self: Any, *args: Any, **options: Any) -> None:
+            init(self, *args, **{**options, "auto_decompress": True, "lingering_time": 10.0})
+
+        return mutant
+
+    put(aiohttp.web.RequestHandler, "__init__", make)
+
+
+@breaks("half-messages-pile-up")
+def half_messages_pile_up() -> None:
+    """What waits of a user's messages is not counted."""
+    put(Shares, "wait", always(True))
+
+
+@breaks("one-user-takes-all")
+def one_user_takes_all() -> None:
+    """Any number of a user's turns run at once."""
+
+    def make(init: Any) -> Any:
+        def mutant(self: Turns, *args: Any, **options: Any) -> None:
+            init(self, *args, **{**options, "concurrent": 0})
+
+        return mutant
+
+    put(Turns, "__init__", make)
+
+
+@breaks("new-without-end")
+def new_without_end() -> None:
+    """Empty conversations are not counted."""
+    put(impl.store, "admit_new", always(None))

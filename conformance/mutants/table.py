@@ -259,5 +259,11 @@ REFERENCE: dict[str, Kill] = {
     "errors-are-spelled-out": Kill("http/errors-tell-nothing", "/nonexistent"),
     "odd-names-are-failures": Kill("http/strangers-mistakes", "it is 503"),
     "requests-are-logged-raw": Kill("robustness/log", "it has ["),
+    "reads-all-that-comes": Kill("robustness/frame-flood", "they came after"),
+    "decodes-all-that-comes": Kill("robustness/large-json", "they came after"),
+    "inflates-bodies": Kill("http/compressed-body", "they came after"),
+    "half-messages-pile-up": Kill("robustness/half-messages", "has grown by"),
+    "one-user-takes-all": Kill("robustness/one-user-takes-all", "accepted"),
+    "new-without-end": Kill("limits/new", "(201, 201)"),
 }
 """Mutants of the reference server, by what breaks it."""

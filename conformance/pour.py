@@ -1,0 +1,82 @@
+"""Pour bytes into a server without reading them back: floods cost the suite's own loop little."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+PIECE = 262_144
+
+
+class _Discard(asyncio.Protocol):
+    """Throws away what comes."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.room = asyncio.Event()
+        self.room.set()
+        self.heard = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - that is its work
+        self.heard.set()
+
+    def pause_writing(self) -> None:
+        self.room.clear()
+
+    def resume_writing(self) -> None:
+        self.room.set()
+
+    def connection_lost(self, _exc: BaseException | None) -> None:
+        self.room.set()
+        self.heard.set()
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+@asynccontextmanager
+async def pouring(
+    host: str, port: int, opening: bytes, flood: bytes, *, again: bool = True
+) -> AsyncIterator[None]:
+    """Send ``flood`` again and again for the length of the block, on a connection that begins with ``opening``.
+
+    When the server ends it another is opened. Without ``again`` each sends it once, and waits for an answer.
+    """
+    task = asyncio.create_task(_pour(host, port, opening, flood, again=again))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _pour(host: str, port: int, opening: bytes, flood: bytes, *, again: bool) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        transport = None
+        with suppress(OSError):
+            transport, protocol = await loop.create_connection(_Discard, host, port)
+            try:
+                await _send(transport, protocol, opening, flood, again=again)
+            finally:
+                transport.abort()
+        await asyncio.sleep(0.01)
+
+
+async def _send(
+    transport: asyncio.Transport, protocol: _Discard, opening: bytes, flood: bytes, *, again: bool
+) -> None:
+    transport.write(opening)
+    if opening:
+        await protocol.heard.wait()  # the answer to the handshake
+    while not protocol.ended.done():
+        protocol.heard.clear()
+        for start in range(0, len(flood), PIECE):
+            transport.write(flood[start : start + PIECE])
+            await protocol.room.wait()
+            if protocol.ended.done():
+                return
+            await asyncio.sleep(0)
+        if not again:
+            await protocol.heard.wait()
+            return
