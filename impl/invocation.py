@@ -16,6 +16,9 @@ Content = str | Sequence[dict[str, str]]
 """The content of a ``user`` message: a text, or a list of text blocks."""
 
 ENVIRONMENT = {
+    # No settings, memory, hooks, commands or MCP servers of user and folder; file tools and mentions stay in the
+    # working folder; and no socket by which any process of the same user could send a prompt to this conversation.
+    "CLAUDE_CODE_RESTRICTED": "1",
     "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",  # no file or folder after @
     "CLAUDE_CODE_DISABLE_ULTRATHINK": "1",  # no keyword that changes the effort
     "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",  # no CLAUDE.md, of the user, the folder, or those above it
@@ -50,6 +53,8 @@ def environment(settings: Settings) -> dict[str, str]:
         allowed |= {"CLAUDE_CODE_DISABLE_FILE_MENTIONS"}
     if settings.claude_commands:
         allowed |= {"CLAUDE_CODE_DISABLE_ULTRATHINK", "CLAUDE_CODE_DISABLE_BUNDLED_SKILLS"}
+    if settings.claude_settings or settings.claude_permission_mode == "bypassPermissions":
+        allowed |= {"CLAUDE_CODE_RESTRICTED"}  # the CLI refuses to start with both
     if settings.claude_settings:
         allowed |= {
             "CLAUDE_CODE_DISABLE_CLAUDE_MDS",

@@ -301,6 +301,8 @@ async def test_defaults_leave_home_alone(tmp_path: Path) -> None:
         before = files(tmp_path / "home")
         await talk(server, "ada", ["hello", *(server.typed(each) for each in HOSTILE[::16])])
         bodies = server.recording.bodies
+        # The CLI's socket for messages of other sessions; this network namespace has no other CLI.
+        assert "/cc-socks" not in Path("/proc/net/unix").read_text()  # noqa: ASYNC240 - procfs never waits
 
     assert files(tmp_path / "home") == before
     assert {mark for body in bodies for mark in MARK.findall(json.dumps(body))} == set()

@@ -55,6 +55,7 @@ OPENED: list[tuple[dict[str, Any], set[str], str]] = [
     (
         {"claude_settings": "user", "claude_home": Path("/home/ada")},
         {
+            "CLAUDE_CODE_RESTRICTED",
             "CLAUDE_CODE_DISABLE_CLAUDE_MDS",
             "CLAUDE_CODE_DISABLE_AUTO_MEMORY",
             "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS",
@@ -72,6 +73,12 @@ def test_setting_opens_its_walls_only(changes: dict[str, Any], variables: set[st
     assert environment(closed).keys() - environment(opened).keys() == variables
     gone = set(arguments(closed)) - set(arguments(opened)) - {"", "Read(//**)"}
     assert gone == {option}
+
+
+def test_bypassed_permissions_are_not_restricted() -> None:
+    settings = Settings(claude_permission_mode="bypassPermissions")
+
+    assert environment(Settings()).keys() - environment(settings).keys() == {"CLAUDE_CODE_RESTRICTED"}
 
 
 def test_sources_are_passed_on() -> None:
