@@ -74,6 +74,12 @@ async def run(
         try:
             player = Player(server)
             wrong, batch = await _rounds(player, _plan(seed, most_frames, most_requests, only), sent, say)
+            if wrong is not None:
+                fallen = await server.has_fallen()
+                ended = f"it ended with {server.exit_status}" if fallen else "it is alive"
+                wrong = "\n  | ".join(
+                    [f"{wrong}\nthe server: {ended}; its last lines:", *list(server.log)[-10:]]
+                )
         finally:
             await server.end()
     smallest = None
