@@ -71,6 +71,13 @@ async def test_anything_else_stays_inside(proxy: Caddy, http: aiohttp.ClientSess
         assert (response.status, await response.text()) == (404, "Not found")
 
 
+@pytest.mark.parametrize("path", ["/chat/", "/metrics"])
+async def test_software_is_not_named(proxy: Caddy, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(proxy.url + path) as response:
+        assert "Server" not in response.headers
+        assert "Strict-Transport-Security" not in response.headers  # it is not https
+
+
 async def test_bare_address_leads_to_the_page(proxy: Caddy, http: aiohttp.ClientSession) -> None:
     async with http.get(proxy.url, allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (302, "/chat/")

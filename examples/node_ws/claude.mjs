@@ -90,8 +90,8 @@ export function ask(claude, prompt, session, grace, on) {
     }
     rest.push(data);
   });
-  child.on("error", (error) =>
-    finish({ type: "error", code: "claude_unavailable", message: `Claude cannot be used: ${error.message}` }));
+  child.on("error", () =>
+    finish({ type: "error", code: "claude_unavailable", message: "Claude cannot be used" }));
   child.on("exit", () => {
     timers.forEach(clearTimeout);
     const endFamily = () => killMarked(`CHAT_RUN=${mark}`); // what Claude left behind may hold its stdout open

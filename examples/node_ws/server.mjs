@@ -1,5 +1,5 @@
 // A chat server on Node's ws: PORT=8000 DATA=DIR CLAUDE=claude node server.mjs
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { WebSocketServer } from "ws";
@@ -10,6 +10,10 @@ const PROTOCOL = "chat-stream-v1";
 const MESSAGE_MAX = 1 << 20;
 const FRAME_MAX = (2 << 20) + (1 << 16);
 const PAGE = readFileSync(new URL("page.html", import.meta.url));
+const SCRIPT = createHash("sha256").update(/<script>(.*?)<\/script>/s.exec(PAGE.toString())[1]).digest("base64");
+const SAFE = { "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store",
+  "Content-Security-Policy": `default-src 'none'; script-src 'sha256-${SCRIPT}'; connect-src 'self'; ` +
+    "style-src 'unsafe-inline'; frame-ancestors 'none'" };
 const STATUSES = { bad_request: 400, forbidden: 403, not_found: 404, busy: 409, reset: 410, too_large: 413,
   claude_failed: 502, interrupted: 502, claude_unavailable: 503 };
 
@@ -225,6 +229,7 @@ async function serve(request, response) {
   const id = /^\/chat\/history\/([^/]+)$/.exec(pathname)?.[1];
   const answer = (code, body) => response.writeHead(code).end(body === undefined ? undefined : JSON.stringify(body));
   response.setHeader("Content-Type", "application/json");
+  Object.entries(SAFE).forEach(([name, value]) => response.setHeader(name, value));
   switch (`${request.method} ${id ? "/chat/history/ID" : pathname}`) {
     case "GET /health": return answer(200, {});
     case "GET /chat/": return response.setHeader("Content-Type", "text/html; charset=utf-8").end(PAGE);

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from claude import ask
+from page import PAGE, SAFE
 from store import Json, Refused, Store, error, now, status
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.datastructures import Headers
@@ -21,7 +22,6 @@ from websockets.http11 import Request, Response
 PROTOCOL = "chat-stream-v1"
 MESSAGE_MAX, FRAME_MAX = 1 << 20, (2 << 20) + (1 << 16)  # bytes
 CANCELLED = {"type": "complete", "stop_reason": "cancelled", "usage": {"input_tokens": 0, "output_tokens": 0}}
-PAGE = Path(__file__).with_name("page.html").read_bytes()
 
 
 class Server:
@@ -100,8 +100,8 @@ class Server:
                         self.tell(self.store.add(chat, turn, event))
                     else:
                         end = event
-        except (OSError, ValueError) as what:
-            end = error("claude_unavailable", f"Claude cannot be used: {what}")
+        except (OSError, ValueError):
+            end = error("claude_unavailable", "Claude cannot be used")
         except asyncio.CancelledError as why:
             end = CANCELLED if why.args else error("interrupted", "the server was stopped")
         del self.running[chat["id"]]
@@ -168,7 +168,7 @@ class Server:
 def reply(code: int, body: Json | bytes) -> Response:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     kind = "text/html; charset=utf-8" if isinstance(body, bytes) else "application/json"
-    headers = Headers({"Content-Type": kind, "Connection": "close", "Sec-WebSocket-Version": "13"})
+    headers = Headers({"Content-Type": kind, "Connection": "close", "Sec-WebSocket-Version": "13"} | SAFE)
     return Response(code, HTTPStatus(code).phrase, headers, data)
 
 
