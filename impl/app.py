@@ -37,6 +37,7 @@ from impl.headers import HEADERS, SERVER, STRICT_TRANSPORT
 from impl.inflow import Inflow
 from impl.kept import Kept
 from impl.limits import Limits
+from impl.login_gate import LoginGate, client_address
 from impl.logs import about
 from impl.messages import CONVERSATION_ID
 from impl.metrics import Metrics
@@ -83,6 +84,7 @@ CONNECTIONS: web.AppKey[set[Connection]] = web.AppKey("CONNECTIONS")
 METRICS = web.AppKey("METRICS", Metrics)
 SHARES = web.AppKey("SHARES", Shares)
 USER = web.RequestKey("USER", str)
+LOGIN_GATE = web.AppKey("LOGIN_GATE", LoginGate)
 PROBLEMS: web.AppKey[Kept[list[str]]] = web.AppKey("PROBLEMS")
 NOW: web.AppKey[Callable[[], float]] = web.AppKey("NOW")
 
@@ -110,6 +112,7 @@ def make_app(
     app[COMMAND] = command
     app[CONNECTIONS] = set()
     app[METRICS] = Metrics()
+    app[LOGIN_GATE] = LoginGate()
     app[PROBLEMS] = Kept(partial(_problems, app), READY_SECONDS)
     app[SHARES] = Shares(
         sockets=settings.sockets_per_user,
@@ -400,7 +403,8 @@ async def _begin_login(request: web.Request) -> web.Response:
 
 
 async def _finish_login(request: web.Request) -> web.Response:
-    finished = await _oauth(request).finish(request)
+    async with request.app[LOGIN_GATE].passed(client_address(request)):
+        finished = await _oauth(request).finish(request)
     await _close_connections(request.app, finished.ended)
     return finished.response
 
