@@ -86,6 +86,7 @@ UNLIMITED = {
     "CHAT_REQUESTS_PER_DAY": "0",
     "CHAT_TOKENS_PER_DAY": "0",
     "CHAT_CONCURRENT_TURNS": "0",
+    "CHAT_SOCKETS_PER_USER": "0",
 }
 FRUGAL = {
     "CHAT_STOP_GRACE_SECONDS": "0.1",  # nobody waits for the turns of tests that are over

@@ -88,6 +88,7 @@ def outpost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "HOME": str(folder),
             "CHAT_REQUESTS_PER_HOUR": "0",
             "CHAT_CONCURRENT_TURNS": "0",
+            "CHAT_SOCKETS_PER_USER": "0",
             "PYTHONPATH": str(Path(__file__).parents[2]),
         },
         stdout=subprocess.PIPE,

@@ -93,6 +93,7 @@ def make_settings(folder: Path, **changes: Any) -> Settings:
         requests_per_day=0,
         tokens_per_day=0,
         concurrent_turns=0,
+        sockets_per_user=0,
     )
     return replace(settings, **changes)
 

@@ -39,6 +39,7 @@ async def server(fake: Fake, folder: Path) -> AsyncIterator[tuple[web.Applicatio
         turn_kept_seconds=LONG,
         claude_max_processes=CONVERSATIONS,
         concurrent_turns=0,
+        sockets_per_user=0,
     )
     app = make_app(settings, command=fake.command)
     runner = web.AppRunner(app)
