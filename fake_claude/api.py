@@ -84,14 +84,16 @@ class Player:
         note: Callable[[str], None] | None = None,
         *,
         before_cut: float = 0.3,
+        heard: Callable[[Any], None] | None = None,
     ) -> None:
-        """``before_cut`` is the time between the last event and a cut.
+        """``before_cut`` is the time between the last event and a cut; ``heard`` is called with each request.
 
         A client that sees both at once may look at the cut alone.
         """
         self.scripts = scripts
         self.gates = gates
         self.before_cut = before_cut
+        self.heard = heard or (lambda _body: None)
         self._note = note or (lambda _where: None)
         self._failed: dict[tuple[str, int], Counter[str]] = {}
         self._entries: dict[tuple[str, int], Entry | None] = {}
@@ -172,6 +174,7 @@ async def messages(request: web.Request) -> web.StreamResponse:
         body = await request.json()
         if not isinstance(body["messages"], list) or not isinstance(body["model"], str):
             raise TypeError("messages is a list and model a string")  # noqa: TRY301 - one answer for every wrong request
+        player.heard(body)
         actions = player.play(body)
     except ScriptError as error:
         return web.json_response(error_body("invalid_request_error", str(error)), status=400)

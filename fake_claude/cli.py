@@ -245,6 +245,7 @@ def serve(engine: Engine) -> int:
         code = engine.run_stream() if prompt is None else engine.run_once(prompt)
     except Refusal as refusal:
         engine.err.line(str(refusal))
+        engine.record.note("refusal", text=str(refusal))
         code = refusal.code
     except Exit as ending:
         code = ending.code

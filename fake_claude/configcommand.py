@@ -206,7 +206,7 @@ def _set(context: Context, name: str, value: str) -> tuple[str, Change | None]:
         LOCAL: os.path.join(context.cwd, ".claude", "settings.local.json"),
         STATE: context.state_file,
     }[key.where]
-    _write(path, key.member, written)
+    write(path, key.member, written)
     return f"Set {key.title} to {shown or 'default'}", Change(
         _BY_NAME[name.lower()], path, key.member, written
     )
@@ -218,7 +218,13 @@ def language(text: str) -> str:
     return known or re.sub(r"\S+", lambda word: word[0][:1].upper() + word[0][1:].lower(), text)
 
 
-def _write(path: str, member: str, value: object) -> None:
+def _in_model(member: str) -> list[str]:
+    """Split a member that has a model's name, which may hold dots, in its middle."""
+    first, _, rest = member.partition(".")
+    return [first, *rest.rsplit(".", 1)]
+
+
+def write(path: str, member: str, value: object) -> None:
     """Change one member of a JSON file; what else it holds stays, a broken file is begun anew."""
     try:
         with open(path, encoding="utf-8") as file:
@@ -228,7 +234,7 @@ def _write(path: str, member: str, value: object) -> None:
     if not isinstance(settings, dict):
         settings = {}
     inside: dict[str, Any] = settings
-    *outer, last = member.split(".")
+    *outer, last = member.split(".") if member.count(".") < 2 else _in_model(member)
     for name in outer:
         inner = inside.get(name)
         inside[name] = inner if isinstance(inner, dict) else {}

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from .options import Options
 
+MANAGED = "/etc/claude-code/managed-settings.json"
 SOURCES = ("user", "project", "local")
 
 
@@ -25,6 +26,10 @@ class Configuration:
         self.mode: str | None = None
         self.allow: list[str] = []
         self.deny: list[str] = []
+        self.hooks: dict[str, list[str]] = {}
+        self.hooks_off = False
+        self.files: list[str] = []  # that were read
+        self.sources: tuple[str, ...] = ()
         paths = {
             "user": os.path.join(config_dir, "settings.json"),
             "project": os.path.join(cwd, ".claude", "settings.json"),
@@ -35,12 +40,13 @@ class Configuration:
         if given is not None and not inline and not os.path.isfile(os.path.join(cwd, given)):
             self.wrong = f"Error: Settings file not found: {os.path.join(cwd, given)}"
             return
-        for source in self._sources(options):
-            self._add(_read(paths[source]))
+        self.sources = self._sources(options)
+        for path in (MANAGED, *(paths[source] for source in self.sources)):
+            self._add(self._read(path))
         if given is None:
             return
         if not inline:
-            self._add(_read(os.path.join(cwd, given)))
+            self._add(self._read(os.path.join(cwd, given)))
             return
         try:
             self._add(json.loads(given))
@@ -71,6 +77,8 @@ class Configuration:
             self.output_style = settings["outputStyle"]
         if isinstance(settings.get("language"), str):
             self.language = settings["language"] or None
+        self.hooks_off = settings.get("disableAllHooks", self.hooks_off) is True
+        self._add_hooks(settings.get("hooks"))
         permissions = settings.get("permissions")
         if not isinstance(permissions, dict):
             return
@@ -79,15 +87,24 @@ class Configuration:
         self.allow += _texts(permissions.get("allow"))
         self.deny += _texts(permissions.get("deny"))
 
+    def _read(self, path: str) -> Any:
+        """Return the settings in a file; a file that is not there or broken has none (docs/claude-cli.md, sessions)."""
+        try:
+            with open(path, encoding="utf-8") as file:
+                settings = json.load(file)
+        except (OSError, ValueError):
+            return None
+        self.files.append(path)
+        return settings
+
+    def _add_hooks(self, hooks: Any) -> None:
+        """Take over the commands of hooks, by event; a matcher is not looked at."""
+        for event, groups in hooks.items() if isinstance(hooks, dict) else ():
+            for group in groups if isinstance(groups, list) else ():
+                for hook in group.get("hooks", ()) if isinstance(group, dict) else ():
+                    if isinstance(hook, dict) and isinstance(hook.get("command"), str):
+                        self.hooks.setdefault(event, []).append(hook["command"])
+
 
 def _texts(value: Any) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-
-
-def _read(path: str) -> Any:
-    """Return the settings in a file; a file that is not there or broken has none (docs/claude-cli.md, sessions)."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError):
-        return None

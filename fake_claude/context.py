@@ -62,6 +62,8 @@ class Context:
         )
         self.wants_structure = bool(options.text("json-schema"))
         self.bare = options.flag("bare")
+        self.safe = options.flag("safe-mode")
+        self.customised = not (self.bare or self.safe or env.get("CLAUDE_CODE_SIMPLE"))
         self.replay = options.flag("replay-user-messages")
         self.mcp_servers: list[dict[str, str]] = []
         self.tells_state = env.get("CLAUDE_CODE_SDK_READS_SESSION_STATE") == "1"

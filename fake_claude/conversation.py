@@ -76,6 +76,15 @@ def texts(content: object) -> Iterator[str]:
                 yield str(block.get("text", ""))
 
 
+def shown(content: object) -> Iterator[str]:
+    """Yield the text pieces of a message's content, and for each image its type in brackets."""
+    for block in content if isinstance(content, list) else ():
+        if isinstance(block, dict) and block.get("type") == "image":
+            yield f"[{(block.get('source') or {}).get('media_type')}]"
+        else:
+            yield from texts([block])
+
+
 def _answers_a_tool(content: object) -> bool:
     return isinstance(content, list) and any(
         isinstance(block, dict) and block.get("type") == "tool_result" for block in content

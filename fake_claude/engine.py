@@ -11,13 +11,14 @@ import selectors
 import signal
 import time
 
-from . import conversation, events, slash
+from . import conversation, events, hooks, slash
 from .background import Background
 from .catalog import find_model
 from .control import answer_control
 from .costs import Costs
 from .gates import Arrival
 from .ids import fresh_id
+from .mcpservers import start_servers
 from .options import Refusal
 from .output import HIGH_WATER, Output
 from .player import Scripts
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any
 
+    from .configcommand import Change
     from .context import Context
     from .record import Record
     from .script import Step
@@ -112,6 +114,7 @@ class Engine:
         self.initialized = False
         self.needs_key = settings.needs_key
         self.background = Background(self)
+        self.attached: list[Message] = []  # what hooks add to the next prompt
         self.seen_files: set[str] = set()  # the model was shown them
         self.last_result: Message | None = None
         self._array: list[Message] = []
@@ -141,6 +144,12 @@ class Engine:
         if find_model(self.context.model) is None:
             told = {"model": self.context.model, "query_source": "sdk"}
             self.err.line(f"[claude-code:unrecognized_model] {events.dumps(told)}")
+        configured = self.context.configuration
+        self.record.note("configuration", files=configured.files, sources=list(configured.sources))
+        if configured.hooks:
+            hooks.note_unimitated(self)
+            self.attached = hooks.session_started(self, "resume" if self.transcript.messages else "startup")
+        start_servers(self)
 
     # What turns and controls use.
 
@@ -165,9 +174,17 @@ class Engine:
         return self._play is not None
 
     def note_attachment(self, attachment: Message) -> None:
-        """Note in the ledger which file was read, or which folder listed, for a prompt."""
-        path = attachment.get("filename") or attachment.get("path")
-        self.record.note("attachment", kind=attachment["type"], path=path)
+        """Note in the ledger what is attached to a prompt, and which files it comes from."""
+        kind = attachment["type"]
+        paths = [attachment.get("filename") or attachment.get("path")]
+        if kind == "instructions":
+            paths = [file["path"] for file in attachment["files"]]
+        for path in paths:
+            self.record.note("attachment", kind=kind, path=path)
+
+    def note_setting(self, change: Change) -> None:
+        """Note in the ledger which setting a prompt wrote."""
+        self.record.note("setting", path=change.path, member=change.member, value=change.value)
 
     def note_request(self, model: str) -> None:
         """Note in the ledger what the model is sent: the texts behind its last answer."""
@@ -175,8 +192,9 @@ class Engine:
         for message in reversed(self.transcript.messages):
             if message["role"] == "assistant":
                 break
-            texts = [*conversation.texts(message["content"]), *texts]
-        self.record.note("request", model=model, texts=texts)
+            texts = [*conversation.shown(message["content"]), *texts]
+        remarks, self.transcript.remarks = self.transcript.remarks, []
+        self.record.note("request", model=model, texts=[*texts, *remarks], remarks=len(remarks))
 
     def take_queue(self) -> list[Message]:
         """Hand over the messages that wait."""
@@ -421,7 +439,7 @@ class Engine:
     def _start(self, prompts: list[Message]) -> None:
         """Begin a turn; everything that waited is merged into it (docs/claude-cli.md, persistent process)."""
         self.omitted, self.doubled = set(), set()
-        command = slash.command(prompts[0]["content"], enabled=self.context.has_commands)
+        command = slash.command(prompts[0]["content"], self.context)
         if command is not None:
             rest = prompts[1:]
             self.queue = rest + self.queue

@@ -16,6 +16,7 @@ from .catalog import (
     find_model,
 )
 from .clock import timestamp
+from .commands import agents, commands
 from .ids import fresh_uuid
 from .reply import DELTA_MEMBER
 
@@ -36,6 +37,7 @@ dumps = _encoder.encode
 def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
     """The first line of every turn."""
     known = find_model(context.model)
+    named = commands(context)
     message = {
         "type": "system",
         "subtype": "init",
@@ -45,13 +47,19 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "mcp_servers": context.mcp_servers,
         "model": context.model,
         "permissionMode": context.permission_mode,
-        "slash_commands": list(SLASH_COMMANDS) if context.has_commands else [],
+        "slash_commands": [*(one.name for one in named), *SLASH_COMMANDS] if context.has_commands else [],
         "terminal_slash_commands": list(TERMINAL_SLASH_COMMANDS),
         "apiKeySource": "ANTHROPIC_API_KEY" if context.has_key else "none",
         "claude_code_version": context.version,
         "output_style": context.output_style,
-        "agents": [*AGENTS, *context.agents],
-        "skills": list(SKILLS) if context.has_commands else [],
+        "agents": [
+            *sorted(
+                [*(AGENTS[:-1] if context.safe else AGENTS), *(name for name, _ in agents(context))],
+                key=str.lower,
+            ),
+            *context.agents,
+        ],
+        "skills": [*(one.name for one in named if one.folder), *SKILLS] if context.has_commands else [],
         "plugins": [{"name": name, "path": "builtin", "source": f"{name}@builtin"} for name in PLUGINS],
         "capabilities": [
             name
@@ -75,8 +83,9 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "view_mode": "default",
     }
     if context.bare:
-        for member in ("memory_paths", "messaging_socket_path"):
-            del message[member]
+        del message["messaging_socket_path"]
+    if not context.customised:
+        del message["memory_paths"]
     if not context.has_commands:
         del message["terminal_slash_commands"]
     if context.betas:

@@ -54,13 +54,28 @@ class Run:
 
     @property
     def read(self) -> list[str]:
-        """The files that were read and the folders that were listed because a prompt mentions them."""
-        return [event["path"] for event in self.events if event.get("event") == "attachment"]
+        """The files that were read and the folders that were listed for prompts: mentions and memory."""
+        return [e["path"] for e in self.events if e.get("event") == "attachment" and e["path"]]
 
     @property
     def settings(self) -> list[dict[str, Any]]:
         """The settings that prompts wrote: ``path`` of the file, ``member``, ``value`` (``None``: removed)."""
         return [event for event in self.events if event.get("event") == "setting"]
+
+    @property
+    def commands(self) -> list[dict[str, Any]]:
+        """What ran for prompts or operators' files: ``why``, and ``command`` (hook, server) or ``path`` (a text)."""
+        return [event for event in self.events if event.get("event") == "command"]
+
+    @property
+    def unimitated(self) -> list[dict[str, Any]]:
+        """What the real CLI would have done and the fake did not: ``what``."""
+        return [event for event in self.events if event.get("event") == "unimitated"]
+
+    @property
+    def configured(self) -> list[str]:
+        """The settings files that were read."""
+        return [path for e in self.events if e.get("event") == "configuration" for path in e["files"]]
 
     def _in_proc(self) -> bool:
         try:

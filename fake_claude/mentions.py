@@ -30,15 +30,20 @@ class Mention:
         self.count = count
 
 
-def mentions(text: str, *, before_332: bool) -> Iterator[Mention]:
-    """Yield what a prompt mentions, each path once, paths in quotes first.
+def words(text: str) -> list[str]:
+    """Return the words that mention something, each once, those in quotes first.
 
     A text that begins with a slash and no name of a command is taken as it is.
     """
     if text.startswith("/") and not _COMMAND.match(text):
-        return
+        return []
     found = [match[1] for match in _QUOTED.finditer(text)] + [match[1] for match in _PLAIN.finditer(text)]
-    for word in dict.fromkeys(found):
+    return list(dict.fromkeys(found))
+
+
+def mentions(text: str, *, before_332: bool) -> Iterator[Mention]:
+    """Yield what a prompt mentions."""
+    for word in words(text):
         lines = (None if before_332 else _BARE_LINES.fullmatch(word)) or _LINES.fullmatch(word)
         if lines is None or lines[2] is None:
             yield Mention(word if lines is None else lines[1])

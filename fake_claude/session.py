@@ -132,7 +132,10 @@ class Transcript:
         self.last_prompt_uuid = ""
         self.turns = 0
         self.messages: list[Line] = []
-        self._said_from = 0  # where the last message's newest blocks begin
+        self.before_command: list[Line] = []  # blocks that came with a slash command
+        self.place = 0  # where the prompt begins among the last message's blocks
+        self.remarks: list[str] = []  # what the model is told in the system's name, and was not yet
+        self.shown: set[str] = set()  # what it is told once in a conversation
         self.cost_state: Line = {}
         self.title: str | None = None
 
@@ -164,10 +167,14 @@ class Transcript:
     def _recall(self, line: Line) -> None:
         """Add what a line of the file says to the history."""
         if line.get("type") == "attachment":
-            self.show_before_prompt(line)
+            self.place = self._show(line, self.place)
+            self.remarks.clear()
+            self.shown.add(line.get("attachment", {}).get("type", ""))
         elif line.get("subtype") == "local_command":
             self.remember({"role": "user", "content": str(line.get("content", ""))})
         elif _is_message(line) and not line.get("isApiErrorMessage"):
+            if line["type"] == "user" and not line.get("isMeta"):
+                self.place = self._next_place()
             self.remember(line["message"])
         if line.get("promptSource") == "sdk":
             self.turns += 1
@@ -178,11 +185,17 @@ class Transcript:
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else _not_empty(content)
         last = self.messages[-1] if self.messages else None
         if last is not None and last["role"] == message["role"]:
-            self._said_from = len(last["content"])
             last["content"] += blocks
         else:
-            self._said_from = 0
             self.messages.append({"role": message["role"], "content": blocks})
+
+    def _next_place(self) -> int:
+        """Return where attachments of the next prompt go: first of all, but behind what tools came to."""
+        last = self.messages[-1] if self.messages else None
+        if last is None or last["role"] != "user":
+            return 0
+        results = [i for i, block in enumerate(last["content"]) if block.get("type") == "tool_result"]
+        return results[-1] + 1 if results else 0
 
     def add(self, line: Line) -> None:
         """Keep one line for the next flush."""
@@ -232,6 +245,7 @@ class Transcript:
         self.last_prompt_uuid = uuid
         if content == []:  # nothing was said: the CLI asks, but has no message to keep
             return
+        self.place = self._next_place()
         self.remember({"role": "user", "content": content})
         self.add(
             {
@@ -251,33 +265,44 @@ class Transcript:
         )
         self._parent = self.last_prompt_uuid = uuid
 
-    def attachment(self, attachment: Line) -> None:
-        """Write what is attached to the prompt before it; the model is shown it first."""
+    def attachment(self, attachment: Line, place: int) -> int:
+        """Write what is attached to the prompt, and show it to the model before the prompt, at ``place``.
+
+        Returns the place of the next one.
+        """
         uuid = fresh_uuid()
         line = {
             "parentUuid": self._parent,
             "isSidechain": False,
-            "attachment": {key: value for key, value in attachment.items() if key != "rendered"},
+            "attachment": {key: value for key, value in attachment.items() if not key.startswith("rendered")},
             "type": "attachment",
             "uuid": uuid,
             "timestamp": timestamp(),
         }
         if "rendered" in attachment:
-            line |= {"rendered": attachment["rendered"], "renderedRole": "user"}
+            line |= {
+                "rendered": attachment["rendered"],
+                "renderedRole": attachment.get("renderedRole", "user"),
+            }
         self.add({**line, **self._tail()})
         self._parent = uuid
-        self.show_before_prompt(attachment)
+        return self._show(attachment, place)
 
-    def show_before_prompt(self, line: Line) -> None:
-        """Put what is attached into the history, before the text that the user said last."""
-        texts = [{"type": "text", "text": shown["content"]} for shown in line.get("rendered", [])]
+    def _show(self, line: Line, place: int) -> int:
+        """Put what a line has rendered where the model is shown it; return the place behind it."""
+        texts = [shown["content"] for shown in line.get("rendered", [])]
+        if line.get("renderedRole") == "system":
+            self.remarks += [
+                text.removeprefix("<system-reminder>\n").removesuffix("\n</system-reminder>")
+                for text in texts
+            ]
+            return place
         last = self.messages[-1] if self.messages else None
         if last is None or last["role"] != "user":
-            self.messages.append({"role": "user", "content": texts})
-            return
-        place = self._said_from
-        last["content"][place:place] = texts
-        self._said_from += len(texts)
+            self.messages.append({"role": "user", "content": []})
+            place = 0
+        self.messages[-1]["content"][place:place] = [_block(text) for text in texts]
+        return place + len(texts)
 
     def queued(self, content: object) -> None:
         """Write a message that the running turn took in; the model is told of it beside the conversation."""
@@ -297,7 +322,7 @@ class Transcript:
 
     def local_command(self, name: str, arguments: str, output: Line | None = None) -> None:
         """Write what the model is told of a slash command that the CLI carried out itself."""
-        told = [
+        told: list[object] = [
             CAVEAT,
             "\n            ".join(
                 [
@@ -307,12 +332,14 @@ class Transcript:
                 ]
             ),
         ]
+        if self.before_command:
+            told[1] = [*self.before_command, {"type": "text", "text": told[1]}]
         for text in told:
             self.user(user(self._context, text))
         if output is not None:
             self.user(output)
 
-    def local_output(self, text: str, run: Line) -> None:
+    def local_output(self, text: str, run: Line | None = None) -> None:
         """Write what a slash command answered; the model is shown it with the next prompt."""
         uuid = fresh_uuid()
         self.add(
@@ -326,7 +353,7 @@ class Transcript:
                 "timestamp": timestamp(),
                 "uuid": uuid,
                 "isMeta": False,
-                "commandRun": run,
+                **({} if run is None else {"commandRun": run}),
                 **self._tail(),
             }
         )
@@ -415,3 +442,10 @@ class Transcript:
 def _not_empty(blocks: list[Line]) -> list[Line]:
     """The blocks that the CLI sends: an empty text block beside others is left out of the request."""
     return [block for block in blocks if block.get("type") != "text" or block.get("text")] or list(blocks)
+
+
+def _block(text: str) -> Line:
+    """Return the block that shows a text to the model; ``[image/png]`` stands for an image."""
+    if text.startswith("[image/"):
+        return {"type": "image", "source": {"type": "base64", "media_type": text[1:-1]}}
+    return {"type": "text", "text": text}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from . import events
+from .attachments import said
 from .catalog import DEFAULT_MODEL, find_model, resolve_model
 from .clock import timestamp
+from .commands import commands
 from .costs import empty_usage
 from .ids import fresh_uuid
+from .localcommands import ANSWERS, WITH_ARGUMENTS
 from .result import Tally
 from .waits import BREATHE
 
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
+    from .context import Context
     from .engine import Engine
+    from .hooks import Blocked
     from .waits import Wait
 
     Message = dict[str, Any]
@@ -75,47 +80,85 @@ UNAVAILABLE = frozenset(
 )
 """Commands of the terminal, which the CLI refuses without one."""
 
+PROMPTS = frozenset(
+    [
+        "batch",
+        "claude-api",
+        "dataviz",
+        "debug",
+        "deep-research",
+        "doctor",
+        "fewer-permission-prompts",
+        "init",
+        "loop",
+        "plugin-authoring",
+        "run",
+        "run-skill-generator",
+        "security-review",
+        "simplify",
+        "team-onboarding",
+        "update-config",
+        "verify",
+        "workflow-authoring",
+    ]
+)
+"""Commands that become a prompt of the CLI's own."""
+
+
 UNIMITATED = frozenset(
     [
         "agents",
+        "auto-mode-setup",
         "autocompact",
+        "code-review",
         "color",
         "context",
         "effort",
-        "fast",
-        "focus",
         "goal",
         "heapdump",
+        "insights",
+        "list-agents",
         "mcp",
         "output-style",
+        "peers",
         "recap",
+        "reload-plugins",
+        "reload-skills",
         "rename",
+        "review",
     ]
 )
 """Commands that the CLI carries out and the fake refuses by name; other text after a slash goes to the model."""
 
+HIDDEN = UNIMITATED | frozenset(["init", "security-review", "team-onboarding"])
+"""Commands beside those carried out that ``--disable-slash-commands`` makes unavailable; others become text."""
+
 SUMMARY = "This session is being continued from a previous conversation that ran out of context."
 
 
-def command(content: object, *, enabled: bool = True) -> tuple[str, str, str] | None:
+def command(content: object, context: Context) -> tuple[str, str, str] | None:
     """Return the word used, the command's own name and its arguments; ``None`` for what the model is asked.
 
-    A message of white space alone counts as one: the model is not asked either.
+    A message of white space alone counts as one: the model is not asked either. Of content blocks the last is looked
+    at. What a file of the user or the project defines under that name goes before the CLI's own.
     """
-    if not isinstance(content, str):
-        return None
-    if not content.strip():
+    if isinstance(content, str) and not content.strip():
         return "", "blank", ""
-    if not content.startswith("/"):
+    text = said(content)
+    if not text.startswith("/") or not text[1:].strip():
         return None
-    word, *rest = content[1:].strip().split(None, 1)
-    arguments = rest[0] if rest else ""
+    word, *rest = text[1:].split(None, 1)
+    arguments = rest[0].strip() if rest else ""
     name = IMITATED.get(word)
-    if word in UNAVAILABLE or (name is not None and not enabled):
+    if name is None and word in ANSWERS and (arguments or word not in WITH_ARGUMENTS):
+        name = "answer"
+    if word in UNAVAILABLE or (not context.has_commands and (name is not None or word in HIDDEN)):
         name = "unavailable"
-    elif word in UNIMITATED:
+    elif name is None and word in UNIMITATED:
         name = "unimitated"
-    return None if name is None else (word, name, arguments.strip())
+    if name is None or any(found.name == word for found in commands(context)):
+        return None
+    return word, name, arguments
 
 
 def run(engine: Engine, called: tuple[str, str, str], prompt: Message) -> Generator[Wait, Any, None]:
@@ -123,6 +166,8 @@ def run(engine: Engine, called: tuple[str, str, str], prompt: Message) -> Genera
     word, name, arguments = called
     tally = Tally(engine.costs, 0)
     engine.tell_state("running")
+    content = prompt["content"]
+    engine.transcript.before_command = content[:-1] if isinstance(content, list) else []
     yield BREATHE  # as a turn does: let signals and input have their turn
     if name == "usage":
         _usage(engine, tally, word, arguments)
@@ -134,10 +179,12 @@ def run(engine: Engine, called: tuple[str, str, str], prompt: Message) -> Genera
         _model(engine, tally, arguments)
     elif name == "config":
         _config(engine, tally, word, arguments)
+    elif name == "answer":
+        _answer(engine, tally, word, arguments)
     elif name == "blank":
         _blank(engine, tally)
     else:
-        _refused(engine, tally, word, imitated=name == "unavailable")
+        _refused(engine, tally, word, arguments, imitated=name == "unavailable")
     if prompt["uuid"]:
         engine.emit(events.lifecycle(engine.context, prompt["uuid"], "completed"))
     engine.tell_state("idle")
@@ -194,11 +241,15 @@ def _say(
     engine.transcript.flush()
 
 
-def _refused(engine: Engine, tally: Tally, word: str, *, imitated: bool) -> None:
+def _refused(engine: Engine, tally: Tally, word: str, arguments: str, *, imitated: bool) -> None:
     text = f"/{word} isn't available in this environment."
     if not imitated:
         text = f"fake-claude does not imitate /{word}"
-    engine.transcript.enqueue(f"/{word}")
+        engine.record.note("unimitated", what=f"/{word}")
+    typed = f"/{word} {arguments}".rstrip()
+    engine.transcript.enqueue(typed)
+    engine.transcript.local_output(typed)
+    engine.transcript.local_output(f"<local-command-stdout>{text}</local-command-stdout>")
     _say(engine, text, outcome="unavailable_headless")
     _result(engine, tally, None, text)
 
@@ -213,13 +264,20 @@ def _blank(engine: Engine, tally: Tally) -> None:
     _result(engine, tally, None, text)
 
 
+def _answer(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
+    text = ANSWERS[word](engine, arguments)
+    engine.transcript.enqueue(f"/{word} {arguments}".rstrip())
+    _say(engine, text, run=(word, arguments))
+    _result(engine, tally, word.strip("_").replace("-", "_"), text)
+
+
 def _config(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
     from .configcommand import configure  # noqa: PLC0415 - few runs need it
 
     context = engine.context
     text, changes = configure(context, arguments)
     for change in changes:
-        engine.record.note("setting", path=change.path, member=change.member, value=change.value)
+        engine.note_setting(change)
         if change.key == "outputStyle":
             context.output_style = str(change.value)
         elif change.key == "language":
@@ -230,6 +288,26 @@ def _config(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
         if change.key == "model":
             context.model = resolve_model(str(change.value or DEFAULT_MODEL))
     _result(engine, tally, word, text)
+
+
+def not_imitated(engine: Engine, tally: Tally, text: str) -> None:
+    """End a turn with the words that the fake does not do what its prompt asks for."""
+    engine.record.note("unimitated", what=text)
+    _say(engine, text)
+    _result(engine, tally, None, text)
+    engine.tell_state("idle")
+
+
+def blocked(engine: Engine, tally: Tally, refusal: Blocked) -> None:
+    """End a turn whose prompt a hook does not let through."""
+    context = engine.context
+    engine.emit(events.init(context, engine.project_dir, []), "init")
+    outcome = {"kind": "blocked_by_hook", "prompt_kept": False, "reason": refusal.reason}
+    members = {"level": "warning", "prevent_continuation": True, "prompt_submit_outcome": outcome}
+    engine.emit(events.system(context, "informational", content=refusal.text, **members))
+    engine.transcript.flush()
+    _result(engine, tally, None, refusal.text)
+    engine.tell_state("idle")
 
 
 def _model(engine: Engine, tally: Tally, name: str) -> None:

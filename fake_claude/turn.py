@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from . import events
-from .attachments import mentioned
+from . import events, slash
 from .conversation import (
     CUT_NOTE,
     EMPTY_NOTE,
@@ -18,6 +17,7 @@ from .conversation import (
     read_messages,
 )
 from .costs import empty_usage
+from .hooks import Blocked
 from .javascript import shown
 from .reply import Fault
 from .request import Heard, Request
@@ -26,6 +26,7 @@ from .script import Play, ScriptError, Step
 from .tooluse import Ended, Tools
 from .tricks import do_trick
 from .trouble import Failure, title
+from .usertext import NotImitated, UserText
 from .waits import BREATHE, Interrupted, Pushed, Wait
 
 TYPE_CHECKING = False
@@ -85,13 +86,19 @@ class Turn:
         transcript = engine.transcript
         engine.tell_state("running")
         transcript.enqueue(self.content)
-        transcript.prompt(self.content, self.uuids[-1] if self.uuids else None)
-        for attachment in mentioned(self.context, self.content, engine.seen_files):
-            transcript.attachment(attachment)
-            engine.note_attachment(attachment)
+        try:
+            text = UserText(engine, self.content)
+            text.write(self.uuids[-1] if self.uuids else None)
+        except Blocked as blocked:
+            slash.blocked(engine, self.tally, blocked)
+            return
+        except NotImitated as refusal:
+            slash.not_imitated(engine, self.tally, str(refusal))
+            return
+        self.model = text.model or self.model
         self._find_play()
         self.tricks("before_init")
-        if self.context.bare and not engine.results:
+        if not engine.results and (not self.context.customised or self.context.configuration.hooks_off):
             engine.emit(events.system(self.context, "ui_invalidate", event="ui.render"))
         engine.emit(events.init(self.context, engine.project_dir, self.uuids), "init")
         try:

@@ -23,6 +23,14 @@ ALLOWED: tuple[Allowed, ...] = (
         )
         for where in ("files", "transcript")
     ),
+    *(
+        Allowed(
+            where,
+            "the CLI's own prompts are its own: only that one is sent is compared",
+            rows=("command_own_prompt",),
+        )
+        for where in ("assistant.message", "result/success", "transcript")
+    ),
     Allowed(
         "transcript",
         "an image is also written to a temporary file, which only a model that looks at it needs",

@@ -43,6 +43,8 @@ class Normal:
     messages: list[Any]
     files: list[str]
     transcripts: list[Any] = field(default_factory=list)
+    sent: list[Any] | None = None
+    settings: Any = None
 
 
 def normal(outcome: Outcome, names: dict[str, str]) -> Normal:
@@ -62,6 +64,8 @@ def normal(outcome: Outcome, names: dict[str, str]) -> Normal:
         [masked(message, names, ids) for message in messages],
         sorted(masked(name, names, ids) for name in outcome.files),
         [masked(_results_last(lines), names, ids) for lines in sorted(outcome.transcripts, key=_said)],
+        masked(outcome.sent, names, ids),
+        masked(outcome.settings, names, ids),
     )
 
 
@@ -196,6 +200,10 @@ def differences(real: Normal, fake: Normal) -> list[Difference]:
         found.append(Difference("files", str(real.files), str(fake.files)))
     if real.transcripts != fake.transcripts:
         found += _members("transcript", real.transcripts, fake.transcripts, 0)
+    if real.sent != fake.sent:
+        found += _members("sent", real.sent, fake.sent, 0)
+    if real.settings != fake.settings:
+        found += _members("settings", real.settings, fake.settings, 0)
     return found
 
 

@@ -77,7 +77,11 @@ def _pack(rows: dict[str, Any]) -> str:
         messages = ",\n".join(
             "    " + json.dumps(message, ensure_ascii=False) for message in normal["messages"]
         )
-        rest = {key: value for key, value in normal.items() if key != "messages"}
+        rest = {
+            key: value
+            for key, value in normal.items()
+            if (key != "messages" and value is not None) or key == "exit_code"
+        }
         head = json.dumps(rest, ensure_ascii=False)[1:-1]
         blocks.append(f'  {json.dumps(row)}: {{{head}, "messages": [\n{messages}\n  ]}}')
     return "\n".join([*lines, ",\n".join(blocks), " }", "}", ""])

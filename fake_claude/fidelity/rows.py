@@ -59,6 +59,8 @@ ALLOW_TOUCH = '{"permissions":{"allow":["Bash(touch *)"]}}'
 DENY_BASH = '{"permissions":{"deny":["Bash"]}}'
 SCHEMA = '{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]}'
 EOF: Act = ("now", "eof", None)
+USER_TEXT = "user_text"
+"""The group of rows that also compare what the model was sent, and what settings files hold afterwards."""
 
 
 def one(prompt: str, *more: Act) -> list[Act]:
@@ -1097,6 +1099,12 @@ def _sdk() -> list[Row]:
     ]
 
 
+def _user_text() -> list[Row]:
+    from .usertext import rows  # noqa: PLC0415 - it is made of what is defined here
+
+    return rows()
+
+
 ROWS = [
     *_invocation(),
     *_sessions(),
@@ -1106,4 +1114,5 @@ ROWS = [
     *_trouble(),
     *_signals(),
     *_sdk(),
+    *_user_text(),
 ]

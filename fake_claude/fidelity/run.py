@@ -16,9 +16,11 @@ from aiohttp import web
 from fake_claude.api import Player, make_app
 from fake_claude.gates import Gate
 from fake_claude.install import install
+from fake_claude.ledger import read
 from fake_claude.player import Scripts
 
-from .rows import Act, Row
+from .rows import USER_TEXT, Act, Row
+from .sent import of_body, of_request
 
 WORDS = Path(__file__).with_name("words.toml")
 GATE = "middle"
@@ -38,6 +40,8 @@ class Outcome:
     stderr: str
     files: list[str] = field(default_factory=list)  # transcripts, relative to the home
     transcripts: list[list[dict[str, Any]]] = field(default_factory=list)
+    sent: list[Any] | None = None  # rows of user text: the texts of each request, its own remarks last
+    settings: dict[str, Any] | None = None  # and what settings files hold afterwards
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for a recording."""
@@ -78,6 +82,7 @@ class Bench:
         _put_files(row, home, cwd)
         async with AsyncExitStack() as stack:
             url = "http://127.0.0.1:8199"
+            bodies: list[dict[str, Any]] = []
             if self.claude is None:
                 claude = install(
                     place / "bin",
@@ -89,7 +94,7 @@ class Bench:
                 )
             else:
                 claude = self.claude
-                url = await stack.enter_async_context(_Api(gates, BEFORE_CUT * self.stretch))
+                url = await stack.enter_async_context(_Api(gates, BEFORE_CUT * self.stretch, bodies))
 
             async def run(each: Row) -> Outcome:
                 return await _Run(
@@ -98,7 +103,15 @@ class Bench:
 
             for before in row.before:
                 await run(before)
+            bodies.clear()
             outcome = await run(row)
+            if row.group == USER_TEXT:
+                if self.claude is None:
+                    requests = read(place / "bin" / "ledger")[-1].requests
+                    outcome.sent = [of_request(request) for request in requests]
+                else:
+                    outcome.sent = [of_body(body) for body in bodies]
+                outcome.settings = _settings(home, cwd)
         names = {
             str(cwd): "<cwd>",
             str(home): "<home>",
@@ -114,15 +127,33 @@ def _put_files(row: Row, home: Path, cwd: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if name.endswith("|"):
             os.mkfifo(path)
+        elif name.endswith("/"):
+            path.mkdir(exist_ok=True)
+        elif content.startswith("->"):
+            path.symlink_to(_place(content[2:], home, cwd))
+        elif content.startswith("hex:"):
+            path.write_bytes(bytes.fromhex(content[4:]))
         else:
-            path.write_text(content, encoding="utf-8")
+            path.write_text(_place(content, home, cwd), encoding="utf-8")
+
+
+def _place(text: str, home: Path, cwd: Path) -> str:
+    return text.replace("{cwd}", str(cwd)).replace("{home}", str(home))
+
+
+def _settings(home: Path, cwd: Path) -> dict[str, Any]:
+    """Return what the settings files hold."""
+    paths = {"user": home / ".claude" / "settings.json", "local": cwd / ".claude" / "settings.local.json"}
+    return {
+        name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()
+    }
 
 
 class _Api:
     """The loopback Messages API, for the length of a block."""
 
-    def __init__(self, gates: Path, before_cut: float) -> None:
-        player = Player(Scripts(str(WORDS)), gates, before_cut=before_cut)
+    def __init__(self, gates: Path, before_cut: float, bodies: list[dict[str, Any]]) -> None:
+        player = Player(Scripts(str(WORDS)), gates, before_cut=before_cut, heard=bodies.append)
         self._runner = web.AppRunner(make_app(player), handler_cancellation=True, shutdown_timeout=0.1)
 
     async def __aenter__(self) -> str:
@@ -163,7 +194,7 @@ class _Run:
 
     def _fill(self, value: Any) -> Any:
         if isinstance(value, str):
-            return value.replace("{cwd}", str(self.cwd)).replace("{home}", str(self.home))
+            return _place(value, self.home, self.cwd)
         if isinstance(value, dict):
             return {key: self._fill(item) for key, item in value.items()}
         if isinstance(value, list):

@@ -9,7 +9,7 @@ import pytest
 
 from fake_claude.mentions import mentions
 
-from .conftest import JSON_ONLY, Fake
+from .conftest import JSON_ONLY, PERSISTENT, Fake, user
 
 
 def sent(fake: Fake) -> list[str]:
@@ -41,14 +41,112 @@ async def test_mentioned_folder_is_listed(fake: Fake) -> None:
     assert fake.runs[-1].read == [str(fake.home)]
 
 
-@pytest.mark.parametrize("name", ["CLAUDE_CODE_DISABLE_FILE_MENTIONS", "CLAUDE_CODE_DISABLE_ATTACHMENTS"])
-async def test_variable_turns_mentions_off(fake: Fake, name: str) -> None:
+async def test_variable_turns_attachments_off(fake: Fake) -> None:
     (fake.cwd / "note.txt").write_text("one")
 
-    await fake.say("see @note.txt", **{name: "1"})
+    await fake.say("see @note.txt", CLAUDE_CODE_DISABLE_ATTACHMENTS="1")
 
     assert sent(fake) == ["see @note.txt"]
     assert fake.runs[-1].read == []
+
+
+async def test_model_is_told_of_mentions_turned_off(fake: Fake) -> None:
+    (fake.cwd / "note.txt").write_text("planted")
+
+    await fake.say("see @note.txt", CLAUDE_CODE_DISABLE_FILE_MENTIONS="1")
+
+    prompt, remark = sent(fake)
+    assert (prompt, remark[:33]) == ("see @note.txt", "The user @-mentioned note.txt. Fi")
+    assert "planted" not in remark
+    assert fake.runs[-1].read == []
+
+
+async def test_rule_keeps_folder_from_being_listed(fake: Fake) -> None:
+    (fake.cwd / "sub").mkdir()
+    (fake.cwd / "sub" / "planted").touch()
+
+    await fake.run(*JSON_ONLY, "--disallowedTools", "Read(./sub/**)", "--", "list @sub and @sub/planted")
+
+    assert sent(fake) == ["list @sub and @sub/planted"]
+
+
+async def test_memory_is_sent_once_and_noted(fake: Fake) -> None:
+    (fake.cwd / "CLAUDE.md").write_text("Be kind. @more.md")
+    (fake.cwd / "more.md").write_text("Be short.")
+
+    await fake.run(*PERSISTENT, stdin=user("one") + user("two"))
+
+    run = fake.runs[-1]
+    texts = [text for request in run.requests for text in request["texts"]]
+    assert sum("Be short." in text for text in texts) == 1
+    assert run.read == [str(fake.cwd / "CLAUDE.md"), str(fake.cwd / "more.md")]
+
+
+async def test_setting_sources_turn_memory_off(fake: Fake) -> None:
+    (fake.cwd / "CLAUDE.md").write_text("Be kind.")
+
+    await fake.run(*JSON_ONLY, "--setting-sources", "", "--", "x")
+
+    assert sent(fake) == ["x"]
+
+
+async def test_custom_command_becomes_its_text(fake: Fake) -> None:
+    folder = fake.home / ".claude" / "commands"
+    folder.mkdir(parents=True)
+    (folder / "greet.md").write_text("---\nmodel: haiku\n---\nHello $ARGUMENTS!")
+
+    done = await fake.run(*JSON_ONLY, "/greet Bob")
+
+    assert sent(fake)[-1] == "Hello Bob!"
+    assert fake.runs[-1].commands[0]["path"] == str(folder / "greet.md")
+    assert "claude-haiku-5-5" in done.result["modelUsage"]
+
+
+async def test_shell_in_command_does_not_run(fake: Fake) -> None:
+    folder = fake.cwd / ".claude" / "commands"
+    folder.mkdir(parents=True)
+    (folder / "sh.md").write_text("Out: !`touch made`")
+
+    done = await fake.run(*JSON_ONLY, "/sh")
+
+    assert done.result["result"].startswith("fake-claude does not imitate")
+    assert not (fake.cwd / "made").exists()
+
+
+async def test_hook_runs_and_is_heard(fake: Fake) -> None:
+    settings = fake.home / ".claude" / "settings.json"
+    settings.parent.mkdir()
+    hook = {"hooks": [{"type": "command", "command": "echo planted; touch ran"}]}
+    settings.write_text(json.dumps({"hooks": {"UserPromptSubmit": [hook], "Stop": [hook]}}))
+
+    await fake.say("x")
+
+    run = fake.runs[-1]
+    assert sent(fake) == ["x", "UserPromptSubmit hook success: planted"]
+    assert (fake.cwd / "ran").exists()
+    assert [command["why"] for command in run.commands] == ["hook UserPromptSubmit"]
+    assert [what["what"] for what in run.unimitated] == ["hook Stop"]
+    assert run.configured == [str(settings)]
+
+
+async def test_server_of_project_starts(fake: Fake) -> None:
+    (fake.cwd / ".mcp.json").write_text('{"mcpServers":{"planted":{"command":"touch","args":["ran"]}}}')
+
+    await fake.say("x")
+    started = (fake.cwd / "ran").exists()
+    (fake.cwd / "ran").unlink()
+    await fake.say("x", "--strict-mcp-config")
+
+    assert started
+    assert not (fake.cwd / "ran").exists()
+
+
+async def test_refusal_stands_in_ledger(fake: Fake) -> None:
+    await fake.run("-p", "--brief", "x")
+
+    assert [event["text"] for event in fake.runs[-1].events if event["event"] == "refusal"] == [
+        "fake-claude does not imitate --brief: there is no SendUserMessage tool"
+    ]
 
 
 @pytest.mark.parametrize(
