@@ -16,12 +16,13 @@ from impl.serving import (
     WRITE_SECONDS,
     Arrivals,
     Bounds,
+    ClientProtocol,
     address_of,
     raise_file_limit,
     room,
 )
 from impl.tests.loop_clock import LoopClock, in_time
-from impl.tests.sites import Fake, Site, site
+from impl.tests.sites import Fake, Site, site, until
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -73,13 +74,23 @@ async def rounds(count: int = 20) -> None:
         await asyncio.sleep(0.001)
 
 
+def connections(chat: Site) -> list[ClientProtocol]:
+    assert chat.runner.server is not None
+    return [each for each in chat.runner.server.connections if isinstance(each, ClientProtocol)]
+
+
+async def received(chat: Site, count: int) -> None:
+    """Wait until the server has so many bytes of the one header that is under way, or has no connection any more."""
+    await until(lambda: [each._header_bytes for each in connections(chat)] in ([count], []))
+
+
 async def test_silent_connection_is_closed(chat: Site, clock: LoopClock) -> None:
     async with line(chat) as silent:
-        await rounds()
-        clock.advance(99)
+        await until(lambda: connections(chat))
+        clock.advance(60)
         await rounds()
         assert not silent.reader.at_eof()
-        clock.advance(2)
+        clock.advance(60)
 
         assert await silent.rest() == b""
 
@@ -87,17 +98,17 @@ async def test_silent_connection_is_closed(chat: Site, clock: LoopClock) -> None
 async def test_half_a_header_is_answered_408(chat: Site, clock: LoopClock) -> None:
     async with line(chat) as slow:
         slow.writer.write(HEALTH[:-2])
-        await rounds()
-        clock.advance(101)
+        await received(chat, len(HEALTH) - 2)
+        clock.advance(120)
 
         assert (await slow.rest()).startswith(b"HTTP/1.1 408 ")
 
 
 async def test_byte_by_byte_gains_no_time(chat: Site, clock: LoopClock) -> None:
     async with line(chat) as slow:
-        for byte in HEALTH[:11]:
+        for number, byte in enumerate(HEALTH[:11], 1):
             slow.writer.write(bytes([byte]))
-            await rounds()
+            await received(chat, number)
             clock.advance(10)
 
         assert (await slow.rest()).startswith(b"HTTP/1.1 408 ")
@@ -106,8 +117,8 @@ async def test_byte_by_byte_gains_no_time(chat: Site, clock: LoopClock) -> None:
 async def test_empty_lines_are_no_header(chat: Site, clock: LoopClock) -> None:
     async with line(chat) as slow:
         slow.writer.write(b"\r\n\r\nGET / HT")
-        await rounds()
-        clock.advance(101)
+        await received(chat, len(b"GET / HT"))
+        clock.advance(120)
 
         assert (await slow.rest()).startswith(b"HTTP/1.1 408 ")
 
@@ -119,17 +130,17 @@ async def test_later_request_has_as_long_from_its_first_byte(chat: Site, clock: 
             assert (await kept.answer()).startswith(b"HTTP/1.1 200 ")
             clock.advance(20)  # idle
         kept.writer.write(HEALTH[:9])
-        await rounds()
-        clock.advance(99)
+        await received(chat, 9)
+        clock.advance(60)
         await rounds()
         assert not kept.reader.at_eof()
-        clock.advance(2)
+        clock.advance(60)
 
         assert (await kept.rest()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_header_that_comes_in_pieces_is_served(chat: Site, clock: LoopClock) -> None:
-    async with line(chat) as slow:
+async def test_header_that_comes_in_pieces_is_served(fake: Fake, tmp_path: Path, clock: LoopClock) -> None:
+    async with site(fake.command, tmp_path, header_seconds=100) as chat, line(chat) as slow:
         for _ in range(2):
             for byte in HEALTH:
                 slow.writer.write(bytes([byte]))
@@ -176,7 +187,7 @@ async def test_body_is_no_part_of_the_header(chat: Site) -> None:
 
 async def test_silent_socket_is_not_timed(chat: Site, clock: LoopClock) -> None:
     async with chat.socket() as peer:
-        clock.advance(101)
+        clock.advance(120)
         await peer.chat("[[fake tokens=1]]")
 
         assert (await peer.turn())[-1]["type"] == "complete"
