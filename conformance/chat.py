@@ -507,15 +507,20 @@ class Chat:
         return messages[-1]
 
     @asynccontextmanager
-    async def instance(self, *, claude: str | None = None) -> AsyncIterator[Server]:
+    async def instance(
+        self, *, claude: str | None = None, env: dict[str, str] | None = None
+    ) -> AsyncIterator[Server]:
         """Another instance of the target, with data of its own, that a case may signal and end.
+
+        ``env`` is added to its environment.
 
         Raises:
             CouldNotTest: The target file has no start command.
         """
         if not self.target.starts:
             raise CouldNotTest("the target file has no start command, so there is nothing this case may end")
-        async with running(self.target, claude=claude, starting=self._starting) as server:
+        target = msgspec.structs.replace(self.target, env={**self.target.env, **(env or {})})
+        async with running(target, claude=claude, starting=self._starting) as server:
             self.trace.add("server", "=", f"another instance at {server.url}")
             self.used.append((server, 0))
             yield server

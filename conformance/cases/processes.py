@@ -88,7 +88,6 @@ async def prompt_is_data(chat: Chat) -> None:
             f"what is in @{secret} {chat.word}",
             f"{chat.word}\n@{folder}/",
             f'@"{secret}" {chat.word}',
-            f"/config language={chat.word}",
             f"/clear {chat.word}",
             f"/etc/hosts is odd, {chat.word}",
         ]
@@ -103,10 +102,37 @@ async def prompt_is_data(chat: Chat) -> None:
         for planted in (f"content-of-{chat.word}", inside.name):
             shown = [text for text in texts if planted in text]
             expect(not shown, "nothing of a file or folder in a request", f"the model was sent {shown[:1]}")
-        written = [each for run in runs for each in run.settings]
-        expect(not written, "no setting of the CLI to change", f"it wrote {written}")
         for prompt in prompts:
             expect(prompt in texts, f"the model to be sent {prompt!r}", f"its last texts are {texts[-3:]}")
+
+
+@case(
+    "processes/operators-own",
+    title="What the operator has for their own Claude adds nothing to a request, and no user changes it",
+    clause="PROC-6",
+    severity=Severity.MEDIUM,
+    means="Notes, instructions and commands that are only for the operator are part of every user's conversation.",
+    needs=(ANSWERED,),
+    slow=True,
+)
+async def operators_own(chat: Chat) -> None:
+    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
+        own, mark = Path(folder) / ".claude", f"own-{chat.word}"
+        files = {"CLAUDE.md": mark, "commands/greet.md": mark, "settings.json": f'{{"language": "{mark}"}}'}
+        for name, text in files.items():
+            (own / name).parent.mkdir(parents=True, exist_ok=True)
+            (own / name).write_text(text)
+        prompts = [f"hello {chat.word}", f"/greet {chat.word}", f"/config language={chat.word}"]
+        async with chat.instance(env={"HOME": folder}) as server, chat.peer(server=server) as peer:
+            for prompt in prompts:
+                await chat.finished(peer, prompt)
+            sent = [text for run in chat.runs_of(server) for each in run.requests for text in each["texts"]]
+
+        shown = [text for text in sent if mark in text]
+        expect(not shown, "nothing of the operator's in a request", f"the model was sent {shown[:1]}")
+        for prompt in prompts:
+            expect(prompt in sent, f"the model to be sent {prompt!r}", f"its last texts are {sent[-3:]}")
+        expect_equal({name: (own / name).read_text() for name in files}, files, "the operator's files")
 
 
 @case(

@@ -111,6 +111,9 @@ PAINS = {
     "A path in a prompt is read with the server's rights, a command in it is run": [
         "processes/prompt-is-data"
     ],
+    "The operator's own notes and settings of Claude are part of users' conversations": [
+        "processes/operators-own"
+    ],
     "Claude forgets the conversation, and nobody is told": ["turns/forgets-aloud"],
     "A message that is sent twice runs twice": ["turns/sent-twice", "following/accepted-lost"],
     "… from two tabs at once": ["following/two-tabs-at-once"],

@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
@@ -364,6 +365,20 @@ def prompts_name_files() -> None:
 def prompts_are_commands() -> None:
     """A prompt that begins with a slash is a command of the CLI."""
     opened(claude_commands=True)
+
+
+@breaks("home-is-the-operators")
+def home_is_the_operators() -> None:
+    """The CLI has the HOME of whoever runs the server, and uses what is there."""
+    home = Path.home()
+    if not home.name.startswith("chatgate-"):
+        return  # it is that of whoever runs the suite, and not of the case
+    opened(claude_settings="user,project,local", claude_home=home)
+
+    def make(build: Any) -> Any:
+        return lambda server, passed, workspace, _home: build(server, passed, workspace, home)
+
+    put(impl.claude, "environment", make)
 
 
 @breaks("forgets-in-silence")
