@@ -79,7 +79,8 @@ class Stress:
         except TimeoutError:
             for each in self.rounds:
                 if not each.seconds:
-                    each.failures.append(f"did not end within {self.options.minutes} minutes")
+                    each.failures.append(f"did not end within {self.options.minutes:g} minutes (--minutes)")
+                    print(f"{each}: {each.failures[-1]}", flush=True)
         finally:
             self.end_all()
         green = sum(not each.failures for each in self.rounds)
