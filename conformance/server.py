@@ -117,7 +117,8 @@ class Server:
         """
         if self._process is None:
             raise CouldNotTest("the target runs already, so its memory cannot be looked at")
-        return sum(_own_memory(pid) for pid in marked_processes(self._mark))
+        # A server may hide its own environment, and so the mark.
+        return sum(_own_memory(pid) for pid in {self._process.pid, *marked_processes(self._mark)})
 
     def lines_since(self, seen: int) -> tuple[str, ...]:
         """The lines it wrote after so many, as far as they are kept."""

@@ -202,6 +202,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         keepalive: The interval between pings that the target is set to, in seconds.
         grace: The time between asking Claude to stop and killing it that the target is set to, in seconds.
         message_max_bytes: The longest message it takes.
+        secrets: Names of variables in ``env`` that the CLI must not get.
         ledger: The ledger of the fake that a running server uses.
         gates: The gates of the fake that a running server uses.
         sqlite: The SQLite file of a started server's history, such as ``{data}/chat.sqlite3``; empty:
@@ -226,6 +227,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     keepalive: float = 30.0
     grace: float = 5.0
     message_max_bytes: int = 1 << 20
+    secrets: list[str] = []
     ledger: str = ""
     gates: str = ""
     sqlite: str = ""
@@ -329,6 +331,14 @@ def check(target: Target, place: Path) -> None:
 
 
 def _check_names(target: Target, place: Path) -> None:
+    for name in target.secrets:
+        if name not in target.env:
+            raise UsageError(f"{place}: secrets has {name!r}, which is not in env: nothing would be tested")
+    for name in target.secrets:
+        if name not in target.env:
+            raise UsageError(
+                f"{place}: secrets has {name!r}, which is not in env: without it nothing is tested"
+            )
     if (unknown := target.dialect.unknown()) is not None:
         raise UsageError(f"{place}: dialect.{unknown} is no name of the protocol (docs/protocol.md)")
     if target.paths.of("1") == target.paths.of("2"):

@@ -23,7 +23,7 @@ from impl.app import database, make_app
 from impl.errors import ChatError
 from impl.lock import CannotLock, Held, Locks, locked
 from impl.printable import printable
-from impl.private import NotPrivate, private_database, private_files, private_folder
+from impl.private import NotPrivate, hide_memory, private_database, private_files, private_folder
 from impl.serving import bounds_of, raise_file_limit, serving
 from impl.settings import Settings, SettingsError, variable
 from impl.store import sqlite_file
@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.platform != "linux":
         print(f"chat-server: {ELSEWHERE.format(sys.platform)}", file=sys.stderr)
         return 1
+    if argv is None:  # it is this process's own command
+        hide_memory()
     logs.to_stderr()
     try:
         settings = Settings.from_env(os.environ, **vars(options))

@@ -187,7 +187,9 @@ def _digest(seen: Files) -> str:
 async def _can_start() -> bool:
     """Whether what is written now can be imported; if not, the log tells why, and the server stays as it is."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHECK, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-c", CHECK),
+        stderr=asyncio.subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if not name.startswith("CHAT_")},
     )
     _, error = await process.communicate()
     if process.returncode:

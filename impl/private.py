@@ -1,16 +1,19 @@
-"""Files and folders that no other local user can read."""
+"""What no other program can read: files and folders, and what this process has in memory."""
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
+PR_SET_DUMPABLE = 4
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 SIDE_FILES = ("", "-wal", "-shm", "-journal")
 """What SQLite keeps beside a database (https://www.sqlite.org/tempfiles.html)."""
@@ -18,6 +21,16 @@ SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 class NotPrivate(Exception):
     """Other local users can read what they must not; the sentence names it and says what to do."""
+
+
+def hide_memory() -> None:
+    """Keep memory and environment of this process from other processes of its user (prctl(2), PR_SET_DUMPABLE).
+
+    Then there are no core dumps, and debuggers and profilers need root. Children that run a program are not hidden.
+    """
+    if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), "PR_SET_DUMPABLE")
 
 
 @contextmanager

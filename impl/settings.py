@@ -45,8 +45,9 @@ def _default_data() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "chatgate"
 
 
-def _setting(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
+def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
+    """A ``secret`` may be in a file, too, which the variable with ``_FILE`` at its end names."""
+    return field(default=default, metadata={"help": help_text, "secret": secret})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,9 @@ class Settings:
         metadata={"help": "folder of the database and of the built-in fake, for this server alone"},
     )
     database: str = _setting(
-        "", "URL of the database, such as postgresql://user@host/name; empty: SQLite in the data folder"
+        "",
+        "URL of the database, such as postgresql://user@host/name; empty: SQLite in the data folder",
+        secret=True,
     )
     claude: str = _setting("", "path of the claude CLI; empty: the built-in fake")
     claude_args: tuple[str, ...] = _setting((), "more arguments for the CLI, in shell syntax")
@@ -106,14 +109,16 @@ class Settings:
     claude_line_max_bytes: int = _setting(64 * 2**20, "longest line the CLI may write")
     identity: str = _setting("dev", "who users are: dev (one local user), proxy (a header), oauth (a forge)")
     proxy_secret: str = _setting(
-        "", "what a trusted proxy sends as X-Chat-Secret; the proxy identity needs it"
+        "", "what a trusted proxy sends as X-Chat-Secret; the proxy identity needs it", secret=True
     )
     proxy_fold_names: bool = _setting(
         False, "whether the proxy's Ada and ada are one user, as in LDAP and Active Directory"
     )
     oauth_url: str = _setting("", "address of the forge where people log in")
     oauth_client_id: str = _setting("", "id of this server as an application of the forge")
-    oauth_client_secret: str = _setting("", "secret of this server as an application of the forge")
+    oauth_client_secret: str = _setting(
+        "", "secret of this server as an application of the forge", secret=True
+    )
     public_url: str = _setting("", "address of this server as browsers see it, such as https://chat.example")
     users: tuple[str, ...] = _setting(
         (), "who may log in at the forge: names, or id:NUMBER of an account; * is everybody it knows"
@@ -262,7 +267,7 @@ class Settings:
         """
         fields = {variable(each.name): each for each in dataclasses.fields(cls)}
         values: dict[str, Any] = {}
-        for name, text in env.items():
+        for name, text in _with_files(env, fields).items():
             if not name.startswith("CHAT_"):
                 continue
             if name not in fields:
@@ -272,6 +277,26 @@ class Settings:
             values[fields[name].name] = _parse(name, str(fields[name].type), text)
         values.update((name, value) for name, value in overrides.items() if value is not None)
         return cls(**values)
+
+
+def _with_files(env: Mapping[str, str], fields: Mapping[str, Any]) -> dict[str, str]:
+    """The variables, where a secret that is in a file stands in the place of the variable that names the file."""
+    found = dict(env)
+    for name, each in fields.items():
+        place = f"{name}_FILE"
+        if not each.metadata.get("secret") or place not in env:
+            continue
+        if name in env:
+            raise SettingsError(f"{name} and {place} are both set; set one of them")
+        try:
+            text = Path(found.pop(place)).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise SettingsError(f"{place} is {env[place]!r}, which cannot be read: {reason}") from None
+        if not text:
+            raise SettingsError(f"{place} is {env[place]!r}, which is empty")
+        found[name] = text
+    return found
 
 
 def variable(name: str) -> str:
@@ -284,7 +309,8 @@ def table() -> str:
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for each in dataclasses.fields(Settings):
         default = "`~/.local/share/chatgate`" if each.name == "data" else _written(each.default)
-        rows.append(f"| `{variable(each.name)}` | {default} | {each.metadata['help']} |")
+        file = f"; or `{variable(each.name)}_FILE`: where it is" if each.metadata.get("secret") else ""
+        rows.append(f"| `{variable(each.name)}` | {default} | {each.metadata['help']}{file} |")
     return "\n".join(rows) + "\n"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from conformance.case import case
 from conformance.cases.turns import ANSWERED, STREAMS, pieces
 from conformance.chat import Chat, expect, expect_equal
-from conformance.errors import TargetError
+from conformance.errors import CouldNotTest, NotOffered, TargetError
 from conformance.results import Severity
 from conformance.server import Server
 
@@ -311,3 +311,25 @@ async def one_owner(chat: Chat) -> None:
         expect_equal(turn.text, pieces(3), "the answer")
         messages = await chat.history(turn.conversation_id, server=server)
         expect_equal(messages[-1].get("status"), "complete", "the status of the answer in the end")
+
+
+@case(
+    "processes/environment",
+    title="Claude's environment has no secret of the server",
+    clause="PROC-8",
+    severity=Severity.BLOCKER,
+    means="Whoever may use a tool reads the secrets of proxy and database, and is whoever they like.",
+    needs=(ANSWERED,),
+)
+async def environment(chat: Chat) -> None:
+    if not chat.target.secrets:
+        raise NotOffered("the target file names no secrets")
+    async with chat.peer() as peer:
+        await chat.finished(peer, chat.prompt("what do you know?"))
+    for run in chat.runs():
+        if not run.environment:
+            raise CouldNotTest("the ledger does not tell what is in the environment")
+        found = sorted({*run.environment} & {*chat.target.secrets})
+        expect(
+            not found, "none of the server's secrets in Claude's environment", f"it has {', '.join(found)}"
+        )

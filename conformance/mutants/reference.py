@@ -1022,6 +1022,16 @@ def sessions_in_memory() -> None:
     put(Store, "remember_session", lambda _: remember)
 
 
+@breaks("everything-is-passed-on")
+def everything_is_passed_on() -> None:
+    """The CLI gets the server's environment but for the server's own settings."""
+
+    def passed_on(server: Any, _further: Any) -> dict[str, str]:
+        return {name: value for name, value in server.items() if not name.startswith("CHAT_")}
+
+    put(impl.claude, "passed_on", lambda _: passed_on)
+
+
 @breaks("anybody-may-own-the-data")
 def anybody_may_own_the_data() -> None:
     """Nothing locks the data, and a server that starts takes every running turn for broken off."""

@@ -228,6 +228,7 @@ REFERENCE: dict[str, Kill] = {
     "idle-for-ever": Kill("processes/everyone-left", "alive"),
     "deleted-goes-on": Kill("processes/result-ends", "alive"),
     "waits-for-the-end-of-stdout": Kill("processes/result-ends", "not within", ("turns/", "processes/")),
+    "everything-is-passed-on": Kill("processes/environment", "it has DATABASE_URL"),
     "anybody-may-own-the-data": Kill("processes/one-owner", "it is 'interrupted'"),
     "gives-up-on-a-locked-database": Kill("robustness/database-locked", "it is 'error'"),
     "interrupted-runs-on": Kill("processes/killed", "'running'"),

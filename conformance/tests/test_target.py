@@ -52,6 +52,7 @@ def test_a_file_here_comes_before_the_shipped_one(tmp_path: Path, monkeypatch: p
         (GOOD + 'within = "long"', "Expected `float`, got `str` - at `$.within`"),
         (GOOD + "within = 0", "within is 0.0; it must be more than 0"),
         (GOOD + "users = []", "users is empty"),
+        (GOOD + 'secrets = ["A"]', "secrets has 'A', which is not in env"),
         (
             GOOD + 'env = { A = "{prot}" }',
             "A: unknown placeholder {prot}; known are {python}, {port}, {data}, {claude}",

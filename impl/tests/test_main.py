@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import stat
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -409,6 +409,35 @@ async def test_nothing_that_is_written_is_for_others(tmp_path: Path) -> None:
 
     assert any(path.suffix == ".jsonl" and "home" in path.parts for path in seen)  # Claude's transcript, too
     assert [path for path, mode in seen.items() if mode & 0o077 and not stat.S_ISLNK(mode)] == []
+
+
+UNPRIVILEGED = ("setpriv", "--bounding-set=-sys_ptrace,-perfmon,-sys_admin") if os.geteuid() == 0 else ()
+"""Root reads everything; without these rights it is like any other user."""
+
+
+async def test_own_user_does_not_read_the_servers_environment(tmp_path: Path) -> None:
+    async def reads(pid: int) -> bytes:
+        argv = (*UNPRIVILEGED, "cat", f"/proc/{pid}/environ")
+        reader = await asyncio.create_subprocess_exec(*argv, stdout=PIPE, stderr=DEVNULL)
+        return (await reader.communicate())[0]
+
+    argv = (*UNPRIVILEGED, *COMMAND, "--port", "0", "--data", str(tmp_path / "data"))
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        env={**os.environ, "CHAT_CLAUDE_ENV": "TEST_RUN", "CHAT_PROXY_SECRET": "sesame"},
+    )
+    assert process.stdout is not None
+    assert READY.fullmatch(await process.stdout.readline())
+    others = living(f"TEST_RUN={os.environ['TEST_RUN']}", but={os.getpid(), process.pid})
+    environments = {pid: await reads(pid) for pid in (process.pid, *others)}
+    process.terminate()
+    await process.wait()
+
+    assert environments.pop(process.pid) == b""
+    assert any(b"PATH=" in each for each in environments.values())  # to read others is allowed
+    assert not any(b"sesame" in each for each in environments.values())
 
 
 def test_database_that_others_could_read_is_closed(start: Start, tmp_path: Path) -> None:

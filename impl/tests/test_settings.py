@@ -179,6 +179,42 @@ def test_wrong_setting_is_refused_by_name(env: dict[str, str], sentence: str) ->
     assert sentence in str(caught.value)
 
 
+SECRETS = ["CHAT_DATABASE", "CHAT_PROXY_SECRET", "CHAT_OAUTH_CLIENT_SECRET"]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_secret_may_be_in_a_file(name: str, end: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f" two words{end}", newline="")
+    settings = Settings.from_env({f"{name}_FILE": str(tmp_path / "secret")})
+
+    assert getattr(settings, name.removeprefix("CHAT_").lower()) == " two words"
+
+
+def test_secret_in_two_places_is_refused(tmp_path: Path) -> None:
+    env = {"CHAT_PROXY_SECRET": "a", "CHAT_PROXY_SECRET_FILE": str(tmp_path)}
+    with pytest.raises(SettingsError, match="CHAT_PROXY_SECRET and CHAT_PROXY_SECRET_FILE are both set"):
+        Settings.from_env(env)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "cannot be read: No such file"), (b"\n", "is empty"), (b"\xff", "cannot be read: .*utf-8")],
+    ids=["missing", "empty", "no-text"],
+)
+def test_file_without_a_secret_is_refused(content: bytes | None, reason: str, tmp_path: Path) -> None:
+    place = tmp_path / "secret"
+    if content is not None:
+        place.write_bytes(content)
+    with pytest.raises(SettingsError, match=f"CHAT_PROXY_SECRET_FILE is '{place}', which {reason}"):
+        Settings.from_env({"CHAT_PROXY_SECRET_FILE": str(place)})
+
+
+def test_only_secrets_may_be_in_files(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="CHAT_HOST_FILE is not a setting"):
+        Settings.from_env({"CHAT_HOST_FILE": str(tmp_path)})
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
 def test_dev_listens_on_loopback(host: str) -> None:
     assert Settings(host=host).host == host
