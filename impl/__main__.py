@@ -21,6 +21,7 @@ from fake_claude.install import install
 from impl import dev, logs
 from impl.app import database, make_app
 from impl.errors import ChatError
+from impl.init import be_init_if_first
 from impl.lock import CannotLock, Held, Locks, locked
 from impl.printable import printable
 from impl.private import NotPrivate, hide_memory, private_database, private_files, private_folder
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"chat-server: {ELSEWHERE.format(sys.platform)}", file=sys.stderr)
         return 1
     if argv is None:  # it is this process's own command
+        be_init_if_first()
         hide_memory()
     logs.to_stderr()
     try:

@@ -12,9 +12,10 @@ import signal
 import socket
 import sqlite3
 import stat
+import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,10 @@ import pytest
 
 from fake_claude.ledger import Run
 from impl.__main__ import main
+from impl.family import descendants, relations
 from impl.lock import locked
 from impl.tests.loop_clock import in_time
-from impl.tests.processes import living
+from impl.tests.processes import alive, living
 from impl.tests.sites import Fake, Peer, spoken, until
 
 READY = re.compile(rb"Chat ready at (http://(?:127\.0\.0\.1|\[::1\]):\d+)/chat/\n")
@@ -71,9 +73,11 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def server(folder: Path, *options: str, cwd: Path | None = None, **env: str) -> AsyncIterator[Server]:
+async def server(
+    folder: Path, *options: str, cwd: Path | None = None, before: Sequence[str] = (), **env: str
+) -> AsyncIterator[Server]:
     process = await asyncio.create_subprocess_exec(
-        *(*COMMAND, "--port", "0", "--data", str(folder / "data"), *options),
+        *(*before, *COMMAND, "--port", "0", "--data", str(folder / "data"), *options),
         stdout=PIPE,
         stderr=PIPE,
         cwd=cwd,
@@ -175,6 +179,68 @@ async def test_signal_to_all_at_once_interrupts(number: signal.Signals, tmp_path
     assert chat.process.returncode == 0
     assert len(everybody) >= 3  # server, guardian, claude
     assert kept(tmp_path) == [("interrupted", "t1 t2 ")]
+
+
+UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+CAN_UNSHARE = os.getuid() == 0 and subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
+
+
+@asynccontextmanager
+async def container(folder: Path) -> AsyncIterator[tuple[Server, int]]:
+    """A server that is process 1 where it runs, and its process id out here."""
+    if not CAN_UNSHARE:
+        pytest.skip("only root can start a process that is process 1, and not everywhere")
+    async with server(folder, before=UNSHARE) as chat:
+        (first,) = [pid for pid, each in relations().items() if each.parent == chat.process.pid]
+        try:
+            yield chat, first
+        finally:
+            if alive(first):
+                os.kill(first, signal.SIGKILL)
+
+
+async def test_server_as_process_1_reaps_strangers(tmp_path: Path) -> None:
+    async with container(tmp_path) as (chat, first):
+        stranger = await asyncio.create_subprocess_exec(
+            *("nsenter", "--pid", "--mount", "--target", str(first)),  # as ``docker exec`` does
+            *("sh", "-c", "sleep 1000 >/dev/null & echo $!"),
+            stdout=PIPE,
+        )
+        await stranger.communicate()
+        (orphan,) = [
+            pid for pid, each in relations().items() if each.parent == first and argv(pid)[0] == b"sleep"
+        ]
+
+        assert (await chat.post(message="hello"))["response"]
+        assert alive(orphan)  # it is nobody's family
+        os.kill(orphan, signal.SIGTERM)
+        await until(lambda: orphan not in relations())
+
+
+def argv(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+async def test_server_as_process_1_stops_in_good_order(tmp_path: Path) -> None:
+    async with container(tmp_path) as (chat, first):
+        await chat.post(message="hello")
+        os.kill(first, signal.SIGTERM)
+        await chat.process.communicate()
+
+    assert chat.process.returncode == 0
+    assert kept(tmp_path)[0][0] == "complete"
+
+
+async def test_process_1_ends_with_the_server(tmp_path: Path) -> None:
+    async with container(tmp_path) as (chat, first):
+        await chat.post(message="hello")
+        everybody = descendants(relations(), [first])
+        os.kill(everybody[1], signal.SIGKILL)
+        await chat.process.communicate()
+
+    assert chat.process.returncode == 128 + signal.SIGKILL
+    assert len(everybody) >= 4  # init, server, guardian, claude
+    assert not any(alive(pid) for pid in everybody)
 
 
 def kept(folder: Path) -> list[tuple[str, str]]:
