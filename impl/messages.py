@@ -140,7 +140,7 @@ class _Envelope(msgspec.Struct):
 
 _decode = msgspec.json.Decoder(ClientMessage).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
-_MARKS = (b",", b":", b"{", b"[")
+_MARKS = b",:{["
 MOST_MARKS = 2**20 + 65_536
 LONGEST_SHOWN = 200
 encode: Callable[[ServerMessage], bytes] = msgspec.json.Encoder().encode
@@ -170,7 +170,7 @@ def decode_client(text: str, most_marks: int = MOST_MARKS) -> ClientMessage:
         payload = text.encode()
     except UnicodeEncodeError as error:
         raise BadRequest(f"the frame is not JSON: {error}") from None
-    if len(payload) > most_marks and sum(map(payload.count, _MARKS)) > most_marks:
+    if len(payload) > most_marks and _has_more_marks(payload, most_marks):
         raise BadRequest("the frame has too many members")
     try:
         message: ClientMessage = _decode(payload)
@@ -202,6 +202,17 @@ def _explained(payload: bytes, error: msgspec.ValidationError) -> BadRequest:
         return BadRequest(f"{kind}: {error}", message_id=message_id)
     known = ", ".join(_CLIENT)
     return BadRequest(f"$.type is {_shown(kind)}; known types are {known}", message_id=message_id)
+
+
+def _has_more_marks(payload: bytes, most: int) -> bool:
+    """Whether there are more of the characters that part JSON, looked at piece by piece: mostly a few tell."""
+    found = 0
+    for start in range(0, len(payload), 65_536):
+        piece = payload[start : start + 65_536]
+        found += len(piece) - len(piece.translate(None, _MARKS))
+        if found > most:
+            return True
+    return False
 
 
 def _small(raw: msgspec.Raw) -> object:

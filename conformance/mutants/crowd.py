@@ -68,6 +68,7 @@ def decodes_all_that_comes() -> None:
         return mutant
 
     put(impl.connection, "decode_client", make)
+    put(impl.connection, "LARGE", lambda _: 1 << 30)
 
 
 @breaks("inflates-bodies")
