@@ -1,7 +1,7 @@
 """Process 1 of a container: what init(1) does there, so that the server need not.
 
-All orphans of its container fall to process 1, such as those of ``docker exec``. A server that is process 1 forks before
-it does anything else: the parent passes signals on and reaps whatever ends, and the child serves.
+All orphans of its container fall to process 1, such as those of ``docker exec``. A server that is process 1 forks
+before it does anything else: the parent passes signals on and reaps whatever ends, and the child serves.
 """
 
 from __future__ import annotations

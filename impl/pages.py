@@ -38,7 +38,7 @@ POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form
 
 TITLES = {
     401: "You are not logged in",
-    403: "You may not use this",
+    403: "You may not use this chat",
     404: "There is nothing here",
     429: "That was too much at once",
     503: "The chat is not available now",

@@ -99,6 +99,29 @@ export async function getUsage() {
   return (await (await call("usage")).json()).limits;
 }
 
+/** Who uses the chat; no user where there is one local one (ID-7). @typedef {{user: string | null, logout: boolean, logout_url: string | null}} Account */
+
+/** Who the page's user is, once the server has said so. @type {string | null | undefined} */
+let user;
+
+/** @returns {Promise<Account>} */
+export async function whoAmI() {
+  /** @type {Account} */
+  const account = await (await call("whoami")).json();
+  user ??= account.user;
+  return account;
+}
+
+/** @returns {Promise<boolean>} whether the page's user is logged in still, or once more */
+export async function isStillIn() {
+  try {
+    const before = user;
+    return (await whoAmI()).user === before;
+  } catch {
+    return false;
+  }
+}
+
 /** Works while the page is being left, too. @param {string} id */
 export async function deleteConversation(id) {
   await call(`history/${encodeURIComponent(id)}`, { method: "DELETE", keepalive: true });

@@ -1,6 +1,8 @@
 /** What is typed and not sent, kept by the browser, so that a reload loses nothing. */
 
 const PREFIX = "chatgate draft ";
+/** Whose drafts the browser keeps. */
+const OWNER = "chatgate user ";
 
 /** @param {string | null} id of the conversation, null for a new one */
 const key = (id) => `${PREFIX}${location.pathname} ${id ?? "new"}`;
@@ -28,4 +30,31 @@ export function keepDraft(id, text) {
   } catch {
     // Full or forbidden: the draft lives as long as the page.
   }
+}
+
+/** Forget all of them, as before somebody else uses this browser. */
+export function forgetDrafts() {
+  try {
+    const here = `${PREFIX}${location.pathname} `;
+    for (const name of Object.keys(localStorage)) if (name.startsWith(here)) localStorage.removeItem(name);
+  } catch {
+    // Nothing is kept.
+  }
+}
+
+/**
+ * Forget the drafts of whoever used this browser before.
+ * @param {string} user who uses it now
+ * @returns {boolean} whether there were somebody else's
+ */
+export function ownDrafts(user) {
+  try {
+    const before = localStorage.getItem(OWNER + location.pathname);
+    localStorage.setItem(OWNER + location.pathname, user);
+    if (before === null || before === user) return false;
+  } catch {
+    return false;
+  }
+  forgetDrafts();
+  return true;
 }

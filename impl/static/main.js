@@ -1,5 +1,8 @@
 /** Joins socket, store, view and the address bar. */
 
+import { AccountView } from "./account.js";
+import { whoAmI } from "./api.js";
+import { ownDrafts } from "./drafts.js";
 import { ChatSocket } from "./socket.js";
 import { ChatStore } from "./store.js";
 import { ChatView } from "./view.js";
@@ -58,7 +61,20 @@ document.addEventListener("visibilitychange", () => {
 
 addEventListener("pagehide", () => void store.confirmRemoval());
 
+const account = new AccountView(document);
+
+async function showAccount() {
+  try {
+    const found = await whoAmI();
+    account.draw(found);
+    if (found.user !== null && ownDrafts(found.user)) store.forgetDraft();
+  } catch {
+    // The other requests say what is wrong.
+  }
+}
+
 comeBack();
+void showAccount();
 socket.connect();
 void store.refreshList();
 void store.refreshUsage();

@@ -7,7 +7,7 @@
  * messages go by POST, until a socket opens after all.
  */
 
-import { ApiError, postMessage, reach } from "./api.js";
+import { ApiError, isStillIn, postMessage, reach } from "./api.js";
 
 /** @typedef {"accepted" | "token" | "thinking" | "tool" | "status" | "rewind" | "complete" | "error"} ServerType */
 /**
@@ -160,7 +160,7 @@ export class ChatSocket extends EventTarget {
   #closed(code, opened) {
     this.#socket = null;
     if (code === LOGIN_EXPIRED) {
-      this.#tell("expired");
+      void this.#loggedOut();
       return;
     }
     const pause = Math.min(FIRST_DELAY_MS * 2 ** this.#failures, LONGEST_DELAY_MS);
@@ -169,6 +169,12 @@ export class ChatSocket extends EventTarget {
     this.#timer = setTimeout(() => this.connect(), pause * (0.5 + Math.random() / 2));
     if (!this.#posting) this.#tell("lost");
     if (!opened) void this.#look();
+  }
+
+  /** The login of the socket has ended; in another tab the same user may have logged in since. */
+  async #loggedOut() {
+    if (await isStillIn()) this.connect();
+    else this.#tell("expired");
   }
 
   /** A socket that does not open tells no reason, so plain HTTP is asked for it. */

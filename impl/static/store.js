@@ -148,6 +148,12 @@ export class ChatStore extends EventTarget {
     keepDraft(this.current.id, text);
   }
 
+  /** What is typed was somebody else's. */
+  forgetDraft() {
+    for (const conversation of [this.current, ...this.#known.values()]) conversation.draft = "";
+    this.#fire("draft");
+  }
+
   /**
    * Show only conversations that have all the words in title or preview.
    * @param {string} query

@@ -427,7 +427,7 @@ export class ChatView {
         event.preventDefault();
         this.logIn();
       });
-      banner.replaceChildren("Your login has expired. What you typed is kept. ", link);
+      banner.replaceChildren("You are logged out. What you typed is kept. ", link);
     } else {
       say(banner, "");
     }
