@@ -353,6 +353,11 @@ def is_zombie(pid: int) -> bool:
         return True
 
 
+def is_unreaped(pid: int) -> bool:
+    """Whether a process has ended, and its parent has not noticed yet."""
+    return Path(f"/proc/{pid}").exists() and is_zombie(pid)
+
+
 async def gone(pid: int, within: float) -> bool:
     """Wait for the end of any process, ours or not; False if it did not come in time."""
     try:

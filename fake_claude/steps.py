@@ -158,7 +158,10 @@ KINDS: dict[str, Kind] = {
     "dribble": Kind(positive, "From here on, write only that many bytes at a time.", api=False, members=_GAP),
     "split": Kind(parse_duration, "Cut the next non-ASCII character in two, that long apart.", api=False),
     "grandchild": Kind(
-        parse_duration, "Leave a process that holds stdout open for that long.", api=False, members=_WHEN
+        parse_duration,
+        "Leave a process that holds stdout open for that long; with shed = true one without our environment.",
+        api=False,
+        members={**_WHEN, "shed": boolean},
     ),
     "close": Kind(one_of("stdout", "stderr"), "Close this stream and go on.", api=False, members=_WHEN),
     # Made by the inline form.

@@ -82,11 +82,12 @@ def _split(engine: Engine, step: Step) -> None:
 
 
 def _grandchild(engine: Engine, step: Step) -> None:
-    """Start a sleeper in a session of its own that inherits stdout, and nothing else of ours."""
+    """Start a sleeper in a session of its own that inherits stdout, and, unless it sheds that too, our environment."""
     seconds = step.value.draw(engine.scripts.random)
     argv = ["/bin/sh", "-c", 'exec sleep "$0"', f"{seconds:.3f}"]
+    env = {} if step.more.get("shed") else dict(engine.context.env)
     actions = [(os.POSIX_SPAWN_DUP2, engine.out.fd, 1)]
-    pid = os.posix_spawn(argv[0], argv, dict(engine.context.env), file_actions=actions, setsid=True)
+    pid = os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True)
     engine.record.note("grandchild", pid=pid)
 
 

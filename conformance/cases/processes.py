@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import tempfile
 import uuid
@@ -13,7 +15,7 @@ from conformance.cases.turns import ANSWERED, STREAMS, pieces
 from conformance.chat import Chat, expect, expect_equal
 from conformance.errors import CouldNotTest, NotOffered, TargetError
 from conformance.results import Severity
-from conformance.server import Server
+from conformance.server import Server, is_unreaped
 
 
 @case(
@@ -280,6 +282,62 @@ async def killed(chat: Chat) -> None:
         expect_equal(why.get("code"), "interrupted", "the code of the broken-off answer's error")
         async with chat.peer(server=server) as peer:
             await chat.finished(peer, chat.prompt("on"), conversation_id=before.conversation_id)
+
+
+@case(
+    "processes/shed-mark",
+    title="A child that dropped environment and session ends with its conversation, and leaves no zombie",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="A command of Claude's that clears its environment runs on for ever, with nobody to end it.",
+    needs=("history/deleted",),
+    waits=True,
+    slow=True,
+)
+async def shed_mark(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.finished(peer, scripted.prompt("play sheds"))
+        path = scripted.target.paths.of(turn.conversation_id)
+        graces = 3 * chat.target.grace + chat.target.within
+        expect_equal(
+            (await scripted.http("DELETE", path, within=graces)).status, 204, "the status of the DELETE"
+        )
+        await scripted.expect_gone(within=graces)
+        children = [
+            each["pid"] for run in scripted.runs() for each in run.events if each.get("event") == "grandchild"
+        ]
+        expect_equal(len(children), 2, "the number of children")
+        until = asyncio.get_running_loop().time() + chat.target.within
+        while zombies := [pid for pid in children if is_unreaped(pid)]:
+            late = asyncio.get_running_loop().time() > until
+            expect(not late, "every child to be reaped", f"{len(zombies)} are zombies")
+            await asyncio.sleep(0.05)
+
+
+@case(
+    "processes/stopped-as-a-group",
+    title="SIGTERM to the server and all its processes at once interrupts a turn",
+    clause="PROC-5",
+    severity=Severity.MEDIUM,
+    means="Every `systemctl stop` shows people that Claude failed, and may charge it to them.",
+    needs=(STREAMS, "history/socket-turn"),
+    waits=True,
+    slow=True,
+)
+async def stopped_as_a_group(chat: Chat) -> None:
+    async with chat.instance() as server, chat.gate("group", server=server) as gate:
+        async with chat.peer(server=server) as peer:
+            turn = await chat.started(peer, chat.prompt(tokens=9, hold=f"{gate.name}@2"))
+            await turn.until_text(pieces(2))
+            for run in chat.runs_of(server):
+                os.kill(run.pid, signal.SIGTERM)
+            await server.signal(signal.SIGTERM)
+            await server.wait()
+        await server.start_again()
+
+        answer = (await chat.history(turn.conversation_id, server=server))[-1]
+        expect_equal(answer.get("status"), "interrupted", "the status of the answer")
+        expect_equal(answer.get("content"), pieces(2), "the answer in history")
 
 
 @case(

@@ -115,6 +115,8 @@ PAINS = {
         "processes/operators-own"
     ],
     "Claude forgets the conversation, and nobody is told": ["turns/forgets-aloud"],
+    "A child that clears its environment is found by nobody": ["processes/shed-mark"],
+    "A stop of the whole service looks like a failure of Claude": ["processes/stopped-as-a-group"],
     "A message that is sent twice runs twice": ["turns/sent-twice", "following/accepted-lost"],
     "… from two tabs at once": ["following/two-tabs-at-once"],
     "A prompt that begins with a dash is taken for an option": ["processes/dash"],

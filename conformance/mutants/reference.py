@@ -943,6 +943,28 @@ def waits_for_the_end_of_stdout() -> None:
     hears_only_the_end_of_stdout()
 
 
+@breaks("shed-marks-are-not-found")
+def shed_marks_are_not_found() -> None:
+    """A child without our environment, whose parent has ended, is found by nobody."""
+    put_guardian("knows_marks_alone")
+
+
+@breaks("orphans-become-zombies")
+def orphans_become_zombies() -> None:
+    """What a Claude has left is killed, and never reaped."""
+    put_guardian("reaps_nobody")
+
+
+@breaks("a-signal-to-all-is-a-failure")
+def a_signal_to_all_is_a_failure() -> None:
+    """A Claude that dies of a stop signal has failed, though the server was told to stop as well."""
+
+    async def stops(*_args: Any, **_named: Any) -> bool:
+        return False
+
+    put(impl.claude.Claude, "_is_stopping", lambda _: stops)
+
+
 @breaks("deletion-spares-the-family")
 def deletion_spares_the_family() -> None:
     """With a conversation its Claude is ended, and not what it had started."""
