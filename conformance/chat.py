@@ -45,6 +45,7 @@ class Answer:
         headers: Names in lower case.
         body: All of it.
         cookies: The cookies it sets.
+        set_cookies: The headers that set them, as they are.
         read: Puts a JSON document into the words of the protocol.
     """
 
@@ -53,6 +54,7 @@ class Answer:
     body: bytes
     cookies: dict[str, str]
     read: Callable[[Any], Any] = lambda value: value
+    set_cookies: tuple[str, ...] = ()
 
     def json(self) -> Any:
         """The body as JSON.
@@ -451,6 +453,7 @@ class Chat:
             body,
             cookies,
             lambda value: self.target.dialect.document(kind, value),
+            tuple(response.headers.getall("Set-Cookie", [])),
         )
 
     def _kind(self, method: str, path: str) -> str:

@@ -21,6 +21,7 @@ class _Grant:
     """A code that was given out and not yet used."""
 
     user: str
+    number: int
     redirect_uri: str
     challenge: str
     method: str
@@ -39,7 +40,8 @@ class Forge:
     """A forge that answers.
 
     Whoever comes is the user whom their cookie ``user`` names, as if they had logged in here, or else ``user``; empty:
-    the login is refused. An account's number follows from its name, unless ``numbers`` says another.
+    the login is refused. An account's number follows from its name, unless ``numbers`` or a cookie ``number`` says
+    another.
 
     Attributes:
         url: Its address, without a slash at the end.
@@ -57,7 +59,7 @@ class Forge:
     needs_pkce: bool = False
     asked: list[Asked] = field(default_factory=list)
     _codes: dict[str, _Grant] = field(default_factory=dict)
-    _tokens: dict[str, str] = field(default_factory=dict)
+    _tokens: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     async def authorize(self, request: web.Request) -> web.Response:
         """RFC 6749 §4.1.1: send the browser back with a code, as if the user had agreed."""
@@ -70,7 +72,8 @@ class Forge:
             answer["error"] = "invalid_request"
         elif user := request.cookies.get("user", self.user):
             code = secrets.token_urlsafe(16)
-            self._codes[code] = _Grant(user, query["redirect_uri"], challenge, method)
+            number = int(request.cookies.get("number", self.number(user)))
+            self._codes[code] = _Grant(user, number, query["redirect_uri"], challenge, method)
             answer["code"] = code
         else:
             answer["error"] = "access_denied"
@@ -86,20 +89,21 @@ class Forge:
         if grant is None or not self._fits(grant, form):
             return web.json_response({"error": "invalid_grant"}, status=400)
         token = secrets.token_urlsafe(16)
-        self._tokens[token] = grant.user
+        self._tokens[token] = (grant.user, grant.number)
         return web.json_response({"access_token": token, "token_type": "bearer"})
 
     async def profile(self, request: web.Request) -> web.Response:
         """Who the token's user is. Forgejo and Gitea take ``Authorization: token X``, too."""
         self._note(request)
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        user = self._tokens.get(token) if scheme.lower() in {"bearer", "token"} else None
-        if user is None:
+        found = self._tokens.get(token) if scheme.lower() in {"bearer", "token"} else None
+        if found is None:
             return web.json_response({"message": "token is required"}, status=401)
+        user, number = found
         if self.sets_cookies:
             user = request.cookies.get("forge_session", user)
         response = web.json_response(
-            {"id": self.number(user), "login": user, "created": "2020-01-02T03:04:05Z", "is_admin": False}
+            {"id": number, "login": user, "created": "2020-01-02T03:04:05Z", "is_admin": False}
         )
         if self.sets_cookies:
             response.set_cookie("forge_session", user)

@@ -9,13 +9,13 @@ from conformance.errors import Failure
 from conformance.target import Login
 
 
-async def log_in(chat: Chat, variant: Login) -> dict[str, str]:
-    """Log in as the variant's user and return the headers that say so.
+async def log_in(chat: Chat, variant: Login, **at_the_forge: str) -> dict[str, str]:
+    """Log in as the variant's user and return the headers that say so; more cookies may tell the forge something.
 
     Raises:
         Failure: The login does not lead through the forge and back, or sets no cookie.
     """
-    back, cookies = await returning(chat, variant)
+    back, cookies = await returning(chat, variant, **at_the_forge)
     answer = await chat.http("GET", back, headers=cookies)
     if variant.cookie not in answer.cookies:
         raise Failure(
@@ -24,12 +24,13 @@ async def log_in(chat: Chat, variant: Login) -> dict[str, str]:
     return {"Cookie": f"{variant.cookie}={answer.cookies[variant.cookie]}"}
 
 
-async def returning(chat: Chat, variant: Login) -> tuple[str, dict[str, str]]:
+async def returning(chat: Chat, variant: Login, **at_the_forge: str) -> tuple[str, dict[str, str]]:
     """Begin a login, agree at the forge, and return the path to which it sends back and the browser's cookies."""
     begun = await chat.http("GET", variant.path, headers={})
     cookies = {"Cookie": "; ".join(f"{name}={value}" for name, value in begun.cookies.items())}
-    at_the_forge = {"Cookie": f"user={variant.user}"}
-    agreed = await chat.http("GET", _to(begun, chat.forge.url), url=chat.forge.url, headers=at_the_forge)
+    known = {"user": variant.user, **at_the_forge}
+    told = {"Cookie": "; ".join(f"{name}={value}" for name, value in known.items())}
+    agreed = await chat.http("GET", _to(begun, chat.forge.url), url=chat.forge.url, headers=told)
     return _to(agreed, chat.server.url), cookies if begun.cookies else {}
 
 

@@ -106,6 +106,7 @@ class Login(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
         path: Where a login begins.
         callback: Where the forge sends people back to.
         cookie: The cookie that names a login.
+        logout: Where a POST ends it; empty where nothing does.
     """
 
     session_seconds: float
@@ -114,6 +115,7 @@ class Login(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
     path: str = "/chat/login"
     callback: str = "/chat/oauth/callback"
     cookie: str = "chat_session"
+    logout: str = ""
 
 
 class Bounded(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):

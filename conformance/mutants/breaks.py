@@ -8,7 +8,7 @@ from typing import Any
 
 Break = Callable[[], None]
 BREAKS: dict[str, Break] = {}
-MODULES = ("reference", "doors", "crowd", "strangers")
+MODULES = ("reference", "doors", "crowd", "strangers", "access")
 
 
 def all_breaks() -> dict[str, Break]:
