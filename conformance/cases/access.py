@@ -349,6 +349,10 @@ async def header_aliases(chat: Chat) -> None:
 )
 async def default_port(chat: Chat) -> None:
     host = chat.server.host
+    async with chat.wire() as peer:
+        response = await chat.upgrade(peer, {"Host": host, "Origin": f"http://{host}"})
+    if response.status != 101:  # against DNS rebinding it is right to know one's own host with its port
+        raise NotOffered(f"the server answers to its own host and port only: {host} alone is refused")
     pairs = [
         (f"{host}:80", f"http://{host}", 101),
         (host, f"http://{host}:80", 101),

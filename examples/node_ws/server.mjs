@@ -250,8 +250,8 @@ async function serve(request, response) {
 
 // Any other name that leads here is a foreign site's (DNS rebinding); behind a proxy, add the chat's own.
 const HOSTS = [`127.0.0.1:${PORT}`, `localhost:${PORT}`];
-const foreign = ({ headers: { host, origin } }) =>
-  !HOSTS.includes(host) || (origin !== undefined && origin !== `http://${host}`);
+const foreign = ({ method, headers: { host, origin, "sec-fetch-site": site } }) =>
+  !HOSTS.includes(host) || (origin === undefined ? method !== "GET" && site === "cross-site" : origin !== `http://${host}`);
 const server = createServer((request, response) => {
   const refuse = (error) => {
     if (!(error instanceof Refused)) console.error(error);

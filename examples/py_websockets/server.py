@@ -137,7 +137,10 @@ class Server:
     def http(self, _: ServerConnection, request: Request) -> Response | None:
         url, headers = urlsplit(request.path), request.headers
         host, origin = headers.get("Host"), headers.get("Origin")
-        if host not in self.hosts or origin not in (None, f"http://{host}"):  # DNS rebinding, a foreign page
+        crossing = request.method != "GET" and headers.get("Sec-Fetch-Site") == "cross-site"
+        if (
+            host not in self.hosts or origin not in (None, f"http://{host}") or crossing
+        ):  # rebinding, foreign page
             return reply(403, {"error": error("forbidden", "a foreign page")})
         if url.path == "/chat/ws":
             return None if headers.get("Sec-WebSocket-Version") == "13" else reply(426, {})
