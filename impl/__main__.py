@@ -29,6 +29,11 @@ from impl.serving import bounds_of, raise_file_limit, serving
 from impl.settings import Settings, SettingsError, variable
 from impl.store import sqlite_file
 
+NO_SANDBOX = (
+    "CHAT_CLAUDE_TOOLS is set and CHAT_CLAUDE_WRAPPER is not: commands that Claude runs can read all that this user "
+    "can, the database and other users' conversations too; docs/security.md has a recipe for a sandbox"
+)
+
 ELSEWHERE = (
     "this is {}, and only Linux can tell which processes a claude has left behind; "
     "run the server in a container or a virtual machine"
@@ -123,6 +128,8 @@ async def _serve(settings: Settings, server: str, *, follow_sources: bool) -> in
     for folder in (settings.claude_cwd, settings.claude_home):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+    if settings.claude_tools and not settings.claude_wrapper:
+        logging.getLogger(__name__).warning(NO_SANDBOX)
     if settings.identity == "dev" and not (settings.claude or settings.claude_tools):
         settings = dev.with_tools(settings)
     app = make_app(settings, command=[_claude(settings)], server=server)
