@@ -930,8 +930,8 @@ def waits_for_the_end_of_stdout() -> None:
     """A result counts when stdout is at its end."""
 
     def make(ask: Any) -> Any:
-        async def mutant(self: Session, question: Question) -> Any:
-            ended = await ask(self, question)
+        async def mutant(self: Session, *asked: Any) -> Any:
+            ended = await ask(self, *asked)
             process = self.started.result()
             process._stdin.close()  # noqa: SLF001
             await asyncio.wait([process._stdout.ended])  # noqa: SLF001
