@@ -9,10 +9,12 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 from aiohttp import WSMsgType, hdrs, web
+from multidict import istr
 
 from conformance.server import free_port
 
@@ -75,6 +77,25 @@ def to_reference(text: str) -> str:
         return text if len(text) > 1 and not text.startswith("{") else "nothing of ours"
 
 
+POLICIES = (
+    *("Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy", "Cache-Control"),
+    *("Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Permissions-Policy"),
+)
+
+
+@web.middleware
+async def _odd_requests(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer what cannot be read with 400."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the client sent it
+        return web.json_response({"oops": {"reason": "bad_request", "text": str(error)}}, status=400)
+
+
 class Door:
     """The renaming server."""
 
@@ -84,7 +105,7 @@ class Door:
 
     def app(self) -> web.Application:
         """Its paths, none of which the reference has."""
-        app = web.Application(client_max_size=1 << 24)
+        app = web.Application(client_max_size=1 << 24, middlewares=[_odd_requests])
         app.router.add_get("/api/live", self.live)
         app.router.add_get("/ping", lambda request: self.passed(request, "/health"))
         app.router.add_get("/api/page", lambda request: self.passed(request, "/chat/"))
@@ -103,12 +124,16 @@ class Door:
         form = {BACK.get(name, name): str(value) for name, value in (await request.post()).items()}
         query = {BACK.get(name, name): value for name, value in request.query.items() if name != "id"}
         headers = {hdrs.ORIGIN: origin} if (origin := self.origin(request)) else {}
+        headers |= {
+            istr(name): value for name, value in request.headers.items() if name.startswith("Sec-Fetch-")
+        }
         async with self.http.request(
             request.method, self.url + path, data=form or None, params=query, headers=headers
         ) as answer:
             body, status = await answer.read(), answer.status
+        kept = {name: answer.headers[name] for name in POLICIES if name in answer.headers}
         if answer.content_type != "application/json":
-            return web.Response(body=body, status=status, content_type=answer.content_type)
+            return web.Response(body=body, status=status, content_type=answer.content_type, headers=kept)
         document = json.loads(body)
         said = document.pop("response", None)
         told = renamed(document) | ({} if said is None else {"answer": said})
@@ -116,7 +141,7 @@ class Door:
             told["oops"] = {"reason": error["code"], "text": error["text"]}
         for line, each in zip(told.get("lines", []), document.get("messages", []), strict=True):
             line["said"] = each["content"]
-        return web.json_response(told, status=status)
+        return web.json_response(told, status=status, headers=kept)
 
     def origin(self, request: web.Request) -> str:
         """The origin of a request as the reference should see it."""

@@ -12,7 +12,15 @@ from conformance.target import load
 from conformance.tests.test_main import run
 
 RENAMED = str(Path(__file__).with_name("renamed.toml"))
-AREAS = ("turns", "messages", "following", "stopping", "history", "http", "queues")
+AREAS = (
+    "turns",
+    "messages",
+    "following",
+    "stopping",
+    "history",
+    *(f"http/{each}" for each in ("health", "post", "broken-forms", "foreign-origin", "no-store", "get-")),
+    "queues",
+)
 FLAT = Dialect(
     types={"token": "delta"}, members={"seq": "n", "message_id": "turn"}, words={"cancelled": "stopped"}
 )

@@ -165,7 +165,11 @@ async def test_sigterm_closes_with_1001_and_keeps_what_there_is(tmp_path: Path) 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_signal_to_all_at_once_interrupts(number: signal.Signals, tmp_path: Path) -> None:
     """As ``systemctl stop`` sends it unless told otherwise, and a terminal."""
+    before = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # under nohup the tests ignore it, and so would the server
     async with server(tmp_path) as chat:
+        signal.signal(signal.SIGHUP, before)
         with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
             async with chat.socket() as peer:
                 await peer.chat("[[fake tokens=9 hold=door@2]]", message_id="m1")
