@@ -66,12 +66,19 @@ async def run(url: str, user: str, name: str) -> str:
     return str(step["result"])
 
 
+NESTED = "unshare --user --map-root-user --mount"
+
+
 def commands(data: Path) -> dict[str, str]:
     return {
         "mine": "echo MINE > note.txt && cat note.txt && pwd",
         "environments": "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -c secret-of || true",
         "processes": "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'm imp[l]' || true",
         "database": f"ls {data} {data}/chat.sqlite3 2>&1 || true",
+        "programs": "; ".join(
+            f"{by} mount -o remount,rw,bind /usr 2>&1 && echo GOT-IN" for by in ("", NESTED)
+        ),
+        "kernel": "cat {0} > v && cat v > {0} && echo GOT-IN".format("/proc/sys/kernel/printk_ratelimit"),
         "others": f"cat {data}/workspaces/folders/*/work/note.txt 2>&1 || true",
     }
 
@@ -89,6 +96,8 @@ async def test_sandbox_hides_the_server(tmp_path: Path) -> None:
     assert "chat.sqlite3" not in found["database"].replace(f"{data}/chat.sqlite3", "")
     assert "No such file" in found["database"]
     assert "MINE" not in found["others"]
+    assert "GOT-IN" not in found["programs"] + found["kernel"]
+    assert "mount" in found["programs"]  # it was tried, and refused
 
 
 async def test_tools_without_sandbox_reach_the_database(tmp_path: Path) -> None:
