@@ -141,7 +141,7 @@ class Server:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                env={**os.environ, **self._env, MARK: self._mark},
+                env={**os.environ, **self._own_home(), **self._env, MARK: self._mark},
                 start_new_session=True,
                 limit=1 << 22,
             )
@@ -157,6 +157,16 @@ class Server:
                 f"the target was not ready within {self.target.ready_within:g} s: {' '.join(self._argv)}"
             )
             raise TargetError(sentence, tuple(self.log)) from None
+
+    def _own_home(self) -> dict[str, str]:
+        """A HOME in the run's folder, unless the target file sets another.
+
+        In the user's own the fake would write transcripts, and read memory, hooks and MCP servers as the real CLI does.
+        """
+        home = self._folder / "home"
+        home.mkdir(exist_ok=True)
+        pyenv = Path.home() / ".pyenv"  # its python is a shim, which looks for its versions in HOME
+        return {"HOME": str(home), **({"PYENV_ROOT": str(pyenv)} if pyenv.is_dir() else {})}
 
     async def _ready(self) -> None:
         line = self.target.ready_line

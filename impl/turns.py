@@ -368,7 +368,9 @@ class Turns:
             del self._held[key]
 
     def _check(self, message: str) -> None:
-        if not message.strip():
+        if not message.replace(
+            "\ufeff", ""
+        ).strip():  # the CLI, as JavaScript, takes a byte order mark for blank
             raise BadRequest("the message is empty")  # MSG-4
         size = len(message.encode())
         if size > self._message_max_bytes:

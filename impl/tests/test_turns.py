@@ -292,6 +292,7 @@ async def test_turns_do_not_wait_for_each_other(fake: Fake, tmp_path: Path) -> N
 REFUSED = [
     pytest.param(("",), BadRequest("the message is empty"), id="empty"),
     pytest.param((" \n\t\u3000",), BadRequest("the message is empty"), id="white-space"),
+    pytest.param(("\ufeff \ufeff",), BadRequest("the message is empty"), id="byte-order-marks"),
     pytest.param(("é" * 51,), TooLarge("the message has 102 bytes; the limit is 100"), id="too-large"),
     pytest.param(("hi", "a b"), BadRequest("message_id is 'a b'"), id="message-id"),
     pytest.param(("hi", None, "XYZ"), BadRequest("conversation_id is 'XYZ'"), id="conversation-id"),
