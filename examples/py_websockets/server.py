@@ -19,8 +19,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-PROTOCOL = "chat-stream-v1"
-MESSAGE_MAX, FRAME_MAX = 1 << 20, (2 << 20) + (1 << 16)  # bytes
+PROTOCOL, MESSAGE_MAX, FRAME_MAX = "chat-stream-v1", 1 << 20, (2 << 20) + (1 << 16)  # bytes
 CANCELLED = {"type": "complete", "stop_reason": "cancelled", "usage": {"input_tokens": 0, "output_tokens": 0}}
 
 
@@ -138,9 +137,7 @@ class Server:
         url, headers = urlsplit(request.path), request.headers
         host, origin = headers.get("Host"), headers.get("Origin")
         crossing = request.method != "GET" and headers.get("Sec-Fetch-Site") == "cross-site"
-        if (
-            host not in self.hosts or origin not in (None, f"http://{host}") or crossing
-        ):  # rebinding, foreign page
+        if host not in self.hosts or origin not in (None, f"http://{host}") or crossing:
             return reply(403, {"error": error("forbidden", "a foreign page")})
         if url.path == "/chat/ws":
             return None if headers.get("Sec-WebSocket-Version") == "13" else reply(426, {})
