@@ -6,7 +6,10 @@ import asyncio
 
 
 class Middle:
-    """A TCP proxy that passes bytes on as long as it is not told otherwise."""
+    """A TCP proxy that passes bytes on as long as it is not told otherwise.
+
+    It puts the site's address in place of its own, in Host and Origin: the chat knows one origin.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
@@ -23,8 +26,8 @@ class Middle:
         self._idle.clear()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass(reader, up_writer))
-                group.create_task(self._pass(up_reader, writer))
+                group.create_task(self._pass(reader, up_writer, renames=True))
+                group.create_task(self._pass(up_reader, writer, renames=False))
         except* OSError:
             pass
         finally:
@@ -38,10 +41,15 @@ class Middle:
         """Wait until there is no connection."""
         await self._idle.wait()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(self.portion):
-            writer.write(data)
-            await writer.drain()
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, renames: bool
+    ) -> None:
+        own, site = self.url.removeprefix("http://").encode(), "{}:{}".format(*self._target).encode()
+        while data := await reader.read(65_536):
+            passed = data.replace(own, site) if renames else data
+            for start in range(0, len(passed), self.portion):
+                writer.write(passed[start : start + self.portion])
+                await writer.drain()
         raise ConnectionResetError
 
     def cut(self) -> None:
