@@ -64,6 +64,8 @@ async def locked(file: Path, within: float) -> AsyncIterator[None]:
         other = sqlite3.connect(uri, uri=True, timeout=within, isolation_level=None, check_same_thread=False)
         try:
             other.execute("BEGIN EXCLUSIVE")
+            (version,) = other.execute("PRAGMA user_version").fetchone()
+            other.execute(f"PRAGMA user_version = {version}")  # who has written has the lock for certain
         except sqlite3.Error:
             other.close()
             raise

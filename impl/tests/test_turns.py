@@ -842,6 +842,7 @@ async def database_locked(server: Parts) -> AsyncIterator[None]:
     await server.store._write(lambda db: db.exec_driver_sql("PRAGMA busy_timeout = 10"))
     other = sqlite3.connect(server.settings.data / "chat.sqlite3", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
+    other.execute("UPDATE chatgate_schema SET version = version")  # it has the lock once it has written
     try:
         yield
     finally:
