@@ -81,9 +81,10 @@ async def test_deletion_is_done_when_the_time_is_over(page: Page) -> None:
     await begin(chat, "forget me")
     await page.get_by_role("button", name="Delete forget me").click()
     await expect(page.get_by_role("button", name="Undo")).to_be_visible()
-    async with page.expect_request(is_delete):
+    async with page.expect_response(lambda response: is_delete(response.request)) as deleted:
         await page.clock.fast_forward(9_000)
 
+    assert (await deleted.value).status == 204
     await expect(page.get_by_role("button", name="Undo")).to_be_hidden()
     await page.reload()
     await expect(chat.conversations).to_have_count(0)
