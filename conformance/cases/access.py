@@ -18,7 +18,7 @@ FOREIGN = "http://evil.example"
 
 
 async def status_of(chat: Chat, headers: dict[str, str] | list[tuple[str, str]], method: str = "GET") -> int:
-    """The status of the list of conversations for whoever these headers are."""
+    """The status of the list of conversations for the user of these headers."""
     chat.users = [User("nobody")]
     return (await chat.http(method, chat.target.paths.history, headers=headers)).status
 
