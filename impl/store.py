@@ -427,7 +427,7 @@ class Store:
     async def remember_session(self, conversation_id: str, claude_session: str) -> None:
         """Keep the id by which the CLI can resume the conversation (TURN-8)."""
         row = {"conversation": conversation_id, "session": claude_session}
-        await self._write(lambda db: db.execute(_REMEMBER, row))
+        await self._write(lambda db: db.execute(_REMEMBER, row).close())
 
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation with all its turns (HIST-5).
@@ -477,7 +477,7 @@ class Store:
     async def use_session(self, key: str) -> None:
         """Note that a login is in use."""
         change = sessions.update().where(sessions.c.key == key).values(used_at=self._now())
-        await self._write(lambda db: db.execute(change))
+        await self._write(lambda db: db.execute(change).close())
 
     async def close_sessions(self, *, keys: Collection[str] = (), owners: Collection[str] = ()) -> list[str]:
         """Forget the logins of these keys, or else all of these owners; the keys of those that there were."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -15,7 +16,12 @@ from impl.together import Together
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
-"""What is done in a transaction. It raises a ``ChatError`` to refuse, and does so before it has written anything."""
+"""What is done in a transaction. It raises a ``ChatError`` to refuse, and does so before it has written anything.
+
+It returns values, never a cursor. CPython's ``sqlite3`` reads the error of a statement from the connection after the
+statement has ended. A cursor that another thread frees at this moment resets that error: the statement failed, and
+nobody is told.
+"""
 
 
 class Transactions:
@@ -50,8 +56,12 @@ class Transactions:
         """
 
         def transact() -> T:
-            with self._engine.connect() as db:
-                return work(db)
+            try:
+                with self._engine.connect() as db:
+                    return _values(work(db))
+            except Exception as error:
+                _free_cursors(error)
+                raise
 
         return asyncio.get_running_loop().run_in_executor(self._readers, transact)
 
@@ -71,17 +81,33 @@ class Transactions:
             with self._engine.connect() as db, db.begin() as transaction:
                 for work in works:
                     try:
-                        outcomes.append(work(db))
+                        outcomes.append(_values(work(db)))
                     except ChatError as refusal:
                         outcomes.append(refusal)
                 if all(isinstance(outcome, ChatError) for outcome in outcomes):
                     transaction.rollback()  # nothing was written, and nobody need wait for the disk
-        except OperationalError:
+        except OperationalError as error:
+            _free_cursors(error)
             raise  # the database cannot be used, whoever asks
         except Exception as error:
+            _free_cursors(error)
             at = len(outcomes)
             if at == len(works):
                 raise  # it was the commit
             others = self._write([*works[:at], *works[at + 1 :]]) if len(works) > 1 else []
             return [*others[:at], error, *others[at:]]
         return outcomes
+
+
+def _values(result: T) -> T:
+    if isinstance(result, sa.CursorResult):
+        raise TypeError("a transaction returns values, not a cursor: another thread would free it")
+    return result
+
+
+def _free_cursors(error: BaseException) -> None:
+    """Drop what the frames of an error hold, so that no other thread frees a cursor with it."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__

@@ -110,9 +110,11 @@ async def others_are_served(
     Raises:
         Failure: In each round the pongs came too late.
     """
-    worst = []
+    worst: list[str] = []
     for _ in range(ROUNDS):
         quiet = percentile(await pings(chat), 99)
+        if quiet >= PATIENCE and worst:  # it is still busy with the round before
+            break
         expect(quiet < PATIENCE, "a quiet server to answer pings", f"not within {PATIENCE:g} s")
         async with AsyncExitStack() as stack:
             for flood in floods:
@@ -124,7 +126,7 @@ async def others_are_served(
         worst.append(f"{1000 * during:.0f} ms, and {1000 * quiet:.0f} ms before")
     raise Failure(
         f"others' pongs within {1000 * LATE:.0f} ms of a quiet server's (99 % of them) while one user sends {what}",
-        f"in {ROUNDS} rounds they came after {'; '.join(worst)}",
+        f"in {len(worst)} rounds they came after {'; '.join(worst)}",
     )
 
 

@@ -459,7 +459,7 @@ async def test_locked_database_is_told_and_works_again(tmp_path: Path, clock: Cl
         other.execute("BEGIN EXCLUSIVE")
         other.execute("UPDATE chatgate_schema SET version = version")  # it has the lock once it has written
         # It waits for five seconds in earnest.
-        await store._write(lambda db: db.exec_driver_sql("PRAGMA busy_timeout = 10"))
+        await store._write(lambda db: db.exec_driver_sql("PRAGMA busy_timeout = 10").close())
         with pytest.raises(Unavailable, match="database is locked"):
             await finish(store, conversation_id)
         other.close()

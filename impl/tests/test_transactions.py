@@ -224,3 +224,32 @@ async def test_who_leaves_while_it_is_written_has_written(database: Database) ->
     assert await staying == "stays"
     assert await database.transactions.write(add("next")) == "next"
     assert await database.names() == {"slow", "stays", "next"}
+
+
+async def test_cursor_stays_in_its_thread(database: Database) -> None:
+    add_a = names.insert().values(name="a")
+    with pytest.raises(TypeError, match="not a cursor"):
+        await database.transactions.write(lambda db: db.execute(add_a))
+    with pytest.raises(TypeError, match="not a cursor"):
+        await database.transactions.read(lambda db: db.execute(sa.select(names.c.name)))
+    assert await database.names() == set()
+
+
+async def test_error_holds_no_cursor(database: Database) -> None:
+    freed = threading.Event()
+
+    class Held:
+        def __del__(self) -> None:
+            freed.set()
+
+    def fail(db: sa.Connection) -> str:
+        held = Held()
+        db.exec_driver_sql("SELECT * FROM nothing_of_this_name")
+        return str(held)
+
+    for ask in (database.transactions.read, database.transactions.write):
+        freed.clear()
+        with pytest.raises(OperationalError) as raised:
+            await ask(fail)
+        assert freed.is_set(), "the traceback keeps what the transaction had"
+        del raised

@@ -839,7 +839,7 @@ async def test_server_does_not_wait_for_ever_to_keep_an_answer(fake: Fake, tmp_p
 @asynccontextmanager
 async def database_locked(server: Parts) -> AsyncIterator[None]:
     """Another process has the database for itself; the server waits no five seconds each time."""
-    await server.store._write(lambda db: db.exec_driver_sql("PRAGMA busy_timeout = 10"))
+    await server.store._write(lambda db: db.exec_driver_sql("PRAGMA busy_timeout = 10").close())
     other = sqlite3.connect(server.settings.data / "chat.sqlite3", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     other.execute("UPDATE chatgate_schema SET version = version")  # it has the lock once it has written
