@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,7 @@ class CasePlugin:
     async def _in_turn(self, case: Case, slot: AbstractAsyncContextManager[None]) -> CaseResult:
         """Play a case when those that it needs are known and there is room for it."""
         results = [await self._begun[need] for need in case.needs if need in self._begun]
-        bad = (Verdict.FAILED, Verdict.BLOCKED_BY)
-        if root := next((each.case.id for each in results if each.verdict in bad), None):
+        if root := blocked_by(results):
             return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=root, replay=self._replay(case))
         async with slot:
             return await self._play(case)
@@ -166,6 +165,12 @@ class CasePlugin:
             replay=self._replay(case),
             broken=broken,
         )
+
+
+def blocked_by(needed: Iterable[CaseResult]) -> str | None:
+    """The id of the case that shows why a case says nothing new, by the results of those that it needs."""
+    bad = (Verdict.FAILED, Verdict.BLOCKED_BY)
+    return next((each.root for each in needed if each.verdict in bad), None)
 
 
 async def _played(chat: Chat) -> BaseException | None:

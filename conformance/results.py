@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 
 import msgspec
@@ -44,6 +45,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         severity: From the clause's verb and the harm.
         means: What a failure means for the people using the server, in one sentence.
         finding: The id of the review finding that this case keeps from coming back.
+        evidence: Words of what is expected or happens by which that finding is known again: the case fails for other
+            causes, too.
         needs: Ids of cases without which this one says nothing new.
         waits: Whether it mostly waits, for time or for a server to start; such cases are played side by side.
         slow: Whether ``--quick`` leaves it out.
@@ -55,6 +58,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity
     means: str
     finding: str | None = None
+    evidence: str = ""
     needs: tuple[str, ...] = ()
     waits: bool = False
     slow: bool = False
@@ -106,6 +110,18 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     location: str = ""
     link: str = ""
     broken: bool = False
+
+    @property
+    def finding(self) -> str:
+        """The review finding that has come back; empty if the case failed for another cause."""
+        words = f"{self.expected}; {self.happened}"
+        failed = self.verdict in (Verdict.FAILED, Verdict.KNOWN_FAILURE)
+        return (self.case.finding or "") if failed and self.case.evidence in words else ""
+
+    @property
+    def root(self) -> str:
+        """The id of the case that shows the cause: this one's, or the one that it is blocked by."""
+        return self.happened if self.verdict is Verdict.BLOCKED_BY else self.case.id
 
 
 class Kind(StrEnum):
@@ -175,9 +191,28 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def findings(self) -> tuple[CaseResult, ...]:
-        """The failures, the most harmful first, else in order of play."""
+        """The failures: the root causes, as what hangs on one is blocked by it.
+
+        The most harmful come first; of two alike, the one that more hangs on; else in order of play.
+        """
         order = list(Severity)
-        return tuple(sorted(self.of(Verdict.FAILED), key=lambda each: order.index(each.case.severity)))
+        hanging = Counter(each.root for each in self.of(Verdict.BLOCKED_BY))
+        return tuple(
+            sorted(
+                self.of(Verdict.FAILED),
+                key=lambda each: (order.index(each.case.severity), -hanging[each.case.id]),
+            )
+        )
+
+    def hanging(self, root: CaseResult) -> tuple[CaseResult, ...]:
+        """The cases that are blocked by this one, in order of play."""
+        return tuple(each for each in self.of(Verdict.BLOCKED_BY) if each.root == root.case.id)
+
+    @property
+    def blocked_elsewhere(self) -> tuple[CaseResult, ...]:
+        """The blocked cases that hang on no finding, but on a known failure."""
+        found = {each.case.id for each in self.of(Verdict.FAILED)}
+        return tuple(each for each in self.of(Verdict.BLOCKED_BY) if each.root not in found)
 
     @property
     def stopping(self) -> tuple[CaseResult, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from conformance.report.text import changes, clipped, counts, headline, printable
+from conformance.report.text import changes, clipped, counts, hangs, headline, printable
 from conformance.results import Case, CaseResult, RunResult, TraceLine, Verdict
 
 MARKS = {
@@ -15,6 +15,8 @@ MARKS = {
     Verdict.KNOWN_FAILURE: "know",
     Verdict.BLOCKED_BY: "..  ",
 }
+
+ROOT_CHARS = 160  # of what happened are shown in the list of root causes
 
 
 def progress(result: CaseResult) -> str:
@@ -32,16 +34,33 @@ def progress(result: CaseResult) -> str:
             return line
 
 
-def details(result: CaseResult, clauses: Mapping[str, str]) -> str:
-    """All that is known about one case that is not green."""
+def roots(run: RunResult) -> str:
+    """A line for each root cause, with what happened and how much hangs on it; empty without any."""
+    if not run.findings:
+        return ""
+    lines = []
+    for each in run.findings:
+        hanging = run.hanging(each)
+        more = f" ({hangs(len(hanging))})" if hanging else ""
+        lines.append(f"  {each.case.severity:<8} {each.case.id}: {_first_line(each.happened)}{more}")
+    return "\n".join(["root causes:", *lines])
+
+
+def details(result: CaseResult, clauses: Mapping[str, str], hanging: Sequence[CaseResult] = ()) -> str:
+    """All that is known about one case that is not green, and what is blocked by it."""
     case = result.case
-    finding = f", finding {case.finding}" if case.finding else ""
+    finding = f", finding {result.finding}" if result.finding else ""
     lines = [printable(f"{case.id}: {case.title} ({case.severity}{finding})")]
     lines += [f"  clause    {case.clause}: {clauses.get(case.clause, 'unknown')}"]
     lines += [f"  means     {case.means}"]
     lines += [f"  expected  {printable(result.expected)}"] if result.expected else []
     lines += [f"  where     {printable(result.location)}"] if result.location else []
     lines += _block("happened", result.happened.splitlines())
+    lines += (
+        [f"  blocks    {hangs(len(hanging))}: {', '.join(each.case.id for each in hanging)}"]
+        if hanging
+        else []
+    )
     lines += _block("trace", [_trace_line(line) for line in result.trace])
     lines += _block("claude", list(result.ledger))
     lines += _block("server", [clipped(line) for line in result.log])
@@ -74,9 +93,10 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
 
 
 def summary(run: RunResult, clauses: Mapping[str, str]) -> str:
-    """The failures with their evidence, then the verdict."""
+    """The root causes, each with its evidence and what hangs on it, then the verdict."""
     shown = [*run.findings, *(each for each in run.results if each.broken)]
-    parts = [details(each, clauses) for each in shown]
+    parts = [roots(run)] if run.findings else []
+    parts += [details(each, clauses, run.hanging(each)) for each in shown]
     parts += (
         ["\n".join(["trouble outside the cases:", *(f"  {printable(each)}" for each in run.trouble)])]
         if run.trouble
@@ -113,6 +133,10 @@ def _block(name: str, lines: list[str]) -> list[str]:
 
 def _trace_line(line: TraceLine) -> str:
     return f"{line.ms:8.1f} ms {line.who:<6} {line.direction} {line.text}"
+
+
+def _first_line(text: str) -> str:
+    return clipped(printable(text.strip().partition("\n")[0]), ROOT_CHARS)
 
 
 def _last_line(text: str) -> str:

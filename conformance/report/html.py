@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from conformance.report.text import counts, decision_reason, headline, printable
+from conformance.report.text import counts, decision_reason, hangs, headline, printable
 from conformance.results import CaseResult, RunResult, Severity, TraceLine, Verdict
 
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
@@ -30,16 +31,20 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
     """Verdict, table of areas by severity, and every case, the findings first, each with its trace as a time line."""
     title = f"{run.target}: {headline(run)}"
     tone = {"APPROVE": "good", "DISCUSS": "unsure", "REQUEST_CHANGES": "bad"}[run.decision]
-    known = [each for each in run.results if each.verdict is not Verdict.FAILED]
+    folded = {each.case.id for root in run.findings for each in run.hanging(root)}
+    known = [
+        each for each in run.results if each.verdict is not Verdict.FAILED and each.case.id not in folded
+    ]
     facts = (
         f"{run.url} · seed {run.seed} · {run.seconds:.1f} s · chatgate {run.version or '?'}"
         f"{f' · {run.began}' if run.began else ''}"
     )
     trouble = "".join(f"<li>{_text(each)}</li>" for each in run.trouble)
-    shown = [each for each in Verdict if run.of(each)]
+    shown = Counter(each.verdict for each in (*run.findings, *known))
     buttons = "".join(
-        f'<label><input type="checkbox" value="{_slug(each)}" checked> {each} ({len(run.of(each))})</label>'
-        for each in shown
+        f'<label><input type="checkbox" value="{_slug(each)}" checked> {each} ({shown[each]})</label>'
+        for each in Verdict
+        if shown[each]
     )
     return f"""<!doctype html>
 <html lang="en">
@@ -61,18 +66,37 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
 <p class="facts">{_text(facts)}</p>
 </header>
 <main>
-{f'<section class="trouble"><h2>Trouble outside the cases</h2><ul>{trouble}</ul></section>' if trouble else ""}
-{_changes(run)}{_areas(run) if run.results else "<p>No case was played.</p>"}
+{
+        f'<section class="trouble"><h2>Trouble outside the cases</h2><ul>{trouble}</ul></section>'
+        if trouble
+        else ""
+    }
+{_roots(run)}{_changes(run)}{_areas(run) if run.results else "<p>No case was played.</p>"}
 <form id="filter" hidden><input type="search" placeholder="Filter by id, clause or word" aria-label="Filter">
 {buttons}</form>
 <section aria-label="Cases" id="cases">
-{"".join(_case(each, clauses) for each in (*run.findings, *known))}</section>
+{"".join(_case(each, clauses, run.hanging(each)) for each in run.findings)}{
+        "".join(_case(each, clauses) for each in known)
+    }</section>
 </main>
 <script>
 {SCRIPT}</script>
 </body>
 </html>
 """
+
+
+def _roots(run: RunResult) -> str:
+    """The root causes, each with a link to its evidence."""
+    if not run.findings:
+        return ""
+    rows = "".join(
+        f'<li><span class="severity {each.case.severity}">{each.case.severity}</span>'
+        f'<a href="#{_text(each.case.id)}"><code>{_text(each.case.id)}</code></a> {_text(each.case.means)}'
+        f"{f' ({hangs(len(hanging))})' if (hanging := run.hanging(each)) else ''}</li>\n"
+        for each in run.findings
+    )
+    return f'<section class="roots"><h2>Root causes</h2><ol>{rows}</ol></section>\n'
 
 
 def _changes(run: RunResult) -> str:
@@ -107,15 +131,20 @@ def _areas(run: RunResult) -> str:
     )
 
 
-def _case(result: CaseResult, clauses: Mapping[str, str]) -> str:
+def _case(result: CaseResult, clauses: Mapping[str, str], hanging: Sequence[CaseResult] = ()) -> str:
+    """One case with all that is known about it, and folded under it the cases that it blocks."""
     case = result.case
     opened = " open" if result.verdict is Verdict.FAILED else ""
     severity = f'<span class="severity {case.severity}">{case.severity}</span>' if opened else ""
-    words = f"{case.id} {case.title} {case.clause} {case.finding or ''} {case.severity} {result.happened}"
+    words = f"{case.id} {case.title} {case.clause} {result.finding} {case.severity} {result.happened}"
+    words = " ".join([words, *(each.case.id for each in hanging)])
+    under = "".join(_case(each, clauses) for each in hanging)
+    if under:
+        under = f"<details class=hanging><summary>{hangs(len(hanging))}</summary>\n{under}</details>\n"
     facts = [
         ("clause", f"{case.clause}: {clauses.get(case.clause, 'unknown')}"),
         ("means", case.means),
-        ("finding", case.finding or ""),
+        ("finding", result.finding),
         ("where", result.location),
         ("expected", result.expected),
         ("happened", result.happened),
@@ -131,7 +160,7 @@ def _case(result: CaseResult, clauses: Mapping[str, str]) -> str:
         f" {_text(case.title)} {severity}<span class=verdict>{result.verdict}</span></summary>\n"
         f"<dl>{rows}</dl>\n{_timeline(result.trace)}"
         f"{_lines('trace', [_told(each) for each in result.trace])}"
-        f"{_lines('claude', list(result.ledger))}{_lines('server', list(result.log))}</details>\n"
+        f"{_lines('claude', list(result.ledger))}{_lines('server', list(result.log))}{under}</details>\n"
     )
 
 

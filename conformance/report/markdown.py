@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from conformance.report.text import clipped, code, counts, decision_reason, headline, markdown, place
+from conformance.report.text import (
+    clipped,
+    code,
+    counts,
+    decision_reason,
+    hangs,
+    headline,
+    markdown,
+    place,
+)
 from conformance.results import CaseResult, RunResult, Severity, Verdict
 
 
 def render(run: RunResult, clauses: Mapping[str, str]) -> str:
-    """Verdict, table of areas, findings with their evidence, and what was not tested."""
+    """Verdict, root causes, table of areas, the evidence, and what was not tested."""
     parts = [f"# {markdown(run.target)}: {markdown(headline(run))}", markdown(counts(run)) + "."]
+    parts += ["## Root causes", roots(run)] if run.findings else []
     parts += ["## Since the previous run", changed(run)] if run.changes else []
     parts += [areas(run)] if run.results else []
-    parts += ["## Findings", "\n".join(finding(each) for each in run.findings)] if run.findings else []
-    parts += [_evidence(each, clauses) for each in run.findings]
-    for title, verdict in (
-        ("Known failures", Verdict.KNOWN_FAILURE),
-        ("Could not be tested", Verdict.COULD_NOT_TEST),
-        ("Not offered", Verdict.NOT_OFFERED),
-        ("Blocked by a finding", Verdict.BLOCKED_BY),
+    parts += ["## Evidence", *(_evidence(each, clauses) for each in run.findings)] if run.findings else []
+    for title, some in (
+        ("Known failures", run.of(Verdict.KNOWN_FAILURE)),
+        ("Could not be tested", run.of(Verdict.COULD_NOT_TEST)),
+        ("Not offered", run.of(Verdict.NOT_OFFERED)),
+        ("Blocked by a known failure", run.blocked_elsewhere),
     ):
-        if some := run.of(verdict):
+        if some:
             parts += [f"## {title}", "\n".join(f"- {code(each.case.id)}: {_reason(each)}" for each in some)]
     parts += (
         ["## Trouble outside the cases", "\n".join(f"- {markdown(each)}" for each in run.trouble)]
@@ -33,11 +42,11 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
 
 
 def review(run: RunResult) -> str:
-    """The body of a review: a line for each finding, and what is known already."""
+    """The body of a review: the root causes, each with what hangs on it, and what is known already."""
     said, why = headline(run), decision_reason(run)
     lines = [f"**chat-conformance:** {markdown(said)}{'' if why == said else f' ({markdown(why)})'}", ""]
-    lines += [changed(run), ""] if run.changes else []
-    lines += [finding(each) for each in run.findings]
+    lines += [roots(run)] if run.findings else []
+    lines += ["", changed(run), ""] if run.changes else []
     lines += [f"- **trouble**: {markdown(each)}" for each in run.trouble]
     if debt := run.of(Verdict.KNOWN_FAILURE):
         lines += ["", "Debt, known before this change:", ""]
@@ -46,6 +55,18 @@ def review(run: RunResult) -> str:
         named = ", ".join(code(each.case.id) for each in untested)
         lines += ["", f"Could not be tested: {named}."]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def roots(run: RunResult) -> str:
+    """A line for each root cause, and folded under it the cases that are blocked by it."""
+    return "\n".join(f"{finding(each)}{_hanging(run.hanging(each))}" for each in run.findings)
+
+
+def _hanging(results: tuple[CaseResult, ...]) -> str:
+    if not results:
+        return ""
+    named = ", ".join(code(each.case.id) for each in results)
+    return f"\n  <details><summary>{hangs(len(results))}</summary>\n\n  {named}\n\n  </details>"
 
 
 def finding(result: CaseResult) -> str:

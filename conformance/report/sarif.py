@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from conformance.report.text import fingerprint, place, printable
-from conformance.results import Case, CaseResult, RunResult, Severity, Verdict
+from conformance.results import CaseResult, RunResult, Severity, Verdict
 
 LEVELS = {Severity.BLOCKER: "error", Severity.MEDIUM: "warning", Severity.LOW: "note"}
 SHOWN = {Verdict.FAILED, Verdict.KNOWN_FAILURE}
@@ -26,7 +26,7 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
                     "driver": {
                         "name": "chat-conformance",
                         "semanticVersion": run.version or "0.0.0",
-                        "rules": [_rule(each.case, clauses) for each in shown],
+                        "rules": [_rule(each, clauses) for each in shown],
                     }
                 },
                 "automationDetails": {"id": f"chat-conformance/{printable(run.target)}/"},
@@ -39,7 +39,8 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def _rule(case: Case, clauses: Mapping[str, str]) -> dict[str, Any]:
+def _rule(result: CaseResult, clauses: Mapping[str, str]) -> dict[str, Any]:
+    case = result.case
     clause = f"{case.clause}: {clauses.get(case.clause, 'unknown')}"
     return {
         "id": case.id,
@@ -47,7 +48,7 @@ def _rule(case: Case, clauses: Mapping[str, str]) -> dict[str, Any]:
         "fullDescription": {"text": printable(case.means)},
         "help": {"text": printable(clause)},
         "defaultConfiguration": {"level": LEVELS[case.severity]},
-        "properties": {"tags": [each for each in (case.clause, case.finding) if each]},
+        "properties": {"tags": [each for each in (case.clause, result.finding) if each]},
     }
 
 

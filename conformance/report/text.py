@@ -18,10 +18,15 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def clipped(text: str) -> str:
+def clipped(text: str, chars: int = LINE_CHARS) -> str:
     """A line as people can read it: of a very long one the beginning, and how much of it was cut."""
-    more = len(text) - LINE_CHARS
-    return f"{text[:LINE_CHARS]} … ({more:,} characters more)" if more > 0 else text
+    more = len(text) - chars
+    return f"{text[:chars]} … ({more:,} characters more)" if more > 0 else text
+
+
+def hangs(count: int) -> str:
+    """How many cases hang on a root cause."""
+    return f"{count} {'case hangs' if count == 1 else 'cases hang'} on it"
 
 
 def markdown(text: str) -> str:

@@ -47,6 +47,39 @@ def test_a_failure_says_everything_once() -> None:
     ]
 
 
+def named(
+    name: str, verdict: Verdict, severity: Severity = Severity.MEDIUM, happened: str = ""
+) -> CaseResult:
+    """A result of a case of that name."""
+    case = Case(id=name, title="It holds", clause="C-1", severity=severity, means="Nobody can chat.")
+    return CaseResult(case=case, verdict=verdict, happened=happened)
+
+
+def test_root_causes_are_listed_first() -> None:
+    small, large = (named(name, Verdict.FAILED, happened="it is 5\nand more") for name in ("a/few", "a/many"))
+    blocked = [named(f"b/{number}", Verdict.BLOCKED_BY, happened="a/many") for number in range(2)]
+    worst = named("c/worst", Verdict.FAILED, Severity.BLOCKER, "not within 5 s")
+    text = console.summary(run_of(small, large, *blocked, worst), {})
+
+    assert text.startswith(
+        "root causes:\n"
+        "  blocker  c/worst: not within 5 s\n"
+        "  medium   a/many: it is 5 (2 cases hang on it)\n"
+        "  medium   a/few: it is 5\n"
+    )
+    assert "  blocks    2 cases hang on it: b/0, b/1" in text
+
+
+def test_a_label_needs_its_own_evidence() -> None:
+    marked = msgspec.structs.replace(CASE, evidence="not within")
+    labels = [
+        msgspec.structs.replace(FAILED, case=marked, happened=happened).finding
+        for happened in ("not within 5 s", "the connection ended")
+    ]
+
+    assert labels == ["R9-9", ""]
+
+
 def test_a_very_long_line_of_the_log_is_clipped() -> None:
     long = msgspec.structs.replace(FAILED, log=("x" * 500, "y" * 1_234_567))
     shown = [line for line in console.details(long, {}).splitlines() if "xx" in line or "yy" in line]

@@ -79,7 +79,7 @@ def line(result: CaseResult) -> str:
     told = f"{result.verdict:<14} {case.id}"
     match result.verdict:
         case Verdict.FAILED:
-            finding = f" ({case.finding})" if case.finding else ""
+            finding = f" ({result.finding})" if result.finding else ""
             return f"{told:<{COLUMNS}} {case.severity}: {case.title}{finding}"
         case Verdict.PASSED:
             return told
