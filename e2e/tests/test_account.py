@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import BrowserContext, Page, Route, expect
 
 from conformance.forge import Forge
 from e2e.site import Site
@@ -47,6 +48,19 @@ async def test_name_is_shown_and_log_out_ends_every_tab(
     await expect(page.get_by_role("heading", name="What can I help with?")).to_be_visible()
 
 
+async def test_log_out_forgets_what_was_typed(page: Page) -> None:
+    chat = Chat(page)
+    await chat.box.fill("hers alone")
+    await page.reload()
+    await expect(chat.box).to_have_value("hers alone")
+    await page.get_by_role("button", name="Log out").click()
+    await page.get_by_role("dialog", name="Log out?").get_by_role("button", name="Log out").click()
+    await page.get_by_role("link", name="Log in again").click()
+
+    await expect(page.locator("[data-part=user]")).not_to_be_empty()
+    await expect(chat.box).to_have_value("")
+
+
 async def test_log_out_on_all_devices_ends_other_browsers(
     page: Page, context: BrowserContext, site: Site
 ) -> None:
@@ -78,18 +92,54 @@ async def test_login_in_another_tab_keeps_this_one(
 ) -> None:
     """A new login ends the old one; the tab goes on with it if it is the same user's, and stops if it is not."""
     chat = Chat(page)
+    await expect(page.locator("[data-part=user]")).to_have_text(forge.user)
     await chat.say("[[fake tokens=1]]")
     await chat.expect_answer("t1")
     other = await context.new_page()
     await other.goto(f"{site.url}login")
-    await expect(other.get_by_role("button", name="Send message")).to_be_visible()
-    await chat.say("again [[fake tokens=2]]")
+    await expect(other.locator("[data-part=user]")).to_have_text(forge.user)
+    await chat.box.fill("again [[fake tokens=2]]")
+    await expect(page.get_by_role("button", name="Send message")).to_be_enabled()
+    await chat.box.press("Enter")
     await chat.expect_answer("t1 t2", number=1)
     forge.user = f"{forge.user}x"
     await other.goto(f"{site.url}login")
     await expect(other.locator("[data-part=user]")).to_have_text(forge.user)
 
     await expect(page.get_by_text("You are logged out.")).to_be_visible()
+
+
+async def test_tab_that_asks_too_early_comes_back(
+    page: Page, context: BrowserContext, site: Site, forge: Forge
+) -> None:
+    """The old login ends before the browser has the new one: who asks in between is out, but not for good."""
+    chat = Chat(page)
+    await expect(page.locator("[data-part=user]")).to_have_text(forge.user)
+    await chat.say("[[fake tokens=1]]")
+    await chat.expect_answer("t1")
+    answered = asyncio.Event()
+    others_turn = asyncio.Event()
+
+    async def too_early(route: Route) -> None:
+        await route.fulfill(status=401, json={"error": {"code": "unauthorized", "message": "not yet"}})
+        answered.set()
+
+    async def hold(route: Route) -> None:
+        await others_turn.wait()
+        await route.continue_()
+
+    await page.route("**/chat/whoami", too_early)
+    other = await context.new_page()
+    await other.route("**/chat/whoami", hold)
+    await other.goto(f"{site.url}login")
+    await answered.wait()
+    await expect(page.get_by_text("You are logged out.")).to_be_visible()
+    await page.unroute("**/chat/whoami")
+    others_turn.set()
+
+    await expect(page.get_by_text("You are logged out.")).to_be_hidden()
+    await chat.say("again [[fake tokens=2]]")
+    await chat.expect_answer("t1 t2", number=1)
 
 
 async def test_drafts_are_not_shown_to_the_next_user(page: Page, site: Site, forge: Forge) -> None:

@@ -112,13 +112,13 @@ export async function whoAmI() {
   return account;
 }
 
-/** @returns {Promise<boolean>} whether the page's user is logged in still, or once more */
-export async function isStillIn() {
+/** @returns {Promise<"in" | "out" | "unknown">} whether the page's user is logged in still, or once more */
+export async function ownLogin() {
   try {
     const before = user;
-    return (await whoAmI()).user === before;
-  } catch {
-    return false;
+    return (await whoAmI()).user === before ? "in" : "out";
+  } catch (error) {
+    return error instanceof ApiError && error.code === "unauthorized" ? "out" : "unknown";
   }
 }
 

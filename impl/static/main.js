@@ -51,10 +51,11 @@ store.addEventListener("conversation", () => {
   history.replaceState(null, "", id === null ? location.pathname + location.search : `#${id}`);
 });
 addEventListener("hashchange", () => void store.select(named()));
-addEventListener("online", () => socket.connect());
+addEventListener("online", () => socket.wake());
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState !== "visible") return;
-  socket.connect();
+  socket.wake();
+  if (store.connection === "expired") return; // whoever is logged in now may be somebody else
   void store.refreshList();
   void store.refreshUsage();
 });
@@ -62,10 +63,14 @@ document.addEventListener("visibilitychange", () => {
 addEventListener("pagehide", () => void store.confirmRemoval());
 
 const account = new AccountView(document);
+/** By it the tabs of one chat tell one another that somebody is logged in. */
+const logins = new BroadcastChannel(`chatgate login ${location.pathname}`);
+logins.addEventListener("message", () => socket.wake());
 
 async function showAccount() {
   try {
     const found = await whoAmI();
+    logins.postMessage(null);
     account.draw(found);
     if (found.user !== null && ownDrafts(found.user)) store.forgetDraft();
   } catch {

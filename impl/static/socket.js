@@ -7,7 +7,7 @@
  * messages go by POST, until a socket opens after all.
  */
 
-import { ApiError, isStillIn, postMessage, reach } from "./api.js";
+import { ApiError, ownLogin, postMessage, reach } from "./api.js";
 
 /** @typedef {"accepted" | "token" | "thinking" | "tool" | "status" | "rewind" | "complete" | "error"} ServerType */
 /**
@@ -73,6 +73,9 @@ export class ChatSocket extends EventTarget {
   /** The conversation on the screen: turns that other tabs start there are followed too. @type {string | null} */
   #followed = null;
   #following = false;
+  #expired = false;
+  #asking = false;
+  #askAgain = false;
 
   /** @param {string} url ws: or wss: */
   constructor(url) {
@@ -80,7 +83,7 @@ export class ChatSocket extends EventTarget {
     this.#url = url;
   }
 
-  /** Connect, or do so now instead of after the pause. */
+  /** Connect, now instead of after the pause. */
   connect() {
     if (this.#socket !== null) return;
     clearTimeout(this.#timer);
@@ -139,6 +142,7 @@ export class ChatSocket extends EventTarget {
   }
 
   #opened() {
+    this.#expired = false;
     this.#failures = 0;
     this.#refusals = 0;
     this.#posting = false;
@@ -159,10 +163,13 @@ export class ChatSocket extends EventTarget {
    */
   #closed(code, opened) {
     this.#socket = null;
-    if (code === LOGIN_EXPIRED) {
-      void this.#loggedOut();
-      return;
-    }
+    if (code === LOGIN_EXPIRED) void this.checkLogin();
+    else if (!this.#expired) this.#connectLater(opened);
+  }
+
+  /** @param {boolean} opened whether the last socket had been open */
+  #connectLater(opened) {
+    clearTimeout(this.#timer);
     const pause = Math.min(FIRST_DELAY_MS * 2 ** this.#failures, LONGEST_DELAY_MS);
     this.#failures += 1;
     // A restarted server must not meet all its users in the same instant.
@@ -171,10 +178,34 @@ export class ChatSocket extends EventTarget {
     if (!opened) void this.#look();
   }
 
-  /** The login of the socket has ended; in another tab the same user may have logged in since. */
-  async #loggedOut() {
-    if (await isStillIn()) this.connect();
-    else this.#tell("expired");
+  /** Something may have changed for the better: the network is back, the page is looked at, somebody has logged in. */
+  wake() {
+    if (this.#asking || this.#expired) void this.checkLogin();
+    else this.connect();
+  }
+
+  /**
+   * The login has ended, as it seems. Who logs in once more ends the old login before the browser has the new one:
+   * so whoever asks in between is told that nobody is logged in, and has to ask again.
+   */
+  async checkLogin() {
+    this.#askAgain = true;
+    if (this.#asking) return;
+    this.#asking = true;
+    /** @type {Awaited<ReturnType<typeof ownLogin>>} */
+    let login = "unknown";
+    while (this.#askAgain) {
+      this.#askAgain = false;
+      login = await ownLogin();
+    }
+    this.#asking = false;
+    this.#expired = login === "out";
+    if (login === "out") {
+      clearTimeout(this.#timer);
+      this.#tell("expired");
+    } else if (this.#socket?.readyState === WebSocket.OPEN) this.#tell("open");
+    else if (login === "in") this.connect();
+    else if (this.#socket === null) this.#connectLater(true);
   }
 
   /** A socket that does not open tells no reason, so plain HTTP is asked for it. */
@@ -182,8 +213,7 @@ export class ChatSocket extends EventTarget {
     const found = await reach();
     if (this.#socket?.readyState === WebSocket.OPEN) return;
     if (found === "unauthorized") {
-      clearTimeout(this.#timer);
-      this.#tell("expired");
+      void this.checkLogin();
     } else if (found === "offline") {
       this.#refusals = 0;
       this.#posting = false;
@@ -214,7 +244,7 @@ export class ChatSocket extends EventTarget {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (error.code === "offline") return; // asked again, under the same id, when the server is back
-      if (error.code === "unauthorized") this.#tell("expired");
+      if (error.code === "unauthorized") void this.checkLogin();
       const { code, message, retryAfter: retry_after, conversation: conversation_id } = error;
       events = [{ type: "error", code, message, retry_after }];
       if (conversation_id !== undefined) {

@@ -650,7 +650,7 @@ export class ChatStore extends EventTarget {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (error.code === "unauthorized") {
-        this.#connected("expired");
+        void this.#socket.checkLogin();
       } else if (error.code === "not_found" && id !== null) {
         this.#forget(id);
         this.#fire("list");
