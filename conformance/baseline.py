@@ -95,7 +95,7 @@ def _applies(entry: Known, here: Mapping[str, str]) -> bool:
 
 HEAD = "# Failures that are known and accepted for a time. An entry that is no longer true fails the run.\n"
 ACCEPTED_FOR = timedelta(days=30)
-_ENTRY = re.compile(r"^\[[ \t]*(.+?)[ \t]*\][ \t]*(?:#.*)?$")
+_ENTRY = re.compile(r"\[([^\[\]\n]+)\][ \t]*(?:#.*)?$")
 
 
 def updated(before: str, place: Path, results: Collection[CaseResult], today: date) -> str:

@@ -18,13 +18,14 @@ import aiohttp
 import msgspec
 from multidict import CIMultiDict
 
+from conformance.body import read_body
 from conformance.clock import Clock
 from conformance.errors import CouldNotTest, Failure, NotOffered
 from conformance.fleet import Fleet
 from conformance.forge import Forge
 from conformance.handshake import Response, check_response, encode_key, encode_request, upgrade_headers
 from conformance.middlebox import Carry, MiddleBox, as_it_comes, middle_box
-from conformance.peer import Peer, connected
+from conformance.peer import MAX_DEPTH, Peer, connected, shallow
 from conformance.server import Server, gone, is_zombie, running
 from conformance.target import Limited, Target, User, Variant
 from conformance.trace import Trace, shorten
@@ -63,9 +64,12 @@ class Answer:
             Failure: It is none.
         """
         try:
-            return self.read(msgspec.json.decode(self.body))
+            return self.read(shallow(msgspec.json.decode(self.body)))
         except msgspec.DecodeError as error:
             raise Failure("a JSON body", f"{error}: status {self.status}, {shorten(self.body)}") from None
+        except RecursionError:
+            deep = f"it is nested deeper than {MAX_DEPTH} levels: {shorten(self.body)}"
+            raise Failure("a JSON body", deep) from None
 
     def member(self, name: str) -> Any:
         """One member of the body, which must be an object that has it."""
@@ -112,7 +116,7 @@ class Chat:
 
     async def __aenter__(self) -> Self:
         self._session = await self._stack.enter_async_context(
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True)
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
         )
         return self
 
@@ -438,7 +442,7 @@ class Chat:
                     allow_redirects=False,
                 ) as response,
             ):
-                body = await response.read()
+                body = await read_body(response)
         except TimeoutError:
             raise Failure(f"an answer to {method} {path}", f"not within {limit:g} s") from None
         except aiohttp.ClientError as error:

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+SENTENCE_CHARS = 1_000
+"""So much of what a target said goes into a sentence: every report has it, and it may be megabytes."""
+
+
+def clip(text: str, chars: int = SENTENCE_CHARS) -> str:
+    """Text of bounded length; of a longer one beginning and end, with how much is left out."""
+    end = min(60, chars // 4)
+    more = len(text) - chars
+    return f"{text[: chars - end]} … ({more:,} characters left out) … {text[-end:]}" if more > 0 else text
+
 
 class ConformanceError(Exception):
     """The base of what this package raises on purpose."""
@@ -16,9 +26,9 @@ class Failure(ConformanceError):
     """
 
     def __init__(self, expected: str, happened: str) -> None:
-        self.expected = expected
-        self.happened = happened
-        super().__init__(f"expected {expected}; {happened}")
+        self.expected = clip(expected)
+        self.happened = clip(happened)
+        super().__init__(f"expected {self.expected}; {self.happened}")
 
 
 class CouldNotTest(ConformanceError):

@@ -160,7 +160,7 @@ class Link:
                         writer.write(piece)
                         await writer.drain()
             end: Callable[[], None] = writer.close
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             end = partial(_reset, writer)
         if not self.is_dark:
             end()  # the other side learns how this one ended

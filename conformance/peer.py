@@ -24,6 +24,7 @@ from conformance.deflate import NAME, Inflater
 from conformance.dialect import Dialect
 from conformance.errors import Failure, OwnFault
 from conformance.frames import (
+    MAX_PAYLOAD,
     Frame,
     FrameDecoder,
     FrameError,
@@ -41,6 +42,11 @@ T = TypeVar("T")
 Event = dict[str, Any]
 _PLAIN = Dialect()
 STILL, STILL_SECONDS = 10, 0.3  # so many looks over so long see the same: no more comes
+MAX_RECEIVED = 512 << 20
+"""What one connection takes in, in bytes; frames are kept, and so each counts for some more than its payload."""
+FRAME_COST = 300
+MAX_DEPTH = 200
+"""Of the JSON of an event: what is nested deeper cannot be written into a report either."""
 MASK = b"\x5a\x0f\xc3\x96"  # any key will do; a fixed one keeps traces comparable
 
 
@@ -85,7 +91,6 @@ class Peer:
         self.frames: list[tuple[float, Frame]] = []
         self.illegal: list[FrameError] = []
         self.events: list[Event | Garbled] = []
-        self.body = b""
         self.ended: str | None = None
         self.answers_pings = True
         self.answers_close = True
@@ -101,6 +106,13 @@ class Peer:
         self._audit: Audit | None = Audit()
         self._pongs_taken = 0
         self._held: list[Frame] | None = None
+        self._received = 0
+        self._body = bytearray()
+
+    @property
+    def body(self) -> bytes:
+        """What came after an answer other than 101, so far."""
+        return bytes(self._body)
 
     # Sending
 
@@ -334,13 +346,22 @@ class Peer:
             while data := await self._reader.read(1 << 16):
                 self._take(data)
                 self._news.set()
+                self._count(len(data))
             self._end("end of stream")
+        except _TooMuchError as error:
+            self._writer.transport.abort()
+            self._end(f"the server sent more than {error.limit >> 20} MiB, and nobody reads on")
         except ConnectionError as error:
             self._end(f"reset ({type(error).__name__})")
         except FrameError as error:
             self._end(f"unreadable bytes: {error}")
         except HandshakeError as error:
             self._end(f"no HTTP answer: {error}")
+
+    def _count(self, cost: int) -> None:
+        self._received += cost
+        if self._received > MAX_RECEIVED:
+            raise _TooMuchError(MAX_RECEIVED)
 
     def _end(self, how: str) -> None:
         self.ended = how
@@ -357,7 +378,9 @@ class Peer:
             if NAME in (extensions := self._response.header("sec-websocket-extensions") or ""):
                 self._inflater = Inflater(extensions)
         if self._response.status != 101:
-            self.body += data
+            self._body += data
+            if len(self._body) > MAX_PAYLOAD:
+                raise _TooMuchError(MAX_PAYLOAD)
             return
         try:
             frames = self._decoder.feed(data)
@@ -369,6 +392,7 @@ class Peer:
     def _take_frames(self, frames: list[Frame]) -> None:
         for frame in frames:
             self.frames.append((time.monotonic(), frame))
+            self._count(FRAME_COST)
             self._trace.add(self.name, "<", describe(frame))
             plain = self._inflater.take(frame) if self._inflater else frame
             if plain is None:
@@ -405,12 +429,41 @@ def _event(message: Message, dialect: Dialect) -> Event | Garbled:
     if message.opcode != Opcode.TEXT:
         return Garbled(shorten(message.payload), "a binary message")
     try:
-        value = dialect.event(msgspec.json.decode(message.payload))
+        value = dialect.event(shallow(msgspec.json.decode(message.payload)))
     except msgspec.DecodeError as error:
         return Garbled(shorten(message.text), f"not JSON ({error})")
+    except RecursionError:
+        return Garbled(shorten(message.text), f"nested deeper than {MAX_DEPTH} levels")
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         return Garbled(shorten(message.text), "not an object with a string member type")
     return value
+
+
+def shallow(value: Any) -> Any:
+    """The value, if it is not nested deeper than `MAX_DEPTH`.
+
+    Raises:
+        RecursionError: It is.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return value
+    raise RecursionError
+
+
+class _TooMuchError(Exception):
+    """More came than one connection takes in."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ import pytest
 
 from conformance.case import OWN_BYTES, function_of
 from conformance.chat import Chat
-from conformance.errors import CouldNotTest, Failure, NotOffered, OwnFault, TargetError
+from conformance.errors import CouldNotTest, Failure, NotOffered, OwnFault, TargetError, clip
 from conformance.fleet import Fleet
 from conformance.results import Case, CaseResult, TraceLine, Verdict
 from conformance.server import Server
@@ -194,11 +194,11 @@ def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:
             return Verdict.FAILED, error.expected, error.happened, False
         case NotOffered() | CouldNotTest():
             offered = Verdict.COULD_NOT_TEST if isinstance(error, CouldNotTest) else Verdict.NOT_OFFERED
-            return offered, "", str(error), False
+            return offered, "", clip(str(error)), False
         case TargetError():
-            return Verdict.FAILED, "the target to start", str(error), False
+            return Verdict.FAILED, "the target to start", clip(str(error)), False
         case _:
-            return Verdict.COULD_NOT_TEST, "", "".join(traceback.format_exception(error)), True
+            return Verdict.COULD_NOT_TEST, "", clip("".join(traceback.format_exception(error)), 20_000), True
 
 
 def server_lines(chat: Chat, error: BaseException | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import socket
@@ -25,8 +26,52 @@ from fake_claude.patience import patience
 
 MARK = "CHATGATE_TARGET"  # in the environment of all that a target starts, so that leftovers are found
 LOG_LINES = 200
+LINE_BYTES = 4_096
+"""So much of a line of its output is kept."""
+_LAST_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,3}\Z")
 GONE_WITHIN = patience(1.0)
 FALLS_WITHIN = patience(0.5)  # a process that dies closes its sockets before it is gone
+
+
+class LineCutter:
+    """Lines from a stream of bytes; of a long one the beginning, and how much of it was left out.
+
+    Args:
+        limit: How much of a line is kept, in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._line = bytearray()
+        self._left_out = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that these bytes end, each with its line end."""
+        *whole, rest = data.split(b"\n")
+        lines = []
+        for each in whole:
+            self._add(each)
+            lines.append(self._taken() + b"\n")
+        self._add(rest)
+        return lines
+
+    def end(self) -> list[bytes]:
+        """The last line, if it has no end."""
+        return [self._taken()] if self._line else []
+
+    def _add(self, data: bytes) -> None:
+        room = self._limit - len(self._line)
+        self._line += data[:room]
+        self._left_out += max(0, len(data) - room)
+
+    def _taken(self) -> bytes:
+        more = f" … ({self._left_out:,} bytes left out)".encode() if self._left_out else b""
+        line = bytes(self._line)
+        if more:  # a character that is cut through is no fault of who wrote it
+            line = _LAST_CHARACTER.sub(b"", line) + more
+        self._line.clear()
+        self._left_out = 0
+        return line
 
 
 class Server:
@@ -143,7 +188,6 @@ class Server:
                 stderr=asyncio.subprocess.STDOUT,
                 env={**os.environ, **self._own_home(), **self._env, MARK: self._mark},
                 start_new_session=True,
-                limit=1 << 22,
             )
         except OSError as error:
             raise TargetError(f"the command cannot be started: {' '.join(self._argv)}: {error}") from None
@@ -191,15 +235,18 @@ class Server:
 
     async def _read_output(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
-        with suppress(ValueError):  # a line beyond the limit; then nothing more is kept
-            while line := await process.stdout.readline():
-                self.on_line(line)
-                self.log.append(line.decode(errors="replace").rstrip())
-                self.lines_seen += 1
-                self._news.set()
-        while await process.stdout.read(1 << 16):
-            pass
+        lines = LineCutter(LINE_BYTES)
+        while data := await process.stdout.read(1 << 16):
+            self._note(lines.feed(data))
+        self._note(lines.end())
         self._news.set()
+
+    def _note(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self.on_line(line)
+            self.log.append(line.decode(errors="replace").rstrip())
+            self.lines_seen += 1
+            self._news.set()
 
     async def _is_healthy(self) -> bool:
         try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from conformance.errors import clip
 from conformance.frames import OPCODES, Frame, Opcode
 from conformance.results import TraceLine
 
 MAX_LINES = 400
 MAX_TEXT = 200
+MAX_LINE = 1_000
 
 
 class Trace:
@@ -31,7 +33,9 @@ class Trace:
 
     def add(self, who: str, direction: str, text: str) -> None:
         """Note one line."""
-        self._lines.append(TraceLine((self._clock() - self._start) * 1000, who, direction, text))
+        self._lines.append(
+            TraceLine((self._clock() - self._start) * 1000, who, direction, clip(text, MAX_LINE))
+        )
         if len(self._lines) > MAX_LINES:
             # The beginning tells how it came about, the end what happened; the middle may go.
             del self._lines[MAX_LINES // 2]

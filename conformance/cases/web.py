@@ -9,11 +9,21 @@ from conformance.cases.turns import ANSWERED, pieces
 from conformance.chat import Chat, expect, expect_equal
 from conformance.results import Severity
 
-LOADS_ELSEWHERE = re.compile(
-    r"<(?:script|link|img|iframe|source|video|audio)\b[^>]*?\b(?:src|href)"
-    r"""\s*=\s*["']?((?:https?:)?//[^"'\s>]+)""",
+_TAG_PARTS = re.compile(
+    r"(<(?:script|link|img|iframe|source|video|audio)\b)|>"
+    r"""|\b(?:src|href)\s*=\s*["']?((?:https?:)?//[^"'\s>]+)""",
     re.IGNORECASE,
 )
+
+
+def loaded_elsewhere(page: str) -> list[str]:
+    """The addresses of other sites that a page loads something from; one pass, however odd the page."""
+    found, inside = [], False
+    for part in _TAG_PARTS.finditer(page):
+        inside = bool(part[1]) or (inside and bool(part[2]))
+        if inside and part[2]:
+            found.append(part[2])
+    return found
 
 
 @case(
@@ -148,7 +158,7 @@ async def page(chat: Chat) -> None:
 
     expect_equal(answer.status, 200, "the status of the page")
     expect("text/html" in answer.headers.get("content-type", ""), "a page in HTML", f"it is {answer.headers}")
-    elsewhere = LOADS_ELSEWHERE.findall(answer.body.decode(errors="replace"))
+    elsewhere = loaded_elsewhere(answer.body.decode(errors="replace"))
     expect(not elsewhere, "everything from the same origin", f"it loads {elsewhere}")
 
 

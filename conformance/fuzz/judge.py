@@ -16,7 +16,7 @@ TOO_FAST = 1008
 """With this code a server may end what is legal, but too much at once."""
 
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3}) ")
-_INSIDE = re.compile(rb"Traceback \(most recent|File \"/|\.py\b.*line \d|[Pp]ython/3|site-packages")
+_INSIDE = re.compile(rb"Traceback \(most recent|File \"/|\.py\b.{0,200}line \d|[Pp]ython/3|site-packages")
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conformance.chat import Chat
 from conformance.errors import Failure
-from conformance.frames import Frame, Opcode, encode_frame
+from conformance.frames import MAX_PAYLOAD, Frame, Opcode, encode_frame
 from conformance.fuzz import requests
 from conformance.fuzz.judge import answers, wrong_in_answers, wrong_in_frames, wrong_in_log
 from conformance.fuzz.sent import Kind, Sent
@@ -93,7 +93,7 @@ class Player:
             async with asyncio.timeout(WITHIN):
                 reader, writer = await asyncio.open_connection(self.server.host, self.server.port)
                 writer.write(requests.PROBE)
-                answer = await reader.read()
+                answer = await reader.read(1 << 16)
                 writer.close()
                 return answer.startswith(b"HTTP/1.1 200 ")
         return False
@@ -179,6 +179,8 @@ async def _read(reader: asyncio.StreamReader, received: bytearray, until: bytes 
         while data := await reader.read(1 << 18):
             received += data
             if until is not None and until in received[-len(data) - len(until) :]:
+                return
+            if len(received) > MAX_PAYLOAD:
                 return
 
 

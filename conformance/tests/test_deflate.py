@@ -34,3 +34,27 @@ def test_what_is_not_compressed_stays_as_it_is() -> None:
 def test_what_cannot_be_inflated_is_told() -> None:
     with pytest.raises(FrameError, match="cannot be inflated"):
         Inflater("permessage-deflate").take(Frame(Opcode.TEXT, b"\xff\xff\xff", rsv=4))
+
+
+@pytest.mark.parametrize("bits", ["0", "7", "16", "1" * 5_000])
+def test_unknown_window_is_refused(bits: str) -> None:
+    with pytest.raises(FrameError, match="a window of"):
+        Inflater(f"permessage-deflate; server_max_window_bits={bits}")
+
+
+def test_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conformance.deflate.MAX_PAYLOAD", 1_000)
+
+    with pytest.raises(FrameError, match="more than 1000 bytes"):
+        Inflater("permessage-deflate").take(
+            Frame(Opcode.TEXT, deflated(zlib.compressobj(wbits=-15), bytes(2_000)), rsv=4)
+        )
+
+
+def test_endless_fragments_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conformance.deflate.MAX_PAYLOAD", 1_000)
+    inflater = Inflater("permessage-deflate")
+    inflater.take(Frame(Opcode.TEXT, b"a" * 900, fin=False, rsv=4))
+
+    with pytest.raises(FrameError, match="more than 1000 bytes"):
+        inflater.take(Frame(Opcode.CONTINUATION, b"a" * 900, fin=False))

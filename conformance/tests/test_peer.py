@@ -69,6 +69,37 @@ async def test_pings_are_answered_as_they_come() -> None:
     assert script.frames == [Frame(Opcode.PONG, b"a", mask=MASK)]
 
 
+async def test_deep_event_is_garbled() -> None:
+    deep = b"[" * 100_000
+    script = Script(frames(Frame(Opcode.TEXT, deep), Frame(Opcode.TEXT, b"[" * 300 + b"]" * 300)))
+    async with peer_of(script) as peer:
+        await peer.until(lambda: len(peer.events) == 2 or None, "two events")
+
+    assert [each.why for each in peer.events if isinstance(each, Garbled)] == [
+        "nested deeper than 200 levels"
+    ] * 2
+
+
+async def test_flood_of_frames_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conformance.peer.MAX_RECEIVED", 1 << 20)
+    script = Script(frames(Frame(Opcode.PONG)) * 10_000)
+    async with peer_of(script) as peer:
+        await peer.until(lambda: peer.ended, "the end")
+
+    assert peer.ended == "the server sent more than 1 MiB, and nobody reads on"
+    assert len(peer.frames) < 10_000
+
+
+async def test_endless_body_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conformance.peer.MAX_PAYLOAD", 1 << 20)
+    script = Script(b"")
+    monkeypatch.setattr(f"{__name__}.HEAD", b"HTTP/1.1 404 Not Found\r\n\r\n" + bytes(4 << 20))
+    async with peer_of(script) as peer:
+        await peer.until(lambda: peer.ended, "the end")
+
+    assert peer.ended == "the server sent more than 1 MiB, and nobody reads on"
+
+
 async def test_pings_stay_unanswered_when_told_so() -> None:
     script = Script(b"")
     async with peer_of(script) as peer:
