@@ -95,7 +95,7 @@ class Stress:
         if "units" in self.options.parts:
             commands["units"] = [sys.executable, "-m", "pytest", *PYTEST, *self.options.pytest]
         if "gate" in self.options.parts:
-            commands["gate"] = [sys.executable, "-m", "conformance", *GATE, "--seed", str(each.seed)]
+            commands["gate"] = [sys.executable, "-m", "chat_conformance", *GATE, "--seed", str(each.seed)]
         async with self.free:
             began = time.monotonic()
             for name, command in commands.items():

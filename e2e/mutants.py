@@ -15,7 +15,7 @@ MUTANT = "CHATGATE_PAGE_MUTANT"
 """The environment variable by which the browser tests are told which fault to put into the page."""
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "impl/static"
+PAGE = ROOT / "impl/chat_server/static"
 TESTS = "e2e/tests"
 PATIENCE_MS = "5000"
 """What a broken page lacks does not come later either."""
@@ -26,7 +26,7 @@ class Mutant:
     """One fault: a piece of the page that is replaced, and the test that must notice."""
 
     about: str  # what is broken, as a user would say it
-    file: str  # of impl/static
+    file: str  # of impl/chat_server/static
     old: str  # stands in the file exactly once
     new: str
     test: str  # FILE::TEST in e2e/tests

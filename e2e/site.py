@@ -186,7 +186,17 @@ async def site(
     own = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_")}
     with reserved_port() as port:
         url = f"http://127.0.0.1:{port}"
-        argv = [sys.executable, "-m", "impl", "--host", own_address(), "--port", "0", "--data", str(data)]
+        argv = [
+            sys.executable,
+            "-m",
+            "chat_server",
+            "--host",
+            own_address(),
+            "--port",
+            "0",
+            "--data",
+            str(data),
+        ]
         public = {"CHAT_PUBLIC_URL": url + prefix}
         server = Restartable("chat-server", argv, {**own, **public, **(env or {})}, SERVER_READY)
         async with AsyncExitStack() as stack:

@@ -23,10 +23,10 @@ TOOLS = (
 def main() -> None:
     """Run the tool that the first argument names, or be the CLI."""
     if len(sys.argv) > 1 and sys.argv[1] in TOOLS:
-        from .tools import run_tool  # noqa: PLC0415 - argparse and friends are slow to import
+        from fake_claude.commands.commands import run_tool  # noqa: PLC0415 - argparse and friends are slow to import
 
         sys.exit(run_tool(sys.argv[1], sys.argv[2:]))
-    from .cli import main as cli  # noqa: PLC0415
+    from fake_claude.cli import main as cli  # noqa: PLC0415
 
     cli()
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import sys
 
-from . import checks
-from .clock import timestamp
-from .context import Context
-from .ids import is_uuid
-from .options import Refusal, parse
-from .script import ScriptError
-from .settings import Settings
-from .tricks import Exit
+from fake_claude.clock import timestamp
+from fake_claude.engine.misbehaviour import Exit
+from fake_claude.ids import is_uuid
+from fake_claude.invocation import checks
+from fake_claude.invocation.context import Context
+from fake_claude.invocation.options import Refusal, parse
+from fake_claude.script.model import ScriptError
+from fake_claude.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
-    from .engine import Engine
-    from .session import Store
+    from fake_claude.engine.loop import Engine
+    from fake_claude.engine.transcript import Store
 
 NO_PROMPT = "Error: Input must be provided either through stdin or as a prompt argument when using --print"
 NO_MARKER = (
@@ -39,8 +39,8 @@ def open_session(context: Context, engine: Engine, refused: str | None) -> None:
     Raises:
         Refusal: The CLI would refuse the ids given.
     """
-    from .result import early_error  # noqa: PLC0415
-    from .session import Store, Transcript  # noqa: PLC0415
+    from fake_claude.engine.transcript import Store, Transcript  # noqa: PLC0415
+    from fake_claude.lines.result import early_error  # noqa: PLC0415
 
     options = context.options
     store = Store(context.config_dir, context.cwd)
@@ -92,7 +92,7 @@ class NoSuchTitle(Refusal):
 
 def _not_found(engine: Engine, session_id: str) -> NoReturn:
     """Refuse to resume; with stream-json there is a result line as well (docs/claude-cli.md, sessions)."""
-    from .result import early_error  # noqa: PLC0415
+    from fake_claude.lines.result import early_error  # noqa: PLC0415
 
     text = f"No conversation found with session ID: {session_id}"
     engine.context.session_id = session_id
@@ -130,7 +130,7 @@ def check_session_options(context: Context, refused: str | None) -> None:
     Raises:
         Refusal: As the CLI words it.
     """
-    from .session import Store  # noqa: PLC0415
+    from fake_claude.engine.transcript import Store  # noqa: PLC0415
 
     options = context.options
     given = options.text("session-id")
@@ -184,8 +184,8 @@ def read_prompt(context: Context, engine: Engine) -> str:
 
 def be(argv: Sequence[str], settings: Settings) -> int:
     """Run the CLI and return its exit code; the ledger has the whole story."""
-    from .engine import Engine, Signals  # noqa: PLC0415 - a refusal needs none of it
-    from .record import Record  # noqa: PLC0415
+    from fake_claude.engine.loop import Engine, Signals  # noqa: PLC0415 - a refusal needs none of it
+    from fake_claude.ledger_writer import Record  # noqa: PLC0415
 
     signals = Signals()
     record = Record(settings.ledger, argv)
@@ -197,7 +197,7 @@ def be(argv: Sequence[str], settings: Settings) -> int:
             code = 0
             return code
         if options.flag("help"):
-            from .help import help_text  # noqa: PLC0415
+            from fake_claude.invocation.help import help_text  # noqa: PLC0415
 
             os.write(1, help_text().encode())
             code = 0

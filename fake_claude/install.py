@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from .scriptfile import load
+from fake_claude.script.file import load
 
 PROGRAM = "import sys; sys.path.insert(0, {root!r}); from fake_claude.cli import main; main({settings})"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .record import proc_start
+from fake_claude.ledger_writer import proc_start
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .catalog import VERSION
+from fake_claude.catalog import VERSION
 
 
 class Settings:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.case import all_cases
+from chat_conformance.suite.case import all_cases
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/security.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from impl.tests.processes import living
+from chat_server.tests.processes import living
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETUP_SECONDS = 300

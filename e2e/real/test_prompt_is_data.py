@@ -19,7 +19,7 @@ import pytest
 from e2e.process import running
 from e2e.real.planted import MARK, files, plant
 from e2e.real.recording import Recording, recording, texts
-from fake_claude.real import VARIABLE
+from fake_claude.real_cli import VARIABLE
 
 TURN_SECONDS = 60
 SECRET = "of-this-test"
@@ -221,7 +221,7 @@ async def chat(folder: Path, more: Mapping[str, str]) -> AsyncIterator[Running]:
             "CHAT_TOKENS_PER_DAY": "0",
             **more,
         }
-        argv = [sys.executable, "-m", "impl", "--port", "0", "--data", str(data)]
+        argv = [sys.executable, "-m", "chat_server", "--port", "0", "--data", str(data)]
         async with running("chat-server", argv, env=env, ready="Chat ready at ") as server:
             places = {"home": str(home), "data": str(data), "work": str(work), "ran": str(ran)}
             yield Running(server.ready_line.rpartition(" ")[2].removesuffix("/chat/"), kept, places)

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from e2e.process import running
-from fake_claude.real import VARIABLE, VERSION
+from fake_claude.real_cli import VARIABLE, VERSION
 
 TURN_SECONDS = 60
 
@@ -57,7 +57,9 @@ class Chat:
 @pytest.fixture
 def claude() -> str:
     path = os.environ.get(VARIABLE)
-    assert path, f"{VARIABLE} is not set: run `tox -e real`, or `python -m fake_claude.real pytest e2e/real`"
+    assert path, (
+        f"{VARIABLE} is not set: run `tox -e real`, or `python -m fake_claude.real_cli pytest e2e/real`"
+    )
     return path
 
 
@@ -80,7 +82,7 @@ async def chat(claude: str, api: str, folder: Path) -> AsyncIterator[Chat]:
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "CHAT_CLAUDE": claude,
     }
-    argv = [sys.executable, "-m", "impl", "--port", "0", "--data", str(folder / "data")]
+    argv = [sys.executable, "-m", "chat_server", "--port", "0", "--data", str(folder / "data")]
     async with running("chat-server", argv, env=env, ready="Chat ready at ") as server:
         url = server.ready_line.rpartition(" ")[2].removesuffix("/chat/")
         async with aiohttp.ClientSession(url) as session:

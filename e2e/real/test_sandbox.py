@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 
 from e2e.process import running
-from fake_claude.real import VARIABLE
+from fake_claude.real_cli import VARIABLE
 
 WRAPPER = Path(__file__).resolve().parents[2] / "deploy/claude-sandbox"
 SECRET = "secret-of-this-test"
@@ -48,7 +48,7 @@ async def chat(folder: Path, commands: dict[str, str], wrapper: str) -> AsyncIte
             "CHAT_IDENTITY": "proxy",
             "CHAT_PROXY_SECRET": SECRET,
         }
-        argv = [sys.executable, "-m", "impl", "--port", "0", "--data", str(folder / "data")]
+        argv = [sys.executable, "-m", "chat_server", "--port", "0", "--data", str(folder / "data")]
         async with running("chat-server", argv, env=env, ready="Chat ready at ") as server:
             yield server.ready_line.rpartition(" ")[2].removesuffix("/chat/")
 

@@ -22,8 +22,8 @@ from playwright.async_api import (
     expect,
 )
 
-from conformance.forge import CLIENT_ID, CLIENT_SECRET, Forge
-from conformance.forge import forge as running_forge
+from chat_conformance.target.oauth_server import CLIENT_ID, CLIENT_SECRET, Forge
+from chat_conformance.target.oauth_server import forge as running_forge
 from e2e.browser import NoBrowserError, arguments, find_or_install
 from e2e.mutants import MUTANT, MUTANTS
 from e2e.site import Site

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import BrowserContext, Page, Route, expect
 
-from conformance.forge import Forge
+from chat_conformance.target.oauth_server import Forge
 from e2e.site import Site
 from e2e.tests.chat import Chat, expect_nothing_serious
 

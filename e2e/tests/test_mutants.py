@@ -13,7 +13,7 @@ from e2e.mutants import MUTANTS, ROOT, TESTS, Mutant, verdict
 def test_mutant_can_still_be_made(mutant: Mutant) -> None:
     file, _, test = mutant.test.partition("::")
 
-    assert mutant.page_file() != (ROOT / "impl/static" / mutant.file).read_text()
+    assert mutant.page_file() != (ROOT / "impl/chat_server/static" / mutant.file).read_text()
     assert re.search(rf"^async def {test}\(", (ROOT / TESTS / file).read_text(), re.MULTILINE)
 
 

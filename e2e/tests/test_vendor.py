@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FOLDERS = [ROOT / "impl/static/vendor", ROOT / "e2e/vendor"]
+FOLDERS = [ROOT / "impl/chat_server/static/vendor", ROOT / "e2e/vendor"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=["page", "tests"])

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from conformance.report import document
-from conformance.results import CaseResult, RunResult, Verdict
+from chat_conformance.report import document
+from chat_conformance.results import CaseResult, RunResult, Verdict
 
 from .command import environment, run
 

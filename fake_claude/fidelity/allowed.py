@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .compare import Allowed, Difference
+from fake_claude.fidelity.compare import Allowed, Difference
 
 ALLOWED: tuple[Allowed, ...] = (
     Allowed(

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .masks import Ids, masked, walk
-from .run import Outcome
+from fake_claude.fidelity.masks import Ids, masked, walk
+from fake_claude.fidelity.run import Outcome
 
 Message = dict[str, Any]
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .compare import Normal
-from .masks import walk
-from .rows import ROWS, Row
+from fake_claude.fidelity.compare import Normal
+from fake_claude.fidelity.masks import walk
+from fake_claude.fidelity.rows import ROWS, Row
 
 FOLDER = Path(__file__).with_name("recordings")
 VERSION = "2.1.330"

@@ -1100,7 +1100,7 @@ def _sdk() -> list[Row]:
 
 
 def _user_text() -> list[Row]:
-    from .usertext import rows  # noqa: PLC0415 - it is made of what is defined here
+    from fake_claude.fidelity.usertext import rows  # noqa: PLC0415 - it is made of what is defined here
 
     return rows()
 

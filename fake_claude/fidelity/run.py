@@ -13,14 +13,13 @@ from typing import Any
 
 from aiohttp import web
 
-from fake_claude.api import Player, make_app
+from fake_claude.api.server import Player, make_app
+from fake_claude.fidelity.rows import USER_TEXT, Act, Row
+from fake_claude.fidelity.sent import of_body, of_request
 from fake_claude.gates import Gate
 from fake_claude.install import install
 from fake_claude.ledger import read
-from fake_claude.player import Scripts
-
-from .rows import USER_TEXT, Act, Row
-from .sent import of_body, of_request
+from fake_claude.script.finder import Scripts
 
 WORDS = Path(__file__).with_name("words.toml")
 GATE = "middle"

@@ -19,13 +19,12 @@ from typing import Any
 
 from aiohttp import web
 
-from fake_claude.api import Player, make_app
+from fake_claude.api.server import Player, make_app
+from fake_claude.commands.commands import REAL
+from fake_claude.fidelity.masks import Ids, masked
+from fake_claude.fidelity.run import WORDS
 from fake_claude.install import install
-from fake_claude.player import Scripts
-from fake_claude.tools import REAL
-
-from .masks import Ids, masked
-from .run import WORDS
+from fake_claude.script.finder import Scripts
 
 SDK_VERSION = "0.2.187"
 Told = list[Any]

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import recordings
-from .allowed import allowed_by
-from .compare import Difference, Normal, differences, normal
-from .rows import ROWS, Row
-from .run import Bench, Stuck
+from fake_claude.fidelity import recordings
+from fake_claude.fidelity.allowed import allowed_by
+from fake_claude.fidelity.compare import Difference, Normal, differences, normal
+from fake_claude.fidelity.rows import ROWS, Row
+from fake_claude.fidelity.run import Bench, Stuck
 
 AT_ONCE = 4
 """Runs at the same time: the real CLI takes most of a core for itself, but some rows mostly wait."""

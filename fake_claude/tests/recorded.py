@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .conftest import Message
+from fake_claude.tests.conftest import Message
 
 FOLDER = Path(__file__).with_name("recordings")
 

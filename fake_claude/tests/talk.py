@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from .conftest import PATIENCE, PERSISTENT, Done, Fake, Message, control, kind, user
+from fake_claude.tests.conftest import PATIENCE, PERSISTENT, Done, Fake, Message, control, kind, user
 
 Wanted = str | Callable[[Message], bool]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fake_claude import bench
+from fake_claude.commands import bench
 
 
 def test_report_names_every_cost(

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from .conftest import ONE_SHOT, PATIENCE, PERSISTENT, Fake, control, user
-from .talk import gone
+from fake_claude.tests.conftest import ONE_SHOT, PATIENCE, PERSISTENT, Fake, control, user
+from fake_claude.tests.talk import gone
 
 SID = "11111111-2222-4333-8444-55555555aaaa"
 

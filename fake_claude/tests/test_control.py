@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Fake, Message, kind, user
-from .talk import Talk, talking
+from fake_claude.tests.conftest import Fake, Message, kind, user
+from fake_claude.tests.talk import Talk, talking
 
 INITIALIZED = {
     "commands", "agents", "output_style", "available_output_styles", "models", "account", "pid",

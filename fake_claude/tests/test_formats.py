@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Fake
+from fake_claude.tests.conftest import Fake
 
 JSON = ["-p", "--output-format", "json"]
 STREAM = ["-p", "--output-format", "stream-json", "--verbose"]

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from fake_claude.conversation import Ask
-from fake_claude.inline import find, parse
-from fake_claude.script import Duration, ScriptError, Step
+from fake_claude.script.ask import Ask
+from fake_claude.script.inline import find, parse
+from fake_claude.script.model import Duration, ScriptError, Step
 
 ASK = Ask("", 1, 0, 1)
 

@@ -14,10 +14,9 @@ import pytest
 from fake_claude.gates import Gate
 from fake_claude.install import install
 from fake_claude.ledger import read
-from fake_claude.scriptfile import FileError
-
-from .conftest import ONE_SHOT, PATIENCE, PERSISTENT, Fake, user
-from .talk import talking
+from fake_claude.script.file import FileError
+from fake_claude.tests.conftest import ONE_SHOT, PATIENCE, PERSISTENT, Fake, user
+from fake_claude.tests.talk import talking
 
 
 async def tool(*words: str | Path, cwd: Path) -> tuple[int, str, str]:

@@ -17,8 +17,7 @@ import pytest
 from aiohttp import ClientSession, ClientTimeout
 
 from fake_claude.gates import Gate
-
-from .conftest import PATIENCE, Fake
+from fake_claude.tests.conftest import PATIENCE, Fake
 
 MODEL = "claude-opus-5-5"
 SCRIPT = """

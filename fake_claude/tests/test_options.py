@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from fake_claude.options import OPTIONS, Refusal, parse
-from fake_claude.suggest import nearest
+from fake_claude.invocation.options import OPTIONS, Refusal, parse
+from fake_claude.suggestions import nearest
 
 
 def test_last_of_repeated_options_wins() -> None:

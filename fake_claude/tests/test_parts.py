@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from fake_claude.conversation import EMPTY_NOTE, INTERRUPTED, read_messages
+from fake_claude.engine.transcript import encode_cwd
 from fake_claude.gates import Arrival, Gate
 from fake_claude.ids import fresh_uuid, is_uuid
 from fake_claude.ledger import read
-from fake_claude.script import Play, Step, words
-from fake_claude.session import encode_cwd
-
-from .conftest import PATIENCE, Fake
+from fake_claude.script.ask import EMPTY_NOTE, INTERRUPTED, read_messages
+from fake_claude.script.model import Play, Step, words
+from fake_claude.tests.conftest import PATIENCE, Fake
 
 ENCODED = [
     pytest.param("/srv/a_b.c d", "-srv-a-b-c-d", id="punctuation"),
@@ -206,7 +205,7 @@ async def test_a_start_imports_little() -> None:
     """A fake run must cost a small part of the real one: asyncio, argparse, typing and their like stay out."""
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r});"
-        "import fake_claude.cli, fake_claude.engine, fake_claude.session;"
+        "import fake_claude.cli, fake_claude.engine.loop, fake_claude.engine.transcript;"
         "print(*sorted(sys.modules))"
     )
     process = await asyncio.create_subprocess_exec(

@@ -8,8 +8,8 @@ import os
 
 import pytest
 
-from .conftest import PERSISTENT, Fake, user
-from .talk import talking
+from fake_claude.tests.conftest import PERSISTENT, Fake, user
+from fake_claude.tests.talk import talking
 
 UUIDS = [f"aaaaaaaa-0000-4000-8000-00000000000{n}" for n in range(4)]
 ECHO = "[[turn]]\nsteps = [{ text = '''{prompt}''' }]\n"

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from .conftest import Done, Fake, Message
-from .recorded import Recording, load, masked
-from .talk import Talk, talking
+from fake_claude.tests.conftest import Done, Fake, Message
+from fake_claude.tests.recorded import Recording, load, masked
+from fake_claude.tests.talk import Talk, talking
 
 USAGE = "usage = { input_tokens = 12, output_tokens = 9 }\n"
 TEXT = '{ text = "Hello from the stub. You said something. Done" }'

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from .conftest import Fake
+from fake_claude.tests.conftest import Fake
 
 NO_PROMPT = "Error: Input must be provided either through stdin or as a prompt argument when using --print\n"
 ONLY_SPACE = (

@@ -9,10 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from fake_claude.session import encode_cwd
-
-from .conftest import ONE_SHOT, PATIENCE, PERSISTENT, Fake, control
-from .talk import talking
+from fake_claude.engine.transcript import encode_cwd
+from fake_claude.tests.conftest import ONE_SHOT, PATIENCE, PERSISTENT, Fake, control
+from fake_claude.tests.talk import talking
 
 SID = "11111111-2222-4333-8444-55555555aaaa"
 OTHER = "99999999-2222-4333-8444-55555555bbbb"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ONE_SHOT, PATIENCE, PERSISTENT, Done, Fake, kind
-from .talk import Talk, gone, talking
+from fake_claude.tests.conftest import ONE_SHOT, PATIENCE, PERSISTENT, Done, Fake, kind
+from fake_claude.tests.talk import Talk, gone, talking
 
 INT, TERM, HUP, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL
 CODES = [

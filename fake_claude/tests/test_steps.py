@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from fake_claude.steps import KINDS
-
-from .conftest import ONE_SHOT, PATIENCE, PERSISTENT, Done, Fake, Message, user
-from .talk import talking
+from fake_claude.script.steps import KINDS
+from fake_claude.tests.conftest import ONE_SHOT, PATIENCE, PERSISTENT, Done, Fake, Message, user
+from fake_claude.tests.talk import talking
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 SHOWN: set[str] = set()

@@ -6,9 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fake_claude.tee import read_recording
-
-from .conftest import PATIENCE, PERSISTENT, Fake, user
+from fake_claude.commands.tee import read_recording
+from fake_claude.tests.conftest import PATIENCE, PERSISTENT, Fake, user
 
 
 async def run(fake: Fake, *argv: str | Path, stdin: str = "") -> tuple[int | None, bytes, bytes]:

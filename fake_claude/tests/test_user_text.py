@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from fake_claude.mentions import mentions
-
-from .conftest import JSON_ONLY, PERSISTENT, Fake, user
+from fake_claude.prompt.mentions import mentions
+from fake_claude.tests.conftest import JSON_ONLY, PERSISTENT, Fake, user
 
 
 def sent(fake: Fake) -> list[str]:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from fake_claude.install import install
-
-from .conftest import PATIENCE, PERSISTENT, Fake, control, user
+from fake_claude.tests.conftest import PATIENCE, PERSISTENT, Fake, control, user
 
 
 @pytest.mark.parametrize(("version", "spent"), [("2.1.330", True), ("2.1.324", False)])

@@ -1,0 +1,207 @@
+"""The closing handshake, and what the end of a connection must not end."""
+
+from __future__ import annotations
+
+from chat_conformance.cases.framing import PING_PONG
+from chat_conformance.cases.turns import ANSWERED, pieces
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.wire.frames import Frame, Opcode, close_frame, encode_frame
+from chat_conformance.wire.peer import MASK
+
+DOCUMENTED = {1000, 1001, 1002, 1007, 1008, 1009, 4401}
+
+
+@case(
+    "closing/code",
+    title="A close is answered by a close with a code that is allowed on the wire",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="Browsers report an abnormal close (1006 or 1002), and clients reconnect for nothing.",
+    finding="R1-6",
+    needs=(PING_PONG,),
+)
+async def code(chat: Chat) -> None:
+    for sent in (1000, 1001, 3000, 4999, None):
+        async with chat.peer() as peer:
+            await peer.send(close_frame(sent, "bye" if sent else "", mask=MASK))
+
+            # RFC 6455 §5.5.1: the answer typically echoes the code.
+            await peer.expect_close(*({sent, 1000, None} if sent is None else {sent, 1000}))
+
+
+@case(
+    "closing/before-tcp",
+    title="Close and pong have left before the TCP connection ends",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="The last frames are lost with the socket: clean goodbyes look like broken connections.",
+    finding="R1-7",
+    needs=(PING_PONG,),
+)
+async def before_tcp(chat: Chat) -> None:
+    for _ in range(5):
+        async with chat.peer() as peer:
+            await peer.send(Frame(Opcode.PING, b"last words", mask=MASK))
+            await peer.send(close_frame(1000, mask=MASK))
+
+            await peer.expect_pong(b"last words")
+            await peer.expect_close(1000)
+            expect_equal(peer.ended, "end of stream", "the end of the TCP connection")
+
+
+@case(
+    "closing/nothing-after",
+    title="Nothing is sent after the close, even in the middle of a turn",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="Clients report a broken connection where there was a clean goodbye.",
+    needs=(PING_PONG, ANSWERED),
+)
+async def nothing_after(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        turn = await chat.started(peer, chat.prompt(tokens=200, gap="2ms"))
+        await turn.next()
+        await peer.send(close_frame(1000, mask=MASK))
+
+        await peer.expect_close(1000)
+        last = peer.frames[-1][1]
+        expect(
+            last.opcode == Opcode.CLOSE,
+            "the close frame to be the last one",
+            f"opcode {last.opcode} came after it",
+        )
+
+
+@case(
+    "closing/bad-code",
+    title="A close with a forbidden code is answered with 1002",
+    clause="CLOSE-2",
+    severity=Severity.LOW,
+    means="A forbidden code goes on into logs and proxies as if it meant something.",
+    needs=(PING_PONG,),
+)
+async def bad_code(chat: Chat) -> None:
+    for forbidden in (0, 768, 999, 1004, 1005, 1006, 1015, 2999):
+        async with chat.peer() as peer:
+            peer.break_rules()
+            await peer.send(close_frame(forbidden, mask=MASK))
+            frame = await peer.expect_close()
+
+            expect(
+                frame.close_code in DOCUMENTED,
+                f"a documented code for {forbidden}",
+                f"it is {frame.close_code}",
+            )
+
+
+@case(
+    "closing/turn-goes-on",
+    title="A turn goes on when its connection ends, however it ends",
+    clause="CLOSE-3",
+    severity=Severity.BLOCKER,
+    means="Whoever reloads the page or changes networks loses the answer they paid for.",
+    needs=(ANSWERED,),
+)
+async def turn_goes_on(chat: Chat) -> None:
+    for end in (1001, 1000, None):
+        async with chat.gate(f"away{end}") as gate, chat.peer() as stays:
+            async with chat.peer() as leaves:
+                prompt = chat.prompt(tokens=4, hold=f"{gate.name}@2")
+                turn = await chat.started(leaves, prompt)
+                await chat.reached(gate)
+                if end is None:
+                    leaves.abort()
+                else:
+                    await leaves.send(close_frame(end, mask=MASK))
+                    await leaves.expect_close(end, 1000)
+            followed = await chat.follow(stays, turn.conversation_id, turn.message_id)
+            await followed.begin()
+            gate.open()
+
+            expect_equal(
+                await followed.complete(), pieces(4), "the answer after the connection that asked was gone"
+            )
+            kept = await chat.last_message(turn.conversation_id)
+            expect_equal(kept.get("content"), pieces(4), "the answer in history")
+
+
+@case(
+    "closing/reason",
+    title="A close with a reason is answered, one whose reason is not UTF-8 refused",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="Goodbyes with a reason end as broken connections, or broken text goes on into logs.",
+    needs=(PING_PONG,),
+)
+async def reason(chat: Chat) -> None:
+    for words in ("bye", "ä€👋", "x" * 123):
+        async with chat.peer() as peer:
+            await peer.send(close_frame(1000, words, mask=MASK))
+            await peer.expect_close(1000)
+    async with chat.peer() as peer:
+        peer.break_rules()
+        await peer.send(Frame(Opcode.CLOSE, b"\x03\xe8\xff\xfe", mask=MASK))
+        await peer.expect_close(1007, 1002)
+
+
+@case(
+    "closing/inside-message",
+    title="A close between the fragments of a message is answered",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="Who leaves while sending hangs, or is taken for broken.",
+    needs=(PING_PONG,),
+)
+async def inside_message(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        await peer.send(Frame(Opcode.TEXT, b'{"type":', fin=False, mask=MASK))
+        await peer.send(close_frame(1000, mask=MASK))
+        await peer.expect_close(1000)
+
+
+@case(
+    "closing/nothing-obeyed",
+    title="What comes after a close is neither answered nor obeyed",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="Messages behind a goodbye run, and cost, for nobody.",
+    needs=(PING_PONG, ANSWERED),
+)
+async def nothing_obeyed(chat: Chat) -> None:
+    message_id = chat.next_id()
+    async with chat.peer() as peer:
+        peer.break_rules()
+        late = peer.encode(type="chat_request", message=chat.prompt("too late"), message_id=message_id)
+        frames = (close_frame(1000, mask=MASK), Frame(Opcode.TEXT, late, mask=MASK))
+        await peer.send_bytes(b"".join(map(encode_frame, frames)), "a close, and a chat_request behind it")
+        await peer.expect_close(1000)
+
+        expect_equal(peer.events, [], "the messages that came")
+    async with chat.peer() as peer:
+        # Under the id of what came too late: had that been obeyed, it would be the same turn (TURN-7).
+        await chat.finished(peer, chat.prompt("in time"), message_id=message_id)
+        expect_equal(chat.times_asked("too late"), 0, "how often Claude was given what came after the close")
+
+
+@case(
+    "closing/unanswered",
+    title="A close that the server begins ends the connection though nobody answers it",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="Every client that breaks a rule and stays costs the server a connection for ever.",
+    needs=("framing/illegal",),
+    waits=True,
+)
+async def unanswered(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        peer.break_rules()
+        peer.answers_close = False
+        await peer.send(Frame(3, b"", mask=MASK))
+        await peer.until(lambda: peer.close, "a close with 1002")
+        await peer.until(
+            lambda: peer.ended,
+            "the end of a connection whose close is not answered",
+            within=3 * chat.target.within,
+        )

@@ -1,0 +1,299 @@
+"""One user or stranger takes what others need: connections, processes, time."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
+
+from chat_conformance.cases.turns import ANSWERED
+from chat_conformance.errors import Failure
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.latency import PATIENCE, measure, percentile
+from chat_conformance.suite.pour import pouring
+from chat_conformance.wire.frames import Frame, Opcode, encode_frame
+from chat_conformance.wire.handshake import encode_request
+from chat_conformance.wire.peer import MASK, Peer
+
+HEALTHY = "http/health"
+IDLERS = 20
+HALF = b"GET /chat/ws HTTP/1.1\r\nHost: chat\r\nX-Half: "
+"""The beginning of a header that never ends."""
+
+
+async def closed_in_time(chat: Chat, peers: list[Peer], seconds: float) -> None:
+    """Wait until the server has closed these connections, and ask whether it is well."""
+    for peer in peers:
+        await peer.until(
+            partial(getattr, peer, "ended"),
+            f"the connection to be closed after {seconds:g} s",
+            within=seconds + chat.target.within,
+        )
+    expect_equal((await chat.http("GET", chat.target.paths.health)).status, 200, "the health check")
+
+
+@case(
+    "robustness/silent-connection",
+    title="A connection on which nothing is sent is closed in the stated time",
+    clause="HAND-5",
+    severity=Severity.MEDIUM,
+    means="A few hundred connections that send nothing use up the server's file descriptors: nobody else gets in.",
+    needs=(HEALTHY,),
+    waits=True,
+)
+async def silent_connection(chat: Chat) -> None:
+    async with chat.variant("header") as timed, AsyncExitStack() as stack:
+        header = chat.target.variants.header
+        assert header is not None
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        silent = [await stack.enter_async_context(timed.wire()) for _ in range(IDLERS)]
+        await closed_in_time(timed, silent, header.seconds)
+        early = loop.time() - begun
+        expect(
+            early > header.seconds / 2, "the stated time to be given", f"all were closed after {early:.2g} s"
+        )
+
+
+@case(
+    "robustness/half-header",
+    title="A connection whose header is never complete is closed in the stated time, however slowly it goes on",
+    clause="HAND-5",
+    severity=Severity.MEDIUM,
+    means="Anybody can hold the server's connections and memory for ever with a byte now and then.",
+    needs=(HEALTHY,),
+    waits=True,
+)
+async def half_header(chat: Chat) -> None:
+    async with chat.variant("header") as timed, AsyncExitStack() as stack:
+        header = chat.target.variants.header
+        assert header is not None
+        halves = [await stack.enter_async_context(timed.wire()) for _ in range(IDLERS)]
+        for peer in halves:
+            peer.break_rules()
+            await peer.send_bytes(HALF)
+        drops = asyncio.create_task(drip(halves[0], header.seconds / 10))
+        try:
+            await closed_in_time(timed, halves, header.seconds)
+        finally:
+            drops.cancel()
+            await asyncio.gather(drops, return_exceptions=True)
+
+
+async def drip(peer: Peer, pause: float) -> None:
+    """Go on with the header, a byte at a time."""
+    while peer.ended is None:
+        await asyncio.sleep(pause)
+        await peer.send_bytes(b"x")
+
+
+LATE = 0.05  # how much later pongs may come than on a quiet server, of 99 of a hundred (TURN-10)
+LONG = 1.0  # seconds of pings
+ROUNDS = 3  # a machine may be busy with other things
+OBJECTS = b'{"type":"chat_request","message":" ","x":[' + b"{}," * 699_000 + b"{}]}"  # not 2 MiB (FRAME-3)
+ZEROS = 1 << 20
+BLOCKS = 1024  # of zeros in a compressed body
+EACH = 3  # connections that send one kind of flood
+UNFINISHED = 40
+HALF_BYTES = 2 * 2**20  # what every server takes (FRAME-3)
+
+
+async def others_are_served(
+    chat: Chat, what: str, *floods: Callable[[], AbstractAsyncContextManager[None]]
+) -> None:
+    """Ping on a connection of its own, on the quiet server and during the floods; one good round is enough.
+
+    Raises:
+        Failure: In each round the pongs came too late.
+    """
+    worst: list[str] = []
+    for _ in range(ROUNDS):
+        quiet = percentile(await pings(chat), 99)
+        if quiet >= PATIENCE and worst:  # it is still busy with the round before
+            break
+        expect(quiet < PATIENCE, "a quiet server to answer pings", f"not within {PATIENCE:g} s")
+        async with AsyncExitStack() as stack:
+            for flood in floods:
+                await stack.enter_async_context(flood())
+            await asyncio.sleep(0.1)
+            during = percentile(await pings(chat), 99)
+        if during - quiet <= LATE:
+            return
+        worst.append(f"{1000 * during:.0f} ms, and {1000 * quiet:.0f} ms before")
+    raise Failure(
+        f"others' pongs within {1000 * LATE:.0f} ms of a quiet server's (99 % of them) while one user sends {what}",
+        f"in {len(worst)} rounds they came after {'; '.join(worst)}",
+    )
+
+
+async def pings(chat: Chat) -> list[float]:
+    """The latencies of pings for a while; where there is not even a connection, as if none were answered."""
+    try:
+        return await measure(chat.server.host, chat.server.port, chat.opening(), LONG)
+    except ConnectionError as error:
+        chat.trace.add("pings", "=", str(error))
+        return [PATIENCE]
+
+
+def flood(
+    chat: Chat, data: bytes, *, opening: bytes | None = None, again: bool = True
+) -> Callable[[], AbstractAsyncContextManager[None]]:
+    """A connection that sends this; a WebSocket unless told otherwise."""
+    begin = chat.opening() if opening is None else opening
+    return partial(pouring, chat.server.host, chat.server.port, begin, data, again=again)
+
+
+@case(
+    "robustness/frame-flood",
+    title="Floods of empty messages, fragments and pings hold nobody else up",
+    clause="TURN-10",
+    severity=Severity.MEDIUM,
+    means="One script in one tab makes everybody else's chat stand still.",
+    needs=(HEALTHY,),
+    slow=True,
+)
+async def frame_flood(chat: Chat) -> None:
+    kinds = {
+        "fragments": [
+            Frame(Opcode.TEXT, b"", fin=False, mask=MASK),
+            *[Frame(Opcode.CONTINUATION, b"", fin=False, mask=MASK)] * 40_000,
+        ],
+        "messages": [Frame(Opcode.TEXT, b"", mask=MASK)] * 40_000,
+        "pings": [Frame(Opcode.PING, b"", mask=MASK)] * 40_000,
+    }
+    async with chat.scripted(own=True) as own:
+        floods = [flood(own, b"".join(map(encode_frame, frames))) for frames in kinds.values()]
+        await others_are_served(own, "frames without pause", *floods * EACH)
+
+
+@case(
+    "robustness/large-json",
+    title="Large JSON messages hold nobody else up",
+    clause="TURN-10",
+    severity=Severity.MEDIUM,
+    means="A message of a few megabytes makes everybody else's chat stand still for a second.",
+    needs=(HEALTHY,),
+    slow=True,
+)
+async def large_json(chat: Chat) -> None:
+    async with chat.scripted(own=True) as own:
+        message = encode_frame(Frame(Opcode.TEXT, OBJECTS, mask=MASK))
+        await others_are_served(own, "large messages", *[flood(own, message, again=False)] * EACH)
+
+
+@case(
+    "http/compressed-body",
+    title="A compressed body that nobody asked for holds nobody up",
+    clause="TURN-10",
+    severity=Severity.MEDIUM,
+    means="A stranger without a login stops the server for seconds with one request of a megabyte.",
+    needs=(HEALTHY,),
+    slow=True,
+)
+async def compressed_body(chat: Chat) -> None:
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)
+    head = squeeze.compress(b"x") + squeeze.flush(zlib.Z_FULL_FLUSH)
+    block = squeeze.compress(bytes(ZEROS)) + squeeze.flush(zlib.Z_FULL_FLUSH)  # it can be repeated
+    body = head + block * BLOCKS
+    async with chat.scripted(own=True) as own:
+        request = encode_request(
+            own.target.paths.turn or own.target.paths.new,
+            {
+                "Host": f"{own.server.host}:{own.server.port}",
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Content-Encoding": "gzip",
+                "Content-Length": str(len(body)),
+            },
+            method="POST",
+        )
+        bomb = flood(own, request + body, opening=b"", again=False)
+        await others_are_served(own, "compressed bodies without a login", bomb, bomb)
+
+
+@case(
+    "robustness/half-messages",
+    title="Messages that are never finished cost a bounded amount of memory",
+    clause="FRAME-3",
+    severity=Severity.MEDIUM,
+    means="One user fills the server's memory with messages that never end.",
+    needs=("framing/two-mib",),
+    waits=True,
+    slow=True,
+)
+async def half_messages(chat: Chat) -> None:
+    half = encode_frame(Frame(Opcode.TEXT, bytes(HALF_BYTES), fin=False, mask=MASK))
+    async with chat.scripted(own=True) as own, AsyncExitStack() as stack:
+        before = own.server.memory()
+        for _ in range(UNFINISHED):
+            peer = await stack.enter_async_context(own.wire())
+            peer.break_rules()
+            if (await own.upgrade(peer)).status != 101:
+                break  # so many connections of a user are one too many
+            await peer.send_bytes(half, f"half a message of {HALF_BYTES:,} bytes")
+            await peer.send(Frame(Opcode.PING, b"", mask=MASK))
+            await peer.until(
+                lambda peer=peer: (  # type: ignore[misc]  # mypy cannot infer it
+                    peer.ended or any(frame.opcode == Opcode.PONG for _, frame in peer.frames) or None
+                ),
+                "a pong, or the end of the connection",
+            )
+        expect_equal((await own.http("GET", chat.target.paths.health)).status, 200, "the health check")
+        grown = own.server.memory() - before
+    expect(
+        grown < UNFINISHED * HALF_BYTES // 2,
+        f"less than half of {UNFINISHED} unfinished messages of {HALF_BYTES >> 20} MiB in memory",
+        f"the server has grown by {grown >> 20} MiB",
+    )
+
+
+@case(
+    "robustness/one-user-takes-all",
+    title="A user whose turns are silent has so many at once and no more; others are answered",
+    clause="LIMIT-8",
+    severity=Severity.MEDIUM,
+    means="One user takes every Claude for ten minutes, and the others pay for being refused.",
+    needs=(ANSWERED,),
+)
+async def one_user_takes_all(chat: Chat) -> None:
+    async with chat.variant("concurrent_turns") as bounded, bounded.gate("many") as gate:
+        limit = chat.target.variants.concurrent_turns
+        assert limit is not None
+        async with bounded.peer() as greedy, bounded.peer(user=1) as other:
+            prompt = bounded.prompt(tokens=1, hold=gate.name)
+            running = [await bounded.started(greedy, prompt) for _ in range(limit.limit)]
+            for _ in range(3):
+                await bounded.refusal(
+                    greedy, "busy", type="chat_request", message=prompt, message_id=bounded.next_id()
+                )
+            turn = await bounded.finished(other, bounded.prompt(say="hello"))
+            expect_equal(turn.text, "hello", "the other user's answer")
+            gate.open(limit.limit)
+            for each in running:
+                await each.complete()
+            await bounded.finished(greedy, bounded.prompt(say="and on"))
+
+
+@case(
+    "limits/new",
+    title="Empty conversations are limited like turns",
+    clause="LIMIT-1",
+    severity=Severity.LOW,
+    means="A loop fills the database of all with empty conversations.",
+    needs=("limits/hour",),
+)
+async def new_is_limited(chat: Chat) -> None:
+    async with chat.variant("requests_per_hour") as limited:
+        limit = chat.target.variants.requests_per_hour
+        assert limit is not None
+        answers = [await limited.http("POST", chat.target.paths.new) for _ in range(limit.limit + 1)]
+        statuses = [each.status for each in answers]
+        expect_equal(
+            (statuses[0], statuses[-1]),
+            (201, 429),
+            f"the statuses of the first and of number {len(statuses)}",
+        )
+        expect("retry-after" in answers[-1].headers, "a Retry-After with the 429", f"{answers[-1].headers}")

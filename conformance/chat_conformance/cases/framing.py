@@ -1,0 +1,378 @@
+"""Frames as RFC 6455 has them."""
+
+from __future__ import annotations
+
+from chat_conformance.cases.handshake import COMPLETES
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.wire.frames import Frame, Opcode, encode_frame
+from chat_conformance.wire.peer import MASK, Peer
+
+PING_PONG = "framing/ping"
+MIB = 1 << 20
+
+
+@case(
+    PING_PONG,
+    title="A ping is answered by a pong with the same payload",
+    clause="FRAME-4",
+    severity=Severity.BLOCKER,
+    means="Proxies and clients that watch the connection take it for dead.",
+    finding="R1-7",
+    needs=(COMPLETES,),
+)
+async def ping(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for payload in (b"", b"hello", bytes(range(125))):
+            await peer.send(Frame(Opcode.PING, payload, mask=MASK))
+            await peer.expect_pong(payload)
+
+
+@case(
+    "framing/ping-during-turn",
+    title="A ping is answered while a turn is running and silent",
+    clause="FRAME-4",
+    severity=Severity.MEDIUM,
+    means="A long answer is cut because the connection looks dead while Claude thinks.",
+    needs=(PING_PONG, "turns/answered"),
+)
+async def ping_during_turn(chat: Chat) -> None:
+    async with chat.gate("silent") as gate, chat.peer() as peer:
+        turn = await chat.started(peer, chat.prompt(tokens=2, hold=f"{gate.name}@0"))
+        await chat.reached(gate)
+
+        await peer.expect_alive()
+        gate.open()
+        await turn.complete()
+
+
+@case(
+    "framing/unsolicited-pong",
+    title="A pong that nobody asked for is ignored",
+    clause="FRAME-4",
+    severity=Severity.LOW,
+    means="Browsers and proxies that send pongs as a heartbeat are thrown out.",
+    needs=(PING_PONG,),
+)
+async def unsolicited_pong(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        await peer.send(Frame(Opcode.PONG, b"nobody asked", mask=MASK))
+        await peer.expect_alive()
+
+
+async def cut(peer: Peer, other: Peer, data: bytes, at: int, what: str) -> None:
+    """Send bytes in two pieces; a round trip on another connection lets the server read the first before the second."""
+    with peer.unbroken():
+        await peer.send_bytes(data[:at], f"{what}, the first {at} of {len(data)} bytes")
+        await other.expect_alive()
+        await peer.send_bytes(data[at:], "… the rest")
+
+
+@case(
+    "framing/cut-anywhere",
+    title="A frame cut at any byte is read as one frame",
+    clause="FRAME-1",
+    severity=Severity.MEDIUM,
+    means="On real networks messages are misread: garbage, or a dead connection.",
+    finding="R1-4",
+    needs=(PING_PONG,),
+)
+async def cut_anywhere(chat: Chat) -> None:
+    async with chat.peer() as peer, chat.peer() as other:
+        data = encode_frame(Frame(Opcode.PING, b"cut here", mask=MASK))
+        for at in range(1, len(data)):
+            await cut(peer, other, data, at, "a ping")
+            await peer.expect_pong(b"cut here")
+        for size in (200, 70_000):  # lengths of 16 and of 64 bits
+            header = 4 if size < 1 << 16 else 10
+            for at in (*range(1, header + 6), size // 2, size - 1):
+                await cut_message(chat, (peer, other), size, at)
+
+
+async def cut_message(chat: Chat, peers: tuple[Peer, Peer], size: int, at: int) -> None:
+    """Send a text message of that size cut in two; the refusal of its type shows that it was read."""
+    message_id = chat.next_id("cut")
+    text = peers[0].encode(type="no_such_type", message_id=message_id)
+    text = text[:1] + b" " * (size - len(text)) + text[1:]
+    begin = len(peers[0].events)
+    frame = Frame(Opcode.TEXT, text, mask=MASK)
+    await cut(*peers, encode_frame(frame), at, f"a text frame of {size} bytes")
+    event = await chat.error(peers[0], "bad_request", begin)
+    expect(event.get("message_id") == message_id, f"the error to name {message_id!r}", f"it is {event}")
+
+
+@case(
+    "framing/glued",
+    title="Frames that arrive in one piece are all read",
+    clause="FRAME-1",
+    severity=Severity.MEDIUM,
+    means="The second of two quick messages is lost or waits for the next one.",
+    needs=(PING_PONG,),
+)
+async def glued(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        payloads = [f"glued {number}".encode() for number in range(20)]
+        frames = [encode_frame(Frame(Opcode.PING, payload, mask=MASK)) for payload in payloads]
+        await peer.send_bytes(b"".join(frames), "20 pings in one piece")
+
+        for payload in payloads:
+            await peer.expect_pong(payload)
+
+
+@case(
+    "framing/fragments",
+    title="A fragmented message with pings between its fragments is understood",
+    clause="FRAME-2",
+    severity=Severity.MEDIUM,
+    means="Large pasted prompts, which some clients and proxies fragment, are lost.",
+    finding="M-12",
+    needs=(PING_PONG,),
+)
+async def fragments(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        message_id = chat.next_id()
+        text = peer.encode(type="no_such_type", message_id=message_id, detail="€" * 50)
+        inside = text.index("€".encode()) + 1  # between the bytes of one character
+        begin = len(peer.events)
+        await peer.send(Frame(Opcode.TEXT, text[:5], fin=False, mask=MASK))
+        await peer.expect_alive()
+        await peer.send(Frame(Opcode.CONTINUATION, text[5:inside], fin=False, mask=MASK))
+        await peer.send(Frame(Opcode.CONTINUATION, b"", fin=False, mask=MASK))
+        await peer.expect_alive()
+        await peer.send(Frame(Opcode.CONTINUATION, text[inside:], mask=MASK))
+
+        event = await chat.error(peer, "bad_request", begin)
+        expect(event.get("message_id") == message_id, f"the error to name {message_id!r}", f"it is {event}")
+
+
+ILLEGAL: dict[str, list[Frame]] = {
+    "rsv1": [Frame(Opcode.TEXT, b"{}", rsv=4, mask=MASK)],
+    "rsv2": [Frame(Opcode.TEXT, b"{}", rsv=2, mask=MASK)],
+    "rsv3 on a ping": [Frame(Opcode.PING, b"", rsv=1, mask=MASK)],
+    "rsv1 on a close": [Frame(Opcode.CLOSE, b"", rsv=4, mask=MASK)],
+    "rsv1 on a fragment": [
+        Frame(Opcode.TEXT, b"{", fin=False, mask=MASK),
+        Frame(Opcode.CONTINUATION, b"}", rsv=4, mask=MASK),
+    ],
+    **{f"reserved opcode {number}": [Frame(number, b"", mask=MASK)] for number in (3, 4, 5, 6, 7)},
+    **{f"reserved opcode {number}": [Frame(number, b"", mask=MASK)] for number in (11, 12, 13, 14, 15)},
+    "fragmented ping": [Frame(Opcode.PING, b"x", fin=False, mask=MASK)],
+    "fragmented pong": [Frame(Opcode.PONG, b"x", fin=False, mask=MASK)],
+    "fragmented close": [Frame(Opcode.CLOSE, b"\x03\xe8", fin=False, mask=MASK)],
+    "ping of 126 bytes": [Frame(Opcode.PING, bytes(126), mask=MASK)],
+    "pong of 126 bytes": [Frame(Opcode.PONG, bytes(126), mask=MASK)],
+    "close of 126 bytes": [Frame(Opcode.CLOSE, b"\x03\xe8" + b"x" * 124, mask=MASK)],
+    "nothing to continue": [Frame(Opcode.CONTINUATION, b"x", mask=MASK)],
+    "message inside a message": [
+        Frame(Opcode.TEXT, b"a", fin=False, mask=MASK),
+        Frame(Opcode.TEXT, b"b", mask=MASK),
+    ],
+    "nothing left to continue": [
+        Frame(Opcode.TEXT, b'{"type":', fin=False, mask=MASK),
+        Frame(Opcode.CONTINUATION, b'"no_such_type"}', mask=MASK),
+        Frame(Opcode.CONTINUATION, b"x", mask=MASK),
+    ],
+    "close of one byte": [Frame(Opcode.CLOSE, b"\x03", mask=MASK)],
+}
+
+
+@case(
+    "framing/illegal",
+    title="A frame that breaks RFC 6455 closes the connection with 1002",
+    clause="FRAME-3",
+    severity=Severity.MEDIUM,
+    means="Bytes that mean nothing are taken for messages, and the connection goes on out of step.",
+    needs=(PING_PONG,),
+)
+async def illegal(chat: Chat) -> None:
+    for what, frames in ILLEGAL.items():
+        async with chat.peer() as peer:
+            await peer.expect_refusal(1002, *frames, answered=what == "nothing left to continue")
+
+
+@case(
+    "framing/unmasked",
+    title="An unmasked frame closes the connection with 1002",
+    clause="FRAME-3",
+    severity=Severity.LOW,
+    means="Masking keeps pages from poisoning proxies (RFC 6455 §10.3); a server that does not insist gives that up.",
+    needs=(PING_PONG,),
+)
+async def unmasked(chat: Chat) -> None:
+    for frame in (Frame(Opcode.PING, b"bare"), Frame(Opcode.TEXT, b'{"type":"no_such_type"}')):
+        async with chat.peer() as peer:
+            await peer.expect_refusal(1002, frame)
+
+
+@case(
+    "framing/long-length",
+    title="A length written longer than needed closes the connection with 1002",
+    clause="FRAME-3",
+    severity=Severity.LOW,
+    means="Two readers of the same bytes disagree about what they are, which is how filters are passed.",
+    needs=(PING_PONG,),
+)
+async def long_length(chat: Chat) -> None:
+    for size in (2, 8):
+        async with chat.peer() as peer:
+            await peer.expect_refusal(
+                1002, Frame(Opcode.TEXT, b'{"type":"no_such_type"}', mask=MASK, length_bytes=size)
+            )
+
+
+@case(
+    "framing/bad-utf8",
+    title="Text that is not UTF-8 closes the connection with 1007",
+    clause="FRAME-3",
+    severity=Severity.MEDIUM,
+    means="Broken text reaches Claude and history, or the connection dies without a reason.",
+    needs=(PING_PONG,),
+)
+async def bad_utf8(chat: Chat) -> None:
+    for payload in (b'{"type":"\xff"}', b'{"type":"\xed\xa0\x80"}', b'{"type":"\xc0\xaf"}', b'"\xe2\x82'):
+        async with chat.peer() as peer:
+            await peer.expect_refusal(1007, Frame(Opcode.TEXT, payload, mask=MASK))
+    async with chat.peer() as peer:
+        await peer.expect_refusal(
+            1007,
+            Frame(Opcode.TEXT, b'"\xe2', fin=False, mask=MASK),
+            Frame(Opcode.CONTINUATION, b'\x82"', mask=MASK),
+        )
+
+
+@case(
+    "framing/too-big",
+    title="A frame that announces 2^62 bytes is refused with 1009 at once",
+    clause="FRAME-3",
+    severity=Severity.MEDIUM,
+    means="One client can ask for all of the server's memory.",
+    finding="M-12",
+    needs=(PING_PONG,),
+)
+async def too_big(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        frame = Frame(Opcode.TEXT, b"{", mask=MASK)
+        peer.break_rules()
+        await peer.send_bytes(
+            encode_frame(frame, announced=1 << 62), "a text frame that announces 2^62 bytes"
+        )
+        await peer.expect_close(1009)
+
+
+@case(
+    "framing/two-mib",
+    title="A message of 2 MiB passes the framing",
+    clause="FRAME-3",
+    severity=Severity.MEDIUM,
+    means="Long prompts end in a dead connection instead of an answer or a clear refusal.",
+    needs=(PING_PONG,),
+)
+async def two_mib(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        message_id = chat.next_id()
+        error = await chat.refusal(
+            peer, "bad_request", type="no_such_type", message_id=message_id, detail="x" * (2 * MIB)
+        )
+        expect(error.get("message_id") == message_id, f"the error to name {message_id!r}", f"it is {error}")
+        await peer.expect_alive()
+
+
+@case(
+    "framing/server-frames",
+    title="The server's own frames are legal",
+    clause="FRAME-5",
+    severity=Severity.BLOCKER,
+    means="Browsers fail the connection at the first such frame.",
+    needs=(COMPLETES,),
+)
+async def server_frames(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        await peer.expect_alive()
+        turn = await chat.ask(peer, chat.prompt("are your frames legal?"))
+        await turn.finish()
+
+        expect(not peer.illegal, "frames that RFC 6455 allows", "; ".join(map(str, peer.illegal[:3])))
+
+
+@case(
+    "framing/lengths",
+    title="Messages at each border of the length forms are read",
+    clause="FRAME-1",
+    severity=Severity.MEDIUM,
+    means="Messages of just that length are lost, and with them all that follow on the connection.",
+    needs=(PING_PONG,),
+)
+async def lengths(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for size in (125, 126, 127, 65_535, 65_536, 65_537):
+            message_id = chat.next_id("s")
+            text = peer.encode(type="no_such_type", message_id=message_id)
+            begin = len(peer.events)
+            await peer.send_text(text[:1] + b" " * (size - len(text)) + text[1:])
+            event = await chat.error(peer, "bad_request", begin)
+            expect_equal(event.get("message_id"), message_id, f"the message_id in the answer to {size} bytes")
+
+
+@case(
+    "framing/masks",
+    title="Every masking key is undone, and each frame has its own",
+    clause="FRAME-1",
+    severity=Severity.MEDIUM,
+    means="Browsers draw a key for each frame: some messages arrive as garbage.",
+    needs=(PING_PONG,),
+)
+async def masks(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for mask in (bytes(4), b"\xff" * 4, b"\x00\x00\x00\x01", chat.random.randbytes(4)):
+            await peer.send(Frame(Opcode.PING, b"masked so", mask=mask))
+            await peer.expect_pong(b"masked so")
+        begin, message_id = len(peer.events), chat.next_id()
+        text = peer.encode(type="no_such_type", message_id=message_id)
+        await peer.send(Frame(Opcode.TEXT, text[:7], fin=False, mask=chat.random.randbytes(4)))
+        await peer.send(Frame(Opcode.CONTINUATION, text[7:], mask=chat.random.randbytes(4)))
+        event = await chat.error(peer, "bad_request", begin)
+        expect_equal(event.get("message_id"), message_id, "the message_id in the answer")
+
+
+@case(
+    "framing/highest-bit",
+    title="A 64-bit length with its highest bit set closes the connection",
+    clause="FRAME-3",
+    severity=Severity.MEDIUM,
+    means="A negative length: a crash, or all of the server's memory.",
+    needs=(PING_PONG,),
+)
+async def highest_bit(chat: Chat) -> None:
+    for announced in (1 << 63, (1 << 64) - 1):
+        async with chat.peer() as peer:
+            peer.break_rules()
+            data = encode_frame(Frame(Opcode.TEXT, b"{", mask=MASK), announced=announced)
+            await peer.send_bytes(data, f"a text frame that announces {announced} bytes")
+            await peer.expect_close(1002, 1009)  # RFC 6455 §5.2: it must be 0; and it is too big
+
+
+@case(
+    "framing/deflate",
+    title="Compression, as browsers offer it, is declined or spoken right",
+    clause="FRAME-5",
+    severity=Severity.BLOCKER,
+    means="Every browser offers it: they all fail the connection at the first message.",
+    needs=(COMPLETES,),
+)
+async def deflate(chat: Chat) -> None:
+    offers = (
+        "permessage-deflate; client_max_window_bits",
+        "x-no-such-extension, permessage-deflate; server_no_context_takeover",
+        "permessage-deflate; no_such_parameter, permessage-deflate",
+        "x-no-such-extension",
+    )
+    say = "the same words again and again " * 20
+    for offer in offers:
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, {"Sec-WebSocket-Extensions": offer})
+            expect_equal(response.status, 101, f"the status when {offer!r} is offered")
+            for _ in range(2):
+                turn = await chat.finished(peer, chat.prompt(say=say))
+                expect_equal(turn.text, say, f"the answer when {offer!r} is offered")
+            expect(not peer.illegal, "frames that RFC 6455 allows", "; ".join(map(str, peer.illegal[:3])))

@@ -1,0 +1,208 @@
+"""The opening handshake."""
+
+from __future__ import annotations
+
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.wire.frames import Frame, Opcode, encode_frame
+from chat_conformance.wire.handshake import encode_key
+from chat_conformance.wire.peer import MASK
+
+COMPLETES = "handshake/completes"
+
+
+@case(
+    COMPLETES,
+    title="A valid handshake is answered with 101 at once",
+    clause="HAND-1",
+    severity=Severity.BLOCKER,
+    means="The page never gets a connection: it hangs at connecting.",
+    finding="R1-2",
+)
+async def completes(chat: Chat) -> None:
+    async with chat.wire() as peer:
+        response = await chat.upgrade(peer)
+
+        expect_equal(response.status, 101, "the status of the answer")
+        await peer.expect_alive()
+
+
+@case(
+    "handshake/early-frame",
+    title="A frame sent in one piece with the handshake is read",
+    clause="HAND-1",
+    severity=Severity.LOW,  # RFC 6455 §4.1: clients wait for the 101; those that do not are odd, and they exist
+    means="A message sent by a fast client, or glued on by a proxy, is lost and its answer never comes.",
+    needs=(COMPLETES,),
+)
+async def early_frame(chat: Chat) -> None:
+    async with chat.wire() as peer:
+        await chat.upgrade(peer, after=encode_frame(Frame(Opcode.PING, b"early", mask=MASK)))
+
+        await peer.expect_pong(b"early")
+
+
+@case(
+    "handshake/subprotocol-selected",
+    title="An offered chat-stream-v1 is selected, among others too",
+    clause="HAND-2",
+    severity=Severity.BLOCKER,
+    means="Browsers fail a connection whose subprotocol was not confirmed.",
+    needs=(COMPLETES,),
+)
+async def subprotocol_selected(chat: Chat) -> None:
+    ours = chat.target.dialect.subprotocol
+    for offered in ((ours,), ("other-v9", ours)):
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, offered=offered)
+
+            expect_equal(response.header("sec-websocket-protocol"), ours, "the subprotocol selected")
+
+
+@case(
+    "handshake/subprotocol-not-invented",
+    title="No subprotocol is selected that was not offered",
+    clause="HAND-2",
+    severity=Severity.MEDIUM,
+    means="Clients that offer another subprotocol, or none, must fail the connection.",
+    needs=(COMPLETES,),
+)
+async def subprotocol_not_invented(chat: Chat) -> None:
+    for offered in ((), ("other-v9",), ("chat-stream-v10",)):
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, offered=offered)
+
+            chosen = response.header("sec-websocket-protocol")
+            expect(
+                chosen is None, f"no subprotocol when {list(offered)} is offered", f"{chosen!r} is selected"
+            )
+
+
+@case(
+    "handshake/faulty",
+    title="A faulty handshake gets a 4xx status and harms nobody",
+    clause="HAND-3",
+    severity=Severity.MEDIUM,
+    means="A scanner or a broken proxy leaves tracebacks, hanging sockets or a dead server.",
+    finding="M-13",
+)
+async def faulty(chat: Chat) -> None:
+    faults: dict[str, dict[str, str | None]] = {
+        "no key": {"Sec-WebSocket-Key": None},
+        "a key of 15 bytes": {"Sec-WebSocket-Key": encode_key(bytes(15))},
+        "a key of 17 bytes": {"Sec-WebSocket-Key": encode_key(bytes(17))},
+        "a key that is not base64": {"Sec-WebSocket-Key": "not base64 at all!"},
+        "an empty key": {"Sec-WebSocket-Key": ""},
+        "no version": {"Sec-WebSocket-Version": None},
+        "version 8": {"Sec-WebSocket-Version": "8"},
+        "version 14": {"Sec-WebSocket-Version": "14"},
+        "no upgrade": {"Upgrade": None},
+        "another upgrade": {"Upgrade": "h2c"},
+        "no connection header": {"Connection": None},
+        "a connection to be closed": {"Connection": "close"},
+    }
+    for fault, headers in faults.items():
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, headers)
+
+            expect(400 <= response.status < 500, f"a 4xx status for {fault}", f"it is {response.status}")
+    async with chat.peer() as peer:
+        await peer.expect_alive()
+
+
+@case(
+    "handshake/wrong-version",
+    title="A wrong version is answered with 426 and the right one",
+    clause="HAND-3",
+    severity=Severity.LOW,
+    means="A client of another version is not told which one to use.",
+)
+async def wrong_version(chat: Chat) -> None:
+    async with chat.wire() as peer:
+        response = await chat.upgrade(peer, {"Sec-WebSocket-Version": "8"})
+
+        expect_equal(response.status, 426, "the status for version 8")
+        expect_equal(response.header("sec-websocket-version"), "13", "Sec-WebSocket-Version in the answer")
+
+
+@case(
+    "handshake/foreign-origin",
+    title="An upgrade from a foreign page is refused with 403",
+    clause="HAND-4",
+    severity=Severity.BLOCKER,
+    means="Any web page can talk to Claude as the logged-in user who visits it.",
+    finding="M-3",
+)
+async def foreign_origin(chat: Chat) -> None:
+    own = chat.server.url
+    foreign = [
+        "https://evil.example",
+        "null",
+        "",
+        "http://[no address",
+        f"{own}.evil.example",
+        f"http://evil.example#{own}",
+        f"http://{chat.server.host}:{chat.server.port + 1 if chat.server.port < 65535 else 1}",
+        f"https://{chat.server.host}:{chat.server.port}@evil.example",
+    ]
+    for origin in foreign:
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, {"Origin": origin})
+
+            expect_equal(response.status, 403, f"the status for the origin {origin!r}")
+
+
+@case(
+    "handshake/own-origin",
+    title="The server's own page may connect",
+    clause="HAND-4",
+    severity=Severity.BLOCKER,
+    means="The page itself is locked out.",
+    needs=(COMPLETES,),
+)
+async def own_origin(chat: Chat) -> None:
+    async with chat.wire() as peer:
+        response = await chat.upgrade(peer, {"Origin": chat.server.url})
+
+        expect_equal(response.status, 101, "the status for the server's own origin")
+
+
+@case(
+    "handshake/spellings",
+    title="A handshake is understood however its headers are spelled",
+    clause="HAND-1",
+    severity=Severity.MEDIUM,
+    means="Some browsers and proxies get no connection: Firefox sends `keep-alive, Upgrade`.",
+    needs=(COMPLETES,),
+)
+async def spellings(chat: Chat) -> None:
+    key = encode_key(chat.random.randbytes(16))
+    spelled: list[dict[str, str | None]] = [
+        {"Connection": "keep-alive, Upgrade"},
+        {"Connection": "upgrade", "Upgrade": "WebSocket"},
+        {"Connection": None, "connection": "Upgrade", "Upgrade": None, "UPGRADE": "websocket"},
+        {"Sec-WebSocket-Key": None, "sec-websocket-key": f"  {key}  "},
+        {"Sec-WebSocket-Version": None, "SEC-WEBSOCKET-VERSION": "13"},
+    ]
+    for headers in spelled:
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, headers, key=key)
+
+            expect_equal(response.status, 101, f"the status with {headers}")
+            await peer.expect_alive()
+
+
+@case(
+    "handshake/no-get",
+    title="An upgrade by another method than GET is refused",
+    clause="HAND-3",
+    severity=Severity.LOW,
+    means="What filters let through as a form opens a connection.",
+)
+async def no_get(chat: Chat) -> None:
+    for method in ("POST", "PUT", "OPTIONS"):
+        async with chat.wire() as peer:
+            response = await chat.upgrade(peer, {"Content-Length": "0"}, method=method)
+
+            expect(400 <= response.status < 500, f"a 4xx status for {method}", f"it is {response.status}")

@@ -1,0 +1,316 @@
+"""Who somebody is, and what is nobody else's business."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces
+from chat_conformance.errors import NotOffered
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Answer, Chat, expect, expect_equal
+from chat_conformance.suite.login import log_in, returning
+from chat_conformance.target.file import Login, Proxy, User
+
+NAMED = "identity/named"
+LOGGED_IN = "identity/login"
+
+
+def proxy(chat: Chat) -> Proxy:
+    """The target's variant with a proxy, inside of which the case is."""
+    variant = chat.target.variants.proxy
+    assert variant is not None
+    return variant
+
+
+def login(chat: Chat) -> Login:
+    """The target's variant with a login, inside of which the case is."""
+    variant = chat.target.variants.login
+    assert variant is not None
+    return variant
+
+
+async def refused_everywhere(chat: Chat, headers: dict[str, Any] | list[tuple[str, str]], what: str) -> None:
+    """Knock at every door as nobody else than these headers say, and be refused as unauthorized."""
+    paths = chat.target.paths
+    chat.users = [User("nobody")]
+    doors = [("GET", paths.history), ("POST", paths.new)]
+    doors += [("POST", paths.turn)] if chat.posts else []
+    doors += [("GET", paths.of("0123456789ab")), ("DELETE", paths.of("0123456789ab"))]
+    for method, path in doors:
+        form = {"message": chat.prompt("let me in")} if path == paths.turn else None
+        answer = await chat.http(method, path, form=form, headers=headers)
+        expect_equal(
+            (answer.status, error_code(answer)),
+            (401, "unauthorized"),
+            f"the answer to {method} {path} with {what}",
+        )
+    async with chat.wire() as peer:
+        response = await chat.upgrade(peer, headers)
+        expect_equal(response.status, 401, f"the status of an upgrade with {what}")
+    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
+
+
+def error_code(answer: Answer) -> Any:
+    """The code in an error's body."""
+    error = answer.member("error")
+    return error.get("code") if isinstance(error, dict) else error
+
+
+@case(
+    NAMED,
+    title="A user named by the proxy is let in at every door",
+    clause="ID-1",
+    severity=Severity.BLOCKER,
+    means="Behind its proxy the chat is closed to everybody.",
+    needs=(ANSWERED,),
+)
+async def named(chat: Chat) -> None:
+    async with chat.variant("proxy") as behind, behind.peer() as peer:
+        turn = await behind.finished(peer, behind.prompt("hello"))
+
+        expect_equal(len(await behind.history(turn.conversation_id)), 2, "the number of messages in history")
+        if chat.posts:
+            expect_equal((await behind.post(behind.prompt("by POST"))).status, 200, "the status of a POST")
+
+
+@case(
+    "identity/no-proxy",
+    title="A user's name without the proxy's secret is refused",
+    clause="ID-1",
+    severity=Severity.BLOCKER,
+    means="Whoever reaches the server directly is whoever they say they are.",
+    needs=(NAMED,),
+)
+async def no_proxy(chat: Chat) -> None:
+    async with chat.variant("proxy") as behind:
+        names, right = proxy(chat), behind.user(0).headers
+        secret = right[names.secret_header]
+        by_name = {names.user_header: right[names.user_header]}
+        wrong: dict[str, list[tuple[str, str]]] = {
+            "no secret": [],
+            "an empty secret": [(names.secret_header, "")],
+            "a wrong secret": [(names.secret_header, "x" * len(secret))],
+            "half of the secret": [(names.secret_header, secret[: len(secret) // 2])],
+            "a right and a wrong secret": [(names.secret_header, secret), (names.secret_header, "wrong")],
+        }
+        for what, given in wrong.items():
+            await refused_everywhere(behind, [*by_name.items(), *given], what)
+
+
+@case(
+    "identity/no-name",
+    title="A name that is missing, empty, given twice or an unfilled placeholder is nobody's",
+    clause="ID-1",
+    severity=Severity.BLOCKER,
+    means="A slip in the proxy's settings makes all people one user, who reads everybody's chats.",
+    needs=(NAMED,),
+)
+async def no_name(chat: Chat) -> None:
+    async with chat.variant("proxy") as behind:
+        names, right = proxy(chat), behind.user(0).headers
+        secret = (names.secret_header, right[names.secret_header])
+        header, name = names.user_header, right[names.user_header]
+        wrong: dict[str, list[tuple[str, str]]] = {
+            "no name": [],
+            "an empty name": [(header, "")],
+            "a name of spaces": [(header, "   ")],
+            "two names": [(header, name), (header, f"{name}2")],
+            "a name given twice": [(header, name), (header, name)],
+            **{
+                f"the placeholder {each}": [(header, each)]
+                for each in ("{http.auth.user.id}", "{user}", "$remote_user", "%{REMOTE_USER}", "-", "(null)")
+            },
+        }
+        for what, given in wrong.items():
+            await refused_everywhere(behind, [secret, *given], what)
+
+
+async def as_absent(chat: Chat, conversation_id: str, message_id: str) -> dict[str, Any]:
+    """What user 1 is told at every door about a conversation and a turn."""
+    history = chat.target.paths.of(conversation_id)
+    told: dict[str, Any] = {}
+    for method in ("GET", "DELETE"):
+        answer = await chat.http(method, history, user=1)
+        told[f"{method} history"] = (answer.status, answer.json())
+    if chat.posts:
+        posted = await chat.post(chat.prompt("tell me"), conversation_id=conversation_id, user=1)
+        told["POST"] = (posted.status, posted.json())
+    async with chat.peer(user=1) as peer:
+        ids = {"conversation_id": conversation_id, "message_id": message_id}
+        sent: dict[str, dict[str, Any]] = {
+            "chat_request": {"type": "chat_request", "message": chat.prompt("tell me"), **ids},
+            "subscribe": {"type": "subscribe", **ids},
+            "subscribe with a cursor": {"type": "subscribe", **ids, "after": 1},
+            "subscribe to the conversation": {"type": "subscribe", "conversation_id": conversation_id},
+            "cancel": {"type": "cancel", **ids},
+            "cancel by message": {"type": "cancel", "message_id": message_id},
+        }
+        for what, members in sent.items():
+            told[what] = await chat.refusal(peer, "not_found", **members)
+    return {what: masked(value, conversation_id, message_id) for what, value in told.items()}
+
+
+def masked(value: Any, *ids: str) -> str:
+    """An answer in which these ids read alike."""
+    text = repr(value)
+    for each in ids:
+        text = text.replace(each, "ID")
+    return text
+
+
+@case(
+    "identity/others",
+    title="Another user's conversation, turn and cursor are answered as if they did not exist",
+    clause="ID-2",
+    severity=Severity.BLOCKER,
+    means="People read, stop, delete or go on with the chats of others, or learn that they exist.",
+    needs=(NAMED, STREAMS),
+)
+async def others(chat: Chat) -> None:
+    async with chat.variant("proxy") as behind, behind.gate("others") as gate, behind.peer() as peer:
+        behind.user(1)
+        turn = await behind.started(peer, behind.prompt(tokens=4, hold=f"{gate.name}@2"))
+        await turn.until_text(pieces(2))
+        asked = behind.times_asked(behind.word)
+        absent = await as_absent(behind, f"{chat.random.getrandbits(48):012x}", behind.next_id())
+        hers = await as_absent(behind, turn.conversation_id, turn.message_id)
+
+        for what, told in absent.items():
+            expect_equal(hers[what], told, f"what another user is told ({what})")
+        listed = (await behind.http("GET", behind.target.paths.history, user=1)).member("conversations")
+        expect_equal(listed, [], "the other user's list of conversations")
+        expect_equal(behind.times_asked(behind.word), asked, "how often Claude was asked")
+        gate.open()
+        expect_equal(await turn.complete(), pieces(4), "the answer that the other user wanted to stop")
+
+
+@case(
+    "identity/same-message-id",
+    title="A message_id that another user has used is free",
+    clause="ID-2",
+    severity=Severity.MEDIUM,
+    means="Somebody gets the answer to somebody else's question.",
+    needs=(NAMED,),
+)
+async def same_message_id(chat: Chat) -> None:
+    async with chat.variant("proxy") as behind, behind.peer() as one, behind.peer(user=1) as two:
+        name = behind.next_id()
+        first = await behind.finished(one, behind.prompt(say="hers"), message_id=name)
+        second = await behind.finished(two, behind.prompt(say="his"), message_id=name)
+
+        expect_equal((first.text, second.text), ("hers", "his"), "the two answers")
+        expect(first.conversation_id != second.conversation_id, "two conversations", "they are one")
+
+
+@case(
+    LOGGED_IN,
+    title="Who logs in at the forge is let in, and nobody without a login",
+    clause="ID-5",
+    severity=Severity.BLOCKER,
+    means="Nobody gets in, or everybody does.",
+    needs=(ANSWERED,),
+    slow=True,
+)
+async def logged_in(chat: Chat) -> None:
+    async with chat.variant("login") as site:
+        await refused_everywhere(site, {}, "no login")
+        site.users = [User("ada", await log_in(site, login(chat)))]
+        async with site.peer() as peer:
+            await site.finished(peer, site.prompt("hello"))
+
+
+@case(
+    "identity/stranger",
+    title="Who may not log in is refused, though the forge knows them",
+    clause="ID-6",
+    severity=Severity.BLOCKER,
+    means="Everybody who has an account at the forge chats at the operator's cost.",
+    needs=(LOGGED_IN,),
+    slow=True,
+)
+async def stranger(chat: Chat) -> None:
+    async with chat.variant("login") as site:
+        variant = login(chat)
+        if not variant.stranger:
+            raise NotOffered("variants.login names no stranger: everybody may log in")
+        back, cookies = await returning(site, msgspec.structs.replace(variant, user=variant.stranger))
+        answer = await site.http("GET", back, headers=cookies)
+        expect(400 <= answer.status < 500, "a 4xx status", f"it is {answer.status}")
+        expect(variant.cookie not in answer.cookies, "no login", f"the cookie is {answer.cookies}")
+
+
+@case(
+    "identity/login-ends",
+    title="A connection whose login ends is closed with 4401",
+    clause="ID-3",
+    severity=Severity.MEDIUM,
+    means="Who is logged out goes on chatting for as long as the tab is open.",
+    needs=(LOGGED_IN,),
+    waits=True,
+    slow=True,
+)
+async def login_ends(chat: Chat) -> None:
+    async with chat.variant("login") as site:
+        cookies = await log_in(site, login(chat))
+        site.users = [User("ada", cookies)]
+        async with site.peer() as peer:
+            await peer.expect_close(4401, within=login(chat).session_seconds + site.target.within)
+        await refused_everywhere(site, cookies, "a login that has ended")
+
+
+@case(
+    "identity/stale-cookie",
+    title="Of several cookies of one name any valid one counts",
+    clause="ID-4",
+    severity=Severity.MEDIUM,
+    means="People who are logged in are locked out until they clear their cookies.",
+    finding="M-8",
+    needs=(LOGGED_IN,),
+    slow=True,
+)
+async def stale_cookie(chat: Chat) -> None:
+    async with chat.variant("login") as site:
+        right = (await log_in(site, login(chat)))["Cookie"]
+        stale = f"{login(chat).cookie}=of-another-time"
+        for cookies in (f"{stale}; {right}", f"{right}; {stale}", f'other=a; {stale}; x={{"a":1}}; {right}'):
+            site.users = [User("ada", {"Cookie": cookies})]
+            answer = await site.http("GET", site.target.paths.history)
+            expect_equal(answer.status, 200, f"the status with the cookies {cookies!r}")
+            async with site.peer() as peer:
+                await peer.expect_alive()
+
+
+@case(
+    "identity/foreign-login",
+    title="The answer of a login that this browser did not begin is refused",
+    clause="ID-5",
+    severity=Severity.MEDIUM,
+    means="A link logs people in as somebody else, who then reads all they write.",
+    needs=(LOGGED_IN,),
+    slow=True,
+)
+async def foreign_login(chat: Chat) -> None:
+    async with chat.variant("login") as site:
+        variant = login(chat)
+        site.users = [User("nobody")]
+        back, cookies = await returning(site, variant)
+        _, mine = await returning(site, variant)
+        foreign = {
+            "no login begun": ({}, back),
+            "another login begun": (mine, back),
+            "no state": (cookies, back.split("?")[0] + "?code=" + "x" * 20),
+            "an empty state": ({}, back.split("?")[0] + "?code=" + "x" * 20 + "&state="),
+        }
+        for what, (headers, path) in foreign.items():
+            answer = await site.http("GET", path, headers=headers)
+            expect(400 <= answer.status < 500, f"a 4xx status with {what}", f"it is {answer.status}")
+            expect(
+                variant.cookie not in answer.cookies,
+                f"no login with {what}",
+                f"the cookie is {answer.cookies}",
+            )
+        answer = await site.http("GET", back, headers=cookies)
+        expect(variant.cookie in answer.cookies, "a login for who began it", f"status {answer.status}")

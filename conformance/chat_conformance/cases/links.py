@@ -1,0 +1,165 @@
+"""Links as people have them: cut in the middle of a word, dead without a sign, slow, late."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from chat_conformance.cases.following import REPLAYS
+from chat_conformance.cases.framing import PING_PONG
+from chat_conformance.cases.keepalive import interval, pings
+from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces, turn_is_over
+from chat_conformance.errors import Failure
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Chat, expect_equal
+from chat_conformance.wire.middlebox import dribble, lumps, torn
+
+ACCEPTED_LOST = "following/accepted-lost"
+PAUSE = 0.001  # between two bytes of a link that dribbles, in seconds; a server reads many times meanwhile
+PIECES = 12
+TEARS = 5
+FRAMES = 10  # the last frame that may be torn at first; with fewer, one of those that came is torn
+BYTES = 100  # of a frame that pass at most; about as many as the event of one piece has
+
+
+@case(
+    ACCEPTED_LOST,
+    title="A message whose `accepted` was lost with the line, sent again, is the same turn",
+    clause="TURN-7",
+    severity=Severity.MEDIUM,
+    means="Who loses the line in the moment of sending pays twice, or has the conversation twice.",
+    needs=(ANSWERED,),
+)
+async def accepted_lost(chat: Chat) -> None:
+    prompt = chat.prompt(tokens=4)
+    async with chat.box(down=torn(1, 0)) as box, chat.peer(server=box) as first:
+        lost = await chat.ask(first, prompt)
+        await first.until(lambda: first.ended, "the link to be cut before the first event")
+    async with chat.peer() as second:
+        turn = await chat.finished(second, prompt, message_id=lost.message_id)
+
+    expect_equal(turn.text, pieces(4), "the answer")
+    expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
+
+
+@case(
+    "following/torn-frame",
+    title="A line that is reset in the middle of a frame, and resumed, gives the whole answer once",
+    clause="SUB-1",
+    severity=Severity.BLOCKER,
+    means="What the server had written and the network lost stays lost: words are missing after every bad moment.",
+    needs=(REPLAYS, ACCEPTED_LOST),
+    slow=True,
+)
+async def torn_frame(chat: Chat) -> None:
+    for frame in chat.random.sample(range(1, FRAMES + 1), TEARS):
+        byte = chat.random.randrange(BYTES)
+        untorn = await torn_and_resumed(chat, frame, byte)
+        if untorn:  # the server puts more into one frame
+            await torn_and_resumed(chat, 1 + frame % untorn, byte)
+
+
+async def torn_and_resumed(chat: Chat, frame: int, byte: int) -> int:
+    """Tear a turn's line there and go on as a page does; how many frames it had, if it ended before it was torn."""
+    where = f"torn at byte {byte} of frame {frame}"
+    prompt = chat.prompt(tokens=PIECES, gap="2ms")
+    async with chat.box(down=torn(frame, byte)) as box, chat.peer(server=box) as first:
+        turn = await chat.ask(first, prompt)
+        await first.until(
+            lambda: first.ended or turn_is_over(first.events), "the answer, or the end of the link"
+        )
+        if first.events:
+            await turn.begin()
+            for _ in first.events[1:]:
+                await turn.next()
+    events = turn.events
+    async with chat.peer() as second:
+        if not turn.accepted:
+            events = (await chat.finished(second, prompt, message_id=turn.message_id)).events
+        elif turn.terminal is None:
+            resumed = await chat.follow(second, turn.conversation_id, turn.message_id, after=len(events))
+            await resumed.begin()
+            await resumed.finish()
+            events = events + resumed.events
+    numbers = [each.get("seq") for each in events]
+    expect_equal(numbers, list(range(1, len(numbers) + 1)), f"the seq of all events, {where}")
+    said = "".join(str(each.get("token")) for each in events if each.get("type") == "token")
+    expect_equal(said, pieces(PIECES), f"the answer, {where}")
+    return 0 if box.links[0].cut else len(first.frames)
+
+
+@case(
+    "following/half-open",
+    title="A line that goes dead without a sign is let go, and its turn goes on where it is resumed",
+    clause="CLOSE-3",
+    severity=Severity.MEDIUM,
+    means="A phone that left the network takes its answer along, or holds a connection for ever.",
+    needs=(REPLAYS, "keepalive/dead-peer"),
+    waits=True,
+    slow=True,
+)
+async def half_open(chat: Chat) -> None:
+    patience = 10 * interval(chat) + chat.target.within
+    async with chat.gate("dark") as gate, chat.box() as box, chat.peer(server=box) as first:
+        turn = await chat.started(first, chat.prompt(tokens=6, hold=f"{gate.name}@3"))
+        await turn.until_text(pieces(3))
+        box.go_dark()
+        async with chat.peer() as second:
+            resumed = await chat.follow(second, turn.conversation_id, turn.message_id, after=len(turn.events))
+            await resumed.begin()
+            if not await box.links[0].is_let_go(patience):
+                raise Failure("the server to let go of a link that is dead", f"not within {patience:g} s")
+            gate.open()
+            await resumed.complete()
+    expect_equal(turn.text + resumed.text, pieces(6), "the two parts joined")
+
+
+@asynccontextmanager
+async def unhurried(chat: Chat) -> AsyncIterator[Chat]:
+    """The same case where the server does not take a slow peer for a dead one so soon, if it can be set so."""
+    if chat.target.starts:
+        async with chat.scripted() as patient:
+            yield patient
+    else:
+        yield chat
+
+
+@case(
+    "framing/byte-by-byte",
+    title="A link that carries one byte at a time carries a handshake and a turn",
+    clause="FRAME-1",
+    severity=Severity.MEDIUM,
+    means="Behind a slow line, or a proxy that cuts at will, nobody gets in, or messages are misread.",
+    needs=(PING_PONG, STREAMS),
+    waits=True,
+    slow=True,
+)
+async def byte_by_byte(chat: Chat) -> None:
+    slow = dribble(PAUSE)
+    async with (
+        unhurried(chat) as server,
+        server.box(down=slow, up=slow) as box,
+        server.peer(server=box) as peer,
+    ):
+        turn = await server.started(peer, server.prompt(tokens=3))
+
+        expect_equal(await turn.complete(), pieces(3), "the answer")
+
+
+@case(
+    "keepalive/lumps",
+    title="Pongs that come late, some at a time, do not end a connection",
+    clause="KEEP-2",
+    severity=Severity.MEDIUM,
+    means="On a line that delivers late the chat is thrown out again and again, though nothing is lost.",
+    needs=("keepalive/first-ping",),
+    waits=True,
+    slow=True,
+)
+async def late_lumps(chat: Chat) -> None:
+    longest = interval(chat)
+    late = lumps(0.8 * longest)  # there and back it takes longer than the time to the next ping
+    async with chat.box(down=late, up=late) as box, chat.peer(server=box) as peer:
+        await pings(chat, peer, 6)
+        await peer.expect_alive()

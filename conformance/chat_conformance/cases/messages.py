@@ -1,0 +1,254 @@
+"""What clients may send, and what they are told when they send something else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.wire.frames import Frame, Opcode
+from chat_conformance.wire.peer import MASK
+
+MIB = 1 << 20
+
+
+@case(
+    "messages/unknown-members",
+    title="Members that the server does not know are ignored",
+    clause="MSG-1",
+    severity=Severity.LOW,
+    means="Every newer page is refused by every older server.",
+    needs=(ANSWERED,),
+)
+async def unknown_members(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        await chat.finished(peer, chat.prompt(), from_the_future={"a": [1]})
+
+
+ID = "0123456789ab"
+MALFORMED: dict[str, str | dict[str, Any]] = {
+    "not JSON": "hello",
+    "half of JSON": '{"type":"chat_request","message":"a"',
+    "empty": "",
+    "an array": "[]",
+    "a number": "7",
+    "null": "null",
+    "no type": "{}",
+    "a type that is no string": {"type": 7},
+    "an unknown type": {"type": "no_such_type"},
+    "a request without a message": {"type": "chat_request"},
+    "a message that is no string": {"type": "chat_request", "message": ["a"]},
+    "a conversation_id that is no string": {"type": "chat_request", "message": "a", "conversation_id": 1},
+    "a subscribe without conversation": {"type": "subscribe"},
+    "an after that is no number": {"type": "subscribe", "conversation_id": ID, "after": "x"},
+    "a negative after": {"type": "subscribe", "conversation_id": ID, "message_id": "a", "after": -1},
+    "a cancel without message_id": {"type": "cancel"},
+    "deeply nested": "[" * 5000,
+}
+
+
+@case(
+    "messages/malformed",
+    title="A malformed message is answered with bad_request, and the connection lives",
+    clause="MSG-2",
+    severity=Severity.MEDIUM,
+    means="A bug in one page ends connections, or vanishes without a word.",
+    needs=("framing/ping",),
+)
+async def malformed(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for wrong in MALFORMED.values():
+            begin = len(peer.events)
+            await peer.send_text(peer.encode(**wrong) if isinstance(wrong, dict) else wrong)
+            await chat.error(peer, "bad_request", begin)
+        await peer.expect_alive()
+
+
+@case(
+    "messages/binary",
+    title="A binary message is answered with bad_request, and the connection lives",
+    clause="MSG-2",
+    severity=Severity.LOW,
+    means="A client that sends bytes gets silence.",
+    needs=("framing/ping",),
+)
+async def binary(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        await peer.send(Frame(Opcode.BINARY, b'{"type":"chat_request","message":"a"}', mask=MASK))
+
+        await chat.error(peer, "bad_request", 0)
+        await peer.expect_alive()
+
+
+@case(
+    "messages/error-is-local",
+    title="A bad message leaves a running turn and its connection alone",
+    clause="MSG-3",
+    severity=Severity.MEDIUM,
+    means="One wrong click ends an answer that is being written.",
+    needs=(STREAMS,),
+)
+async def error_is_local(chat: Chat) -> None:
+    async with chat.gate("running") as gate, chat.peer() as peer:
+        turn = await chat.started(peer, chat.prompt(tokens=4, hold=f"{gate.name}@2"))
+        await turn.until_text(pieces(2))
+        await chat.refusal(peer, "bad_request", type="no_such_type", message_id=chat.next_id())
+        await chat.refusal(peer, "bad_request", type="chat_request", message="  ", message_id=chat.next_id())
+        gate.open()
+
+        expect_equal(await turn.complete(), pieces(4), "the answer of the running turn")
+
+
+@case(
+    "messages/empty",
+    title="An empty message is refused and starts nothing",
+    clause="MSG-4",
+    severity=Severity.MEDIUM,
+    means="An empty prompt makes the CLI refuse, and the turn fails for no visible reason.",
+    needs=("framing/ping",),
+)
+async def empty(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for message in ("", " ", "\n\t \r\n", "\u00a0\u2003"):
+            error = await chat.refusal(
+                peer, "bad_request", type="chat_request", message=message, message_id=(name := chat.next_id())
+            )
+            expect_equal(error.get("message_id"), name, "the message_id in the error")
+        await peer.expect_alive()
+    if chat.posts:
+        answer = await chat.post("   ")
+        expect_equal(answer.status, 400, "the status of a POST with an empty message")
+
+
+@case(
+    "messages/too-long",
+    title="A message beyond the limit is refused as too_large, and the connection lives",
+    clause="MSG-4",
+    severity=Severity.MEDIUM,
+    means="A large paste kills the connection, or the server.",
+    needs=("framing/ping",),
+)
+async def too_long(chat: Chat) -> None:
+    limit = chat.target.message_max_bytes
+    longer = {"one byte": "x" * (limit + 1), "by characters of three bytes": "€" * (limit // 3 + 1)}
+    if limit < 2 * MIB:
+        longer["2 MiB"] = "x" * (2 * MIB)
+    async with chat.peer() as peer:
+        for message in longer.values():
+            error = await chat.refusal(
+                peer, "too_large", type="chat_request", message=message, message_id=(name := chat.next_id())
+            )
+            expect_equal(error.get("message_id"), name, "the message_id in the error")
+        await peer.expect_alive()
+
+
+@case(
+    "messages/one-mib",
+    title="A message of 1 MiB reaches Claude whole",
+    clause="MSG-4",
+    severity=Severity.MEDIUM,
+    means="Long pastes, which people do send, fail or arrive cut.",
+    needs=(ANSWERED,),
+)
+async def one_mib(chat: Chat) -> None:
+    prompt = chat.prompt(tokens=2) + " "
+    prompt += "y" * (MIB - len(prompt) - 3) + "END"
+    async with chat.peer() as peer:
+        turn = await chat.finished(peer, prompt)
+
+        expect_equal(turn.text, pieces(2), "the answer")
+        expect_equal(chat.times_asked("yyyEND"), 1, "how often Claude was given the end of the message")
+
+
+@case(
+    "messages/unknown-conversation",
+    title="A conversation that does not exist is not_found, at every door",
+    clause="MSG-5",
+    severity=Severity.MEDIUM,
+    means="A typo or a deleted chat silently becomes a new one, or a traceback.",
+    needs=("framing/ping",),
+)
+async def unknown_conversation(chat: Chat) -> None:
+    nowhere = f"{chat.random.getrandbits(48):012x}"
+    async with chat.peer() as peer:
+        requests: list[dict[str, Any]] = [
+            {"type": "chat_request", "message": chat.prompt(), "message_id": chat.next_id()},
+            {"type": "subscribe", "message_id": chat.next_id()},
+            {"type": "subscribe"},
+        ]
+        for members in requests:
+            error = await chat.refusal(peer, "not_found", **members, conversation_id=nowhere)
+            expect_equal(error.get("message_id"), members.get("message_id"), "the message_id in the error")
+        await peer.expect_alive()
+    for method in ("GET", "DELETE"):
+        answer = await chat.http(method, chat.target.paths.of(nowhere))
+        expect_equal(
+            (answer.status, answer.member("error").get("code")), (404, "not_found"), f"the answer to {method}"
+        )
+    if chat.posts:
+        posted = await chat.post(chat.prompt(), conversation_id=nowhere)
+        expect_equal(posted.status, 404, "the status of a POST")
+    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
+
+
+@case(
+    "messages/misshapen-conversation",
+    title="A conversation_id of another shape is refused",
+    clause="MSG-5",
+    severity=Severity.MEDIUM,
+    means="Ids that are paths or SQL reach the file system or the store.",
+    needs=("framing/ping",),
+)
+async def misshapen_conversation(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for wrong in (
+            "",
+            "0123456789a",
+            "0123456789abc",
+            "0123456789AB",
+            "../../../etc",
+            "' or 1=1 --",
+            "0123456789a\n",
+        ):
+            begin = len(peer.events)
+            await peer.send_json(type="chat_request", message=chat.prompt(), conversation_id=wrong)
+            _, event = await peer.expect_event(begin)
+            refused = event.get("type") == "error" and event.get("code") in ("bad_request", "not_found")
+            expect(refused, f"bad_request or not_found for {wrong!r}", f"it is {event}")
+
+
+@case(
+    "messages/id-chosen",
+    title="Without a message_id the server chooses one",
+    clause="MSG-6",
+    severity=Severity.MEDIUM,
+    means="Clients that send no id cannot tell which answer is theirs.",
+    needs=(ANSWERED,),
+)
+async def id_chosen(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        await peer.send_json(type="chat_request", message=chat.prompt())
+        _, event = await peer.expect_event()
+        chosen = event.get("message_id")
+
+        named = event.get("type") == "accepted" and isinstance(chosen, str) and 1 <= len(chosen) <= 64
+        expect(named, "accepted with a message_id", f"it is {event}")
+
+
+@case(
+    "messages/id-misshapen",
+    title="A message_id of another shape is refused",
+    clause="MSG-6",
+    severity=Severity.LOW,
+    means="Ids of any size and kind end up in the store and in every event.",
+    needs=("framing/ping",),
+)
+async def id_misshapen(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for wrong in ("", "x" * 65, "a b", "a/b", "ä", "a\n"):
+            await chat.refusal(
+                peer, "bad_request", type="chat_request", message=chat.prompt(), message_id=wrong
+            )
+    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")

@@ -1,0 +1,393 @@
+"""The processes behind the chat."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces
+from chat_conformance.errors import CouldNotTest, NotOffered, TargetError
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.target.server import Server, is_unreaped
+
+
+@case(
+    "processes/stderr",
+    title="A Claude that writes a megabyte to stderr still answers",
+    clause="PROC-1",
+    severity=Severity.MEDIUM,
+    means="A talkative CLI fills the pipe and the turn hangs for ever.",
+    finding="M-11",
+    needs=(ANSWERED,),
+)
+async def stderr(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        turn = await chat.finished(peer, chat.prompt(tokens=3, stderr=1 << 20))
+
+        expect_equal(turn.text, pieces(3), "the answer")
+
+
+@case(
+    "processes/options",
+    title="Claude is started with options that the real CLI takes",
+    clause="PROC-2",
+    severity=Severity.BLOCKER,
+    means="Every message fails with the real CLI, and no stand-in noticed.",
+    finding="M-4",
+    needs=(ANSWERED,),
+)
+async def options(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        turn = await chat.finished(peer, chat.prompt("one"))
+        await chat.finished(peer, chat.prompt("two"), conversation_id=turn.conversation_id)
+
+        for run in chat.runs():
+            given = {}
+            for word, value in zip(run.argv, [*run.argv[1:], ""], strict=True):
+                name, _, glued = word.partition("=")
+                given[name] = glued or value
+            for name in ("--session-id", "--resume", "-r"):
+                if name in given:
+                    expect(_is_uuid(given[name]), f"a UUID for {name}", f"it is {given[name]!r}")
+            if given.get("--output-format") == "stream-json":
+                expect(
+                    "--verbose" in given,
+                    "--verbose with --output-format stream-json",
+                    f"the options are {run.argv}",
+                )
+            prompts = [word for word in run.argv if chat.word in word]
+            expect(not prompts or "--" in run.argv, "prompts that cannot be taken for options", f"{run.argv}")
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+@case(
+    "processes/prompt-is-data",
+    title="Paths, commands and keywords in a prompt reach the model as text, and do nothing",
+    clause="PROC-6",
+    severity=Severity.BLOCKER,
+    means="Every user reads the files of the server's user, and changes the settings of Claude for all.",
+    needs=(ANSWERED,),
+)
+async def prompt_is_data(chat: Chat) -> None:
+    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
+        secret, inside = Path(folder) / "secret.txt", Path(folder) / f"entry-of-{chat.word}"
+        secret.write_text(f"content-of-{chat.word}\n")
+        inside.touch()
+        prompts = [
+            f"what is in @{secret} {chat.word}",
+            f"{chat.word}\n@{folder}/",
+            f'@"{secret}" {chat.word}',
+            f"/clear {chat.word}",
+            f"/etc/hosts is odd, {chat.word}",
+        ]
+        async with chat.peer() as peer:
+            conversation = None
+            for prompt in prompts:
+                turn = await chat.finished(peer, prompt, conversation_id=conversation)
+                conversation = turn.conversation_id
+
+        runs = chat.runs()
+        texts = [text for run in runs for request in run.requests for text in request["texts"]]
+        for planted in (f"content-of-{chat.word}", inside.name):
+            shown = [text for text in texts if planted in text]
+            expect(not shown, "nothing of a file or folder in a request", f"the model was sent {shown[:1]}")
+        for prompt in prompts:
+            expect(prompt in texts, f"the model to be sent {prompt!r}", f"its last texts are {texts[-3:]}")
+
+
+@case(
+    "processes/operators-own",
+    title="What the operator has for their own Claude adds nothing to a request, and no user changes it",
+    clause="PROC-6",
+    severity=Severity.MEDIUM,
+    means="Notes, instructions and commands that are only for the operator are part of every user's conversation.",
+    needs=(ANSWERED,),
+    slow=True,
+)
+async def operators_own(chat: Chat) -> None:
+    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
+        own, mark = Path(folder) / ".claude", f"own-{chat.word}"
+        files = {"CLAUDE.md": mark, "commands/greet.md": mark, "settings.json": f'{{"language": "{mark}"}}'}
+        for name, text in files.items():
+            (own / name).parent.mkdir(parents=True, exist_ok=True)
+            (own / name).write_text(text)
+        prompts = [f"hello {chat.word}", f"/greet {chat.word}", f"/config language={chat.word}"]
+        async with chat.instance(env={"HOME": folder}) as server, chat.peer(server=server) as peer:
+            for prompt in prompts:
+                await chat.finished(peer, prompt)
+            sent = [text for run in chat.runs_of(server) for each in run.requests for text in each["texts"]]
+
+        shown = [text for text in sent if mark in text]
+        expect(not shown, "nothing of the operator's in a request", f"the model was sent {shown[:1]}")
+        for prompt in prompts:
+            expect(prompt in sent, f"the model to be sent {prompt!r}", f"its last texts are {sent[-3:]}")
+        expect_equal({name: (own / name).read_text() for name in files}, files, "the operator's files")
+
+
+@case(
+    "processes/dash",
+    title="A prompt that begins with a dash is a prompt",
+    clause="PROC-2",
+    severity=Severity.MEDIUM,
+    means="A message such as `-v` is taken for an option of the CLI and fails.",
+    needs=(ANSWERED,),
+)
+async def dash(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for prompt in ("--version", "-h", "--dangerously-skip-permissions"):
+            turn = await chat.finished(peer, f"{prompt} {chat.word}")
+
+            expect(prompt in turn.text, f"an answer that quotes {prompt!r}", f"it is {turn.text!r}")
+
+
+@case(
+    "processes/cancelled",
+    title="A cancelled turn is over for Claude, too",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="Stopped turns go on in the background, and cost.",
+    finding="M-14",
+    needs=("stopping/cancel",),
+)
+async def cancelled(chat: Chat) -> None:
+    async with chat.gate("gone") as gate, chat.peer() as peer:
+        turn = await chat.started(peer, chat.prompt("stop me", tokens=9, hold=f"{gate.name}@2"))
+        await turn.until_text(pieces(2))
+        await peer.send_json(type="cancel", message_id=turn.message_id)
+        await turn.finish()
+
+        # Told to stop and still warm, or gone: what it must not be is waiting at the gate to go on.
+        for run in chat.runs():
+            told = any('"interrupt"' in line for line in run.stdin) or run.signals
+            expect(
+                bool(told) or not run.alive,
+                "Claude to be told to stop, or ended",
+                f"pid {run.pid} was told nothing",
+            )
+
+
+@case(
+    "processes/clean-stop",
+    title="SIGTERM closes connections with 1001 and leaves no process behind",
+    clause="PROC-4",
+    severity=Severity.MEDIUM,
+    means="Every deployment leaves Claude processes behind, and pages that do not know why they lost the line.",
+    needs=(STREAMS,),
+    waits=True,
+    slow=True,
+)
+async def clean_stop(chat: Chat) -> None:
+    async with chat.instance() as server:
+        async with chat.peer(server=server) as idle:
+            await chat.finished(idle, chat.prompt("warm"))
+            await server.signal(signal.SIGTERM)
+            await idle.expect_close(1001, within=chat.target.stop_within)
+        await expect_end(server)
+
+
+async def expect_end(server: Server) -> None:
+    """Wait until a server that was told to end has done so in good order."""
+    try:
+        status = await server.wait()
+    except TimeoutError:
+        status = None
+    expect_equal(status, 0, "the exit status after SIGTERM")
+    left = await server.leftovers()
+    expect(not left, "no process left", f"there is {left}")
+
+
+@case(
+    "processes/stopped-running",
+    title="SIGTERM in the middle of an answer ends the server in its time, and the turn with it",
+    clause="PROC-4",
+    severity=Severity.MEDIUM,
+    means="A deployment hangs on the first chat that is open, or the page shows the answer as running for ever.",
+    needs=("processes/clean-stop",),
+    waits=True,
+    slow=True,
+)
+async def stopped_running(chat: Chat) -> None:
+    async with chat.instance() as server, chat.gate("deployed", server=server) as gate:
+        async with chat.peer(server=server) as peer:
+            turn = await chat.started(peer, chat.prompt(tokens=9, hold=f"{gate.name}@2"))
+            await turn.until_text(pieces(2))
+            await server.signal(signal.SIGTERM)
+            await expect_end(server)
+        await server.start_again()
+        messages = await chat.history(turn.conversation_id, server=server)
+        expect(messages[-1].get("status") != "running", "the turn to be over", f"it is {messages[-1]}")
+
+
+@case(
+    "processes/orphans",
+    title="A server that is killed leaves no Claude behind",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="Every crash of the server leaves Claude processes that nobody will ever end.",
+    needs=(STREAMS,),
+    waits=True,
+    slow=True,
+)
+async def orphans(chat: Chat) -> None:
+    async with chat.instance() as server, chat.gate("killed", server=server) as gate:
+        async with chat.peer(server=server) as peer:
+            await chat.finished(peer, chat.prompt("warm"))
+            turn = await chat.started(peer, chat.prompt("writing", tokens=9, hold=f"{gate.name}@2"))
+            await turn.until_text(pieces(2))
+            await server.signal(signal.SIGKILL)
+            await server.wait()
+
+        left = await server.leftovers()
+        expect(not left, "no process left a second after the kill of the server", f"there is {left}")
+
+
+@case(
+    "processes/killed",
+    title="After a kill the broken-off turn is interrupted, and nothing else is lost",
+    clause="PROC-5",
+    severity=Severity.MEDIUM,
+    means="History lies about an answer that never came to its end, or a page shows it as running for ever.",
+    needs=(STREAMS, "history/socket-turn"),
+    waits=True,
+    slow=True,
+)
+async def killed(chat: Chat) -> None:
+    async with chat.instance() as server, chat.gate("killed", server=server) as gate:
+        first, second = chat.prompt("before", say="kept"), chat.prompt(tokens=9, hold=f"{gate.name}@2")
+        async with chat.peer(server=server) as peer:
+            before = await chat.finished(peer, first)
+            turn = await chat.started(peer, second, conversation_id=before.conversation_id)
+            await turn.until_text(pieces(2))
+            await server.signal(signal.SIGKILL)
+            await server.wait()
+        await server.start_again()
+
+        messages = await chat.history(before.conversation_id, server=server)
+        expect_equal([each.get("content") for each in messages[:3]], [first, "kept", second], "the messages")
+        expect_equal(messages[-1].get("status"), "interrupted", "the status of the broken-off answer")
+        why = messages[-1].get("error") or {}
+        expect_equal(why.get("code"), "interrupted", "the code of the broken-off answer's error")
+        async with chat.peer(server=server) as peer:
+            await chat.finished(peer, chat.prompt("on"), conversation_id=before.conversation_id)
+
+
+@case(
+    "processes/shed-mark",
+    title="A child that dropped environment and session ends with its conversation, and leaves no zombie",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="A command of Claude's that clears its environment runs on for ever, with nobody to end it.",
+    needs=("history/deleted",),
+    waits=True,
+    slow=True,
+)
+async def shed_mark(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.finished(peer, scripted.prompt("play sheds"))
+        path = scripted.target.paths.of(turn.conversation_id)
+        graces = 3 * chat.target.grace + chat.target.within
+        expect_equal(
+            (await scripted.http("DELETE", path, within=graces)).status, 204, "the status of the DELETE"
+        )
+        await scripted.expect_gone(within=graces)
+        children = [
+            each["pid"] for run in scripted.runs() for each in run.events if each.get("event") == "grandchild"
+        ]
+        expect_equal(len(children), 2, "the number of children")
+        until = asyncio.get_running_loop().time() + chat.target.within
+        while zombies := [pid for pid in children if is_unreaped(pid)]:
+            late = asyncio.get_running_loop().time() > until
+            expect(not late, "every child to be reaped", f"{len(zombies)} are zombies")
+            await asyncio.sleep(0.05)
+
+
+@case(
+    "processes/stopped-as-a-group",
+    title="SIGTERM to the server and all its processes at once interrupts a turn",
+    clause="PROC-5",
+    severity=Severity.MEDIUM,
+    means="Every `systemctl stop` shows people that Claude failed, and may charge it to them.",
+    needs=(STREAMS, "history/socket-turn"),
+    waits=True,
+    slow=True,
+)
+async def stopped_as_a_group(chat: Chat) -> None:
+    async with chat.instance() as server, chat.gate("group", server=server) as gate:
+        async with chat.peer(server=server) as peer:
+            turn = await chat.started(peer, chat.prompt(tokens=9, hold=f"{gate.name}@2"))
+            await turn.until_text(pieces(2))
+            for run in chat.runs_of(server):
+                os.kill(run.pid, signal.SIGTERM)
+            await server.signal(signal.SIGTERM)
+            await server.wait()
+        await server.start_again()
+
+        answer = (await chat.history(turn.conversation_id, server=server))[-1]
+        expect_equal(answer.get("status"), "interrupted", "the status of the answer")
+        expect_equal(answer.get("content"), pieces(2), "the answer in history")
+
+
+@case(
+    "processes/one-owner",
+    title="A second server on the same data is refused, or leaves the turns of the first alone",
+    clause="PROC-7",
+    severity=Severity.MEDIUM,
+    means="A restart that overlaps, or a server somebody forgot, breaks off the answers of the other in everybody's "
+    "history, and lets two Claudes work in one conversation.",
+    needs=(STREAMS, "history/socket-turn"),
+    waits=True,
+    slow=True,
+)
+async def one_owner(chat: Chat) -> None:
+    async with chat.instance() as server, chat.gate("owned", server=server) as gate:
+        async with chat.peer(server=server) as peer:
+            turn = await chat.started(peer, chat.prompt(tokens=3, hold=f"{gate.name}@2"))
+            await turn.until_text(pieces(2))
+            second = server.beside()
+            try:
+                with suppress(TargetError):  # it is refused
+                    await second.start()
+                status = (await chat.history(turn.conversation_id, server=server))[-1].get("status")
+                expect_equal(status, "running", "the status of the answer once another server was started")
+                gate.open()
+                await turn.finish()
+            finally:
+                await second.end()
+        expect_equal(turn.text, pieces(3), "the answer")
+        messages = await chat.history(turn.conversation_id, server=server)
+        expect_equal(messages[-1].get("status"), "complete", "the status of the answer in the end")
+
+
+@case(
+    "processes/environment",
+    title="Claude's environment has no secret of the server",
+    clause="PROC-8",
+    severity=Severity.BLOCKER,
+    means="Whoever may use a tool reads the secrets of proxy and database, and is whoever they like.",
+    needs=(ANSWERED,),
+)
+async def environment(chat: Chat) -> None:
+    if not chat.target.secrets:
+        raise NotOffered("the target file names no secrets")
+    async with chat.peer() as peer:
+        await chat.finished(peer, chat.prompt("what do you know?"))
+    for run in chat.runs():
+        if not run.environment:
+            raise CouldNotTest("the ledger does not tell what is in the environment")
+        found = sorted({*run.environment} & {*chat.target.secrets})
+        expect(
+            not found, "none of the server's secrets in Claude's environment", f"it has {', '.join(found)}"
+        )

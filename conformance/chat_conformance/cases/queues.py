@@ -1,0 +1,92 @@
+"""What a connection leaves behind, and what it must not get from others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chat_conformance.cases.turns import STREAMS, pieces
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.wire.peer import Peer
+
+
+def foreign(peer: Peer, *message_ids: str) -> list[Any]:
+    """The events of a connection that belong to none of these turns."""
+    return [
+        event
+        for event in peer.events
+        if not isinstance(event, dict) or event.get("message_id") not in message_ids
+    ]
+
+
+@case(
+    "queues/reconnect",
+    title="After a reconnect nothing old turns up, and nothing new gets lost",
+    clause="TURN-6",
+    severity=Severity.MEDIUM,
+    means="Words of an earlier answer appear in a later one, or the later one never comes.",
+    finding="R1-5",
+    needs=(STREAMS,),
+)
+async def reconnect(chat: Chat) -> None:
+    async with chat.gate("old") as gate:
+        async with chat.peer() as first:
+            old = await chat.started(first, chat.prompt(tokens=4, hold=f"{gate.name}@2"))
+            await old.until_text(pieces(2))
+            first.abort()
+        async with chat.peer() as witness, chat.peer() as second:
+            followed = await chat.follow(witness, old.conversation_id, old.message_id, after=len(old.events))
+            gate.open()
+            new = await chat.finished(second, chat.prompt(say="the new answer"))
+            strangers = foreign(second, new.message_id)
+            expect(not strangers, "only events of the turn asked for here", f"there came {strangers[:3]}")
+            await followed.begin()
+            await followed.complete()
+            await second.expect_alive()
+
+            expect_equal(new.text, "the new answer", "the answer on the new connection")
+            strangers = foreign(second, new.message_id)
+            expect(not strangers, "only events of the turn asked for here", f"there came {strangers[:3]}")
+
+
+@case(
+    "queues/post",
+    title="The words of a POST go to the POST, not to a socket that is open",
+    clause="HTTP-2",
+    severity=Severity.MEDIUM,
+    means="The answer goes to a queue nobody reads, or into another chat.",
+    finding="R1-5",
+    needs=(STREAMS,),
+)
+async def post(chat: Chat) -> None:
+    async with chat.peer() as left:
+        left.abort()
+    async with chat.peer() as peer:
+        turn = await chat.finished(peer, chat.prompt("before"))
+        answer = await chat.post(chat.prompt(tokens=5))
+        await peer.expect_alive()
+
+        expect_equal(answer.member("response"), pieces(5), "the response of the POST")
+        strangers = foreign(peer, turn.message_id)
+        expect(not strangers, "no events of the POST on the socket", f"there came {strangers[:3]}")
+
+
+@case(
+    "queues/second-tab",
+    title="Closing one tab leaves the other one alive",
+    clause="CLOSE-3",
+    severity=Severity.MEDIUM,
+    means="The second tab goes dead when the first one closes.",
+    finding="M-6",
+    needs=(STREAMS,),
+)
+async def second_tab(chat: Chat) -> None:
+    async with chat.gate("tab") as gate, chat.peer() as older, chat.peer() as newer:
+        turn = await chat.started(newer, chat.prompt(tokens=4, hold=f"{gate.name}@2"))
+        await turn.until_text(pieces(2))
+        older.abort()
+        await newer.expect_alive()
+        gate.open()
+
+        expect_equal(await turn.complete(), pieces(4), "the answer in the tab that stays")

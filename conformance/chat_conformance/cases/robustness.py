@@ -1,0 +1,542 @@
+"""Processes that do not obey, networks that do not carry, readers that do not read."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from chat_conformance.cases.following import REPLAYS
+from chat_conformance.cases.turns import STREAMS, pieces
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.turn import Turn
+from chat_conformance.wire.frames import Opcode
+from chat_conformance.wire.peer import Peer
+
+CANCEL = "stopping/cancel"
+FLOOD = 8_000_003  # what the script's flood has in characters
+MANY = 300_000  # pieces of an answer that no reader's and no server's buffers take at once
+STALLED = 3
+CROWD = 24  # readers that stall; a server that keeps a copy for each grows by 24 answers
+
+
+def graces(chat: Chat) -> float:
+    """How long a stop may take that goes all the way to KILL."""
+    return 3 * chat.target.grace + chat.target.within
+
+
+async def stop(chat: Chat, peer: Peer, turn: Turn) -> None:
+    """Cancel a turn that stands after two pieces; it must end as cancelled and be kept so."""
+    await peer.send_json(type="cancel", message_id=turn.message_id, conversation_id=turn.conversation_id)
+    end = await turn.finish(within=graces(chat))
+    expect_equal((end.get("type"), end.get("stop_reason")), ("complete", "cancelled"), "the turn's end")
+    answer = await chat.last_message(turn.conversation_id)
+    expect_equal(
+        (answer.get("content"), answer.get("status")), (pieces(2), "cancelled"), "the answer in history"
+    )
+
+
+async def stop_the_deaf(chat: Chat, play: str) -> None:
+    """Stop a turn whose Claude does not listen, from another connection, and go on in its conversation."""
+    async with chat.scripted() as scripted, scripted.peer() as peer, scripted.peer() as other:
+        turn = await scripted.started(peer, scripted.prompt(f"play {play}"))
+        await turn.until_text(pieces(2))
+        await stop(scripted, other, turn)
+        following = await scripted.finished(
+            peer, scripted.prompt(say="the next"), conversation_id=turn.conversation_id
+        )
+        expect_equal(following.text, "the next", "the answer of the next turn")
+        last = await scripted.finished(
+            peer, scripted.prompt(say="one more"), conversation_id=turn.conversation_id
+        )
+        expect_equal(last.text, "one more", "the answer of the turn after it")
+
+
+@case(
+    "stopping/deaf-to-interrupt",
+    title="A turn whose Claude does not hear the interrupt is stopped",
+    clause="CANCEL-1",
+    severity=Severity.MEDIUM,
+    means="Stop does not stop when it matters: in a tool, in a hung request.",
+    needs=(CANCEL,),
+    waits=True,
+    slow=True,
+)
+async def deaf_to_interrupt(chat: Chat) -> None:
+    await stop_the_deaf(chat, "deaf-int")
+
+
+@case(
+    "stopping/deaf-to-all",
+    title="A turn whose Claude hears nothing but KILL is stopped, and the process gone",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="Stop does not stop, and the process runs, and costs, until the next reboot.",
+    needs=(CANCEL,),
+    waits=True,
+    slow=True,
+)
+async def deaf_to_all(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.started(peer, scripted.prompt("play deaf-all"))
+        await turn.until_text(pieces(2))
+        await stop(scripted, peer, turn)
+        await scripted.expect_gone(within=graces(chat))
+
+
+@case(
+    "stopping/late-result",
+    title="The late result of a stopped turn does not end the next one",
+    clause="CANCEL-1",
+    severity=Severity.MEDIUM,
+    means="After a stop the next answer is empty, or the end of the one before.",
+    needs=(CANCEL,),
+    waits=True,
+    slow=True,
+)
+async def late_result(chat: Chat) -> None:
+    async with (
+        chat.scripted() as scripted,
+        scripted.gate("deaf-interrupt", scripted=True) as gate,
+        scripted.peer() as peer,
+    ):
+        turn = await scripted.started(peer, scripted.prompt("play deaf-interrupt"))
+        await turn.until_text(pieces(2))
+        await scripted.reached(gate)
+        await stop(scripted, peer, turn)
+        following = await scripted.ask(
+            peer, scripted.prompt(say="the next"), conversation_id=turn.conversation_id
+        )
+        gate.open()  # now the stopped turn goes on, if its process may
+        await following.begin()
+        await following.complete()
+
+        expect_equal(following.text, "the next", "the answer of the next turn")
+
+
+@case(
+    "processes/held-stdout",
+    title="A Claude that dies while a child of its own holds stdout ends the turn",
+    clause="TURN-11",
+    severity=Severity.MEDIUM,
+    means="A background command that Claude started makes the answer hang for ever.",
+    needs=("turns/claude-fails",),
+    waits=True,
+    slow=True,
+)
+async def held_stdout(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.started(peer, scripted.prompt("play orphan-exit"))
+        end = await turn.finish(within=graces(chat))
+
+        expect_equal((end.get("type"), end.get("code")), ("error", "claude_failed"), "the turn's last event")
+        expect_equal(turn.text, pieces(2), "the text that had arrived")
+        await scripted.expect_gone(within=graces(chat))
+
+
+@case(
+    "processes/result-ends",
+    title="The result ends the turn though stdout stays open",
+    clause="TURN-2",
+    severity=Severity.MEDIUM,
+    means="The answer is there, but the page shows it as unfinished for as long as a background command runs.",
+    needs=(STREAMS,),
+    slow=True,
+)
+async def result_ends(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.finished(peer, scripted.prompt("play orphan-answer"))
+        expect_equal(turn.text, pieces(2), "the answer")
+
+        path = chat.target.paths.of(turn.conversation_id)
+        deleted = await scripted.http("DELETE", path, within=graces(chat))
+        expect_equal(deleted.status, 204, "the status of the DELETE")
+        await scripted.expect_gone(within=graces(chat))
+
+
+@case(
+    "processes/stopped-family",
+    title="What Claude had started is gone with it when a stop had to kill it",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="Commands that Claude ran go on for hours after Stop, with nobody to end them.",
+    finding="M-14",
+    needs=(CANCEL,),
+    waits=True,
+    slow=True,
+)
+async def stopped_family(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.started(peer, scripted.prompt("play orphan-stop"))
+        await turn.until_text(pieces(2))
+        await stop(scripted, peer, turn)
+        await scripted.expect_gone(within=graces(chat))
+
+
+@case(
+    "processes/killed-family",
+    title="After a kill of the server nothing that Claude had started lives on",
+    clause="PROC-5",
+    severity=Severity.MEDIUM,
+    means="Every crash leaves commands running that nobody will ever end.",
+    needs=("processes/orphans",),
+    waits=True,
+    slow=True,
+)
+async def killed_family(chat: Chat) -> None:
+    async with chat.scripted(own=True) as scripted, scripted.peer() as peer:
+        turn = await scripted.started(peer, scripted.prompt("play orphan-stop"))
+        await turn.until_text(pieces(2))
+        await scripted.server.kill()
+        await scripted.expect_gone(within=2.0)
+
+
+@case(
+    "robustness/silence",
+    title="A turn whose Claude went silent is ended as timeout, at every door, and its text kept",
+    clause="TURN-11",
+    severity=Severity.MEDIUM,
+    means="A hung Claude is a chat that thinks for ever, and a process that is never ended.",
+    needs=(STREAMS,),
+    waits=True,
+    slow=True,
+)
+async def silence(chat: Chat) -> None:
+    async with chat.variant("silence") as watched, watched.gate("never") as gate, watched.peer() as peer:
+        limit = chat.target.variants.silence
+        assert limit is not None
+        within = limit.seconds + chat.target.within
+        prompt = watched.prompt(tokens=4, hold=f"{gate.name}@2")
+        doors = [watched.post(prompt, within=within + graces(chat))] if chat.posts else []
+        posted = asyncio.gather(*doors)
+        try:
+            turn = await watched.started(peer, prompt)
+            end = await turn.finish(within=within)
+        finally:
+            answers = await posted
+
+        expect_equal((end.get("type"), end.get("code")), ("error", "timeout"), "the turn's last event")
+        kept = await watched.last_message(turn.conversation_id)
+        expect_equal(
+            (kept.get("content"), kept.get("status")), (pieces(2), "failed"), "the answer in history"
+        )
+        for answer in answers:
+            expect_equal(answer.member("error").get("code"), "timeout", "the code of the POST's error")
+        await watched.expect_gone(within=graces(chat))
+        await watched.finished(peer, watched.prompt("and on"), conversation_id=turn.conversation_id)
+
+
+@case(
+    "robustness/slow",
+    title="A turn that goes on slowly is not taken for a silent one",
+    clause="TURN-11",
+    severity=Severity.MEDIUM,
+    means="Long work is thrown away half done, though words came all the time.",
+    needs=("robustness/silence",),
+    waits=True,
+    slow=True,
+)
+async def slow_turn(chat: Chat) -> None:
+    async with chat.variant("silence") as watched, watched.peer() as peer:
+        limit = chat.target.variants.silence
+        assert limit is not None
+        gap = limit.seconds / 10
+        turn = await watched.started(peer, watched.prompt(tokens=16, gap=f"{1000 * gap:.0f}ms"))
+        end = await turn.finish(within=16 * gap + chat.target.within)
+
+        *_, before, at = (at for at, frame in peer.frames if frame.opcode == Opcode.TEXT)
+        expect(
+            end.get("type") == "complete"
+            or at - before > limit.seconds / 2,  # a machine may have stood still
+            f"an answer with a word every {gap:.2g} s to go on",
+            f"{at - before:.2g} s after a word it was ended: {end}",
+        )
+
+
+@case(
+    "robustness/stalled-and-gone",
+    title="A turn whose only reader stalls, and then is gone, comes to its end",
+    clause="CLOSE-3",
+    severity=Severity.MEDIUM,
+    means="Whoever loses the network in the middle of a long answer never gets the rest, and Claude waits for ever.",
+    needs=("processes/everyone-left",),
+    waits=True,
+    slow=True,
+)
+async def stalled_and_gone(chat: Chat) -> None:
+    async with chat.variant("idle") as short:
+        idle = chat.target.variants.idle
+        assert idle is not None
+        async with short.gate("wall") as gate, short.peer() as peer:
+            turn = await short.started(peer, short.prompt(tokens=MANY, hold=f"{gate.name}@2"))
+            await turn.until_text(pieces(2))
+            peer.stall()
+            gate.open()
+            await peer.clogged()
+            peer.abort()
+        await short.expect_gone(within=idle.seconds + graces(chat))
+        kept = await short.last_message(turn.conversation_id)
+        expect_equal(
+            (len(str(kept.get("content"))), kept.get("status")),
+            (len(pieces(MANY)), "complete"),
+            "the length of the answer in history, and its status",
+        )
+
+
+@case(
+    "robustness/stalled-reader",
+    title="A reader that stalls holds nobody up, and gets everything or an end",
+    clause="TURN-10",
+    severity=Severity.MEDIUM,
+    means="One phone in a tunnel stops everybody's words, or loses its own for ever.",
+    needs=(STREAMS,),
+    waits=True,
+    slow=True,
+)
+async def stalled_reader(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as reads, AsyncExitStack() as stack:
+        stalled = [await stack.enter_async_context(scripted.peer()) for _ in range(STALLED)]
+        gate = await stack.enter_async_context(scripted.gate("flood", scripted=True))
+        turn = await scripted.started(reads, scripted.prompt("play flood"))
+        followed = [await scripted.follow(peer, turn.conversation_id, turn.message_id) for peer in stalled]
+        for each in followed:
+            await each.begin()
+        for peer in stalled:
+            peer.stall()
+        gate.open()
+        await turn.finish(within=3 * chat.target.within)
+        expect_equal(len(turn.text), FLOOD, "the length of the answer for who reads")
+        expect_equal((await scripted.http("GET", chat.target.paths.health)).status, 200, "the health check")
+        for peer, each in zip(stalled, followed, strict=True):
+            await everything_or_an_end(chat, peer, each)
+
+
+async def everything_or_an_end(chat: Chat, peer: Peer, turn: Turn) -> None:
+    """Read on where a reader has stalled: either the rest of the answer comes, or the connection has ended."""
+    peer.read_on()
+    await peer.until(
+        lambda: peer.ended or (turn_over(peer) or None),
+        "all of the answer, or the end of the connection",
+        within=3 * chat.target.within,
+    )
+    if turn_over(peer):
+        await turn.finish()
+        expect_equal(len(turn.text), FLOOD, "the length of the answer for who stalled")
+    codes = [frame.close_code for _, frame in peer.frames if frame.opcode == Opcode.CLOSE]
+    expect(codes in ([], [1008]), "no close, or one with 1008", f"the codes are {codes}")
+
+
+def turn_over(peer: Peer) -> bool:
+    """Whether a turn on this connection has come to its end."""
+    return any(isinstance(each, dict) and each.get("type") in ("complete", "error") for each in peer.events)
+
+
+@case(
+    "following/every-cut",
+    title="A line cut after any event, and resumed there, gives the whole answer once",
+    clause="SUB-1",
+    severity=Severity.BLOCKER,
+    means="Words get lost, or come twice, whenever the network changes.",
+    needs=(REPLAYS,),
+    slow=True,
+)
+async def every_cut(chat: Chat) -> None:
+    for cut in range(6):
+        async with chat.gate(f"cut{cut}") as gate:
+            async with chat.peer() as first:
+                prompt = chat.prompt(tokens=6, gap="1ms", hold=f"{gate.name}@{cut}")
+                turn = await chat.started(first, prompt)
+                await turn.until_text(pieces(cut))
+                first.abort()
+            gate.open()
+            async with chat.peer() as second:
+                resumed = await chat.follow(
+                    second, turn.conversation_id, turn.message_id, after=len(turn.events)
+                )
+                await resumed.begin()
+                await resumed.complete()
+        numbers = [each.get("seq") for each in turn.events + resumed.events]
+        expect_equal(numbers, list(range(1, len(numbers) + 1)), f"the seq of both, cut after piece {cut}")
+        expect_equal(turn.text + resumed.text, pieces(6), f"the two parts joined, cut after piece {cut}")
+
+
+@case(
+    "following/quick-reconnects",
+    title="Quick reconnects deliver nothing twice",
+    clause="SUB-1",
+    severity=Severity.MEDIUM,
+    means="A shaky line doubles every word.",
+    needs=(REPLAYS,),
+)
+async def quick_reconnects(chat: Chat) -> None:
+    async with chat.gate("shaky") as gate, chat.peer() as asks:
+        turn = await chat.started(asks, chat.prompt(tokens=6, hold=f"{gate.name}@3"))
+        await turn.until_text(pieces(3))
+        for _ in range(8):
+            async with chat.peer() as peer:
+                await chat.follow(peer, turn.conversation_id, turn.message_id)
+                peer.abort()
+        async with chat.peer() as last:
+            resumed = await chat.follow(last, turn.conversation_id, turn.message_id)
+            await resumed.begin()
+            # The same subscription once more: it begins anew, and what was read stays as it is.
+            gate.open()
+            texts = [await resumed.complete(), await turn.complete()]
+            await last.expect_alive()
+
+            expect_equal(texts, [pieces(6)] * 2, "the answer after many reconnects, and where it was asked")
+            tokens = [each for each in last.events if isinstance(each, dict) and each.get("type") == "token"]
+            numbers = [each.get("seq") for each in tokens]
+            expect_equal(numbers, sorted(set(numbers)), "the seq of the tokens on the last connection")
+
+
+@case(
+    "following/two-tabs-at-once",
+    title="The same message from two tabs at once is one turn",
+    clause="TURN-7",
+    severity=Severity.MEDIUM,
+    means="A restored browser session sends everything twice, and pays twice.",
+    needs=("turns/sent-twice",),
+)
+async def two_tabs_at_once(chat: Chat) -> None:
+    new = await chat.http("POST", chat.target.paths.new)
+    conversation_id, message_id = str(new.member("conversation_id")), chat.next_id()
+    async with chat.peer() as one, chat.peer() as two:
+        turns = await asyncio.gather(
+            *(
+                chat.ask(peer, chat.prompt(tokens=5), conversation_id=conversation_id, message_id=message_id)
+                for peer in (one, two)
+            )
+        )
+        for turn in turns:
+            await turn.begin()
+            expect_equal(await turn.complete(), pieces(5), "the answer in each tab")
+
+    expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
+
+
+@case(
+    "messages/half-a-character",
+    title="Half of a surrogate pair in a message breaks nothing",
+    clause="MSG-3",
+    severity=Severity.LOW,
+    means="One broken emoji in a paste takes the connection down, or the turn hangs.",
+    needs=(STREAMS,),
+)
+async def half_a_character(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        name = chat.next_id()
+        turn = Turn(peer, name, 0)
+        text = peer.encode(type="chat_request", message=f"{chat.word} HALF", message_id=name)
+        await peer.send_text(text.replace(b"HALF", b"\\ud83d"))
+        end = await turn.finish()
+
+        expect(
+            end.get("type") == "complete" or end.get("code") == "bad_request",
+            "an answer, or bad_request",
+            f"it is {end}",
+        )
+        await peer.expect_alive()
+
+
+@case(
+    "processes/everyone-left",
+    title="When everyone has left and the answer is told, Claude does not stay for ever",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="Every conversation that was ever begun keeps a process, until the machine has no memory left.",
+    finding="M-14",
+    needs=(STREAMS,),
+    waits=True,
+    slow=True,
+)
+async def everyone_left(chat: Chat) -> None:
+    async with chat.variant("idle") as short:
+        idle = chat.target.variants.idle
+        assert idle is not None
+        async with short.gate("left") as gate:
+            async with short.peer() as peer:
+                turn = await short.started(peer, short.prompt(tokens=4, hold=f"{gate.name}@2"))
+                await turn.until_text(pieces(2))
+                await short.reached(gate)
+                peer.abort()
+            gate.open()
+        await short.expect_gone(within=idle.seconds + graces(chat))
+        kept = await short.last_message(turn.conversation_id)
+        expect_equal(
+            (kept.get("content"), kept.get("status")), (pieces(4), "complete"), "the answer in history"
+        )
+
+
+@case(
+    "processes/deleted",
+    title="Deleting a conversation ends its Claude, and what that had started",
+    clause="HIST-5",
+    severity=Severity.MEDIUM,
+    means="What people deleted goes on working, and costing, unseen.",
+    finding="M-14",
+    needs=("history/deleted",),
+    waits=True,
+    slow=True,
+)
+async def deleted(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        turn = await scripted.started(peer, scripted.prompt("play orphan-stop"))
+        await turn.until_text(pieces(2))
+        answer = await scripted.http(
+            "DELETE", chat.target.paths.of(turn.conversation_id), within=graces(chat)
+        )
+        expect_equal(answer.status, 204, "the status of the DELETE")
+        await scripted.expect_gone(within=graces(chat))
+
+
+@case(
+    "processes/timeout-family",
+    title="A turn ended for its silence takes with it what Claude had started",
+    clause="PROC-3",
+    severity=Severity.MEDIUM,
+    means="Commands that Claude ran go on for hours after the turn was given up.",
+    finding="M-14",
+    needs=("robustness/silence",),
+    waits=True,
+    slow=True,
+)
+async def timeout_family(chat: Chat) -> None:
+    async with chat.variant("silence") as watched, watched.peer() as peer:
+        limit = chat.target.variants.silence
+        assert limit is not None
+        turn = await watched.started(peer, watched.prompt("play orphan-stop"))
+        end = await turn.finish(within=limit.seconds + chat.target.within)
+        expect_equal(end.get("code"), "timeout", "the code of the error")
+        await watched.expect_gone(within=graces(chat))
+
+
+@case(
+    "robustness/stalled-memory",
+    title="Readers that stall cost no memory of their own",
+    clause="TURN-10",
+    severity=Severity.MEDIUM,
+    means="A few phones in a tunnel, or one hostile page, take all of the server's memory.",
+    needs=("robustness/stalled-reader",),
+    waits=True,
+    slow=True,
+)
+async def stalled_memory(chat: Chat) -> None:
+    async with chat.scripted(own=True) as scripted, scripted.peer() as reads, AsyncExitStack() as stack:
+        turn = await scripted.started(reads, scripted.prompt("play flood"))
+        for _ in range(CROWD):
+            peer = await stack.enter_async_context(scripted.peer())
+            follower = await scripted.follow(peer, turn.conversation_id, turn.message_id)
+            await follower.begin()
+            peer.stall()
+        before = scripted.server.memory()
+        async with scripted.gate("flood", scripted=True) as gate:
+            gate.open()
+            await turn.finish(within=4 * chat.target.within)
+        grown = scripted.server.memory() - before
+        expect(
+            grown < CROWD * FLOOD // 2,
+            f"less than half of {CROWD} copies of an answer of {FLOOD >> 20} MiB in memory",
+            f"the server has grown by {grown >> 20} MiB",
+        )

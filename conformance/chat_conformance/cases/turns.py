@@ -1,0 +1,377 @@
+"""Turns: one prompt with all that streams back."""
+
+from __future__ import annotations
+
+import asyncio
+
+from chat_conformance.cases.handshake import COMPLETES
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.wire.peer import Garbled
+
+ANSWERED = "turns/answered"
+STREAMS = "turns/streams"
+
+
+def pieces(count: int) -> str:
+    """What the fake says for ``tokens=count``."""
+    return "".join(f"t{number} " for number in range(1, count + 1))
+
+
+@case(
+    ANSWERED,
+    title="A chat_request over the socket reaches Claude and is answered",
+    clause="TURN-1",
+    severity=Severity.BLOCKER,
+    means="The answer never comes.",
+    finding="R1-1",
+    needs=(COMPLETES,),
+)
+async def answered(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        await chat.ask(peer, chat.prompt("is anybody there?"))
+        end = await peer.until(
+            lambda: turn_is_over(peer.events), "the turn to be accepted and to come to its end"
+        )
+
+        asked = chat.times_asked(chat.word)
+        expect(asked == 1, "Claude to be asked once", f"it was given the prompt {asked} times")
+        expect_equal(end, "complete", "the turn's last event")
+
+
+def turn_is_over(events: list[dict[str, object] | Garbled]) -> str | None:
+    """The type of the turn's last event, None before it came; text that is no JSON is not this case's affair."""
+    types = [event.get("type") for event in events if isinstance(event, dict)]
+    return next((str(each) for each in types if each in ("complete", "error")), None)
+
+
+@case(
+    STREAMS,
+    title="Pieces of the answer arrive as token events while Claude is still writing",
+    clause="TURN-5",
+    severity=Severity.BLOCKER,
+    means="Not one token on the screen, or all of them at the end.",
+    finding="M-1",
+    needs=(ANSWERED,),
+)
+async def streams(chat: Chat) -> None:
+    async with chat.gate("writing") as gate, chat.peer() as peer:
+        turn = await chat.started(peer, chat.prompt(tokens=6, hold=f"{gate.name}@3"))
+        await chat.reached(gate)
+
+        await turn.until_text(pieces(3))  # Claude stands at the gate: the turn cannot be over
+        expect_equal(turn.text, pieces(3), "the answer while Claude is held")
+        gate.open()
+        expect_equal(await turn.complete(), pieces(6), "the whole answer")
+
+
+@case(
+    "turns/nobody-waits",
+    title="An open socket and a silent turn hold nobody up",
+    clause="TURN-10",
+    severity=Severity.BLOCKER,
+    means="One open chat locks everyone out, health checks included.",
+    finding="M-2",
+    needs=(ANSWERED,),
+)
+async def nobody_waits(chat: Chat) -> None:
+    async with chat.gate("silent") as gate, chat.peer() as silent, chat.peer() as other:
+        turn = await chat.started(silent, chat.prompt("first", tokens=2, hold=f"{gate.name}@0"))
+        await chat.reached(gate)
+
+        health = await chat.http("GET", chat.target.paths.health)
+        expect_equal(health.status, 200, "the health check while a turn is silent")
+        await chat.finished(other, chat.prompt("second"))
+        if chat.posts:
+            posted = await chat.post(chat.prompt("third"))
+            expect_equal(posted.status, 200, "a POST turn while another is silent")
+        expect(turn.terminal is None, "the silent turn to be running still", f"it ended with {turn.terminal}")
+        gate.open()
+        await turn.complete()
+
+
+@case(
+    "turns/order",
+    title="Events come as accepted, content, one terminal event, and nothing after it",
+    clause="TURN-2",
+    severity=Severity.BLOCKER,
+    means="The page shows an answer as unfinished for ever, or adds to it after its end.",
+    needs=(ANSWERED,),
+)
+async def order(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        turn = await chat.finished(peer, chat.prompt(tokens=12))
+        await chat.finished(
+            peer, chat.prompt("next")
+        )  # what would come late would come before this one's end
+
+        mine = [
+            event
+            for event in peer.events
+            if isinstance(event, dict) and event.get("message_id") == turn.message_id
+        ]
+        kinds = [str(event.get("type")) for event in mine]
+        allowed = {"token", "thinking", "tool", "status", "rewind"}
+        expect(
+            kinds[:1] == ["accepted"] and kinds[-1:] == ["complete"] and set(kinds[1:-1]) <= allowed,
+            "accepted, then content, then complete, once each",
+            f"the events are {kinds}",
+        )
+        complete = turn.events[-1]
+        usage = complete.get("usage")
+        expect(
+            isinstance(usage, dict)
+            and {"input_tokens", "output_tokens"} <= set(usage)
+            and "stop_reason" in complete,
+            "complete with usage (input_tokens, output_tokens) and stop_reason",
+            f"it is {complete}",
+        )
+
+
+@case(
+    "turns/seq",
+    title="seq counts from 1 by 1, the terminal event too",
+    clause="TURN-3",
+    severity=Severity.MEDIUM,
+    means="After a gap nobody can tell what is missing: words are lost or doubled on resume.",
+    needs=(ANSWERED,),
+)
+async def seq(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        for _ in range(2):
+            turn = await chat.finished(peer, chat.prompt(tokens=10))
+
+            numbers = [event.get("seq") for event in turn.events]
+            expect_equal(numbers, list(range(1, len(numbers) + 1)), "the seq of the turn's events")
+
+
+@case(
+    "turns/same-as-history",
+    title="The tokens joined are the answer in history, byte for byte",
+    clause="TURN-4",
+    severity=Severity.MEDIUM,
+    means="After a reload the answer is another one than was read.",
+    needs=(STREAMS,),
+)
+async def same_as_history(chat: Chat) -> None:
+    say = 'Umlaut ä, euro €, emoji 👩\u200d👩\u200d👧, quote " and backslash \\,\n\n'
+    say += "    code\ttab, <b>&amp;</b>, \u2028 end.  "
+    async with chat.peer() as peer:
+        turn = await chat.finished(peer, chat.prompt(say=say))
+
+        expect_equal(turn.text, say, "the tokens joined")
+        expect_equal(
+            (await chat.last_message(turn.conversation_id)).get("content"), say, "the answer in history"
+        )
+
+
+@case(
+    "turns/named",
+    title="Every event of a turn names its turn and conversation",
+    clause="TURN-6",
+    severity=Severity.MEDIUM,
+    means="With two chats in one tab, words land in the wrong one.",
+    needs=(ANSWERED,),
+)
+async def named(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        turn = await chat.finished(peer, chat.prompt(tokens=5))
+
+        for event in [turn.accepted, *turn.events]:
+            ids = (event.get("message_id"), event.get("conversation_id"))
+            expect_equal(ids, (turn.message_id, turn.conversation_id), f"the ids of {event.get('type')!r}")
+
+
+@case(
+    "turns/side-by-side",
+    title="Two turns on one connection do not mix",
+    clause="TURN-6",
+    severity=Severity.MEDIUM,
+    means="One answer is written into the other.",
+    needs=(STREAMS,),
+)
+async def side_by_side(chat: Chat) -> None:
+    async with chat.gate("one") as gate, chat.peer() as peer:
+        one = await chat.started(peer, chat.prompt(tokens=4, hold=f"{gate.name}@2"))
+        await one.until_text(pieces(2))
+        two = await chat.finished(peer, chat.prompt(say="the other answer"))
+        gate.open()
+
+        expect_equal(await one.complete(), pieces(4), "the answer of the first turn")
+        expect_equal(two.text, "the other answer", "the answer of the second turn")
+
+
+@case(
+    "turns/sent-twice",
+    title="A message sent twice is one turn",
+    clause="TURN-7",
+    severity=Severity.MEDIUM,
+    means="A retry after a bad moment of the network runs, and costs, everything twice.",
+    needs=(ANSWERED,),
+)
+async def sent_twice(chat: Chat) -> None:
+    async with chat.gate("twice") as gate, chat.peer() as first, chat.peer() as second:
+        prompt = chat.prompt(tokens=4, hold=f"{gate.name}@2")
+        new = await chat.http("POST", chat.target.paths.new)
+        conversation_id = new.member("conversation_id")
+        one = await chat.started(first, prompt, conversation_id=conversation_id)
+        await chat.reached(gate)
+        ids = {"conversation_id": conversation_id, "message_id": one.message_id}
+        two = await chat.started(second, prompt, **ids)
+        gate.open()
+        await asyncio.gather(one.complete(), two.complete())
+        three = await chat.finished(second, prompt, **ids)
+
+        expect_equal([one.text, two.text, three.text], [pieces(4)] * 3, "the answers to the same message")
+        expect_equal(three.events[-1], one.events[-1], "the terminal event the second time")
+        expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
+        messages = await chat.history(conversation_id)
+        expect_equal([each.get("role") for each in messages], ["user", "assistant"], "the roles in history")
+
+
+@case(
+    "turns/remembers",
+    title="A later turn of a conversation knows the earlier ones",
+    clause="TURN-8",
+    severity=Severity.BLOCKER,
+    means="Claude forgets what was just said.",
+    finding="M-7",
+    needs=(ANSWERED,),
+)
+async def remembers(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        first = await chat.finished(peer, chat.prompt("hello"))
+        second = await chat.finished(peer, chat.prompt("again"), conversation_id=first.conversation_id)
+        other = await chat.finished(peer, chat.prompt("elsewhere"))
+
+        expect_equal(second.conversation_id, first.conversation_id, "the conversation of the second turn")
+        expect("turn 2" in second.text, "Claude to say that it is turn 2", f"the answer is {second.text!r}")
+        expect(
+            "turn 1" in other.text, "a new conversation to begin with turn 1", f"the answer is {other.text!r}"
+        )
+        if chat.posts:
+            answer = await chat.post(chat.prompt("by POST"), conversation_id=first.conversation_id)
+            expect("turn 3" in answer.member("response"), "the POST to be turn 3", f"it is {answer.body!r}")
+
+
+@case(
+    "turns/remembers-after-restart",
+    title="A conversation goes on after a restart of the server",
+    clause="TURN-8",
+    severity=Severity.MEDIUM,
+    means="Every deployment wipes what Claude knows of every chat.",
+    needs=("turns/remembers",),
+    waits=True,
+    slow=True,
+)
+async def remembers_after_restart(chat: Chat) -> None:
+    async with chat.instance() as server:
+        async with chat.peer(server=server) as peer:
+            first = await chat.finished(peer, chat.prompt("before"))
+        await server.start_again()
+        async with chat.peer(server=server) as peer:
+            second = await chat.finished(peer, chat.prompt("after"), conversation_id=first.conversation_id)
+
+        expect("turn 2" in second.text, "Claude to say that it is turn 2", f"the answer is {second.text!r}")
+
+
+@case(
+    "turns/forgets-aloud",
+    title="A turn says so when Claude begins another session",
+    clause="TURN-8",
+    severity=Severity.LOW,
+    means="Claude suddenly knows nothing of the conversation, and nothing on the page says why.",
+    needs=("turns/remembers",),
+)
+async def forgets_aloud(chat: Chat) -> None:
+    async with chat.scripted() as scripted, scripted.peer() as peer:
+        first = await scripted.finished(peer, scripted.prompt("hello"))
+        second = await scripted.finished(
+            peer, scripted.prompt("play another-session"), conversation_id=first.conversation_id
+        )
+        found = [event.get("status") for event in second.events if event.get("type") == "status"]
+        expect("fresh_session" in found, "a status fresh_session", f"the turn's statuses are {found}")
+        unasked = [event for event in first.events if event.get("status") == "fresh_session"]
+        expect(not unasked, "no such status in the first turn", f"there is {unasked}")
+
+
+@case(
+    "turns/busy",
+    title="A second message to a conversation that is answering is refused as busy",
+    clause="TURN-9",
+    severity=Severity.MEDIUM,
+    means="Two prompts are merged into one answer, or one of them disappears.",
+    needs=(STREAMS,),
+)
+async def busy(chat: Chat) -> None:
+    async with chat.gate("busy") as gate, chat.peer() as peer:
+        turn = await chat.started(peer, chat.prompt("first", tokens=4, hold=f"{gate.name}@2"))
+        await chat.reached(gate)
+        refused = await chat.ask(peer, chat.prompt("second"), conversation_id=turn.conversation_id)
+        error = await refused.finish()
+
+        expect_equal(
+            (error.get("type"), error.get("code")), ("error", "busy"), "the answer to the second message"
+        )
+        if chat.posts:
+            posted = await chat.post(chat.prompt("third"), conversation_id=turn.conversation_id)
+            expect_equal(posted.status, 409, "the status of a POST to the busy conversation")
+        gate.open()
+        expect_equal(await turn.complete(), pieces(4), "the answer of the first turn")
+        expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
+        expect_equal(len(await chat.history(turn.conversation_id)), 2, "the number of messages in history")
+
+
+@case(
+    "turns/claude-fails",
+    title="When Claude ends without a result the turn fails and its text is kept, marked",
+    clause="TURN-11",
+    severity=Severity.MEDIUM,
+    means="The answer hangs for ever, or what had arrived is lost, and history lies.",
+    finding="M-14",
+    needs=(STREAMS,),
+)
+async def claude_fails(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        turn = await chat.started(peer, chat.prompt(tokens=3, exit=3))
+        error = await turn.finish()
+
+        expect_equal(
+            (error.get("type"), error.get("code")), ("error", "claude_failed"), "the turn's last event"
+        )
+        answer = await chat.last_message(turn.conversation_id)
+        expect_equal(
+            (answer.get("content"), answer.get("status")), (pieces(3), "failed"), "the answer in history"
+        )
+        why = answer.get("error")
+        expect(
+            isinstance(why, dict) and why.get("code") == "claude_failed" and bool(why.get("message")),
+            "the answer in history to have the error, claude_failed, and its sentence",
+            f"it is {why}",
+        )
+        await chat.finished(peer, chat.prompt("and on"), conversation_id=turn.conversation_id)
+
+
+@case(
+    "turns/claude-missing",
+    title="A Claude that cannot be started is a clear error, on both doors",
+    clause="TURN-11",
+    severity=Severity.MEDIUM,
+    means="A wrong path in the settings looks like a Claude that thinks for ever.",
+    needs=(COMPLETES,),
+    waits=True,
+    slow=True,
+)
+async def claude_missing(chat: Chat) -> None:
+    async with chat.instance(claude="/nonexistent/claude") as server:
+        async with chat.peer(server=server) as peer:
+            turn = await chat.ask(peer, chat.prompt())
+            error = await turn.finish()
+
+            expect_equal(error.get("code"), "claude_unavailable", "the code of the error")
+        if chat.posts:
+            answer = await chat.post(chat.prompt(), server=server)
+            expect_equal(answer.status, 503, "the status of a POST")
+            code = answer.member("error").get("code")
+            expect_equal(code, "claude_unavailable", "the code of the POST's error")

@@ -1,0 +1,180 @@
+"""The HTTP doors."""
+
+from __future__ import annotations
+
+import re
+
+from chat_conformance.cases.turns import ANSWERED, pieces
+from chat_conformance.results import Severity
+from chat_conformance.suite.case import case
+from chat_conformance.suite.context import Chat, expect, expect_equal
+
+_TAG_PARTS = re.compile(
+    r"(<(?:script|link|img|iframe|source|video|audio)\b)|>"
+    r"""|\b(?:src|href)\s*=\s*["']?((?:https?:)?//[^"'\s>]+)""",
+    re.IGNORECASE,
+)
+
+
+def loaded_elsewhere(page: str) -> list[str]:
+    """The addresses of other sites that a page loads something from; one pass, however odd the page."""
+    found, inside = [], False
+    for part in _TAG_PARTS.finditer(page):
+        inside = bool(part[1]) or (inside and bool(part[2]))
+        if inside and part[2]:
+            found.append(part[2])
+    return found
+
+
+@case(
+    "http/health",
+    title="The health check answers 200",
+    clause="HTTP-1",
+    severity=Severity.MEDIUM,
+    means="Whatever watches the server takes it for dead and restarts it.",
+)
+async def health(chat: Chat) -> None:
+    expect_equal(
+        (await chat.http("GET", chat.target.paths.health)).status, 200, "the status of the health check"
+    )
+
+
+@case(
+    "http/post",
+    title="A POST runs a turn and answers with response, conversation_id and message_id",
+    clause="HTTP-2",
+    severity=Severity.BLOCKER,
+    means="Clients without WebSocket get no answer.",
+)
+async def post(chat: Chat) -> None:
+    message_id = chat.next_id()
+    answer = await chat.post(chat.prompt(tokens=5), message_id=message_id)
+
+    expect_equal(answer.status, 200, "the status")
+    expect_equal(answer.member("response"), pieces(5), "the response")
+    expect_equal(answer.member("message_id"), message_id, "the message_id")
+    conversation = str(answer.member("conversation_id"))
+    expect(
+        re.fullmatch("[0-9a-f]{12}", conversation) is not None,
+        "12 hexadecimal digits",
+        f"it is {conversation!r}",
+    )
+    again = await chat.post(chat.prompt(tokens=5), message_id=message_id, conversation_id=conversation)
+    expect_equal(again.json(), answer.json(), "the answer to the same message sent again")
+    expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
+
+
+@case(
+    "http/post-errors",
+    title="A POST that is refused or fails says so in its status and body",
+    clause="HTTP-2",
+    severity=Severity.MEDIUM,
+    means="Scripts take an error for an answer, or cannot tell what to do.",
+)
+async def post_errors(chat: Chat) -> None:
+    refused = {
+        "no message": ({}, 400, "bad_request"),
+        "a misshapen message_id": ({"message": "a", "message_id": "a b"}, 400, "bad_request"),
+        "a message beyond the limit": (
+            {"message": "x" * (chat.target.message_max_bytes + 1)},
+            413,
+            "too_large",
+        ),
+    }
+    failed = await chat.post(chat.prompt(tokens=2, exit=3))
+    expect_equal(failed.member("error").get("code"), "claude_failed", "the code when Claude fails")
+    async with chat.scripted() as scripted:
+        late = await scripted.post(scripted.prompt("play dies-late"))
+    expect_equal(late.member("error").get("code"), "claude_failed", "the code when Claude fails after a tool")
+    for what, (form, status, code) in refused.items():
+        answer = await chat.http("POST", chat.turn_door, form=form)
+        expect_equal(
+            (answer.status, answer.member("error").get("code")), (status, code), f"the answer to {what}"
+        )
+
+
+@case(
+    "http/broken-forms",
+    title="A POST whose form cannot be read is refused in words, and the server goes on",
+    clause="HTTP-2",
+    severity=Severity.LOW,
+    means="A bug in one script looks like a broken server, and fills its log with tracebacks.",
+)
+async def broken_forms(chat: Chat) -> None:
+    form, message = "application/x-www-form-urlencoded", f"message={chat.word}".encode()
+    broken = {
+        "another kind of body": ("application/json", b'{"message":"a"}'),
+        "parts without a boundary": ("multipart/form-data", b"message"),
+        "a part that is torn": (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Disposition: form-data; na",
+        ),
+        "a second part that is torn": (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Disposition: form-data; name=message\r\n\r\nhi\r\n--x\r\nContent-Disp",
+        ),
+        "bytes that are no UTF-8": (form, message + b"%ff%fe&message_id=%ff"),
+    }
+    for what, (kind, body) in broken.items():
+        answer = await chat.http("POST", chat.turn_door, body=body, headers={"Content-Type": kind})
+        expect(400 <= answer.status < 500, f"a 4xx status for {what}", f"it is {answer.status}")
+        expect_equal(answer.member("error").get("code"), "bad_request", f"the code for {what}")
+    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
+    # A form has no charset (URL Standard §5.1), so one that is named may be looked at or not.
+    unknown = {"Content-Type": f"{form}; charset=no-such"}
+    answer = await chat.http("POST", chat.turn_door, body=message, headers=unknown)
+    expect(answer.status < 500, "an answer to a charset that nobody knows", f"it is {answer.status}")
+
+
+@case(
+    "http/foreign-origin",
+    title="State-changing requests from a foreign page are refused with 403",
+    clause="HTTP-3",
+    severity=Severity.BLOCKER,
+    means="Any web page can spend, write and delete as the user who visits it.",
+    finding="M-3",
+)
+async def foreign_origin(chat: Chat) -> None:
+    for origin in ("https://evil.example", "null", "http://[", f"{chat.server.url}.evil.example"):
+        headers = {"Origin": origin}
+        doors = [("POST", chat.target.paths.turn)] if chat.posts else []
+        doors += [("POST", chat.target.paths.new), ("DELETE", chat.target.paths.of("0123456789ab"))]
+        for method, path in doors:
+            form = {"message": chat.prompt()} if path == chat.target.paths.turn else None
+            answer = await chat.http(method, path, form=form, headers=headers)
+            expect_equal(answer.status, 403, f"the status of {method} {path} from {origin!r}")
+    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
+
+
+@case(
+    "http/page",
+    title="The page is served and loads nothing from elsewhere",
+    clause="HTTP-5",
+    severity=Severity.MEDIUM,
+    means="Without a network, or with a strict policy, the page stays empty; with one, others see who chats.",
+)
+async def page(chat: Chat) -> None:
+    answer = await chat.http("GET", chat.target.paths.page)
+
+    expect_equal(answer.status, 200, "the status of the page")
+    expect("text/html" in answer.headers.get("content-type", ""), "a page in HTML", f"it is {answer.headers}")
+    elsewhere = loaded_elsewhere(answer.body.decode(errors="replace"))
+    expect(not elsewhere, "everything from the same origin", f"it loads {elsewhere}")
+
+
+@case(
+    "http/while-others-chat",
+    title="Two POSTs at once are answered each with its own answer",
+    clause="HTTP-2",
+    severity=Severity.MEDIUM,
+    means="Answers are mixed up between people.",
+    needs=(ANSWERED,),
+)
+async def while_others_chat(chat: Chat) -> None:
+    async with chat.gate("first") as gate, chat.peer() as peer:
+        turn = await chat.started(peer, chat.prompt(tokens=3, hold=f"{gate.name}@1"))
+        answer = await chat.post(chat.prompt(say="for the POST"))
+        gate.open()
+
+        expect_equal(answer.member("response"), "for the POST", "the response")
+        expect_equal(await turn.complete(), pieces(3), "the answer on the socket")

@@ -1,0 +1,194 @@
+"""A run of the fuzzer: rounds of connections, what they cost the server, and the smallest input of a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from chat_conformance.fuzz import frames, requests
+from chat_conformance.fuzz.play import Player
+from chat_conformance.fuzz.sent import Kind, Sent
+from chat_conformance.fuzz.shrink import shrunk
+from chat_conformance.target.file import Target
+from chat_conformance.target.server import Server
+
+ROUND = 120
+"""Connections between two looks at the server."""
+
+AT_ONCE = 12
+MIB = 1 << 20
+GROWTH = 24 * MIB
+"""How much memory may grow after the first quarter of a run."""
+
+DESCRIPTORS = 150
+"""How many descriptors may stay; warm processes have some."""
+
+LINES = 2
+"""How many lines of the log a connection or a request may cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a run.
+
+    Attributes:
+        frames: How many were sent.
+        requests: How many were sent.
+        answered: How many answers came to requests.
+        seconds: How long it took.
+        wrong: What was wrong, None if nothing.
+        smallest: The smallest connection that shows it, None if no single one does.
+    """
+
+    frames: int
+    requests: int
+    answered: int
+    seconds: float
+    wrong: str | None
+    smallest: Sent | None
+
+
+async def run(
+    target: Target,
+    *,
+    seed: str,
+    most_frames: int,
+    most_requests: int,
+    say: Callable[[str], None],
+    only: Sent | None = None,
+) -> Report:
+    """Play until enough was sent, or something is wrong.
+
+    Raises:
+        TargetError: The server cannot be started.
+    """
+    began = time.monotonic()
+    sent = {Kind.FRAMES: 0, Kind.REQUESTS: 0}
+    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
+        server = Server(target, Path(folder))
+        await server.start()
+        try:
+            player = Player(server)
+            wrong, batch = await _rounds(player, _plan(seed, most_frames, most_requests, only), sent, say)
+            if wrong is not None:
+                fallen = await server.has_fallen()
+                ended = f"it ended with {server.exit_status}" if fallen else "it is alive"
+                wrong = "\n  | ".join(
+                    [f"{wrong}\nthe server: {ended}; its last lines:", *list(server.log)[-10:]]
+                )
+        finally:
+            await server.end()
+    smallest = None
+    if wrong is not None:
+        say(f"wrong: {wrong}\nlooking for the smallest input ...")
+        smallest = await _smallest(target, batch, wrong)
+    return Report(
+        sent[Kind.FRAMES], sent[Kind.REQUESTS], player.answered, time.monotonic() - began, wrong, smallest
+    )
+
+
+def make(seed: str, kind: Kind, number: int) -> Sent:
+    """A connection by its number."""
+    return frames.connection(seed, number) if kind is Kind.FRAMES else requests.connection(seed, number)
+
+
+def _plan(seed: str, most_frames: int, most_requests: int, only: Sent | None) -> Iterator[list[Sent]]:
+    """Rounds of connections of both kinds, mixed by how much of each is to come."""
+    if only is not None:
+        yield [only]
+        return
+    left = {Kind.FRAMES: most_frames, Kind.REQUESTS: most_requests}
+    number = 0
+    while any(count > 0 for count in left.values()):
+        batch = []
+        for _ in range(ROUND // 4):
+            for kind, each in ((Kind.FRAMES, 1), (Kind.REQUESTS, 3)):
+                for _ in range(each):
+                    if left[kind] > 0:
+                        number += 1
+                        batch.append(make(seed, kind, number))
+                        left[kind] -= batch[-1].count
+        yield batch
+
+
+async def _rounds(
+    player: Player, plan: Iterator[list[Sent]], sent: dict[Kind, int], say: Callable[[str], None]
+) -> tuple[str | None, list[Sent]]:
+    rounds: list[tuple[int, int]] = []  # memory, descriptors
+    connections = 0
+    batch: list[Sent] = []
+    for batch in plan:
+        wrong = await _together(player, batch) or await player.settled()
+        for each in batch:
+            sent[each.kind] += each.count
+        connections += len(batch)
+        if wrong is None and player.lines > LINES * (connections + sent[Kind.REQUESTS]) + 200:
+            wrong = f"{player.lines:,} lines of log for {connections:,} connections"
+        if wrong is not None:
+            return wrong, batch
+        rounds.append((player.memory(), player.descriptors()))
+        if len(rounds) % 50 == 0:
+            say(
+                f"{sent[Kind.FRAMES]:,} frames, {sent[Kind.REQUESTS]:,} requests, "
+                f"{rounds[-1][0] / MIB:.0f} MiB, {rounds[-1][1]} descriptors, {player.lines:,} lines of log"
+            )
+    return await player.behaves() or await player.settled() or _growth(rounds), []
+
+
+def _growth(rounds: list[tuple[int, int]]) -> str | None:
+    warm = len(rounds) // 4
+    if not warm:
+        return None
+    memory = min(each[0] for each in rounds[-warm:]) - min(each[0] for each in rounds[warm : 2 * warm])
+    if memory > GROWTH:
+        return f"the server's memory has grown by {memory / MIB:.0f} MiB"
+    descriptors = min(each[1] for each in rounds[-warm:]) - min(each[1] for each in rounds[:warm])
+    if descriptors > DESCRIPTORS:
+        return f"the server has {descriptors} more open descriptors than at the start"
+    return None
+
+
+async def _together(player: Player, batch: list[Sent]) -> str | None:
+    waiting = iter(batch)
+    wrong: list[str] = []
+
+    async def work() -> None:
+        for each in waiting:
+            if (found := await player.play(each)) is not None:
+                wrong.append(f"{each.kind.value}:{each.number}: {found}")
+            if wrong:
+                return
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(work())
+    return wrong[0] if wrong else None
+
+
+async def _smallest(target: Target, batch: list[Sent], wrong: str) -> Sent | None:
+    """The connection of a round that shows a fault by itself, made small."""
+    named = wrong.partition(": ")[0]
+    batch = sorted(batch, key=lambda each: f"{each.kind.value}:{each.number}" != named)
+    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
+        server = Server(target, Path(folder))
+        await server.start()
+        player = Player(server)
+
+        async def shows(sent: Sent) -> bool:
+            player.faults.clear()
+            found = await player.play(sent) or await player.settled()
+            if found is not None and await server.has_fallen():
+                await server.start_again()
+            return found is not None
+
+        try:
+            for each in batch:
+                if await shows(each):
+                    return await shrunk(each, shows)
+        finally:
+            await server.end()
+    return None

@@ -1,0 +1,109 @@
+"""The reference server without a bound on what one user or stranger may take."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp.web
+import msgspec
+
+import chat_server.store.store
+import chat_server.web.connection
+from chat_conformance.mutants.registry import always, breaks, put
+from chat_server.shares import Shares
+from chat_server.turns.manager import Turns
+from chat_server.web.inflow import Inflow
+from chat_server.web.serving import ClientProtocol
+
+
+@breaks("silent-connections-stay")
+def silent_connections_stay() -> None:
+    """The time for a header begins with its first byte."""
+
+    def make(connection_made: Any) -> Any:
+        def mutant(self: ClientProtocol, transport: asyncio.BaseTransport) -> None:
+            connection_made(self, transport)
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+
+        return mutant
+
+    put(ClientProtocol, "connection_made", make)
+
+
+@breaks("each-byte-gains-time")
+def each_byte_gains_time() -> None:
+    """The time for a header begins anew with each byte."""
+
+    def make(data_received: Any) -> Any:
+        def mutant(self: ClientProtocol, data: bytes) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = self._loop.call_later(self._arrivals.bounds.header_seconds, self._too_late)
+            data_received(self, data)
+
+        return mutant
+
+    put(ClientProtocol, "data_received", make)
+
+
+@breaks("reads-all-that-comes")
+def reads_all_that_comes() -> None:
+    """Frames are read as they come, however many."""
+    put(Inflow, "attach", lambda _: lambda _self, reader, _line: reader)
+    put(chat_server.web.connection, "FRAMES_AT_ONCE", lambda _: 1 << 30)
+
+
+@breaks("decodes-all-that-comes")
+def decodes_all_that_comes() -> None:
+    """JSON becomes objects first, whatever it is."""
+
+    def make(decode: Any) -> Any:
+        def mutant(text: str, *_most: int) -> Any:
+            msgspec.json.decode(text)
+            return decode(text, len(text))
+
+        return mutant
+
+    put(chat_server.web.connection, "decode_client", make)
+    put(chat_server.web.connection, "LARGE", lambda _: 1 << 30)
+
+
+@breaks("inflates-bodies")
+def inflates_bodies() -> None:
+    """Compressed bodies are inflated as they come."""
+
+    def make(init: Any) -> Any:
+        def mutant(self: Any, *args: Any, **options: Any) -> None:
+            init(self, *args, **{**options, "auto_decompress": True, "lingering_time": 10.0})
+
+        return mutant
+
+    put(aiohttp.web.RequestHandler, "__init__", make)
+
+
+@breaks("half-messages-pile-up")
+def half_messages_pile_up() -> None:
+    """What waits of a user's messages is not counted."""
+    put(Shares, "wait", always(True))
+
+
+@breaks("one-user-takes-all")
+def one_user_takes_all() -> None:
+    """Any number of a user's turns run at once."""
+
+    def make(init: Any) -> Any:
+        def mutant(self: Turns, *args: Any, **options: Any) -> None:
+            init(self, *args, **{**options, "concurrent": 0})
+
+        return mutant
+
+    put(Turns, "__init__", make)
+
+
+@breaks("new-without-end")
+def new_without_end() -> None:
+    """Empty conversations are not counted."""
+    put(chat_server.store.store, "admit_new", always(None))

@@ -1,0 +1,38 @@
+"""What breaks the reference server, by the name of the mutant: a few lines over its parts, put in before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+Break = Callable[[], None]
+BREAKS: dict[str, Break] = {}
+MODULES = ("reference", "doors", "crowd", "strangers", "access")
+
+
+def all_breaks() -> dict[str, Break]:
+    """All of them, by name."""
+    for module in MODULES:
+        import_module(f"chat_conformance.mutants.{module}")
+    return BREAKS
+
+
+def breaks(name: str) -> Callable[[Break], Break]:
+    """Register what breaks the reference under this name."""
+
+    def mark(function: Break) -> Break:
+        BREAKS[name] = function
+        return function
+
+    return mark
+
+
+def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Put in place of an attribute, which must be there, what ``make`` makes of it."""
+    setattr(owner, name, make(getattr(owner, name)))
+
+
+def always(value: Any) -> Callable[..., Any]:
+    """A maker of functions that give this value whatever they are asked."""
+    return lambda _old: lambda *_args, **_kwargs: value

@@ -1,0 +1,39 @@
+"""Start a mutant: ``python -m chat_conformance.mutants.serve NAME PORT`` and what the server itself takes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from chat_conformance.mutants import small
+from chat_conformance.mutants.expectations import SMALL
+
+
+def main(name: str, port: str, data: str, claude: str) -> int:
+    """Serve until told to stop."""
+    if name.removeprefix("twin-of-") in SMALL:
+        asyncio.run(_serve_small(name, int(port), Path(claude)))
+        return 0
+    from chat_conformance.mutants.registry import all_breaks  # noqa: PLC0415 - small servers do without
+    from chat_server.__main__ import main as serve  # noqa: PLC0415 - same
+
+    all_breaks()[name]()
+    return serve(["--port", port, "--data", data, "--claude", claude])
+
+
+async def _serve_small(name: str, port: int, claude: Path) -> None:
+    kind = getattr(small, SMALL[name.removeprefix("twin-of-")][0])
+    tiny = issubclass(kind, small.TinyChat)
+    if name.startswith("twin-of-"):
+        kind = small.TinyChat if tiny else small.RawChat
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with small.serving(kind(claude) if tiny else kind(), port=port):
+        print("Chat ready at", port, flush=True)  # noqa: T201 - what the target file waits for
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:5]))

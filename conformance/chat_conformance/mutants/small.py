@@ -1,0 +1,573 @@
+"""Small servers for the suite to judge: two good ones, and the same with one thing broken in each."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from chat_conformance.wire.frames import (
+    Frame,
+    FrameDecoder,
+    FrameError,
+    Opcode,
+    apply_mask,
+    check_frame,
+    close_frame,
+    encode_frame,
+)
+from chat_conformance.wire.handshake import accept_key
+from chat_conformance.wire.listening import listening
+from chat_conformance.wire.messages import MessageJoiner
+
+KEEPALIVE = 0.1
+SUBPROTOCOL = "chat-stream-v1"
+
+
+class RawChat:
+    """WebSocket on a bare socket: ping, close and refusals, and no turns."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection from its first byte to its last."""
+        try:
+            await self.shake_hands(await reader.readuntil(b"\r\n\r\n"), reader, writer)
+            async with asyncio.TaskGroup() as group:
+                pings = group.create_task(self.keep_alive(writer))
+                await self.receive(reader, writer)
+                pings.cancel()
+        except* (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client has gone
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def shake_hands(
+        self, head: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Answer the handshake."""
+        found = re.search(rb"Sec-WebSocket-Key: (\S+)", head)
+        assert found is not None
+        lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
+        lines += [
+            f"Sec-WebSocket-Accept: {accept_key(found[1].decode())}",
+            f"Sec-WebSocket-Protocol: {SUBPROTOCOL}",
+        ]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        await writer.drain()
+
+    async def keep_alive(self, writer: asyncio.StreamWriter) -> None:
+        """Send pings."""
+        while True:
+            await asyncio.sleep(KEEPALIVE)
+            writer.write(encode_frame(Frame(Opcode.PING)))
+            await writer.drain()
+
+    async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read frames and answer them until a close."""
+        decoder, joiner = FrameDecoder(), MessageJoiner()
+        try:
+            while data := await reader.read(1 << 16):
+                for frame in decoder.feed(data):
+                    self.check(frame)
+                    if frame.is_control:
+                        await self.control(frame, writer)
+                        if frame.opcode == Opcode.CLOSE:
+                            return
+                    elif (message := joiner.add(frame)) is not None:
+                        await self.refuse(message.payload, writer)
+        except FrameError as error:
+            await self.close(error, writer)
+
+    def check(self, frame: Frame) -> None:
+        """Refuse what RFC 6455 forbids."""
+        if (error := check_frame(frame, from_client=True)) is not None:
+            raise error
+
+    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
+        """Say why the connection ends, which it does when this returns."""
+        writer.write(encode_frame(close_frame(error.code)))
+        await writer.drain()
+
+    async def control(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
+        """Answer a control frame."""
+        if frame.opcode == Opcode.PING:
+            writer.write(encode_frame(Frame(Opcode.PONG, frame.payload)))
+        elif frame.opcode == Opcode.CLOSE:
+            writer.write(encode_frame(close_frame(self.close_code(frame))))
+        await writer.drain()
+
+    def close_code(self, frame: Frame) -> int | None:
+        """The code that answers a close."""
+        return frame.close_code
+
+    async def refuse(self, payload: bytes, writer: asyncio.StreamWriter) -> None:
+        """Answer any message with bad_request."""
+        named = msgspec.json.decode(payload).get("message_id")
+        error = {"type": "error", "code": "bad_request", "message": "no turns here", "message_id": named}
+        writer.write(encode_frame(Frame(Opcode.TEXT, msgspec.json.encode(error))))
+        await writer.drain()
+
+
+class ReadsTheHeadTwice(RawChat):
+    """R1-2: the head was read already; reading it again waits for ever."""
+
+    async def shake_hands(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Wait for a head that came before."""
+        await super().shake_hands(await reader.readuntil(b"\r\n\r\n") + head, reader, writer)
+
+
+class DropsWhatIsGlued(RawChat):
+    """What came in one piece with the head is thrown away with it."""
+
+    async def shake_hands(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Forget what was read too much."""
+        reader._buffer.clear()  # type: ignore[attr-defined]  # noqa: SLF001 - a mutant may be crude
+        await super().shake_hands(head, reader, writer)
+
+
+class DiesAtThePing(RawChat):
+    """R1-3: the first ping crashes the connection."""
+
+    async def keep_alive(self, writer: asyncio.StreamWriter) -> None:
+        """Use a transport as if it were a writer."""
+        await asyncio.sleep(KEEPALIVE)
+        writer.transport.abort()
+
+
+class ReadsWhatComes(RawChat):
+    """R1-4: what one read returns is taken for whole frames."""
+
+    async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forget what a read left unfinished."""
+        joiner = MessageJoiner()
+        while data := await reader.read(1 << 20):
+            for frame in FrameDecoder().feed(data):
+                if frame.is_control:
+                    await self.control(frame, writer)
+                    if frame.opcode == Opcode.CLOSE:
+                        return
+                elif (message := joiner.add(frame)) is not None:
+                    await self.refuse(message.payload, writer)
+
+
+class ReadsOneFrame(RawChat):
+    """Of the frames that arrive in one piece the first is read."""
+
+    async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forget those behind it."""
+        while data := await reader.read(1 << 16):
+            for frame in FrameDecoder().feed(data)[:1]:
+                await self.control(frame, writer)
+
+
+class HangsUpOnPongs(RawChat):
+    """A pong is taken for what no client sends."""
+
+    async def control(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
+        """Refuse it."""
+        if frame.opcode == Opcode.PONG:
+            raise FrameError(1002, "§5.5.3", "a pong")
+        await super().control(frame, writer)
+
+
+class WaitsForNegativeBytes(RawChat):
+    """A length whose highest bit is set is waited for."""
+
+    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
+        """Wait until the other side has gone."""
+        if "highest bit" not in error.reason:
+            await super().close(error, writer)
+        while not writer.transport.is_closing():  # noqa: ASYNC110 - a mutant may be crude
+            await asyncio.sleep(0.01)
+
+
+class ClosesWith768(RawChat):
+    """R1-6: 1000 with its bytes the wrong way, or near it."""
+
+    def close_code(self, frame: Frame) -> int | None:  # noqa: ARG002
+        """A forbidden code."""
+        return 768
+
+
+class ForgetsToSend(RawChat):
+    """R1-7: pong and close are written, and the socket dropped before they leave."""
+
+    async def control(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
+        """Drop the connection in place of a drain."""
+        if frame.opcode == Opcode.CLOSE:
+            writer.transport.abort()
+        else:
+            await super().control(frame, writer)
+
+
+class KeepsTheFirstMask(RawChat):
+    """The first key of a connection is taken for all its frames."""
+
+    def __init__(self) -> None:
+        self.mask: bytes | None = None
+
+    async def control(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
+        """Undo another key than the frame's own."""
+        self.mask = self.mask or frame.mask
+        if frame.mask and self.mask and frame.opcode == Opcode.PING:
+            masked = apply_mask(frame.payload, frame.mask)
+            frame = Frame(Opcode.PING, apply_mask(masked, self.mask), mask=frame.mask)
+        await super().control(frame, writer)
+
+
+class ReadsLengthsOf15Bits(RawChat):
+    """A length of two bytes is taken for a signed one; what is longer is never whole."""
+
+    async def refuse(self, payload: bytes, writer: asyncio.StreamWriter) -> None:
+        """Wait for more of what is whole already."""
+        if not 1 << 15 <= len(payload) < 1 << 16:
+            await super().refuse(payload, writer)
+
+
+class TakesAnyFrame(RawChat):
+    """Bits, opcodes, masks and lengths that RFC 6455 forbids mean nothing to it."""
+
+    def check(self, frame: Frame) -> None:
+        """Take it."""
+
+
+class TakesAnyText(RawChat):
+    """Text is not looked at: it is answered whatever its bytes are."""
+
+    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
+        """Answer what is only no UTF-8."""
+        if error.code == 1007:
+            await self.refuse(b"{}", writer)
+        else:
+            await super().close(error, writer)
+
+
+class WaitsForTheClose(RawChat):
+    """A close that was begun here waits for its answer, however long."""
+
+    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
+        """Wait until the other side has gone."""
+        await super().close(error, writer)
+        while not writer.transport.is_closing():  # noqa: ASYNC110 - a mutant may be crude
+            await asyncio.sleep(0.01)
+
+
+class WantsTheLatestPong(RawChat):
+    """Only the pong of the latest ping counts, and three that are missing in a row are the end."""
+
+    def __init__(self) -> None:
+        self.latest = 0
+        self.missed = 0
+
+    async def keep_alive(self, writer: asyncio.StreamWriter) -> None:
+        """Send numbered pings while they are answered."""
+        while self.missed < 3:
+            await asyncio.sleep(KEEPALIVE)
+            self.latest += 1
+            self.missed += 1
+            writer.write(encode_frame(Frame(Opcode.PING, str(self.latest).encode())))
+            await writer.drain()
+        writer.transport.abort()
+
+    async def control(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
+        """Look at what a pong carries."""
+        if frame.opcode == Opcode.PONG and frame.payload == str(self.latest).encode():
+            self.missed = 0
+        await super().control(frame, writer)
+
+
+class TakesFragmentsForMessages(RawChat):
+    """M-12: the first fragment is taken for the whole message."""
+
+    async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Join nothing."""
+        decoder = FrameDecoder()
+        while data := await reader.read(1 << 16):
+            for frame in decoder.feed(data):
+                if frame.is_control:
+                    await self.control(frame, writer)
+                else:
+                    try:
+                        await self.refuse(frame.payload, writer)
+                    except msgspec.DecodeError:
+                        return
+
+
+class TinyChat:
+    """A chat on aiohttp in its smallest form: turns over both doors, history, keepalive."""
+
+    def __init__(self, claude: Path) -> None:
+        self.claude = claude
+        self.history: dict[str, list[dict[str, str]]] = defaultdict(list)
+        self.over: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.turns = asyncio.TaskGroup()
+
+    def app(self) -> web.Application:
+        """The application."""
+        app = web.Application()
+        app.router.add_get("/health", self.health)
+        app.router.add_get("/chat/ws", self.socket)
+        app.router.add_post("/chat", self.post)
+        app.router.add_get("/chat/history/{id}", self.show)
+        return app
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """Say that it lives."""
+        return web.Response(text="ok")
+
+    async def socket(self, request: web.Request) -> web.WebSocketResponse:
+        """One WebSocket."""
+        socket = web.WebSocketResponse(protocols=[SUBPROTOCOL])
+        await socket.prepare(request)
+        pings = asyncio.create_task(self.keep_alive(socket))
+        try:
+            async for message in socket:
+                if message.type == WSMsgType.TEXT:
+                    self.received(socket, msgspec.json.decode(message.data))
+        finally:
+            pings.cancel()
+            self.left(socket)
+        return socket
+
+    def left(self, socket: web.WebSocketResponse) -> None:
+        """Somebody left."""
+
+    async def keep_alive(self, socket: web.WebSocketResponse) -> None:
+        """Send pings."""
+        with suppress(ConnectionError):
+            while True:
+                await asyncio.sleep(KEEPALIVE)
+                await socket.ping()
+
+    def received(self, socket: web.WebSocketResponse, message: dict[str, Any]) -> None:
+        """Start what a message asks for."""
+        if message["type"] == "chat_request":
+            self.turns.create_task(self.turn(message, lambda event: self.send(socket, event)))
+        elif message["type"] == "subscribe":
+            self.turns.create_task(self.replay(message, socket))
+
+    async def send(self, socket: web.WebSocketResponse, event: dict[str, Any]) -> None:
+        """Send an event."""
+        with suppress(ConnectionError):
+            await socket.send_json(event)
+
+    async def turn(self, message: dict[str, Any], send: Callable[[dict[str, Any]], Awaitable[None]]) -> str:
+        """Run one turn and tell about it."""
+        conversation = message.get("conversation_id") or secrets.token_hex(6)
+        ids = {"message_id": message["message_id"], "conversation_id": conversation}
+        await send({"type": "accepted", **ids})
+        text, seq = "", 0
+        async with aclosing(self.ask(message["message"])) as pieces:
+            async for piece in pieces:
+                text, seq = text + piece, seq + 1
+                await send({"type": "token", "token": piece, "seq": seq, **ids})
+        self.keep(conversation, message, text)
+        self.over[conversation].set()
+        await send({"type": "complete", "usage": {}, "stop_reason": "end_turn", "seq": seq + 1, **ids})
+        return text
+
+    def keep(self, conversation: str, message: dict[str, Any], text: str) -> None:
+        """Write a turn to history."""
+        for role, content in (("user", message["message"]), ("assistant", text)):
+            kept = {
+                "role": role,
+                "content": content,
+                "message_id": message["message_id"],
+                "status": "complete",
+            }
+            self.history[conversation].append(kept)
+
+    async def replay(self, message: dict[str, Any], socket: web.WebSocketResponse) -> None:
+        """Follow a turn by waiting for its end; enough for a twin."""
+        ids = {"message_id": message["message_id"], "conversation_id": message["conversation_id"]}
+        await self.send(socket, {"type": "accepted", **ids})
+        await self.over[message["conversation_id"]].wait()
+        await self.send(socket, {"type": "complete", "usage": {}, "stop_reason": "end_turn", "seq": 1, **ids})
+
+    async def ask(self, prompt: str) -> AsyncGenerator[str, None]:
+        """The answer of Claude, piece by piece."""
+        words = ["-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
+        process = await asyncio.create_subprocess_exec(
+            self.claude, *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(prompt.encode())
+            process.stdin.close()
+            async for line in process.stdout:
+                event = msgspec.json.decode(line).get("event", {})
+                if event.get("type") == "content_block_delta":
+                    yield event["delta"]["text"]
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def post(self, request: web.Request) -> web.Response:
+        """A turn by HTTP."""
+        form = await request.post()
+        events: list[dict[str, Any]] = []
+
+        async def note(event: dict[str, Any]) -> None:
+            events.append(event)
+            await self.overhear(event)
+
+        text = await self.turn({"message": str(form["message"]), "message_id": secrets.token_hex(4)}, note)
+        return web.json_response({"response": text, "conversation_id": events[0]["conversation_id"]})
+
+    async def overhear(self, event: dict[str, Any]) -> None:
+        """Where the events of a POST go besides."""
+
+    async def show(self, request: web.Request) -> web.Response:
+        """One conversation."""
+        return web.json_response({"messages": self.history[request.match_info["id"]]})
+
+
+class Deaf(TinyChat):
+    """R1-1: every text frame is taken for a heartbeat."""
+
+    def received(self, socket: web.WebSocketResponse, message: dict[str, Any]) -> None:
+        """Drop the message."""
+
+
+class OneQueuePerUser(TinyChat):
+    """R1-5: one queue per user, made on connecting and never taken away; a POST's tokens go there too."""
+
+    def __init__(self, claude: Path) -> None:
+        super().__init__(claude)
+        self.latest: web.WebSocketResponse | None = None
+
+    async def keep_alive(self, socket: web.WebSocketResponse) -> None:
+        """Remember the connection, too."""
+        self.latest = socket
+        await super().keep_alive(socket)
+
+    async def send(self, socket: web.WebSocketResponse, event: dict[str, Any]) -> None:  # noqa: ARG002
+        """Send to whoever came last."""
+        await self.overhear(event)
+
+    async def overhear(self, event: dict[str, Any]) -> None:
+        """Send to whoever came last."""
+        if self.latest is not None:
+            await super().send(self.latest, event)
+
+
+class SilentWithClaude(TinyChat):
+    """R2-1: while Claude is waited for there are no pings."""
+
+    def __init__(self, claude: Path) -> None:
+        super().__init__(claude)
+        self.waiting = 0
+
+    async def ask(self, prompt: str) -> AsyncGenerator[str, None]:
+        """Count those who wait."""
+        self.waiting += 1
+        async with aclosing(super().ask(prompt)) as pieces:
+            async for piece in pieces:
+                yield piece
+        self.waiting -= 1
+
+    async def keep_alive(self, socket: web.WebSocketResponse) -> None:
+        """Send pings unless somebody waits for Claude."""
+        while True:
+            await asyncio.sleep(KEEPALIVE)
+            if not self.waiting:
+                await socket.ping()
+
+
+class UpgradesByAnyMethod(TinyChat):
+    """The method of a request is not looked at where a WebSocket is."""
+
+    def app(self) -> web.Application:
+        """The application, with that door open wide."""
+        app = super().app()
+        for method in ("POST", "PUT", "OPTIONS"):
+            app.router.add_route(method, "/chat/ws", self.socket)
+        return app
+
+
+class KeepsNothing(TinyChat):
+    """R2-2: only the connection is counted; turns over it are in no history."""
+
+    def keep(self, conversation: str, message: dict[str, Any], text: str) -> None:
+        """Keep nothing."""
+
+
+class CompressesUnasked(TinyChat):
+    """The extension is chosen whatever was offered."""
+
+    async def socket(self, request: web.Request) -> web.WebSocketResponse:
+        """Ask for the extension in the client's place."""
+        headers = request.headers.copy()
+        headers["Sec-WebSocket-Extensions"] = "permessage-deflate"
+        return await super().socket(request.clone(headers=headers))
+
+
+class BareText(TinyChat):
+    """M-1: each token is a bare text frame."""
+
+    async def send(self, socket: web.WebSocketResponse, event: dict[str, Any]) -> None:
+        """Send the token without its envelope."""
+        if event["type"] == "token":
+            with suppress(ConnectionError):
+                await socket.send_str(event["token"])
+        else:
+            await super().send(socket, event)
+
+
+class AllAtTheEnd(TinyChat):
+    """TURN-5: the answer is sent when it is complete."""
+
+    async def ask(self, prompt: str) -> AsyncGenerator[str, None]:
+        """Collect everything first."""
+        async with aclosing(super().ask(prompt)) as pieces:
+            yield "".join([piece async for piece in pieces])
+
+
+class OneForAll(TinyChat):
+    """M-2: an open socket holds everybody else up."""
+
+    def __init__(self, claude: Path) -> None:
+        super().__init__(claude)
+        self.busy = asyncio.Lock()
+
+    async def turn(self, message: dict[str, Any], send: Callable[[dict[str, Any]], Awaitable[None]]) -> str:
+        """Hold everybody up for the length of a turn."""
+        async with self.busy:
+            return await super().turn(message, send)
+
+    async def health(self, request: web.Request) -> web.Response:
+        """Wait for one's turn."""
+        async with self.busy:
+            return await super().health(request)
+
+
+@asynccontextmanager
+async def serving(chat: RawChat | TinyChat, *, port: int = 0) -> AsyncIterator[str]:
+    """A server on a free port of loopback for the length of the block; gives its URL."""
+    if isinstance(chat, RawChat):
+        async with listening(chat.serve, port) as taken:
+            yield f"http://127.0.0.1:{taken}"
+        return
+    runner = web.AppRunner(chat.app(), shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        async with chat.turns:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

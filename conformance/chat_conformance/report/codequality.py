@@ -1,0 +1,28 @@
+"""GitLab's code quality report, for the widget of a merge request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from chat_conformance.report.text import fingerprint, place, printable
+from chat_conformance.results import RunResult, Severity
+
+SEVERITIES = {Severity.BLOCKER: "blocker", Severity.MEDIUM: "major", Severity.LOW: "minor"}
+
+
+def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
+    """One entry for each finding."""
+    entries = []
+    for each in run.findings:
+        path, line = place(each)
+        entries.append(
+            {
+                "description": printable(f"{each.case.title}: {each.happened}"),
+                "check_name": each.case.id,
+                "fingerprint": fingerprint(each),
+                "severity": SEVERITIES[each.case.severity],
+                "location": {"path": path, "lines": {"begin": line}},
+            }
+        )
+    return json.dumps(entries, indent=1) + "\n"

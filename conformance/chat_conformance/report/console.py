@@ -1,0 +1,143 @@
+"""What a person reads first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from chat_conformance.report.text import changes, clipped, counts, hangs, headline, printable
+from chat_conformance.results import Case, CaseResult, RunResult, TraceLine, Verdict
+
+MARKS = {
+    Verdict.PASSED: "ok  ",
+    Verdict.FAILED: "FAIL",
+    Verdict.COULD_NOT_TEST: "?   ",
+    Verdict.NOT_OFFERED: "-   ",
+    Verdict.KNOWN_FAILURE: "know",
+    Verdict.BLOCKED_BY: "..  ",
+}
+
+ROOT_CHARS = 160  # of what happened are shown in the list of root causes
+
+
+def progress(result: CaseResult) -> str:
+    """One line as a case ends."""
+    case = result.case
+    line = f"{MARKS[result.verdict]} {case.id:<34} {case.clause:<9} {result.seconds * 1000:6.0f} ms"
+    match result.verdict:
+        case Verdict.FAILED:
+            return f"{line}  {case.severity}: {printable(case.title)}"
+        case Verdict.BLOCKED_BY:
+            return f"{line}  blocked by {result.happened}"
+        case Verdict.COULD_NOT_TEST | Verdict.NOT_OFFERED | Verdict.KNOWN_FAILURE:
+            return f"{line}  {result.verdict}: {_last_line(result.happened)}"
+        case _:
+            return line
+
+
+def roots(run: RunResult) -> str:
+    """A line for each root cause, with what happened and how much hangs on it; empty without any."""
+    if not run.findings:
+        return ""
+    lines = []
+    for each in run.findings:
+        hanging = run.hanging(each)
+        more = f" ({hangs(len(hanging))})" if hanging else ""
+        lines.append(f"  {each.case.severity:<8} {each.case.id}: {_first_line(each.happened)}{more}")
+    return "\n".join(["root causes:", *lines])
+
+
+def details(result: CaseResult, clauses: Mapping[str, str], hanging: Sequence[CaseResult] = ()) -> str:
+    """All that is known about one case that is not green, and what is blocked by it."""
+    case = result.case
+    finding = f", finding {result.finding}" if result.finding else ""
+    lines = [printable(f"{case.id}: {case.title} ({case.severity}{finding})")]
+    lines += [f"  clause    {case.clause}: {clauses.get(case.clause, 'unknown')}"]
+    lines += [f"  means     {case.means}"]
+    lines += [f"  expected  {printable(result.expected)}"] if result.expected else []
+    lines += [f"  where     {printable(result.location)}"] if result.location else []
+    lines += _block("happened", result.happened.splitlines())
+    lines += (
+        [f"  blocks    {hangs(len(hanging))}: {', '.join(each.case.id for each in hanging)}"]
+        if hanging
+        else []
+    )
+    lines += _block("trace", [_trace_line(line) for line in result.trace])
+    lines += _block("claude", list(result.ledger))
+    lines += _block("server", [clipped(line) for line in result.log])
+    return "\n".join([*lines, f"  again     {result.replay}"])
+
+
+def explain(case: Case, clauses: Mapping[str, str]) -> str:
+    """What a case is about, for whoever meets its id in a report."""
+    lines = [f"{case.id} ({case.severity}): {case.title}"]
+    lines += [f"  clause    {case.clause}: {clauses.get(case.clause, 'unknown')}"]
+    lines += [f"  means     {case.means}"]
+    lines += [f"  finding   {case.finding}"] if case.finding else []
+    lines += [f"  needs     {', '.join(case.needs)}"] if case.needs else []
+    lines += ["  left out by --quick"] if case.slow else []
+    return "\n".join([*lines, f"  again     chat-conformance run --target FILE --select {case.id}"])
+
+
+def durations(run: RunResult, count: int) -> str:
+    """The slowest cases; those marked with ~ were played side by side with others."""
+    slowest = sorted(run.results, key=lambda each: -each.seconds)[:count]
+    lines = [
+        f"{each.seconds * 1000:7.0f} ms {'~' if each.case.waits else ' '} {each.case.id}" for each in slowest
+    ]
+    return "\n".join(["slowest cases (~ side by side with others):", *lines])
+
+
+def render(run: RunResult, clauses: Mapping[str, str]) -> str:
+    """All that a run prints: a line for each case, then the summary."""
+    return "\n".join([*(progress(each) for each in run.results), "", summary(run, clauses)]) + "\n"
+
+
+def summary(run: RunResult, clauses: Mapping[str, str]) -> str:
+    """The root causes, each with its evidence and what hangs on it, then the verdict."""
+    shown = [*run.findings, *(each for each in run.results if each.broken)]
+    parts = [roots(run)] if run.findings else []
+    parts += [details(each, clauses, run.hanging(each)) for each in shown]
+    parts += (
+        ["\n".join(["trouble outside the cases:", *(f"  {printable(each)}" for each in run.trouble)])]
+        if run.trouble
+        else []
+    )
+    if run.changes:
+        lines = [f"  {each.kind:<12} {each.case.id:<34} {printable(each.case.title)}" for each in run.changes]
+        parts += ["\n".join([f"since the previous run: {changes(run)}", *lines])]
+    return "\n\n".join([*parts, verdict(run)])
+
+
+def side_by_side(old: RunResult, new: RunResult) -> str:
+    """The cases that ended otherwise in the two runs, and the verdicts of both."""
+    before = {each.case.id: str(each.verdict) for each in old.results}
+    after = {each.case.id: str(each.verdict) for each in new.results}
+    differ = [each for each in dict.fromkeys([*before, *after]) if before.get(each) != after.get(each)]
+    rows = [f"{each:<34} {before.get(each, '-'):<15} {after.get(each, '-')}" for each in differ]
+    head = f"{'case':<34} {'old':<15} new"
+    told = [f"{each.kind:<12} {each.case.id:<34} {printable(each.case.title)}" for each in new.changes]
+    parts = ["\n".join([head, *rows]) if rows else "every case ended alike"]
+    parts += ["\n".join(told)] if told else []
+    return "\n\n".join([*parts, f"old: {verdict(old)}", f"new: {verdict(new)}"])
+
+
+def verdict(run: RunResult) -> str:
+    """The verdict in two lines: what it is, and the count behind it."""
+    where = f"{printable(run.target)} at {printable(run.url)}, seed {run.seed}, {run.seconds:.1f} s"
+    return f"{headline(run)}\n{counts(run)} ({where})"
+
+
+def _block(name: str, lines: list[str]) -> list[str]:
+    return [f"  {name if place == 0 else '':<9} {printable(line)}" for place, line in enumerate(lines)]
+
+
+def _trace_line(line: TraceLine) -> str:
+    return f"{line.ms:8.1f} ms {line.who:<6} {line.direction} {line.text}"
+
+
+def _first_line(text: str) -> str:
+    return clipped(printable(text.strip().partition("\n")[0]), ROOT_CHARS)
+
+
+def _last_line(text: str) -> str:
+    return printable(text.strip().splitlines()[-1] if text.strip() else "")

@@ -1,0 +1,20 @@
+"""A review as bots post it: a decision, its reason, and Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from chat_conformance.report.markdown import review
+from chat_conformance.report.text import decision_reason
+from chat_conformance.results import RunResult
+
+
+def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
+    """``{"verdict": APPROVE | REQUEST_CHANGES | DISCUSS, "verdict_reason", "review_markdown"}``."""
+    document = {
+        "verdict": run.decision,
+        "verdict_reason": decision_reason(run),
+        "review_markdown": review(run),
+    }
+    return json.dumps(document, indent=1) + "\n"

@@ -1,0 +1,98 @@
+"""Words that several reports share, and text made harmless."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from chat_conformance.results import CaseResult, Decision, Kind, RunResult, Severity, Verdict
+
+LINE_CHARS = 500
+"""So much of one line is shown; what was written in one may be megabytes."""
+
+_MARKDOWN = re.compile(r"([\\`*_\[\]#|<>~])")
+
+
+def printable(text: str) -> str:
+    """Text with every character that is not printable written as an escape, line ends included."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def clipped(text: str, chars: int = LINE_CHARS) -> str:
+    """A line as people can read it: of a very long one the beginning, and how much of it was cut."""
+    more = len(text) - chars
+    return f"{text[:chars]} … ({more:,} characters more)" if more > 0 else text
+
+
+def hangs(count: int) -> str:
+    """How many cases hang on a root cause."""
+    return f"{count} {'case hangs' if count == 1 else 'cases hang'} on it"
+
+
+def markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return _MARKDOWN.sub(r"\\\1", printable(text))
+
+
+def code(text: str) -> str:
+    """Text as a code span of Markdown, whatever backticks it has."""
+    text = printable(text)
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if longest or not text.strip() else ""
+    return f"{fence}{pad}{text or ' '}{pad}{fence}"
+
+
+def place(result: CaseResult) -> tuple[str, int]:
+    """The path and the line to look at; line 1 where none is known, and the case's id where no path is."""
+    path, _, line = result.location.rpartition(":")
+    if path and line.isdigit():
+        return path, int(line)
+    return result.location or result.case.id, 1
+
+
+def fingerprint(result: CaseResult) -> str:
+    """What stays the same for one finding over runs, lines and words: it is the case that names it."""
+    return hashlib.sha256(f"chatgate/{result.case.id}".encode()).hexdigest()[:32]
+
+
+def counts(run: RunResult) -> str:
+    """How many cases ended how, such as ``3 passed, 1 failed``."""
+    return ", ".join(f"{len(run.of(each))} {each}" for each in Verdict if run.of(each)) or "nothing played"
+
+
+def headline(run: RunResult) -> str:
+    """The verdict in one sentence."""
+    failed = run.findings
+    by = [f"{n} {each}" for each in Severity if (n := sum(one.case.severity is each for one in failed))]
+    if run.stopping or (failed and not run.is_broken):
+        below = "" if run.stopping else f", none of them {run.fail_on} or worse, so the gate lets it through"
+        sentence = f"NOT CONFORMANT: {len(failed)} failed ({', '.join(by)}){below}"
+    elif run.broke_off:
+        return "NO VERDICT: the run broke off"
+    elif run.exit_status:
+        sentence = "NO VERDICT: the target or the harness broke, or nothing could be tested"
+    elif untested := run.of(Verdict.COULD_NOT_TEST):
+        sentence = f"CONFORMANT AS FAR AS TESTED: {len(untested)} could not be tested"
+    else:
+        sentence = "CONFORMANT"
+    return f"{sentence} (of a run that broke off)" if run.broke_off else sentence
+
+
+def changes(run: RunResult) -> str:
+    """What is different from the earlier run, counted."""
+    return ", ".join(f"{n} {each}" for each in Kind if (n := sum(one.kind is each for one in run.changes)))
+
+
+def decision_reason(run: RunResult) -> str:
+    """Why the gate decides as it does, in a sentence for people."""
+    match run.decision:
+        case Decision.REQUEST_CHANGES:
+            stopping = len(run.stopping)
+            return f"{stopping} {'case fails' if stopping == 1 else 'cases fail'} at {run.fail_on} or worse"
+        case Decision.DISCUSS if run.findings:
+            return f"only failures below {run.fail_on}: {len(run.findings)}"
+        case Decision.DISCUSS:
+            return headline(run)
+        case _:
+            return counts(run)

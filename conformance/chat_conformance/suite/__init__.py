@@ -1,0 +1,1 @@
+"""Cases: what they are given, how they are played, and what they are compared with."""

@@ -1,0 +1,158 @@
+"""Known failures: a file beside the target file, in which every entry must still be true."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from datetime import date, timedelta
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import msgspec
+
+from chat_conformance.errors import UsageError
+from chat_conformance.results import CaseResult, Verdict
+from chat_conformance.target.file import find
+
+
+class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a case may fail, and until when.
+
+    Attributes:
+        reason: Why it fails and why that is accepted, in a sentence.
+        expires: The last day on which it is accepted.
+        link: Where it is followed up.
+        when: Where it may fail, elsewhere it must pass: patterns such as ``3.1[12]`` for any of ``target`` (its
+            name), ``system``, ``machine``, ``python`` and ``env.NAME`` (of the suite's environment).
+    """
+
+    reason: str
+    expires: date
+    link: str = ""
+    when: dict[str, str] = {}
+
+
+Baseline = Mapping[str, Known]
+
+
+def place_of(target_path: str) -> Path:
+    """The file of a target's known failures, ``NAME.baseline.toml`` beside ``NAME.toml``, there or not."""
+    place = find(target_path)
+    return place.with_name(f"{place.stem}.baseline.toml")
+
+
+def load(target_path: str, case_ids: Collection[str], *, target: str = "") -> Baseline:
+    """The known failures of a target that apply where we are.
+
+    Raises:
+        UsageError: The file is no TOML, an entry does not fit, or no case has its id.
+    """
+    place = place_of(target_path)
+    if not place.exists():
+        return {}
+    entries = _parse(place.read_bytes(), place)
+    for unknown in entries.keys() - set(case_ids):
+        near = get_close_matches(unknown, case_ids, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"{place}: no case has the id {unknown!r}{hint}")
+    here = _here(target)
+    for case_id, entry in entries.items():
+        if unknown_names := [name for name in entry.when if name not in here and not name.startswith("env.")]:
+            raise UsageError(
+                f"{place}: when of {case_id!r} has {unknown_names[0]!r}; known are {', '.join(here)} and env.NAME"
+            )
+    return {case_id: entry for case_id, entry in entries.items() if _applies(entry, here)}
+
+
+def _parse(text: bytes, place: Path) -> dict[str, Known]:
+    try:
+        return msgspec.convert(tomllib.loads(text.decode()), dict[str, Known])
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise UsageError(f"{place}: {error}") from None
+
+
+def _here(target: str) -> dict[str, str]:
+    version = ".".join(platform.python_version_tuple()[:2])
+    return {
+        "target": target,
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "python": version,
+    }
+
+
+def _applies(entry: Known, here: Mapping[str, str]) -> bool:
+    def value(name: str) -> str:
+        return here[name] if name in here else os.environ.get(name.removeprefix("env."), "")
+
+    return all(fnmatchcase(value(name), pattern) for name, pattern in entry.when.items())
+
+
+HEAD = "# Failures that are known and accepted for a time. An entry that is no longer true fails the run.\n"
+ACCEPTED_FOR = timedelta(days=30)
+_ENTRY = re.compile(r"\[([^\[\]\n]+)\][ \t]*(?:#.*)?$")
+
+
+def updated(before: str, place: Path, results: Collection[CaseResult], today: date) -> str:
+    """The text of a baseline file after a run without it: new failures in, entries that passed out.
+
+    What else stands in the file stays as it is, comments included, so that a diff shows what changed and no more.
+
+    Args:
+        before: The text of the file; empty if there is none.
+        place: Where it is, for errors.
+        results: Of cases that were judged without the file.
+        today: The new entries are accepted from this day on, for `ACCEPTED_FOR`.
+
+    Raises:
+        UsageError: The text is no baseline file.
+    """
+    known = _parse(before.encode(), place)
+    passed = {each.case.id for each in results if each.verdict is Verdict.PASSED}
+    blocks: list[tuple[str | None, list[str]]] = [(None, [])]
+    for line in before.splitlines(keepends=True) or [HEAD]:
+        if found := _ENTRY.match(line.rstrip("\n")):
+            (case_id,) = tomllib.loads(f"{found[1]} = 0").keys()
+            blocks.append((case_id, []))
+        blocks[-1][1].append(line)
+    kept = ["".join(lines) for case_id, lines in blocks if case_id not in passed]
+    new = [each for each in results if each.verdict is Verdict.FAILED and each.case.id not in known]
+    kept += ["\n" + _entry(each, today + ACCEPTED_FOR) for each in sorted(new, key=lambda each: each.case.id)]
+    text = "".join(kept).rstrip("\n") + "\n"
+    _parse(text.encode(), place)
+    return text
+
+
+def _entry(result: CaseResult, expires: date) -> str:
+    happened = " ".join(result.happened.split())[:160]
+    lines = [f"[{json.dumps(result.case.id)}]", f"reason = {_quoted(f'to be explained: {happened}')}"]
+    return "\n".join([*lines, 'link = ""', f"expires = {expires}", ""])
+
+
+def _quoted(text: str) -> str:
+    """Text as a basic string of TOML."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def apply(known: Baseline, result: CaseResult, today: date) -> CaseResult:
+    """The result as it counts: an accepted failure is a known one; an entry that is no longer true fails."""
+    entry = known.get(result.case.id)
+    if entry is None:
+        return result
+    if result.verdict is Verdict.PASSED:
+        happened = "the case passes; take its entry out of the baseline file"
+        expected = f"the known failure to be still there ({entry.reason})"
+        return msgspec.structs.replace(result, verdict=Verdict.FAILED, expected=expected, happened=happened)
+    if result.verdict is not Verdict.FAILED:
+        return result
+    if today > entry.expires:
+        happened = f"{result.happened} (accepted until {entry.expires}: {entry.reason})"
+        return msgspec.structs.replace(result, happened=happened)
+    return msgspec.structs.replace(
+        result, verdict=Verdict.KNOWN_FAILURE, happened=entry.reason, link=entry.link
+    )

@@ -1,0 +1,113 @@
+"""The mark that makes a test function a case."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Awaitable, Callable
+from difflib import get_close_matches
+from typing import TypeVar
+
+from chat_conformance import cases
+from chat_conformance.errors import UsageError
+from chat_conformance.results import Case, Severity
+
+CaseFunction = TypeVar("CaseFunction", bound=Callable[..., Awaitable[None]])
+
+OWN_BYTES = Case(
+    id="suite/own-bytes",
+    title="What the suite sends is what RFC 6455 lets a client send, unless a case breaks it on purpose",
+    clause="FRAME-3",
+    severity=Severity.BLOCKER,
+    means="The suite is wrong, not the server: what it says of the server cannot be trusted.",
+)
+"""Not a case to be selected: under this id the suite blames itself."""
+
+_registry: dict[str, Case] = {}
+_functions: dict[str, Callable[..., Awaitable[None]]] = {}
+
+
+def case(
+    case_id: str,
+    *,
+    title: str,
+    clause: str,
+    severity: Severity,
+    means: str,
+    finding: str | None = None,
+    evidence: str = "",
+    needs: tuple[str, ...] = (),
+    waits: bool = False,
+    slow: bool = False,
+) -> Callable[[CaseFunction], CaseFunction]:
+    """Make an async test function a case; the arguments are the fields of `Case`.
+
+    Raises:
+        ValueError: The id is taken, or has no area.
+    """
+    if "/" not in case_id or case_id in _registry:
+        raise ValueError(f"case id {case_id!r} is taken already or is not of the form area/name")
+    made = Case(
+        id=case_id,
+        title=title,
+        clause=clause,
+        severity=severity,
+        means=means,
+        finding=finding,
+        evidence=evidence,
+        needs=needs,
+        waits=waits,
+        slow=slow,
+    )
+    _registry[case_id] = made
+
+    def mark(function: CaseFunction) -> CaseFunction:
+        _functions[case_id] = function
+        function.case = made  # type: ignore[attr-defined]  # read by the plugin
+        return function
+
+    return mark
+
+
+def all_cases() -> tuple[Case, ...]:
+    """Every case, those first that others need."""
+    for module in pkgutil.iter_modules(cases.__path__, f"{cases.__name__}."):
+        importlib.import_module(module.name)
+    ordered: dict[str, Case] = {}
+
+    def add(each: Case) -> None:
+        for need in each.needs:
+            add(_registry[need])
+        ordered.setdefault(each.id, each)
+
+    for each in _registry.values():
+        add(each)
+    return tuple(ordered.values())
+
+
+def function_of(case_id: str) -> Callable[..., Awaitable[None]]:
+    """The test function of a case that `all_cases` has read; it takes a ``Chat``."""
+    return _functions[case_id]
+
+
+def select(known: tuple[Case, ...], selections: tuple[str, ...]) -> tuple[Case, ...]:
+    """The cases whose id begins with a selection, or whose clause or finding is one; all without selections.
+
+    Raises:
+        UsageError: A selection matches no case.
+    """
+    for selection in selections:
+        if not any(matches(each, selection) for each in known):
+            words = {each.id for each in known} | {each.clause for each in known}
+            words |= {each.finding for each in known if each.finding} | {
+                each.id.split("/")[0] for each in known
+            }
+            near = get_close_matches(selection, sorted(words), n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "`chat-conformance list` shows them all"
+            raise UsageError(f"no case is selected by {selection!r}; {hint}")
+    return tuple(each for each in known if not selections or any(matches(each, word) for word in selections))
+
+
+def matches(each: Case, selection: str) -> bool:
+    """Whether a selection means this case."""
+    return each.id.startswith(selection) or selection in (each.clause, each.finding)

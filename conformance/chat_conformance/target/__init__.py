@@ -1,0 +1,1 @@
+"""The server under test: its file, its processes, its variants."""

@@ -1,0 +1,369 @@
+"""The target file: how a server is started or reached, and what it says of itself."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from chat_conformance.errors import UsageError
+from chat_conformance.results import Case
+from chat_conformance.suite.case import matches
+from chat_conformance.target.dialect import Dialect
+from fake_claude.patience import patience
+
+SHIPPED = Path(__file__).parents[1]  # targets that come with the suite are looked up here
+_LOCATION = re.compile(r"[^:\s][^:\n]*(:[1-9][0-9]*)?")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+PLACEHOLDERS = ("python", "port", "data", "claude", "url", "forge")
+HERE = "{here}"  # in a start command: the folder of the target file
+USER = "{user}"  # stands for the name of a user in the headers of a variant
+
+
+class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Somebody who uses the chat.
+
+    Attributes:
+        name: What the trace calls them.
+        headers: What identifies them, sent with every request.
+    """
+
+    name: str
+    headers: dict[str, str] = {}
+
+
+class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the doors are; ``{id}`` in ``conversation`` is its id, and an empty ``turn`` is not offered."""
+
+    socket: str = "/chat/ws"
+    health: str = "/health"
+    page: str = "/chat/"
+    turn: str = "/chat"
+    new: str = "/chat/new"
+    history: str = "/chat/history"
+    usage: str = ""  # where there is one, it is tested
+    conversation: str = ""
+
+    def of(self, conversation_id: str) -> str:
+        """Where one conversation is; below history unless told otherwise."""
+        return (self.conversation or f"{self.history}/{{id}}").replace("{id}", conversation_id)
+
+
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The target with something set otherwise: a capability that it claims, and that is tested because it does.
+
+    Attributes:
+        env: What is added to the environment of the target's command.
+        headers: What identifies a user; with ``{user}`` in it there are as many users as cases want.
+    """
+
+    env: dict[str, str] = {}
+    headers: dict[str, str] = {}
+
+    def users(self, *names: str) -> list[User]:
+        """Users of these names; empty if the headers know only one."""
+        if not any(USER in text for text in self.headers.values()):
+            return []
+        return [
+            User(each, {key: text.replace(USER, each) for key, text in self.headers.items()})
+            for each in names
+        ]
+
+
+class Limited(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target with one small limit.
+
+    Attributes:
+        limit: How many turns, or tokens, a user has.
+    """
+
+    limit: int
+
+
+class Proxy(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target whose users are named by a proxy.
+
+    Attributes:
+        user_header: The header that names the user.
+        secret_header: The header by which the proxy proves itself.
+    """
+
+    user_header: str
+    secret_header: str
+
+
+class Login(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target whose users log in at the suite's own forge (``{forge}``), as ``user``.
+
+    Attributes:
+        user: Who may log in.
+        stranger: Who may not, though the forge knows them; empty where everybody may.
+        session_seconds: How long a login lasts.
+        path: Where a login begins.
+        callback: Where the forge sends people back to.
+        cookie: The cookie that names a login.
+        logout: Where a POST ends it; empty where nothing does.
+    """
+
+    session_seconds: float
+    user: str = "ada"
+    stranger: str = ""
+    path: str = "/chat/login"
+    callback: str = "/chat/oauth/callback"
+    cookie: str = "chat_session"
+    logout: str = ""
+
+
+class Bounded(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A target with something set to a short time: see `Variants`.
+
+    Attributes:
+        seconds: How long.
+    """
+
+    seconds: float
+
+
+class Load(Variant, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the target is put under load: what to set otherwise, and what turns look like where it is not chat-stream-v1.
+
+    Attributes:
+        ask: The text message that begins a turn; ``{prompt}`` stands for the prompt.
+        ask_again: The one for a further turn of a conversation, with ``{conversation}`` for its id; empty: as ``ask``.
+        conversation: What stands before the id of a conversation, up to its quotation mark, in what the server sends.
+        end: What the end of a turn contains, and nothing before it.
+        failed: What a failure contains; empty where there is nothing to recognise.
+        subprotocol: What the handshake offers; empty: none.
+        exact: Whether the text of an answer is sent once; a server that passes on the CLI's lines sends it three times.
+        connections: How many connections it is asked to hold at most, where each is a process; 0: as many as planned.
+    """
+
+    ask: str = '{"type":"chat_request","message":"{prompt}"}'
+    ask_again: str = '{"type":"chat_request","message":"{prompt}","conversation_id":"{conversation}"}'
+    conversation: str = '"conversation_id":"'
+    end: str = '"type":"complete"'
+    failed: str = '"type":"error"'
+    subprotocol: str = "chat-stream-v1"
+    exact: bool = True
+    connections: int = 0
+
+
+class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the target can be set to; what is left out is not offered.
+
+    ``silence`` is for how long Claude may be silent in a turn, ``idle`` how long its process may outlive one, ``held``
+    how long a finished turn can be replayed, ``header`` how long the header of a request may take. ``patient`` is no
+    capability: where it is given, what takes long is played on it, so that a short keepalive that makes other cases
+    quick does not end a connection that is only slow.
+    """
+
+    requests_per_hour: Limited | None = None
+    requests_per_day: Limited | None = None
+    tokens_per_day: Limited | None = None
+    concurrent_turns: Limited | None = None
+    proxy: Proxy | None = None
+    login: Login | None = None
+    silence: Bounded | None = None
+    idle: Bounded | None = None
+    held: Bounded | None = None
+    header: Bounded | None = None
+    patient: Variant | None = None
+
+
+VARIANT_TYPES: dict[str, type[Variant]] = {
+    "requests_per_hour": Limited,
+    "requests_per_day": Limited,
+    "tokens_per_day": Limited,
+    "concurrent_turns": Limited,
+    "proxy": Proxy,
+    "login": Login,
+    "silence": Bounded,
+    "idle": Bounded,
+    "held": Bounded,
+    "header": Bounded,
+    "patient": Variant,
+}
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One server to be judged; the fields are those of the target file.
+
+    Attributes:
+        name: What reports call it.
+        url: Its origin, such as ``http://127.0.0.1:{port}``.
+        start: The command that starts it; empty for a server that runs already. ``{here}`` is the file's folder.
+        env: What is added to the environment of the command.
+        ready_line: Words in its output that say that it listens; without them its health path is asked.
+        ready_within: How long the start may take, in seconds.
+        stop_within: How long SIGTERM may take, in seconds.
+        within: How long a case waits for what must happen, in seconds.
+        keepalive: The interval between pings that the target is set to, in seconds.
+        grace: The time between asking Claude to stop and killing it that the target is set to, in seconds.
+        message_max_bytes: The longest message it takes.
+        secrets: Names of variables in ``env`` that the CLI must not get.
+        ledger: The ledger of the fake that a running server uses.
+        gates: The gates of the fake that a running server uses.
+        sqlite: The SQLite file of a started server's history, such as ``{data}/chat.sqlite3``; empty:
+            there is none.
+        paths: Where the doors are.
+        dialect: What it calls things.
+        users: Who may use it; at least one.
+        variants: What else it can be set to.
+        load: How it is put under load.
+        anchor: Where in its sources findings point to, ``path`` or ``path:line``; empty: this file.
+        routes: The same for some cases only: an area, the beginning of an id, a clause or a finding, and the place.
+    """
+
+    name: str
+    url: str
+    start: list[str] = []
+    env: dict[str, str] = {}
+    ready_line: str = ""
+    ready_within: float = 20.0
+    stop_within: float = 10.0
+    within: float = 5.0
+    keepalive: float = 30.0
+    grace: float = 5.0
+    message_max_bytes: int = 1 << 20
+    secrets: list[str] = []
+    ledger: str = ""
+    gates: str = ""
+    sqlite: str = ""
+    paths: Paths = Paths()
+    dialect: Dialect = Dialect()
+    users: list[User] = msgspec.field(default_factory=lambda: [User("user")])
+    variants: Variants = Variants()
+    load: Load = Load()
+    anchor: str = ""
+    routes: dict[str, str] = {}
+
+    @property
+    def starts(self) -> bool:
+        """Whether the suite starts the server itself."""
+        return bool(self.start)
+
+    def location(self, case: Case) -> str:
+        """Where to look when a case fails: by the longest of the routes that mean it, else the anchor."""
+        meant = [route for route in self.routes if matches(case, route)]
+        return self.routes[max(meant, key=len)] if meant else self.anchor
+
+
+def find(path: str) -> Path:
+    """The target file, relative to the working directory or else to this package.
+
+    Raises:
+        UsageError: It is in neither place.
+    """
+    for place in (Path(path), SHIPPED / path):
+        if place.is_file():
+            return place
+    names = sorted(each.name for each in (SHIPPED / "targets").glob("*.toml") if each.suffixes == [".toml"])
+    shipped = ", ".join(f"targets/{name}" for name in names)
+    raise UsageError(f"there is no target file {path}; shipped with the suite: {shipped}")
+
+
+def load(path: str) -> Target:
+    """The target of a file.
+
+    Raises:
+        UsageError: The file is missing, is no TOML, or a field is unknown or does not fit.
+    """
+    place = find(path)
+    try:
+        document = tomllib.loads(place.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{place}: {error}") from None
+    try:
+        target = msgspec.convert(document, Target)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{place}: {_explain(str(error))}") from None
+    here = str(place.parent.absolute())
+    target = msgspec.structs.replace(target, start=[each.replace(HERE, here) for each in target.start])
+    check(target, place)
+    waits = {name: patience(getattr(target, name)) for name in ("ready_within", "stop_within", "within")}
+    return msgspec.structs.replace(target, anchor=target.anchor or path, **waits)
+
+
+def _explain(sentence: str) -> str:
+    """The sentence of msgspec with the nearest field in place of an unknown one."""
+    found = re.search(r"unknown field `(\w+)`(?: - at `\$\.?(.*?)`)?", sentence)
+    if found is None:
+        return sentence
+    unknown, where = found[1], found[2] or ""
+    structs = {"paths": Paths, "dialect": Dialect, "users": User, "variants": Variants, "load": Load}
+    structs |= {f"variants.{name}": kind for name, kind in VARIANT_TYPES.items()}
+    struct = structs.get(where.split("[")[0], Target)
+    near = get_close_matches(unknown, struct.__struct_fields__, n=1, cutoff=0)
+    place = f" in {where}" if where else ""
+    return f"unknown field {unknown!r}{place}; did you mean {near[0]!r}?"
+
+
+def check(target: Target, place: Path) -> None:
+    """Refuse what no field can tell by itself.
+
+    Raises:
+        UsageError: A value does not fit; the sentence names its field.
+    """
+    for field in ("ready_within", "stop_within", "within", "keepalive", "grace", "message_max_bytes"):
+        if getattr(target, field) <= 0:
+            raise UsageError(f"{place}: {field} is {getattr(target, field)}; it must be more than 0")
+    _check_locations(target, place)
+    _check_names(target, place)
+    if not target.users:
+        raise UsageError(f"{place}: users is empty; leave it out for one user without headers")
+    for field, text in [
+        ("url", target.url),
+        *(("start", each) for each in target.start),
+        *target.env.items(),
+        *((f"load.env.{name}", text) for name, text in target.load.env.items()),
+    ]:
+        fill(text, dict.fromkeys(PLACEHOLDERS, "1"), f"{place}: {field}")
+    for name in VARIANT_TYPES:
+        for key, text in getattr(getattr(target.variants, name), "env", {}).items():
+            fill(text, dict.fromkeys(PLACEHOLDERS, "1"), f"{place}: variants.{name}.env.{key}")
+    url = urlsplit(target.url.replace("{port}", "1"))
+    if url.scheme != "http" or not url.hostname or url.path not in ("", "/"):
+        raise UsageError(f"{place}: url is {target.url!r}; it must be like http://127.0.0.1:{{port}}")
+    if not target.starts and "{port}" in target.url:
+        raise UsageError(f"{place}: url has {{port}}, but there is no start command to give it to")
+
+
+def _check_names(target: Target, place: Path) -> None:
+    for name in target.secrets:
+        if name not in target.env:
+            raise UsageError(f"{place}: secrets has {name!r}, which is not in env: nothing would be tested")
+    for name in target.secrets:
+        if name not in target.env:
+            raise UsageError(
+                f"{place}: secrets has {name!r}, which is not in env: without it nothing is tested"
+            )
+    if (unknown := target.dialect.unknown()) is not None:
+        raise UsageError(f"{place}: dialect.{unknown} is no name of the protocol (docs/protocol.md)")
+    if target.paths.of("1") == target.paths.of("2"):
+        raise UsageError(f"{place}: paths.conversation is {target.paths.conversation!r}; it must have {{id}}")
+
+
+def _check_locations(target: Target, place: Path) -> None:
+    for field, text in [("anchor", target.anchor or "unset"), *target.routes.items()]:
+        if not _LOCATION.fullmatch(text):
+            raise UsageError(f"{place}: {field} is {text!r}; it must be like src/chat.py or src/chat.py:12")
+
+
+def fill(text: str, values: dict[str, str], where: str) -> str:
+    """The text with its placeholders filled in.
+
+    Raises:
+        UsageError: A placeholder is unknown.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            known = ", ".join(f"{{{name}}}" for name in values)
+            raise UsageError(f"{where}: unknown placeholder {found[0]}; known are {known}")
+        return values[found[1]]
+
+    return _PLACEHOLDER.sub(value, text)

@@ -1,0 +1,450 @@
+"""One target, started and ended by the suite, or running already."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from random import SystemRandom
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from chat_conformance.errors import CouldNotTest, TargetError
+from chat_conformance.target.file import Target, fill
+from fake_claude.install import install
+from fake_claude.patience import patience
+
+MARK = "CHATGATE_TARGET"  # in the environment of all that a target starts, so that leftovers are found
+LOG_LINES = 200
+LINE_BYTES = 4_096
+"""So much of a line of its output is kept."""
+_LAST_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,3}\Z")
+GONE_WITHIN = patience(1.0)
+FALLS_WITHIN = patience(0.5)  # a process that dies closes its sockets before it is gone
+
+
+class LineCutter:
+    """Lines from a stream of bytes; of a long one the beginning, and how much of it was left out.
+
+    Args:
+        limit: How much of a line is kept, in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._line = bytearray()
+        self._left_out = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that these bytes end, each with its line end."""
+        *whole, rest = data.split(b"\n")
+        lines = []
+        for each in whole:
+            self._add(each)
+            lines.append(self._taken() + b"\n")
+        self._add(rest)
+        return lines
+
+    def end(self) -> list[bytes]:
+        """The last line, if it has no end."""
+        return [self._taken()] if self._line else []
+
+    def _add(self, data: bytes) -> None:
+        room = self._limit - len(self._line)
+        self._line += data[:room]
+        self._left_out += max(0, len(data) - room)
+
+    def _taken(self) -> bytes:
+        more = f" … ({self._left_out:,} bytes left out)".encode() if self._left_out else b""
+        line = bytes(self._line)
+        if more:  # a character that is cut through is no fault of who wrote it
+            line = _LAST_CHARACTER.sub(b"", line) + more
+        self._line.clear()
+        self._left_out = 0
+        return line
+
+
+class Server:
+    """A target with its address, its output and the place of its fake.
+
+    Attributes:
+        target: What it was made from.
+        url: Its origin, no slash at the end.
+        log: The last lines it wrote.
+        on_line: Is given each line as it comes, with its line end.
+        ledger: The folder of the fake's ledger, None where there is no fake.
+        gates: The folder of the fake's gates, None where there is no fake.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        folder: Path,
+        *,
+        claude: str | None = None,
+        forge: str = "",
+        script: Path | None = None,
+    ) -> None:
+        """``forge`` is where its users log in, ``script`` what its fake plays besides inline scripts."""
+        self.target = target
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self.lines_seen = 0
+        self.on_line: Callable[[bytes], None] = lambda _: None
+        self._folder = folder
+        self._mark = secrets.token_hex(8)
+        self._process: asyncio.subprocess.Process | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self.ledger: Path | None = Path(target.ledger) if target.ledger else None
+        self.gates: Path | None = Path(target.gates) if target.gates else None
+        values = {
+            "python": sys.executable,
+            "port": "",
+            "data": "",
+            "claude": claude or "",
+            "forge": forge,
+        }
+        if target.starts:
+            values["port"] = str(free_port())
+            values["data"] = str(folder / "data")
+            self.ledger, self.gates = folder / "ledger", folder / "gates"
+            launcher = install(folder / "bin", ledger=self.ledger, gates=self.gates, script=script)
+            values["claude"] = claude or str(launcher)
+        self.url = values["url"] = fill(target.url, values, "url").rstrip("/")
+        self.sqlite = Path(fill(target.sqlite, values, "sqlite")) if target.sqlite and target.starts else None
+        self._argv = [fill(word, values, "start") for word in target.start]
+        self._env = {name: fill(text, values, f"env.{name}") for name, text in target.env.items()}
+
+    def beside(self) -> Server:
+        """Another server on the same data, with an address of its own; it is not started."""
+        return Server(self.target, self._folder)
+
+    @property
+    def host(self) -> str:
+        """The host part of its address."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port of its address."""
+        return urlsplit(self.url).port or 80
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of its command, None if it is not ours."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """How its process ended, None while it runs or if it is not ours."""
+        return None if self._process is None else self._process.returncode
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs; a server that is not ours is taken to."""
+        return self._process is None or self._process.returncode is None
+
+    def memory(self) -> int:
+        """What its process and all that it started have in memory of their own, in bytes.
+
+        Raises:
+            CouldNotTest: It is not ours to look at.
+        """
+        if self._process is None:
+            raise CouldNotTest("the target runs already, so its memory cannot be looked at")
+        # A server may hide its own environment, and so the mark.
+        return sum(_own_memory(pid) for pid in {self._process.pid, *marked_processes(self._mark)})
+
+    def lines_since(self, seen: int) -> tuple[str, ...]:
+        """The lines it wrote after so many, as far as they are kept."""
+        new = self.lines_seen - seen
+        return tuple(self.log)[-new:] if new > 0 else ()
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            TargetError: It ended, or was not ready in time, or nothing listens.
+        """
+        if not self.target.starts:
+            await self._expect_listener()
+            return
+        (self._folder / "data").mkdir(exist_ok=True)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**os.environ, **self._own_home(), **self._env, MARK: self._mark},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TargetError(f"the command cannot be started: {' '.join(self._argv)}: {error}") from None
+        self._drain = asyncio.create_task(self._read_output(self._process))
+        try:
+            async with asyncio.timeout(self.target.ready_within):
+                await self._ready()
+        except TimeoutError:
+            await self.end()
+            sentence = (
+                f"the target was not ready within {self.target.ready_within:g} s: {' '.join(self._argv)}"
+            )
+            raise TargetError(sentence, tuple(self.log)) from None
+
+    def _own_home(self) -> dict[str, str]:
+        """A HOME in the run's folder, unless the target file sets another.
+
+        In the user's own the fake would write transcripts, and read memory, hooks and MCP servers as the real CLI does.
+        """
+        home = self._folder / "home"
+        home.mkdir(exist_ok=True)
+        pyenv = Path.home() / ".pyenv"  # its python is a shim, which looks for its versions in HOME
+        return {"HOME": str(home), **({"PYENV_ROOT": str(pyenv)} if pyenv.is_dir() else {})}
+
+    async def _ready(self) -> None:
+        line = self.target.ready_line
+        while line and not any(line in each for each in self.log):
+            await self._expect_running()
+            self._news.clear()
+            await self._news.wait()
+        while not line and not await self._is_healthy():
+            await self._expect_running()
+            # Nobody tells when a port begins to listen; the line above is the better way.
+            await asyncio.sleep(0.02)
+
+    async def _expect_running(self) -> None:
+        assert self._process is not None
+        if self._drain is not None and self._drain.done():
+            status = await self._process.wait()
+            await self.end()
+            sentence = (
+                f"the target ended with exit status {status} before it was ready: {' '.join(self._argv)}"
+            )
+            raise TargetError(sentence, tuple(self.log))
+
+    async def _read_output(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        lines = LineCutter(LINE_BYTES)
+        while data := await process.stdout.read(1 << 16):
+            self._note(lines.feed(data))
+        self._note(lines.end())
+        self._news.set()
+
+    def _note(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self.on_line(line)
+            self.log.append(line.decode(errors="replace").rstrip())
+            self.lines_seen += 1
+            self._news.set()
+
+    async def _is_healthy(self) -> bool:
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(self.url + self.target.paths.health) as answer,
+            ):
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def _expect_listener(self) -> None:
+        try:
+            async with asyncio.timeout(self.target.within):
+                _, writer = await asyncio.open_connection(self.host, self.port)
+        except (OSError, TimeoutError):
+            raise TargetError(
+                f"nothing listens at {self.url}: start the server first, or give the target file a start command"
+            ) from None
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def has_fallen(self) -> bool:
+        """Whether its process ended by itself; one that is just ending is given a moment."""
+        if self._process is None or (
+            self._process.returncode is None and not await gone(self._process.pid, FALLS_WITHIN)
+        ):
+            return False
+        await self._process.wait()
+        return True
+
+    async def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its process."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def kill(self) -> None:
+        """Kill it and wait until it is gone."""
+        await self.signal(signal.SIGKILL)
+        await self.wait()
+
+    async def wait(self, *, within: float | None = None) -> int:
+        """Wait for its end and return the exit status.
+
+        Raises:
+            TimeoutError: It did not end in time.
+        """
+        assert self._process is not None
+        if not await gone(self._process.pid, self.target.stop_within if within is None else within):
+            raise TimeoutError
+        # Process.wait() would wait for the pipe, too, which a process left behind may hold.
+        while self._process.returncode is None:  # noqa: ASYNC110 - asyncio is just noticing, and tells nobody
+            await asyncio.sleep(0.001)
+        return self._process.returncode
+
+    async def start_again(self) -> None:
+        """End it, if it runs, and start it once more with the same data, address and fake."""
+        await self.end()
+        self._process = self._drain = None
+        self.log.clear()  # the old ready line must not count
+        await self.start()
+
+    async def end(self) -> tuple[str, ...]:
+        """End it, SIGTERM first, and return what went wrong: late ends, processes left behind (which are ended)."""
+        if self._process is None:
+            return ()
+        trouble: list[str] = []
+        if self._process.returncode is None:
+            await self.signal(signal.SIGTERM)
+        try:
+            await self.wait()
+        except TimeoutError:
+            trouble.append(f"the target did not end within {self.target.stop_within:g} s of SIGTERM")
+            self._process.kill()
+            await self._process.wait()
+        trouble += [f"the target left a process behind: {each}" for each in await self.leftovers()]
+        if self._drain is not None:
+            await self._drain
+        return tuple(trouble)
+
+    async def leftovers(self) -> list[str]:
+        """The processes that outlive its own by more than a moment; they are ended."""
+        left = [pid for pid in marked_processes(self._mark) if pid != self.pid]
+        survivors = []
+        for pid in left:
+            words = command_line(pid)
+            if not await gone(pid, GONE_WITHIN):
+                survivors.append(f"{pid} {words}")
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                await gone(pid, GONE_WITHIN)
+        return survivors
+
+
+PORTS = range(20_000, 32_000)
+"""Below those that the kernel gives to whoever asks for any, or connects somewhere (ip_local_port_range)."""
+
+_given: set[int] = set()  # a server that is started again still wants its own
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now, that was not given before, and that hardly anybody else takes.
+
+    Raises:
+        TargetError: A hundred ports in a row were taken.
+    """
+    for port in SystemRandom().sample(PORTS, 100):  # two suites at once must not choose alike
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            _given.add(port)
+            return port
+    raise TargetError(f"no port from {PORTS.start} to {PORTS.stop} is free")
+
+
+def marked_processes(mark: str) -> list[int]:
+    """The living processes whose environment carries the mark."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
+def _own_memory(pid: int) -> int:
+    """What a process has in memory that is not of files, in bytes; 0 if it is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def command_line(pid: int) -> str:
+    """The words of a process, shortened; empty if it is gone."""
+    try:
+        return (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")[:120]
+            .strip()
+        )
+    except OSError:
+        return ""
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended and only waits for its parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:
+        return True
+
+
+def is_unreaped(pid: int) -> bool:
+    """Whether a process has ended, and its parent has not noticed yet."""
+    return Path(f"/proc/{pid}").exists() and is_zombie(pid)
+
+
+async def gone(pid: int, within: float) -> bool:
+    """Wait for the end of any process, ours or not; False if it did not come in time."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(fd, ended.set)
+    try:
+        async with asyncio.timeout(within):
+            await ended.wait()
+        return True
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+@asynccontextmanager
+async def running(
+    target: Target, *, claude: str | None = None, starting: asyncio.Lock
+) -> AsyncIterator[Server]:
+    """A started target in a temporary folder for the length of the block."""
+    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
+        server = Server(target, Path(folder), claude=claude)
+        async with starting:
+            await server.start()
+        try:
+            yield server
+        finally:
+            await server.end()

@@ -1,0 +1,87 @@
+"""The further servers of a run: the target set otherwise, each started when a case first asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+
+from chat_conformance.errors import CouldNotTest
+from chat_conformance.target.file import Target, Variant
+from chat_conformance.target.oauth_server import Forge, forge
+from chat_conformance.target.server import Server
+
+SCRIPT = Path(__file__).parent / "script.toml"
+"""What the fake of every server here plays to the prompts that it names."""
+
+
+class Fleet:
+    """Servers that cases share, and the forge where their users log in; started on demand, ended together.
+
+    Args:
+        target: What is judged.
+        folder: Holds a folder for each server.
+        starting: Held while a server starts: those that start all at once starve each other.
+    """
+
+    def __init__(self, target: Target, folder: Path, starting: asyncio.Lock) -> None:
+        self.forge: Forge | None = None
+        self._target = target
+        self._folder = folder
+        self._starting = starting
+        self._servers: dict[str, asyncio.Task[Server]] = {}
+        self._stack = AsyncExitStack()
+        self._forging = asyncio.Lock()
+
+    async def get(self, name: str, variant: Variant) -> Server:
+        """The shared server of that name, running.
+
+        Raises:
+            TargetError: It does not start.
+            CouldNotTest: The target runs already and cannot be set otherwise.
+        """
+        if name not in self._servers:
+            self._servers[name] = asyncio.create_task(self._start(name, variant))
+        server = await asyncio.shield(self._servers[name])
+        async with self._starting:
+            if not server.alive:
+                await server.start_again()
+        return server
+
+    async def make(self, folder: Path, variant: Variant) -> Server:
+        """A server that is set so, not started.
+
+        Raises:
+            CouldNotTest: The target runs already and cannot be set otherwise.
+        """
+        if not self._target.starts:
+            raise CouldNotTest("the target runs already; to be set otherwise it needs a start command")
+        async with self._forging:
+            if self.forge is None:
+                self.forge = await self._stack.enter_async_context(forge())
+        folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - a folder of our own, at once
+        target = msgspec.structs.replace(self._target, env={**self._target.env, **variant.env})
+        return Server(target, folder, forge=self.forge.url, script=SCRIPT)
+
+    async def _start(self, name: str, variant: Variant) -> Server:
+        server = await self.make(self._folder / name, variant)
+        try:
+            async with self._starting:
+                await server.start()
+        except BaseException:  # a run that is broken off leaves nothing behind
+            await server.end()
+            raise
+        return server
+
+    async def close(self) -> tuple[str, ...]:
+        """End all servers and return what went wrong."""
+        for task in self._servers.values():
+            if not task.done():
+                task.cancel()
+        ended = await asyncio.gather(*self._servers.values(), return_exceptions=True)
+        servers = [each for each in ended if isinstance(each, Server)]
+        troubles = await asyncio.gather(*(server.end() for server in servers))
+        await self._stack.aclose()
+        return tuple(each for trouble in troubles for each in trouble)

@@ -1,0 +1,88 @@
+"""Cases, clauses, findings and mutants fit each other; the kill table itself is `chat-conformance mutants`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chat_conformance.errors import CouldNotTest
+from chat_conformance.mutants import small as mutants
+from chat_conformance.mutants.coverage_page import FINDINGS
+from chat_conformance.mutants.expectations import REFERENCE, SMALL, Kill
+from chat_conformance.mutants.judge import judge
+from chat_conformance.mutants.registry import all_breaks
+from chat_conformance.suite.case import all_cases, function_of
+from chat_conformance.suite.clauses import clauses
+from chat_conformance.suite.context import Chat
+from chat_conformance.target.file import Target
+from chat_conformance.target.server import Server
+
+all_cases()
+
+
+def test_every_case_cites_a_clause_of_the_protocol() -> None:
+    assert {each.clause for each in all_cases()} <= clauses().keys()
+
+
+def test_every_clause_has_a_case() -> None:
+    assert clauses().keys() - {each.clause for each in all_cases()} == set()
+
+
+def test_findings_are_all_there() -> None:
+    rounds = {"R1": 7, "R2": 3, "M": 14}
+    numbered = {f"{name}-{number}" for name, last in rounds.items() for number in range(1, last + 1)}
+
+    assert FINDINGS.keys() == numbered
+
+
+def test_every_mutant_is_made_and_has_a_case() -> None:
+    known = {each.id for each in all_cases()}
+
+    assert all_breaks().keys() == REFERENCE.keys()
+    assert {kill.case_id for kill in [*REFERENCE.values(), *(kill for _, kill in SMALL.values())]} <= known
+
+
+EACH_IN_A_PROCESS_OF_ITS_OWN = """
+import os, traceback
+from chat_conformance.mutants.registry import all_breaks
+for name, breaks in all_breaks().items():
+    if (child := os.fork()) == 0:
+        try:
+            breaks()
+        except BaseException:
+            print(name, traceback.format_exc(), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_every_mutant_finds_what_it_breaks() -> None:
+    words = [sys.executable, "-c", EACH_IN_A_PROCESS_OF_ITS_OWN]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("side_by_side", [1, 2])
+def test_mutants_are_caught_for_their_cause(side_by_side: int) -> None:
+    rows = judge(["R1-6", "M-3"], quick=True, seed=1, on_row=lambda _: None, side_by_side=side_by_side)
+
+    assert [row.wrong for row in rows] == ["", ""]
+
+
+def test_a_mutant_that_is_caught_for_another_cause_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REFERENCE, "M-3", Kill("handshake/foreign-origin", "no such words"))
+    (row,) = judge(["M-3"], quick=True, seed=1, on_row=lambda _: None)
+
+    assert row.wrong.startswith("caught for another cause: it is 101")
+
+
+async def test_a_case_that_needs_a_fake_cannot_be_tested_without_one(tmp_path: Path) -> None:
+    async with mutants.serving(mutants.RawChat()) as url:
+        target = Target(name="bare", url=url)
+        async with Chat(Server(target, tmp_path), case_id="x/y", seed=1) as chat:
+            with pytest.raises(CouldNotTest, match="no ledger and gates"):
+                await function_of("turns/streams")(chat)

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from chat_conformance.errors import Failure
+from chat_conformance.suite.turn import joined
+from chat_conformance.wire.peer import Event
+
+
+def token(text: str) -> Event:
+    """A token event."""
+    return {"type": "token", "token": text}
+
+
+def test_tokens_are_joined_and_rewinds_applied() -> None:
+    told = [token("Hello "), token("wörld"), {"type": "rewind", "to": 7}, {"type": "status"}, token("ow")]
+
+    assert joined(told) == "Hello wow"
+
+
+@pytest.mark.parametrize(
+    "event", [{"type": "token"}, {"type": "token", "token": 1}, {"type": "rewind", "to": 9}]
+)
+def test_an_event_without_what_it_must_have_fails(event: Event) -> None:
+    with pytest.raises(Failure):
+        joined([token("short"), event])

@@ -1,0 +1,1 @@
+"""Frames, messages and handshakes as bytes on a socket."""

@@ -1,0 +1,493 @@
+"""The codec on a socket: one WebSocket client that may do everything wrong on purpose.
+
+A pump reads whatever comes into lists; whoever waits looks into the lists and sleeps until something is added.
+Nothing is consumed by looking, so several turns of one connection are read side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import sys
+import termios
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from chat_conformance.errors import Failure, OwnFault
+from chat_conformance.target.dialect import Dialect
+from chat_conformance.wire.audit import Audit
+from chat_conformance.wire.deflate import NAME, Inflater
+from chat_conformance.wire.frames import (
+    MAX_PAYLOAD,
+    Frame,
+    FrameDecoder,
+    FrameError,
+    Opcode,
+    check_frame,
+    close_frame,
+    encode_frame,
+    is_wire_code,
+)
+from chat_conformance.wire.handshake import HandshakeError, Response, ResponseDecoder
+from chat_conformance.wire.messages import Message, MessageJoiner
+from chat_conformance.wire.trace import Trace, describe, shorten
+
+T = TypeVar("T")
+Event = dict[str, Any]
+_PLAIN = Dialect()
+STILL, STILL_SECONDS = 10, 0.3  # so many looks over so long see the same: no more comes
+MAX_RECEIVED = 512 << 20
+"""What one connection takes in, in bytes; frames are kept, and so each counts for some more than its payload."""
+FRAME_COST = 300
+MAX_DEPTH = 200
+"""Of the JSON of an event: what is nested deeper cannot be written into a report either."""
+MASK = b"\x5a\x0f\xc3\x96"  # any key will do; a fixed one keeps traces comparable
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """A data message that is not a JSON object with a ``type``.
+
+    Attributes:
+        text: The message, shortened for people.
+        why: What is wrong with it.
+    """
+
+    text: str
+    why: str
+
+
+class Peer:
+    """One TCP connection that speaks WebSocket once its handshake is answered.
+
+    Attributes:
+        name: What the trace calls it.
+        frames: Received frames with their time (seconds, monotonic), in order.
+        illegal: What RFC 6455 has against received frames that could still be read.
+        events: Received data messages, in order.
+        ended: How the connection ended, None while it lives.
+        answers_pings: Whether pings are answered as they come.
+        answers_close: Whether a close is answered as it comes.
+        dialect: What the server calls things; events are noted in the words of the protocol.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        trace: Trace,
+        within: float,
+        dialect: Dialect,
+    ) -> None:
+        self.name = name
+        self.dialect = dialect
+        self.within = within
+        self.frames: list[tuple[float, Frame]] = []
+        self.illegal: list[FrameError] = []
+        self.events: list[Event | Garbled] = []
+        self.ended: str | None = None
+        self.answers_pings = True
+        self.answers_close = True
+        self._reader, self._writer = streams
+        self._trace = trace
+        self._handshake = ResponseDecoder()
+        self._response: Response | None = None
+        self._decoder = FrameDecoder()
+        self._joiner = MessageJoiner()
+        self._inflater: Inflater | None = None
+        self._news = asyncio.Event()
+        self._sent_close = False
+        self._audit: Audit | None = Audit()
+        self._pongs_taken = 0
+        self._held: list[Frame] | None = None
+        self._received = 0
+        self._body = bytearray()
+
+    @property
+    def body(self) -> bytes:
+        """What came after an answer other than 101, so far."""
+        return bytes(self._body)
+
+    # Sending
+
+    def break_rules(self) -> None:
+        """From here on the case sends on purpose what RFC 6455 forbids; else the suite would blame itself."""
+        self._audit = None
+
+    @property
+    def own_fault(self) -> str | None:
+        """What the suite sent on this connection that no client may send, unless a case meant it."""
+        return self._audit.fault if self._audit else None
+
+    async def send_bytes(self, data: bytes, what: str | None = None) -> None:
+        """Send bytes as they are; a connection that is gone already shows when something is awaited."""
+        self._trace.add(self.name, ">", what or f"bytes {shorten(data)}")
+        if self._audit:
+            self._audit.feed(data)
+        with suppress(ConnectionError):
+            self._writer.write(data)
+            await self._writer.drain()
+
+    async def send(self, frame: Frame) -> None:
+        """Send a frame, legal or not."""
+        self._sent_close |= frame.opcode == Opcode.CLOSE
+        await self.send_bytes(encode_frame(frame), describe(frame))
+
+    async def send_text(self, text: str | bytes) -> None:
+        """Send one text message in one frame."""
+        await self.send(Frame(Opcode.TEXT, text.encode() if isinstance(text, str) else text, mask=MASK))
+
+    async def send_json(self, **members: Any) -> None:
+        """Send a client message; members that are None are left out."""
+        await self.send_text(self.encode(**members))
+
+    def encode(self, **members: Any) -> bytes:
+        """A client message as this server has it; members that are None are left out."""
+        frame = self.dialect.frame({name: value for name, value in members.items() if value is not None})
+        return msgspec.json.encode(frame)
+
+    @contextmanager
+    def unbroken(self) -> Iterator[None]:
+        """While a frame is sent in pieces nothing comes between them: pongs wait for the end of the block."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for frame in held:
+                self._write_control(frame)
+
+    def abort(self) -> None:
+        """Drop the TCP connection with a reset, as a dying network does."""
+        self._trace.add(self.name, "=", "we drop the connection")
+        self._writer.transport.abort()
+
+    def stall(self) -> None:
+        """Read nothing any more: the server's bytes pile up on its side."""
+        self._trace.add(self.name, "=", "we stop reading")
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport reads, too
+
+    async def clogged(self) -> None:
+        """Wait, after ``stall``, until no more comes: either all is there, or the server cannot send on.
+
+        Of that the kernel tells nobody, so its count of unread bytes is looked at until it stands still.
+
+        Raises:
+            Failure: Nothing came at all, or it came on and on.
+        """
+        connection = self._writer.get_extra_info("socket")
+        counts = deque([0] * STILL, maxlen=STILL)
+        try:
+            async with asyncio.timeout(self.within):
+                while not counts[-1] or len(set(counts)) > 1:
+                    await asyncio.sleep(STILL_SECONDS / STILL)
+                    unread = bytearray(4)
+                    fcntl.ioctl(connection.fileno(), termios.FIONREAD, unread)
+                    counts.append(int.from_bytes(unread, sys.byteorder))
+        except TimeoutError:
+            raise Failure("unread bytes to pile up, and then no more", f"they were {counts[-1]}") from None
+
+    def read_on(self) -> None:
+        """Read again."""
+        self._trace.add(self.name, "=", "we read again")
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined]  # a socket's transport reads, too
+
+    # Waiting
+
+    async def until(
+        self,
+        found: Callable[[], T | None],
+        expected: str,
+        *,
+        within: float | None = None,
+        before_failing: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
+        """Wait until ``found`` gives something but None; it is asked again after all that arrives.
+
+        ``before_failing`` is awaited when the time is over, and ``found`` is asked once more.
+
+        Raises:
+            Failure: The time was over, or the connection ended, before.
+        """
+        limit = self.within if within is None else within
+        try:
+            async with asyncio.timeout(limit):
+                while (value := found()) is None:
+                    if self.ended is not None:
+                        raise Failure(expected, f"the connection ended: {self.ended}")
+                    self._news.clear()
+                    await self._news.wait()
+                return value
+        except TimeoutError:
+            if before_failing is not None:
+                await before_failing()
+                if (value := found()) is not None:
+                    return value
+            raise Failure(expected, f"not within {limit:g} s") from None
+
+    async def expect_response(self, *, within: float | None = None) -> Response:
+        """Wait for the answer to a handshake."""
+        return await self.until(lambda: self._response, "an HTTP answer to the handshake", within=within)
+
+    async def expect_ping(
+        self,
+        number: int = 1,
+        *,
+        within: float | None = None,
+        before_failing: Callable[[], Awaitable[None]] | None = None,
+    ) -> list[float]:
+        """Wait until so many pings have come in all and return the times of all of them."""
+
+        def pings() -> list[float] | None:
+            times = [at for at, frame in self.frames if frame.opcode == Opcode.PING]
+            return times if len(times) >= number else None
+
+        expected = f"ping number {number} from the server"
+        return await self.until(pings, expected, within=within, before_failing=before_failing)
+
+    async def expect_pong(self, payload: bytes, *, within: float | None = None) -> None:
+        """Wait for a pong after those already waited for, which must have this payload."""
+
+        def pong() -> Frame | None:
+            found = [frame for _, frame in self.frames if frame.opcode == Opcode.PONG]
+            return found[self._pongs_taken] if len(found) > self._pongs_taken else None
+
+        frame = await self.until(pong, f"a pong with the payload {shorten(payload)}", within=within)
+        self._pongs_taken += 1
+        if frame.payload != payload:
+            raise Failure(
+                f"a pong with the payload {shorten(payload)}", f"its payload is {shorten(frame.payload)}"
+            )
+
+    def answer_last_ping(self) -> None:
+        """Send the pong of the latest ping now; one pong answers all before it (RFC 6455 §5.5.3)."""
+        pings = [frame for _, frame in self.frames if frame.opcode == Opcode.PING]
+        self._write_control(Frame(Opcode.PONG, pings[-1].payload, mask=MASK))
+
+    async def expect_alive(self, *, within: float | None = None) -> None:
+        """Ping and wait for the pong: the oracle that the connection lives and what was sent before was read."""
+        payload = f"alive {self._pongs_taken}".encode()
+        await self.send(Frame(Opcode.PING, payload, mask=MASK))
+        await self.expect_pong(payload, within=within)
+
+    async def expect_close(self, *codes: int | None, within: float | None = None) -> Frame:
+        """Wait for a close frame with one of the codes (None: no code), and for the end of TCP after it."""
+        wanted = " or ".join("no code" if code is None else str(code) for code in codes)
+        expected = f"a close frame with {wanted or 'an allowed code'}, then the end of the connection"
+        frame = await self.until(lambda: self.close, expected, within=within)
+        code = frame.close_code
+        if (codes and code not in codes) or (code is not None and not is_wire_code(code)):
+            raise Failure(expected, f"the close frame is {describe(frame)}")
+        if (error := check_frame(frame, from_client=False)) is not None:
+            raise Failure(expected, f"the close frame is illegal: {error}")
+        await self.until(lambda: self.ended, expected, within=within)
+        return frame
+
+    async def expect_refusal(self, code: int, *sent: Frame, answered: bool = False) -> None:
+        """Send frames that break the rules and wait for the close with this code; any other answer fails at once.
+
+        ``answered`` says that a legal message among them may be answered first.
+        """
+        self.break_rules()
+        place = len(self.frames)
+        for frame in sent:
+            await self.send(frame)
+
+        def refused() -> bool | None:
+            for _, frame in self.frames[place:]:
+                if frame.opcode == Opcode.CLOSE:
+                    return True
+                if frame.opcode != Opcode.PING and not (answered and frame.opcode == Opcode.TEXT):
+                    raise Failure(
+                        f"a close with {code}", f"the bytes were taken for legal: {describe(frame)}"
+                    )
+            return None
+
+        await self.until(refused, f"a close with {code}")
+        await self.expect_close(code)
+
+    @property
+    def close(self) -> Frame | None:
+        """The close frame that came, None before."""
+        return next((frame for _, frame in self.frames if frame.opcode == Opcode.CLOSE), None)
+
+    async def expect_event(
+        self, after: int = 0, *, within: float | None = None, where: Callable[[Event], bool] = lambda _: True
+    ) -> tuple[int, Event]:
+        """Wait for an event at or after a place in ``events``, and return it with the place after it.
+
+        Raises:
+            Failure: A data message there is not a JSON object with a ``type`` (MSG-1), or nothing came.
+        """
+
+        def event() -> tuple[int, Event] | None:
+            for place, each in enumerate(self.events[after:], after + 1):
+                if isinstance(each, Garbled):
+                    raise Failure(
+                        "one JSON object with a type in each text frame", f"{each.why}: {each.text}"
+                    )
+                if where(each):
+                    return place, each
+            return None
+
+        return await self.until(event, "a message from the server", within=within)
+
+    # Receiving
+
+    async def pump(self) -> None:
+        """Read until the connection ends."""
+        try:
+            while data := await self._reader.read(1 << 16):
+                self._take(data)
+                self._news.set()
+                self._count(len(data))
+            self._end("end of stream")
+        except _TooMuchError as error:
+            self._writer.transport.abort()
+            self._end(f"the server sent more than {error.limit >> 20} MiB, and nobody reads on")
+        except ConnectionError as error:
+            self._end(f"reset ({type(error).__name__})")
+        except FrameError as error:
+            self._end(f"unreadable bytes: {error}")
+        except HandshakeError as error:
+            self._end(f"no HTTP answer: {error}")
+
+    def _count(self, cost: int) -> None:
+        self._received += cost
+        if self._received > MAX_RECEIVED:
+            raise _TooMuchError(MAX_RECEIVED)
+
+    def _end(self, how: str) -> None:
+        self.ended = how
+        self._trace.add(self.name, "=", how)
+        self._news.set()
+
+    def _take(self, data: bytes) -> None:
+        if self._response is None:
+            self._response = self._handshake.feed(data)
+            if self._response is None:
+                return
+            self._trace.add(self.name, "<", f"HTTP {self._response.status} {self._response.reason}")
+            data = self._handshake.rest
+            if NAME in (extensions := self._response.header("sec-websocket-extensions") or ""):
+                self._inflater = Inflater(extensions)
+        if self._response.status != 101:
+            self._body += data
+            if len(self._body) > MAX_PAYLOAD:
+                raise _TooMuchError(MAX_PAYLOAD)
+            return
+        try:
+            frames = self._decoder.feed(data)
+        except FrameError as error:
+            self._take_frames(list(error.frames))
+            raise
+        self._take_frames(frames)
+
+    def _take_frames(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            self.frames.append((time.monotonic(), frame))
+            self._count(FRAME_COST)
+            self._trace.add(self.name, "<", describe(frame))
+            plain = self._inflater.take(frame) if self._inflater else frame
+            if plain is None:
+                continue
+            frame = plain  # noqa: PLW2901 - the same without its compression
+            if (error := check_frame(frame, from_client=False)) is not None:
+                self.illegal.append(error)
+            if frame.opcode < 8:
+                if (message := self._joiner.add(frame)) is not None:
+                    self.events.append(_event(message, self.dialect))
+            else:
+                self._answer(frame)
+
+    def _answer(self, frame: Frame) -> None:
+        if frame.opcode == Opcode.PING and self.answers_pings and not self._sent_close:
+            self._write_control(Frame(Opcode.PONG, frame.payload[:125], mask=MASK))
+        if frame.opcode == Opcode.CLOSE and self.answers_close and not self._sent_close:
+            self._sent_close = True
+            code = frame.close_code
+            self._write_control(close_frame(code if code and is_wire_code(code) else None, mask=MASK))
+
+    def _write_control(self, frame: Frame) -> None:
+        if self._held is not None:
+            self._held.append(frame)
+            return
+        self._trace.add(self.name, ">", describe(frame))
+        if not self._writer.transport.is_closing():
+            if self._audit:
+                self._audit.feed(encode_frame(frame))
+            self._writer.write(encode_frame(frame))
+
+
+def _event(message: Message, dialect: Dialect) -> Event | Garbled:
+    if message.opcode != Opcode.TEXT:
+        return Garbled(shorten(message.payload), "a binary message")
+    try:
+        value = dialect.event(shallow(msgspec.json.decode(message.payload)))
+    except msgspec.DecodeError as error:
+        return Garbled(shorten(message.text), f"not JSON ({error})")
+    except RecursionError:
+        return Garbled(shorten(message.text), f"nested deeper than {MAX_DEPTH} levels")
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        return Garbled(shorten(message.text), "not an object with a string member type")
+    return value
+
+
+def shallow(value: Any) -> Any:
+    """The value, if it is not nested deeper than `MAX_DEPTH`.
+
+    Raises:
+        RecursionError: It is.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return value
+    raise RecursionError
+
+
+class _TooMuchError(Exception):
+    """More came than one connection takes in."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+
+@asynccontextmanager
+async def connected(
+    host: str, port: int, *, name: str, trace: Trace, within: float, dialect: Dialect = _PLAIN
+) -> AsyncIterator[Peer]:
+    """A TCP connection for the length of the block, read by a pump; no handshake is sent.
+
+    Raises:
+        Failure: The connection is refused or not taken in time.
+        OwnFault: What was sent is what no client may send, and ``break_rules`` was not called.
+    """
+    try:
+        async with asyncio.timeout(within):
+            streams = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError) as error:
+        raise Failure("the connection to be taken", f"{type(error).__name__}: {error}") from None
+    trace.add(name, "=", f"connected to {host}:{port}")
+    peer = Peer(name, streams, trace, within, dialect)
+    pump = asyncio.create_task(peer.pump())
+    try:
+        yield peer
+    finally:
+        streams[1].transport.abort()
+        await pump  # the end of the transport ends it
+        if peer.own_fault is not None:
+            raise OwnFault(f"on {name} the suite sent {peer.own_fault}")

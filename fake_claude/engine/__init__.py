@@ -1,0 +1,1 @@
+"""A run of the CLI: the poll loop, turns, requests and tool calls."""

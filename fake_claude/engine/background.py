@@ -1,0 +1,123 @@
+"""Shell commands that outlive the tool call that started them, and wake the session when they end.
+
+docs/claude-cli.md, tools: even a one-shot run prints a second result then.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from fake_claude.engine.transcript import encode_cwd
+from fake_claude.ids import fresh_id
+from fake_claude.lines import events
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fake_claude.engine.loop import Engine
+    from fake_claude.engine.shell import Running
+
+    Message = dict[str, Any]
+
+
+class Task:
+    """One command in the background."""
+
+    def __init__(self, engine: Engine, running: Running, tool_use_id: str, description: str) -> None:
+        self.id = fresh_id("b")[3:12]
+        self.run_id = fresh_id("0m")[3:15]
+        self.running = running
+        self.tool_use_id = tool_use_id
+        self.description = description
+        context = engine.context
+        folder = os.path.join("/tmp", f"claude-{os.getuid()}", encode_cwd(context.cwd), context.session_id)  # noqa: S108
+        self.output_file = os.path.join(folder, "tasks", f"{self.id}.output")
+
+    @property
+    def listed(self) -> Message:
+        """The task as lists of tasks show it."""
+        return {
+            "task_id": self.id,
+            "run_id": self.run_id,
+            "task_type": "local_bash",
+            "description": self.description,
+        }
+
+
+class Background:
+    """The commands of one process that run beside its turns."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.tasks: list[Task] = []
+
+    def start(self, running: Running, tool_use_id: str, description: str) -> Task:
+        """Take a command over, and tell of it."""
+        engine = self._engine
+        task = Task(engine, running, tool_use_id, description)
+        self.tasks.append(task)
+        engine.watch(running.fd, lambda: self._ready(task))
+        self._tell_list()
+        self._tell(
+            "task_started",
+            task_id=task.id,
+            run_id=task.run_id,
+            tool_use_id=tool_use_id,
+            description=description,
+            is_backgrounded=True,
+            task_type="local_bash",
+        )
+        return task
+
+    def kill(self) -> None:
+        """End every command: the process ends."""
+        for task in self.tasks:
+            self._engine.unwatch(task.running.fd)
+            task.running.kill()
+        self.tasks.clear()
+
+    def _ready(self, task: Task) -> None:
+        fd = task.running.fd
+        if not task.running.read():
+            return
+        self._engine.unwatch(fd)
+        self.tasks.remove(task)
+        code = task.running.code
+        status = "failed" if code else "completed"
+        end = f"failed with exit code {code}" if code else "completed (exit code 0)"
+        ids = {"task_id": task.id, "run_id": task.run_id}
+        self._save(task)
+        self._tell("task_updated", **ids, patch={"status": status, "end_time": int(time.time() * 1000)})
+        summary = f'Background command "{task.description}" {end}'
+        self._tell(
+            "task_notification",
+            **ids,
+            tool_use_id=task.tool_use_id,
+            status=status,
+            output_file=task.output_file,
+            summary=summary,
+        )
+        self._tell_list()
+        self._engine.wake(
+            f"<task-notification>\n<task-id>{task.id}</task-id>\n<tool-use-id>{task.tool_use_id}</tool-use-id>\n"
+            f"<output-file>{task.output_file}</output-file>\n<status>{status}</status>\n"
+            f"<summary>{summary}</summary>\n</task-notification>",
+            {"kind": "task-notification", "producer": "session-task", "runId": task.run_id},
+        )
+
+    def _save(self, task: Task) -> None:
+        """Keep what the command printed where the model was told it would be."""
+        try:
+            os.makedirs(os.path.dirname(task.output_file), exist_ok=True)
+            with open(task.output_file, "wb") as file:
+                file.write(task.running.output)
+        except OSError:
+            return
+
+    def _tell_list(self) -> None:
+        self._tell("background_tasks_changed", tasks=[task.listed for task in self.tasks])
+
+    def _tell(self, subtype: str, **members: object) -> None:
+        self._engine.emit(events.system(self._engine.context, subtype, **members))

@@ -1,0 +1,141 @@
+"""The tools that the fake really carries out, and what it says about their results."""
+
+from __future__ import annotations
+
+import os
+
+from fake_claude.invocation.permissions import SILENT, shell_parts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fake_claude.engine.shell import Running
+
+    Input = dict[str, Any]
+    Block = dict[str, Any]
+
+
+class Outcome:
+    """A finished tool call: the block for the model, and the CLI's own account of it."""
+
+    __slots__ = ("block", "facts", "meta")
+
+    def __init__(self, block: Block, facts: object, meta: Input | None) -> None:
+        self.block = block
+        self.facts = facts
+        self.meta = meta
+
+
+def failed(
+    tool_id: str, text: str, *, meta: Input | None = None, tagged: bool = False, plain: str = ""
+) -> Outcome:
+    """A call that did not work, or was not made."""
+    content = f"<tool_use_error>{text}</tool_use_error>" if tagged else text
+    block = {"type": "tool_result", "content": content, "is_error": True, "tool_use_id": tool_id}
+    return Outcome(block, plain or (text if text.startswith("Error") else f"Error: {text}"), meta)
+
+
+def bash_outcome(tool_id: str, command: str, running: Running, meta: Input) -> Outcome:
+    """What a finished command comes to."""
+    text = running.text
+    if running.code:
+        return failed(tool_id, f"Exit code {running.code}" + (f"\n{text}" if text else ""), meta=meta)
+    parts = shell_parts(command)
+    silent = bool(parts) and all(part.split()[0] in SILENT for part in parts)
+    content = text or "(Bash completed with no output)"
+    block = {"tool_use_id": tool_id, "type": "tool_result", "content": content, "is_error": False}
+    facts: Input = {
+        "stdout": text,
+        "stderr": "",
+        "interrupted": False,
+        "isImage": False,
+        "noOutputExpected": silent,
+    }
+    return Outcome(block, facts, meta)
+
+
+def read_file(tool_id: str, given: Input, meta: Input) -> Outcome:
+    """``Read``: the file with line numbers."""
+    path = str(given.get("file_path", ""))
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            content = file.read()
+    except FileNotFoundError:
+        cwd = os.getcwd()
+        text = f"File does not exist. Note: your current working directory is {cwd}."
+        return failed(tool_id, text, meta=meta)
+    except IsADirectoryError:
+        return failed(tool_id, f"EISDIR: illegal operation on a directory, read '{path}'", meta=meta)
+    except OSError as error:
+        return failed(tool_id, f"{error.strerror}: {path}", tagged=True, meta=meta)
+    lines = content.split("\n")
+    numbered = "\n".join(f"{number}\t{line}" for number, line in enumerate(lines, 1))
+    count = len(lines)
+    file_facts = {
+        "filePath": path,
+        "content": content,
+        "numLines": count,
+        "startLine": 1,
+        "totalLines": count,
+    }
+    block = {"tool_use_id": tool_id, "type": "tool_result", "content": numbered}
+    return Outcome(block, {"type": "text", "file": file_facts}, meta)
+
+
+def write_file(tool_id: str, given: Input, meta: Input) -> Outcome:
+    """``Write``: create the file, or replace it."""
+    path, content = str(given.get("file_path", "")), str(given.get("content", ""))
+    original: str | None = None
+    try:
+        if os.path.exists(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                original = file.read()
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(content)
+    except OSError as error:
+        return failed(tool_id, f"{error.strerror}: {path}", tagged=True, meta=meta)
+    what = f"File created successfully at: {path}"
+    if original is not None:
+        what = f"The file {path} has been updated successfully."
+    text = f"{what} (file state is current in your context — no need to Read it back)"
+    facts: Input = {
+        "type": "create" if original is None else "update",
+        "filePath": path,
+        "content": content,
+        "structuredPatch": _patch(original, content) if original is not None else [],
+        "originalFile": original,
+        "userModified": False,
+    }
+    return Outcome({"tool_use_id": tool_id, "type": "tool_result", "content": text}, facts, meta)
+
+
+def _patch(before: str, after: str) -> list[Input]:
+    """Return the changes of a file as the CLI's account has them: hunks of lines, three around each change."""
+    import difflib  # noqa: PLC0415 - only a change of a file pays for it
+
+    old, new = before.splitlines(), after.splitlines()
+    hunks: list[Input] = []
+    for group in difflib.SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(3):
+        lines: list[str] = []
+        for tag, a, b, c, d in group:
+            if tag == "equal":
+                lines += [f" {line}" for line in old[a:b]]
+                continue
+            lines += [f"-{line}" for line in old[a:b]] + [f"+{line}" for line in new[c:d]]
+        first, last = group[0], group[-1]
+        hunks.append(
+            {
+                "oldStart": first[1] + 1,
+                "oldLines": last[2] - first[1],
+                "newStart": first[3] + 1,
+                "newLines": last[4] - first[3],
+                "lines": lines,
+            }
+        )
+    return hunks
+
+
+IMITATED = ("Bash", "Read", "Write")
+"""Tools that run; a script gives the others their ``result``."""

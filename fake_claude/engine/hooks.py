@@ -1,0 +1,154 @@
+"""Hooks of settings files that act on a prompt: commands that the CLI runs, and what it tells the model of them."""
+
+from __future__ import annotations
+
+import json
+
+from fake_claude.ids import fresh_uuid
+from fake_claude.lines.events import dumps, system
+from fake_claude.prompt.attachments import reminder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fake_claude.engine.loop import Engine
+
+    Message = dict[str, Any]
+
+PATIENCE = 60.0
+"""Seconds that a hook may take."""
+
+ACTING = ("SessionStart", "UserPromptSubmit")
+"""Events whose hooks are run; the others act on no prompt, and stand in the ledger as not imitated."""
+
+
+class Blocked(Exception):
+    """A hook does not let the prompt through; ``text`` is what is told, ``reason`` the hook's own words."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text)
+        self.text = text
+        self.reason = reason
+
+
+def note_unimitated(engine: Engine) -> None:
+    """Note the hooks that the CLI would run, and that are passed over here."""
+    for event, found in _hooks(engine).items():
+        if event not in ACTING:
+            for command in found:
+                engine.record.note("unimitated", what=f"hook {event}", command=command)
+
+
+def session_started(engine: Engine, source: str) -> list[Message]:
+    """Run the hooks of a session's start and print their lines; return what is attached to the first prompt."""
+    attachments: list[Message] = []
+    name = f"SessionStart:{source}"
+    for command in _hooks(engine).get("SessionStart", ()):
+        hook_id = fresh_uuid()
+        about = {"hook_id": hook_id, "hook_name": name, "hook_event": "SessionStart"}
+        engine.emit(system(engine.context, "hook_started", **about))
+        code, out, err = _run(engine, "SessionStart", command, {"source": source})
+        outcome = "success" if code == 0 else "error"
+        said = {"output": out + err, "stdout": out, "stderr": err, "exit_code": code, "outcome": outcome}
+        engine.emit(system(engine.context, "hook_response", **about, **said))
+        attachments += _attached(name, command, code, out, err)
+    return attachments
+
+
+def prompt_submitted(engine: Engine, prompt: str) -> list[Message]:
+    """Run the hooks of a prompt; return what is attached to it.
+
+    Raises:
+        Blocked: A hook refuses the prompt.
+    """
+    attachments: list[Message] = []
+    for command in _hooks(engine).get("UserPromptSubmit", ()):
+        code, out, err = _run(engine, "UserPromptSubmit", command, {"prompt": prompt})
+        reason = _refusal(code, out, err)
+        if reason is not None:
+            told = f"[{command}]: {reason}\n" if code == 2 else f"{reason}\n"
+            head = "UserPromptSubmit operation blocked by hook:"
+            raise Blocked(f"{head}\n{told}\nOriginal prompt: {prompt}", reason.strip())
+        attachments += _attached("UserPromptSubmit", command, code, out, err)
+    return attachments
+
+
+def _hooks(engine: Engine) -> dict[str, list[str]]:
+    configured = engine.context.configuration
+    return configured.hooks if engine.context.customised and not configured.hooks_off else {}
+
+
+def _run(engine: Engine, event: str, command: str, members: Message) -> tuple[int, str, str]:
+    """Run one hook with its facts on standard input."""
+    import subprocess  # noqa: PLC0415 - slow to import, and few runs have hooks
+
+    context = engine.context
+    engine.record.note("command", why=f"hook {event}", command=command)
+    facts = {
+        "session_id": context.session_id,
+        "transcript_path": engine.transcript.path,
+        "cwd": context.cwd,
+        "hook_event_name": event,
+        **members,
+    }
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            input=dumps(facts) + "\n",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            cwd=context.cwd,
+            env={**context.env, "CLAUDE_PROJECT_DIR": context.cwd},
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return 1, "", "timed out"
+    return done.returncode, done.stdout, done.stderr
+
+
+def _refusal(code: int, out: str, err: str) -> str | None:
+    if code == 2:
+        return err
+    answer = _json(out) if code == 0 else None
+    return str(answer.get("reason", "")) if answer and answer.get("decision") == "block" else None
+
+
+def _json(out: str) -> Message | None:
+    try:
+        answer = json.loads(out)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _attached(name: str, command: str, code: int, out: str, err: str) -> list[Message]:
+    about = {"hookName": name, "hookEvent": name.partition(":")[0], "toolUseID": fresh_uuid()}
+    if code != 0:
+        told = f"Failed with non-blocking status code: {err.strip()}"
+        return [
+            {
+                "type": "hook_non_blocking_error",
+                **about,
+                "stderr": told,
+                "stdout": out,
+                "exitCode": code,
+                "command": command,
+            }
+        ]
+    answer = _json(out)
+    if answer is not None:
+        context = (answer.get("hookSpecificOutput") or {}).get("additionalContext")
+        if not context:
+            return []
+        text = f"{name} hook additional context: {context}"
+        return [_shown({"type": "hook_additional_context", **about, "content": [context]}, text)]
+    said = {"content": out.strip(), "stdout": out, "stderr": err, "exitCode": code, "command": command}
+    attachment: Message = {"type": "hook_success", **about, **said}
+    return [_shown(attachment, f"{name} hook success: {out.strip()}") if out.strip() else attachment]
+
+
+def _shown(attachment: Message, text: str) -> Message:
+    return {**attachment, "rendered": [{"content": reminder(text)}], "renderedRole": "system"}

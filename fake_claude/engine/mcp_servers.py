@@ -1,0 +1,69 @@
+"""MCP servers of configuration files: the CLI starts them; here they start, and fail, and stand in the ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from fake_claude.engine.loop import Engine
+
+
+def start_servers(engine: Engine) -> None:
+    """Start the programs of all servers that count; each is told as failed, since no tools are imitated."""
+    context = engine.context
+    for name, source, server in _servers(engine):
+        command = [str(server.get("command", "")), *(str(word) for word in server.get("args", ()))]
+        engine.record.note("command", why=f"MCP server {name}", command=command, source=source)
+        engine.record.note("unimitated", what=f"MCP server {name}")
+        if server.get("command"):
+            _spawn(engine, command, server.get("env"))
+        context.mcp_servers.append({"name": name, "status": "failed", "source": source})
+
+
+def _servers(engine: Engine) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    context = engine.context
+    if not context.customised or context.options.flag("strict-mcp-config"):
+        return
+    sources = context.configuration.sources
+    places = {
+        "user": (context.state_file, "user" in sources),
+        "project": (os.path.join(context.cwd, ".mcp.json"), "project" in sources),
+    }
+    for source, (path, counts) in places.items():
+        try:
+            with open(path, encoding="utf-8") as file:
+                servers = json.load(file).get("mcpServers", {})
+        except (OSError, ValueError, AttributeError):
+            continue
+        for name, server in servers.items() if counts and isinstance(servers, dict) else ():
+            if isinstance(server, dict):
+                yield name, source, server
+
+
+def _spawn(engine: Engine, command: list[str], env: object) -> None:
+    """Start a program with nothing to read, and wait for its end as the CLI waits for an answer."""
+    import subprocess  # noqa: PLC0415 - slow to import, and few runs have servers
+
+    more = {str(name): str(value) for name, value in env.items()} if isinstance(env, dict) else {}
+    try:
+        subprocess.run(
+            command,
+            cwd=engine.context.cwd,
+            env={**engine.context.env, **more},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return
+
+
+PATIENCE = 5.0
+"""Seconds that a server has; one that is still there then is ended."""

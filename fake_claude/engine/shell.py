@@ -1,0 +1,72 @@
+"""Bash commands of the fake, run for real, each in a session and process group of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+
+from fake_claude.waits import Wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Running(Wait):
+    """One command that runs; a turn yields it to wait for its end.
+
+    The CLI puts tool children into sessions of their own (docs/claude-cli.md, children): they survive when it is
+    killed, and it ends them itself when it may.
+    """
+
+    __slots__ = ("code", "fd", "output", "patience", "pid")
+
+    def __init__(self, command: str, cwd: str, env: Mapping[str, str]) -> None:
+        self.fd, theirs = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.fd, False)
+        self.output = b""
+        self.patience: float | None = None  # seconds after which the turn wants to look again
+        self.code: int | None = None
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, theirs, 1),
+            (os.POSIX_SPAWN_DUP2, theirs, 2),
+        ]
+        argv = ["/bin/sh", "-c", 'cd "$0" && exec /bin/bash -c "$1"', cwd, command]
+        defaults = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE]
+        self.pid = os.posix_spawn(
+            argv[0], argv, dict(env), file_actions=actions, setsid=True, setsigdef=defaults
+        )
+        os.close(theirs)
+
+    def read(self) -> bool:
+        """Take output that has come; tell whether the command is over (its output ended)."""
+        while True:
+            try:
+                data = os.read(self.fd, 1 << 16)
+            except BlockingIOError:
+                return False
+            if not data:
+                self._reap()
+                return True
+            self.output += data
+
+    def kill(self) -> None:
+        """End the command with all its process group."""
+        if self.code is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._reap()
+
+    def _reap(self) -> None:
+        if self.code is None:
+            _, status = os.waitpid(self.pid, 0)
+            code = os.waitstatus_to_exitcode(status)
+            self.code = code if code >= 0 else 128 - code
+            os.close(self.fd)
+
+    @property
+    def text(self) -> str:
+        """What the command printed, without the end of its last line."""
+        return self.output.decode("utf-8", "replace").rstrip("\n")

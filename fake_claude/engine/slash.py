@@ -1,0 +1,443 @@
+"""Slash commands that the CLI carries out itself, without asking the model (docs/claude-cli.md, prompts)."""
+
+from __future__ import annotations
+
+from fake_claude.catalog import DEFAULT_MODEL, find_model, resolve_model
+from fake_claude.clock import timestamp
+from fake_claude.engine.local_commands import ANSWERS, WITH_ARGUMENTS
+from fake_claude.ids import fresh_uuid
+from fake_claude.lines import events
+from fake_claude.lines.costs import empty_usage
+from fake_claude.lines.result import Tally
+from fake_claude.prompt.attachments import said
+from fake_claude.prompt.command_files import commands
+from fake_claude.waits import BREATHE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any
+
+    from fake_claude.engine.hooks import Blocked
+    from fake_claude.engine.loop import Engine
+    from fake_claude.invocation.context import Context
+    from fake_claude.waits import Wait
+
+    Message = dict[str, Any]
+
+IMITATED = {
+    "cost": "usage",
+    "usage": "usage",
+    "stats": "usage",
+    "clear": "clear",
+    "reset": "clear",
+    "new": "clear",
+    "compact": "compact",
+    "model": "model",
+    "config": "config",
+    "settings": "config",
+}
+"""Commands and aliases that are carried out."""
+
+UNAVAILABLE = frozenset(
+    [
+        "add-dir",
+        "branch",
+        "btw",
+        "bug",
+        "copy",
+        "desktop",
+        "exit",
+        "export",
+        "feedback",
+        "help",
+        "hooks",
+        "ide",
+        "install-github-app",
+        "keybindings",
+        "login",
+        "logout",
+        "memory",
+        "mobile",
+        "permissions",
+        "plugin",
+        "privacy-settings",
+        "quit",
+        "release-notes",
+        "resume",
+        "rewind",
+        "sandbox",
+        "skills",
+        "status",
+        "statusline",
+        "stickers",
+        "tasks",
+        "terminal-setup",
+        "theme",
+        "upgrade",
+        "vim",
+    ]
+)
+"""Commands of the terminal, which the CLI refuses without one."""
+
+PROMPTS = frozenset(
+    [
+        "batch",
+        "claude-api",
+        "dataviz",
+        "debug",
+        "deep-research",
+        "doctor",
+        "fewer-permission-prompts",
+        "init",
+        "loop",
+        "plugin-authoring",
+        "run",
+        "run-skill-generator",
+        "security-review",
+        "simplify",
+        "team-onboarding",
+        "update-config",
+        "verify",
+        "workflow-authoring",
+    ]
+)
+"""Commands that become a prompt of the CLI's own."""
+
+
+UNIMITATED = frozenset(
+    [
+        "agents",
+        "auto-mode-setup",
+        "autocompact",
+        "code-review",
+        "color",
+        "context",
+        "effort",
+        "goal",
+        "heapdump",
+        "insights",
+        "list-agents",
+        "mcp",
+        "output-style",
+        "peers",
+        "recap",
+        "reload-plugins",
+        "reload-skills",
+        "rename",
+        "review",
+    ]
+)
+"""Commands that the CLI carries out and the fake refuses by name; other text after a slash goes to the model."""
+
+HIDDEN = UNIMITATED | frozenset(["init", "security-review", "team-onboarding"])
+"""Commands beside those carried out that ``--disable-slash-commands`` makes unavailable; others become text."""
+
+SUMMARY = "This session is being continued from a previous conversation that ran out of context."
+
+
+def command(content: object, context: Context) -> tuple[str, str, str] | None:
+    """Return the word used, the command's own name and its arguments; ``None`` for what the model is asked.
+
+    A message of white space alone counts as one: the model is not asked either. Of content blocks the last is looked
+    at. What a file of the user or the project defines under that name goes before the CLI's own.
+    """
+    if isinstance(content, str) and not content.strip():
+        return "", "blank", ""
+    text = said(content)
+    if not text.startswith("/") or not text[1:].strip():
+        return None
+    word, *rest = text[1:].split(None, 1)
+    arguments = rest[0].strip() if rest else ""
+    name = IMITATED.get(word)
+    if name is None and word in ANSWERS and (arguments or word not in WITH_ARGUMENTS):
+        name = "answer"
+    if word in UNAVAILABLE or (not context.has_commands and (name is not None or word in HIDDEN)):
+        name = "unavailable"
+    elif name is None and word in UNIMITATED:
+        name = "unimitated"
+    if name is None or any(found.name == word for found in commands(context)):
+        return None
+    return word, name, arguments
+
+
+def run(engine: Engine, called: tuple[str, str, str], prompt: Message) -> Generator[Wait, Any, None]:
+    """Carry the command out, as a turn without an API call."""
+    word, name, arguments = called
+    tally = Tally(engine.costs, 0)
+    engine.tell_state("running")
+    content = prompt["content"]
+    engine.transcript.before_command = content[:-1] if isinstance(content, list) else []
+    yield BREATHE  # as a turn does: let signals and input have their turn
+    if name == "usage":
+        _usage(engine, tally, word, arguments)
+    elif name == "clear":
+        _clear(engine, tally)
+    elif name == "compact":
+        _compact(engine, tally, arguments)
+    elif name == "model":
+        _model(engine, tally, arguments)
+    elif name == "config":
+        _config(engine, tally, word, arguments)
+    elif name == "answer":
+        _answer(engine, tally, word, arguments)
+    elif name == "blank":
+        _blank(engine, tally)
+    else:
+        _refused(engine, tally, word, arguments, imitated=name == "unavailable")
+    if prompt["uuid"]:
+        engine.emit(events.lifecycle(engine.context, prompt["uuid"], "completed"))
+    engine.tell_state("idle")
+
+
+def _usage(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
+    totals = [0, 0, 0, 0]
+    for entry in engine.costs.models.values():
+        keys = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
+        totals = [total + entry[key] for total, key in zip(totals, keys, strict=True)]
+    read, written = totals[2:]
+    spent = f"Usage:                 {totals[0]} input, {totals[1]} output, {read} cache read, {written} cache write"
+    if engine.costs.models:
+        spent = "Usage by model:\n" + "\n".join(
+            _line(name, entry) for name, entry in engine.costs.models.items()
+        )
+        asked = f"{engine.results} request{'s' if engine.results != 1 else ''}"
+        spent += (
+            f"\nPrompt cache (main):   {asked} · 0% of input tokens from cache · no misses"
+            " · no prompt caching reported by the API"
+        )
+    title = "Total cost:            " if engine.context.before_330 else "Estimated cost:        "
+    text = (
+        f"{title}${engine.costs.total:.4f}\n"
+        f"Total duration (API):  {engine.api_ms // 1000}s\n"
+        "Total duration (wall): 0s\n"
+        "Total code changes:    0 lines added, 0 lines removed\n" + spent
+    )
+    _say(engine, text, run=("usage", arguments))
+    _result(engine, tally, word, text)
+
+
+def _say(
+    engine: Engine,
+    text: str,
+    *,
+    run: tuple[str, str] | None = None,
+    outcome: str | None = None,
+    stream: str = "stdout",
+) -> None:
+    """Print what a command says, in the place of an answer; ``run`` is the command carried out, if one was."""
+    context = engine.context
+    engine.emit(events.init(context, engine.project_dir, []), "init")
+    event = events.synthetic_assistant(context, text)
+    event["message"] |= {"stop_reason": "end_turn", "stop_sequence": None}
+    event["local_command_source"] = f"<local-command-{stream}>{text}</local-command-{stream}>"
+    if run is not None:
+        event["local_command_run"] = {"command": run[0], "args": run[1]}
+        engine.transcript.local_command(*run)
+        engine.transcript.local_output(event["local_command_source"], event["local_command_run"])
+    if outcome is not None:
+        event["local_command_outcome"] = {"kind": outcome}
+    engine.emit(event, "full")
+    engine.transcript.flush()
+
+
+def _refused(engine: Engine, tally: Tally, word: str, arguments: str, *, imitated: bool) -> None:
+    text = f"/{word} isn't available in this environment."
+    if not imitated:
+        text = f"fake-claude does not imitate /{word}"
+        engine.record.note("unimitated", what=f"/{word}")
+    typed = f"/{word} {arguments}".rstrip()
+    engine.transcript.enqueue(typed)
+    engine.transcript.local_output(typed)
+    engine.transcript.local_output(f"<local-command-stdout>{text}</local-command-stdout>")
+    _say(engine, text, outcome="unavailable_headless")
+    _result(engine, tally, None, text)
+
+
+def _blank(engine: Engine, tally: Tally) -> None:
+    text = "Blank prompt — the message was only whitespace, so nothing was sent to the model."
+    context = engine.context
+    engine.emit(events.init(context, engine.project_dir, []), "init")
+    engine.emit(events.system(context, "informational", content=text, level="warning"))
+    engine.transcript.enqueue("")
+    engine.transcript.flush()
+    _result(engine, tally, None, text)
+
+
+def _answer(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
+    text = ANSWERS[word](engine, arguments)
+    engine.transcript.enqueue(f"/{word} {arguments}".rstrip())
+    _say(engine, text, run=(word, arguments))
+    _result(engine, tally, word.strip("_").replace("-", "_"), text)
+
+
+def _config(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
+    from fake_claude.prompt.config_command import configure  # noqa: PLC0415 - few runs need it
+
+    context = engine.context
+    text, changes = configure(context, arguments)
+    for change in changes:
+        engine.note_setting(change)
+        if change.key == "outputStyle":
+            context.output_style = str(change.value)
+        elif change.key == "language":
+            context.language = None if change.value is None else str(change.value)
+    engine.transcript.enqueue(f"/{word} {arguments}".rstrip())
+    _say(engine, text, run=("config", arguments))
+    for change in changes:
+        if change.key == "model":
+            context.model = resolve_model(str(change.value or DEFAULT_MODEL))
+    _result(engine, tally, word, text)
+
+
+def not_imitated(engine: Engine, tally: Tally, text: str) -> None:
+    """End a turn with the words that the fake does not do what its prompt asks for."""
+    engine.record.note("unimitated", what=text)
+    _say(engine, text)
+    _result(engine, tally, None, text)
+    engine.tell_state("idle")
+
+
+def blocked(engine: Engine, tally: Tally, refusal: Blocked) -> None:
+    """End a turn whose prompt a hook does not let through."""
+    context = engine.context
+    engine.emit(events.init(context, engine.project_dir, []), "init")
+    outcome = {"kind": "blocked_by_hook", "prompt_kept": False, "reason": refusal.reason}
+    members = {"level": "warning", "prevent_continuation": True, "prompt_submit_outcome": outcome}
+    engine.emit(events.system(context, "informational", content=refusal.text, **members))
+    engine.transcript.flush()
+    _result(engine, tally, None, refusal.text)
+    engine.tell_state("idle")
+
+
+def _model(engine: Engine, tally: Tally, name: str) -> None:
+    context = engine.context
+    model = resolve_model(name)
+    if not name:
+        known = find_model(context.model)
+        shown = known.title if known else context.model
+        default = " (default)" if context.model == DEFAULT_MODEL else ""
+        text = (
+            f"Current model: `{shown}{default}`\nUsage: /model <name>. Available: sonnet, opus, haiku, fable, best,"
+            " sonnet[1m], opus[1m], fable[1m], opusplan, default, or a full model ID."
+        )
+    elif not context.model_known(model):
+        text = f"Model '{name}' not found"
+    else:
+        known = find_model(model)
+        text = f"Set model to `{known.title if known else model}` for this session only"
+    _say(engine, text, run=("model", name))
+    if name and context.model_known(model):
+        context.model = model
+    _result(engine, tally, "model", text)
+
+
+def _line(name: str, entry: Message) -> str:
+    fresh, out = entry["inputTokens"], entry["outputTokens"]
+    read, written = entry["cacheReadInputTokens"], entry["cacheCreationInputTokens"]
+    spent = f"{fresh} input, {out} output, {read} cache read, {written} cache write"
+    return f"     {name}:  {spent} (${entry['costUSD']:.4f})"
+
+
+def _clear(engine: Engine, tally: Tally) -> None:
+    reset = fresh_uuid()
+    context = engine.context
+    engine.emit(
+        {
+            "type": "conversation_reset",
+            "new_conversation_id": reset,
+            "uuid": reset,
+            "trigger": "clear",
+            "user_message_uuid": fresh_uuid(),
+            "timestamp": timestamp(),
+            "session_id": context.session_id,
+        }
+    )
+    engine.emit(events.system(context, "background_tasks_changed", tasks=[]))
+    context.session_id = fresh_uuid()
+    engine.costs.models.clear()
+    engine.api_ms = 0
+    tally.costs_before = {}
+    engine.transcript = engine.transcript.begin_anew()
+    engine.transcript.local_command("clear", "")
+    engine.transcript.flush()
+    engine.emit(events.init(context, engine.project_dir, []), "init")
+    _result(engine, tally, "clear", "")
+
+
+def _compact(engine: Engine, tally: Tally, arguments: str) -> None:
+    context, transcript = engine.context, engine.transcript
+    if not transcript.messages:
+        _say(
+            engine,
+            "Error: No messages to compact",
+            run=("compact", arguments),
+            outcome="failed",
+            stream="stderr",
+        )
+        _result(engine, tally, "compact", "")
+        return
+    engine.emit(events.status(context, "compacting"))
+    kept = transcript.last_uuid or fresh_uuid()
+    words = sum(len(str(message["content"]).split()) for message in transcript.messages)
+    engine.emit(_compacted(engine, compact_result="success"))
+    engine.emit(events.init(context, engine.project_dir, []), "init")
+    metadata = {
+        "trigger": "manual",
+        "pre_tokens": words,
+        "post_tokens": len(SUMMARY.split()),
+        "cumulative_dropped_tokens": 0,
+        "duration_ms": tally.now(),
+    }
+    boundary = events.system(context, "compact_boundary", compact_metadata=metadata, logical_parent_uuid=kept)
+    engine.emit(boundary)
+    transcript.add(boundary)
+    summary = events.user(context, SUMMARY, isReplay=False, isSynthetic=True)
+    engine.emit(summary)
+    text = "<local-command-stdout>Compacted </local-command-stdout>"
+    engine.emit(events.user(context, text, isReplay=True))
+    transcript.user(summary)
+    transcript.flush()
+    _result(engine, tally, "compact", "")
+
+
+def _compacted(engine: Engine, **members: object) -> Message:
+    return {
+        "type": "system",
+        "subtype": "status",
+        "status": None,
+        **members,
+        "session_id": engine.context.session_id,
+        "uuid": fresh_uuid(),
+    }
+
+
+def _result(engine: Engine, tally: Tally, word: str | None, text: str) -> None:
+    """Print the short result of a local command."""
+    message: Message = {
+        "is_error": False,
+        "duration_api_ms": 0,
+        "num_turns": 0,
+        "stop_reason": None,
+        "session_id": engine.context.session_id,
+        "total_cost_usd": engine.costs.total,
+        "usage": empty_usage(),
+        "modelUsage": engine.costs.copy(),
+        "permission_denials": [],
+        "fast_mode_state": "off",
+        "fast_mode_disabled_reason": "sdk_opt_in_required",
+        "subagent_stats": events.subagent_stats(),
+        "safety_stops": 0,
+        "subtype": "success",
+        "result": text,
+        "type": "result",
+        "duration_ms": tally.now(),
+        "uuid": fresh_uuid(),
+        "queued_turn_count": 0,
+        "result_index": engine.results,
+    }
+    if word is not None:
+        message["local_command"] = word
+    if engine.context.streams_out:
+        message["model_usage_since_last_result"] = engine.costs.since(tally.costs_before)
+    engine.print_result(message)

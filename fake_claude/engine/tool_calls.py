@@ -1,0 +1,373 @@
+"""The tool calls of a turn: judged, asked about, carried out, and told."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from fake_claude.catalog import STRUCTURED
+from fake_claude.clock import timestamp
+from fake_claude.engine.builtin_tools import IMITATED, Outcome, bash_outcome, failed, read_file, write_file
+from fake_claude.engine.misbehaviour import Exit
+from fake_claude.engine.shell import Running
+from fake_claude.ids import fresh_id, fresh_uuid
+from fake_claude.invocation.permissions import judge, suggestions
+from fake_claude.lines import events
+from fake_claude.waits import Answer, Wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any
+
+    from fake_claude.engine.turn import Turn
+    from fake_claude.invocation.permissions import Verdict
+
+    Message = dict[str, Any]
+
+LONG_TOOL = 3.0
+"""Seconds after which a running command is announced as a task."""
+
+REJECTED = (
+    "The user doesn't want to proceed with this tool use. The tool use was rejected (eg. if it was a file edit, the"
+    " new_string was NOT written to the file). STOP what you are doing and wait for the user to tell you how to"
+    " proceed."
+)
+STOPPED = (
+    REJECTED
+    + " Correction to the text above: this call was stopped while running, not refused before it ran. It may"
+    " have run in part or in full, and its changes may have been written. No permission prompt was involved. Work it"
+    " started elsewhere (a remote command, a background process) may still be running, so check before starting the"
+    " same work again. The instruction to stop and wait still stands."
+)
+BAD_ANSWER = (
+    "The canUseTool callback returned an invalid permission result. Expected {behavior: 'allow', updatedInput?:"
+    " object} or {behavior: 'deny', message: string}. updatedPermissions may hold at most 4096 updates, rules and"
+    " directories in all."
+)
+NO_ANSWER = "Tool permission request failed"
+NO_SERVER_CHECK = (
+    "Auto mode can't check actions in this session. Its safety check runs on the server, and your requests go through"
+    " {host}, which doesn't pass it through. Nobody can be asked to approve actions in this session, so every action"
+    " that needs the check is refused. To run these actions, use another permission mode. To use auto mode, ask whoever"
+    " runs {host} to pass Claude Code's server-side safety check through:"
+    " https://code.claude.com/docs/en/permission-modes#server-side-classifier-review"
+)
+
+
+class Call:
+    """One tool_use block on its way to a result."""
+
+    def __init__(self, block: Message) -> None:
+        self.id: str = block["id"]
+        self.name: str = block["name"]
+        self.input: Message = block["input"]
+        self.request_id: str | None = None  # of the open question to the host
+        self.verdict: Verdict | None = None
+        self.decision: Message = {}
+        self.running: Running | None = None
+        self.done = False
+
+    def meta(self, **more: object) -> Message:
+        """Return the account of the decision beside the result."""
+        return {"id": self.id, **more, "permission_decision": self.decision}
+
+
+class Ended(Exception):
+    """The host said no and wants the turn to end."""
+
+
+class Tools:
+    """The calls of one assistant message."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self.engine = turn.engine
+        self.context = turn.context
+        self.calls: list[Call] = []
+        self._warned = False
+
+    def announced(self, block: Message) -> None:
+        """A call was heard to its end: settle at once what needs nobody else."""
+        call = Call(block)
+        self.calls.append(call)
+        if call.name not in self.context.tools and call.name != "Agent":
+            self._missing(call)
+            return
+        verdict = judge(call.name, call.input, self.context)
+        call.verdict = verdict
+        if verdict.allowed:
+            call.decision = {"decision": "accept", "source": "config"}
+            if verdict.reason_type is not None:
+                call.decision["reason_type"] = verdict.reason_type
+        elif not self.context.host_answers or self.context.options.text("permission-prompts") == "none":
+            self._denied(call, verdict)
+
+    def _missing(self, call: Call) -> None:
+        text = f"Error: No such tool available: {call.name}"
+        instead = {
+            "Glob": "find files with `find`",
+            "Grep": "search file contents with `grep`",
+        }.get(call.name)
+        if instead is not None:
+            text += f". {call.name} is not available in this session — {instead} via the Bash tool instead."
+        elif call.name in self.context.all_tools:
+            text += f". {call.name} is disabled for this session, in subagents as well as here."
+        self._finish(call, failed(call.id, text, tagged=True, plain=text))
+
+    def _denied(self, call: Call, verdict: Verdict) -> None:
+        """Nobody can be asked: the call is refused."""
+        tool = self.context.options.text("permission-prompt-tool")
+        if tool is not None and tool != "stdio":
+            text = f"Error: MCP tool {tool} (passed via --permission-prompt-tool) not found. Available MCP tools: none"
+            plain = f"Error calling tool ({call.name}): {text}"
+            self._finish(call, failed(call.id, plain, tagged=True, plain=plain))
+            self.engine.err.line(text)
+            assert self.turn.request is not None
+            self.turn.request.save()
+            self.turn.flush_results()
+            raise Exit(1)
+        if verdict.extra.get("decision_reason_type") == "classifier" and not self._warned:
+            self._warned = True
+            host = self.context.env.get("ANTHROPIC_BASE_URL", "").partition("://")[2] or "the API"
+            self.engine.emit(
+                events.system(
+                    self.context,
+                    "informational",
+                    content=NO_SERVER_CHECK.format(host=host),
+                    isMeta=False,
+                    level="warning",
+                    tag="auto_mode_no_server_check",
+                    timestamp=timestamp(),
+                )
+            )
+        self.engine.emit(
+            events.system(
+                self.context,
+                "permission_denied",
+                tool_name=call.name,
+                tool_use_id=call.id,
+                **verdict.extra,
+                message=verdict.message,
+            )
+        )
+        self._deny(call)
+        call.decision = {"decision": "reject", "source": "config"}
+        if verdict.reason_type is not None:
+            call.decision["reason_type"] = verdict.reason_type
+        self._finish(call, failed(call.id, verdict.message, meta=call.meta(non_execution_kind=verdict.kind)))
+
+    def _deny(self, call: Call) -> None:
+        self.turn.tally.denials.append(
+            {"tool_name": call.name, "tool_use_id": call.id, "tool_input": call.input}
+        )
+
+    def ask_hosts(self) -> None:
+        """Put the question about each call that needs it to the host."""
+        for call in self.calls:
+            if call.done or call.verdict is None or call.verdict.allowed:
+                continue
+            call.request_id = fresh_uuid()
+            self.engine.tell_state("requires_action")
+            request = {
+                "subtype": "can_use_tool",
+                "tool_name": call.name,
+                "display_name": call.name,
+                "input": call.input,
+                "description": _description(call),
+                "permission_suggestions": suggestions(call.name, call.input, call.verdict),
+            }
+            if call.verdict.path is not None and call.name == "Bash":
+                request["blocked_path"] = call.verdict.path
+            request |= call.verdict.extra
+            request["tool_use_id"] = call.id
+            self.engine.emit(events.control_request(call.request_id, request))
+
+    def run(self) -> Generator[Wait, Any, None]:
+        """Carry out what is left, in order; results are told as they come."""
+        for call in self.calls:
+            if call.request_id is not None and not call.done:
+                answer = yield Answer(call.request_id)
+                call.request_id = None
+                self.engine.tell_state("running")
+                self._answered(call, answer)
+            if not call.done:
+                yield from self._carry_out(call)
+
+    def _answered(self, call: Call, answer: Message | None) -> None:
+        """Take the host's word."""
+        response = (answer or {}).get("response")
+        behaviour = response.get("behavior") if isinstance(response, dict) else None
+        if behaviour == "allow":
+            assert isinstance(response, dict)
+            updated = response.get("updatedInput")
+            if isinstance(updated, dict):
+                call.input = updated
+            for update in response.get("updatedPermissions") or []:
+                if isinstance(update, dict) and update.get("type") == "setMode":
+                    self.context.permission_mode = str(update.get("mode"))
+            call.decision = {"decision": "accept", "source": "user_temporary"}
+            return
+        self._deny(call)
+        kind = {"non_execution_kind": "permission-rule"}
+        if behaviour == "deny" and isinstance(response, dict) and response.get("interrupt") is True:
+            meta = {"id": call.id, "non_execution_kind": "user-rejected"}
+            self._finish(call, failed(call.id, REJECTED, meta=meta, plain="User rejected tool use"))
+            raise Ended
+        if behaviour == "deny" and isinstance(response, dict) and isinstance(response.get("message"), str):
+            call.decision = {"decision": "reject", "source": "user_reject"}
+            self._finish(
+                call, failed(call.id, response["message"], meta=call.meta(**kind), plain=_plain(response))
+            )
+            return
+        call.decision = {"decision": "reject", "source": "config", "reason_type": "other"}
+        text = BAD_ANSWER
+        if answer is None:
+            text = f"{NO_ANSWER}: AbortError: Tool permission stream closed before response received"
+        elif answer.get("subtype") == "error":
+            text = f"{NO_ANSWER}: Error: {answer.get('error')}"
+        self._finish(call, failed(call.id, text, meta=call.meta(**kind)))
+
+    def _carry_out(self, call: Call) -> Generator[Wait, Any, None]:
+        step = self.turn.play_step(call.name, call.input)
+        if step is not None and "result" in step.more:
+            error = step.more.get("is_error", False)
+            block = {
+                "type": "tool_result",
+                "content": step.more["result"],
+                "is_error": error,
+                "tool_use_id": call.id,
+            }
+            self._finish(call, Outcome(block, step.more["result"], call.meta()))
+        elif call.name == STRUCTURED:
+            text = "Structured output provided successfully"
+            block = {"tool_use_id": call.id, "type": "tool_result", "content": text}
+            self.turn.structured = call.input
+            self._finish(call, Outcome(block, text, call.meta()))
+        elif call.name == "Bash":
+            yield from self._bash(call)
+        elif call.name == "Read":
+            self._finish(call, read_file(call.id, call.input, call.meta()))
+        elif call.name == "Write":
+            self._finish(call, write_file(call.id, call.input, call.meta()))
+        else:
+            known = ", ".join(IMITATED)
+            text = f"fake-claude runs only {known}; give the {call.name} step a result"
+            self._finish(call, failed(call.id, text, tagged=True, meta=call.meta()))
+
+    def _bash(self, call: Call) -> Generator[Wait, Any, None]:
+        command = str(call.input.get("command", ""))
+        call.running = Running(command, self.context.cwd, {**self.context.env, "CLAUDECODE": "1"})
+        self.engine.record.note("tool", pid=call.running.pid, command=command)
+        if call.input.get("run_in_background") is True:
+            self._background(call, call.running)
+            return
+        started = time.monotonic()
+        task: str | None = None
+        while not call.running.read():
+            left = LONG_TOOL - (time.monotonic() - started)
+            if task is None and left <= 0:
+                task = self._task_started(call)
+            call.running.patience = None if task else max(0.0, left)
+            yield call.running
+        if task is not None:
+            self._task_ended(call, task)
+        self._finish(call, bash_outcome(call.id, command, call.running, call.meta()))
+
+    def _background(self, call: Call, running: Running) -> None:
+        call.running = None
+        task = self.engine.background.start(running, call.id, str(call.input.get("description", "")))
+        content = (
+            f"Command running in background with ID: {task.id}. Output is being written to: {task.output_file}."
+            " You will be notified when it completes. To check interim output, use Read on that file path."
+        )
+        block = {"tool_use_id": call.id, "type": "tool_result", "content": content, "is_error": False}
+        facts = {
+            "stdout": "",
+            "stderr": "",
+            "interrupted": False,
+            "isImage": False,
+            "noOutputExpected": False,
+        }
+        self._finish(call, Outcome(block, {**facts, "backgroundTaskId": task.id}, call.meta()))
+
+    def _task_started(self, call: Call) -> str:
+        task, run = fresh_id("b")[3:12], fresh_id("0m")[3:15]
+        self.engine.emit(
+            events.system(
+                self.context,
+                "task_started",
+                task_id=task,
+                run_id=run,
+                tool_use_id=call.id,
+                description=call.input.get("description", ""),
+                is_backgrounded=False,
+                task_type="local_bash",
+            )
+        )
+        return f"{task} {run}"
+
+    def _task_ended(self, call: Call, task: str) -> None:
+        task_id, run = task.split()
+        assert call.running is not None
+        self.engine.emit(
+            events.system(
+                self.context,
+                "task_notification",
+                task_id=task_id,
+                run_id=run,
+                tool_use_id=call.id,
+                status="failed" if call.running.code else "completed",
+                output_file="",
+                summary=call.input.get("description", ""),
+            )
+        )
+
+    def _finish(self, call: Call, outcome: Outcome) -> None:
+        call.done = True
+        extra: Message = {"tool_use_result": outcome.facts}
+        if outcome.meta is not None:
+            extra["tool_result_meta"] = [outcome.meta]
+        event = events.user(self.context, [outcome.block], **extra)
+        self.engine.emit(event)
+        self.turn.tally.user_lines += 1
+        self.turn.results.append((event, outcome))
+
+    # Ends.
+
+    def interrupted(self) -> None:
+        """Withdraw open questions, end what runs, and account for every call."""
+        for call in self.calls:
+            if call.done:
+                continue
+            text, meta = REJECTED, {"id": call.id, "non_execution_kind": "user-rejected"}
+            if call.running is not None:
+                call.running.kill()
+                text = STOPPED if self.engine.asked_to_interrupt else REJECTED
+            else:
+                self._deny(call)
+            self._finish(call, failed(call.id, text, meta=meta, plain="User rejected tool use"))
+
+    def withdraw(self) -> None:
+        """Take open questions to the host back."""
+        for call in self.calls:
+            if call.request_id is not None and not call.done:
+                self.engine.emit({"type": "control_cancel_request", "request_id": call.request_id})
+
+    def killed(self) -> None:
+        """The process is told to end: end the commands, and report the one that ran."""
+        for call in self.calls:
+            if call.running is not None and not call.done:
+                call.running.kill()
+                outcome = bash_outcome(call.id, str(call.input.get("command")), call.running, call.meta())
+                self._finish(call, outcome)
+                self.turn.flush_results()
+
+
+def _description(call: Call) -> str:
+    path = call.input.get("file_path")
+    return str(call.input.get("description") or (os.path.basename(path) if path else call.name))
+
+
+def _plain(response: Message) -> str:
+    return f"Error: {response['message']}"

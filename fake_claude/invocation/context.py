@@ -1,0 +1,125 @@
+"""What one run of the CLI knows about itself."""
+
+from __future__ import annotations
+
+import os
+
+from fake_claude.catalog import (
+    BARE_TOOLS,
+    DEFAULT_MODEL,
+    HOST_TOOLS,
+    STRUCTURED,
+    TASK_LIST_TOOLS,
+    TOOLS,
+    VERSION,
+    find_model,
+    resolve_model,
+)
+from fake_claude.ids import fresh_uuid
+from fake_claude.invocation.javascript import number
+from fake_claude.invocation.permissions import split_rules
+from fake_claude.invocation.settings_files import Configuration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fake_claude.invocation.options import Options
+
+
+class Context:
+    """The settled facts of a run: directory, model, permission mode, formats and session id."""
+
+    def __init__(self, options: Options, env: Mapping[str, str], version: str = VERSION) -> None:
+        self.options = options
+        self.env = env
+        self.version = version
+        numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
+        self.before_330 = numbers < (2, 1, 330)
+        self.before_332 = numbers < (2, 1, 332)
+        self.cwd = os.getcwd()
+        self.home = env.get("HOME", "/")
+        self.config_dir = env.get("CLAUDE_CONFIG_DIR") or os.path.join(self.home, ".claude")
+        self.state_file = os.path.join(env.get("CLAUDE_CONFIG_DIR") or self.home, ".claude.json")
+        configured = self.configuration = Configuration(options, config_dir=self.config_dir, cwd=self.cwd)
+        named = env.get("ANTHROPIC_MODEL") or configured.model or DEFAULT_MODEL
+        self.model = resolve_model(options.text("model", named) or "")
+        self.permission_mode = self._mode(options, configured.mode)
+        self.allow_rules = split_rules([*options.lists.get("allowed-tools", []), *configured.allow])
+        self.deny_rules = split_rules([*options.lists.get("disallowed-tools", []), *configured.deny])
+        self.output_style = configured.output_style or "default"
+        self.language = configured.language
+        self.agents: list[str] = []  # beyond the CLI's own
+        self.betas: list[str] = []
+        self.output_format = options.text("output-format", "text") or "text"
+        self.streams_in = options.text("input-format") == "stream-json"
+        self.verbose = options.flag("verbose")
+        self.partial = options.flag("include-partial-messages")
+        self.session_id = options.text("session-id") or fresh_uuid()
+        self.may_bypass = any(
+            options.flag(name)
+            for name in ("dangerously-skip-permissions", "allow-dangerously-skip-permissions")
+        )
+        self.wants_structure = bool(options.text("json-schema"))
+        self.bare = options.flag("bare")
+        self.safe = options.flag("safe-mode")
+        self.customised = not (self.bare or self.safe or env.get("CLAUDE_CODE_SIMPLE"))
+        self.replay = options.flag("replay-user-messages")
+        self.mcp_servers: list[dict[str, str]] = []
+        self.tells_state = env.get("CLAUDE_CODE_SDK_READS_SESSION_STATE") == "1"
+        self.max_turns = number(options.text("max-turns") or "") or 0.0
+        budget = options.text("max-budget-usd")
+        self.max_budget = number(budget) if budget else None
+        self.fallback_model = resolve_model((options.text("fallback-model") or "").split(",")[0])
+        self.has_commands = not options.flag("disable-slash-commands")
+        self.has_key = bool(env.get("ANTHROPIC_API_KEY"))
+        self.host_answers = options.text("permission-prompt-tool") == "stdio"
+
+    @staticmethod
+    def _mode(options: Options, configured: str | None) -> str:
+        if options.flag("dangerously-skip-permissions"):
+            return "bypassPermissions"
+        mode = options.text("permission-mode", configured) or "default"
+        return "default" if mode == "manual" else mode
+
+    @property
+    def streams_out(self) -> bool:
+        """Tell whether messages are printed as they come."""
+        return self.output_format == "stream-json"
+
+    @property
+    def tools(self) -> list[str]:
+        """Return the tool names of the init line, in the CLI's order."""
+        options = self.options
+        if "tools" in options.lists:
+            wanted = split_rules(options.lists["tools"])
+            if wanted == ["default"]:
+                wanted = list(TOOLS)
+            return [name for name in TOOLS if name in wanted]
+        if self.bare:
+            return list(BARE_TOOLS)
+        tools = list(TOOLS)
+        known = find_model(self.model)
+        if known is not None and known.lists_tasks:
+            tools = ["Task", *sorted([*tools[1:], *TASK_LIST_TOOLS])]
+        if not self.has_commands:
+            tools.remove("Skill")
+        if options.text("permission-prompt-tool") and options.text("permission-prompts") != "none":
+            tools = ["Task", *sorted({*tools[1:], *HOST_TOOLS})]
+        denied = {rule for rule in self.deny_rules if "(" not in rule}
+        if self.wants_structure:
+            tools = ["Task", *sorted([*tools[1:], STRUCTURED])]
+        if "Bash" in denied:  # its work falls to the tools it replaces
+            tools = sorted({*tools[1:], "Glob", "Grep"} - {"Monitor"})
+            tools.insert(0, "Task")
+        return [name for name in tools if name not in denied]
+
+    @property
+    def all_tools(self) -> tuple[str, ...]:
+        """Return every tool this CLI could have."""
+        return (*TOOLS, *HOST_TOOLS, "Glob", "Grep")
+
+    @staticmethod
+    def model_known(name: str) -> bool:
+        """Tell whether the API has a model of this name; the CLI may not know it."""
+        return find_model(name) is not None or name.startswith("claude-")

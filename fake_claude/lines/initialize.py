@@ -1,0 +1,158 @@
+"""The long answer to the control request ``initialize``, loaded only when a host asks for it."""
+
+from __future__ import annotations
+
+import os
+
+from fake_claude.catalog import MODELS, NEW_IN_330
+
+COMMANDS = (
+    ("deep-research", "", ()),
+    ("dataviz", "", ()),
+    ("update-config", "", ()),
+    ("verify", "", ()),
+    ("debug", "[issue description]", ()),
+    (
+        "code-review",
+        "[low|medium|high|xhigh|max] [--fix] [--comment] [<pr#>|<branch>|<path>] [--max-findings <n>|all]",
+        ("review",),
+    ),
+    ("simplify", "[<target>]", ()),
+    ("batch", "<instruction>", ()),
+    ("fewer-permission-prompts", "", ()),
+    ("doctor", "[prompt-audit [<path>]]", ("checkup",)),
+    ("loop", "[interval] [prompt]", ("proactive",)),
+    ("claude-api", "", ()),
+    ("workflow-authoring", "", ()),
+    ("run", "", ()),
+    ("run-skill-generator", "", ()),
+    ("plugin-authoring", "", ()),
+    ("agents", "", ()),
+    (
+        "auto-mode-setup",
+        (
+            "[--request-id <uuid>] (--wizard posture=… scope=… depth=… --propose"
+            " | --expect-sha256 <64-hex> --apply-file <path>)"
+        ),
+        (),
+    ),
+    ("autocompact", "[auto|<tokens>]", ()),
+    ("clear", "[name]", ("reset", "new")),
+    ("color", "[red|blue|green|yellow|purple|orange|pink|cyan|default]", ()),
+    ("compact", "<optional custom summarization instructions>", ()),
+    ("config", "key=value", ("settings",)),
+    ("output-style", "[style]", ()),
+    ("context", "", ()),
+    ("effort", "<low|medium|high|xhigh|max|auto|ultracode [on|off]>", ()),
+    ("fast", "[on|off]", ()),
+    ("focus", "[on|off]", ()),
+    ("heapdump", "", ()),
+    ("init", "", ()),
+    ("mcp", "[reconnect|enable|disable [<server>|all]]", ()),
+    ("model", "<model>", ()),
+    ("__remote-workflow", "", ()),
+    ("workflow-launch-exec", "", ()),
+    ("reload-plugins", "[--force]", ()),
+    ("reload-skills", "", ()),
+    ("rename", "[name]", ("name",)),
+    ("security-review", "", ()),
+    ("usage", "", ("cost", "stats")),
+    ("insights", "", ()),
+    ("recap", "", ()),
+    ("goal", "", ()),
+    ("list-agents", "", ("peers",)),
+    ("team-onboarding", "", ()),
+)
+"""Slash commands: name, argument hint, aliases."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fake_claude.invocation.context import Context
+
+AGENTS = (
+    {"name": "claude", "description": "For any task"},
+    {"name": "Explore", "description": "Reads and searches code", "model": "inherit"},
+    {"name": "general-purpose", "description": "Research and work in several steps"},
+    {"name": "Plan", "description": "Plans an implementation", "model": "inherit"},
+    {"name": "statusline-setup", "description": "Sets up the status line", "model": "sonnet"},
+)
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+
+
+def _models() -> list[dict[str, Any]]:
+    def entry(value: str, shown: str, name: str) -> dict[str, Any]:
+        return {
+            "value": value,
+            "resolvedModel": name,
+            "displayName": shown,
+            "description": shown,
+            "supportsEffort": True,
+            "supportedEffortLevels": list(EFFORTS),
+            "supportsAdaptiveThinking": True,
+            **({"supportsFastMode": True} if value in ("default", "opus", "fable") else {}),
+            "supportsAutoMode": True,
+            "supportsThinkingOff": False,
+        }
+
+    first = MODELS[0]
+    return [
+        entry("default", "Default (recommended)", first.name),
+        *(entry(model.alias, model.alias.capitalize(), model.name) for model in MODELS),
+    ]
+
+
+def initialize_response(context: Context, *, running: bool) -> dict[str, Any]:
+    """Return the ``response`` member: what this CLI offers to a host."""
+    response: dict[str, Any] = {
+        "commands": [
+            {
+                "name": name,
+                "description": name.replace("-", " "),
+                "argumentHint": hint,
+                **({"aliases": list(aliases)} if aliases else {}),
+                "builtin": True,
+            }
+            for name, hint, aliases in COMMANDS
+        ],
+        "agents": [dict(agent) for agent in AGENTS],
+        "output_style": context.output_style,
+        "available_output_styles": ["default", "Proactive", "Concise", "Explanatory", "Learning"],
+        "user_output_styles_dir": f"{context.config_dir}/output-styles",
+        "models": _models(),
+        "account": {
+            "tokenSource": "none",
+            "apiKeySource": "ANTHROPIC_API_KEY" if context.has_key else "none",
+            "apiProvider": "firstParty",
+        },
+        "pid": os.getpid(),
+        "claude_code_version": context.version,
+        "current_permission_mode": context.permission_mode,
+        "hook_on_failure_supported": True,
+        "hooks_when_unanswered_kept": 0,
+        "other_hook_ask_outranks_host": True,
+        "feedback_mode": {"kind": "disabled"},
+        "analytics_disabled": True,
+        "remote_control_auto_enable": False,
+        "remote_control_auto_connect_default": False,
+        "remote_control_available": False,
+        "remote_control_auto_on_by_default": False,
+        "ide_rc_auto_enable_gate": False,
+        "fast_mode_state": "off",
+        "fast_mode_disabled_reason": "sdk_opt_in_required",
+        "session_state": "running" if running else "idle",
+        "capabilities": [
+            "ui_surface_v1",
+            "mcp_call_result_not_for_model_v1",
+            "mcp_call_check_permissions_v1",
+            "voice_call_talk_line_v1",
+            "ui_pane_widget_v1",
+            "reload_plugins_refuse_if_busy_v1",
+            "get_usage_detached_v1",
+        ],
+    }
+    if context.before_330:
+        del response["hooks_when_unanswered_kept"]
+        response["capabilities"] = [name for name in response["capabilities"] if name not in NEW_IN_330]
+    return response

@@ -1,0 +1,1 @@
+"""What the CLI makes of a prompt before the model sees it."""

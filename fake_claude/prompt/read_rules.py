@@ -1,0 +1,32 @@
+"""Rules such as ``Read(//etc/**)`` that keep the CLI from reading a path for a prompt."""
+
+from __future__ import annotations
+
+import os
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fake_claude.invocation.context import Context
+
+
+def denied(path: str, context: Context) -> bool:
+    """Tell whether a rule forbids to read this absolute path; a rule for the whole tool does not reach mentions."""
+    rules = (re.fullmatch(r"Read\((.+)\)", rule) for rule in context.deny_rules)
+    return any(_pattern(rule[1], context).fullmatch(path) for rule in rules if rule is not None)
+
+
+def _pattern(rule: str, context: Context) -> re.Pattern[str]:
+    """Return what a rule covers: ``//`` begins at the root, ``~/`` at home, all else in the working directory."""
+    if rule.startswith("//"):
+        rule = rule[1:]
+    elif rule.startswith("~/"):
+        rule = context.home + rule[1:]
+    elif "/" in rule.rstrip("/"):
+        rule = os.path.join(context.cwd, rule.removeprefix("./").removeprefix("/"))
+    else:
+        rule = os.path.join(context.cwd, "**", rule)
+    rule = rule.removesuffix("/**")  # a folder is covered with all that is in it
+    pieces = re.split(r"(/\*\*/|\*\*|\*)", rule)
+    known = {"/**/": "/(?:.*/)?", "**": ".*", "*": "[^/]*"}
+    return re.compile("".join(known.get(piece, re.escape(piece)) for piece in pieces) + "(?:/.*)?")

@@ -1,0 +1,210 @@
+"""What the CLI makes of a prompt before the model sees it (docs/claude-cli.md, what the CLI does with user text)."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from fake_claude.catalog import resolve_model
+from fake_claude.engine.hooks import prompt_submitted
+from fake_claude.engine.slash import PROMPTS
+from fake_claude.lines.events import user
+from fake_claude.prompt.attachments import mentioned, reminder, said
+from fake_claude.prompt.command_files import Command, agents, commands
+from fake_claude.prompt.config_command import STYLES
+from fake_claude.prompt.memory import memory, nested, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from fake_claude.engine.loop import Engine
+    from fake_claude.invocation.context import Context
+
+    Message = dict[str, Any]
+
+NAME = re.compile(r"/([A-Za-z0-9:_-]+)(?:\s+|$)")
+LISTED = (
+    "dataviz", "update-config", "code-review", "simplify", "fewer-permission-prompts", "loop", "claude-api",
+    "workflow-authoring", "run", "plugin-authoring", "init", "security-review",
+)  # fmt: skip
+"""Commands of its own that the CLI tells the model of."""
+
+ULTRATHINK = (
+    'The user included the keyword "ultrathink", requesting deeper reasoning on this turn.'
+    " Reason as thoroughly as the task warrants."
+)
+
+
+class NotImitated(Exception):
+    """A prompt is a command that the CLI carries out and the fake does not."""
+
+
+class UserText:
+    """A prompt as the CLI sends it: what is written as the user's lines, and what is attached to them."""
+
+    def __init__(self, engine: Engine, content: object) -> None:
+        self.engine = engine
+        self.context = engine.context
+        self.content = content
+        self.model: str | None = None  # what a command asks for
+        self.lines: list[object] = [content]
+        self._unknown = ""
+        self._listed = commands(self.context)
+        self._become_command(said(content))
+
+    def write(self, uuid: str | None) -> None:
+        """Write the prompt, what is attached to it, and tell the ledger of both."""
+        transcript = self.engine.transcript
+        extra, self.engine.attached = self.engine.attached, []
+        hooks = self.context.configuration.hooks
+        extra += prompt_submitted(self.engine, said(self.content)) if hooks else []
+        transcript.prompt(self.lines[0], uuid)
+        place = transcript.place
+        for line in self.lines[1:]:
+            transcript.user(user(self.context, line), isMeta=True)
+        for attachment in [*self._attachments(), *extra]:
+            place = transcript.attachment(attachment, place)
+            self.engine.note_attachment(attachment)
+
+    def _become_command(self, text: str) -> None:
+        found = NAME.match(text)
+        if found is None or (self.context.bare and not self._own(found[1])):
+            return
+        name, arguments = found[1], text[found.end() :].strip()
+        command = next((command for command in self._listed if command.name == name), None)
+        if command is None and not self._own(name):
+            self._unknown = name
+            return
+        self.engine.record.note(
+            "command", why=f"the prompt says /{name}", path=command.path if command else None
+        )
+        told = f"<command-message>{name}</command-message>\n<command-name>/{name}</command-name>"
+        if arguments:
+            told += f"\n<command-args>{arguments}</command-args>"
+        if command is not None and command.shell:
+            raise NotImitated(
+                f"fake-claude does not imitate the shell command {command.shell} in {command.path}"
+            )
+        body = f"[the CLI's own text of /{name}]\n\n{arguments}".strip()
+        if command is not None:
+            body = command.filled(arguments)
+            if command.members.get("model"):
+                self.model = resolve_model(command.members["model"])
+        rest = self.content[:-1] if isinstance(self.content, list) else []
+        self.lines = [told, [*rest, {"type": "text", "text": body}]]
+
+    def _own(self, name: str) -> bool:
+        return name in PROMPTS and self.context.has_commands
+
+    def _attachments(self) -> Iterator[Message]:
+        context, shown_before = self.context, self.engine.transcript.shown
+        text = self.lines[-1]
+        files = list(mentioned(context, text, self.engine.seen_files))
+        yield from files
+        if "instructions" not in shown_before:
+            yield from self._standing()
+        if re.search(r"\bultrathink\b", said(self.content), re.IGNORECASE) and isinstance(self.content, str):
+            yield _system("ultrathink_effort", ULTRATHINK)
+        for file in files:
+            if file["type"] == "file":
+                for found in nested(file["filename"], context, self.engine.seen_files):
+                    yield {
+                        "type": "nested_memory",
+                        "path": found.path,
+                        "displayPath": os.path.relpath(found.path, context.cwd),
+                        "rendered": [{"content": reminder(f"Contents of {found.path}:\n\n{found.text}")}],
+                    }
+        if context.output_style != "default":
+            yield _system("output_style", _style_note(context.output_style), style=context.output_style)
+        if self._unknown and not context.bare:
+            yield self._unknown_command()
+        instructions = [] if "instructions" in shown_before else memory(context)
+        if instructions:
+            told = [
+                {"path": file.path, "type": file.source.capitalize(), "content": file.text}
+                for file in instructions
+            ]
+            yield {"type": "instructions", "files": told, "rendered": [{"content": shown(instructions)}]}
+        shown_before.add("instructions")
+
+    def _standing(self) -> Iterator[Message]:
+        """Yield what the model is told of the operator's settings, once in a conversation."""
+        context = self.context
+        style = _style(context)
+        if style is not None:
+            yield _system("output_style_instructions", f"# Output Style: {context.output_style}\n{style}")
+        if context.language is not None:
+            yield language_note(context.language)
+        listed = [f"- {name}: {about} (Tools: All tools)" for name, about in agents(context)]
+        if listed:
+            yield _system("agent_listing_delta", "\n".join(listed))
+        listed = [
+            f"- {command.name}: {command.description}" for command in self._listed if command.description
+        ]
+        if listed:
+            yield _system("skill_listing", "\n".join(listed))
+
+    def _unknown_command(self) -> Message:
+        names = [command.name for command in self._listed]
+        names += [name for name in LISTED if self.context.has_commands]
+        told = (
+            f"The user's message starts with the slash command /{self._unknown}, but no command with that name is"
+            " available in this session, so it did not run. "
+        )
+        if names:
+            told += f"Slash commands available in this session: {', '.join('/' + name for name in names)}, and more."
+        else:
+            told += "No slash commands are available in this session."
+        told += (
+            " Treat the message as a plain request and do the task with the tools you have. If the task needs that"
+            " command, tell the user it is not installed in this session. The user can add it as an organization plugin"
+            " or a project skill. Do not give installation steps you are not sure of. Do not say the command ran."
+        )
+        return {
+            "type": "unknown_command_fallback",
+            "commandName": self._unknown,
+            "availableCommandNames": names,
+            "rendered": [{"content": reminder(told)}],
+        }
+
+
+def _system(kind: str, text: str, **members: object) -> Message:
+    return {"type": kind, **members, "rendered": [{"content": reminder(text)}], "renderedRole": "system"}
+
+
+def language_note(name: str) -> Message:
+    """Return what the model is told of a language that settings name."""
+    text = (
+        f"# Language\nAlways respond in {name}. Use {name} for all explanations, comments, and communications with the"
+        " user. Technical terms and code identifiers should remain in their original form.\nMaintain full orthographic"
+        f" correctness for {name}, including all required diacritical marks, accents, and special characters. Never"
+        ' substitute accented characters with their ASCII equivalents (e.g., never write "nao" for "não", "fur" for'
+        ' "für", or "loeschen" for "löschen").'
+    )
+    return _system("language", text, language=name)
+
+
+def _style_note(name: str) -> str:
+    if name == "Concise":
+        return (
+            "Concise output style is active. Be concise: lead with the result, skip preamble and narration,"
+            " keep only what the user needs."
+        )
+    return f"{name} output style is active. Remember to follow the specific guidelines for this style."
+
+
+def _style(context: Context) -> str | None:
+    """Return the text of the output style in force; the CLI's own have a placeholder."""
+    if context.output_style == "default":
+        return None
+    if context.output_style in STYLES:
+        return f"[the CLI's own text of the style {context.output_style}]"
+    for folder in (context.config_dir, os.path.join(context.cwd, ".claude")):
+        place = os.path.join(folder, "output-styles")
+        for name in sorted(os.listdir(place)) if os.path.isdir(place) else ():
+            style = Command(name.removesuffix(".md"), os.path.join(place, name))
+            if style.members.get("name", style.name) == context.output_style:
+                return style.text.strip()
+    return None

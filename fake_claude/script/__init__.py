@@ -1,0 +1,1 @@
+"""Scripts: what the fake says, and how it misbehaves."""

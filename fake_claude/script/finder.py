@@ -1,0 +1,82 @@
+"""Which steps answer a request: the inline script, the script file, or the default answer."""
+
+from __future__ import annotations
+
+import os
+
+from fake_claude.script import inline
+from fake_claude.script.model import Play, ScriptError, Step, default_answer, words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from random import Random
+
+    from fake_claude.script.ask import Ask
+    from fake_claude.script.file import Entry, Script
+
+
+def use(folder: str | None, name: str) -> int:
+    """Count one use of ``name`` and return how many there were before, over all processes."""
+    if folder is None:
+        return 0
+    os.makedirs(folder, exist_ok=True)
+    fd = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, b".")  # with O_APPEND the position after it is nobody else's
+        return os.lseek(fd, 0, os.SEEK_CUR) - 1
+    finally:
+        os.close(fd)
+
+
+class Scripts:
+    """Finds the steps for a request; both players ask it."""
+
+    def __init__(self, path: str | None = None, state: str | None = None, cwd: str = "") -> None:
+        """Load the script file, if one is given.
+
+        Raises:
+            FileError: It is not valid.
+        """
+        self.script: Script | None = None
+        self.random: Random | None = None
+        self._state = state
+        self._cwd = cwd
+        if path is not None:
+            from random import Random  # noqa: PLC0415 - only scripts need them
+
+            from fake_claude.script.file import load  # noqa: PLC0415
+
+            self.script = load(path)
+            self.random = Random(self.script.seed)  # noqa: S311 - a plan, not a secret
+
+    def start(self) -> tuple[str | None, list[Step]]:
+        """Return how this process's session is refused, and what it does before anything else."""
+        script = self.script
+        if script is None or not (script.start or script.refuse_session):
+            return None, []
+        if script.start_times is not None and use(self._state, "start") >= script.start_times:
+            return None, []
+        return script.refuse_session, script.start
+
+    def find(self, ask: Ask, *, again: Entry | None = None) -> tuple[Play, Entry | None]:
+        """Return what to play, and the file's entry it comes from.
+
+        ``again`` is the entry that answered the earlier requests of the same turn: it is not counted anew.
+
+        Raises:
+            ScriptError: An inline script cannot be understood, or a strict script expects no such prompt.
+        """
+        found = inline.find(ask.prompt)
+        if found is not None:
+            return Play(inline.parse(found[0], ask, found[1]), name="inline"), None
+        for entry in self.script.entries if self.script else ():
+            match = entry.answers(ask)
+            if match is None:
+                continue
+            counted = again is not entry and entry.times is not None
+            if counted and use(self._state, f"turn{entry.index + 1}") >= (entry.times or 0):
+                continue
+            return entry.filled(ask, match, self._cwd), entry
+        if self.script is not None and self.script.strict:
+            raise ScriptError(f"no turn of {self.script.path} expects the prompt {ask.prompt[:200]!r}")
+        return Play([Step("pieces", list(words(default_answer(ask, ask.prompt))))]), None

@@ -1,0 +1,266 @@
+"""Warm ``claude`` processes: one per conversation, and a few started ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+
+from chat_server.claude import invocation
+from chat_server.claude.environment import config_folder, environment, passed_on
+from chat_server.claude.parser import Ended
+from chat_server.claude.session import ClaudeEnded, Question, Session
+from chat_server.claude.workspaces import Workspace, Workspaces, adopt_transcripts, remove, transcripts
+from chat_server.errors import ClaudeUnavailable, Interrupted
+from chat_server.processes.starter import running, starting
+from chat_server.settings import PLACEHOLDER, Settings
+from chat_server.tasks import uncancelled
+
+logger = logging.getLogger(__name__)
+
+
+STOP_SECONDS = 1.0
+"""How soon after a claude that died of a stop signal the server must be told to stop for the two to be one event."""
+
+
+class Claude:
+    """All ``claude`` processes of the server; the one place that starts them.
+
+    Use as a context manager: it owns the processes, and none outlives it (PROC-3).
+    """
+
+    def __init__(self, command: Sequence[str], settings: Settings) -> None:
+        self._command = [*command, *invocation.arguments(settings)]
+        self._settings = settings
+        self._server_env = dict(os.environ)
+        self._passed_on = passed_on(self._server_env, settings.claude_env)
+        home = settings.claude_home
+        shared = self._server_env if home is None else {**self._server_env, "HOME": str(home)}
+        self._shared_config = config_folder(shared)  # what the CLI kept before conversations had a HOME each
+        self._workspaces = Workspaces(settings.data / "workspaces")
+        self._sessions: dict[str, Session] = {}  # by conversation
+        self._spares: list[Session] = []  # started ahead, for conversations that begin
+        self._group = asyncio.TaskGroup()
+        self._stopping = asyncio.Event()
+        self._owned = AsyncExitStack()
+
+    async def __aenter__(self) -> Claude:
+        await asyncio.to_thread(self._workspaces.prepare)
+        self._starter = await self._owned.enter_async_context(starting(uuid.uuid4().hex, self._passed_on))
+        await self._owned.enter_async_context(self._group)
+        self._start_ahead()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.stop_soon()
+        for session in (*self._sessions.values(), *self._spares):
+            session.close()
+        await self._owned.aclose()
+
+    def stop_soon(self) -> None:
+        """Learn that the server is stopping: no process is started ahead any more."""
+        self._stopping.set()
+
+    @property
+    def processes(self) -> int:
+        """How many processes live or are being ended."""
+        return len(self._sessions) + len(self._spares)
+
+    async def ask(self, conversation_id: str, resume: str | None, question: Question) -> Ended:
+        """Put a question to a conversation's process, and wait for the result.
+
+        ``resume`` is the session to continue when no warm process has it; ``None`` begins a new one.
+
+        Raises:
+            ClaudeUnavailable: The CLI cannot be started, or every process is busy.
+            ClaudeFailed: The CLI ended without a result.
+            Interrupted: The same, because of a stop signal that was meant for the server, too (PROC-5).
+            SessionUnknown: The CLI does not know ``resume``.
+            TimedOut: The turn was silent for too long.
+        """
+        session = await self._session(conversation_id, resume)
+        healthy = False
+        try:
+            await asyncio.wait([session.started])
+            session.started.result()
+            ended = await session.ask(question, invocation.content(question.prompt, self._settings))
+            healthy = True
+        except OSError as error:
+            detail = f"{error.strerror}: {error.filename}"
+            logger.warning("claude could not be started: %s", detail)
+            raise ClaudeUnavailable("Claude could not be started", detail=detail) from error
+        except ClaudeEnded as error:
+            if not question.stopped and await self._is_stopping(soon=error.signalled):
+                raise Interrupted("the server was stopped during this turn") from error
+            raise
+        finally:
+            if healthy and self._settings.claude_idle_seconds > 0:
+                loop = asyncio.get_running_loop()
+                session.idle = loop.call_later(self._settings.claude_idle_seconds, session.close)
+            else:
+                session.close()
+        return ended
+
+    async def _is_stopping(self, *, soon: bool) -> bool:
+        """Whether the server is stopping, or ``soon`` will be: a signal that is sent to all need not reach it first."""
+        if soon:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._stopping.wait()
+        return self._stopping.is_set()
+
+    async def end(self, conversation_id: str) -> None:
+        """End the conversation's process, if there is one, and wait until it is gone."""
+        session = self._sessions.get(conversation_id)
+        if session is not None and session.task is not None:
+            session.close()
+            await asyncio.wait([session.task])
+
+    async def forget(self, conversation_id: str, session: str | None) -> None:
+        """Remove all that the CLI keeps of a conversation whose process has ended (HIST-5)."""
+        workspace = self._workspaces.release(conversation_id)
+        if workspace is not None:
+            await asyncio.to_thread(self._workspaces.remove, workspace)
+        if session is not None:
+            await asyncio.to_thread(self._remove_transcripts, session)
+
+    def _remove_transcripts(self, session: str) -> None:
+        """Those in a HOME that conversations share, or shared when this one began."""
+        for path in tuple(transcripts(self._shared_config, session)):
+            remove(path)
+
+    async def _session(self, conversation_id: str, resume: str | None) -> Session:
+        while (session := self._sessions.get(conversation_id)) is not None:
+            if not session.closing.done():
+                if session.idle is not None:
+                    session.idle.cancel()
+                    session.idle = None
+                return session
+            assert session.task is not None
+            await asyncio.wait([session.task])  # never two processes on one session
+        spare = next((each for each in self._spares if not each.closing.done()), None)
+        if resume is None and spare is not None and self._workspaces.find(conversation_id) is None:
+            session = spare
+            self._assign(session.workspace, conversation_id)
+            self._spares.remove(session)
+            session.adopt(conversation_id)
+        else:
+            while self.processes >= self._settings.claude_max_processes:
+                await self._make_room()
+            session = self._start(conversation_id, resume)
+        self._sessions[conversation_id] = session
+        self._start_ahead()
+        return session
+
+    def _start_ahead(self) -> None:
+        """Have as many spare processes as are wanted, where there is room."""
+        wanted = min(self._settings.claude_spare, self._settings.claude_max_processes - len(self._sessions))
+        try:
+            while len(self._spares) < wanted and not self._stopping.is_set():
+                self._spares.append(self._start("", None))
+        except ClaudeUnavailable as error:
+            logger.warning("no process can be started ahead: %s", error)
+
+    def _start(self, conversation_id: str, resume: str | None) -> Session:
+        """Start a process in the folders of its conversation, if it has one, else in new ones.
+
+        Raises:
+            ClaudeUnavailable: The folders cannot be made.
+        """
+        session = Session(
+            conversation_id,
+            self._workspace(conversation_id, resume),
+            line_max_bytes=self._settings.claude_line_max_bytes,
+            silence=self._settings.claude_silence_seconds,
+            grace=self._settings.claude_grace_seconds,
+        )
+        named = ("--resume", resume) if resume else ("--session-id", str(uuid.uuid4()))
+        session.task = self._group.create_task(self._run(session, named), context=session.context)
+        return session
+
+    def _workspace(self, conversation_id: str, resume: str | None) -> Workspace:
+        try:
+            known = self._workspaces.find(conversation_id) if conversation_id else None
+            if known is not None:
+                return known
+            made = self._workspaces.new()
+            if resume is not None and self._settings.claude_home is None:
+                adopt_transcripts(self._shared_config, resume, made)
+        except OSError as error:
+            raise _no_folders(error) from error
+        if conversation_id:
+            self._assign(made, conversation_id)
+        return made
+
+    def _assign(self, workspace: Workspace, conversation_id: str) -> None:
+        try:
+            self._workspaces.assign(workspace, conversation_id)
+        except OSError as error:
+            raise _no_folders(error) from error
+
+    async def _make_room(self) -> None:
+        """Wait for a process that is being ended, or else end a spare one, or the one that was idle longest.
+
+        Raises:
+            ClaudeUnavailable: All are answering.
+        """
+        leaving = [each for each in self._sessions.values() if each.closing.done()]
+        if not leaving:
+            idle = [each for each in self._sessions.values() if each.idle is not None]
+            oldest = min(idle, key=lambda each: each.idle.when() if each.idle else 0.0, default=None)
+            unneeded = self._spares[0] if self._spares else oldest
+            if unneeded is None:
+                limit = self._settings.claude_max_processes
+                raise ClaudeUnavailable(f"all {limit} claude processes are answering; try again soon")
+            unneeded.close()
+            leaving = [unneeded]
+        tasks = [each.task for each in leaving if each.task is not None]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _run(self, session: Session, named: tuple[str, str]) -> None:
+        """Own one process from start to end."""
+        workspace, home = session.workspace, self._settings.claude_home
+        cwd = self._settings.claude_cwd or workspace.work
+        folders = {"home": str(home or workspace.home), "work": str(cwd), "tmp": str(workspace.tmp)}
+        try:
+            async with running(
+                self._starter,
+                [*wrapped(self._settings.claude_wrapper, self._command, folders), *named],
+                cwd=cwd,
+                env=environment(self._server_env, self._passed_on, workspace, home)
+                | invocation.environment(self._settings),
+                grace=self._settings.claude_grace_seconds,
+                hear=session.hear,
+            ) as process:
+                session.started.set_result(process)
+                logger.info("= claude %d started", process.pid)
+                await session.closing
+        except Exception as error:
+            if session.started.done():
+                logger.exception("the process failed")
+            else:
+                session.started.set_exception(error)
+                session.started.exception()  # seen, even if nobody waits any more
+        finally:
+            if self._sessions.get(session.conversation_id) is session:
+                del self._sessions[session.conversation_id]
+            if session in self._spares:
+                self._spares.remove(session)
+            session.gone()
+            if not session.conversation_id:
+                await uncancelled(asyncio.to_thread(self._workspaces.remove, workspace))
+
+
+def wrapped(wrapper: Sequence[str], command: Sequence[str], folders: Mapping[str, str]) -> list[str]:
+    """The command after its wrapper, whose placeholders are filled in."""
+    values = {**folders, "claude": command[0]}
+    return [*(PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in wrapper), *command]
+
+
+def _no_folders(error: OSError) -> ClaudeUnavailable:
+    return ClaudeUnavailable(
+        f"Claude could not be started: its folders cannot be made: {error.strerror}: {error.filename}"
+    )

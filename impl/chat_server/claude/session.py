@@ -1,0 +1,277 @@
+"""One ``claude`` process and the question it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from chat_server.claude.invocation import Content
+from chat_server.claude.parser import Ended, Lines, LineTooLong, StreamEvent, TurnParser
+from chat_server.claude.workspaces import Workspace
+from chat_server.errors import ClaudeFailed, TimedOut
+from chat_server.logging_setup import about, only_about, share_names
+from chat_server.processes.process import Process
+from chat_server.text_buffer import GrowingText
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN_SESSION = "No conversation found with session ID"
+"""How the CLI says on stderr that it cannot resume an id."""
+
+_json = msgspec.json.Encoder()
+
+
+STOPPED_CODES = frozenset(
+    code for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) for code in (-number, 128 + number)
+)
+"""Exit codes of a process that a stop signal ended: by its own hand, or (128 + n) as the CLI and shells report it."""
+
+
+class SessionUnknown(Exception):
+    """The CLI does not know the session it was to resume."""
+
+
+class ClaudeEnded(ClaudeFailed):
+    """The process ended, or broke off its answer, and nobody here had asked it to.
+
+    Attributes:
+        signalled: Whether a stop signal did it: perhaps one that was sent to the server, too.
+    """
+
+    def __init__(self, message: str, *, signalled: bool) -> None:
+        super().__init__(message)
+        self.signalled = signalled
+
+
+class Question:
+    """A prompt, what becomes of its answer, and how it is stopped or held up meanwhile.
+
+    The answer is added to ``told``, and ``sink`` hears of each piece and of all else that happens.
+
+    Attributes:
+        parser: What the CLI has said so far; a new one when the question is asked anew.
+        stopped: Whether it was asked to stop.
+    """
+
+    __slots__ = ("_session", "held", "parser", "prompt", "sink", "stopped")
+
+    def __init__(
+        self,
+        prompt: str,
+        told: GrowingText | None = None,
+        sink: Callable[[StreamEvent], None] = lambda _: None,
+    ) -> None:
+        self.prompt = prompt
+        self.sink = sink
+        self.parser = TurnParser(told)
+        self.stopped = False
+        self.held = False
+        self._session: Session | None = None
+
+    def stop(self) -> None:
+        """Interrupt the answer: the result says so, or, after a grace, the process is ended."""
+        if not self.stopped:
+            self.stopped, self.held = True, False
+            if self._session is not None:
+                self._session.interrupt()
+
+    def hold(self, held: bool) -> None:  # noqa: FBT001 - a callback of the log
+        """Let the CLI wait, because everybody who reads the answer does; or go on. What is stopped is heard out."""
+        self.held = held and not self.stopped
+        if self._session is not None:
+            self._session.hold(held=self.held)
+
+    def asked_of(self, session: Session | None) -> None:
+        """Whom to tell."""
+        self._session = session
+
+
+class Session:
+    """A process from its start to its end, and the question it answers, if any.
+
+    Attributes:
+        started: The process, or why there is none.
+        context: That of the task which owns the process; its log lines name the conversation.
+        closing: Is done when the process is to end, or has ended.
+        idle: When the process will be ended, unless it is asked something.
+        workspace: The folders that it runs in.
+    """
+
+    __slots__ = (
+        "_done",
+        "_grace",
+        "_heard",
+        "_interrupting",
+        "_lines",
+        "_loop",
+        "_over",
+        "_question",
+        "_silence",
+        "_watchdog",
+        "closing",
+        "context",
+        "conversation_id",
+        "idle",
+        "started",
+        "task",
+        "workspace",
+    )
+
+    def __init__(
+        self, conversation_id: str, workspace: Workspace, *, line_max_bytes: int, silence: float, grace: float
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.conversation_id = conversation_id
+        self.workspace = workspace
+        self.context = only_about(conversation_id=conversation_id) if conversation_id else only_about()
+        self.started: asyncio.Future[Process] = self._loop.create_future()
+        self.closing: asyncio.Future[None] = self._loop.create_future()
+        self.task: asyncio.Task[None] | None = None
+        self.idle: asyncio.TimerHandle | None = None
+        self._lines = Lines(line_max_bytes)
+        self._silence = silence
+        self._grace = grace
+        self._question: Question | None = None
+        self._done: asyncio.Future[Ended] = self._loop.create_future()
+        self._heard = 0.0
+        self._over = False
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._interrupting: asyncio.TimerHandle | None = None
+
+    async def ask(self, question: Question, content: Content) -> Ended:
+        """Send ``content``, the question's prompt as the CLI takes it, and wait for the result.
+
+        Raises:
+            ClaudeFailed: The CLI ended without a result.
+            ClaudeEnded: The same, and why it ended may not be known yet.
+            SessionUnknown: The CLI does not know the session it was to resume.
+            TimedOut: The turn was silent for too long.
+        """
+        share_names(self.context)  # the process's lines name the turn that it answers, or answered last
+        self._question, self._done = question, self._loop.create_future()
+        self._heard = self._loop.time()
+        self._watchdog = self._loop.call_later(self._silence, self._watch)
+        try:
+            question.asked_of(self)
+            self._send({"type": "user", "message": {"role": "user", "content": content}})
+            if question.stopped:
+                self.interrupt()
+            if question.held:
+                self.hold(held=True)
+            if self._over:
+                self.gone()
+            ended = await self._done
+        finally:
+            question.asked_of(None)
+            self._question = None
+            self._watchdog.cancel()
+            if self._interrupting is not None:
+                self._interrupting.cancel()
+                self._interrupting = None
+            self.hold(held=False)
+        if ended.error.startswith(UNKNOWN_SESSION):
+            raise SessionUnknown
+        if ended.aborted and not question.stopped:  # what the CLI makes of SIGINT
+            raise ClaudeEnded(ended.error, signalled=True)
+        return ended
+
+    def adopt(self, conversation_id: str) -> None:
+        """Become the session of a conversation, which a spare one has none of yet."""
+        self.conversation_id = conversation_id
+        self.context.run(about, conversation_id=conversation_id)
+
+    def interrupt(self) -> None:
+        """Ask the CLI to break off the answer, and end the process if it does not."""
+        self._send(
+            {
+                "type": "control_request",
+                "request_id": uuid.uuid4().hex,
+                "request": {"subtype": "interrupt"},
+            }
+        )
+        self._interrupting = self._loop.call_later(self._grace, self.close)
+        self.hold(held=False)
+
+    def hold(self, *, held: bool) -> None:
+        """Leave what the process writes in its pipe, or read on."""
+        self._heard = self._loop.time()
+        self.started.result().hold(held=held)
+
+    def close(self) -> None:
+        """Let the process be ended."""
+        if self.idle is not None:
+            self.idle.cancel()
+            self.idle = None
+        if not self.closing.done():
+            self.closing.set_result(None)
+
+    def hear(self, data: bytes) -> None:
+        """Tell the question's sink what the process wrote; lines that no question waits for belong to nobody."""
+        if not data:
+            self.close()
+            return
+        self._heard = self._loop.time()
+        try:
+            lines = self._lines.feed(data)
+            if self._question is None or self._done.done():
+                return
+            for event in self._question.parser.feed(lines):
+                if isinstance(event, Ended):
+                    self._done.set_result(event)
+                    return
+                self._question.sink(event)
+        except LineTooLong as error:
+            self.fail(ClaudeFailed(f"Claude wrote {error}"))
+        except Exception:
+            logger.exception("what the process wrote could not be told")
+            self.fail(ClaudeFailed("the server failed on what Claude wrote; it is in its log"))
+
+    def fail(self, error: Exception) -> None:
+        """End the process, and the question it answers with ``error``."""
+        if self._question is not None and not self._done.done():
+            self._done.set_exception(error)
+        self.close()
+
+    def gone(self) -> None:
+        """The process has ended, or never began: nobody need wait any more."""
+        self._over = True
+        self.close()
+        if self._question is None or self._done.done():
+            return
+        process = self.started.result()
+        if UNKNOWN_SESSION in process.stderr_tail:
+            self._done.set_exception(SessionUnknown())
+            return
+        logger.warning(
+            "= claude %d ended with %s during a turn; stderr: %s",
+            process.pid,
+            process.returncode,
+            process.stderr_tail,
+        )
+        self._done.set_exception(
+            ClaudeEnded(
+                f"Claude ended in the middle of the turn (exit code {process.returncode})",
+                signalled=process.returncode in STOPPED_CODES,
+            )
+        )
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self.started.result().send_line(_json.encode(message))
+
+    def _watch(self) -> None:
+        """End the turn if nothing was heard for too long; while it is held, nothing can be."""
+        assert self._question is not None
+        if self.closing.done():
+            return  # the end of the process, which is on its way, ends the turn
+        now = self._loop.time()
+        since = now if self._question.held else self._heard
+        if now - since >= self._silence:
+            self.fail(TimedOut(f"Claude was silent for {self._silence:g} seconds; the turn was ended"))
+        else:
+            self._watchdog = self._loop.call_at(since + self._silence, self._watch)

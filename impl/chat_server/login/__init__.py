@@ -1,0 +1,1 @@
+"""Login at a forge, and the sessions that keep it."""

@@ -1,0 +1,339 @@
+"""The process that starts every ``claude`` and lets none of its descendants outlive it; the server starts one of these.
+
+Each ``claude`` is a child of this process, and adopts what its own descendants leave behind (PR_SET_CHILD_SUBREAPER):
+its tree stays a tree, whatever environment, session or group its members move to. Once it has ended, by itself or
+because the server wants so, what is left of its tree falls to this process. So every child that was not started
+here is what an ended ``claude`` has left, and is killed, with all below it, until there is none.
+
+The server talks to it over a socket of type SEQPACKET, a message of ASCII words at a time:
+
+| the server | |
+|---|---|
+| ``start N ARGC`` | start number N; with it come stdin, stdout, stderr, and a file of folder, words and environment |
+| ``signal N NUMBER`` | signal that process, and it alone |
+| ``end N`` | kill its whole tree |
+
+| the guardian | |
+|---|---|
+| ``started N PID``, ``failed N ERRNO cwd/program`` | what came of ``start`` |
+| ``exited N CODE`` | the process itself has ended; a negative code is a signal |
+| ``gone N`` | after ``end``: nothing of its tree, and nothing that carries its mark, is left |
+| ``beyond N PID`` | something of it belongs to another user, and cannot be ended |
+| ``bare 0 0`` | this system has no subreapers: only what carries the mark is found |
+
+When the server closes the socket, or dies, which closes it too, all get TERM, and KILL a second later (PROC-5).
+Only the standard library is used, and little of it: the process stays small, since each start is a fork of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import warnings  # noqa: F401 - os.execvpe does; a child need not
+from contextlib import suppress
+
+from chat_server.processes.kernel import adopt_orphans, die_with_parent
+from chat_server.processes.marked import (
+    VARIABLE,
+    Relation,
+    descendants,
+    family,
+    kill,
+    marked,
+    relations,
+    send,
+)
+
+TERM_SECONDS = 1.0
+"""How long processes have between TERM and KILL once the server is gone."""
+
+LAST_SECONDS = 30.0
+"""How long what has been killed is waited for then; only a device that does not answer holds it longer."""
+
+SOONEST, LATEST = 0.01, 0.5
+"""How soon those killed are looked for again, if nothing happens before, in seconds; each pause is twice the last."""
+
+LOOK_SHARE = 5
+"""Looking at all processes takes at most one part in so many of the time, so that one look serves many that end."""
+
+MESSAGE_BYTES = 4096
+FOREVER = float("inf")
+
+
+class Child:
+    """A ``claude`` that was started here.
+
+    Attributes:
+        outcome: Where it writes why it cannot become the program; its end tells that it has. -1: it has.
+        ended: Whether the process itself was reaped.
+        wanted: Whether the server waits until nothing is left of it.
+    """
+
+    __slots__ = ("ended", "mark", "number", "outcome", "pid", "wanted")
+
+    def __init__(self, number: int, mark: str, pid: int, outcome: int) -> None:
+        self.number = number
+        self.mark = mark
+        self.pid = pid
+        self.outcome = outcome
+        self.ended = False
+        self.wanted = False
+
+
+class Guardian:
+    """All children, and what is to be told of them."""
+
+    def __init__(self, server: socket.socket, mark: str) -> None:
+        self._server = server
+        self._mark = mark
+        self._known: dict[int, Child] = {}  # those that live, by pid
+        self._children: dict[int, Child] = {}  # those, and those that the server has not ended yet, by number
+        self._unclean = False  # something may be left of one that has ended
+        self._beyond: dict[int, int] = {}  # others' processes, with the time of their birth
+        self._pause = SOONEST
+        self._next_look = 0.0
+        self._poll = select.poll()
+        self._wakes, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        # Handlers that do nothing: unlike what is ignored, they are gone in a child once it is another program.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, _nothing)  # who means the server, or all, does not mean us
+        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, _nothing)
+        if not adopt_orphans():
+            self._tell("bare 0 0")
+
+    def serve(self) -> None:
+        """Do what the server says until it is gone, and then end everything."""
+        self._poll.register(self._server, select.POLLIN)
+        self._poll.register(self._wakes, select.POLLIN)
+        while self._step(None):
+            pass
+        self._poll.unregister(self._server)
+        self._finish()
+
+    def _step(self, deadline: float | None) -> bool:
+        """Wait for something to happen, and deal with it; whether the server is still there."""
+        until = min(deadline or FOREVER, self._next_look if self._unclean else FOREVER)
+        seconds = max(0.0, until - time.monotonic())
+        there = True
+        for fd, _ in self._poll.poll(None if until == FOREVER else seconds * 1000):
+            if fd == self._wakes:
+                os.read(self._wakes, MESSAGE_BYTES)
+            elif fd == self._server.fileno():
+                there = self._listen()
+            else:
+                self._began(next(each for each in self._known.values() if each.outcome == fd))
+        self._reap()
+        if self._unclean and time.monotonic() >= self._next_look:
+            self._clean()
+        return there
+
+    # --- the server
+
+    def _listen(self) -> bool:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._server, MESSAGE_BYTES, 4, socket.MSG_CMSG_CLOEXEC)
+        except OSError:
+            return False
+        if not data:
+            return False
+        word, number, *more = data.split()
+        match word:
+            case b"start":
+                self._start(int(number), int(more[0]), fds)
+            case b"signal" if child := self._children.get(int(number)):
+                if not child.ended:
+                    send([child.pid], int(more[0]))
+            case b"end":
+                self._end(int(number))
+        return True
+
+    def _tell(self, message: str) -> None:
+        try:
+            self._server.send(message.encode(), socket.MSG_NOSIGNAL)
+        except OSError:
+            return  # it is gone, which the next look at the socket tells
+
+    # --- the beginning of a process
+
+    def _start(self, number: int, argc: int, fds: list[int]) -> None:
+        if len(fds) < 4:  # there was no room for them
+            self._close(fds)
+            self._tell(f"failed {number} {errno.EMFILE} program")
+            return
+        outcome = -1
+        try:
+            with open(fds[3], "rb", closefd=False) as file:
+                file.seek(0)
+                cwd, *words = map(os.fsdecode, file.read().split(b"\0"))
+            argv, env = words[:argc], dict(each.split("=", 1) for each in words[argc:])
+            outcome, tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            fds.append(tell)
+            pid = os.fork()
+            if not pid:
+                _become(cwd, argv, env, fds[:3], tell)
+        except OSError as error:
+            self._close([outcome] if outcome >= 0 else [])
+            self._tell(f"failed {number} {error.errno} program")
+            return
+        finally:
+            self._close(fds)
+        child = Child(number, f"{self._mark}-{number}.", pid, outcome)
+        self._known[pid] = self._children[number] = child
+        self._poll.register(outcome, select.POLLIN)
+
+    def _began(self, child: Child) -> None:
+        """Tell whether a child has become the program that it is to be."""
+        told = os.read(child.outcome, MESSAGE_BYTES)
+        self._poll.unregister(child.outcome)
+        self._close([child.outcome])
+        child.outcome = -1
+        if told:
+            del self._children[child.number]
+            self._tell(f"failed {child.number} {told.decode()}")
+        else:
+            self._tell(f"started {child.number} {child.pid}")
+
+    @staticmethod
+    def _close(fds: list[int]) -> None:
+        for fd in fds:
+            os.close(fd)
+
+    # --- the end of one, and of what it has started
+
+    def _end(self, number: int) -> None:
+        child = self._children.get(number)
+        if child is None:  # it could not be forked
+            self._tell(f"gone {number} 0")
+            return
+        child.wanted = True
+        if child.ended:
+            self._unclean = True
+        elif send([child.pid], signal.SIGKILL):
+            self._pass_over(child.pid, relations().get(child.pid), number)
+
+    def _reap(self) -> bool:
+        """Reap all that have ended; whether there was any."""
+        any_ended = False
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return any_ended
+            if not pid:
+                return any_ended
+            any_ended = self._unclean = True
+            self._pause = SOONEST
+            child = self._known.get(pid)
+            if (
+                child is None
+            ):  # something that another one had left behind, and that may have left something itself
+                self._next_look = 0.0
+                continue
+            if child.outcome >= 0:
+                self._began(child)
+            del self._known[pid]
+            child.ended = True
+            self._tell(f"exited {child.number} {os.waitstatus_to_exitcode(status)}")
+
+    def _clean(self) -> None:
+        """Kill what ended ones have left behind, and tell who waits once nothing is left."""
+        began = time.monotonic()
+        waiting = [each for each in self._children.values() if each.wanted and each.ended]
+        found = self._kill_left(waiting)
+        ended = time.monotonic()
+        self._next_look = ended + (self._pause if found else (LOOK_SHARE - 1) * (ended - began))
+        if found:
+            self._pause = min(2 * self._pause, LATEST)
+        elif not self._reap():  # else what has ended meanwhile may have left something that was not seen
+            for child in waiting:
+                del self._children[child.number]
+                self._tell(f"gone {child.number} 0")
+            self._unclean = False
+
+    def _kill_left(self, waiting: list[Child]) -> bool:
+        """KILL what lives of the trees of all that have ended, or carries the mark of one that is waited for.
+
+        Of a tree, whole groups get it: what forks again and again is met by that at one stroke. No stranger is in them:
+        all members of a group are in one session, which a member of the tree began.
+        """
+        known = relations(self._known)
+        us = os.getpid()
+        roots = [pid for pid, each in known.items() if each.parent == us]
+        tree = [pid for pid in descendants(known, roots) if self._beyond.get(pid) != known[pid].born]
+        for group in {known[pid].group for pid in tree} - {0, os.getpgrp()}:
+            with suppress(OSError):
+                os.killpg(group, signal.SIGKILL)
+        marks = marked(self._mark, self._known) if waiting else {}
+        strangers = {pid for each in waiting for pid in marks.get(each.mark, ())}.difference(
+            tree, self._beyond
+        )
+        for pid in send([*tree, *strangers], signal.SIGKILL):
+            self._pass_over(pid, known.get(pid), 0)
+        return bool(tree or strangers)
+
+    def _pass_over(self, pid: int, relation: Relation | None, number: int) -> None:
+        """Somebody else's process is not ours to end, and not waited for."""
+        if relation is not None:
+            self._beyond[pid] = relation.born
+            self._tell(f"beyond {number} {pid}")
+
+    # --- the end of the server
+
+    def _finish(self) -> None:
+        """TERM to all, and KILL to what is left after a grace."""
+        send({*self._known, *family(self._mark)}, signal.SIGTERM)
+        deadline = time.monotonic() + TERM_SECONDS
+        while self._known and time.monotonic() < deadline:
+            self._step(deadline)
+        for pid in send(self._known, signal.SIGKILL):
+            self._known.pop(pid)
+        deadline += LAST_SECONDS
+        self._unclean = True
+        while (self._known or self._unclean) and time.monotonic() < deadline:
+            self._step(deadline)
+        kill(self._mark, LAST_SECONDS)
+
+
+def _become(cwd: str, argv: list[str], env: dict[str, str], fds: list[int], tell: int) -> None:
+    """In a new child: become the program, or tell why not. Never returns."""
+    what = "cwd"
+    try:
+        os.setsid()
+        adopt_orphans()
+        die_with_parent()
+        for number, fd in enumerate(fds):
+            os.dup2(fd, number)
+        os.chdir(cwd)
+        what = "program"
+        os.execvpe(argv[0], argv, env)  # noqa: S606 - no shell is meant to be there
+    except OSError as error:
+        os.write(tell, f"{error.errno} {what}".encode())
+    finally:
+        os._exit(127)
+
+
+def _nothing(*_: object) -> None:
+    """Handle a signal by waking up."""
+
+
+def main(mark: str) -> None:
+    """Guard the processes with this mark; the server is at the other end of standard input."""
+    assert VARIABLE  # the server puts it into the environment of each
+    with socket.socket(fileno=os.dup(0)) as server:
+        guardian = Guardian(server, mark)
+        gc.collect()
+        gc.freeze()  # a child need not copy what a collection would touch
+        gc.disable()
+        guardian.serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

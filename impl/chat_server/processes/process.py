@@ -1,0 +1,152 @@
+"""A process that the guardian runs for the server: its pipes, and what is known of its life."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+from io import FileIO
+from typing import Protocol
+
+from chat_server.processes.pipes import Inlet, Outlet, ignore
+
+logger = logging.getLogger(__name__)
+
+STDERR_TAIL = 4096
+
+STRANGER_SECONDS = 0.5
+"""How long the end of the pipes may take once the whole family is gone."""
+
+END_SECONDS = 5.0
+"""How long the end of a family may take once it was killed; only a device that does not answer takes longer."""
+
+
+class Guardian(Protocol):
+    """What a process needs of it; impl/chat_server/processes/starter.py has it."""
+
+    def ask(self, word: str, number: int, value: int = 0) -> None:
+        """Have something done to a process."""
+
+    def forget(self, number: int) -> None:
+        """Tell no more of a process."""
+
+
+class Process:
+    """A running process: its pipes, and the end of what it wrote on stderr.
+
+    asyncio's own child processes are not used: they report the end of a child only after that of its pipes, whoever
+    holds those, and cost three transports and a thread or a task each.
+
+    Attributes:
+        pid: Its process id, once it has started.
+        started: Is done when the child has become its program, or could not.
+        exited: Is done when the child itself has ended.
+        gone: Is done when nothing is left of it, after its end was wanted.
+        returncode: The exit code; ``None`` while the process lives; negative for a signal.
+    """
+
+    __slots__ = (
+        "_guardian",
+        "_number",
+        "_stderr",
+        "_stdin",
+        "_stdout",
+        "_tail",
+        "exited",
+        "gone",
+        "pid",
+        "returncode",
+        "started",
+    )
+
+    def __init__(
+        self, guardian: Guardian, number: int, ours: Sequence[int], hear: Callable[[bytes], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.pid = 0
+        self.returncode: int | None = None
+        self.started: asyncio.Future[None] = loop.create_future()
+        self.exited: asyncio.Future[None] = loop.create_future()
+        self.gone: asyncio.Future[None] = loop.create_future()
+        self._guardian = guardian
+        self._number = number
+        self._tail = b""
+        stdin, stdout, stderr = ours
+        self._stdin = Inlet(FileIO(stdin, "wb"))
+        self._stdout = Outlet(FileIO(stdout, "rb"), hear)
+        self._stderr = Outlet(FileIO(stderr, "rb"), self._note)
+
+    @property
+    def stderr_tail(self) -> str:
+        """The last 4 KiB of stderr."""
+        return self._tail.decode("utf-8", "replace").strip()
+
+    def send_line(self, line: bytes) -> None:
+        """Write a line as the child reads it; what it does not read waits here, at most a prompt and an interrupt."""
+        self._stdin.write(line + b"\n")
+
+    def hold(self, *, held: bool) -> None:
+        """Leave what the child writes in the pipe, so that it waits when that is full; or read on."""
+        self._stdout.hold(held=held)
+
+    async def stop(self, grace: float) -> None:
+        """Ask the child to end: end of input, then TERM, each with at most ``grace`` seconds to obey.
+
+        What it writes meanwhile is read, and told to nobody.
+        """
+        self._stdout.hear = ignore
+        self._stdout.hold(held=False)
+        self._stdin.close()
+        await asyncio.wait([self.exited], timeout=grace)
+        if not self.exited.done():
+            self._guardian.ask("signal", self._number, signal.SIGTERM)
+            await asyncio.wait([self.exited], timeout=grace)
+
+    async def kill(self) -> None:
+        """KILL whatever is left of the family, and wait until it is gone (PROC-3)."""
+        self._stdout.hear = ignore
+        self._guardian.ask("end", self._number)
+        await asyncio.wait([self.gone], timeout=END_SECONDS)
+        if not self.gone.done():
+            logger.error(
+                "claude %d, or what it started, has not ended within %g s of KILL", self.pid, END_SECONDS
+            )
+        self._guardian.forget(self._number)
+        ends = [self._stdout.ended, self._stderr.ended]
+        self._stdout.hold(held=False)
+        _, held = await asyncio.wait(ends, timeout=STRANGER_SECONDS)
+        if held:
+            logger.warning("something that claude %d did not start itself holds its pipes", self.pid)
+        self.close()
+
+    def close(self) -> None:
+        """Close the pipes."""
+        self._stdin.close()
+        self._stdout.close()
+        self._stderr.close()
+
+    def told(self, word: str, value: int, what: str = "") -> None:
+        """What the guardian says of it."""
+        match word:
+            case "started" if not self.started.done():
+                self.pid = value
+                self.started.set_result(None)
+            case "failed" if not self.started.done():
+                self.started.set_exception(OSError(value, os.strerror(value), what))
+                self.started.exception()  # seen, even if nobody waits any more
+            case "exited" if not self.exited.done():
+                self.returncode = value
+                self._ended()
+            case "gone" if not self.gone.done():
+                self.gone.set_result(None)
+
+    def _ended(self) -> None:
+        """What the process wrote is in the pipes, though a child of its own may hold them open."""
+        self.exited.set_result(None)
+        self._stderr.finish()
+        self._stdout.finish()
+
+    def _note(self, data: bytes) -> None:
+        self._tail = (self._tail + data)[-STDERR_TAIL:]

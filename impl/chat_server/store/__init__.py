@@ -1,0 +1,1 @@
+"""Conversations, turns and logins in a database."""

@@ -1,0 +1,1261 @@
+"""The one door: what is admitted runs once, is told to its end and is kept, whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+from chat_server.claude.session import Session
+from chat_server.errors import (
+    BadRequest,
+    Busy,
+    ChatError,
+    Locked,
+    NotFound,
+    RateLimited,
+    Reset,
+    TooLarge,
+    Unavailable,
+)
+from chat_server.protocol import Complete, Event, Failed, Status, Token, Usage
+from chat_server.store.store import Begun, Store, StoredTurn
+from chat_server.tests.loop_clock import LONG, LoopClock, in_time
+from chat_server.tests.sites import Fake, Parts, events, parts, program, until
+from chat_server.turns.event_log import TurnLog, answer
+
+NOWHERE = "0123456789ab"
+S = TypeVar("S", bound=Store)
+
+
+def completed(told: list[Event]) -> Complete:
+    """The terminal event of a turn that went well, or was cancelled."""
+    last = told[-1]
+    assert isinstance(last, Complete), last
+    return last
+
+
+def failed(told: list[Event]) -> Failed:
+    """The terminal event of a turn that did not end well."""
+    last = told[-1]
+    assert isinstance(last, Failed), last
+    return last
+
+
+async def stored(server: Parts, conversation_id: str) -> list[StoredTurn]:
+    return await server.store.turns(conversation_id)
+
+
+def like(store: Store, kind: type[S]) -> S:
+    """The same database as a store of another kind."""
+    return kind(store._transactions, store._now)
+
+
+async def break_database(server: Parts, statement: str) -> None:
+    """Do something to the database behind the server's back, as soon as it is not writing itself."""
+
+    def execute() -> None:
+        with sqlite3.connect(server.settings.data / "chat.sqlite3") as database:
+            database.execute(statement)
+        database.close()
+
+    await asyncio.to_thread(execute)
+
+
+NO_ANSWERS = (
+    "CREATE TRIGGER full BEFORE UPDATE OF answer ON turns BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+)
+NO_SESSIONS = (
+    "CREATE TRIGGER full BEFORE UPDATE OF claude_session ON conversations "
+    "BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+)
+NO_TURNS = "CREATE TRIGGER full BEFORE INSERT ON turns BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+
+
+# --- a turn from end to end
+
+
+async def test_turn_is_told_in_order_and_kept(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        log = await server.turns.start("ada", "[[fake tokens=3]]", "m1")
+        told = await events(log)
+        (turn,) = await stored(server, log.accepted.conversation_id)
+
+    assert re.fullmatch("[0-9a-f]{12}", log.accepted.conversation_id)
+    assert log.accepted.message_id == "m1"
+    assert [event.seq for event in told] == list(range(1, len(told) + 1))
+    assert answer(told) == turn.answer == "t1 t2 t3 "
+    assert (turn.prompt, turn.status, turn.stop_reason) == ("[[fake tokens=3]]", "complete", "end_turn")
+    assert completed(told).usage == turn.usage
+    assert turn.usage.output_tokens == 3
+
+
+async def test_message_id_is_chosen_where_none_is_given(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello")
+
+    assert re.fullmatch("[A-Za-z0-9_-]{1,64}", told[0].message_id)
+
+
+async def test_pieces_come_while_claude_is_answering(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            while answer(log.read(0)) != "t1 t2 ":
+                await changed(log)
+            assert server.turns.running == 1
+            gate.open()
+
+            assert answer(await events(log)) == "t1 t2 t3 t4 "
+            assert server.turns.running == 0
+
+
+async def changed(log: TurnLog) -> None:
+    event = asyncio.Event()
+    listener = lambda _: event.set()  # noqa: E731 - one and the same object to leave with
+    log.listen(listener)
+    try:
+        async with in_time():
+            await event.wait()
+    finally:
+        log.unlisten(listener)
+
+
+STORY = """
+def event(kind, **members): say("stream_event", event={"type": kind, **members})
+def delta(kind, **members): event("content_block_delta", index=0, delta={"type": kind, **members})
+hear(); init()
+event("message_start", message={"id": "m1", "usage": {"input_tokens": 5, "output_tokens": 1}})
+delta("thinking_delta", thinking="hm")
+event("content_block_start", index=1, content_block={"type": "text", "text": ""})
+delta("text_delta", text="Hello wor")
+say("stream_event", event={"type": "message_stop"}, abandoned_blocks={"from_block_index": 0})
+say("system", subtype="api_retry", attempt=1, max_retries=10, error="overloaded")
+event("message_start", message={"id": "m2", "usage": {"input_tokens": 5, "output_tokens": 1}})
+event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+delta("text_delta", text="Hello there")
+tool = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}
+say("assistant", message={"id": "m2", "content": [tool]})
+say("user", message={"content": [{"type": "tool_result", "tool_use_id": "t1", "content": "a b"}]})
+result(usage={"input_tokens": 10, "output_tokens": 7}); hear()
+"""
+
+
+async def test_everything_that_claude_does_is_told(tmp_path: Path) -> None:
+    async with parts(program(tmp_path, STORY), tmp_path) as server:
+        told = await server.turn("hello")
+        (turn,) = await stored(server, told[0].conversation_id)
+
+    kinds = [type(event).__name__ for event in told if not isinstance(event, Token)]
+    assert kinds == ["Thinking", "Status", "Rewind", "Tool", "Tool", "Complete"]
+    assert answer(told) == turn.answer == "Hello there"
+    assert completed(told).usage == Usage(10, 7)
+
+
+async def test_steps_of_turn_are_kept(tmp_path: Path) -> None:
+    async with parts(program(tmp_path, STORY), tmp_path) as server:
+        told = await server.turn("hello", message_id="m1")
+    async with parts(program(tmp_path, STORY), tmp_path) as server:
+        (turn,) = await stored(server, told[0].conversation_id)
+        again = await server.turn("hello", message_id="m1")
+
+    assert msgspec.json.decode(turn.steps) == [
+        {"type": "thinking", "at": 0, "thinking": "hm"},
+        {"type": "status", "at": 6, "status": "retrying", "detail": "attempt 1 of 10: overloaded"},
+        {
+            "type": "tool",
+            "at": 11,
+            "id": "t1",
+            "name": "Bash",
+            "state": "finished",
+            "input": "ls",
+            "result": "a b",
+        },
+    ]
+    kinds = [type(event).__name__ for event in again]
+    assert kinds == ["Thinking", "Token", "Status", "Token", "Tool", "Tool", "Complete"]
+    assert answer(again) == answer(told)
+
+
+PAUSED = """
+hear(); init()
+tool = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}
+say("assistant", message={"id": "m2", "content": [tool]})
+hear()
+"""
+
+
+async def test_steps_of_running_turn_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
+    async with parts(program(tmp_path, PAUSED), tmp_path, stop_grace_seconds=0) as server:
+        log = await server.turns.start("ada", "hello")
+        async with in_time():
+            while not (turn := (await stored(server, log.accepted.conversation_id))[0]).steps:
+                pass
+
+    assert turn.status == "running"
+    assert [each["state"] for each in msgspec.json.decode(turn.steps)] == ["started"]
+
+
+async def test_answer_so_far_is_in_history_while_it_grows(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            async with in_time():
+                while (turn := (await stored(server, log.accepted.conversation_id))[0]).answer != "t1 t2 ":
+                    pass
+            assert turn.status == "running"
+            gate.open()
+
+            assert answer(await events(log)) == "t1 t2 t3 t4 "
+
+
+async def test_answers_so_far_are_saved_all_though_not_at_once(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("chat_server.turns.manager.SAVE_AT_ONCE", 1)
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            logs = [await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]") for _ in range(3)]
+            for log in logs:
+                async with in_time():
+                    while (await stored(server, log.accepted.conversation_id))[0].answer != "t1 t2 ":
+                        pass
+            for _ in logs:
+                gate.open()
+
+            assert {answer(await events(log)) for log in logs} == {"t1 t2 t3 t4 "}
+
+
+async def test_answer_so_far_that_cannot_be_saved_is_no_end(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            await break_database(server, NO_ANSWERS)
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            await until(lambda: "the answers so far could not be saved" in caplog.text)
+            await break_database(server, "DROP TRIGGER full")
+            gate.open()
+
+            completed(await events(log))
+
+
+async def test_later_turn_knows_the_earlier_ones(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        first = await server.turn("one")
+        second = await server.turn("two", conversation_id=first[0].conversation_id)
+
+    assert "turn 2 of our conversation" in answer(second)
+
+
+async def test_later_turn_knows_the_earlier_ones_after_a_restart(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        first = await server.turn("one")
+    async with parts(fake.command, tmp_path) as server:
+        second = await server.turn("two", conversation_id=first[0].conversation_id)
+
+    assert "turn 2 of our conversation" in answer(second)
+
+
+async def test_turns_do_not_wait_for_each_other(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            held = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            await gate.reached()
+
+            completed(await server.turn("hello"))
+            gate.open()
+            await events(held)
+
+
+# --- what is refused
+
+
+REFUSED = [
+    pytest.param(("",), BadRequest("the message is empty"), id="empty"),
+    pytest.param((" \n\t\u3000",), BadRequest("the message is empty"), id="white-space"),
+    pytest.param(("\ufeff \ufeff",), BadRequest("the message is empty"), id="byte-order-marks"),
+    pytest.param(("é" * 51,), TooLarge("the message has 102 bytes; the limit is 100"), id="too-large"),
+    pytest.param(("hi", "a b"), BadRequest("message_id is 'a b'"), id="message-id"),
+    pytest.param(("hi", None, "XYZ"), BadRequest("conversation_id is 'XYZ'"), id="conversation-id"),
+    pytest.param(("hi", None, NOWHERE), NotFound("there is no conversation 0123456789ab"), id="unknown"),
+]
+
+
+@pytest.mark.parametrize(("asked", "error"), REFUSED)
+async def test_refused_message_starts_nothing(
+    asked: tuple[str, ...], error: ChatError, fake: Fake, tmp_path: Path
+) -> None:
+    async with parts(fake.command, tmp_path, message_max_bytes=100) as server:
+        with pytest.raises(type(error), match=re.escape(error.message)):
+            await server.turns.start("ada", *asked)
+
+        assert await server.store.conversations("ada", before=None, limit=10) == ([], None)
+    assert fake.runs() == []
+
+
+async def test_message_of_just_the_limit_is_taken(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, message_max_bytes=100) as server:
+        completed(await server.turn("é" * 50))
+
+
+async def test_strangers_conversation_is_like_none(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello", message_id="m1")
+        conversation_id = told[0].conversation_id
+        for attempt in (
+            server.turns.start("eve", "hi", None, conversation_id),
+            server.turns.follow("eve", conversation_id, None, 0),
+            server.turns.follow("eve", conversation_id, "m1", 0),
+            server.turns.delete("eve", conversation_id),
+        ):
+            with pytest.raises(NotFound, match=f"there is no conversation {conversation_id}"):
+                await attempt
+        with pytest.raises(NotFound, match="there is no turn m1"):
+            await server.turns.cancel("eve", "m1", conversation_id)
+
+
+async def test_limits_hold_at_this_door(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, requests_per_hour=1) as server:
+        await server.turn("hello")
+
+        with pytest.raises(RateLimited):
+            await server.turns.start("ada", "again")
+    assert len(fake.runs()) == 1
+
+
+# --- the same message again
+
+
+async def test_same_message_again_is_the_same_turn(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        log = await server.turns.start("ada", "hello", "m1")
+        again = await server.turns.start("ada", "hello", "m1")
+        there = await server.turns.start("ada", "hello", "m1", log.accepted.conversation_id)
+        await events(log)
+        afterwards = await server.turns.start("ada", "hello", "m1")
+
+        assert log is again is there is afterwards
+        assert len(await stored(server, log.accepted.conversation_id)) == 1
+    assert sum(len(run.stdin) for run in fake.runs()) == 1
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new-conversation", "known-conversation"])
+async def test_same_message_many_times_at_once_runs_once(fake: Fake, tmp_path: Path, *, known: bool) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        conversation_id = await server.store.new_conversation("ada") if known else None
+        logs = await asyncio.gather(
+            *(server.turns.start("ada", "hello", "m1", conversation_id) for _ in range(10))
+        )
+        await events(logs[0])
+
+        assert len(set(map(id, logs))) == 1
+    assert sum(len(run.stdin) for run in fake.runs()) == 1
+
+
+async def test_same_message_after_a_while_is_told_from_history(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, turn_kept_seconds=0) as server:
+        first = await server.turn("hello", message_id="m1")
+        await asyncio.sleep(0)
+        log = await server.turns.start("ada", "hello", "m1")
+        again = log.read(0)
+
+        assert log.ended
+        assert answer(again) == answer(first)
+        assert completed(again).usage == completed(first).usage
+    assert sum(len(run.stdin) for run in fake.runs()) == 1
+
+
+async def test_same_message_after_a_restart_is_told_from_history(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        first = await server.turn("[[fake tokens=2 exit=3]]", message_id="m1")
+    async with parts(fake.command, tmp_path) as server:
+        again = await server.turn("[[fake tokens=2 exit=3]]", message_id="m1")
+
+    assert answer(again) == answer(first) == "t1 t2 "
+    assert (failed(again).code, failed(again).message) == (failed(first).code, failed(first).message)
+    assert len(fake.runs()) == 1
+
+
+async def test_same_id_elsewhere_is_another_turn(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        one, two = await server.store.new_conversation("ada"), await server.store.new_conversation("ada")
+        logs = [
+            await server.turns.start("ada", "hello", "m1", one),
+            await server.turns.start("ada", "hello", "m1", two),
+            await server.turns.start("bob", "hello", "m1"),
+        ]
+        for log in logs:
+            await events(log)
+
+    assert len({log.accepted.conversation_id for log in logs}) == 3
+
+
+# --- one turn at a time in a conversation
+
+
+async def test_busy_conversation_refuses_at_no_cost(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, requests_per_hour=2) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            conversation_id = log.accepted.conversation_id
+            await gate.reached()
+            for _ in range(3):
+                with pytest.raises(Busy):
+                    await server.turns.start("ada", "me too", None, conversation_id)
+            gate.open()
+            await events(log)
+
+            completed(await server.turn("now", conversation_id=conversation_id))
+            assert [turn.prompt for turn in await stored(server, conversation_id)][1:] == ["now"]
+
+
+async def test_two_messages_at_once_are_one_turn_and_one_refusal(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        conversation_id = await server.store.new_conversation("ada")
+        outcomes = await asyncio.gather(
+            *(server.turns.start("ada", f"message {n}", None, conversation_id) for n in range(5)),
+            return_exceptions=True,
+        )
+        (log,) = [each for each in outcomes if isinstance(each, TurnLog)]
+        await events(log)
+
+    assert [type(each) for each in outcomes if each is not log] == [Busy] * 4
+    assert len(fake.runs()) == 1
+
+
+# --- turns of a user at the same time
+
+
+async def test_turns_of_a_user_are_bounded_at_no_cost(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, concurrent_turns=2, requests_per_hour=3) as server:
+            running = [await server.turns.start("ada", "[[fake tokens=1 hold=door]]") for _ in range(2)]
+            for _ in range(3):
+                with pytest.raises(Busy, match="2 of your chats are still answering"):
+                    await server.turns.start("ada", "me too")
+            completed(await events(await server.turns.start("bob", "hello")))
+            gate.open(2)
+            for log in running:
+                completed(await events(log))
+
+            completed(await server.turn("now"))  # the third of the hour
+
+
+async def test_repeated_message_is_told_though_no_more_may_run(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, concurrent_turns=1) as server:
+            first = await server.turn("hello", message_id="m1")
+            running = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m2")
+            again = await server.turns.start("ada", "hello", "m1")
+            assert await server.turns.start("ada", "hello", "m2") is running
+            with pytest.raises(NotFound):
+                await server.turns.start("ada", "hello", "m3", NOWHERE)
+            gate.open()
+            completed(await events(running))
+
+    assert again.accepted.conversation_id == first[0].conversation_id
+
+
+async def test_of_turns_that_begin_at_once_only_so_many_run(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, concurrent_turns=2) as server:
+        outcomes = await asyncio.gather(
+            *(server.turns.start("ada", f"message {n}") for n in range(5)), return_exceptions=True
+        )
+        for log in outcomes:
+            if isinstance(log, TurnLog):
+                completed(await events(log))
+        completed(await server.turn("now"))
+
+    assert [type(each) for each in outcomes] == [TurnLog] * 2 + [Busy] * 3
+
+
+async def test_refused_turns_are_not_counted_as_running(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, concurrent_turns=1) as server:
+        for _ in range(2):
+            with pytest.raises(NotFound):
+                await server.turns.start("ada", "hello", None, NOWHERE)
+        first = await server.turn("hello", message_id="m1")
+        assert answer(await server.turn("hello", message_id="m1")) == answer(first)
+        completed(await server.turn("now"))
+
+
+# --- stopping
+
+
+async def test_cancel_while_streaming_keeps_the_partial_answer(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=9 hold=door@3]]", "m1")
+            await gate.reached()
+            while answer(log.read(0)) != "t1 t2 t3 ":
+                await changed(log)
+
+            assert await server.turns.cancel("ada", "m1", None) is log
+            told = await events(log)
+            (turn,) = await stored(server, log.accepted.conversation_id)
+
+    last = completed(told)
+    assert last.stop_reason == "cancelled"
+    assert last.usage.input_tokens > 0  # what was spent is charged, though the result says 0
+    assert (turn.status, turn.answer, turn.usage) == ("cancelled", "t1 t2 t3 ", last.usage)
+
+
+async def test_cancel_while_starting_ends_the_turn(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        log = await server.turns.start("ada", "[[fake tokens=9 first=60s]]", "m1")
+        await server.turns.cancel("ada", "m1", log.accepted.conversation_id)
+        told = await events(log)
+
+    assert [type(event) for event in told] == [Complete]
+    assert completed(told).stop_reason == "cancelled"
+
+
+async def test_cancel_of_a_turn_that_is_over_changes_nothing(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello", message_id="m1")
+        log = await server.turns.cancel("ada", "m1", None)
+        (turn,) = await stored(server, told[0].conversation_id)
+
+    assert log.read(0) == told
+    assert turn.status == "complete"
+
+
+@pytest.mark.parametrize("where", [True, False], ids=["in-its-conversation", "anywhere"])
+async def test_cancel_of_a_turn_long_over_is_answered_from_history(
+    fake: Fake, tmp_path: Path, *, where: bool
+) -> None:
+    async with parts(fake.command, tmp_path, turn_kept_seconds=0) as server:
+        conversation_id = await server.store.new_conversation("ada")
+        told = await server.turn("hello", message_id="m1", conversation_id=conversation_id)
+        await asyncio.sleep(0)
+        log = await server.turns.cancel("ada", "m1", conversation_id if where else None)
+
+    assert completed(log.read(0)).usage == completed(told).usage
+
+
+async def test_cancel_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        with pytest.raises(NotFound) as caught:
+            await server.turns.cancel("ada", "m1", None)
+
+    assert caught.value.message_id == "m1"
+
+
+async def test_cancel_without_a_conversation_means_the_newest_turn(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            one, two = [await server.store.new_conversation("ada") for _ in range(2)]
+            await server.turn("hello", message_id="m1", conversation_id=one)
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1", two)
+            await gate.reached()
+
+            assert await server.turns.cancel("ada", "m1", None) is log
+            assert completed(await events(log)).stop_reason == "cancelled"
+
+
+async def test_conversation_goes_on_after_a_cancel(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1")
+            await gate.reached()
+            await server.turns.cancel("ada", "m1", None)
+            await events(log)
+            told = await server.turn("go on", conversation_id=log.accepted.conversation_id)
+
+    assert "go on" in answer(told)
+
+
+# --- deleting
+
+
+async def test_delete_during_a_turn_ends_it(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1")
+            conversation_id = log.accepted.conversation_id
+            await gate.reached()
+            await server.turns.delete("ada", conversation_id)
+
+            assert completed(log.read(0)).stop_reason == "cancelled"
+            assert fake.runs()[0].gone
+            assert await stored(server, conversation_id) == []
+            for attempt in (
+                server.turns.start("ada", "hi", None, conversation_id),
+                server.turns.follow("ada", conversation_id, "m1", 0),
+                server.turns.delete("ada", conversation_id),
+                server.turns.cancel("ada", "m1", None),
+            ):
+                with pytest.raises(NotFound):
+                    await attempt
+
+
+async def test_delete_ends_an_idle_process(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello")
+        await server.turns.delete("ada", told[0].conversation_id)
+
+        assert fake.runs()[0].gone
+        assert server.claude.processes == 0
+
+
+async def test_nothing_is_admitted_to_a_conversation_that_is_being_deleted(
+    fake: Fake, tmp_path: Path
+) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            conversation_id = log.accepted.conversation_id
+            await gate.reached()
+            deleting = asyncio.create_task(server.turns.delete("ada", conversation_id))
+            await events(log)
+
+            with pytest.raises(NotFound):
+                await server.turns.start("ada", "me too", None, conversation_id)
+            await deleting
+            with pytest.raises(NotFound):
+                await server.turns.start("ada", "me too", None, conversation_id)
+
+
+async def test_message_that_meets_the_end_of_a_deletion_finds_nothing(fake: Fake, tmp_path: Path) -> None:
+    class Slow(Store):
+        """Deletes when told so."""
+
+        deleting, go = asyncio.Event(), asyncio.Event()
+
+        async def delete(self, owner: str, conversation_id: str) -> None:
+            self.deleting.set()
+            await self.go.wait()
+            await super().delete(owner, conversation_id)
+
+    async with parts(fake.command, tmp_path) as server:
+        conversation_id = await server.store.new_conversation("ada")
+        server.turns._store = slow = like(server.store, Slow)
+        deleting = asyncio.create_task(server.turns.delete("ada", conversation_id))
+        await slow.deleting.wait()
+
+        with pytest.raises(NotFound):
+            await server.turns.start("ada", "hello", None, conversation_id)
+        slow.go.set()
+        await deleting
+
+
+async def test_two_deletes_at_once_are_one(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello")
+        outcomes = await asyncio.gather(
+            *(server.turns.delete("ada", told[0].conversation_id) for _ in range(2)), return_exceptions=True
+        )
+
+    assert sorted(type(each).__name__ for each in outcomes) == ["NoneType", "NotFound"]
+
+
+# --- Claude
+
+
+async def test_forgotten_session_is_begun_afresh_and_says_so(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, claude_idle_seconds=0) as server:
+        first = await server.turn("one")
+        conversation_id = first[0].conversation_id
+        known = (await server.store.conversation("ada", conversation_id)).claude_session
+        for transcript in (tmp_path / "data" / "workspaces").rglob("*.jsonl"):
+            transcript.unlink()
+        second = await server.turn("two", conversation_id=conversation_id)
+        third = await server.turn("three", conversation_id=conversation_id)
+        fresh = (await server.store.conversation("ada", conversation_id)).claude_session
+
+    assert isinstance(second[0], Status)
+    assert second[0].status == "fresh_session"
+    assert "turn 1 of our conversation" in answer(second)
+    assert "turn 2 of our conversation" in answer(third)
+    assert known != fresh
+
+
+CHANGES_SESSION = """
+hear(); init(); result(); hear()
+init(session="another"); say("system", subtype="compact_boundary"); result(); hear()
+"""
+
+
+async def test_changed_session_is_told(tmp_path: Path) -> None:
+    async with parts(program(tmp_path, CHANGES_SESSION), tmp_path) as server:
+        first = await server.turn("one")
+        second = await server.turn("two", conversation_id=first[0].conversation_id)
+        kept = await server.store.conversation("ada", first[0].conversation_id)
+
+    assert not [event for event in first if isinstance(event, Status)]
+    assert [event.status for event in second if isinstance(event, Status)] == ["fresh_session", "compacted"]
+    assert kept.claude_session == "another"
+
+
+async def test_missing_claude_is_unavailable(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with parts(["/no/such/claude"], tmp_path) as server:
+        told = await server.turn("hello")
+        (turn,) = await stored(server, told[0].conversation_id)
+
+    last = failed(told)
+    assert last.code == "claude_unavailable"
+    assert "/no/such/claude" in caplog.text  # and not in what the user is told
+    assert (turn.status, turn.stop_reason, turn.detail) == ("failed", "claude_unavailable", last.message)
+
+
+async def test_turn_without_a_claude_counts_for_no_limit(tmp_path: Path) -> None:
+    async with parts(["/no/such/claude"], tmp_path, requests_per_hour=1, requests_per_day=1) as server:
+        for _ in range(3):
+            assert failed(await server.turn("hello")).code == "claude_unavailable"
+        used = [each.used for each in await server.turns.standings("ada")]
+
+    assert used == [0, 0]
+
+
+FAILURES = [
+    pytest.param("hear(); init(); text('half'); sys.exit(3)", "claude_failed", r"exit code 3", id="exit"),
+    pytest.param(
+        "hear(); init(); text('half'); os.kill(os.getpid(), 9)", "claude_failed", r"code -9", id="kill"
+    ),
+    pytest.param(
+        "hear(); init(); text('half'); result(is_error=True, result='API Error: 500'); hear()",
+        "claude_failed",
+        r"^API Error: 500$",
+        id="error-result",
+    ),
+    pytest.param(
+        "hear(); init(); text('half'); result(is_error=True, errors=['a', 'b']); hear()",
+        "claude_failed",
+        r"^a; b$",
+        id="errors",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "error", "sentence"), FAILURES)
+async def test_failed_turn_keeps_what_had_arrived(
+    code: str, error: str, sentence: str, fake: Fake, tmp_path: Path
+) -> None:
+    del fake  # for its home
+    async with parts(program(tmp_path, code), tmp_path) as server:
+        told = await server.turn("hello")
+        (turn,) = await stored(server, told[0].conversation_id)
+
+    last = failed(told)
+    assert last.code == error
+    assert re.search(sentence, last.message)
+    assert (turn.answer, turn.status) == (answer(told), "failed")
+    assert turn.answer == "half"
+
+
+async def test_silent_turn_keeps_what_had_arrived(tmp_path: Path, loop_clock: LoopClock) -> None:
+    silent = program(tmp_path, "hear(); init(); text('half'); signal.pause()")
+    async with parts(silent, tmp_path, claude_silence_seconds=LONG, claude_grace_seconds=0) as server:
+        log = await server.turns.start("ada", "hello")
+        while answer(log.read(0)) != "half":
+            await changed(log)
+        loop_clock.advance()
+        last = failed(await events(log))
+        (turn,) = await stored(server, log.accepted.conversation_id)
+
+    assert (last.code, "silent for 60 seconds" in last.message) == ("timeout", True)
+    assert (turn.answer, turn.status) == ("half", "failed")
+
+
+async def test_conversation_goes_on_after_a_failure(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        first = await server.turn("[[fake tokens=2 exit=3]]")
+        second = await server.turn("again", conversation_id=first[0].conversation_id)
+
+    completed(second)
+
+
+# --- the store
+
+
+async def test_store_that_takes_no_turn_refuses_it(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        await break_database(server, NO_TURNS)
+        with pytest.raises(Unavailable, match="disk is full"):
+            await server.turns.start("ada", "hello")
+
+        assert await server.store.conversations("ada", before=None, limit=10) == ([], None)
+    assert fake.runs() == []
+
+
+async def test_store_that_takes_no_answer_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
+        await break_database(server, NO_ANSWERS)
+        told = await server.turn("hello")
+        conversation_id = told[0].conversation_id
+        await break_database(server, "DROP TRIGGER full")
+        again = await server.turn("again", conversation_id=conversation_id)
+
+    last = failed(told)
+    assert (last.code, last.message.startswith("the answer could not be stored")) == ("unavailable", True)
+    assert (
+        answer(told) == 'You said: "hello". This is turn 1 of our conversation.'
+    )  # it was shown all the same
+    completed(again)
+
+
+async def test_answer_that_was_not_taken_is_kept_as_soon_as_it_can_be(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
+    async with parts(fake.command, tmp_path) as server:
+        await break_database(server, NO_ANSWERS)
+        told = await server.turn("hello")
+        before = (await stored(server, told[0].conversation_id))[0].status
+        await break_database(server, "DROP TRIGGER full")
+        async with in_time():
+            while (turn := (await stored(server, told[0].conversation_id))[0]).status == before:
+                pass
+
+    assert (turn.status, turn.stop_reason, turn.answer) == ("failed", "unavailable", answer(told))
+    assert turn.usage.output_tokens > 0
+
+
+async def test_server_does_not_wait_for_ever_to_keep_an_answer(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
+        await break_database(server, NO_ANSWERS)
+        failed(await server.turn("hello"))
+
+
+@asynccontextmanager
+async def database_locked(server: Parts) -> AsyncIterator[None]:
+    """Another process has the database for itself; the server waits no five seconds each time."""
+    await server.store._write(lambda db: db.exec_driver_sql("PRAGMA busy_timeout = 10").close())
+    other = sqlite3.connect(server.settings.data / "chat.sqlite3", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    other.execute("UPDATE chatgate_schema SET version = version")  # it has the lock once it has written
+    try:
+        yield
+    finally:
+        other.close()
+
+
+async def test_answer_that_ended_while_the_database_was_locked_is_complete(
+    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            async with database_locked(server):
+                gate.open()
+                await until(lambda: answer(log.read(0)) == "t1 t2 t3 t4 ")
+                caplog.clear()
+                await until(lambda: caplog.text.count("database is locked") > 1)
+                assert not log.ended
+            completed(await events(log))
+            (turn,) = await stored(server, log.accepted.conversation_id)
+
+    assert (turn.status, turn.answer) == ("complete", "t1 t2 t3 t4 ")
+
+
+async def test_session_that_began_while_the_database_was_locked_is_known(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits = program(tmp_path, "hear(); hear(); init('its-session'); text('a'); result(); hear()")
+    async with parts(waits, tmp_path) as server:
+        log = await server.turns.start("ada", "hello")
+        place = log.accepted.conversation_id
+        await until(lambda: place in server.claude._sessions)
+        session = server.claude._sessions[place]
+        await asyncio.wait([session.started])
+        async with database_locked(server):
+            session.started.result().send_line(b"{}")
+            await until(lambda: "database is locked" in caplog.text)
+        completed(await events(log))
+        kept = await server.store.conversation("ada", place)
+
+    assert kept.claude_session == "its-session"
+
+
+async def test_database_that_stays_locked_fails_the_turn_as_it_is_told(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("chat_server.turns.manager.LOCKED_SECONDS", 0)
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            async with database_locked(server):
+                gate.open()
+                last = failed(await events(log))
+            async with in_time():
+                while (turn := (await stored(server, log.accepted.conversation_id))[0]).status == "running":
+                    pass
+
+    assert (last.code, turn.status, turn.stop_reason) == ("unavailable", "failed", "unavailable")
+    assert turn.answer == "t1 t2 t3 t4 "
+
+
+async def test_server_that_stops_while_the_database_is_locked_waits_no_longer(
+    fake: Fake, tmp_path: Path
+) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            await gate.reached()
+            async with database_locked(server):
+                gate.open()
+                await until(lambda: answer(log.read(0)) == "t1 t2 t3 t4 ")
+                async with in_time():
+                    await server.turns.stop()
+    async with parts(fake.command, tmp_path) as server:
+        (turn,) = await stored(server, log.accepted.conversation_id)
+
+    assert log.ended
+    assert turn.status == "interrupted"
+
+
+@pytest.mark.parametrize("what", ["start", "delete", "new", "log-in", "log-out"])
+async def test_locked_database_refuses_what_can_be_asked_again(what: str, fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, requests_per_hour=1) as server:
+        place = await server.store.new_conversation("ada")
+        ask: dict[str, Callable[[], Awaitable[object]]] = {
+            "start": lambda: server.turns.start("ada", "hello", None, place),
+            "delete": lambda: server.turns.delete("ada", place),
+            "new": lambda: server.store.new_conversation("ada"),
+            "log-in": lambda: server.store.open_session("key", "1", "ada", server.clock.now + 60),
+            "log-out": lambda: server.store.close_sessions(keys=["key"]),
+        }
+        async with database_locked(server):
+            with pytest.raises(Locked):
+                await ask[what]()
+        done = await ask[what]()  # nothing of the first attempt is left
+        if isinstance(done, TurnLog):
+            await events(done)
+
+
+async def test_store_that_forgets_the_session_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        await break_database(server, NO_SESSIONS)
+        told = await server.turn("hello")
+        (turn,) = await stored(server, told[0].conversation_id)
+
+    last = failed(told)
+    assert (last.code, turn.status) == ("unavailable", "failed")
+
+
+class Slow(Store):
+    """Commits, and only then lets its caller know, where ada is concerned."""
+
+    committed: asyncio.Event
+    let_go: asyncio.Event
+
+    async def begin_turn(self, owner: str, *args: Any, **options: Any) -> Begun | StoredTurn:
+        begun = await super().begin_turn(owner, *args, **options)
+        if owner == "ada":
+            self.committed.set()
+            await self.let_go.wait()
+        return begun
+
+
+def slow_store(server: Parts) -> Slow:
+    slow = like(server.store, Slow)
+    slow.committed, slow.let_go = asyncio.Event(), asyncio.Event()
+    server.turns._store = slow
+    return slow
+
+
+async def test_sender_who_leaves_in_the_doorway_is_served_all_the_same(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        slow = slow_store(server)
+        sending = asyncio.create_task(server.turns.start("ada", "hello", "m1"))
+        await slow.committed.wait()
+        sending.cancel()
+        await asyncio.sleep(0)
+        slow.let_go.set()
+        await asyncio.wait([sending])
+        assert sending.cancelled()
+
+        told = await server.turn("hello", message_id="m1")
+
+    completed(told)
+    assert sum(len(run.stdin) for run in fake.runs()) == 1
+
+
+async def test_nobody_waits_in_anothers_doorway(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        slow = slow_store(server)
+        sending = asyncio.create_task(server.turns.start("ada", "hello"))
+        await slow.committed.wait()
+
+        completed(await events(await server.turns.start("eve", "hello")))
+        assert not sending.done()
+        slow.let_go.set()
+        completed(await events(await sending))
+
+
+async def test_conversation_that_opens_is_busy_before_its_opener_knows_of_it(
+    fake: Fake, tmp_path: Path
+) -> None:
+    """Its owner may see it in the list of another tab by then."""
+    async with parts(fake.command, tmp_path) as server:
+        slow = slow_store(server)
+        sending = asyncio.create_task(server.turns.start("ada", "[[fake tokens=1]]"))
+        await slow.committed.wait()
+        ((listed,), _) = await server.store.conversations("ada", before=None, limit=10)
+        asking = asyncio.create_task(server.turns.start("ada", "me too", None, listed.id))
+        await asyncio.sleep(0)
+        slow.let_go.set()
+
+        with pytest.raises(Busy):
+            await asking
+        completed(await events(await sending))
+
+
+async def test_conversation_that_opens_is_deleted_with_its_turn(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("never"):
+        async with parts(fake.command, tmp_path) as server:
+            slow = slow_store(server)
+            sending = asyncio.create_task(server.turns.start("ada", "[[fake tokens=1 hold=never]]"))
+            await slow.committed.wait()
+            ((listed,), _) = await server.store.conversations("ada", before=None, limit=10)
+            deleting = asyncio.create_task(server.turns.delete("ada", listed.id))
+            await asyncio.sleep(0)
+            slow.let_go.set()
+            await deleting
+
+            assert completed(await events(await sending)).stop_reason == "cancelled"
+            assert await server.store.conversations("ada", before=None, limit=10) == ([], None)
+            assert server.turns.running == 0
+
+
+async def test_stopping_server_waits_for_who_is_in_the_doorway(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        slow = slow_store(server)
+        sending = asyncio.create_task(server.turns.start("ada", "[[fake tokens=1]]", "m1"))
+        await slow.committed.wait()
+        stopping = asyncio.create_task(server.turns.stop())
+        later = asyncio.create_task(server.turns.start("ada", "again", "m1"))
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        slow.let_go.set()
+        await stopping
+
+        told = await events(await sending)
+        with pytest.raises(Unavailable, match="stopping"):
+            await later
+
+    completed(told)
+
+
+# --- following
+
+
+async def test_follow_finds_what_runs(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1")
+            conversation_id = log.accepted.conversation_id
+            await gate.reached()
+
+            assert await server.turns.follow("ada", conversation_id, None, 0) is log
+            assert await server.turns.follow("ada", conversation_id, "m1", 0) is log
+            gate.open()
+            await events(log)
+            assert await server.turns.follow("ada", conversation_id, None, 0) is None
+            assert await server.turns.follow("ada", conversation_id, "m1", log.last) is log
+
+
+async def test_follow_with_a_cursor_beyond_the_end_is_a_reset(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello", message_id="m1")
+
+        with pytest.raises(Reset, match=f"after is {len(told) + 1}, but the turn has had {len(told)} events"):
+            await server.turns.follow("ada", told[0].conversation_id, "m1", len(told) + 1)
+
+
+async def test_follow_of_a_turn_no_longer_held_is_a_reset(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path, turn_kept_seconds=0) as server:
+        told = await server.turn("hello", message_id="m1")
+        await asyncio.sleep(0)
+
+        with pytest.raises(Reset) as caught:
+            await server.turns.follow("ada", told[0].conversation_id, "m1", 0)
+        assert caught.value.message_id == "m1"
+        assert server.turns._held == {}
+
+
+async def test_follow_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        told = await server.turn("hello")
+
+        with pytest.raises(NotFound, match="there is no turn m9"):
+            await server.turns.follow("ada", told[0].conversation_id, "m9", 0)
+        with pytest.raises(NotFound):
+            await server.turns.follow("ada", NOWHERE, None, 0)
+
+
+async def test_watcher_hears_of_each_turn_until_it_leaves(fake: Fake, tmp_path: Path) -> None:
+    seen: list[TurnLog] = []
+    watcher: Callable[[TurnLog], None] = seen.append
+    async with parts(fake.command, tmp_path) as server:
+        conversation_id = await server.store.new_conversation("ada")
+        server.turns.watch(conversation_id, watcher)
+        await server.turn("one", conversation_id=conversation_id)
+        await server.turn("elsewhere")
+        await server.turn("two", conversation_id=conversation_id)
+        server.turns.unwatch(conversation_id, watcher)
+        await server.turn("three", conversation_id=conversation_id)
+
+        assert len(seen) == 2
+        assert server.turns._watchers == {}
+
+
+# --- the end of the server
+
+
+async def test_stopping_server_refuses_new_turns(fake: Fake, tmp_path: Path) -> None:
+    async with parts(fake.command, tmp_path) as server:
+        server.turns.refuse_new()
+
+        with pytest.raises(Unavailable, match="the server is stopping"):
+            await server.turns.start("ada", "hello")
+
+
+async def test_stopping_server_lets_a_turn_finish(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path) as server:
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            await gate.reached()
+            gate.open()
+
+    completed(log.read(0))
+
+
+async def test_stopping_server_breaks_a_long_turn_off_and_keeps_it(fake: Fake, tmp_path: Path) -> None:
+    graces = {"stop_grace_seconds": 0, "claude_grace_seconds": 0}
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, **graces) as server:
+            log = await server.turns.start("ada", "[[fake tokens=9 hold=door@2]]", "m1")
+            await gate.reached()
+            while answer(log.read(0)) != "t1 t2 ":
+                await changed(log)
+    async with parts(fake.command, tmp_path) as server:
+        (turn,) = await stored(server, log.accepted.conversation_id)
+
+    last = failed(log.read(0))
+    assert last.code == "interrupted"
+    assert (turn.status, turn.answer) == ("interrupted", "t1 t2 ")
+
+
+STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+@asynccontextmanager
+async def answering(
+    command: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, stop_seconds: float
+) -> AsyncIterator[tuple[Parts, TurnLog, Session]]:
+    """A turn that has written something and says no more; the moment to be told of a stop is not the clock's."""
+    monkeypatch.setattr("chat_server.claude.pool.STOP_SECONDS", stop_seconds)
+    async with parts(command, folder, claude_grace_seconds=0) as server:
+        log = await server.turns.start("ada", "[[fake tokens=9 hold=door@2]]", "m1")
+        while answer(log.read(0)) != "t1 t2 ":
+            await changed(log)
+        yield server, log, server.claude._sessions[log.accepted.conversation_id]
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+async def test_signal_to_all_that_reaches_claude_first_interrupts(
+    number: signal.Signals, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake.gate("door"):
+        async with answering(fake.command, tmp_path, monkeypatch, 3600) as (server, log, session):
+            os.kill(session.started.result().pid, number)
+            await session.closing  # its end is known; that the server is to end is not
+            server.turns.refuse_new()
+            last = failed(await events(log))
+            (turn,) = await stored(server, log.accepted.conversation_id)
+
+    assert last.code == "interrupted"
+    assert (turn.status, turn.answer) == ("interrupted", "t1 t2 ")
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+async def test_claude_that_alone_is_told_to_stop_has_failed(
+    number: signal.Signals, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake.gate("door"):
+        async with answering(fake.command, tmp_path, monkeypatch, 0) as (_, log, session):
+            os.kill(session.started.result().pid, number)
+            last = failed(await events(log))
+
+    assert last.code == "claude_failed"
+
+
+WRITES = 'init(); hear(); text("t1 t2 ")'
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGTERM)", "sys.exit(3)"])
+async def test_claude_that_ends_while_the_server_stops_is_interrupted(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its exit code: a wrapper has its own."""
+    command = program(tmp_path, f"signal.signal(signal.SIGUSR1, lambda *_: {end})\n{WRITES}; signal.pause()")
+    async with answering(command, tmp_path, monkeypatch, 0) as (server, log, session):
+        server.turns.refuse_new()
+        os.kill(session.started.result().pid, signal.SIGUSR1)
+
+        assert failed(await events(log)).code == "interrupted"
+
+
+async def test_turn_that_was_stopped_does_not_wait_for_the_servers_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claude that does not obey gets TERM from the server itself."""
+    command = program(tmp_path, f"{WRITES}; signal.pause()")
+    async with answering(command, tmp_path, monkeypatch, 3600) as (server, log, _):
+        await server.turns.cancel("ada", "m1", None)
+
+        assert completed(await events(log)).stop_reason == "cancelled"
+
+
+async def test_start_that_fails_in_an_odd_way_fails_the_turn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with parts(["/bin/true\0"], tmp_path) as server:
+        last = failed(await server.turn("hello"))
+
+    assert (last.code, "it is in the log" in last.message) == ("claude_failed", True)
+    assert "null byte" in caplog.text
+
+
+async def test_one_turns_failure_is_no_others(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_args: object, **_named: object) -> None:
+        raise ZeroDivisionError
+
+    async with parts(fake.command, tmp_path) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(server.store, "end_turn", fail)
+            told = await server.turn("hello")
+        other = await server.turn("hello")
+
+    last = failed(told)
+    assert (last.code, last.message) == (
+        "unavailable",
+        "the answer could not be stored: the server failed; it is in its log",
+    )
+    assert "ZeroDivisionError" in caplog.text
+    completed(other)

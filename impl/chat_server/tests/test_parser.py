@@ -1,0 +1,541 @@
+"""The CLI's lines as the recordings have them, and in every other order and shape that one can think of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from chat_server.claude.parser import (
+    Ended,
+    Lines,
+    LineTooLong,
+    Note,
+    Rewound,
+    Started,
+    StreamEvent,
+    Text,
+    Thought,
+    ToolStep,
+    TurnParser,
+)
+from chat_server.protocol import Usage
+from chat_server.tests.tellings import NOISE, Attempt, Block, Telling, Wire, golden, last_text, tellings
+
+RECORDINGS = Path(__file__).parent / "recordings"
+STUB = "Hello from the stub. You said something. Done"
+
+
+def parse(parser: TurnParser, lines: list[str]) -> list[StreamEvent]:
+    return list(parser.feed([line.encode() for line in lines]))
+
+
+def shown(events: list[StreamEvent]) -> str:
+    """What a reader has who appends each text and obeys each rewind."""
+    text = ""
+    for event in events:
+        match event:
+            case Text():
+                assert event.text, "a piece has at least one character"
+                text += event.text
+            case Rewound():
+                assert event.to < len(text), "a rewind takes something back"
+                text = text[: event.to]
+    return text
+
+
+@dataclass
+class Heard:
+    """What became of one turn's lines."""
+
+    parser: TurnParser
+    events: list[StreamEvent]
+
+    def only(self, kind: type[StreamEvent]) -> list[StreamEvent]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def end(self) -> Ended:
+        (end,) = self.only(Ended)
+        assert isinstance(end, Ended)
+        return end
+
+
+def turns(name: str) -> Iterator[Heard]:
+    """The turns of a recorded process, as a server hears them: one parser until the result, then the next."""
+    heard = Heard(TurnParser(), [])
+    for line in (RECORDINGS / f"{name}.jsonl").read_bytes().splitlines():
+        heard.events.extend(heard.parser.feed([line]))
+        if heard.parser.ended:
+            yield heard
+            heard = Heard(TurnParser(), [])
+    if heard.events:
+        yield heard
+
+
+# --- lines
+
+
+@given(st.lists(st.binary(max_size=20).filter(lambda line: b"\n" not in line)), st.lists(st.integers(0, 200)))
+@example([b"", b"", b"x"], [0, 0, 1])
+def test_lines_are_whole_however_they_are_cut(wanted: list[bytes], cuts: list[int]) -> None:
+    wire = b"".join(line + b"\n" for line in wanted)
+    edges = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
+    lines = Lines(limit=1000)
+
+    got = [line for start, end in pairwise(edges) for line in lines.feed(wire[start:end])]
+
+    assert got == wanted
+
+
+def test_lines_keep_an_unfinished_line_back() -> None:
+    lines = Lines(limit=10)
+
+    assert lines.feed(b"one\ntw") == [b"one"]
+    assert lines.feed(b"o") == []
+    assert lines.feed(b"\n") == [b"two"]
+
+
+def test_lines_are_split_at_newlines_only() -> None:
+    line = "a\u2028b\u0085c\rd\x0be".encode()
+
+    assert Lines(limit=100).feed(line + b"\n") == [line]
+
+
+@given(st.integers(1, 50), st.integers(1, 7))
+def test_lines_beyond_the_limit_are_refused(limit: int, size: int) -> None:
+    lines = Lines(limit)
+    for start in range(0, limit, size):
+        lines.feed(b"x" * min(size, limit - start))
+
+    with pytest.raises(LineTooLong, match=f"more than {limit} bytes"):
+        lines.feed(b"x")
+
+
+def test_whole_line_beyond_the_limit_is_refused() -> None:
+    with pytest.raises(LineTooLong):
+        Lines(limit=10).feed(b"x" * 11 + b"\n")
+
+
+# --- recordings of the real CLI
+
+
+ANSWERS = [
+    pytest.param("sj_partial", STUB, Usage(12, 9), id="streamed"),
+    pytest.param("sj_verbose", STUB, Usage(12, 9), id="whole"),
+    pytest.param("thinking", STUB, Usage(12, 9), id="after-thinking"),
+    pytest.param("thinking_without_partial", STUB, Usage(12, 9), id="whole-after-thinking"),
+    pytest.param("cut_mid_once", STUB, Usage(24, 10), id="told-again-after-a-cut"),
+    pytest.param("cut_mid_always", STUB, Usage(144, 20), id="told-again-eleven-times"),
+    pytest.param("sse_error_once", STUB, Usage(24, 10), id="told-again-in-one-piece"),
+    pytest.param("tool_echo_auto_allowed", f"I will run it.\n\n{STUB}", Usage(6, 18), id="around-a-tool"),
+    pytest.param("tool_parallel", f"I will run it.\n\n{STUB}", Usage(24, 18), id="around-two-tools"),
+    pytest.param("tool_denied", f"I will run it.\n\n{STUB}", Usage(24, 18), id="around-a-refused-tool"),
+    pytest.param("tool_exit_code_3", f"I will run it.\n\n{STUB}", Usage(24, 18), id="around-a-failed-tool"),
+    pytest.param("subagent", f"I will run it.\n\n{STUB}", Usage(24, 18), id="around-a-subagent"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "usage"), ANSWERS)
+def test_recorded_answer_is_shown_once(name: str, text: str, usage: Usage) -> None:
+    turn = next(turns(name))
+
+    assert shown(turn.events) == turn.parser.text == text
+    assert turn.end == Ended(usage, "end_turn")
+    assert turn.only(Rewound) == []  # every telling was the same (TURN-4)
+
+
+def test_recorded_session_is_told_with_every_turn() -> None:
+    first, second = turns("si_two_turns")
+
+    assert first.events[0] == second.events[0] == Started("73695fc6-b16f-461e-8274-6bb38ff01d87")
+    assert first.parser.text == 'len=8 repr="ECHO one"'
+    assert second.parser.text == 'len=8 repr="ECHO two"'
+
+
+def test_recorded_answer_comes_in_pieces() -> None:
+    (turn,) = turns("sj_partial")
+
+    assert len(turn.only(Text)) == 8
+
+
+def test_recorded_thinking_is_not_the_answer() -> None:
+    (turn,) = turns("thinking")
+
+    thoughts = [event.text for event in turn.events if isinstance(event, Thought)]
+    assert len(thoughts) > 1
+    assert "".join(thoughts) not in turn.parser.text
+
+
+def test_recorded_retries_are_told() -> None:
+    (turn,) = turns("cut_mid_always")
+
+    assert turn.only(Note) == [Note("retrying", f"attempt {n} of 10: unknown") for n in range(1, 11)]
+
+
+def test_recorded_tool_steps_are_told_in_order() -> None:
+    (turn,) = turns("tool_parallel")
+
+    assert turn.only(ToolStep) == [
+        ToolStep("toolu_0000490", "Bash", "started", "echo one"),
+        ToolStep("toolu_0000491", "Bash", "started", "echo two"),
+        ToolStep("toolu_0000491", "Bash", "finished", "two"),
+        ToolStep("toolu_0000490", "Bash", "finished", "one"),
+    ]
+
+
+def test_recorded_failed_tool_says_why() -> None:
+    (turn,) = turns("tool_exit_code_3")
+
+    assert turn.only(ToolStep)[1:] == [ToolStep("toolu_0000010", "Bash", "failed", "Exit code 3\nout\nerr")]
+
+
+def test_recorded_refused_tool_says_why() -> None:
+    (turn,) = turns("tool_denied")
+
+    _, refused = turn.only(ToolStep)
+    assert isinstance(refused, ToolStep)
+    assert refused.state == "failed"
+    assert refused.detail.startswith("touch in '/home/user/dir/newfile' needs approval")
+
+
+def test_recorded_subagent_reports_but_does_not_answer() -> None:
+    turn = next(turns("subagent"))
+
+    started, finished = turn.only(ToolStep)
+    assert isinstance(started, ToolStep)
+    assert isinstance(finished, ToolStep)
+    assert (started.name, finished.state) == ("Agent", "finished")
+    assert finished.detail  # a list of text blocks on the wire
+
+
+def test_recorded_api_error_is_an_error_and_no_answer() -> None:
+    (turn,) = turns("err_403")
+
+    assert turn.parser.text == ""
+    assert turn.end.error == "Failed to authenticate. API Error: 403 error 403"
+    assert not turn.end.aborted
+
+
+def test_recorded_length_limit_keeps_the_partial_answer() -> None:
+    (turn,) = turns("max_tokens_always")
+
+    assert turn.parser.text == shown(turn.events) == STUB * 4  # one sentence, continued where it broke off
+    assert turn.end.error.startswith("API Error: Claude's response exceeded the 128000 output token maximum")
+    assert turn.end.usage == Usage(48, 36)
+
+
+def test_recorded_interrupt_keeps_the_partial_answer_and_its_cost() -> None:
+    interrupted, after = turns("ctl_interrupt_mid")
+
+    assert interrupted.parser.text == "Hello from the stub. "
+    assert interrupted.end.aborted
+    assert interrupted.end.error
+    assert interrupted.end.usage == Usage(12, 1)  # the result says 0, the stream knows better
+    assert after.end.error == ""
+
+
+def test_recorded_interrupt_during_a_tool_ends_the_tool() -> None:
+    interrupted, _ = turns("ctl_interrupt_during_tool")
+
+    assert interrupted.end.aborted
+    assert interrupted.parser.text == "I will run it."
+    states = [event.state for event in interrupted.events if isinstance(event, ToolStep)]
+    assert states == ["started", "failed"]
+
+
+def test_recorded_unknown_session_is_an_error() -> None:
+    (turn,) = turns("resume_unknown_sj")
+
+    assert turn.end.error == "No conversation found with session ID: 99999999-2222-4333-8444-55555555bbbb"
+
+
+def test_recorded_local_command_answers_without_a_model() -> None:
+    (turn,) = turns("slash_cost")
+
+    assert turn.parser.text.startswith("Estimated cost:        $0.0000\n")
+    assert turn.end == Ended(Usage(), "end_turn")
+
+
+def test_recorded_kill_leaves_the_partial_answer_without_an_end() -> None:
+    (turn,) = turns("sigkill_mid_stream")
+
+    assert turn.parser.text == "Hello from the stub. "
+    assert not turn.parser.ended
+    assert turn.parser.usage == Usage(12, 1)
+
+
+def test_recorded_background_task_does_not_end_the_next_turn() -> None:
+    lines = (RECORDINGS / "bg_shell_print_mode.jsonl").read_bytes().splitlines()
+    results = [number for number, line in enumerate(lines) if b'"type":"result"' in line]
+    woken = lines[results[0] + 1 :]
+    parser = TurnParser()
+
+    for line in woken:
+        list(parser.feed([line]))
+
+    assert len(results) == 2
+    assert not parser.ended
+
+
+# --- any shape at all
+
+
+NOISES = st.lists(st.tuples(st.integers(0, 99), NOISE | st.none()), max_size=6)
+"""Lines to put in at some place; ``None`` is the line before it once more."""
+
+
+def with_noise(lines: list[str], noise: list[tuple[int, str | None]]) -> list[str]:
+    noisy = list(lines)
+    for place, line in noise:
+        at = place % len(noisy)
+        noisy.insert(at, noisy[max(0, at - 1)] if line is None else line)
+    return noisy
+
+
+@given(told=tellings(), noise=NOISES, repeats=st.booleans())
+@example(told=[Telling((Block("text", " "),), "result", 1)], noise=[], repeats=False)
+@example(  # two blocks shown, then told again in the same words
+    told=[Telling((Block("text", "a"), Block("text", "b")), "streamed", 1, (Attempt(("a", "b"), 9, 0),))],
+    noise=[],
+    repeats=True,
+)
+@example(  # the second attempt breaks off earlier than the first
+    told=[Telling((Block("text", "ab"),), "streamed", 1, (Attempt(("ab",), 2, 0), Attempt(("ab",), 1, 0)))],
+    noise=[],
+    repeats=True,
+)
+@example(  # what was shown first is no part of the answer in the end, nor is the paragraph break before it
+    told=[
+        Telling((Block("text", "a"),), "whole", 1),
+        Telling((Block("text", ""),), "deltas", 1, (Attempt(("b",), 1, 0),)),
+    ],
+    noise=[],
+    repeats=False,
+)
+@example(  # only the first paragraph after a length limit goes on in mid-sentence
+    told=[
+        Telling((Block("text", "a"),), "deltas", 1, goes_on=True),
+        Telling((Block("text", "b"), Block("text", "c")), "deltas", 1),
+    ],
+    noise=[],
+    repeats=True,
+)
+def test_answer_is_shown_once_in_whatever_shape(
+    told: list[Telling], noise: list[tuple[int, str | None]], *, repeats: bool
+) -> None:
+    wire = Wire()
+    for telling in told:
+        wire.tell(telling)
+    wire.result(last_text(told) if repeats or told[-1].how == "result" else "")
+    lines = with_noise(wire.lines, noise)
+    parser = TurnParser()
+
+    events = parse(parser, lines)
+
+    assert shown(events) == parser.text == golden(told)
+    assert events[-1] == Ended(Usage(7, 3), "end_turn")
+
+
+@given(told=tellings(), noise=NOISES, cuts=st.lists(st.integers(0, 60), max_size=8))
+def test_bunches_of_lines_tell_what_the_lines_tell(
+    told: list[Telling], noise: list[tuple[int, str | None]], cuts: list[int]
+) -> None:
+    wire = Wire()
+    for telling in told:
+        wire.tell(telling)
+    wire.result(last_text(told))
+    lines = [line.encode() for line in with_noise(wire.lines, noise)]
+    edges = [0, *sorted(min(cut, len(lines)) for cut in cuts), len(lines)]
+    singly, bunched = TurnParser(), TurnParser()
+
+    one = [event for line in lines for event in singly.feed([line])]
+    other = [event for start, end in pairwise(edges) for event in bunched.feed(lines[start:end])]
+
+    assert shown(one) == shown(other)
+    assert singly.usage == bunched.usage
+    assert [event for event in one if not isinstance(event, Text | Rewound)] == [
+        event for event in other if not isinstance(event, Text | Rewound)
+    ]
+
+
+@given(tellings(alike=True))
+def test_answer_told_again_in_the_same_words_is_never_taken_back(told: list[Telling]) -> None:
+    wire = Wire()
+    for telling in told:
+        wire.tell(telling)
+    wire.result(last_text(told))
+
+    events = parse(TurnParser(), wire.lines)
+
+    assert not any(isinstance(event, Rewound) for event in events)
+
+
+@given(st.lists(st.binary(max_size=60) | NOISE.map(str.encode), max_size=8))
+@example([b'{"":"\x80"'])
+def test_any_bytes_are_read_as_nothing_or_as_events(lines: list[bytes]) -> None:
+    parser = TurnParser()
+
+    events = list(parser.feed(lines))
+
+    assert shown(events) == parser.text
+
+
+WORDS = st.sampled_from(
+    [
+        "type",
+        "event",
+        "message",
+        "content",
+        "delta",
+        "index",
+        "text",
+        "id",
+        "usage",
+        "result",
+        "uuid",
+        "is_error",
+    ]
+) | st.sampled_from(["parent_tool_use_id", "content_block", "abandoned_blocks", "from_block_index", "origin"])
+VALUES = st.sampled_from(
+    ["stream_event", "assistant", "user", "system", "result", "message_start", "content_block_start", "init"]
+) | st.sampled_from(["content_block_delta", "message_delta", "text_delta", "text", "tool_use", "tool_result"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | VALUES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(st.lists(JSON, max_size=6))
+def test_any_json_is_read_as_nothing_or_as_events(documents: list[object]) -> None:
+    import json  # noqa: PLC0415
+
+    parser = TurnParser()
+
+    events = parse(parser, [json.dumps(document) for document in documents])
+
+    assert shown(events) == parser.text
+
+
+# --- single shapes that the properties do not reach
+
+
+def test_result_alone_is_shown_after_a_tool() -> None:
+    wire = Wire()
+    wire.tell(Telling((Block("text", "I will look."), Block("tool_use")), "streamed", 4))
+    wire.result("It is empty.")
+    parser = TurnParser()
+
+    events = parse(parser, wire.lines)
+
+    assert shown(events) == parser.text == "I will look.\n\nIt is empty."
+
+
+def test_result_finishes_a_stream_that_broke_off() -> None:
+    wire = Wire()
+    wire.start()
+    wire.pieces(0, Block("text", "Hello wor"), 3)
+    wire.result("Hello world")
+
+    assert shown(parse(TurnParser(), wire.lines)) == "Hello world"
+
+
+def test_result_corrects_a_stream_that_broke_off() -> None:
+    wire = Wire()
+    wire.start()
+    wire.pieces(0, Block("text", "Hello wor"), 3)
+    wire.result("Hello there")
+
+    assert shown(parse(TurnParser(), wire.lines)) == "Hello there"
+
+
+def test_line_without_content_does_not_end_the_message_being_told() -> None:
+    wire = Wire()
+    wire.start()
+    wire.pieces(0, Block("text", "Hello wor"), 3)
+    wire.line("assistant", message={"id": "other", "content": []}, parent_tool_use_id=None)
+    wire.event("content_block_delta", index=0, delta={"type": "text_delta", "text": "ld"})
+    wire.result("Hello world")
+
+    assert shown(parse(TurnParser(), wire.lines)) == "Hello world"
+
+
+def test_pieces_without_a_block_are_shown() -> None:
+    wire = Wire()
+    wire.start()
+    wire.event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hello"})
+    wire.result("Hello")
+
+    assert shown(parse(TurnParser(), wire.lines)) == "Hello"
+
+
+def test_blocks_told_whole_after_all_were_streamed_are_shown_once() -> None:
+    wire = Wire()
+    wire.start()
+    for index, text in enumerate("ab"):
+        wire.pieces(index, Block("text", text), 1)
+    for text in "ab":
+        wire.whole(Block("text", text))
+    wire.result("b")
+
+    assert shown(parse(TurnParser(), wire.lines)) == "a\n\nb"
+
+
+def test_partial_text_survives_an_error() -> None:
+    wire = Wire()
+    wire.start()
+    wire.pieces(0, Block("text", "Hello wor"), 3)
+    wire.event("content_block_stop", index=0)
+    wire.event("message_stop", abandoned=0)
+    wire.line("result", subtype="success", is_error=True, result="API Error: 500")
+    parser = TurnParser()
+
+    events = parse(parser, wire.lines)
+
+    assert shown(events) == parser.text == "Hello wor"
+    assert events[-1] == Ended(Usage(1, 1), "end_turn", "API Error: 500")
+
+
+def test_lines_after_the_result_are_nobodys() -> None:
+    wire = Wire()
+    wire.result("done")
+    wire.tell(Telling((Block("text", "ghost"),), "streamed", 2))
+    parser = TurnParser()
+
+    parse(parser, wire.lines)
+
+    assert parser.text == "done"
+
+
+def test_lone_surrogates_become_replacement_characters() -> None:
+    line = rb'{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"a\ud83d b\ud83d\ude42"}]}}'
+    parser = TurnParser()
+
+    list(parser.feed([line]))
+
+    assert parser.text == "a\N{REPLACEMENT CHARACTER} b🙂"
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe\x80", b"\xc0\xaf", b"\xed\xa0\x80", b'{"type":"\xe2\x82"}'])
+def test_bytes_that_are_no_text_are_noise(line: bytes) -> None:
+    assert list(TurnParser().feed([line])) == []
+
+
+def test_bottomless_nesting_is_noise() -> None:
+    parser = TurnParser()
+
+    assert list(parser.feed([b"[" * 100_000])) == []
+    assert list(parser.feed([b'{"a":' * 100_000])) == []
+
+
+def test_error_without_a_sentence_gets_one() -> None:
+    (end,) = TurnParser().feed([b'{"type":"result","is_error":true}'])
+
+    assert isinstance(end, Ended)
+    assert end.error == "Claude reported an error without a sentence"

@@ -1,0 +1,740 @@
+"""One warm process per conversation: asked, interrupted, resumed, evicted, and never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat_server.claude.parser import Ended, Started, StreamEvent, Text
+from chat_server.claude.pool import Claude
+from chat_server.claude.session import Question, SessionUnknown
+from chat_server.claude.workspaces import Workspace, Workspaces
+from chat_server.errors import ClaudeFailed, ClaudeUnavailable, TimedOut
+from chat_server.tests.loop_clock import LONG, LoopClock, in_time
+from chat_server.tests.processes import alive, living
+from chat_server.tests.sites import Fake, make_settings, program, until
+
+
+class Ask:
+    """One question, and what was told of the answer."""
+
+    def __init__(self, claude: Claude) -> None:
+        self.claude = claude
+        self.question = Question("", sink=self.hear)
+        self.events: list[StreamEvent] = []
+        self.heard = asyncio.Event()  # a piece of the answer has come
+
+    async def __call__(self, prompt: str, conversation: str = "c1", resume: str | None = None) -> Ended:
+        self.question.prompt = prompt
+        async with in_time():
+            return await self.claude.ask(conversation, resume, self.question)
+
+    @property
+    def text(self) -> str:
+        return self.question.parser.text
+
+    def hear(self, event: StreamEvent) -> None:
+        self.events.append(event)
+        if isinstance(event, Text):
+            self.heard.set()
+
+    @property
+    def session(self) -> str:
+        return next(event.session_id for event in self.events if isinstance(event, Started))
+
+
+@asynccontextmanager
+async def asking(command: list[str], folder: Path, **changes: Any) -> AsyncIterator[Claude]:
+    async with Claude(command, make_settings(folder, **changes)) as claude:
+        yield claude
+
+
+def move(path: Path, to: Path) -> None:
+    path.rename(to)
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def until_free(claude: Claude, conversation: str = "c1") -> None:
+    """Wait for the end of a process that is being ended."""
+    session = claude._sessions.get(conversation)
+    if session is not None and session.task is not None:
+        async with in_time():
+            await asyncio.wait([session.task])
+
+
+async def test_answer_comes_in_pieces_and_ends(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        ask = Ask(claude)
+        ended = await ask("[[fake tokens=3]]")
+
+    assert "".join(event.text for event in ask.events if isinstance(event, Text)) == "t1 t2 t3 "
+    assert ended.error == ""
+    assert ended.usage.output_tokens == 3
+
+
+async def test_options_are_ones_that_the_cli_takes(fake: Fake, tmp_path: Path) -> None:
+    changes = {"claude_tools": "Read,Bash", "claude_model": "haiku", "claude_args": ("--effort", "low")}
+    async with asking(fake.command, tmp_path, **changes) as claude:
+        ask = Ask(claude)
+        await ask("hello")
+
+    (run,) = fake.runs()
+    line = " ".join(run.argv)
+    assert line.startswith("-p --input-format stream-json --output-format stream-json --verbose")
+    assert "--include-partial-messages --tools Read,Bash --disable-slash-commands" in line
+    assert "--model haiku --effort low --session-id" in line
+    session = run.argv[run.argv.index("--session-id") + 1]
+    assert str(uuid.UUID(session)) == session == ask.session  # PROC-2
+
+
+async def test_no_tools_unless_the_operator_names_some(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)("hello")
+
+    (run,) = fake.runs()
+    assert run.argv[run.argv.index("--tools") + 1] == ""
+
+
+async def test_permission_mode_is_the_operators(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_permission_mode="acceptEdits") as claude:
+        await Ask(claude)("hello")
+
+    (run,) = fake.runs()
+    assert run.argv[run.argv.index("--permission-mode") + 1] == "acceptEdits"
+
+
+async def test_prompt_goes_by_stdin_whatever_it_holds(fake: Fake, tmp_path: Path) -> None:
+    prompt = '--help "quotes" \\ new\nline \u2028 🙂 \x00 end'
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)(prompt)
+
+    (run,) = fake.runs()
+    assert prompt not in run.argv
+    blocks = json.loads(run.stdin[0])["message"]["content"]
+    assert [block["text"] for block in blocks] == [prompt, ""]
+
+
+async def test_process_gets_no_secret_of_the_server(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAT_OAUTH_CLIENT_SECRET", "sesame")
+    monkeypatch.setenv("DATABASE_URL", "sesame")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)("hello")
+        everybody = living(f"TEST_RUN={os.environ['TEST_RUN']}", but={os.getpid()})
+        environments = [environment_of(pid) for pid in everybody]
+
+    assert len(environments) == 2  # the CLI and the guardian
+    assert not any(b"sesame" in each for each in environments)
+    assert any(b"ANTHROPIC_API_KEY=key" in each for each in environments)
+
+
+async def test_next_turn_finds_the_process_warm(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)("one")
+        second = Ask(claude)
+        await second("two")
+
+    (run,) = fake.runs()
+    assert len(run.stdin) == 2
+    assert "turn 2 of our conversation" in second.text
+
+
+async def test_conversations_have_processes_of_their_own(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await asyncio.gather(Ask(claude)("one", "c1"), Ask(claude)("two", "c2"))
+        assert claude.processes == 2
+
+    assert len({run.argv[-1] for run in fake.runs()}) == 2
+
+
+async def test_process_that_was_idle_too_long_is_ended_and_resumed(
+    fake: Fake, tmp_path: Path, loop_clock: LoopClock
+) -> None:
+    async with asking(fake.command, tmp_path, claude_idle_seconds=LONG) as claude:
+        first, second = Ask(claude), Ask(claude)
+        await first("one")
+        loop_clock.advance()
+        await until_free(claude)
+        assert claude.processes == 0
+        await second("two", resume=first.session)
+
+    one, two = fake.runs()
+    assert one.exit_code == 0
+    assert two.argv[-2:] == ["--resume", first.session]
+    assert "turn 2 of our conversation" in second.text
+
+
+async def test_process_of_its_own_for_every_turn(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_idle_seconds=0) as claude:
+        first = Ask(claude)
+        await first("one")
+        await Ask(claude)("two", resume=first.session)
+
+    one, two = fake.runs()
+    assert one.ended is not None
+    assert two.started >= one.ended  # never two processes on one session
+
+
+async def test_nothing_lives_on_when_it_is_left(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await asyncio.gather(*(Ask(claude)("hello", f"c{number}") for number in range(3)))
+        pids = [run.pid for run in fake.runs()]
+        assert all(alive(pid) for pid in pids)
+
+    assert not any(alive(pid) for pid in pids)
+
+
+async def test_conversation_that_is_ended_has_no_process(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)("hello")
+        await claude.end("c1")
+        await claude.end("unknown")
+
+        assert claude.processes == 0
+        assert fake.runs()[0].gone
+
+
+# --- bounds
+
+
+async def test_longest_idle_process_makes_room(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_max_processes=2) as claude:
+        for conversation in ("c1", "c2", "c1", "c3"):
+            await Ask(claude)("hello", conversation)
+
+        assert sorted(claude._sessions) == ["c1", "c3"]
+        assert claude.processes == 2
+
+
+async def test_process_that_is_ending_makes_room_soon(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_max_processes=1, claude_idle_seconds=0) as claude:
+        await Ask(claude)("hello", "c1")
+        await asyncio.gather(*(Ask(claude)("hello", f"c{number}") for number in (2,)))
+
+    one, two = fake.runs()
+    assert one.ended is not None
+    assert two.started >= one.ended
+
+
+async def test_busy_processes_make_no_room(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with asking(fake.command, tmp_path, claude_max_processes=1) as claude:
+            answering = asyncio.create_task(Ask(claude)("[[fake tokens=1 hold=door@1]]"))
+            await gate.reached()
+            with pytest.raises(ClaudeUnavailable, match="all 1 claude processes are answering"):
+                await Ask(claude)("hello", "c2")
+            gate.open()
+
+            assert (await answering).error == ""
+
+
+# --- processes started ahead
+
+
+async def test_conversation_that_begins_finds_a_process_waiting(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_spare=1) as claude:
+        await asyncio.wait([claude._spares[0].started])
+        spare = claude._spares[0].started.result().pid
+        await Ask(claude)("one")
+        await Ask(claude)("two", "c2")
+        assert claude.processes == 3
+
+    asked = {run.pid: len(run.stdin) for run in fake.runs()}
+    assert asked[spare] == 1
+    assert sorted(asked.values()) == [0, 1, 1]
+
+
+async def test_resumed_conversation_takes_no_spare_process(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        first = Ask(claude)
+        await first("one")
+    async with asking(fake.command, tmp_path, claude_spare=1) as claude:
+        second = Ask(claude)
+        await second("two", resume=first.session)
+
+    assert "turn 2" in second.text
+
+
+async def test_spare_process_makes_room(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        first = Ask(claude)
+        await first("one")
+    async with asking(fake.command, tmp_path, claude_spare=1, claude_max_processes=1) as claude:
+        await asyncio.wait([claude._spares[0].started])
+        second = Ask(claude)
+        await second("two", resume=first.session)
+
+        assert claude.processes == 1
+    assert "turn 2" in second.text
+
+
+async def test_spare_process_that_died_is_passed_over(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_spare=1) as claude:
+        spare = claude._spares[0]
+        await asyncio.wait([spare.started])
+        os.kill(spare.started.result().pid, 9)
+        await asyncio.wait([spare.closing])
+
+        assert (await Ask(claude)("hello")).error == ""
+
+
+async def test_spare_process_that_cannot_be_started_harms_nobody(fake: Fake, tmp_path: Path) -> None:
+    launcher, away = Path(fake.command[0]), tmp_path / "away"
+    move(launcher, away)
+    async with asking(fake.command, tmp_path, claude_spare=2) as claude:
+        await asyncio.wait([each.task for each in claude._spares if each.task])
+        assert claude.processes == 0
+        move(away, launcher)
+
+        assert (await Ask(claude)("hello")).error == ""
+
+
+# --- folders
+
+
+def folder_of(claude: Claude, conversation: str) -> Workspace:
+    found = claude._workspaces.find(conversation)
+    assert found is not None
+    return found
+
+
+def folders_there(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "data" / "workspaces" / "folders").iterdir()}
+
+
+async def test_conversations_have_folders_of_their_own(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        for conversation in ("c1", "c2", "c1"):
+            await Ask(claude)("hello", conversation)
+        first, second = folder_of(claude, "c1"), folder_of(claude, "c2")
+
+    assert [run.cwd for run in fake.runs()] == [str(first.work), str(second.work)]
+    assert len(list(first.home.rglob("*.jsonl"))) == 1  # the transcript
+    assert list((tmp_path / "home").iterdir()) == []  # the server's own
+
+
+async def test_spare_process_brings_its_folder(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_spare=1) as claude:
+        spare = claude._spares[0].workspace
+        await Ask(claude)("hello")
+        assert folder_of(claude, "c1") == spare
+        assert len(folders_there(tmp_path)) == 2
+
+    assert folders_there(tmp_path) == {spare.folder.name}  # that of the unused spare is gone
+
+
+async def test_fresh_session_keeps_the_folder(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_spare=1, claude_idle_seconds=0) as claude:
+        await Ask(claude)("hello")
+        folder = folder_of(claude, "c1")
+        (folder.work / "notes").write_text("mine")
+        await Ask(claude)("hello")  # no session is named: it begins one
+        assert folder_of(claude, "c1") == folder
+
+    assert [run.cwd for run in fake.runs() if run.stdin] == [str(folder.work)] * 2
+    assert (folder.work / "notes").read_text() == "mine"
+
+
+async def test_one_working_folder_for_all_is_the_operators(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_cwd=tmp_path / "home") as claude:
+        await Ask(claude)("hello", "c1")
+        await Ask(claude)("hello", "c2")
+        first, second = folder_of(claude, "c1"), folder_of(claude, "c2")
+        await claude.end("c1")
+        await claude.forget("c1", None)
+
+    assert [run.cwd for run in fake.runs()] == [str(tmp_path / "home")] * 2
+    assert first.home != second.home
+    assert (tmp_path / "home").exists()
+
+
+async def test_forgotten_conversation_leaves_nothing(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        await Ask(claude)("my name is Ada")
+        await claude.end("c1")
+        await claude.forget("c1", str(uuid.uuid4()))
+
+    assert folders_there(tmp_path) == set()
+
+
+async def test_forgotten_conversation_leaves_nothing_in_a_shared_home(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_home=tmp_path / "shared") as claude:
+        first, second = Ask(claude), Ask(claude)
+        await first("my name is Ada", "c1")
+        await second("my name is Bob", "c2")
+        kept = {path.stem for path in (tmp_path / "shared").rglob("*.jsonl")}
+        await claude.end("c1")
+        await claude.forget("c1", first.session)
+
+    assert kept == {first.session, second.session}
+    assert [path.stem for path in (tmp_path / "shared").rglob("*.jsonl")] == [second.session]
+
+
+async def test_session_from_a_shared_home_goes_on(fake: Fake, tmp_path: Path) -> None:
+    """As after an update from a version that had one HOME for all."""
+    async with asking(fake.command, tmp_path, claude_home=tmp_path / "home") as claude:
+        first = Ask(claude)
+        await first("my name is Ada")
+    (tmp_path / "data").rename(tmp_path / "before")
+    async with asking(fake.command, tmp_path) as claude:
+        second = Ask(claude)
+        await second("what is it?", resume=first.session)
+
+    assert "turn 2" in second.text
+
+
+async def test_folders_that_cannot_be_made_are_told(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Workspaces) -> Workspace:
+        raise OSError(28, "No space left on device", "/data/x")
+
+    async with asking(fake.command, tmp_path, claude_spare=1) as claude:
+        monkeypatch.setattr(Workspaces, "new", fail)
+        await Ask(claude)("hello", "c1")  # the spare one
+        with pytest.raises(
+            ClaudeUnavailable, match="folders cannot be made: No space left on device: /data/x"
+        ):
+            await Ask(claude)("hello", "c2")
+
+
+# --- a command before the CLI
+
+
+async def test_wrapper_comes_before_the_cli(fake: Fake, tmp_path: Path) -> None:
+    wrapper = ("sh", "-c", 'printf "%s\\n" "$@" > {tmp}/words; shift 4; exec "$@"', "sh", "{home}", "{work}")
+    async with asking(fake.command, tmp_path, claude_wrapper=(*wrapper, "{claude}", "a {tmp} b")) as claude:
+        ask = Ask(claude)
+        await ask("hello")
+        folder = folder_of(claude, "c1")
+        words = (folder.tmp / "words").read_text().splitlines()
+
+    expected = [folder.home, folder.work, fake.command[0], f"a {folder.tmp} b", fake.command[0], "-p"]
+    assert words[:6] == [str(each) for each in expected]
+    assert ask.question.parser.text
+
+
+async def test_missing_wrapper_is_named(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path, claude_wrapper=("/no/such/wrapper",)) as claude:
+        with pytest.raises(ClaudeUnavailable, match="No such file or directory: /no/such/wrapper"):
+            await Ask(claude)("hello")
+
+    assert fake.runs() == []  # it does not run without
+
+
+# --- what cannot be started
+
+
+UNSTARTABLE = [
+    pytest.param("/no/such/claude", "No such file or directory: /no/such/claude", id="missing"),
+    pytest.param("/etc/passwd", "Permission denied: /etc/passwd", id="not-executable"),
+]
+
+
+@pytest.mark.parametrize(("path", "reason"), UNSTARTABLE)
+async def test_missing_cli_is_named(path: str, reason: str, tmp_path: Path) -> None:
+    async with asking([path], tmp_path) as claude:
+        with pytest.raises(ClaudeUnavailable, match=reason):
+            await Ask(claude)("hello")
+
+        assert claude.processes == 0
+
+
+async def test_start_that_fails_in_an_odd_way_is_told_too(tmp_path: Path) -> None:
+    async with asking(["/bin/true\0"], tmp_path) as claude:
+        with pytest.raises(ValueError, match="null byte"):
+            await Ask(claude)("hello")
+
+        assert claude.processes == 0
+
+
+async def test_next_turn_tries_again(fake: Fake, tmp_path: Path) -> None:
+    launcher, away = Path(fake.command[0]), tmp_path / "away"
+    move(launcher, away)
+    async with asking(fake.command, tmp_path) as claude:
+        with pytest.raises(ClaudeUnavailable):
+            await Ask(claude)("hello")
+        move(away, launcher)
+
+        assert (await Ask(claude)("hello")).error == ""
+
+
+# --- what goes wrong on the way
+
+
+async def test_refused_options_fail_the_turn(
+    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with asking(fake.command, tmp_path, claude_args=("--no-such-option",)) as claude:
+        with pytest.raises(ClaudeFailed, match=re.escape("ended in the middle of the turn (exit code 1)")):
+            await Ask(claude)("hello")
+
+    assert "unknown option '--no-such-option'" in caplog.text
+
+
+async def test_crash_fails_the_turn_after_what_was_told(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        ask = Ask(claude)
+        with pytest.raises(ClaudeFailed, match="exit code 3"):
+            await ask("[[fake tokens=4 exit=3]]")
+
+        assert ask.text == "t1 t2 t3 t4 "
+        await until_free(claude)
+        assert claude.processes == 0
+
+
+async def test_crash_is_seen_though_a_child_holds_the_pipes(tmp_path: Path) -> None:
+    code = "hear(); init(); text('half')\nif os.fork() == 0: signal.pause()\nos._exit(3)"
+    async with asking(program(tmp_path, code), tmp_path) as claude:
+        ask = Ask(claude)
+        with pytest.raises(ClaudeFailed, match="exit code 3"):
+            await ask("hello")
+
+    assert ask.text == "half"
+
+
+async def test_turn_after_a_crash_has_a_new_process(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        with pytest.raises(ClaudeFailed):
+            await Ask(claude)("[[fake tokens=1 exit=3]]")
+
+        assert (await Ask(claude)("hello")).error == ""
+
+    assert len(fake.runs()) == 2
+
+
+async def test_process_that_died_while_idle_is_replaced(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        first = Ask(claude)
+        await first("one")
+        os.kill(fake.runs()[0].pid, 9)
+        await until_free(claude)
+
+        second = Ask(claude)
+        await second("two", resume=first.session)
+
+    assert "turn 2" in second.text
+
+
+async def test_unknown_session_is_told_apart(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        with pytest.raises(SessionUnknown):
+            await Ask(claude)("hello", resume=str(uuid.uuid4()))
+
+
+async def test_unknown_session_said_on_stderr_only_is_told_apart(tmp_path: Path) -> None:
+    code = "print('No conversation found with session ID: x', file=sys.stderr); sys.exit(1)"
+    async with asking(program(tmp_path, code), tmp_path) as claude:
+        with pytest.raises(SessionUnknown):
+            await Ask(claude)("hello", resume=str(uuid.uuid4()))
+
+
+async def test_talkative_stderr_stops_nothing(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        ask = Ask(claude)
+        await ask("[[fake stderr=1000000 tokens=2]]")
+
+    assert ask.text == "t1 t2 "
+
+
+async def test_line_beyond_the_cap_fails_the_turn(tmp_path: Path) -> None:
+    code = "hear(); init(); text('kept'); print('x' * 300_000, flush=True); signal.pause()"
+    limits = {"claude_line_max_bytes": 200_000, "claude_grace_seconds": 0}
+    async with asking(program(tmp_path, code), tmp_path, **limits) as claude:
+        ask = Ask(claude)
+        with pytest.raises(ClaudeFailed, match="a line of more than 200,000 bytes"):
+            await ask("hello")
+
+    assert ask.text == "kept"
+
+
+async def test_megabytes_in_one_line_are_fine(tmp_path: Path) -> None:
+    code = "hear(); init(); text('x' * 3_000_000); result(); hear()"
+    async with asking(program(tmp_path, code), tmp_path) as claude:
+        ask = Ask(claude)
+        await ask("hello")
+
+    assert len(ask.text) == 3_000_000
+
+
+async def test_noise_between_the_lines_is_passed_over(tmp_path: Path) -> None:
+    code = """
+hear()
+os.write(1, b'warning: \\xff\\xfe\\n\\n[' + b'[' * 50_000 + b'\\n{"type":"future"}\\n')
+init(); text('fine'); result(); hear()
+"""
+    async with asking(program(tmp_path, code), tmp_path) as claude:
+        ask = Ask(claude)
+        await ask("hello")
+
+    assert ask.text == "fine"
+
+
+async def test_result_ends_the_turn_though_more_is_written(tmp_path: Path) -> None:
+    code = """
+for line in sys.stdin:
+    init(); text('answer'); result(); say('system', subtype='session_state_changed', state='idle')
+"""
+    async with asking(program(tmp_path, code), tmp_path) as claude:
+        first, second = Ask(claude), Ask(claude)
+        await first("hello")
+        await second("hello")
+
+    assert first.text == "answer"
+    assert second.text == "answer"
+
+
+async def test_silent_turn_is_ended(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
+    limits = {"claude_silence_seconds": LONG, "claude_grace_seconds": 0}
+    with fake.gate("never") as gate:
+        async with asking(fake.command, tmp_path, **limits) as claude:
+            ask = Ask(claude)
+            answering = asyncio.create_task(ask("[[fake tokens=2 hold=never@2]]"))
+            await gate.reached()
+            await until(lambda: ask.text == "t1 t2 ")
+            loop_clock.advance()
+            with pytest.raises(TimedOut, match="silent for"):
+                await answering
+            await until_free(claude)
+
+            assert ask.text == "t1 t2 "
+            assert claude.processes == 0
+
+
+async def test_answer_that_is_held_waits_in_the_pipe(tmp_path: Path, loop_clock: LoopClock) -> None:
+    code = """
+hear(); init(); text('begun')
+try:
+    while True: os.write(1, b'{}\\n' * 10_000)
+except BrokenPipeError:
+    pass
+"""
+    limits = {"claude_silence_seconds": LONG, "claude_grace_seconds": 0}
+    async with asking(program(tmp_path, code), tmp_path, **limits) as claude:
+        ask = Ask(claude)
+        answering = asyncio.create_task(ask("hello"))
+        await ask.heard.wait()
+        ask.question.hold(True)
+        process = claude._sessions["c1"].started.result()
+        await until(lambda: waits_in_write(process.pid))
+        for _ in range(3):
+            loop_clock.advance()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+        assert not answering.done()  # what cannot be heard is no silence
+        ask.question.stop()  # and who is held can be stopped
+        ask.question.hold(True)
+        assert not ask.question.held
+        with pytest.raises(ClaudeFailed):
+            await answering
+
+
+def waits_in_write(pid: int) -> bool:
+    return "pipe_write" in Path(f"/proc/{pid}/wchan").read_text() or Path(
+        f"/proc/{pid}/syscall"
+    ).read_text().startswith("1 ")
+
+
+async def test_turn_that_goes_on_is_not_silent(tmp_path: Path, loop_clock: LoopClock) -> None:
+    code = "hear(); init()\nwhile hear()['more']: say('noise')\nresult(); hear()"
+    async with asking(program(tmp_path, code), tmp_path, claude_silence_seconds=LONG) as claude:
+        ask = Ask(claude)
+        answering = asyncio.create_task(ask("hello"))
+        await until(lambda: ask.events)
+        session = claude._sessions["c1"]
+        for _ in range(4):
+            loop_clock.advance(LONG / 2)
+            moved = asyncio.get_running_loop().time()
+            session.started.result().send_line(b'{"more":true}')
+            await until(lambda: session._heard > moved)  # noqa: B023 - it is waited for here
+        session.started.result().send_line(b'{"more":false}')
+
+        assert (await answering).error == ""
+
+
+# --- stopping
+
+
+async def test_stop_interrupts_and_keeps_the_process(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with asking(fake.command, tmp_path) as claude:
+            ask, after = Ask(claude), Ask(claude)
+            answering = asyncio.create_task(ask("[[fake tokens=5 hold=door@2]]"))
+            await gate.reached()
+            await ask.heard.wait()
+            ask.question.stop()
+            ended = await answering
+            await after("and now?")
+
+    assert ended.aborted
+    assert ask.text == "t1 t2 "
+    assert after.text.startswith('You said: "and now?"')
+    assert len(fake.runs()) == 1
+
+
+async def test_stop_before_the_answer_begins_stops_it_too(fake: Fake, tmp_path: Path) -> None:
+    async with asking(fake.command, tmp_path) as claude:
+        ask = Ask(claude)
+        ask.question.stop()
+        try:
+            ended = await ask("[[fake tokens=5 first=60s]]")
+        except ClaudeFailed:  # interrupted before it had begun, it may have to be ended
+            ended = None
+
+    assert ask.text == ""
+    assert ended is None or ended.aborted
+
+
+DEAF = [
+    pytest.param("hear(); init(); text('so far'); signal.pause()", "hello", id="deaf-to-interrupts"),
+    pytest.param(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); hear(); init(); text('so far')\nwhile 1: signal.pause()",
+        "hello",
+        id="deaf-to-term",
+    ),
+    pytest.param("init(); text('so far'); signal.pause()", "x" * 2_000_000, id="reads-nothing"),
+]
+
+
+@pytest.mark.parametrize(("code", "prompt"), DEAF)
+async def test_stop_ends_a_process_that_does_not_listen(code: str, prompt: str, tmp_path: Path) -> None:
+    async with asking(program(tmp_path, code), tmp_path, claude_grace_seconds=0) as claude:
+        ask = Ask(claude)
+        answering = asyncio.create_task(ask(prompt))
+        await ask.heard.wait()
+
+        ask.question.stop()
+
+        with pytest.raises(ClaudeFailed):
+            await answering
+        assert ask.text == "so far"
+        assert claude.processes == 0
+
+
+async def test_cancellation_of_the_asking_ends_the_process(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with asking(fake.command, tmp_path, claude_grace_seconds=0) as claude:
+            answering = asyncio.create_task(Ask(claude)("[[fake tokens=1 hold=door@1]]"))
+            await gate.reached()
+
+            answering.cancel()
+            await asyncio.wait([answering])
+            await until_free(claude)
+
+            assert answering.cancelled()
+            assert claude.processes == 0

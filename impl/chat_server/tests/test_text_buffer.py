@@ -1,0 +1,63 @@
+"""Texts that grow: however they are cut into pieces, they read as if they were one string."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_server.text_buffer import FOLDED, GrowingText, Shown
+
+pieces = st.lists(st.text("abé", max_size=3), max_size=3 * FOLDED)
+places = st.integers(0, 12)
+
+
+def grown(parts: list[str]) -> GrowingText:
+    text = GrowingText()
+    for part in parts:
+        text.append(part)
+    return text
+
+
+@given(pieces, places, places)
+def test_part_is_what_a_string_has_there(parts: list[str], start: int, length: int) -> None:
+    whole = "".join(parts)
+
+    assert grown(parts).between(start, start + length) == whole[start : start + length]
+
+
+@given(pieces, pieces, places)
+def test_part_is_the_same_after_all_was_asked_for(parts: list[str], more: list[str], start: int) -> None:
+    text = grown(parts)
+    str(text)
+    for part in more:
+        text.append(part)
+
+    assert text.between(start, text.length) == "".join([*parts, *more])[start:]
+
+
+@given(pieces, st.text("abé", max_size=6), places)
+def test_end_is_that_of_a_string(parts: list[str], other: str, start: int) -> None:
+    text, whole = grown(parts), "".join(parts)
+
+    assert text.ends_with(other) == whole.endswith(other)
+    assert text.ends_with(whole[start:])
+
+
+@given(st.lists(st.one_of(st.text("abé", min_size=1, max_size=3), places), max_size=20), places)
+def test_what_is_shown_is_what_was_not_taken_back(steps: list[str | int], start: int) -> None:
+    told = grown(["of an earlier telling"])
+    shown, seen = Shown(told), ""
+    for step in steps:
+        if isinstance(step, str):
+            told.append(step)
+            seen += step
+        else:
+            length = min(step, len(seen))
+            shown.cut(length)
+            seen = seen[:length]
+
+    assert (str(shown), len(shown)) == (seen, len(seen))
+    assert shown.since(min(start, len(seen))) == seen[start:]
+    assert shown.ends_with(seen[start:])
+    assert not shown.ends_with("x" + seen)
+    assert str(told).startswith("of an earlier telling")

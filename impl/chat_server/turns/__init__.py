@@ -1,0 +1,1 @@
+"""Turns: admitted, run, followed, stopped and saved."""

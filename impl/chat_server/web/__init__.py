@@ -1,0 +1,1 @@
+"""HTTP and WebSocket: what reaches the server, and what it answers."""
