@@ -94,8 +94,10 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         log: The last lines the target wrote during the case.
         replay: The command that plays only this case again.
         location: Where in the target's sources to look, ``path`` or ``path:line``, as its target file says.
-        link: Where a known failure is followed up.
+        reason: Why a known failure counts as one.
+        link: Where it is followed up.
         broken: Whether the harness itself failed; then ``happened`` has its traceback.
+        step: At which line of its own the case stopped, counted from its first; 0 where that is not known.
     """
 
     case: Case
@@ -108,8 +110,10 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     log: tuple[str, ...] = ()
     replay: str = ""
     location: str = ""
+    reason: str = ""
     link: str = ""
     broken: bool = False
+    step: int = 0
 
     @property
     def finding(self) -> str:
@@ -119,19 +123,35 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         return (self.case.finding or "") if failed and self.case.evidence in words else ""
 
     @property
+    def why(self) -> str:
+        """Why the case is not green, for a list: the reason of a known failure, else what happened."""
+        return self.reason or self.happened
+
+    @property
     def root(self) -> str:
         """The id of the case that shows the cause: this one's, or the one that it is blocked by."""
         return self.happened if self.verdict is Verdict.BLOCKED_BY else self.case.id
 
 
 class Kind(StrEnum):
-    """What became of a finding since an earlier run, or what a new one is."""
+    """What became of a finding since an earlier run, or what a new one is.
+
+    Attributes:
+        REGRESSION: It was not so before: its case passed, or failed for another cause.
+        NEW: The earlier run did not judge its case.
+        NEWLY_VISIBLE: In the earlier run its case was blocked by a root cause, which is mended.
+        NOT_TESTED: What failed before was not judged this time.
+        PARTIAL: The fault does less harm, or the case comes further and fails there for another cause.
+        NOT_FIXED: It fails as before.
+        FIXED: Its case passes.
+    """
 
     REGRESSION = "REGRESSION"
-    NEWLY_TESTED = "NEWLY TESTED"
-    NOT_FIXED = "NOT FIXED"
-    PARTIAL = "PARTIAL"
+    NEW = "NEW"
+    NEWLY_VISIBLE = "NEWLY VISIBLE"
     NOT_TESTED = "NOT TESTED"
+    PARTIAL = "PARTIAL"
+    NOT_FIXED = "NOT FIXED"
     FIXED = "FIXED"
 
     @property
@@ -238,7 +258,18 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def decision(self) -> Decision:
-        """What a review says: a failure below the gate, or a run without a verdict, is for people to discuss."""
+        """What a review says.
+
+        A failure below the gate, one that a mended root cause hid, or a run without a verdict is for people to discuss.
+        """
         if self.stopping:
             return Decision.REQUEST_CHANGES
-        return Decision.DISCUSS if self.exit_status or self.findings else Decision.APPROVE
+        uncovered = any(each.kind is Kind.NEWLY_VISIBLE for each in self.changes)
+        return Decision.DISCUSS if self.exit_status or self.findings or uncovered else Decision.APPROVE
+
+    @property
+    def worst_change(self) -> Change | None:
+        """The worst of what is new and stops; None if nothing is, or the run was compared with no other."""
+        stopping = {each.case.id for each in self.stopping}
+        urgent = (Kind.REGRESSION, Kind.NEW)
+        return next((each for each in self.changes if each.kind in urgent and each.case.id in stopping), None)

@@ -84,7 +84,7 @@ def line(result: CaseResult) -> str:
         case Verdict.PASSED:
             return told
         case _:
-            return f"{told:<{COLUMNS}} {result.happened}"
+            return f"{told:<{COLUMNS}} {result.why}"
 
 
 def test_server_on_websockets_is_short() -> None:

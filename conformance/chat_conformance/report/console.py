@@ -29,7 +29,7 @@ def progress(result: CaseResult) -> str:
         case Verdict.BLOCKED_BY:
             return f"{line}  blocked by {result.happened}"
         case Verdict.COULD_NOT_TEST | Verdict.NOT_OFFERED | Verdict.KNOWN_FAILURE:
-            return f"{line}  {result.verdict}: {_last_line(result.happened)}"
+            return f"{line}  {result.verdict}: {_last_line(result.why)}"
         case _:
             return line
 

@@ -148,6 +148,7 @@ def _case(result: CaseResult, clauses: Mapping[str, str], hanging: Sequence[Case
         ("where", result.location),
         ("expected", result.expected),
         ("happened", result.happened),
+        ("known", result.reason),
         ("link", result.link),
     ]
     rows = "".join(f"<dt>{name}</dt><dd>{_text(text)}</dd>" for name, text in facts if text)

@@ -41,7 +41,7 @@ def _case(result: CaseResult, clauses: Mapping[str, str]) -> ET.Element:
     element = ET.Element("testcase", {name: printable(text) for name, text in named.items()})
     if result.verdict is Verdict.PASSED:
         return element
-    first = (result.happened.strip().splitlines() or [""])[-1]
+    first = (result.why.strip().splitlines() or [""])[-1]
     said = {"message": printable(f"{case.severity}: {first}"), "type": str(result.verdict)}
     tag = "failure" if result.verdict is Verdict.FAILED else "error" if result.broken else "skipped"
     inner = ET.SubElement(element, tag, said)

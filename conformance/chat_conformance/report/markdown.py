@@ -14,7 +14,7 @@ from chat_conformance.report.text import (
     markdown,
     place,
 )
-from chat_conformance.results import CaseResult, RunResult, Severity, Verdict
+from chat_conformance.results import CaseResult, Change, Kind, RunResult, Severity, Verdict
 
 
 def render(run: RunResult, clauses: Mapping[str, str]) -> str:
@@ -43,8 +43,12 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
 
 def review(run: RunResult) -> str:
     """The body of a review: the root causes, each with what hangs on it, and what is known already."""
-    said, why = headline(run), decision_reason(run)
-    lines = [f"**chat-conformance:** {markdown(said)}{'' if why == said else f' ({markdown(why)})'}", ""]
+    said, why, worst = headline(run), decision_reason(run), run.worst_change
+    if worst is not None:
+        first = f"**{worst.kind}** in {code(worst.case.id)}:"
+        lines = [f"{first} {markdown(worst.case.means)} {markdown(said)}.", ""]
+    else:
+        lines = [f"**chat-conformance:** {markdown(said)}{'' if why == said else f' ({markdown(why)})'}", ""]
     lines += [roots(run)] if run.findings else []
     lines += ["", changed(run), ""] if run.changes else []
     lines += [f"- **trouble**: {markdown(each)}" for each in run.trouble]
@@ -84,9 +88,15 @@ def changed(run: RunResult) -> str:
     """What became of each earlier finding, and what is new."""
     return "\n".join(
         f"- **{each.kind}** {code(each.case.id)}: {markdown(each.case.title)}"
-        + (f" ({markdown(each.after)})" if each.after else "")
+        + (f" ({told})" if (told := _told(each)) else "")
         for each in run.changes
     )
+
+
+def _told(change: Change) -> str:
+    if change.before and change.after and change.kind in (Kind.REGRESSION, Kind.PARTIAL):
+        return f"before: {markdown(change.before)}; now: {markdown(change.after)}"
+    return markdown(change.after)
 
 
 def areas(run: RunResult) -> str:
@@ -122,5 +132,5 @@ def _evidence(result: CaseResult, clauses: Mapping[str, str]) -> str:
 
 def _reason(result: CaseResult) -> str:
     link = f" ({markdown(result.link)})" if result.link else ""
-    last = (result.happened.strip().splitlines() or [""])[-1]
+    last = (result.why.strip().splitlines() or [""])[-1]
     return markdown(last) + link

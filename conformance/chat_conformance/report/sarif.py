@@ -55,7 +55,7 @@ def _rule(result: CaseResult, clauses: Mapping[str, str]) -> dict[str, Any]:
 def _result(result: CaseResult, index: int) -> dict[str, Any]:
     path, line = place(result)
     known = result.verdict is Verdict.KNOWN_FAILURE
-    reason = {"kind": "external", "status": "accepted", "justification": printable(result.happened)}
+    reason = {"kind": "external", "status": "accepted", "justification": printable(result.why)}
     said = f"{result.case.title}. Expected {result.expected}; happened: {result.happened}"
     return {
         "ruleId": result.case.id,

@@ -84,14 +84,30 @@ def changes(run: RunResult) -> str:
     return ", ".join(f"{n} {each}" for each in Kind if (n := sum(one.kind is each for one in run.changes)))
 
 
+def what_changed(run: RunResult) -> str:
+    """The worst of what stops and is new, in a sentence; empty if the run was compared with no other."""
+    if (worst := run.worst_change) is None:
+        return ""
+    result = next(each for each in run.findings if each.case.id == worst.case.id)
+    means = worst.case.means.rstrip(".")
+    evidence = clipped(printable(f"expected {result.expected}; {result.happened}"))
+    return f"{worst.kind} in {worst.case.id}: {means} ({evidence})"
+
+
 def decision_reason(run: RunResult) -> str:
     """Why the gate decides as it does, in a sentence for people."""
     match run.decision:
         case Decision.REQUEST_CHANGES:
             stopping = len(run.stopping)
-            return f"{stopping} {'case fails' if stopping == 1 else 'cases fail'} at {run.fail_on} or worse"
+            failing = (
+                f"{stopping} {'case fails' if stopping == 1 else 'cases fail'} at {run.fail_on} or worse"
+            )
+            return f"{worst}; {failing}" if (worst := what_changed(run)) else failing
         case Decision.DISCUSS if run.findings:
             return f"only failures below {run.fail_on}: {len(run.findings)}"
+        case Decision.DISCUSS if not run.exit_status:
+            count = sum(each.kind is Kind.NEWLY_VISIBLE for each in run.changes)
+            return f"what hid {count} {'failure' if count == 1 else 'failures'} is mended"
         case Decision.DISCUSS:
             return headline(run)
         case _:

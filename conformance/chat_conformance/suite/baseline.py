@@ -154,5 +154,5 @@ def apply(known: Baseline, result: CaseResult, today: date) -> CaseResult:
         happened = f"{result.happened} (accepted until {entry.expires}: {entry.reason})"
         return msgspec.structs.replace(result, happened=happened)
     return msgspec.structs.replace(
-        result, verdict=Verdict.KNOWN_FAILURE, happened=entry.reason, link=entry.link
+        result, verdict=Verdict.KNOWN_FAILURE, reason=entry.reason, link=entry.link
     )

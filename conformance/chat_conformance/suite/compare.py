@@ -1,69 +1,129 @@
-"""A second look: what became of the findings of an earlier run."""
+"""A second look: what became of the findings of an earlier run, compared by their causes."""
 
 from __future__ import annotations
 
 import msgspec
 
 from chat_conformance.results import CaseResult, Change, Kind, RunResult, Severity, Verdict
+from chat_conformance.suite.cause import cause, is_further
 
 BAD = (Verdict.FAILED, Verdict.KNOWN_FAILURE)
+NOT_OF_THE_CHANGE = (Kind.NOT_FIXED, Kind.PARTIAL, Kind.NEWLY_VISIBLE)
 
 
 def compare(previous: RunResult, current: RunResult) -> tuple[Change, ...]:
-    """Every finding of either run, with what became of it; the most urgent kind first.
-
-    An earlier finding that is still there is ``PARTIAL`` if it does less harm: a lower severity, or fewer cases that it
-    keeps from being judged. A new one is a ``REGRESSION`` if its case passed before.
-    """
+    """Every finding of either run, with what became of it; the most urgent kind first, then the most harmful."""
     before = {each.case.id: each for each in previous.results}
     after = {each.case.id: each for each in current.results}
     changes = []
-    for old in previous.findings:
-        new = after.get(old.case.id)
-        still = new is not None and new.verdict in BAD
-        if new is None or not (still or new.verdict is Verdict.PASSED):
-            kind = Kind.NOT_TESTED
-        elif not still:
-            kind = Kind.FIXED
-        else:
-            kind = Kind.PARTIAL if _harm(new, current) < _harm(old, previous) else Kind.NOT_FIXED
-        case = (new or old).case
-        changes.append(Change(kind=kind, case=case, before=old.happened, after=new.happened if new else ""))
-    known = {each.case.id for each in previous.findings}
-    for new in current.findings:
-        if new.case.id in known:
-            continue
-        old_one = before.get(new.case.id)
-        passed = old_one is not None and old_one.verdict is Verdict.PASSED
-        kind = Kind.REGRESSION if passed else Kind.NEWLY_TESTED
-        changes.append(Change(kind=kind, case=new.case, after=new.happened))
-    order = list(Kind)
-    return tuple(sorted(changes, key=lambda each: order.index(each.kind)))
+    for case_id in [*after, *(each for each in before if each not in after)]:
+        old, new = before.get(case_id), after.get(case_id)
+        kind = _became(old, new, previous, current)
+        if kind is not None:
+            either = new or old
+            assert either is not None
+            told = {"before": old.happened if old else "", "after": new.happened if new else ""}
+            changes.append(Change(kind=kind, case=either.case, **told))
+    order = [each.case.id for each in current.findings]
+
+    def urgency(change: Change) -> tuple[int, int]:
+        found = order.index(change.case.id) if change.case.id in order else len(order)
+        return list(Kind).index(change.kind), found
+
+    return tuple(sorted(changes, key=urgency))
+
+
+def _became(
+    old: CaseResult | None, new: CaseResult | None, previous: RunResult, current: RunResult
+) -> Kind | None:
+    """What became of one case; None if there is nothing to tell."""
+    was_bad = old is not None and old.verdict in BAD
+    is_bad = new is not None and new.verdict in BAD
+    kind = None
+    if old is not None and new is not None and was_bad and is_bad:
+        kind = _still(old, new, previous, current)
+    elif was_bad:
+        kind = Kind.FIXED if new is not None and new.verdict is Verdict.PASSED else Kind.NOT_TESTED
+    elif old is not None and old.verdict is Verdict.PASSED:
+        dropped = new is not None and new.verdict is Verdict.NOT_OFFERED
+        kind = Kind.REGRESSION if is_bad or dropped else None
+    elif is_bad:
+        uncovered = old is not None and _is_uncovered(old, previous, current)
+        kind = Kind.NEWLY_VISIBLE if uncovered else Kind.NEW
+    return kind
+
+
+def _still(old: CaseResult, new: CaseResult, previous: RunResult, current: RunResult) -> Kind | None:
+    """What became of a case that failed in both runs; None if it is a known failure in both."""
+    if cause(old) != cause(new):
+        # Where nobody can tell which of the two is worse, the new one is a fault that was not there before.
+        return Kind.PARTIAL if is_further(new, old) else Kind.REGRESSION
+    if new.verdict is old.verdict is Verdict.KNOWN_FAILURE:
+        return None
+    return Kind.PARTIAL if _harm(new, current) < _harm(old, previous) else Kind.NOT_FIXED
+
+
+def _is_uncovered(old: CaseResult, previous: RunResult, current: RunResult) -> bool:
+    """Whether a case was blocked by a failure that blocks it no more."""
+    root = next((each for each in previous.results if each.case.id == old.root), None)
+    mended = any(each.case.id == old.root and each.verdict is Verdict.PASSED for each in current.results)
+    return old.verdict is Verdict.BLOCKED_BY and root is not None and root.verdict in BAD and mended
 
 
 def against(base: RunResult, head: RunResult, name: str) -> RunResult:
-    """What a change did: ``head`` with what failed on ``base`` already taken for a known failure.
+    """What a change did: ``head`` with what is not its doing taken for known failures.
+
+    That is what fails on ``base`` for the same cause, or came no further there, and what a root cause hid on ``base``
+    that the change mends. A case that the change has made impossible to test is trouble, and no verdict.
 
     Args:
         base: The run on what the change is based on.
         head: The run on the change.
         name: What to call the base, such as a branch.
     """
-    old = {each.case.id for each in base.results if each.verdict in BAD}
+    changes = compare(base, head)
+    kinds = {each.case.id: each.kind for each in changes}
+    before = {each.case.id: each for each in base.results}
 
     def judged(result: CaseResult) -> CaseResult:
-        if result.verdict is not Verdict.FAILED or result.case.id not in old:
+        kind = kinds.get(result.case.id)
+        if kind is Kind.REGRESSION and result.verdict is Verdict.NOT_OFFERED:
+            lost = f"it is not offered any more: {result.happened}"
+            expected = f"what {name} does"
+            return msgspec.structs.replace(result, verdict=Verdict.FAILED, expected=expected, happened=lost)
+        if result.verdict is not Verdict.FAILED:
             return result
-        happened = f"fails on {name} already: {result.happened}"
-        return msgspec.structs.replace(result, verdict=Verdict.KNOWN_FAILURE, happened=happened)
+        if kind is Kind.REGRESSION and (old := before[result.case.id]).verdict in BAD:
+            happened = f"{result.happened} (on {name} it fails for another cause: {old.happened})"
+            return msgspec.structs.replace(result, happened=happened)
+        if kind not in NOT_OF_THE_CHANGE:
+            return result
+        if kind is Kind.NEWLY_VISIBLE:
+            reason = f"hidden on {name} by {before[result.case.id].root}, which is mended: {result.happened}"
+        elif kind is Kind.PARTIAL and cause(before[result.case.id]) != cause(result):
+            reason = (
+                f"came less far on {name} ({before[result.case.id].happened}), and now: {result.happened}"
+            )
+        else:
+            reason = f"fails on {name} already: {result.happened}"
+        return msgspec.structs.replace(result, verdict=Verdict.KNOWN_FAILURE, reason=reason)
 
-    changes = tuple(each for each in compare(base, head) if each.kind is not Kind.NOT_FIXED)
+    untested = [
+        f"{each.case.id} could be tested on {name}, and not here: {each.happened.strip().splitlines()[-1]}"
+        for each in head.of(Verdict.COULD_NOT_TEST)
+        if not each.broken
+        and each.case.id in before
+        and before[each.case.id].verdict in (Verdict.PASSED, *BAD)
+    ]
     return msgspec.structs.replace(
-        head, results=tuple(judged(each) for each in head.results), changes=changes
+        head,
+        results=tuple(judged(each) for each in head.results),
+        changes=tuple(each for each in changes if each.kind is not Kind.NOT_FIXED),
+        trouble=(*head.trouble, *untested),
     )
 
 
 def _harm(result: CaseResult, run: RunResult) -> tuple[int, int]:
     """How bad a failure is: its severity, and how many cases it blocks."""
     severity = list(reversed(Severity)).index(result.case.severity)
-    return severity, sum(each.happened == result.case.id for each in run.of(Verdict.BLOCKED_BY))
+    return severity, sum(each.root == result.case.id for each in run.of(Verdict.BLOCKED_BY))

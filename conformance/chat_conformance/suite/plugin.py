@@ -144,7 +144,7 @@ class CasePlugin:
         chat = Chat(
             self._server, case_id=case.id, seed=self._seed, starting=self._starting, fleet=self._fleet
         )
-        error = await _played(chat)
+        error, step = await _played(chat)
         if isinstance(error, OwnFault):
             self._own_faults[case.id] = str(error)
         verdict, expected, happened, broken = _verdict(error)
@@ -164,6 +164,7 @@ class CasePlugin:
             log=server_lines(chat, error) if evidence else (),
             replay=self._replay(case),
             broken=broken,
+            step=step,
         )
 
 
@@ -173,14 +174,25 @@ def blocked_by(needed: Iterable[CaseResult]) -> str | None:
     return next((each.root for each in needed if each.verdict in bad), None)
 
 
-async def _played(chat: Chat) -> BaseException | None:
-    """What stopped a case, None if nothing did."""
+async def _played(chat: Chat) -> tuple[BaseException | None, int]:
+    """What stopped a case and at which line of its own; None and 0 if nothing did."""
+    function = function_of(chat.case_id)
     try:
         async with asyncio.timeout(CASE_LIMIT), chat:
-            await function_of(chat.case_id)(chat)
+            await function(chat)
     except Exception as error:  # noqa: BLE001  (the edge of a case: a fault of ours must not hide the others)
-        return _first(error)
-    return None
+        return _first(error), step_of(error, function)
+    return None, 0
+
+
+def step_of(error: BaseException | None, function: Callable[..., Any]) -> int:
+    """The line of a function, counted from its first, through which an error came; 0 if it did not come through it."""
+    while error is not None:
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            if frame.f_code is function.__code__:
+                return line - function.__code__.co_firstlineno
+        error = error.__cause__ or error.__context__
+    return 0
 
 
 def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:

@@ -22,7 +22,8 @@ BEFORE, AFTER = date(2029, 12, 31), date(2030, 1, 2)
 def test_an_accepted_failure_is_a_known_one() -> None:
     result = apply(KNOWN, CaseResult(case=CASE, verdict=Verdict.FAILED, happened="x"), BEFORE)
 
-    assert (result.verdict, result.happened, result.link) == (Verdict.KNOWN_FAILURE, "because", "http://x")
+    assert (result.verdict, result.reason, result.link) == (Verdict.KNOWN_FAILURE, "because", "http://x")
+    assert result.happened == "x"
 
 
 def test_an_entry_that_is_no_longer_true_fails() -> None:

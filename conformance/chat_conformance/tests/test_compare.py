@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 
-from chat_conformance.results import Case, CaseResult, Kind, RunResult, Severity, Verdict
+from chat_conformance.report import review
+from chat_conformance.results import (
+    Case,
+    CaseResult,
+    Decision,
+    Kind,
+    RunResult,
+    Severity,
+    TraceLine,
+    Verdict,
+)
 from chat_conformance.suite.compare import against, compare
 
 
 def result(
-    case_id: str, verdict: Verdict, severity: Severity = Severity.MEDIUM, happened: str = ""
+    case_id: str,
+    verdict: Verdict,
+    severity: Severity = Severity.MEDIUM,
+    happened: str = "",
+    *,
+    step: int = 0,
 ) -> CaseResult:
-    case = Case(id=case_id, title="It holds", clause="C-1", severity=severity, means="It hurts.")
-    return CaseResult(case=case, verdict=verdict, happened=happened)
+    case = Case(id=case_id, title="It holds", clause="C-1", severity=severity, means=f"{case_id} hurts.")
+    return CaseResult(case=case, verdict=verdict, happened=happened, step=step)
 
 
 def run(*results: CaseResult) -> RunResult:
@@ -29,6 +46,7 @@ FAILED, PASSED, BLOCKED = Verdict.FAILED, Verdict.PASSED, Verdict.BLOCKED_BY
         ([result("a/b", FAILED)], [result("a/b", PASSED)], Kind.FIXED),
         ([result("a/b", FAILED)], [result("a/b", FAILED)], Kind.NOT_FIXED),
         ([result("a/b", FAILED)], [result("a/b", Verdict.KNOWN_FAILURE)], Kind.NOT_FIXED),
+        ([result("a/b", Verdict.KNOWN_FAILURE)], [result("a/b", FAILED)], Kind.NOT_FIXED),
         ([result("a/b", FAILED)], [], Kind.NOT_TESTED),
         ([result("a/b", FAILED)], [result("a/b", Verdict.COULD_NOT_TEST)], Kind.NOT_TESTED),
         ([result("a/b", FAILED)], [result("a/b", BLOCKED, happened="a/c")], Kind.NOT_TESTED),
@@ -43,8 +61,11 @@ FAILED, PASSED, BLOCKED = Verdict.FAILED, Verdict.PASSED, Verdict.BLOCKED_BY
             Kind.PARTIAL,
         ),
         ([result("a/b", PASSED)], [result("a/b", FAILED)], Kind.REGRESSION),
-        ([], [result("a/b", FAILED)], Kind.NEWLY_TESTED),
-        ([result("a/b", BLOCKED, happened="a/a")], [result("a/b", FAILED)], Kind.NEWLY_TESTED),
+        ([result("a/b", PASSED)], [result("a/b", Verdict.KNOWN_FAILURE)], Kind.REGRESSION),
+        ([result("a/b", PASSED)], [result("a/b", Verdict.NOT_OFFERED)], Kind.REGRESSION),
+        ([], [result("a/b", FAILED)], Kind.NEW),
+        ([result("a/b", Verdict.NOT_OFFERED)], [result("a/b", FAILED)], Kind.NEW),
+        ([result("a/b", BLOCKED, happened="a/a")], [result("a/b", FAILED)], Kind.NEW),
     ],
 )
 def test_every_finding_of_either_run_is_accounted_for(
@@ -53,17 +74,81 @@ def test_every_finding_of_either_run_is_accounted_for(
     assert [each.kind for each in compare(run(*before), run(*after))] == [kind]
 
 
+@pytest.mark.parametrize("verdict", [FAILED, Verdict.KNOWN_FAILURE])
+def test_one_case_failing_for_another_cause_is_a_change(verdict: Verdict) -> None:
+    before = run(result("a/b", verdict, happened="each token came twice"))
+    after = run(result("a/b", FAILED, happened="not within 5 s"))
+
+    (change,) = compare(before, after)
+
+    assert (change.kind, change.before, change.after) == (
+        Kind.REGRESSION,
+        "each token came twice",
+        "not within 5 s",
+    )
+
+
+def test_case_that_comes_further_is_mended_in_part() -> None:
+    before = run(result("a/b", FAILED, happened="not within 5 s", step=3))
+    after = run(result("a/b", FAILED, happened="each token came twice", step=7))
+
+    assert [each.kind for each in compare(before, after)] == [Kind.PARTIAL]
+    assert [each.kind for each in compare(after, before)] == [Kind.REGRESSION]
+    assert [each.verdict for each in against(before, after, "main").results] == [Verdict.KNOWN_FAILURE]
+
+
+def test_case_that_sends_more_of_the_same_comes_further() -> None:
+    def after(*sent: str) -> RunResult:
+        trace = tuple(TraceLine(1.0, "ws1", ">", text) for text in sent)
+        failed = result("a/b", FAILED, happened=f"the {len(sent)}th was refused", step=3)
+        return run(msgspec.structs.replace(failed, trace=trace))
+
+    def kind(before: RunResult, now: RunResult) -> Kind:
+        return compare(before, now)[0].kind
+
+    assert kind(after("TEXT 'one'"), after("TEXT 'one'", "TEXT 'two'")) is Kind.PARTIAL
+    assert kind(after("TEXT 'one'", "TEXT 'two'"), after("TEXT 'one'")) is Kind.REGRESSION
+    assert kind(after("TEXT 'one'"), after("TEXT 'two'", "TEXT 'one'")) is Kind.REGRESSION
+    asked = result("a/b", FAILED, happened="x", step=3)
+    assert kind(run(asked), after("GET /a", "GET /b")) is Kind.REGRESSION
+
+
+def test_what_a_mended_root_uncovers_is_no_regression() -> None:
+    base = run(
+        result("a/root", FAILED, happened="not within 5 s"),
+        result("a/hidden", BLOCKED, happened="a/root"),
+        result("a/fine", PASSED),
+    )
+    head = run(
+        result("a/root", PASSED), result("a/hidden", FAILED, happened="it is 'x'"), result("a/fine", PASSED)
+    )
+
+    judged = against(base, head, "main")
+
+    assert [(each.kind, each.case.id) for each in judged.changes] == [
+        (Kind.NEWLY_VISIBLE, "a/hidden"),
+        (Kind.FIXED, "a/root"),
+    ]
+    assert (judged.exit_status, judged.decision) == (0, Decision.DISCUSS)
+    assert "hidden on main by a/root" in judged.results[1].reason
+    assert json.loads(review.render(judged, {}))["verdict_reason"] == "what hid 1 failure is mended"
+
+
 def test_green_runs_have_no_changes() -> None:
     green = run(result("a/b", PASSED), result("a/c", Verdict.KNOWN_FAILURE))
 
     assert compare(green, green) == ()
 
 
-def test_regressions_come_first() -> None:
-    before = run(result("a/a", FAILED), result("a/b", PASSED))
-    after = run(result("a/a", PASSED), result("a/b", FAILED))
+def test_worst_regression_comes_first() -> None:
+    before = run(result("a/a", FAILED), result("a/b", PASSED), result("a/c", PASSED))
+    after = run(result("a/a", PASSED), result("a/b", FAILED), result("a/c", FAILED, Severity.BLOCKER))
 
-    assert [each.kind for each in compare(before, after)] == [Kind.REGRESSION, Kind.FIXED]
+    assert [(each.kind, each.case.id) for each in compare(before, after)] == [
+        (Kind.REGRESSION, "a/c"),
+        (Kind.REGRESSION, "a/b"),
+        (Kind.FIXED, "a/a"),
+    ]
 
 
 def test_what_failed_on_the_base_is_debt_and_not_of_this_change() -> None:
@@ -73,10 +158,41 @@ def test_what_failed_on_the_base_is_debt_and_not_of_this_change() -> None:
     judged = against(base, head, "origin/main")
 
     assert [each.verdict for each in judged.results] == [Verdict.KNOWN_FAILURE, FAILED, PASSED]
-    assert judged.results[0].happened == "fails on origin/main already: bad"
+    assert judged.results[0].reason == "fails on origin/main already: bad"
     assert [(each.kind, each.case.id) for each in judged.changes] == [
         (Kind.REGRESSION, "a/new"),
         (Kind.FIXED, "a/mended"),
     ]
     assert judged.exit_status == 1
     assert against(base, msgspec.structs.replace(head, results=head.results[:1]), "b").findings == ()
+
+
+def test_break_of_what_fails_already_is_the_first_sentence() -> None:
+    debt = [result(f"a/{number}", FAILED, Severity.BLOCKER, "bad") for number in range(20)]
+    base = run(*debt, result("a/streams", FAILED, happened="each token came twice"))
+    head = run(*debt, result("a/streams", FAILED, happened="not within 5 s"))
+
+    said = json.loads(review.render(against(base, head, "main"), {}))
+
+    assert said["verdict"] == "REQUEST_CHANGES"
+    assert said["verdict_reason"].startswith("REGRESSION in a/streams: a/streams hurts")
+    assert said["review_markdown"].startswith("**REGRESSION** in `a/streams`: a/streams hurts.")
+    assert "on main it fails for another cause: each token came twice" in said["verdict_reason"]
+
+
+def test_dropped_claim_stops_the_change() -> None:
+    head = run(result("a/b", Verdict.NOT_OFFERED, happened="no variants.proxy"), result("a/c", PASSED))
+
+    judged = against(run(result("a/b", PASSED), result("a/c", PASSED)), head, "main")
+
+    assert judged.exit_status == 1
+    assert judged.findings[0].happened == "it is not offered any more: no variants.proxy"
+
+
+def test_what_can_be_tested_no_more_is_no_verdict() -> None:
+    head = run(result("a/b", Verdict.COULD_NOT_TEST, happened="no ledger"), result("a/c", PASSED))
+
+    judged = against(run(result("a/b", PASSED), result("a/c", PASSED)), head, "main")
+
+    assert (judged.exit_status, judged.decision) == (3, Decision.DISCUSS)
+    assert judged.trouble == ("a/b could be tested on main, and not here: no ledger",)

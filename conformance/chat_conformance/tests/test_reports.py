@@ -91,7 +91,8 @@ FULL = RunResult(
         CaseResult(
             case=case("framing/unmasked"),
             verdict=Verdict.KNOWN_FAILURE,
-            happened="the library takes them",
+            happened="not within 5 s",
+            reason="the library takes them",
             link="https://tracker.example/1",
             location="src/frames.py:3",
         ),
