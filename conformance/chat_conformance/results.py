@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from enum import StrEnum
 
@@ -45,8 +46,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         severity: From the clause's verb and the harm.
         means: What a failure means for the people using the server, in one sentence.
         finding: The id of the review finding that this case keeps from coming back.
-        evidence: Words of what is expected or happens by which that finding is known again: the case fails for other
-            causes, too.
+        evidence: A regular expression for what is expected and happens, by which that finding is known again: the case
+            fails for other causes, too.
         needs: Ids of cases without which this one says nothing new.
         waits: Whether it mostly waits, for time or for a server to start; such cases are played side by side.
         slow: Whether ``--quick`` leaves it out.
@@ -120,7 +121,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         """The review finding that has come back; empty if the case failed for another cause."""
         words = f"{self.expected}; {self.happened}"
         failed = self.verdict in (Verdict.FAILED, Verdict.KNOWN_FAILURE)
-        return (self.case.finding or "") if failed and self.case.evidence in words else ""
+        return (self.case.finding or "") if failed and re.search(self.case.evidence, words) else ""
 
     @property
     def why(self) -> str:

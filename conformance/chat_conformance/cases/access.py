@@ -345,7 +345,7 @@ async def header_aliases(chat: Chat) -> None:
     clause="HAND-4",
     severity=Severity.MEDIUM,
     means="Behind some proxies the page loads and the chat is dead.",
-    needs=("handshake/own-origin",),
+    needs=("handshake/own-origin", "handshake/foreign-origin"),
 )
 async def default_port(chat: Chat) -> None:
     host = chat.server.host

@@ -20,6 +20,7 @@ DOCUMENTED = {1000, 1001, 1002, 1007, 1008, 1009, 4401}
     severity=Severity.LOW,
     means="Browsers report an abnormal close (1006 or 1002), and clients reconnect for nothing.",
     finding="R1-6",
+    evidence="CLOSE 768",
     needs=(PING_PONG,),
 )
 async def code(chat: Chat) -> None:
@@ -38,6 +39,7 @@ async def code(chat: Chat) -> None:
     severity=Severity.LOW,
     means="The last frames are lost with the socket: clean goodbyes look like broken connections.",
     finding="R1-7",
+    evidence="the connection ended",
     needs=(PING_PONG,),
 )
 async def before_tcp(chat: Chat) -> None:

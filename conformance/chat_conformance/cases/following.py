@@ -282,7 +282,7 @@ async def unknown(chat: Chat) -> None:
     clause="SUB-2",
     severity=Severity.BLOCKER,
     means="Whoever comes back after the end sees an answer that never ends, until somebody says something.",
-    needs=(STREAMS,),
+    needs=(STREAMS, "closing/turn-goes-on"),
 )
 async def ended_away(chat: Chat) -> None:
     async with chat.gate("away") as gate:

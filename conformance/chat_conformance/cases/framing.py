@@ -20,6 +20,7 @@ MIB = 1 << 20
     severity=Severity.BLOCKER,
     means="Proxies and clients that watch the connection take it for dead.",
     finding="R1-7",
+    evidence="the connection ended",
     needs=(COMPLETES,),
 )
 async def ping(chat: Chat) -> None:
@@ -76,6 +77,7 @@ async def cut(peer: Peer, other: Peer, data: bytes, at: int, what: str) -> None:
     severity=Severity.MEDIUM,
     means="On real networks messages are misread: garbage, or a dead connection.",
     finding="R1-4",
+    evidence="not within",
     needs=(PING_PONG,),
 )
 async def cut_anywhere(chat: Chat) -> None:
@@ -127,6 +129,7 @@ async def glued(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="Large pasted prompts, which some clients and proxies fragment, are lost.",
     finding="M-12",
+    evidence="the connection ended|not within",
     needs=(PING_PONG,),
 )
 async def fragments(chat: Chat) -> None:
@@ -248,6 +251,7 @@ async def bad_utf8(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="One client can ask for all of the server's memory.",
     finding="M-12",
+    evidence="not within",
     needs=(PING_PONG,),
 )
 async def too_big(chat: Chat) -> None:

@@ -19,6 +19,7 @@ COMPLETES = "handshake/completes"
     severity=Severity.BLOCKER,
     means="The page never gets a connection: it hangs at connecting.",
     finding="R1-2",
+    evidence="not within",
 )
 async def completes(chat: Chat) -> None:
     async with chat.wire() as peer:
@@ -26,6 +27,19 @@ async def completes(chat: Chat) -> None:
 
         expect_equal(response.status, 101, "the status of the answer")
         await peer.expect_alive()
+
+
+@case(
+    "handshake/two-at-once",
+    title="A second connection is answered while the first one is open",
+    clause="TURN-10",
+    severity=Severity.BLOCKER,
+    means="Only one person at a time can chat; everybody else waits for them to leave.",
+)
+async def two_at_once(chat: Chat) -> None:
+    async with chat.peer() as first, chat.peer() as second:
+        await second.expect_alive()
+        await first.expect_alive()
 
 
 @case(
@@ -86,6 +100,7 @@ async def subprotocol_not_invented(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="A scanner or a broken proxy leaves tracebacks, hanging sockets or a dead server.",
     finding="M-13",
+    evidence="it is 50|the connection ended",
 )
 async def faulty(chat: Chat) -> None:
     faults: dict[str, dict[str, str | None]] = {
@@ -133,6 +148,7 @@ async def wrong_version(chat: Chat) -> None:
     severity=Severity.BLOCKER,
     means="Any web page can talk to Claude as the logged-in user who visits it.",
     finding="M-3",
+    evidence="it is 101",
 )
 async def foreign_origin(chat: Chat) -> None:
     own = chat.server.url

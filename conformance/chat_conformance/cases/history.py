@@ -22,6 +22,7 @@ SOCKET_TURN = "history/socket-turn"
     severity=Severity.MEDIUM,
     means="Conversations vanish.",
     finding="R2-2",
+    evidence=r"it is \[\]",
     needs=(ANSWERED,),
 )
 async def socket_turn(chat: Chat) -> None:

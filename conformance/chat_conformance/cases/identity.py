@@ -268,6 +268,7 @@ async def login_ends(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="People who are logged in are locked out until they clear their cookies.",
     finding="M-8",
+    evidence="it is 401",
     needs=(LOGGED_IN,),
     slow=True,
 )

@@ -37,6 +37,7 @@ def interval(chat: Chat) -> float:
     severity=Severity.BLOCKER,
     means="Every connection dies at the first heartbeat, or when somebody else leaves.",
     finding="R1-3",
+    evidence="the connection ended",
     needs=(COMPLETES, PING_PONG),
     waits=True,
 )
@@ -72,6 +73,7 @@ async def pings(chat: Chat, peer: Peer, count: int) -> None:
     severity=Severity.MEDIUM,
     means="A proxy with an idle limit cuts the chat while Claude thinks.",
     finding="R2-1",
+    evidence="the connection ended: reset",
     needs=(ANSWERED, "keepalive/first-ping"),
     waits=True,
 )
@@ -86,6 +88,7 @@ async def silent_turn(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="A proxy with an idle limit cuts the chat in the middle of a long answer.",
     finding="R2-1",
+    evidence="the connection ended: reset",
     needs=(ANSWERED, "keepalive/first-ping"),
     waits=True,
 )

@@ -102,6 +102,7 @@ def seconds(error: dict[str, Any]) -> float:
     severity=Severity.BLOCKER,
     means="The limit is void: one user, or one script, can spend without end.",
     finding="R2-2",
+    evidence="it is .'complete'",
     needs=(ANSWERED,),
 )
 async def hour(chat: Chat) -> None:
@@ -121,6 +122,7 @@ async def hour(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="The day's limit is void, or people are told to come back at the wrong time.",
     finding="R2-2",
+    evidence="it is .'complete'",
     needs=(ANSWERED,),
     slow=True,
 )
@@ -142,6 +144,7 @@ async def day(chat: Chat) -> None:
     severity=Severity.BLOCKER,
     means="Whoever is refused at one door goes in by the other, or opens another tab.",
     finding="R2-2",
+    evidence="it is .'complete'",
     needs=(HOURLY,),
 )
 async def both_doors(chat: Chat) -> None:
@@ -325,6 +328,7 @@ async def moved_past(chat: Chat, peer: Peer, code: str) -> None:
     severity=Severity.MEDIUM,
     means="A bad network or a page with a bug uses up what people may ask.",
     finding="R2-2",
+    evidence="it is .'complete'",
     needs=(HOURLY,),
 )
 async def free(chat: Chat) -> None:
@@ -444,6 +448,7 @@ async def twenties(chat: Chat, peer: Peer, turns: int) -> None:
     severity=Severity.MEDIUM,
     means="The quota is void, or falls several times as fast as it should.",
     finding="R2-2",
+    evidence="it is .'complete'",
     needs=(ANSWERED,),
 )
 async def tokens(chat: Chat) -> None:
@@ -465,6 +470,7 @@ async def tokens(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="Whoever uses the other door spends without a quota.",
     finding="R2-2",
+    evidence="it is .'complete'",
     needs=(TOKENS,),
     slow=True,
 )

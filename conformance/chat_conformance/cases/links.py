@@ -49,7 +49,7 @@ async def accepted_lost(chat: Chat) -> None:
     clause="SUB-1",
     severity=Severity.BLOCKER,
     means="What the server had written and the network lost stays lost: words are missing after every bad moment.",
-    needs=(REPLAYS, ACCEPTED_LOST),
+    needs=(REPLAYS, ACCEPTED_LOST, "closing/turn-goes-on"),
     slow=True,
 )
 async def torn_frame(chat: Chat) -> None:
@@ -95,7 +95,7 @@ async def torn_and_resumed(chat: Chat, frame: int, byte: int) -> int:
     clause="CLOSE-3",
     severity=Severity.MEDIUM,
     means="A phone that left the network takes its answer along, or holds a connection for ever.",
-    needs=(REPLAYS, "keepalive/dead-peer"),
+    needs=(REPLAYS, "keepalive/dead-peer", "closing/turn-goes-on"),
     waits=True,
     slow=True,
 )

@@ -10,8 +10,8 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces
-from chat_conformance.errors import CouldNotTest, NotOffered, TargetError
+from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces, turn_is_over
+from chat_conformance.errors import CouldNotTest, Failure, NotOffered, TargetError
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import Chat, expect, expect_equal
@@ -25,6 +25,7 @@ from chat_conformance.target.server import Server, is_unreaped
     severity=Severity.MEDIUM,
     means="A talkative CLI fills the pipe and the turn hangs for ever.",
     finding="M-11",
+    evidence="not within",
     needs=(ANSWERED,),
 )
 async def stderr(chat: Chat) -> None:
@@ -34,36 +35,68 @@ async def stderr(chat: Chat) -> None:
         expect_equal(turn.text, pieces(3), "the answer")
 
 
+OPTIONS = "processes/options"
+
+
 @case(
-    "processes/options",
+    OPTIONS,
     title="Claude is started with options that the real CLI takes",
     clause="PROC-2",
     severity=Severity.BLOCKER,
     means="Every message fails with the real CLI, and no stand-in noticed.",
     finding="M-4",
-    needs=(ANSWERED,),
+    evidence="a UUID for",
 )
 async def options(chat: Chat) -> None:
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt("one"))
-        await chat.finished(peer, chat.prompt("two"), conversation_id=turn.conversation_id)
+        await chat.ask(peer, chat.prompt("one"))
+        with suppress(Failure):  # judged is what Claude was given, whatever becomes of it
+            await peer.until(lambda: turn_is_over(peer.events), "the turn's end")
+    expect_options(chat)
 
-        for run in chat.runs():
-            given = {}
-            for word, value in zip(run.argv, [*run.argv[1:], ""], strict=True):
-                name, _, glued = word.partition("=")
-                given[name] = glued or value
-            for name in ("--session-id", "--resume", "-r"):
-                if name in given:
-                    expect(_is_uuid(given[name]), f"a UUID for {name}", f"it is {given[name]!r}")
-            if given.get("--output-format") == "stream-json":
-                expect(
-                    "--verbose" in given,
-                    "--verbose with --output-format stream-json",
-                    f"the options are {run.argv}",
-                )
-            prompts = [word for word in run.argv if chat.word in word]
-            expect(not prompts or "--" in run.argv, "prompts that cannot be taken for options", f"{run.argv}")
+
+@case(
+    "processes/resume",
+    title="A later turn of a conversation is answered, by a Claude started with options that the real CLI takes",
+    clause="PROC-2",
+    severity=Severity.BLOCKER,
+    means="The first message of every chat is answered, and each after it fails.",
+    finding="M-4",
+    evidence="a UUID for",
+    needs=(OPTIONS,),
+)
+async def resume(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        turn = await chat.finished(peer, chat.prompt("one"))
+        later = await chat.ask(peer, chat.prompt("two"), conversation_id=turn.conversation_id)
+        with suppress(Failure):  # first comes what Claude was given
+            await later.finish()
+        expect_options(chat)
+        end = later.terminal or {"type": "nothing"}
+        expect(end.get("type") == "complete", "the second turn to end with complete", f"it ended with {end}")
+
+
+def expect_options(chat: Chat) -> None:
+    """Expect that every Claude started since the case began was given options that the real CLI takes."""
+    runs = chat.started_since()
+    if not runs:
+        raise CouldNotTest("Claude was not started, so it was given no options")
+    for run in runs:
+        given = {}
+        for word, value in zip(run.argv, [*run.argv[1:], ""], strict=True):
+            name, _, glued = word.partition("=")
+            given[name] = glued or value
+        for name in ("--session-id", "--resume", "-r"):
+            if name in given:
+                expect(_is_uuid(given[name]), f"a UUID for {name}", f"it is {given[name]!r}")
+        if given.get("--output-format") == "stream-json":
+            expect(
+                "--verbose" in given,
+                "--verbose with --output-format stream-json",
+                f"the options are {run.argv}",
+            )
+        prompts = [word for word in run.argv if chat.word in word]
+        expect(not prompts or "--" in run.argv, "prompts that cannot be taken for options", f"{run.argv}")
 
 
 def _is_uuid(text: str) -> bool:
@@ -160,6 +193,7 @@ async def dash(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="Stopped turns go on in the background, and cost.",
     finding="M-14",
+    evidence="was told nothing",
     needs=("stopping/cancel",),
 )
 async def cancelled(chat: Chat) -> None:

@@ -27,7 +27,8 @@ def foreign(peer: Peer, *message_ids: str) -> list[Any]:
     severity=Severity.MEDIUM,
     means="Words of an earlier answer appear in a later one, or the later one never comes.",
     finding="R1-5",
-    needs=(STREAMS,),
+    evidence="there came",
+    needs=(STREAMS, "closing/turn-goes-on"),
 )
 async def reconnect(chat: Chat) -> None:
     async with chat.gate("old") as gate:
@@ -57,6 +58,7 @@ async def reconnect(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="The answer goes to a queue nobody reads, or into another chat.",
     finding="R1-5",
+    evidence="there came",
     needs=(STREAMS,),
 )
 async def post(chat: Chat) -> None:
@@ -79,6 +81,7 @@ async def post(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="The second tab goes dead when the first one closes.",
     finding="M-6",
+    evidence="not within",
     needs=(STREAMS,),
 )
 async def second_tab(chat: Chat) -> None:

@@ -162,6 +162,7 @@ async def result_ends(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="Commands that Claude ran go on for hours after Stop, with nobody to end them.",
     finding="M-14",
+    evidence="alive",
     needs=(CANCEL,),
     waits=True,
     slow=True,
@@ -338,7 +339,7 @@ def turn_over(peer: Peer) -> bool:
     clause="SUB-1",
     severity=Severity.BLOCKER,
     means="Words get lost, or come twice, whenever the network changes.",
-    needs=(REPLAYS,),
+    needs=(REPLAYS, "closing/turn-goes-on"),
     slow=True,
 )
 async def every_cut(chat: Chat) -> None:
@@ -367,7 +368,7 @@ async def every_cut(chat: Chat) -> None:
     clause="SUB-1",
     severity=Severity.MEDIUM,
     means="A shaky line doubles every word.",
-    needs=(REPLAYS,),
+    needs=(REPLAYS, "closing/turn-goes-on"),
 )
 async def quick_reconnects(chat: Chat) -> None:
     async with chat.gate("shaky") as gate, chat.peer() as asks:
@@ -397,7 +398,7 @@ async def quick_reconnects(chat: Chat) -> None:
     clause="TURN-7",
     severity=Severity.MEDIUM,
     means="A restored browser session sends everything twice, and pays twice.",
-    needs=("turns/sent-twice",),
+    needs=("turns/sent-twice", "history/new"),
 )
 async def two_tabs_at_once(chat: Chat) -> None:
     new = await chat.http("POST", chat.target.paths.new)
@@ -447,6 +448,7 @@ async def half_a_character(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="Every conversation that was ever begun keeps a process, until the machine has no memory left.",
     finding="M-14",
+    evidence="alive",
     needs=(STREAMS,),
     waits=True,
     slow=True,
@@ -476,6 +478,7 @@ async def everyone_left(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="What people deleted goes on working, and costing, unseen.",
     finding="M-14",
+    evidence="alive",
     needs=("history/deleted",),
     waits=True,
     slow=True,
@@ -498,6 +501,7 @@ async def deleted(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="Commands that Claude ran go on for hours after the turn was given up.",
     finding="M-14",
+    evidence="alive",
     needs=("robustness/silence",),
     waits=True,
     slow=True,

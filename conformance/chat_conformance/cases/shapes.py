@@ -48,6 +48,7 @@ async def pieces_only(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="Without partial messages the answer stays empty.",
     finding="M-5",
+    evidence="it is ''",
     needs=(ANSWERED,),
 )
 async def whole(chat: Chat) -> None:
@@ -73,6 +74,7 @@ async def whole_around_a_tool(chat: Chat) -> None:
     severity=Severity.LOW,
     means="Claude says that it will look, and never what it found.",
     finding="R2-3",
+    evidence="'It is there.', ''",
     needs=("shapes/result-only",),
 )
 async def end_in_the_result(chat: Chat) -> None:
@@ -96,6 +98,7 @@ async def both_shown(chat: Chat, prompt: str) -> None:
     severity=Severity.LOW,
     means="An answer in an unexpected shape is shown, and stored, as empty.",
     finding="R2-3",
+    evidence="it is ''",
     needs=(ANSWERED,),
 )
 async def result_only(chat: Chat) -> None:
@@ -183,7 +186,7 @@ async def told_again(chat: Chat) -> None:
     clause="TURN-4",
     severity=Severity.LOW,
     means="After a hiccup between the CLI and the model the answer begins with one that was given up.",
-    needs=("shapes/told-again",),
+    needs=("shapes/told-again", "shapes/whole"),
 )
 async def told_otherwise(chat: Chat) -> None:
     await shown_once(chat, "play broken-otherwise", "Hello world.", rewinds=True)
@@ -195,7 +198,7 @@ async def told_otherwise(chat: Chat) -> None:
     clause="TURN-12",
     severity=Severity.MEDIUM,
     means="A long line of the CLI, such as the output of a tool, ends the turn.",
-    needs=(STREAMS,),
+    needs=(STREAMS, "shapes/strangers"),
 )
 async def line_lengths(chat: Chat) -> None:
     async with chat.scripted() as scripted, scripted.peer() as peer:
@@ -280,7 +283,7 @@ async def surrogate(chat: Chat) -> None:
     clause="TURN-12",
     severity=Severity.MEDIUM,
     means="The output of one command in another encoding ends the turn, or the server.",
-    needs=(STREAMS,),
+    needs=(STREAMS, "shapes/strangers"),
 )
 async def not_utf8(chat: Chat) -> None:
     await shown_once(chat, "play not-utf8", pieces(4))

@@ -26,7 +26,8 @@ def pieces(count: int) -> str:
     severity=Severity.BLOCKER,
     means="The answer never comes.",
     finding="R1-1",
-    needs=(COMPLETES,),
+    evidence="to come to its end; not within",
+    needs=(COMPLETES, "processes/options"),
 )
 async def answered(chat: Chat) -> None:
     async with chat.peer() as peer:
@@ -47,12 +48,30 @@ def turn_is_over(events: list[dict[str, object] | Garbled]) -> str | None:
 
 
 @case(
+    "turns/text",
+    title="The words of an answer arrive, in token events",
+    clause="TURN-4",
+    severity=Severity.BLOCKER,
+    means="Not one word on the screen.",
+    finding="M-1",
+    evidence="not JSON",
+)
+async def words(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        turn = await chat.started(peer, chat.prompt(say="here it is"))
+        await turn.finish()
+
+        kinds = sorted({str(event.get("type")) for event in turn.events})
+        told = f"they say {turn.text!r}; there came events of the types {', '.join(kinds)}"
+        expect("here it is" in turn.text, "token events that say 'here it is'", told)
+
+
+@case(
     STREAMS,
     title="Pieces of the answer arrive as token events while Claude is still writing",
     clause="TURN-5",
     severity=Severity.BLOCKER,
-    means="Not one token on the screen, or all of them at the end.",
-    finding="M-1",
+    means="All of the answer appears at the end.",
     needs=(ANSWERED,),
 )
 async def streams(chat: Chat) -> None:
@@ -73,6 +92,7 @@ async def streams(chat: Chat) -> None:
     severity=Severity.BLOCKER,
     means="One open chat locks everyone out, health checks included.",
     finding="M-2",
+    evidence="not within",
     needs=(ANSWERED,),
 )
 async def nobody_waits(chat: Chat) -> None:
@@ -208,7 +228,7 @@ async def side_by_side(chat: Chat) -> None:
     clause="TURN-7",
     severity=Severity.MEDIUM,
     means="A retry after a bad moment of the network runs, and costs, everything twice.",
-    needs=(ANSWERED,),
+    needs=(ANSWERED, "history/new"),
 )
 async def sent_twice(chat: Chat) -> None:
     async with chat.gate("twice") as gate, chat.peer() as first, chat.peer() as second:
@@ -237,6 +257,7 @@ async def sent_twice(chat: Chat) -> None:
     severity=Severity.BLOCKER,
     means="Claude forgets what was just said.",
     finding="M-7",
+    evidence="This is turn 1",
     needs=(ANSWERED,),
 )
 async def remembers(chat: Chat) -> None:
@@ -330,6 +351,7 @@ async def busy(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="The answer hangs for ever, or what had arrived is lost, and history lies.",
     finding="M-14",
+    evidence="'running'",
     needs=(STREAMS,),
 )
 async def claude_fails(chat: Chat) -> None:

@@ -133,6 +133,7 @@ async def broken_forms(chat: Chat) -> None:
     severity=Severity.BLOCKER,
     means="Any web page can spend, write and delete as the user who visits it.",
     finding="M-3",
+    evidence="it is 2",
 )
 async def foreign_origin(chat: Chat) -> None:
     for origin in ("https://evil.example", "null", "http://[", f"{chat.server.url}.evil.example"):

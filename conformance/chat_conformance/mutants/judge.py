@@ -86,7 +86,7 @@ def _judge(name: str, *, quick: bool, seed: int) -> Row:
     known = {} if name in SMALL else baseline.load(REFERENCE_TARGET, {case.id for case in cases})
     result = run(_target(name), selected, seed=seed, known=known)
     found = {each.case.id: each for each in result.results}
-    wrong = list(_faults(kill, found))
+    wrong = list(_faults(name, kill, found))
     if name in SMALL:
         twin = run(_target(f"twin-of-{name}"), selected, seed=seed)
         wrong += [
@@ -101,7 +101,7 @@ def _stays_green(case: Case, *, quick: bool) -> bool:
     return not (quick or case.slow or case.waits)
 
 
-def _faults(kill: Kill, found: dict[str, CaseResult]) -> Iterator[str]:
+def _faults(name: str, kill: Kill, found: dict[str, CaseResult]) -> Iterator[str]:
     own = found[kill.case_id]
     if own.verdict is Verdict.COULD_NOT_TEST and not own.broken:
         pass  # such as where there is no clock to be moved
@@ -109,6 +109,8 @@ def _faults(kill: Kill, found: dict[str, CaseResult]) -> Iterator[str]:
         yield f"not caught: {own.verdict} {own.happened}"
     elif kill.cause not in own.happened:
         yield f"caught for another cause: {own.happened}"
+    elif own.case.finding and name.startswith(own.case.finding) and not own.finding:
+        yield f"caught without the label {own.case.finding}: {own.expected}; {own.happened}"
     for case_id, each in found.items():
         if (
             each.verdict is Verdict.FAILED

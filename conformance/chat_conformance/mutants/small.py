@@ -117,6 +117,18 @@ class RawChat:
         await writer.drain()
 
 
+class ServesOneAtATime(RawChat):
+    """An open connection keeps everybody else waiting."""
+
+    def __init__(self) -> None:
+        self.busy = asyncio.Lock()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection when nobody else has one."""
+        async with self.busy:
+            await super().serve(reader, writer)
+
+
 class ReadsTheHeadTwice(RawChat):
     """R1-2: the head was read already; reading it again waits for ever."""
 

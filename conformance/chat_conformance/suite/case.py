@@ -6,11 +6,15 @@ import importlib
 import pkgutil
 from collections.abc import Awaitable, Callable
 from difflib import get_close_matches
+from functools import cache
 from typing import TypeVar
+
+import msgspec
 
 from chat_conformance import cases
 from chat_conformance.errors import UsageError
 from chat_conformance.results import Case, Severity
+from chat_conformance.suite.needs import needs_of
 
 CaseFunction = TypeVar("CaseFunction", bound=Callable[..., Awaitable[None]])
 
@@ -70,19 +74,30 @@ def case(
 
 
 def all_cases() -> tuple[Case, ...]:
-    """Every case, those first that others need."""
+    """Every case, those first that others need: the roots, then what hangs on them."""
     for module in pkgutil.iter_modules(cases.__path__, f"{cases.__name__}."):
         importlib.import_module(module.name)
-    ordered: dict[str, Case] = {}
+    return _all_cases()
 
-    def add(each: Case) -> None:
-        for need in each.needs:
-            add(_registry[need])
-        ordered.setdefault(each.id, each)
 
-    for each in _registry.values():
-        add(each)
-    return tuple(ordered.values())
+@cache
+def _all_cases() -> tuple[Case, ...]:
+    for case_id, each in _registry.items():
+        function = _functions[case_id]
+        needs = tuple(dict.fromkeys([*needs_of(case_id, function), *each.needs]))
+        _registry[case_id] = function.case = msgspec.structs.replace(each, needs=needs)  # type: ignore[attr-defined]
+    return tuple(sorted(_registry.values(), key=lambda each: _depth(each.id)))
+
+
+def _depth(case_id: str, above: tuple[str, ...] = ()) -> int:
+    """How many cases stand below a case, one needing the next.
+
+    Raises:
+        ValueError: It needs itself.
+    """
+    if case_id in above:
+        raise ValueError(f"cases that need each other: {' needs '.join([*above, case_id])}")
+    return max((1 + _depth(need, (*above, case_id)) for need in _registry[case_id].needs), default=0)
 
 
 def function_of(case_id: str) -> Callable[..., Awaitable[None]]:

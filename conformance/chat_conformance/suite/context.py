@@ -213,6 +213,16 @@ class Chat:
             if any(self.word in text for text in [*run.stdin, *run.argv])
         ]
 
+    def started_since(self) -> list[ledger.Run]:
+        """The runs of Claude that have begun since the case did, whoever's prompts they were given, oldest first.
+
+        Raises:
+            CouldNotTest: The target file names no ledger.
+        """
+        self._expect_fake()
+        assert self.server.ledger is not None
+        return [run for run in ledger.read(self.server.ledger) if run.started >= self.trace.began]
+
     async def expect_gone(self, *, within: float | None = None) -> None:
         """Wait until every run that was given a prompt of this case is gone, and what those left behind.
 
@@ -362,7 +372,7 @@ class Chat:
     async def finished(self, peer: Peer, message: str, **more: Any) -> Turn:
         """Send a ``chat_request`` and wait for ``complete``."""
         turn = await self.started(peer, message, **more)
-        await turn.complete()
+        await turn.completed()
         return turn
 
     async def follow(

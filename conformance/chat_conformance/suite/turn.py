@@ -76,10 +76,14 @@ class Turn:
 
     async def complete(self) -> str:
         """Wait for the turn's last event, which must be ``complete``, and return the answer."""
+        await self.completed()
+        return self.text
+
+    async def completed(self) -> None:
+        """Wait for the turn's last event, which must be ``complete``, whatever the answer says."""
         terminal = await self.finish()
         if terminal.get("type") != "complete":
             raise Failure("the turn to end with complete", f"it ended with {terminal}")
-        return self.text
 
     async def _next(self, *, within: float | None = None) -> Event:
         # A server that does not name the turn is judged by TURN-6's case, not by every case.

@@ -38,6 +38,10 @@ def test_findings_are_all_there() -> None:
     assert FINDINGS.keys() == numbered
 
 
+def test_every_finding_is_known_by_its_evidence() -> None:
+    assert [each.id for each in all_cases() if each.finding and not each.evidence] == []
+
+
 def test_every_mutant_is_made_and_has_a_case() -> None:
     known = {each.id for each in all_cases()}
 

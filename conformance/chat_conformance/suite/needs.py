@@ -1,0 +1,127 @@
+"""What a case needs: the cases that show that what it relies on works, read off what its functions call.
+
+A case that looks at an answer's text says nothing new of a server whose text never arrives. Who writes a case need not
+think of that: it follows from the calls. What does not follow from them stands in the ``needs`` of the case itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import FunctionType
+from typing import Any
+
+from conformance import cases
+
+ROOTS: dict[str, frozenset[str]] = {
+    "http/health": frozenset({".health"}),
+    "handshake/completes": frozenset({"peer()"}),
+    "framing/ping": frozenset({"expect_pong()", "expect_alive()"}),
+    "handshake/two-at-once": frozenset({"two peers"}),
+    "processes/options": frozenset(),
+    "turns/answered": frozenset({"ask()", "started()", "finished()"}),
+    "turns/text": frozenset({".text", "complete()", "until_text()"}),
+    "shapes/three-times": frozenset({".text", "complete()", "until_text()"}),
+    "turns/streams": frozenset({"until_text()"}),
+    "processes/resume": frozenset({"conversation_id="}),
+    "history/socket-turn": frozenset({"history()", "last_message()"}),
+    "http/post": frozenset({"post()"}),
+    "following/replays": frozenset({"follow()"}),
+    "stopping/cancel": frozenset({"send_json(type='cancel')"}),
+    "history/deleted": frozenset({"http('DELETE')"}),
+    "turns/claude-fails": frozenset({"prompt(exit=)"}),
+    "keepalive/first-ping": frozenset({"pings()"}),
+    "identity/named": frozenset({"variant('proxy')"}),
+    "identity/login": frozenset({"variant('login')"}),
+    "limits/hour": frozenset({"variant('requests_per_hour')"}),
+    "limits/day": frozenset({"variant('requests_per_day')"}),
+    "quotas/tokens": frozenset({"variant('tokens_per_day')"}),
+}
+"""The cases that show that something works, the deepest first, each with the marks of those who rely on it."""
+
+
+def needs_of(case_id: str, function: Callable[..., Any]) -> tuple[str, ...]:
+    """The ids of the cases that the calls of this case rely on; a root relies on deeper ones only."""
+    names = list(ROOTS)
+    deeper = names[: names.index(case_id)] if case_id in ROOTS else names
+    found = marks(function)
+    return tuple(each for each in deeper if ROOTS[each] & found)
+
+
+@cache
+def marks(function: Callable[..., Any]) -> frozenset[str]:
+    """What a function of a case calls and reads, the functions of cases that it calls included."""
+    tree = _tree(function)
+    found = {each for node in ast.walk(tree) for each in _marks_of(node)}
+    found |= {"two peers"} if _open_at_once(tree, function) > 1 else set()
+    for helper in _helpers(tree, function):
+        found |= marks(helper)
+    return frozenset(found)
+
+
+def _marks_of(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Attribute():
+            yield f".{node.attr}"
+        case ast.Call():
+            name = _name(node)
+            yield f"{name}()"
+            first = node.args[0] if node.args else None
+            if isinstance(first, ast.Constant):
+                yield f"{name}({first.value!r})"
+            for each in node.keywords:
+                constant = isinstance(each.value, ast.Constant)
+                yield f"{name}({each.arg}={each.value.value!r})" if constant else f"{name}({each.arg}=)"
+                if each.arg == "conversation_id" and name in ("ask", "started", "finished"):
+                    yield "conversation_id="
+        case _:
+            pass
+
+
+def _open_at_once(node: ast.AST, function: Callable[..., Any]) -> int:
+    """How many connections are open at the same time, at most."""
+    inside = max((_open_at_once(each, function) for each in ast.iter_child_nodes(node)), default=0)
+    match node:
+        case ast.AsyncWith():
+            opened = sum(_is_peer(item.context_expr) for item in node.items)
+            return opened + max((_open_at_once(each, function) for each in node.body), default=0)
+        case ast.Call(func=ast.Name()):
+            helper = _case_function(function, _name(node))
+            return max(inside, _open_at_once(_tree(helper), helper) if helper else 0)
+        case ast.Call() if _is_peer(node):
+            return 1
+        case _:
+            return inside
+
+
+def _is_peer(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and _name(node) == "peer"
+
+
+def _helpers(tree: ast.AST, function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and (helper := _case_function(function, _name(node))) is not None:
+            yield helper
+
+
+def _case_function(function: Callable[..., Any], name: str) -> FunctionType | None:
+    """The function of that name which a function of a case calls, if it stands with the cases, too."""
+    found = function.__globals__.get(name)
+    mine = isinstance(found, FunctionType) and found is not function
+    return found if mine and found.__module__.startswith(f"{cases.__name__}.") else None
+
+
+@cache
+def _tree(function: Callable[..., Any]) -> ast.AST:
+    return ast.parse(textwrap.dedent(inspect.getsource(function)))
+
+
+def _name(call: ast.Call) -> str:
+    match call.func:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+        case _:
+            return ""
