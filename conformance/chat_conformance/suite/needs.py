@@ -14,7 +14,7 @@ from functools import cache
 from types import FunctionType
 from typing import Any
 
-from conformance import cases
+from chat_conformance import cases
 
 ROOTS: dict[str, frozenset[str]] = {
     "http/health": frozenset({".health"}),
