@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from conformance import case as cases
-from conformance.case import all_cases
-from conformance.needs import ROOTS
-from conformance.results import Case, Severity
+from chat_conformance.results import Case, Severity
+from chat_conformance.suite import case as cases
+from chat_conformance.suite.case import all_cases
+from chat_conformance.suite.needs import ROOTS
 
 CASES = {each.id: each for each in all_cases()}
 
