@@ -73,8 +73,8 @@ def _marks_of(node: ast.AST) -> Iterator[str]:
             if isinstance(first, ast.Constant):
                 yield f"{name}({first.value!r})"
             for each in node.keywords:
-                constant = isinstance(each.value, ast.Constant)
-                yield f"{name}({each.arg}={each.value.value!r})" if constant else f"{name}({each.arg}=)"
+                value = repr(each.value.value) if isinstance(each.value, ast.Constant) else ""
+                yield f"{name}({each.arg}={value})"
                 if each.arg == "conversation_id" and name in ("ask", "started", "finished"):
                     yield "conversation_id="
         case _:
