@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import sys
 
-TOOLS = (
-    "api",
-    "bench",
-    "coverage",
-    "drift",
-    "fidelity",
-    "gate",
-    "install",
-    "ledger",
-    "lint",
-    "record",
-    "replay",
-    "tee",
-)
+from fake_claude.command_names import COMMANDS
 
 
 def main() -> None:
     """Run the tool that the first argument names, or be the CLI."""
-    if len(sys.argv) > 1 and sys.argv[1] in TOOLS:
+    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
         from fake_claude.commands.commands import run_tool  # noqa: PLC0415 - argparse and friends are slow to import
 
         sys.exit(run_tool(sys.argv[1], sys.argv[2:]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from fake_claude.lines.events import dumps
+from fake_claude.json_lines import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

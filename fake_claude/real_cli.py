@@ -20,6 +20,7 @@ from typing import NoReturn
 
 VERSION = "2.1.330"
 VARIABLE = "CHATGATE_REAL_CLAUDE"
+"""Names the real CLI where it may be run."""
 INSTALL_SECONDS = 600.0
 INSIDE = "--inside-namespace"
 

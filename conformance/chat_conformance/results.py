@@ -65,6 +65,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     slow: bool = False
 
 
+def matches(each: Case, selection: str) -> bool:
+    """Whether a selection means this case."""
+    return each.id.startswith(selection) or selection in (each.clause, each.finding)
+
+
 class TraceLine(msgspec.Struct, frozen=True):
     """One thing that went over the wire, or a change of state.
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fake_claude import real_cli
 from fake_claude.script.model import ScriptError
 
 if TYPE_CHECKING:
@@ -141,17 +142,13 @@ def _coverage(argv: Sequence[str]) -> int:
     return 1 if never else 0
 
 
-REAL = "CHATGATE_REAL_CLAUDE"
-"""The variable that names the real CLI where it may be run; ``python -m fake_claude.real_cli`` sets it."""
-
-
 def _claude(parser: argparse.ArgumentParser, *, rows: bool = True) -> None:
-    named = os.environ.get(REAL)
+    named = os.environ.get(real_cli.VARIABLE)
     parser.add_argument(
         "--claude",
         type=Path,
         default=Path(named) if named else None,
-        help=f"the real CLI, run only where no network is (default: ${REAL})",
+        help=f"the real CLI, run only where no network is (default: ${real_cli.VARIABLE})",
     )
     if rows:
         parser.add_argument("rows", nargs="*", help="groups or beginnings of row names (default: all)")
@@ -197,7 +194,7 @@ def _record(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=recordings.FOLDER / recordings.VERSION, help="a folder")
     given = parser.parse_args(argv)
     if given.claude is None:
-        parser.error(f"name the real CLI with --claude or {REAL}")
+        parser.error(f"name the real CLI with --claude or {real_cli.VARIABLE}")
     stuck = asyncio.run(suite.record(_rows(parser, given), given.claude, given.out))
     for message in stuck:
         print(message, file=sys.stderr)  # noqa: T201
@@ -215,7 +212,7 @@ def _drift(argv: Sequence[str]) -> int:
     _claude(parser)
     given = parser.parse_args(argv)
     if given.claude is None:
-        parser.error(f"name the other CLI with --claude or {REAL}")
+        parser.error(f"name the other CLI with --claude or {real_cli.VARIABLE}")
     verdicts = asyncio.run(suite.drift(_rows(parser, given), given.claude))
     print(suite.drift_table(verdicts))  # noqa: T201
     return 1 if any(suite.severity(d) == "blocker" for v in verdicts for d in v.different) else 0

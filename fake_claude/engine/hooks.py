@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from fake_claude.ids import fresh_uuid
-from fake_claude.lines.events import dumps, system
+from fake_claude.json_lines import dumps
+from fake_claude.lines.events import system
 from fake_claude.prompt.attachments import reminder
 
 TYPE_CHECKING = False

@@ -11,6 +11,7 @@ import selectors
 import signal
 import time
 
+from fake_claude import json_lines
 from fake_claude.catalog import find_model
 from fake_claude.engine import hooks, slash
 from fake_claude.engine.background import Background
@@ -145,7 +146,7 @@ class Engine:
         """Say what the CLI says on stderr before its first turn."""
         if find_model(self.context.model) is None:
             told = {"model": self.context.model, "query_source": "sdk"}
-            self.err.line(f"[claude-code:unrecognized_model] {events.dumps(told)}")
+            self.err.line(f"[claude-code:unrecognized_model] {json_lines.dumps(told)}")
         configured = self.context.configuration
         self.record.note("configuration", files=configured.files, sources=list(configured.sources))
         if configured.hooks:
@@ -161,7 +162,7 @@ class Engine:
             return
         for _ in range(2 if what and what in self.doubled else 1):
             if self.context.streams_out:
-                self.out.line(events.dumps(message))
+                self.out.line(json_lines.dumps(message))
             elif self.context.output_format == "json" and self.context.verbose:
                 self._array.append(message)
 
@@ -374,7 +375,7 @@ class Engine:
         if self.last_result is not None and self.context.output_format == "text":
             self.out.line(final_text(self.last_result))
         elif self.last_result is not None and self.context.output_format == "json":
-            self.out.line(events.dumps(self._array if self.context.verbose else self.last_result))
+            self.out.line(json_lines.dumps(self._array if self.context.verbose else self.last_result))
         self.drain(SLOW_READER)
         return code
 

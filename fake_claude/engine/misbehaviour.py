@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from fake_claude.lines import events
+from fake_claude import json_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _bytes(engine: Engine, step: Step) -> None:
 
 
 def _event(engine: Engine, step: Step) -> None:
-    engine.out.line(events.dumps(step.value))
+    engine.out.line(json_lines.dumps(step.value))
 
 
 def _ignore(engine: Engine, step: Step) -> None:

@@ -6,11 +6,11 @@ from fake_claude.catalog import DEFAULT_MODEL, find_model, resolve_model
 from fake_claude.clock import timestamp
 from fake_claude.engine.local_commands import ANSWERS, WITH_ARGUMENTS
 from fake_claude.ids import fresh_uuid
+from fake_claude.invocation.command_files import commands
 from fake_claude.lines import events
 from fake_claude.lines.costs import empty_usage
 from fake_claude.lines.result import Tally
 from fake_claude.prompt.attachments import said
-from fake_claude.prompt.command_files import commands
 from fake_claude.waits import BREATHE
 
 TYPE_CHECKING = False

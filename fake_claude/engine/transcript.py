@@ -7,7 +7,8 @@ import os
 
 from fake_claude.clock import timestamp
 from fake_claude.ids import fresh_uuid
-from fake_claude.lines.events import dumps, synthetic_assistant, user
+from fake_claude.json_lines import dumps
+from fake_claude.lines.events import synthetic_assistant, user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+from fake_claude import json_lines
 from fake_claude.api.reply import Fault
 from fake_claude.engine import slash
 from fake_claude.engine.hooks import Blocked
@@ -373,7 +374,7 @@ class Turn:
         if self.structured is None:
             self._end(self._result("completed", text=heard.text))
         else:
-            text = events.dumps(self.structured)
+            text = json_lines.dumps(self.structured)
             self._end(self._result("completed", text=text, structured=self.structured))
 
     def _failed(self, failure: Failure) -> None:

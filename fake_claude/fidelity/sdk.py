@@ -20,10 +20,10 @@ from typing import Any
 from aiohttp import web
 
 from fake_claude.api.server import Player, make_app
-from fake_claude.commands.commands import REAL
 from fake_claude.fidelity.masks import Ids, masked
 from fake_claude.fidelity.run import WORDS
 from fake_claude.install import install
+from fake_claude.real_cli import VARIABLE
 from fake_claude.script.finder import Scripts
 
 SDK_VERSION = "0.2.187"
@@ -243,10 +243,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "fake_claude.fidelity.sdk", description=(__doc__ or "").partition("\n")[0]
     )
-    named = os.environ.get(REAL)
+    named = os.environ.get(VARIABLE)
     real = Path(named) if named else None
     parser.add_argument(
-        "--claude", type=Path, default=real, help=f"the real CLI, where no network is (default: ${REAL})"
+        "--claude", type=Path, default=real, help=f"the real CLI, where no network is (default: ${VARIABLE})"
     )
     given = parser.parse_args()
     sys.exit(1 if asyncio.run(judge(given.claude)) else 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fake_claude.__main__ import TOOLS
+from fake_claude.command_names import COMMANDS
 from fake_claude.invocation.options import OPTIONS
 
 
@@ -26,5 +26,5 @@ def help_text() -> str:
         if option.choices:
             note = f"{note} (choices: {', '.join(option.choices)})".strip()
         lines.append(f"  {option.flags.ljust(width)}  {note}".rstrip())
-    lines += ["", f"Tools of fake-claude itself: {', '.join(TOOLS)}; each has a --help."]
+    lines += ["", f"Tools of fake-claude itself: {', '.join(COMMANDS)}; each has a --help."]
     return "\n".join(lines) + "\n"

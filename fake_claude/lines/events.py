@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from fake_claude.api.reply import DELTA_MEMBER
@@ -18,7 +17,8 @@ from fake_claude.catalog import (
 )
 from fake_claude.clock import timestamp
 from fake_claude.ids import fresh_uuid
-from fake_claude.prompt.command_files import agents, commands
+from fake_claude.invocation.command_files import agents, commands
+from fake_claude.json_lines import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from fake_claude.invocation.context import Context
 
     Message = dict[str, Any]
-
-_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
-dumps = _encoder.encode
-"""Encode as the CLI does: compact, UTF-8 unescaped."""
 
 
 def init(context: Context, project_dir: str, uuids: list[str]) -> Message:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from fake_claude.lines.events import dumps
+from fake_claude.json_lines import dumps
 from fake_claude.prompt.mentions import mentions, words
 from fake_claude.prompt.read_rules import denied
 

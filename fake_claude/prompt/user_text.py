@@ -8,9 +8,9 @@ import re
 from fake_claude.catalog import resolve_model
 from fake_claude.engine.hooks import prompt_submitted
 from fake_claude.engine.slash import PROMPTS
+from fake_claude.invocation.command_files import Command, agents, commands
 from fake_claude.lines.events import user
 from fake_claude.prompt.attachments import mentioned, reminder, said
-from fake_claude.prompt.command_files import Command, agents, commands
 from fake_claude.prompt.config_command import STYLES
 from fake_claude.prompt.memory import memory, nested, shown
 

@@ -24,6 +24,7 @@ from chat_server.errors import BadRequest, ChatError, Forbidden, NotFound, TooLa
 from chat_server.limits import Limits
 from chat_server.logging_setup import about
 from chat_server.login.admission import LoginGate, client_address
+from chat_server.login.identity import USER_HEADER, DevIdentity, Identity, ProxyIdentity
 from chat_server.login.oauth import Forge, OAuthIdentity
 from chat_server.metrics import Metrics
 from chat_server.printable import printable
@@ -36,7 +37,6 @@ from chat_server.turns.manager import Turns
 from chat_server.web.connection import CLOSE_SECONDS, LOGIN_EXPIRED, Connection
 from chat_server.web.forms import field, read_form
 from chat_server.web.headers import HEADERS, SERVER, STRICT_TRANSPORT
-from chat_server.web.identity import USER_HEADER, DevIdentity, Identity, ProxyIdentity
 from chat_server.web.inflow import Inflow
 from chat_server.web.origins import OwnOrigins, check_host, check_origin
 from chat_server.web.pages import TITLES, Link, page, sentence, wants_page

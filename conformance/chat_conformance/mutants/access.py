@@ -12,14 +12,14 @@ import aiohttp
 from aiohttp import hdrs, web
 
 import chat_server.app
+import chat_server.login.identity
 import chat_server.login.oauth
 import chat_server.login.state
-import chat_server.web.identity
 from chat_conformance.mutants.registry import always, breaks, put
 from chat_server.errors import Forbidden
 from chat_server.login.cookies import OwnCookies
+from chat_server.login.identity import SECRET_HEADER, USER_HEADER, Login, ProxyIdentity
 from chat_server.login.oauth import SESSION_COOKIE, Account, OAuthIdentity
-from chat_server.web.identity import SECRET_HEADER, USER_HEADER, Login, ProxyIdentity
 
 
 @breaks("one-login-at-a-time")
@@ -145,7 +145,7 @@ def json_for_people() -> None:
 @breaks("nobody-is-somebody")
 def nobody_is_somebody() -> None:
     """What proxies send for nobody is a user's name."""
-    put(chat_server.web.identity, "is_nobody", always(False))
+    put(chat_server.login.identity, "is_nobody", always(False))
 
 
 @breaks("aliases-are-believed")

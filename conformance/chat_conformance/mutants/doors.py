@@ -17,13 +17,13 @@ from aiohttp import hdrs
 import chat_server.app
 import chat_server.errors
 import chat_server.frames
+import chat_server.login.identity
 import chat_server.login.oauth
 import chat_server.protocol
 import chat_server.store.store
 import chat_server.turns.event_log
 import chat_server.turns.manager
 import chat_server.web.connection
-import chat_server.web.identity
 import chat_server.web.responses
 from chat_conformance.mutants.registry import always, breaks, put
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
@@ -132,7 +132,7 @@ def posts_without_names() -> None:
 @breaks("no-name-is-good")
 def no_name_is_good() -> None:
     """The proxy names nobody who may use the chat."""
-    put(chat_server.web.identity, "USER", lambda _: SimpleNamespace(fullmatch=lambda _name: None))
+    put(chat_server.login.identity, "USER", lambda _: SimpleNamespace(fullmatch=lambda _name: None))
 
 
 @breaks("nobody-may-log-in")

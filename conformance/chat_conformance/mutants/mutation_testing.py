@@ -39,7 +39,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "turns/claude-fails",
         "shapes/same-again",
     ),
-    "web/identity": ("identity", "handshake", "http"),
+    "login/identity": ("identity", "handshake", "http"),
     "claude/parser": ("turns", "shapes", "quotas", "stopping/cancel", "stopping/in-a-tool"),
     "turns/manager": (
         "turns",

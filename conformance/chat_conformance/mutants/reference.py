@@ -28,6 +28,7 @@ import chat_server.errors
 import chat_server.frames
 import chat_server.limits
 import chat_server.login.cookies
+import chat_server.login.identity
 import chat_server.login.oauth
 import chat_server.login.state
 import chat_server.owner_lock
@@ -38,7 +39,6 @@ import chat_server.store.store
 import chat_server.turns.event_log
 import chat_server.turns.manager
 import chat_server.web.connection
-import chat_server.web.identity
 import chat_server.web.responses
 from chat_conformance.mutants.guardians import put_guardian, tell_guardians
 from chat_conformance.mutants.registry import always, breaks, put
@@ -484,13 +484,13 @@ def any_login() -> None:
 @breaks("anybody-is-the-proxy")
 def anybody_is_the_proxy() -> None:
     """The secret is not asked for."""
-    put(chat_server.web.identity, "check_secret", always(None))
+    put(chat_server.login.identity, "check_secret", always(None))
 
 
 @breaks("any-name")
 def any_name() -> None:
     """What the proxy names is a user, whatever it is."""
-    put(chat_server.web.identity, "USER", lambda _: SimpleNamespace(fullmatch=lambda _name: True))
+    put(chat_server.login.identity, "USER", lambda _: SimpleNamespace(fullmatch=lambda _name: True))
 
 
 @breaks("others-are-told-apart")

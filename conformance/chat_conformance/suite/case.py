@@ -11,9 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from chat_conformance import cases
 from chat_conformance.errors import UsageError
-from chat_conformance.results import Case, Severity
+from chat_conformance.results import Case, Severity, matches
 from chat_conformance.suite.needs import needs_of
 
 CaseFunction = TypeVar("CaseFunction", bound=Callable[..., Awaitable[None]])
@@ -75,6 +74,7 @@ def case(
 
 def all_cases() -> tuple[Case, ...]:
     """Every case, those first that others need: the roots, then what hangs on them."""
+    cases = importlib.import_module("chat_conformance.cases")  # by name: cases stand above the suite
     for module in pkgutil.iter_modules(cases.__path__, f"{cases.__name__}."):
         importlib.import_module(module.name)
     return _all_cases()
@@ -121,8 +121,3 @@ def select(known: tuple[Case, ...], selections: tuple[str, ...]) -> tuple[Case, 
             hint = f"did you mean {' or '.join(near)}?" if near else "`chat-conformance list` shows them all"
             raise UsageError(f"no case is selected by {selection!r}; {hint}")
     return tuple(each for each in known if not selections or any(matches(each, word) for word in selections))
-
-
-def matches(each: Case, selection: str) -> bool:
-    """Whether a selection means this case."""
-    return each.id.startswith(selection) or selection in (each.clause, each.finding)

@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chat_conformance.errors import UsageError
-from chat_conformance.results import Case
-from chat_conformance.suite.case import matches
+from chat_conformance.results import Case, matches
 from chat_conformance.target.dialect import Dialect
 from fake_claude.patience import patience
 

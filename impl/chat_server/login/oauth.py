@@ -18,9 +18,9 @@ from aiohttp import hdrs, web
 
 from chat_server.errors import Forbidden, Unauthorized, Unavailable
 from chat_server.login.cookies import OwnCookies
+from chat_server.login.identity import Login
 from chat_server.login.state import LoginStates
 from chat_server.store.store import LoginSession, Store
-from chat_server.web.identity import Login
 
 logger = logging.getLogger(__name__)
 

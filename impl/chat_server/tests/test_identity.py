@@ -8,7 +8,7 @@ from aiohttp.web import Request
 from multidict import CIMultiDict
 
 from chat_server.errors import Unauthorized
-from chat_server.web.identity import DevIdentity, Login, ProxyIdentity, check_secret
+from chat_server.login.identity import DevIdentity, Login, ProxyIdentity, check_secret
 
 
 def request(*headers: tuple[str, str]) -> Request:

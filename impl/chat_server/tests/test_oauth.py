@@ -20,12 +20,12 @@ from aiohttp import web
 from chat_conformance.target.oauth_server import CLIENT_ID, CLIENT_SECRET, Forge
 from chat_conformance.target.oauth_server import forge as a_forge
 from chat_server.app import make_app
+from chat_server.login.identity import Login
 from chat_server.login.oauth import ANSWER_MAX, SESSION_COOKIE, OAuthIdentity
 from chat_server.login.state import COOKIE, LOGIN_SECONDS, LOGINS_AT_ONCE
 from chat_server.settings import Settings
 from chat_server.tests.loop_clock import LONG, LoopClock, in_time
 from chat_server.tests.sites import Clock, Fake
-from chat_server.web.identity import Login
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from aiohttp import WSMsgType, web
 
 from chat_server.errors import BadRequest, ChatError, Unavailable
 from chat_server.frames import PING, text_frame
+from chat_server.login.identity import Login
 from chat_server.protocol import (
     Cancel,
     ChatRequest,
@@ -24,7 +25,6 @@ from chat_server.protocol import (
 )
 from chat_server.turns.event_log import TurnLog
 from chat_server.turns.manager import Turns
-from chat_server.web.identity import Login
 from chat_server.web.inflow import FRAMES_AT_ONCE, Inflow
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from chat_server.authority import (
     parse_origin,
 )
 from chat_server.errors import BadRequest, Forbidden
+from chat_server.login.identity import has_secret
 from chat_server.settings import Settings
-from chat_server.web.identity import has_secret
 
 HEALTH = "/health"
 """Load balancers ask for it by any address. It says nothing but that the server lives."""
