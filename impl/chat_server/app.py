@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
-from aiohttp import WSCloseCode, hdrs, web
+from aiohttp import HttpVersion11, WSCloseCode, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import URL
@@ -453,16 +453,31 @@ async def _whoami(request: web.Request) -> web.Response:
     )
 
 
+def check_handshake(request: web.BaseRequest) -> None:
+    """Refuse what aiohttp lets through of the faulty handshakes (HAND-3, RFC 6455 §4.2.1 and §11.3).
+
+    Raises:
+        BadRequest: It is of HTTP/1.0, or has not one key and one version.
+    """
+    if request.version < HttpVersion11:
+        raise BadRequest("a WebSocket needs HTTP/1.1")
+    for name in (hdrs.SEC_WEBSOCKET_KEY, hdrs.SEC_WEBSOCKET_VERSION):
+        if len(request.headers.getall(name, ())) != 1:
+            raise BadRequest(f"a handshake has one {name}")
+
+
 async def _socket(request: web.Request) -> web.StreamResponse:
     """One WebSocket (docs/protocol.md §1 to §7)."""
     settings = request.app[SETTINGS]
     identity = request.app[IDENTITY]
     login = await identity.login(request)
-    if request.headers.get(hdrs.SEC_WEBSOCKET_VERSION, "13") != "13":  # HAND-3
+    if set(request.headers.getall(hdrs.SEC_WEBSOCKET_VERSION, ())) - {"13"}:  # HAND-3
         refused = BadRequest("version 13 of the WebSocket protocol is needed")
         return error_answer(refused, 426, {hdrs.SEC_WEBSOCKET_VERSION: "13"})
+    check_handshake(request)
     ws = web.WebSocketResponse(
         protocols=SUBPROTOCOLS,
+        autoclose=False,
         autoping=False,
         compress=False,
         timeout=CLOSE_SECONDS,

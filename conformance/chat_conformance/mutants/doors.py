@@ -206,6 +206,18 @@ def any_fault_is_400() -> None:
     put(chat_server.app, "error_answer", make)
 
 
+@breaks("any-handshake-will-do")
+def any_handshake_will_do() -> None:
+    """Of two keys the first counts, and HTTP/1.0 is as good as HTTP/1.1."""
+    put(chat_server.app, "check_handshake", always(None))
+
+
+@breaks("any-code-is-a-goodbye")
+def any_code_is_a_goodbye() -> None:
+    """Close codes beyond those that may be used are answered like any other."""
+    put(chat_server.web.connection, "LAST_CODE", lambda _: 65_535)
+
+
 @breaks("frames-of-one-mib")
 def frames_of_one_mib() -> None:
     """A frame may have a MiB and no more."""

@@ -189,15 +189,15 @@ def any_size() -> None:
 def no_key() -> None:
     """A missing key calls an error helper wrongly."""
 
-    def make(prepare: Any) -> Any:
-        async def mutant(self: Any, request: Any) -> Any:
+    def make(check: Any) -> Any:
+        def mutant(request: Any) -> None:
             if hdrs.SEC_WEBSOCKET_KEY not in request.headers:
                 raise TypeError("send_error() takes 2 positional arguments but 3 were given")
-            return await prepare(self, request)
+            check(request)
 
         return mutant
 
-    put(aiohttp.web.WebSocketResponse, "prepare", make)
+    put(chat_server.app, "check_handshake", make)
 
 
 @breaks("M-14")

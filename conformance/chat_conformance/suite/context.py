@@ -274,6 +274,8 @@ class Chat:
         key: str | None = None,
         offered: tuple[str, ...] | None = None,
         after: bytes = b"",
+        http: str = "1.1",
+        checked: bool = True,
         server: Server | None = None,
     ) -> Response:
         """Send an opening handshake and wait for its answer.
@@ -287,38 +289,48 @@ class Chat:
             key: Another key.
             offered: The subprotocols; without it, the server's own.
             after: Bytes that are sent glued to the request.
+            http: Another version of HTTP.
+            checked: Whether a 101 must be the right one; to a faulty handshake there is none.
             server: Another server than the case's, whose name is sent as Host.
         """
         key = key or encode_key(self.random.randbytes(16))
-        offered = (self.target.dialect.subprotocol,) if offered is None else offered
+        offered = self._subprotocols if offered is None else offered
         named = server or self.server
         host = f"{named.host}:{named.port}"
         sent: dict[str, str | None] = dict(upgrade_headers(host, key, subprotocols=offered))
         sent |= self.user(user).headers
         more = headers if isinstance(headers, list) else []
         sent |= headers if isinstance(headers, dict) else {}
-        request = encode_request(path or self.target.paths.socket, sent, method=method, more=more)
+        request = encode_request(path or self.target.paths.socket, sent, method=method, http=http, more=more)
         what = f"{method} {path or self.target.paths.socket} upgrade{f' with {headers}' if headers else ''}"
         await peer.send_bytes(request + after, what)
         response = await peer.expect_response()
-        if response.status == 101 and (
-            wrong := check_response(
-                response,
-                sent.get("Sec-WebSocket-Key") or key,
-                offered=offered,
-                extensions=sent.get("Sec-WebSocket-Extensions") or "",
+        if (
+            checked
+            and response.status == 101
+            and (
+                wrong := check_response(
+                    response,
+                    sent.get("Sec-WebSocket-Key") or key,
+                    offered=offered,
+                    extensions=sent.get("Sec-WebSocket-Extensions") or "",
+                )
             )
         ):
             raise Failure("a right answer to the handshake", wrong)
         return response
 
+    @property
+    def _subprotocols(self) -> tuple[str, ...]:
+        """What a handshake offers; nothing where the server has no subprotocol."""
+        ours = self.target.dialect.subprotocol
+        return (ours,) if ours else ()
+
     def opening(self, *, user: int = 0) -> bytes:
         """A valid opening handshake, to be sent by whoever does not use a ``Peer``."""
         host = f"{self.server.host}:{self.server.port}"
         key = encode_key(self.random.randbytes(16))
-        headers: dict[str, str | None] = dict(
-            upgrade_headers(host, key, subprotocols=(self.target.dialect.subprotocol,))
-        )
+        headers: dict[str, str | None] = dict(upgrade_headers(host, key, subprotocols=self._subprotocols))
         return encode_request(self.target.paths.socket, headers | self.user(user).headers)
 
     @asynccontextmanager

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -56,8 +57,35 @@ async def peer_of(script: Script) -> AsyncIterator[Peer]:
         yield peer
 
 
+class Answering(Script):
+    """A server that says its bytes once it is sent a frame."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD)
+        await reader.read(1)
+        writer.write(self.says)
+        await reader.read()
+        writer.close()
+
+
+class Dropping(Script):
+    """A server that drops who sends it anything."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD)
+        await reader.read(1)
+        writer.transport.abort()
+
+
 def frames(*sent: Frame) -> bytes:
     return b"".join(map(encode_frame, sent))
+
+
+def text(kind: str) -> Frame:
+    """A server's message of this type."""
+    return Frame(Opcode.TEXT, f'{{"type":"{kind}"}}'.encode())
 
 
 async def test_pings_are_answered_as_they_come() -> None:
@@ -127,13 +155,62 @@ async def test_nothing_comes_between_the_pieces_of_a_frame() -> None:
 
 
 async def test_events_are_read_by_place_and_not_consumed() -> None:
-    script = Script(frames(Frame(Opcode.TEXT, b'{"type":"a"}'), Frame(Opcode.TEXT, b'{"type":"b"}')))
+    script = Script(frames(text("token"), text("complete")))
     async with peer_of(script) as peer:
         place, first = await peer.expect_event()
         _, second = await peer.expect_event(place)
         _, again = await peer.expect_event()
 
-    assert [first, second, again] == [{"type": "a"}, {"type": "b"}, {"type": "a"}]
+    assert [first, second, again] == [{"type": "token"}, {"type": "complete"}, {"type": "token"}]
+
+
+async def test_types_that_clients_do_not_know_are_skipped() -> None:
+    async with peer_of(Script(frames(text("hello"), text("accepted"), text("hello")))) as peer:
+        place, event = await peer.expect_event()
+        assert event == {"type": "accepted"}
+        with pytest.raises(Failure, match=r"ignored: 'hello' \(2\)"):
+            await peer.expect_event(place, within=0.2)
+
+
+async def test_pongs_that_answer_nothing_are_skipped() -> None:
+    beats = frames(Frame(Opcode.PONG, b"beat"), Frame(Opcode.PONG, b"a"), Frame(Opcode.PONG, b"b"))
+    async with peer_of(Script(beats)) as peer:
+        await peer.expect_pong(b"a")
+        await peer.expect_pong(b"b")
+
+
+async def test_nothing_is_sent_behind_the_answer_to_a_close() -> None:
+    script = Script(frames(close_frame(1001)))
+    async with peer_of(script) as peer:
+        await peer.until(lambda: peer.close, "a close")
+        await script.told.wait()
+        await peer.send_text("too late")
+        assert peer.own_fault is None
+        peer.abort()
+        with pytest.raises(Failure, match="after the server's CLOSE 1001"):
+            await peer.expect_event()
+
+    assert script.frames == [close_frame(1001, mask=MASK)]
+
+
+async def test_a_refusal_may_leave_out_the_close_frame() -> None:
+    async with peer_of(Dropping(b"")) as peer:
+        await peer.expect_refused(1002, Frame(3, b"", mask=MASK))
+
+
+async def test_a_refusal_with_another_code_fails() -> None:
+    async with peer_of(Script(frames(text("hello"), close_frame(1011)))) as peer:
+        peer.answers_close = False
+        with pytest.raises(Failure, match="CLOSE 1011"):
+            await peer.expect_refused(1002, Frame(3, b"", mask=MASK))
+
+
+async def test_an_answer_to_illegal_bytes_fails_at_once() -> None:
+    for answer in (Frame(Opcode.PONG, b"bare"), text("error")):
+        script = Answering(frames(answer))
+        async with peer_of(script) as peer:
+            with pytest.raises(Failure, match="taken for legal"):
+                await peer.expect_refused(1002, Frame(Opcode.PING, b"bare"))
 
 
 @pytest.mark.parametrize("text", [b"bare", b"[]", b'{"kind":1}', b'{"type":1}'])
@@ -146,17 +223,16 @@ async def test_text_that_is_no_message_fails_where_one_is_awaited(text: bytes) -
 
 
 EXPECTATIONS: list[tuple[str, bytes, Callable[[Peer], object], str]] = [
-    ("wrong-pong", frames(Frame(Opcode.PONG, b"b")), lambda peer: peer.expect_pong(b"a"), "payload is b'b'"),
+    (
+        "wrong-pong",
+        frames(Frame(Opcode.PONG, b"b")),
+        lambda peer: peer.expect_pong(b"a", within=0.05),
+        "payload is b'b'",
+    ),
     ("forbidden-code", frames(close_frame(768)), lambda peer: peer.expect_close(), "CLOSE 768"),
     ("other-code", frames(close_frame(1001)), lambda peer: peer.expect_close(1000), "CLOSE 1001"),
     ("tcp-stays", frames(close_frame(1000)), lambda peer: peer.expect_close(1000, within=0.05), "not within"),
     ("no-ping", b"", lambda peer: peer.expect_ping(within=0.05), "not within"),
-    (
-        "taken-for-legal",
-        frames(Frame(Opcode.PONG, b"")),
-        lambda peer: peer.expect_refusal(1002, Frame(Opcode.PING)),
-        "not within|taken for legal",
-    ),
 ]
 
 
@@ -186,10 +262,10 @@ async def test_what_is_late_with_all_else_is_awaited() -> None:
 
 
 async def test_frames_that_could_be_read_but_are_illegal_are_noted() -> None:
-    async with peer_of(Script(frames(Frame(Opcode.TEXT, b'{"type":"a"}', mask=MASK)))) as peer:
+    async with peer_of(Script(frames(replace(text("token"), mask=MASK)))) as peer:
         _, event = await peer.expect_event()
 
-    assert event == {"type": "a"}
+    assert event == {"type": "token"}
     assert [error.section for error in peer.illegal] == ["§5.1"]
 
 

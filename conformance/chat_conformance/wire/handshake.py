@@ -45,10 +45,11 @@ def encode_request(
     headers: Mapping[str, str | None],
     *,
     method: str = "GET",
+    http: str = "1.1",
     more: Sequence[tuple[str, str]] = (),
 ) -> bytes:
     """A request head as bytes; a header whose value is None is left out, ``more`` may repeat names."""
-    lines = [f"{method} {path} HTTP/1.1"]
+    lines = [f"{method} {path} HTTP/{http}"]
     lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
     lines += [f"{name}: {value}" for name, value in more]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()

@@ -11,7 +11,7 @@ import fcntl
 import sys
 import termios
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from chat_conformance.errors import Failure, OwnFault
-from chat_conformance.target.dialect import Dialect
+from chat_conformance.target.dialect import TYPES, Dialect
 from chat_conformance.wire.audit import Audit
 from chat_conformance.wire.deflate import NAME, Inflater
 from chat_conformance.wire.frames import (
@@ -41,6 +41,7 @@ from chat_conformance.wire.trace import Trace, describe, shorten
 T = TypeVar("T")
 Event = dict[str, Any]
 _PLAIN = Dialect()
+KINDS, TYPE_LENGTH = 3, 40  # of the types that are ignored, what a sentence tells
 STILL, STILL_SECONDS = 10, 0.3  # so many looks over so long see the same: no more comes
 MAX_RECEIVED = 512 << 20
 """What one connection takes in, in bytes; frames are kept, and so each counts for some more than its payload."""
@@ -70,7 +71,8 @@ class Peer:
         name: What the trace calls it.
         frames: Received frames with their time (seconds, monotonic), in order.
         illegal: What RFC 6455 has against received frames that could still be read.
-        events: Received data messages, in order.
+        events: Received data messages, in order; those of types that clients do not know are left out (MSG-1).
+        ignored: The types that were left out, and how often each came.
         ended: How the connection ended, None while it lives.
         answers_pings: Whether pings are answered as they come.
         answers_close: Whether a close is answered as it comes.
@@ -91,6 +93,7 @@ class Peer:
         self.frames: list[tuple[float, Frame]] = []
         self.illegal: list[FrameError] = []
         self.events: list[Event | Garbled] = []
+        self.ignored: Counter[str] = Counter()
         self.ended: str | None = None
         self.answers_pings = True
         self.answers_close = True
@@ -103,6 +106,7 @@ class Peer:
         self._inflater: Inflater | None = None
         self._news = asyncio.Event()
         self._sent_close = False
+        self._answered_close = False
         self._audit: Audit | None = Audit()
         self._pongs_taken = 0
         self._held: list[Frame] | None = None
@@ -126,7 +130,13 @@ class Peer:
         return self._audit.fault if self._audit else None
 
     async def send_bytes(self, data: bytes, what: str | None = None) -> None:
-        """Send bytes as they are; a connection that is gone already shows when something is awaited."""
+        """Send bytes as they are; a connection that is gone already shows when something is awaited.
+
+        Nothing is sent behind our answer to the server's close, unless a case breaks the rules.
+        """
+        if self._answered_close and self._audit:
+            self._trace.add(self.name, "=", f"not sent, since the server has closed: {what or shorten(data)}")
+            return
         self._trace.add(self.name, ">", what or f"bytes {shorten(data)}")
         if self._audit:
             self._audit.feed(data)
@@ -136,7 +146,8 @@ class Peer:
 
     async def send(self, frame: Frame) -> None:
         """Send a frame, legal or not."""
-        self._sent_close |= frame.opcode == Opcode.CLOSE
+        if not self._answered_close:
+            self._sent_close |= frame.opcode == Opcode.CLOSE
         await self.send_bytes(encode_frame(frame), describe(frame))
 
     async def send_text(self, text: str | bytes) -> None:
@@ -220,7 +231,7 @@ class Peer:
             async with asyncio.timeout(limit):
                 while (value := found()) is None:
                     if self.ended is not None:
-                        raise Failure(expected, f"the connection ended: {self.ended}")
+                        raise Failure(expected, f"the connection ended: {self._end_in_words()}")
                     self._news.clear()
                     await self._news.wait()
                 return value
@@ -229,7 +240,20 @@ class Peer:
                 await before_failing()
                 if (value := found()) is not None:
                     return value
-            raise Failure(expected, f"not within {limit:g} s") from None
+            raise Failure(expected, f"not within {limit:g} s{self._ignored_in_words()}") from None
+
+    def _end_in_words(self) -> str:
+        """How the connection ended, and what the server had said before."""
+        close = self.close
+        said = "" if close is None else f", after the server's {describe(close)}"
+        return f"{self.ended}{said}{self._ignored_in_words()}"
+
+    def _ignored_in_words(self) -> str:
+        """The messages that were no events, for whoever waited in vain; empty if there were none."""
+        if not self.ignored:
+            return ""
+        kinds = ", ".join(f"{kind!r} ({count})" for kind, count in self.ignored.most_common(KINDS))
+        return f"; messages of types that clients do not know were ignored: {kinds}"
 
     async def expect_response(self, *, within: float | None = None) -> Response:
         """Wait for the answer to a handshake."""
@@ -252,18 +276,27 @@ class Peer:
         return await self.until(pings, expected, within=within, before_failing=before_failing)
 
     async def expect_pong(self, payload: bytes, *, within: float | None = None) -> None:
-        """Wait for a pong after those already waited for, which must have this payload."""
+        """Wait for a pong with this payload after those already waited for.
 
-        def pong() -> Frame | None:
-            found = [frame for _, frame in self.frames if frame.opcode == Opcode.PONG]
-            return found[self._pongs_taken] if len(found) > self._pongs_taken else None
+        Pongs that answer nothing are skipped: a server may send them as a heartbeat (RFC 6455 §5.5.3).
+        """
+        others: list[bytes] = []
 
-        frame = await self.until(pong, f"a pong with the payload {shorten(payload)}", within=within)
-        self._pongs_taken += 1
-        if frame.payload != payload:
-            raise Failure(
-                f"a pong with the payload {shorten(payload)}", f"its payload is {shorten(frame.payload)}"
-            )
+        def pong() -> bool | None:
+            found = [frame.payload for _, frame in self.frames if frame.opcode == Opcode.PONG]
+            others[:] = found[self._pongs_taken :]
+            if payload not in others:
+                return None
+            self._pongs_taken += others.index(payload) + 1
+            return True
+
+        expected = f"a pong with the payload {shorten(payload)}"
+        try:
+            await self.until(pong, expected, within=within)
+        except Failure as failure:
+            if not others:
+                raise
+            raise Failure(expected, f"its payload is {shorten(others[-1])}; {failure.happened}") from None
 
     def answer_last_ping(self) -> None:
         """Send the pong of the latest ping now; one pong answers all before it (RFC 6455 §5.5.3)."""
@@ -277,7 +310,10 @@ class Peer:
         await self.expect_pong(payload, within=within)
 
     async def expect_close(self, *codes: int | None, within: float | None = None) -> Frame:
-        """Wait for a close frame with one of the codes (None: no code), and for the end of TCP after it."""
+        """Wait for a close frame with one of the codes (None: no code), and for the end of TCP after it.
+
+        Without codes any that the wire allows will do.
+        """
         wanted = " or ".join("no code" if code is None else str(code) for code in codes)
         expected = f"a close frame with {wanted or 'an allowed code'}, then the end of the connection"
         frame = await self.until(lambda: self.close, expected, within=within)
@@ -289,28 +325,41 @@ class Peer:
         await self.until(lambda: self.ended, expected, within=within)
         return frame
 
-    async def expect_refusal(self, code: int, *sent: Frame, answered: bool = False) -> None:
-        """Send frames that break the rules and wait for the close with this code; any other answer fails at once.
+    async def expect_refusal(self, *codes: int) -> None:
+        """Wait until the server ends the connection: by a close with one of these codes, or without a close frame.
+
+        To leave it out is a server's right where it has to fail a connection (RFC 6455 §7.1.7), and a reset may
+        overtake it on its way.
+        """
+        wanted = " or ".join(map(str, codes))
+        await self.until(
+            lambda: self.close or self.ended, f"the end of the connection, by a close with {wanted}"
+        )
+        if self.close is not None:
+            await self.expect_close(*codes)
+
+    async def expect_refused(self, code: int, *sent: Frame, answered: bool = False) -> None:
+        """Send frames that break the rules and wait for `expect_refusal`; an answer to them fails at once.
 
         ``answered`` says that a legal message among them may be answered first.
         """
         self.break_rules()
-        place = len(self.frames)
+        place, begin = len(self.frames), len(self.events)
         for frame in sent:
             await self.send(frame)
+        payloads = {frame.payload for frame in sent}
 
         def refused() -> bool | None:
             for _, frame in self.frames[place:]:
-                if frame.opcode == Opcode.CLOSE:
-                    return True
-                if frame.opcode != Opcode.PING and not (answered and frame.opcode == Opcode.TEXT):
-                    raise Failure(
-                        f"a close with {code}", f"the bytes were taken for legal: {describe(frame)}"
-                    )
-            return None
+                if frame.opcode == Opcode.PONG and frame.payload in payloads:
+                    raise Failure(expected, f"the bytes were taken for legal: {describe(frame)}")
+            if self.events[begin:] and not answered:
+                raise Failure(expected, f"the bytes were taken for legal: {self.events[begin]}")
+            return True if self.close or self.ended else None
 
-        await self.until(refused, f"a close with {code}")
-        await self.expect_close(code)
+        expected = f"the end of the connection, by a close with {code}"
+        await self.until(refused, expected)
+        await self.expect_refusal(code)
 
     @property
     def close(self) -> Frame | None:
@@ -402,15 +451,21 @@ class Peer:
                 self.illegal.append(error)
             if frame.opcode < 8:
                 if (message := self._joiner.add(frame)) is not None:
-                    self.events.append(_event(message, self.dialect))
+                    self._note(_event(message, self.dialect))
             else:
                 self._answer(frame)
+
+    def _note(self, event: Event | Garbled) -> None:
+        if isinstance(event, Garbled) or event["type"] in TYPES:
+            self.events.append(event)
+        else:
+            self.ignored[event["type"][:TYPE_LENGTH]] += 1
 
     def _answer(self, frame: Frame) -> None:
         if frame.opcode == Opcode.PING and self.answers_pings and not self._sent_close:
             self._write_control(Frame(Opcode.PONG, frame.payload[:125], mask=MASK))
         if frame.opcode == Opcode.CLOSE and self.answers_close and not self._sent_close:
-            self._sent_close = True
+            self._sent_close = self._answered_close = True
             code = frame.close_code
             self._write_control(close_frame(code if code and is_wire_code(code) else None, mask=MASK))
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import assert_never
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from chat_server.errors import BadRequest, ChatError, Unavailable
 from chat_server.frames import PING, text_frame
@@ -40,6 +40,9 @@ LOGIN_LOOK_SECONDS = 60.0
 
 LOGIN_EXPIRED = 4401
 """Close code of a connection whose login has ended (CLOSE-2)."""
+
+LAST_CODE = 4999
+"""The highest code that a close frame may carry (RFC 6455 §7.4.2)."""
 
 _OVER = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
 
@@ -162,6 +165,7 @@ class Connection:
                         await self._ws.pong(frame.data)  # FRAME-4
                     case _:
                         pass
+            await self._answer_close(frame)
         except ConnectionError as error:
             logger.info("= connection of %s dropped: %s", self.login.user, error)
         except Exception as error:  # noqa: BLE001 - it is logged
@@ -171,6 +175,13 @@ class Connection:
             if self._expiry is not None:
                 self._expiry.cancel()
             await self._let_go()
+
+    async def _answer_close(self, frame: WSMessage) -> None:
+        if frame.type is WSMsgType.CLOSE:
+            # aiohttp lets these through, which no close frame may carry (RFC 6455 §7.4).
+            forbidden = frame.data == WSCloseCode.ABNORMAL_CLOSURE or frame.data > LAST_CODE
+            code = WSCloseCode.PROTOCOL_ERROR if forbidden else WSCloseCode.OK
+            await self._ws.close(code=code, drain=False)
 
     async def _let_go(self) -> None:
         """Leave the logs and the turns, and end what helped."""
