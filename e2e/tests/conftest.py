@@ -179,7 +179,7 @@ async def context(
         # Its snapshots show every step; a film of them would cost a third of the whole run.
         await context.tracing.start(snapshots=True)
         before = site.written()
-        await _mutate(context)
+        await mutate(context)
         yield context
         if request.node.stash.get(FAILED, False) or watch.offences:
             folder = ARTIFACTS / re.sub(r"\W+", "-", request.node.name)
@@ -194,7 +194,7 @@ async def context(
         assert watch.offences == []
 
 
-async def _mutate(context: BrowserContext) -> None:
+async def mutate(context: BrowserContext) -> None:
     """Give the page the faults that `chat-conformance mutants --e2e` asks for."""
     mutant = MUTANTS.get(os.environ.get(MUTANT, ""))
     if mutant is None:
@@ -202,7 +202,8 @@ async def _mutate(context: BrowserContext) -> None:
     body = mutant.page_file()
 
     async def serve(route: Route) -> None:
-        await route.fulfill(body=body, content_type="text/javascript")
+        kind = "css" if mutant.file.endswith(".css") else "javascript"
+        await route.fulfill(body=body, content_type=f"text/{kind}")
 
     await context.route(f"**/chat/static/{mutant.file}", serve)
 

@@ -1,4 +1,4 @@
-"""A TCP proxy in the middle, which resets and dribbles when it is told to."""
+"""A TCP proxy in the middle, which resets, dribbles and swallows when it is told to."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Middle:
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
         self._writers: set[asyncio.StreamWriter] = set()
+        self._dead: set[asyncio.StreamWriter] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self.portion = 65_536
@@ -33,6 +34,7 @@ class Middle:
         finally:
             for each in (writer, up_writer):
                 self._writers.discard(each)
+                self._dead.discard(each)
                 each.transport.abort()
             if not self._writers:
                 self._idle.set()
@@ -46,6 +48,8 @@ class Middle:
     ) -> None:
         own, site = self.url.removeprefix("http://").encode(), "{}:{}".format(*self._target).encode()
         while data := await reader.read(65_536):
+            if writer in self._dead:
+                continue
             passed = data.replace(own, site) if renames else data
             for start in range(0, len(passed), self.portion):
                 writer.write(passed[start : start + self.portion])
@@ -56,3 +60,7 @@ class Middle:
         """Reset every connection where it is."""
         for writer in tuple(self._writers):
             writer.transport.abort()
+
+    def swallow(self) -> None:
+        """Let every connection that is open die without a word, as behind a NAT that forgot it; new ones live."""
+        self._dead |= self._writers

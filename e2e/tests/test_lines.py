@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, Route, WebSocket, expect
 
 from e2e.site import Site
 from e2e.tests.chat import Chat
@@ -110,6 +110,79 @@ async def test_connections_are_reset_in_the_middle_of_an_answer(
         gate.open()
         await chat.expect_answer(SIX)
     await expect(chat.answers).to_have_count(1)
+
+
+async def dead_line(middle: Middle, page: Page) -> Chat:
+    """A conversation whose line has died without a word."""
+    chat = Chat(page)
+    await page.clock.install()
+    await page.goto(f"{middle.url}/chat/")
+    await chat.say("one [[fake tokens=1]]")
+    await chat.expect_answer("t1")
+    middle.swallow()
+    return chat
+
+
+async def test_dead_line_is_noticed_by_sending(site: Site, middle: Middle, page: Page) -> None:
+    """The message goes out by a new socket within ten seconds, and once."""
+    chat = await dead_line(middle, page)
+    await chat.say("into the dark [[fake tokens=2]]")
+    await expect(chat.answers.nth(1)).to_have_attribute("data-state", "sending")
+    await page.clock.fast_forward(10_000)
+
+    await chat.expect_answer("t1 t2", number=1)
+    await expect(chat.answers).to_have_count(2)
+    asked = [line for run in ledger.read(site.ledger) for line in run.stdin if '"into the dark' in line]
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "wakes",
+    ["dispatchEvent(new Event('online'))", "document.dispatchEvent(new Event('visibilitychange'))"],
+    ids=["online", "visible"],
+)
+async def test_dead_line_is_noticed_by_waking(middle: Middle, page: Page, wakes: str) -> None:
+    await dead_line(middle, page)
+    async with page.expect_websocket() as again:
+        await page.evaluate(wakes)
+        await page.clock.fast_forward(10_000)
+
+    assert (await again.value).url.endswith("/chat/ws")
+
+
+async def test_dead_line_is_noticed_in_mid_answer(site: Site, middle: Middle, page: Page) -> None:
+    """Nobody sends anything, and the rest of the answer comes all the same."""
+    chat = Chat(page)
+    await page.clock.install()
+    await page.goto(f"{middle.url}/chat/")
+    with site.gate("g1") as gate:
+        await chat.say("[[fake tokens=6 hold=g1@3]]")
+        await gate.reached()
+        await chat.expect_answer(THREE, "streaming")
+        middle.swallow()
+        gate.open()
+        await page.clock.fast_forward(20_000)
+        await page.clock.fast_forward(10_000)
+        await chat.expect_answer(SIX)
+
+
+async def test_quiet_line_is_left_alone(site: Site, page: Page) -> None:
+    """Claude says nothing for minutes: the line is asked now and then, answers, and is never given up."""
+    chat = Chat(page)
+    sockets: list[WebSocket] = []
+    page.on("websocket", lambda socket: sockets.append(socket))  # noqa: PLW0108 - it must be a function
+    await page.clock.install()
+    await page.reload()
+    with site.gate("g1") as gate:
+        await chat.say("[[fake tokens=6 hold=g1@3]]")
+        await gate.reached()
+        await chat.expect_answer(THREE, "streaming")
+        for _ in range(6):
+            async with sockets[0].expect_event("framereceived", lambda frame: "probe" in str(frame)):
+                await page.clock.fast_forward(20_000)
+        gate.open()
+        await chat.expect_answer(SIX)
+    assert len(sockets) == 1
 
 
 async def test_slow_network_brings_the_same_answer(middle: Middle, page: Page) -> None:

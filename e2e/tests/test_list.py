@@ -48,9 +48,8 @@ async def test_search_finds_by_words_of_title_and_last_answer(page: Page) -> Non
     await expect(found).to_have_attribute("aria-description", "All aboard")
     await expect(chat.conversations).to_have_count(1)
     await search.fill("train")
-    await expect(
-        page.get_by_text("No conversation has that in its title or its last answer.")
-    ).to_be_visible()
+    nothing = "No conversation has that in its title or at the beginning of its last answer."
+    await expect(page.get_by_text(nothing)).to_be_visible()
     await search.press("Escape")
 
     await expect(chat.conversations).to_have_count(3)

@@ -143,7 +143,7 @@ async def test_views_of_trouble_look_as_they_did(site: Site, page: Page, context
     await expect(chat.previews).to_have_text(["t1"])
     await chat.say("one too many")
     await expect(page.get_by_role("timer")).to_be_visible()
-    await expect(page.get_by_role("status").filter(has_text="No messages left this hour.")).to_be_visible()
+    await expect(page.get_by_role("status").filter(has_text="No messages left this hour.")).to_be_hidden()
     await views.look("limit")
     await expect_nothing_serious(page)
     await page.emulate_media(color_scheme="light")

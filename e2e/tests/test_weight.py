@@ -11,6 +11,7 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from e2e.site import Site
 from e2e.tests.chat import Chat
+from e2e.tests.conftest import mutate
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -51,6 +52,7 @@ LONG = {
 async def plain(browser: Browser, site: Site) -> AsyncIterator[Page]:
     """A page that nobody records, since recording would be what is measured."""
     context = await browser.new_context(viewport={"width": 1200, "height": 800})
+    await mutate(context)
     page = await context.new_page()
     await page.goto(site.url)
     yield page

@@ -120,6 +120,7 @@ export class CodeBlock {
     copy.className = "quiet";
     copy.dataset.part = "copy-code";
     copy.textContent = "Copy";
+    copy.ariaLabel = language ? `Copy the code in ${language}` : "Copy the code";
     head.append(name, copy);
     const pre = scrollable("pre", language ? `Code in ${language}` : "Code");
     pre.dir = "ltr";

@@ -47,6 +47,13 @@ const LOGIN_EXPIRED = 4401;
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 15_000;
 const UNAVAILABLE_DELAY_MS = 2_000;
+/** Whoever was asked and says nothing for so long is taken for gone; after each time in vain for twice as long. */
+const ANSWER_MS = 6_000;
+const LONGEST_ANSWER_MS = 60_000;
+/** After so much silence in a running turn the server is asked whether it is there. */
+const QUIET_MS = 20_000;
+/** What no turn is called: a question about it is always answered, and costs nothing (CANCEL-2). */
+const PROBE = "probe";
 /** So many sockets in a row must fail, while plain HTTP works, before messages go by POST. */
 const REFUSALS = 2;
 
@@ -74,6 +81,11 @@ export class ChatSocket extends EventTarget {
   #followed = null;
   #following = false;
   #expired = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #deadline;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #quiet;
+  #patience = ANSWER_MS;
   #asking = false;
   #askAgain = false;
 
@@ -94,6 +106,7 @@ export class ChatSocket extends EventTarget {
     let opened = false;
     socket.addEventListener("open", () => (opened = true));
     socket.onclose = (event) => this.#closed(event.code, opened);
+    this.#expectAnswer();
   }
 
   /** @param {ChatRequest} request */
@@ -143,6 +156,8 @@ export class ChatSocket extends EventTarget {
 
   #opened() {
     this.#expired = false;
+    clearTimeout(this.#deadline);
+    this.#deadline = undefined;
     this.#failures = 0;
     this.#refusals = 0;
     this.#posting = false;
@@ -163,6 +178,9 @@ export class ChatSocket extends EventTarget {
    */
   #closed(code, opened) {
     this.#socket = null;
+    clearTimeout(this.#deadline);
+    clearTimeout(this.#quiet);
+    this.#deadline = undefined;
     if (code === LOGIN_EXPIRED) void this.checkLogin();
     else if (!this.#expired) this.#connectLater(opened);
   }
@@ -181,7 +199,45 @@ export class ChatSocket extends EventTarget {
   /** Something may have changed for the better: the network is back, the page is looked at, somebody has logged in. */
   wake() {
     if (this.#asking || this.#expired) void this.checkLogin();
-    else this.connect();
+    else if (this.#socket === null) this.connect();
+    else this.#probe();
+  }
+
+  /** A line that died without a word looks like a quiet one, until something is asked. */
+  #probe() {
+    this.#send({ type: "cancel", message_id: PROBE });
+  }
+
+  /** Something has been asked; an answer, whichever, shows that the line is alive. */
+  #expectAnswer() {
+    if (this.#deadline !== undefined) return;
+    const waiting = this.#socket?.bufferedAmount ?? 0;
+    this.#deadline = setTimeout(() => {
+      this.#deadline = undefined;
+      const left = this.#socket?.bufferedAmount ?? 0;
+      if (left > 0 && left < waiting) this.#expectAnswer(); // a slow line, and a long message
+      else this.#giveUp();
+    }, this.#patience);
+  }
+
+  #heard() {
+    clearTimeout(this.#deadline);
+    clearTimeout(this.#quiet);
+    this.#deadline = undefined;
+    this.#patience = ANSWER_MS;
+    if (this.#turns.size > 0) this.#quiet = setTimeout(() => this.#probe(), QUIET_MS);
+  }
+
+  /** The socket is dead, though the browser does not know it yet. */
+  #giveUp() {
+    const socket = this.#socket;
+    if (socket === null) return;
+    const opened = socket.readyState === WebSocket.OPEN;
+    this.#patience = Math.min(2 * this.#patience, LONGEST_ANSWER_MS);
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+    this.#closed(0, opened);
+    if (opened) this.connect();
   }
 
   /**
@@ -265,6 +321,7 @@ export class ChatSocket extends EventTarget {
 
   /** @param {unknown} data */
   #received(data) {
+    this.#heard();
     if (typeof data !== "string") return;
     /** @type {ServerMessage} */
     let message;
@@ -275,6 +332,7 @@ export class ChatSocket extends EventTarget {
       return;
     }
     const id = message.message_id;
+    if (id === PROBE) return;
     if (id === undefined) this.#deliver(message);
     else if (!this.#over.has(id)) this.#order(id, message);
   }
@@ -352,7 +410,8 @@ export class ChatSocket extends EventTarget {
    * @param {Live} turn
    */
   #sendCancel(message, turn) {
-    this.#send({ type: "cancel", message_id: message, conversation_id: turn.conversation });
+    this.#send({ type: "cancel", message_id: message, conversation_id: turn.conversation }, false);
+    this.#probe(); // the end of a turn takes its time
   }
 
   /** A running turn is followed by its own cursor; a second one would bring every event twice. */
@@ -361,11 +420,17 @@ export class ChatSocket extends EventTarget {
     if (conversation === null || this.#following || this.#socket?.readyState !== WebSocket.OPEN) return;
     for (const turn of this.#turns.values()) if (turn.conversation === conversation) return;
     this.#following = true;
-    this.#send({ type: "subscribe", conversation_id: conversation });
+    this.#send({ type: "subscribe", conversation_id: conversation }, false);
   }
 
-  /** What cannot be sent now is sent by `#opened`. @param {object} message */
-  #send(message) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  /**
+   * What cannot be sent now is sent by `#opened`.
+   * @param {object} message
+   * @param {boolean} [answered] whether it is answered at once, and not only when something happens
+   */
+  #send(message, answered = true) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return;
+    this.#socket.send(JSON.stringify(message));
+    if (answered) this.#expectAnswer();
   }
 }

@@ -67,6 +67,15 @@ function toolOf({ id = "", name = "", state = "", input = "", result = "" }) {
   return { id, name, state, asked: input, result };
 }
 
+/**
+ * @param {ServerMessage} status what Claude is doing
+ * @returns {string} the same as a sentence
+ */
+function told({ status = "", detail = "" }) {
+  if (status === "retrying") return sentence(`Claude cannot be reached just now and is asked again: ${detail}`);
+  return sentence(detail || status.replaceAll("_", " "));
+}
+
 /** @returns {string} 32 hexadecimal digits; `crypto.randomUUID` is missing on plain http beyond loopback */
 function newMessageId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -302,6 +311,11 @@ export class ChatStore extends EventTarget {
     this.#fire("leaving");
   }
 
+  /** Say why something is not done. @param {string} text */
+  refuse(text) {
+    this.#tell(text, null);
+  }
+
   dismiss() {
     if (this.notice === null) return;
     this.notice = null;
@@ -390,7 +404,7 @@ export class ChatStore extends EventTarget {
         break;
       case "status":
         if (message.status === FRESH_SESSION) turn.note = sentence(message.detail ?? "");
-        turn.progress = message.detail || (message.status ?? "").replaceAll("_", " ");
+        turn.progress = told(message);
         break;
       case "rewind": // counts code points, as `for … of` does and `slice` does not
         turn.answer = Array.from(turn.answer).slice(0, message.to ?? 0).join("");

@@ -7,7 +7,7 @@ import { isLive } from "./store.js";
 /** @typedef {import("./store.js").Turn} Turn */
 
 /** What is said under an answer that did not come to its end, unless the server said more. */
-export const OUTCOMES = {
+const OUTCOMES = {
   sending: "",
   streaming: "",
   complete: "",
@@ -20,6 +20,11 @@ export const OUTCOMES = {
 const TOOL_STATES = { started: "running", finished: "done", failed: "failed", stopped: "not finished" };
 /** A longer prompt is folded: whoever pasted it knows what it says. */
 const LONG_PROMPT = 4_000;
+
+/** @param {Turn} turn */
+export function outcome({ state, trouble, answer }) {
+  return trouble || (state === "complete" && answer.trim() === "" ? "Claude said nothing." : OUTCOMES[state]);
+}
 
 export class TurnView {
   #prompt = "";
@@ -78,7 +83,7 @@ export class TurnView {
     this.#drawTools(turn);
     say(this.progress, turn.stopping && live ? "Stopping…" : turn.progress);
     this.progress.hidden = this.progress.textContent === "";
-    say(this.outcome, turn.trouble || OUTCOMES[turn.state]);
+    say(this.outcome, outcome(turn));
     this.outcome.hidden = this.outcome.textContent === "";
     this.copy.hidden = turn.answer === "";
     this.again.hidden = !last || (turn.state !== "failed" && turn.state !== "interrupted");

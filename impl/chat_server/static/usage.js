@@ -19,6 +19,9 @@ const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumF
 const shown = (count) => (count < 10_000 ? count.toLocaleString() : compact.format(count));
 
 export class UsageView {
+  /** Whether the warning is not to be given. */
+  silent = false;
+
   /**
    * @param {HTMLElement} list where the meters stand
    * @param {HTMLElement} warning where it is said that little is left
@@ -42,7 +45,7 @@ export class UsageView {
     const scarce = known.filter(({ used, of }) => (of - used) * LITTLE <= of);
     const [first] = scarce.sort((one, other) => one.of - one.used - (other.of - other.used));
     say(this.warning, first === undefined ? "" : left(first));
-    this.warning.hidden = first === undefined;
+    this.warning.hidden = first === undefined || this.silent;
   }
 
   #item() {

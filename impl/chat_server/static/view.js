@@ -1,11 +1,11 @@
 /** The page, drawn from the store; what the user does goes back to it. */
 
 import { copy } from "./clipboard.js";
-import { find, say } from "./dom.js";
+import { direction, find, onKey, say } from "./dom.js";
 import { inFrames } from "./frames.js";
 import { Speech } from "./speech.js";
 import { isLive } from "./store.js";
-import { OUTCOMES, TurnView } from "./turn.js";
+import { TurnView, outcome } from "./turn.js";
 import { UsageView } from "./usage.js";
 
 /** @typedef {import("./store.js").ChatStore} ChatStore */
@@ -17,6 +17,12 @@ const NEAR_END = 80;
 /** Turns of a long conversation that are built at once, and in each further portion. */
 const AT_ONCE = 12;
 const PORTION = 3;
+/** A text of more characters is not laid out whole to find how high its box is to be. */
+const MUCH = 20_000;
+/** Where a finger types, Enter is the only way to a new line, and the button sends. */
+const fingers = matchMedia("(hover: none) and (pointer: coarse)");
+/** Where the list of conversations lies over the page. */
+const narrow = matchMedia("(max-width: 48rem)");
 
 export class ChatView {
   /** @type {Map<string, TurnView>} */
@@ -45,6 +51,8 @@ export class ChatView {
     this.page = page;
     const part = /** @param {string} name */ (name) => find(page, `[data-part=${name}]`, HTMLElement);
     this.app = find(page, ".app", HTMLElement);
+    this.main = find(page, "main", HTMLElement);
+    this.sidebar = find(page, ".sidebar", HTMLElement);
     this.turnTemplate = find(page, "#turn-template", HTMLTemplateElement);
     this.toolTemplate = find(page, "#tool-template", HTMLTemplateElement);
     this.conversationTemplate = find(page, "#conversation-template", HTMLTemplateElement);
@@ -105,13 +113,19 @@ export class ChatView {
       store.type(this.message.value);
       this.#drawComposer();
     });
-    this.message.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    onKey(this.message, (event) => {
+      if (event.key !== "Enter" || event.shiftKey || fingers.matches) return;
       event.preventDefault();
       this.#send(this.message.value);
     });
+    this.message.enterKeyHint = fingers.matches ? "enter" : "send";
+    for (const kind of /** @type {const} */ (["paste", "drop"])) {
+      this.composer.addEventListener(kind, (event) => this.#brought(event));
+    }
     this.stopButton.addEventListener("click", () => store.stop());
-    page.addEventListener("keydown", (event) => this.#pressed(event));
+    onKey(page, (event) => this.#pressed(event));
+    part("skip").addEventListener("click", () => this.scroller.focus());
+    narrow.addEventListener("change", () => this.#openDrawer(false));
     page.addEventListener("visibilitychange", () => {
       if (page.visibilityState === "visible") this.#unseen = false;
       this.#drawTitle();
@@ -138,16 +152,21 @@ export class ChatView {
     const sizes = new ResizeObserver(() => this.#stayAtEnd());
     sizes.observe(this.scroller);
     sizes.observe(this.log);
-    this.latest.addEventListener("click", () => this.#scrollToEnd(true));
+    this.latest.addEventListener("click", () => {
+      this.scroller.focus({ preventScroll: true }); // the button vanishes, and would take the focus along
+      this.#scrollToEnd(true);
+    });
     this.log.addEventListener("click", (event) => this.#clickedTurn(/** @type {Element} */ (event.target)));
     this.welcome.addEventListener("click", (event) => {
       const idea = /** @type {Element} */ (event.target).closest("[data-idea]");
       if (idea instanceof HTMLElement) this.#fill(idea.dataset.idea ?? "");
     });
-    part("new").addEventListener("click", (event) => {
-      event.preventDefault();
-      this.#startNew();
-    });
+    for (const link of [part("new"), part("new-here")]) {
+      link.addEventListener("click", (event) => {
+        event.preventDefault();
+        this.#startNew();
+      });
+    }
     this.list.addEventListener("click", (event) => this.#clickedList(/** @type {Element} */ (event.target)));
     this.older.addEventListener("click", () => void store.showOlder());
     this.menu.addEventListener("click", () => this.#openDrawer(this.app.dataset.drawer !== "open"));
@@ -171,7 +190,9 @@ export class ChatView {
     const command = event.ctrlKey || event.metaKey;
     if (this.help.open) return;
     if (!writing) this.#turned(["Home", "PageUp", "ArrowUp"].includes(event.key));
-    if (event.key === "Escape") {
+    if (event.target === this.message && (event.key === "PageUp" || event.key === "PageDown")) {
+      this.#turnPage(event);
+    } else if (event.key === "Escape") {
       if (this.page.activeElement === this.search) this.#endSearch();
       else if (this.app.dataset.drawer === "open") this.#openDrawer(false);
       else this.store.stop();
@@ -188,6 +209,23 @@ export class ChatView {
       if (event.key === "?") this.help.showModal();
       else this.message.focus();
     }
+  }
+
+  /** In a box whose text is seen whole, these keys would do nothing. @param {KeyboardEvent} event */
+  #turnPage(event) {
+    if (event.shiftKey || this.message.scrollHeight > this.message.clientHeight) return;
+    event.preventDefault();
+    const up = event.key === "PageUp";
+    this.#turned(up);
+    this.scroller.scrollBy({ top: (up ? -0.9 : 0.9) * this.scroller.clientHeight });
+  }
+
+  /** Files are not taken, which is said. @param {ClipboardEvent | DragEvent} event */
+  #brought(event) {
+    const brought = event instanceof DragEvent ? event.dataTransfer : event.clipboardData;
+    if (brought === null || brought.files.length === 0 || brought.types.includes("text/plain")) return;
+    event.preventDefault();
+    this.store.refuse("Pictures and files cannot be sent here. Paste their text instead.");
   }
 
   #endSearch() {
@@ -212,6 +250,9 @@ export class ChatView {
 
   /** @param {string} text */
   #send(text) {
+    if (text.trim() !== "" && this.store.running !== undefined) {
+      this.store.refuse("Claude is still answering. Send this when the answer is complete, or stop it first.");
+    }
     if (!this.store.send(text)) return;
     this.#drawDraft();
     this.message.focus();
@@ -253,8 +294,12 @@ export class ChatView {
 
   /** @param {boolean} open */
   #openDrawer(open) {
+    const before = this.app.dataset.drawer === "open";
     this.app.dataset.drawer = open ? "open" : "closed";
     this.menu.ariaExpanded = String(open);
+    this.main.inert = open && narrow.matches;
+    if (open && !before && narrow.matches) this.sidebar.focus();
+    if (!open && before && narrow.matches && !this.main.contains(this.page.activeElement)) this.menu.focus();
   }
 
   #drawList() {
@@ -379,7 +424,7 @@ export class ChatView {
       if (this.speech.turn !== turn.id) this.speech.begin(turn.id, 0);
       inFrames(this.#hearing);
     } else if (this.speech.turn === turn.id) {
-      this.speech.finish(turn.answer, turn.trouble || OUTCOMES[turn.state] || "End of the answer.");
+      this.speech.finish(turn.answer, outcome(turn) || "End of the answer.");
     }
   }
 
@@ -401,12 +446,19 @@ export class ChatView {
     this.sendButton.disabled = empty || connection === "expired" || Date.now() < waitUntil;
     this.stopButton.hidden = running === undefined;
     this.stopButton.disabled = (running?.stopping ?? false) || connection === "posting";
+    const runs = direction(this.message.value);
+    if (this.message.dir !== runs) this.message.dir = runs;
+    this.message.classList.toggle("much", this.message.value.length > MUCH);
     this.#grow();
   }
 
   /** Where the style sheet's `field-sizing` is not known, the box is made to fit its text by hand. */
   #grow() {
     if (CSS.supports("field-sizing", "content")) return;
+    if (this.message.value.length > MUCH) {
+      this.message.style.height = "";
+      return;
+    }
     this.message.style.height = "auto";
     this.message.style.height = `${this.message.scrollHeight}px`;
   }
@@ -416,7 +468,8 @@ export class ChatView {
     const { connection: banner } = this;
     banner.hidden = connection === "open" || connection === "connecting";
     if (connection === "lost") {
-      say(banner, "Connection lost. Reconnecting… What you send now goes out as soon as it is back.");
+      const promise = this.store.running ? "" : " What you send now goes out as soon as it is back.";
+      say(banner, `Connection lost. Reconnecting…${promise}`);
     } else if (connection === "posting") {
       say(banner, "This network blocks live streaming: answers appear when they are complete.");
     } else if (connection === "expired") {
@@ -437,6 +490,8 @@ export class ChatView {
   #drawWait() {
     const left = Math.ceil((this.store.waitUntil - Date.now()) / 1000);
     this.wait.hidden = left <= 0;
+    this.usage.silent = left > 0; // the refusal has said it
+    this.usage.draw(this.store.usage);
     this.#drawComposer();
     if (left <= 0) {
       this.store.dismiss();
