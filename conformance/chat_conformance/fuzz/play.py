@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from chat_conformance.errors import Failure
@@ -32,6 +33,21 @@ GONE = (OSError, RuntimeError)
 
 LAST = b"the last ping"
 KEY = encode_key(bytes(16))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a server has at a moment.
+
+    Attributes:
+        memory: Anonymous memory of its process, in bytes.
+        descriptors: Those of its process, but for three for each that it has started: pipes; None if it hides them.
+        processes: How many it has started that live.
+    """
+
+    memory: int
+    descriptors: int | None
+    processes: int
 
 
 class Player:
@@ -83,16 +99,12 @@ class Player:
             return f"an ordinary turn fails after all: {failure}"
         return None if turn.text == "t1 t2 t3 " else f"an ordinary answer is {turn.text!r}"
 
-    def memory(self) -> int:
-        """Anonymous memory of the server's process, in bytes."""
-        for line in Path(f"/proc/{self.server.pid}/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-        raise Failure("memory", "none is told")
-
-    def descriptors(self) -> int:
-        """How many descriptors the server's process has."""
-        return sum(1 for _ in Path(f"/proc/{self.server.pid}/fd").iterdir())
+    def kept(self) -> Kept:
+        """What the server has now."""
+        own = self.server.pid
+        assert own is not None  # it is started by the run
+        processes = len(set(self.server.family()) - {own})
+        return Kept(_memory(own), _descriptors(own, processes), processes)
 
     async def _healthy(self) -> bool:
         with suppress(OSError, TimeoutError):
@@ -161,6 +173,19 @@ class Player:
     def _user(self) -> dict[str, str | None]:
         users = self.server.target.users
         return dict(users[0].headers) if users else {}
+
+
+def _memory(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise Failure("memory", "none is told")
+
+
+def _descriptors(pid: int, processes: int) -> int | None:
+    with suppress(PermissionError):  # a server may hide them from all but root
+        return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()) - 3 * processes
+    return None
 
 
 async def _send(writer: asyncio.StreamWriter, sent: Sent, user: dict[str, str | None] | None = None) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from chat_conformance.fuzz import frames, requests
-from chat_conformance.fuzz.play import Player
+from chat_conformance.fuzz.play import Kept, Player
 from chat_conformance.fuzz.sent import Kind, Sent
 from chat_conformance.fuzz.shrink import shrunk
 from chat_conformance.target.file import Target
@@ -24,8 +26,11 @@ MIB = 1 << 20
 GROWTH = 24 * MIB
 """How much memory may grow after the first quarter of a run."""
 
-DESCRIPTORS = 150
-"""How many descriptors may stay; warm processes have some."""
+DESCRIPTORS = 20
+"""How many descriptors may stay."""
+
+PROCESSES = 6
+"""How many processes may stay where the target says how long one may outlive its turn."""
 
 LINES = 2
 """How many lines of the log a connection or a request may cost."""
@@ -63,10 +68,15 @@ async def run(
 ) -> Report:
     """Play until enough was sent, or something is wrong.
 
+    Where the target can end its processes soon after a turn, it is set to: what stays then is a leak.
+
     Raises:
         TargetError: The server cannot be started.
     """
     began = time.monotonic()
+    idle = target.variants.idle
+    if idle is not None:
+        target = msgspec.structs.replace(target, env={**target.env, **idle.env})
     sent = {Kind.FRAMES: 0, Kind.REQUESTS: 0}
     with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
         server = Server(target, Path(folder))
@@ -118,7 +128,7 @@ def _plan(seed: str, most_frames: int, most_requests: int, only: Sent | None) ->
 async def _rounds(
     player: Player, plan: Iterator[list[Sent]], sent: dict[Kind, int], say: Callable[[str], None]
 ) -> tuple[str | None, list[Sent]]:
-    rounds: list[tuple[int, int]] = []  # memory, descriptors
+    rounds: list[Kept] = []
     connections = 0
     batch: list[Sent] = []
     for batch in plan:
@@ -130,25 +140,42 @@ async def _rounds(
             wrong = f"{player.lines:,} lines of log for {connections:,} connections"
         if wrong is not None:
             return wrong, batch
-        rounds.append((player.memory(), player.descriptors()))
+        rounds.append(player.kept())
         if len(rounds) % 50 == 0:
-            say(
-                f"{sent[Kind.FRAMES]:,} frames, {sent[Kind.REQUESTS]:,} requests, "
-                f"{rounds[-1][0] / MIB:.0f} MiB, {rounds[-1][1]} descriptors, {player.lines:,} lines of log"
-            )
-    return await player.behaves() or await player.settled() or _growth(rounds), []
+            say(_so_far(sent, rounds[-1], player.lines))
+    soon_ended = player.server.target.variants.idle is not None
+    wrong = await player.behaves() or await player.settled() or growth(rounds, soon_ended=soon_ended)
+    if wrong is None and len(rounds) >= 4:
+        say(f"no growth; {_so_far(sent, rounds[-1], player.lines)}")
+    return wrong, []
 
 
-def _growth(rounds: list[tuple[int, int]]) -> str | None:
-    warm = len(rounds) // 4
-    if not warm:
+def _so_far(sent: dict[Kind, int], kept: Kept, lines: int) -> str:
+    descriptors = "hidden" if kept.descriptors is None else kept.descriptors
+    return (
+        f"{sent[Kind.FRAMES]:,} frames, {sent[Kind.REQUESTS]:,} requests, {kept.memory / MIB:.0f} MiB, "
+        f"{descriptors} descriptors, {kept.processes} processes, {lines:,} lines of log"
+    )
+
+
+def growth(rounds: list[Kept], *, soon_ended: bool) -> str | None:
+    """What has grown too much from the beginning of a run to its end, None if nothing.
+
+    ``soon_ended`` says that no process may stay for long after its turn.
+    """
+    quarter = len(rounds) // 4
+    if not quarter:
         return None
-    memory = min(each[0] for each in rounds[-warm:]) - min(each[0] for each in rounds[warm : 2 * warm])
+    first, second, last = rounds[:quarter], rounds[quarter : 2 * quarter], rounds[-quarter:]
+    memory = min(each.memory for each in last) - min(each.memory for each in second)
     if memory > GROWTH:
         return f"the server's memory has grown by {memory / MIB:.0f} MiB"
-    descriptors = min(each[1] for each in rounds[-warm:]) - min(each[1] for each in rounds[:warm])
+    descriptors = min(each.descriptors or 0 for each in last) - min(each.descriptors or 0 for each in first)
     if descriptors > DESCRIPTORS:
         return f"the server has {descriptors} more open descriptors than at the start"
+    processes = min(each.processes for each in last) - min(each.processes for each in first)
+    if soon_ended and processes > PROCESSES:
+        return f"the server has {processes} more processes than at the start"
     return None
 
 

@@ -56,8 +56,8 @@ RAW = (
     b"\xef\xbb\xbf{}",
     b'{"type":"chat_request","message":" ","message":[]}',
 )
-TURN_ONE_IN = 20_000
-"""So rarely a message runs a turn: each starts a process, which may stay warm and keep descriptors for minutes."""
+TURN_ONE_IN = 5_000
+"""So rarely a message runs a turn: each starts a process."""
 
 
 def text(random: Random) -> bytes:

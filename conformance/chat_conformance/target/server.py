@@ -162,8 +162,14 @@ class Server:
         """
         if self._process is None:
             raise CouldNotTest("the target runs already, so its memory cannot be looked at")
-        # A server may hide its own environment, and so the mark.
-        return sum(_own_memory(pid) for pid in {self._process.pid, *marked_processes(self._mark)})
+        return sum(_own_memory(pid) for pid in {self._process.pid, *self.family()})
+
+    def family(self) -> list[int]:
+        """The living processes that its own has started, and those of theirs.
+
+        Its own is not among them where it hides its environment, and so the mark.
+        """
+        return marked_processes(self._mark)
 
     def lines_since(self, seen: int) -> tuple[str, ...]:
         """The lines it wrote after so many, as far as they are kept."""
@@ -330,7 +336,7 @@ class Server:
 
     async def leftovers(self) -> list[str]:
         """The processes that outlive its own by more than a moment; they are ended."""
-        left = [pid for pid in marked_processes(self._mark) if pid != self.pid]
+        left = [pid for pid in self.family() if pid != self.pid]
         survivors = []
         for pid in left:
             words = command_line(pid)

@@ -50,6 +50,10 @@ def leaks_descriptors() -> None:
     _at_a_request(lambda _: kept.append(os.dup(2)))
 
 
+def keeps_processes() -> None:
+    os.environ["CHAT_CLAUDE_IDLE_SECONDS"] = "600"
+
+
 def logs_what_it_got() -> None:
     put(
         chat_server.logging_setup,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from chat_conformance.fuzz import frames, requests
+from chat_conformance.fuzz import frames, requests, texts
+from chat_conformance.fuzz import run as run_module
 from chat_conformance.fuzz.judge import wrong_in_answers, wrong_in_frames, wrong_in_log
-from chat_conformance.fuzz.run import Report, run
+from chat_conformance.fuzz.run import DESCRIPTORS, Report, run
 from chat_conformance.fuzz.sent import Kind, Sent
 from chat_conformance.fuzz.shrink import shrunk
 from chat_conformance.target.file import Target, load
+from chat_conformance.target.variants import Variants
 
 REFERENCE = Path(__file__).parents[2] / "targets" / "reference.toml"
 
@@ -56,6 +59,31 @@ def test_planted_leak_is_found(fault: str, words: str) -> None:
 
     assert report.wrong is not None
     assert words in report.wrong
+
+
+def test_kept_processes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "TURN_ONE_IN", 50)
+    monkeypatch.setattr(run_module, "ROUND", 20)
+
+    report = fuzz("keeps_processes", 3_000, 0)
+
+    assert report.wrong is not None
+    assert "more processes" in report.wrong
+
+
+def test_warm_processes_are_no_growth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "TURN_ONE_IN", 50)
+    monkeypatch.setattr(run_module, "ROUND", 20)
+    target = msgspec.structs.replace(load(str(REFERENCE)), variants=Variants())
+    said: list[str] = []
+
+    report = asyncio.run(run(target, seed="1", most_frames=3_000, most_requests=0, say=said.append))
+
+    assert report.wrong is None
+    assert said[-1].startswith("no growth")
+    warm = re.search(r"(\d+) processes", said[-1])
+    assert warm is not None
+    assert 3 * int(warm[1]) > DESCRIPTORS  # had their pipes been counted, it would be growth
 
 
 def test_missing_pong_is_found() -> None:
