@@ -466,6 +466,16 @@ def check_handshake(request: web.BaseRequest) -> None:
             raise BadRequest(f"a handshake has one {name}")
 
 
+def _check_key(request: web.Request) -> None:
+    """Refuse a key that is not ASCII, on which aiohttp fails where it refuses other faulty ones.
+
+    Raises:
+        BadRequest: It is not (HAND-3).
+    """
+    if not request.headers.get(hdrs.SEC_WEBSOCKET_KEY, "").isascii():
+        raise BadRequest("Sec-WebSocket-Key is not base64")
+
+
 async def _socket(request: web.Request) -> web.StreamResponse:
     """One WebSocket (docs/protocol.md §1 to §7)."""
     settings = request.app[SETTINGS]
@@ -475,6 +485,7 @@ async def _socket(request: web.Request) -> web.StreamResponse:
         refused = BadRequest("version 13 of the WebSocket protocol is needed")
         return error_answer(refused, 426, {hdrs.SEC_WEBSOCKET_VERSION: "13"})
     check_handshake(request)
+    _check_key(request)
     ws = web.WebSocketResponse(
         protocols=SUBPROTOCOLS,
         autoclose=False,

@@ -114,6 +114,7 @@ async def faulty(chat: Chat) -> None:
         "a key of 15 bytes": {"Sec-WebSocket-Key": encode_key(bytes(15))},
         "a key of 17 bytes": {"Sec-WebSocket-Key": encode_key(bytes(17))},
         "a key that is not base64": {"Sec-WebSocket-Key": "not base64 at all!"},
+        "a key that is not ASCII": {"Sec-WebSocket-Key": "ÿ"},
         "an empty key": {"Sec-WebSocket-Key": ""},
         "no version": {"Sec-WebSocket-Version": None},
         "version 8": {"Sec-WebSocket-Version": "8"},

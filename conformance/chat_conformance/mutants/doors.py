@@ -193,6 +193,12 @@ def one_spelling() -> None:
     before_prepare(check)
 
 
+@breaks("keys-are-ascii")
+def keys_are_ascii() -> None:
+    """A key of other bytes is taken for one in base64."""
+    put(chat_server.app, "_check_key", lambda _: lambda _request: None)
+
+
 @breaks("any-fault-is-400")
 def any_fault_is_400() -> None:
     """Which version is understood is not told."""

@@ -160,6 +160,7 @@ REFERENCE: dict[str, Kill] = {
     "one-spelling": Kill("handshake/spellings", "it is 400"),
     "any-handshake-will-do": Kill("handshake/ambiguous", "it is 101"),
     "any-code-is-a-goodbye": Kill("closing/bad-code", "CLOSE 1000"),
+    "keys-are-ascii": Kill("handshake/faulty", "it is 503"),
     "any-fault-is-400": Kill("handshake/wrong-version", "it is 400"),
     "frames-of-one-mib": Kill("framing/two-mib", "the connection ended", LONG_MESSAGES),
     "pongs-wait-for-turns": Kill("framing/ping-during-turn", "not within", ("queues/", "closing/")),

@@ -15,8 +15,7 @@ from chat_conformance.fuzz.judge import wrong_in_answers, wrong_in_frames, wrong
 from chat_conformance.fuzz.run import DESCRIPTORS, Report, run
 from chat_conformance.fuzz.sent import Kind, Sent
 from chat_conformance.fuzz.shrink import shrunk
-from chat_conformance.target.file import Target, load
-from chat_conformance.target.variants import Variants
+from chat_conformance.target.file import Target, Variants, load
 
 REFERENCE = Path(__file__).parents[2] / "targets" / "reference.toml"
 
