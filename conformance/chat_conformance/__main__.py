@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from difflib import unified_diff
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from secrets import randbelow
@@ -30,6 +31,9 @@ from chat_conformance.suite.case import all_cases, select
 from chat_conformance.suite.clauses import clauses
 from chat_conformance.suite.compare import compare
 from chat_conformance.target.file import load
+
+EXTRA = ("idna", "prometheus_client", "sqlalchemy", "uvloop")
+"""What the server needs and the suite does not."""
 
 EPILOG = """exit status: 0 conformant (or failing below --fail-on only), 1 not conformant,
 2 wrong use or nothing selected, 3 the target or the harness broke, or nothing could be tested"""
@@ -399,6 +403,10 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _mutants(options: argparse.Namespace) -> int:
+    if missing := [name for name in EXTRA if find_spec(name) is None]:
+        raise UsageError(
+            f"mutants need the server: pip install 'chatgate[server]' (there is no {missing[0]})"
+        )
     from chat_conformance.mutants.judge import judge, names  # noqa: PLC0415 - `list` does without
 
     page = _page_mutants() if options.e2e else None

@@ -7,12 +7,15 @@ import asyncio
 import shlex
 from random import SystemRandom
 
-import uvloop
-
 from chat_conformance.errors import UsageError
 from chat_conformance.fuzz.run import Report, make, run
 from chat_conformance.fuzz.sent import Kind, Sent
 from chat_conformance.target.file import load
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # it comes with the server; without it the fuzzer is slower
+    from asyncio import new_event_loop  # type: ignore[assignment]
 
 
 def command(options: argparse.Namespace) -> int:
@@ -30,7 +33,7 @@ def command(options: argparse.Namespace) -> int:
     seed = options.seed or str(SystemRandom().randrange(10**9))
     only = _only(seed, options.only) if options.only else None
     _say(f"seed {seed}")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+    with asyncio.Runner(loop_factory=new_event_loop) as loop:
         report = loop.run(
             run(
                 target,

@@ -295,3 +295,26 @@ def test_a_run_that_is_ended_ends_its_server(tmp_path: Path) -> None:
         suite.communicate(timeout=patience(60))
 
     assert [command_line(int(pid)) for pid in children] == [""] * len(children)
+
+
+def test_users_own_packages_are_not_ours(tmp_path: Path) -> None:
+    for name in ("impl", "conformance", "e2e"):
+        package = tmp_path / name
+        package.mkdir()
+        (package / "__init__.py").write_text("raise SystemExit('a package of the user')")
+    plays = [
+        ["chat_conformance", "run", "--target", "targets/reference.toml", "--select", "handshake/completes"],
+        ["chat_conformance", "mutants", "--quick", "--select", "origins-are-texts"],
+        ["fake_claude", "lint", "--help"],
+    ]
+    for words in plays:
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": "."},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=patience(120),
+        )
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -544,3 +544,12 @@ async def test_missing_claude_warns_and_fails_each_message_until_it_is_there(
     assert code == 0
     warnings = [line for line in map(json.loads, err.splitlines()) if line["level"] == "warning"]
     assert warnings[0]["message"] == f"there is no program {path}: every message will fail until it is there"
+
+
+def test_missing_library_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "chat_server.command", raising=False)
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert main([]) == 2
+    assert "pip install 'chatgate[server]'" in capsys.readouterr().err

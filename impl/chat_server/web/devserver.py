@@ -30,7 +30,7 @@ SOURCES = Path(__file__).parents[1]
 FOLDER = SOURCES / "devpage"
 SCRIPTS = FOLDER / "scripts.toml"
 CHECK = (
-    "import fake_claude.script.file as file, chat_server.__main__, chat_server.web.devserver as devserver; "
+    "import fake_claude.script.file as file, chat_server.command, chat_server.web.devserver as devserver; "
     "file.load(str(devserver.SCRIPTS))"
 )
 EVERY_SECONDS = 0.3
