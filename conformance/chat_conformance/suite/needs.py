@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from types import FunctionType
 from typing import Any
-
-from chat_conformance import cases
 
 ROOTS: dict[str, frozenset[str]] = {
     "http/health": frozenset({".health"}),
@@ -111,12 +109,21 @@ def _case_function(function: Callable[..., Any], name: str) -> FunctionType | No
     """The function of that name which a function of a case calls, if it stands with the cases, too."""
     found = function.__globals__.get(name)
     mine = isinstance(found, FunctionType) and found is not function
-    return found if mine and found.__module__.startswith(f"{cases.__name__}.") else None
+    return found if mine and found.__module__.startswith("chat_conformance.cases.") else None
+
+
+def _tree(function: Callable[..., Any]) -> ast.AST:
+    own = inspect.unwrap(function)
+    return _functions(inspect.getfile(own))[own.__name__]
 
 
 @cache
-def _tree(function: Callable[..., Any]) -> ast.AST:
-    return ast.parse(textwrap.dedent(inspect.getsource(function)))
+def _functions(path: str) -> dict[str, ast.AST]:
+    """The functions of a module by name; each file is parsed once, since `list` reads them all."""
+    module = ast.parse(Path(path).read_text(encoding="utf-8"))
+    return {
+        each.name: each for each in module.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
 
 
 def _name(call: ast.Call) -> str:
