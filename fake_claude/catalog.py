@@ -283,3 +283,28 @@ def resolve_model(name: str) -> str:
     """Return the id that the CLI uses for a name: aliases stand for one, everything else is taken as it is."""
     known = find_model(name)
     return name if known is None or known.earlier else known.name
+
+
+PROMPT_COMMANDS = frozenset(
+    [
+        "batch",
+        "claude-api",
+        "dataviz",
+        "debug",
+        "deep-research",
+        "doctor",
+        "fewer-permission-prompts",
+        "init",
+        "loop",
+        "plugin-authoring",
+        "run",
+        "run-skill-generator",
+        "security-review",
+        "simplify",
+        "team-onboarding",
+        "update-config",
+        "verify",
+        "workflow-authoring",
+    ]
+)
+"""Slash commands that become a prompt of the CLI's own."""

@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import sys
 
+from fake_claude.catalog import find_model
 from fake_claude.clock import timestamp
-from fake_claude.engine.misbehaviour import Exit
 from fake_claude.ids import is_uuid
 from fake_claude.invocation import checks
 from fake_claude.invocation.context import Context
 from fake_claude.invocation.options import Refusal, parse
 from fake_claude.script.model import ScriptError
 from fake_claude.settings import Settings
+from fake_claude.waits import Exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
-    from fake_claude.engine.loop import Engine
+    from fake_claude.engine.run import Run
     from fake_claude.engine.transcript import Store
 
 NO_PROMPT = "Error: Input must be provided either through stdin or as a prompt argument when using --print"
@@ -33,7 +34,7 @@ ONLY_SPACE = (
 )
 
 
-def open_session(context: Context, engine: Engine, refused: str | None) -> None:  # noqa: C901, PLR0912 - a list of cases, read one by one
+def open_session(context: Context, run: Run, refused: str | None) -> None:  # noqa: C901, PLR0912 - a list of cases, read one by one
     """Find, continue or begin the session.
 
     Raises:
@@ -44,11 +45,11 @@ def open_session(context: Context, engine: Engine, refused: str | None) -> None:
 
     options = context.options
     store = Store(context.config_dir, context.cwd)
-    engine.project_dir = store.folder
+    run.project_dir = store.folder
     fork = options.flag("fork-session")
     if refused == "unknown" and options.flag("resume"):
         unknown = options.text("resume") or ""
-        _not_found(engine, unknown)
+        _not_found(run, unknown)
     resume = options.text("resume")
     source: str | None = None
     if options.flag("resume"):
@@ -56,11 +57,11 @@ def open_session(context: Context, engine: Engine, refused: str | None) -> None:
             source = _find(store, resume)
         except NoSuchTitle as unknown:
             if context.streams_out:
-                engine.emit(early_error(context, str(unknown)))
+                run.emit(early_error(context, str(unknown)))
             raise
         if source is None:
             assert resume is not None
-            _not_found(engine, resume)
+            _not_found(run, resume)
         if not fork:
             context.session_id = os.path.basename(source)[: -len(".jsonl")]
     elif options.flag("continue"):
@@ -72,32 +73,32 @@ def open_session(context: Context, engine: Engine, refused: str | None) -> None:
     path: str | None = source if source and not fork else store.path(context.session_id)
     if options.flag("no-session-persistence"):
         path = None
-    engine.transcript = Transcript(context, path)
+    run.transcript = Transcript(context, path)
     title = options.text("name")
     if title:
-        engine.transcript.name(title)
+        run.transcript.name(title)
     if source is not None:
-        if not engine.transcript.load(source):
-            _not_found(engine, context.session_id)
+        if not run.transcript.load(source):
+            _not_found(run, context.session_id)
         if fork:
-            engine.transcript.copy_history(source)
-        state = engine.transcript.cost_state
-        engine.api_ms = int(state.get("totalAPIDuration", 0))
-        engine.costs.resume(state.get("modelUsage", {}))
+            run.transcript.copy_history(source)
+        state = run.transcript.cost_state
+        run.api_ms = int(state.get("totalAPIDuration", 0))
+        run.costs.resume(state.get("modelUsage", {}))
 
 
 class NoSuchTitle(Refusal):
     """``--resume`` names neither an id nor a title."""
 
 
-def _not_found(engine: Engine, session_id: str) -> NoReturn:
+def _not_found(run: Run, session_id: str) -> NoReturn:
     """Refuse to resume; with stream-json there is a result line as well (docs/claude-cli.md, sessions)."""
     from fake_claude.lines.result import early_error  # noqa: PLC0415
 
     text = f"No conversation found with session ID: {session_id}"
-    engine.context.session_id = session_id
-    if engine.context.streams_out:
-        engine.emit(early_error(engine.context, text))
+    run.context.session_id = session_id
+    if run.context.streams_out:
+        run.emit(early_error(run.context, text))
     raise Refusal(text)
 
 
@@ -154,7 +155,7 @@ def _continues(context: Context) -> bool:
     return options.text("resume") is not None or options.flag("continue")
 
 
-def read_prompt(context: Context, engine: Engine) -> str:
+def read_prompt(context: Context, run: Run) -> str:
     """Return the prompt of a one-shot run, from argument and stdin.
 
     Raises:
@@ -162,7 +163,11 @@ def read_prompt(context: Context, engine: Engine) -> str:
     """
     options = context.options
     argument = options.positionals[0] if options.positionals else ""
-    piped = "" if os.isatty(0) else engine.read_prompt()
+    piped = ""
+    if not os.isatty(0):
+        from fake_claude.engine.piped_prompt import read_piped_prompt  # noqa: PLC0415 - not for stream-json input
+
+        piped = read_piped_prompt(run)
     prompt = f"{argument}\n{piped}" if argument and piped else argument or piped
     if not prompt and _continues(context):
         return ""  # it is looked for in the session
@@ -182,14 +187,32 @@ def read_prompt(context: Context, engine: Engine) -> str:
     return prompt
 
 
+def start_session(run: Run) -> None:
+    """Do what comes before the first turn: a warning, the hooks of the start, and MCP servers."""
+    from fake_claude.engine import hooks, mcp_servers  # noqa: PLC0415 - a refusal needs none of it
+    from fake_claude.json_lines import dumps  # noqa: PLC0415
+
+    context = run.context
+    if find_model(context.model) is None:
+        told = {"model": context.model, "query_source": "sdk"}
+        run.err.line(f"[claude-code:unrecognized_model] {dumps(told)}")
+    configured = context.configuration
+    run.record.note("configuration", files=configured.files, sources=list(configured.sources))
+    if configured.hooks:
+        hooks.note_unimitated(run)
+        run.attached = hooks.session_started(run, "resume" if run.transcript.messages else "startup")
+    mcp_servers.start_servers(run)
+
+
 def be(argv: Sequence[str], settings: Settings) -> int:
     """Run the CLI and return its exit code; the ledger has the whole story."""
-    from fake_claude.engine.loop import Engine, Signals  # noqa: PLC0415 - a refusal needs none of it
+    from fake_claude.engine.run import Run  # noqa: PLC0415 - a refusal needs none of it
+    from fake_claude.engine.signals import Signals  # noqa: PLC0415
     from fake_claude.ledger_writer import Record  # noqa: PLC0415
 
     signals = Signals()
     record = Record(settings.ledger, argv)
-    code, engine = 1, None
+    code, run = 1, None
     try:
         options = parse(argv)
         if options.flag("version"):
@@ -202,10 +225,9 @@ def be(argv: Sequence[str], settings: Settings) -> int:
             os.write(1, help_text().encode())
             code = 0
             return code
-        engine = Engine(
-            Context(options, os.environ, settings.version), record=record, signals=signals, settings=settings
-        )
-        code = serve(engine)
+        context = Context(options, os.environ, settings.version)
+        run = Run(context, record=record, signals=signals, settings=settings)
+        code = serve(run)
         return code
     except Refusal as refusal:
         code = refusal.code
@@ -215,41 +237,43 @@ def be(argv: Sequence[str], settings: Settings) -> int:
         os.write(2, f"fake-claude: {error}\n".encode())
         return code
     finally:
-        record.exit(code, engine.out.bytes_out if engine is not None else 0)
-        if engine is not None:
-            engine.out.restore()
-            engine.err.restore()
+        record.exit(code, run.out.bytes_out if run is not None else 0)
+        if run is not None:
+            run.out.restore()
+            run.err.restore()
 
 
-def serve(engine: Engine) -> int:
+def serve(run: Run) -> int:
     """Check, open the session, play; return the exit code."""
-    context = engine.context
+    from fake_claude.engine.loop import Loop  # noqa: PLC0415 - a refusal needs none of it
+
+    context, loop = run.context, Loop(run)
     try:
-        refused, steps = engine.scripts.start()
-        engine.early(steps)
+        refused, steps = run.scripts.start()
+        loop.play_start_steps(steps)
         for check in checks.FIRST:
             check(context)
-        engine.warn(checks.effort_warnings(context))
+        run.warn(checks.effort_warnings(context))
         checks.check_agents(context)
         check_session_options(context, refused)
         for check in checks.AFTER_SESSION:
             check(context)
-        engine.warn(checks.beta_warnings(context))
-        prompt = None if context.streams_in else read_prompt(context, engine)
-        open_session(context, engine, refused)
+        run.warn(checks.beta_warnings(context))
+        prompt = None if context.streams_in else read_prompt(context, run)
+        open_session(context, run, refused)
         if prompt == "":
-            raise Refusal(NO_MARKER if engine.transcript.messages else NO_PROMPT)  # noqa: TRY301 - one answer for every refusal
+            raise Refusal(NO_MARKER if run.transcript.messages else NO_PROMPT)  # noqa: TRY301 - one answer for every refusal
         if context.output_format == "stream-json" and not context.verbose:
             raise Refusal("Error: When using --print, --output-format=stream-json requires --verbose")  # noqa: TRY301 - one answer for every refusal
-        engine.begin()
-        code = engine.run_stream() if prompt is None else engine.run_once(prompt)
+        start_session(run)
+        code = loop.run_stream() if prompt is None else loop.run_once(prompt)
     except Refusal as refusal:
-        engine.err.line(str(refusal))
-        engine.record.note("refusal", text=str(refusal))
+        run.err.line(str(refusal))
+        run.record.note("refusal", text=str(refusal))
         code = refusal.code
     except Exit as ending:
         code = ending.code
-    return engine.finish(code)
+    return run.finish(code)
 
 
 def main(**given: Any) -> None:

@@ -43,7 +43,23 @@ BREATHE = Breathe()
 
 
 class Interrupted(Exception):
-    """Thrown into a turn when the host or a SIGINT interrupts it."""
+    """Thrown into a turn when the host (then ``by_host``), the end of the session or a SIGINT interrupts it."""
+
+    def __init__(self, *, by_host: bool) -> None:
+        super().__init__()
+        self.by_host = by_host
+
+
+class Exit(Exception):
+    """The process ends with ``code``: a script step, a signal or the CLI itself says so."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class LoggedOut(Exception):
+    """Nobody is logged in, and there is no key."""
 
 
 class Answer(Wait):

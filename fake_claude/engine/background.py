@@ -6,6 +6,7 @@ docs/claude-cli.md, tools: even a one-shot run prints a second result then.
 from __future__ import annotations
 
 import os
+import selectors
 import time
 
 from fake_claude.engine.transcript import encode_cwd
@@ -16,8 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from fake_claude.engine.loop import Engine
+    from fake_claude.engine.inbox import Inbox
+    from fake_claude.engine.run import Run
     from fake_claude.engine.shell import Running
+    from fake_claude.invocation.context import Context
 
     Message = dict[str, Any]
 
@@ -25,13 +28,12 @@ if TYPE_CHECKING:
 class Task:
     """One command in the background."""
 
-    def __init__(self, engine: Engine, running: Running, tool_use_id: str, description: str) -> None:
+    def __init__(self, context: Context, running: Running, tool_use_id: str, description: str) -> None:
         self.id = fresh_id("b")[3:12]
         self.run_id = fresh_id("0m")[3:15]
         self.running = running
         self.tool_use_id = tool_use_id
         self.description = description
-        context = engine.context
         folder = os.path.join("/tmp", f"claude-{os.getuid()}", encode_cwd(context.cwd), context.session_id)  # noqa: S108
         self.output_file = os.path.join(folder, "tasks", f"{self.id}.output")
 
@@ -49,16 +51,17 @@ class Task:
 class Background:
     """The commands of one process that run beside its turns."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, run: Run, inbox: Inbox, selector: selectors.PollSelector) -> None:
+        self._run = run
+        self._inbox = inbox
+        self._selector = selector
         self.tasks: list[Task] = []
 
     def start(self, running: Running, tool_use_id: str, description: str) -> Task:
         """Take a command over, and tell of it."""
-        engine = self._engine
-        task = Task(engine, running, tool_use_id, description)
+        task = Task(self._run.context, running, tool_use_id, description)
         self.tasks.append(task)
-        engine.watch(running.fd, lambda: self._ready(task))
+        self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._ready(task))
         self._tell_list()
         self._tell(
             "task_started",
@@ -74,7 +77,7 @@ class Background:
     def kill(self) -> None:
         """End every command: the process ends."""
         for task in self.tasks:
-            self._engine.unwatch(task.running.fd)
+            self._selector.unregister(task.running.fd)
             task.running.kill()
         self.tasks.clear()
 
@@ -82,7 +85,7 @@ class Background:
         fd = task.running.fd
         if not task.running.read():
             return
-        self._engine.unwatch(fd)
+        self._selector.unregister(fd)
         self.tasks.remove(task)
         code = task.running.code
         status = "failed" if code else "completed"
@@ -100,7 +103,7 @@ class Background:
             summary=summary,
         )
         self._tell_list()
-        self._engine.wake(
+        self._inbox.enqueue_synthetic(
             f"<task-notification>\n<task-id>{task.id}</task-id>\n<tool-use-id>{task.tool_use_id}</tool-use-id>\n"
             f"<output-file>{task.output_file}</output-file>\n<status>{status}</status>\n"
             f"<summary>{summary}</summary>\n</task-notification>",
@@ -120,4 +123,4 @@ class Background:
         self._tell("background_tasks_changed", tasks=[task.listed for task in self.tasks])
 
     def _tell(self, subtype: str, **members: object) -> None:
-        self._engine.emit(events.system(self._engine.context, subtype, **members))
+        self._run.emit(events.system(self._run.context, subtype, **members))

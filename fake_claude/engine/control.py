@@ -10,97 +10,118 @@ from fake_claude.lines import events
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
-    from fake_claude.engine.loop import Engine
+    from fake_claude.engine.inbox import Inbox
+    from fake_claude.engine.run import Run
 
     Message = dict[str, Any]
 
+    class Turns(Protocol):
+        """What a control request does to the turn that is played, and to the process."""
 
-def answer_control(engine: Engine, message: Message) -> None:
+        def interrupt(self, *, by_host: bool = False) -> None:
+            """Break off the running turn."""
+
+        def cancel_open_requests(self) -> None:
+            """Cancel the requests that the host has not answered."""
+
+        def end(self, code: int) -> None:
+            """End the process after what is being handled."""
+
+
+class ControlRequest:
+    """One control request, what it may act on, and its answer."""
+
+    def __init__(self, run: Run, inbox: Inbox, turns: Turns, message: Message) -> None:
+        self.run = run
+        self.inbox = inbox
+        self.turns = turns
+        self.id: object = message.get("request_id")
+        self.members: Message = message["request"]
+        self.subtype: object = self.members.get("subtype", "undefined")
+
+    def succeed(self, response: Message | None, **beside: object) -> None:
+        """Answer that it was carried out."""
+        self.run.emit(events.control_success(self.id, response, **beside))
+
+    def refuse(self, text: str, code: str | None) -> None:
+        """Answer with an error."""
+        self.run.emit(events.control_error(self.id, text, code))
+
+
+def answer_control(request: ControlRequest) -> None:
     """Carry out one control request and answer it."""
-    request_id, request = message.get("request_id"), message["request"]
-    subtype = request.get("subtype", "undefined")
-    handler = _HANDLERS.get(subtype)
+    handler = _HANDLERS.get(request.subtype)
     if handler is None:
-        text = f"Unsupported control request subtype: {subtype}"
-        if subtype in _NOT_IMITATED:
-            text = f"fake-claude does not imitate the control request {subtype}"
-        _refuse(engine, request_id, text, "unsupported_request")
+        text = f"Unsupported control request subtype: {request.subtype}"
+        if request.subtype in _NOT_IMITATED:
+            text = f"fake-claude does not imitate the control request {request.subtype}"
+        request.refuse(text, "unsupported_request")
         return
-    handler(engine, request_id, request)
+    handler(request)
 
 
-def _succeed(engine: Engine, request_id: object, response: Message | None, **beside: object) -> None:
-    engine.emit(events.control_success(request_id, response, **beside))
-
-
-def _refuse(engine: Engine, request_id: object, text: str, code: str) -> None:
-    engine.emit(events.control_error(request_id, text, code))
-
-
-def _initialize(engine: Engine, request_id: object, request: Message) -> None:
+def _initialize(request: ControlRequest) -> None:
     from fake_claude.lines.initialize import initialize_response  # noqa: PLC0415 - long, and rarely wanted
 
-    if request.get("hooks") or request.get("sdkMcpServers"):
-        what = "hooks" if request.get("hooks") else "MCP servers"
-        _refuse(engine, request_id, f"fake-claude does not imitate {what}", "unsupported_request")
+    if request.members.get("hooks") or request.members.get("sdkMcpServers"):
+        what = "hooks" if request.members.get("hooks") else "MCP servers"
+        request.refuse(f"fake-claude does not imitate {what}", "unsupported_request")
         return
-    response = initialize_response(engine.context, running=engine.running)
-    _succeed(engine, request_id, response, pending_permission_requests=[], pending_user_dialog_requests=[])
-    if engine.results or engine.initialized:
-        engine.emit(events.system(engine.context, "background_tasks_changed", tasks=[]))
-    engine.initialized = True
+    response = initialize_response(request.run.context, running=request.run.playing)
+    request.succeed(response, pending_permission_requests=[], pending_user_dialog_requests=[])
+    if request.run.results or request.run.initialized:
+        request.run.emit(events.system(request.run.context, "background_tasks_changed", tasks=[]))
+    request.run.initialized = True
 
 
-def _interrupt(engine: Engine, request_id: object, _request: Message) -> None:
-    engine.withdraw_questions()
-    queued = [waiting["uuid"] for waiting in engine.queue if waiting["uuid"]]
-    _succeed(engine, request_id, {"still_queued": queued})
-    if "interrupt" not in engine.ignored:
-        engine.asked_to_interrupt = True
-        engine.interrupt()
-        engine.asked_to_interrupt = False
+def _interrupt(request: ControlRequest) -> None:
+    request.turns.cancel_open_requests()
+    queued = [waiting["uuid"] for waiting in request.inbox.queue if waiting["uuid"]]
+    request.succeed({"still_queued": queued})
+    if "interrupt" not in request.run.ignored:
+        request.turns.interrupt(by_host=True)
 
 
-def _set_model(engine: Engine, request_id: object, request: Message) -> None:
-    name = request.get("model") or "default"
+def _set_model(request: ControlRequest) -> None:
+    name = request.members.get("model") or "default"
     model = resolve_model(str(name))
-    if not engine.context.model_known(model):
-        answer = events.control_error(request_id, f"Model '{name}' not found", "not_found")
-        answer["response"]["model"] = engine.context.model
-        engine.emit(answer)
+    if not request.run.context.model_known(model):
+        answer = events.control_error(request.id, f"Model '{name}' not found", "not_found")
+        answer["response"]["model"] = request.run.context.model
+        request.run.emit(answer)
         return
-    changed = model != engine.context.model
-    engine.context.model = model
-    if changed and (engine.results or engine.running):
+    changed = model != request.run.context.model
+    request.run.context.model = model
+    if changed and (request.run.results or request.run.playing):
         shown = model if name in (model, "default") else f"{name} ({model})"
         text = f"<local-command-stdout>Set model to `{shown}`</local-command-stdout>"
-        event = events.user(engine.context, text, isReplay=True)
-        engine.emit(event)
-        engine.between_turns(lambda: engine.transcript.local_command("model", str(name), event))
-    _succeed(engine, request_id, {"model": model})
+        event = events.user(request.run.context, text, isReplay=True)
+        request.run.emit(event)
+        request.run.defer_write(lambda: request.run.transcript.local_command("model", str(name), event))
+    request.succeed({"model": model})
 
 
-def _set_permission_mode(engine: Engine, request_id: object, request: Message) -> None:
-    context, mode = engine.context, request.get("mode")
+def _set_permission_mode(request: ControlRequest) -> None:
+    context, mode = request.run.context, request.members.get("mode")
     if mode not in (*MODES, "default"):
         names = "acceptEdits, auto, bypassPermissions, default, dontAsk, plan"
-        _refuse(engine, request_id, f"Cannot set permission mode: must be one of {names}", "invalid_mode")
+        request.refuse(f"Cannot set permission mode: must be one of {names}", "invalid_mode")
         return
     if mode == "bypassPermissions" and not context.may_bypass:
         text = (
             "Cannot set permission mode to bypassPermissions because the session was not launched with"
             " --dangerously-skip-permissions"
         )
-        _refuse(engine, request_id, text, "bypass_not_launched")
+        request.refuse(text, "bypass_not_launched")
         return
     before = context.permission_mode
     context.permission_mode = "default" if mode == "manual" else mode
-    _succeed(engine, request_id, {"mode": context.permission_mode})
+    request.succeed({"mode": context.permission_mode})
     if context.permission_mode == before:
         return
-    engine.emit(
+    request.run.emit(
         {
             "type": "system",
             "subtype": "status",
@@ -112,35 +133,35 @@ def _set_permission_mode(engine: Engine, request_id: object, request: Message) -
     )
 
 
-def _cancel_async_message(engine: Engine, request_id: object, request: Message) -> None:
-    uuid = request.get("message_uuid")
-    cancelled = engine.cancel_queued(uuid)
+def _cancel_async_message(request: ControlRequest) -> None:
+    uuid = request.members.get("message_uuid")
+    cancelled = request.inbox.cancel(uuid)
     response: Message = {"cancelled": cancelled}
-    if cancelled and not engine.context.before_330:
+    if cancelled and not request.run.context.before_330:
         response["message_uuid"] = uuid
-    _succeed(engine, request_id, response)
+    request.succeed(response)
 
 
-def _mcp_status(engine: Engine, request_id: object, _request: Message) -> None:
-    _succeed(engine, request_id, {"mcpServers": list(engine.context.mcp_servers)})
+def _mcp_status(request: ControlRequest) -> None:
+    request.succeed({"mcpServers": list(request.run.context.mcp_servers)})
 
 
-def _set_max_thinking_tokens(engine: Engine, request_id: object, request: Message) -> None:
-    tokens, display = request.get("max_thinking_tokens"), request.get("thinking_display")
+def _set_max_thinking_tokens(request: ControlRequest) -> None:
+    tokens, display = request.members.get("max_thinking_tokens"), request.members.get("thinking_display")
     whole = tokens is None or (isinstance(tokens, int) and not isinstance(tokens, bool))
     if not whole or display not in (None, "summarized", "omitted", "highlights"):
         text = (
             "set_max_thinking_tokens: max_thinking_tokens must be an integer or null and thinking_display must be"
             ' "summarized", "omitted", "highlights", or null'
         )
-        engine.emit(events.control_error(request_id, text, None))
+        request.run.emit(events.control_error(request.id, text, None))
         return
-    _succeed(engine, request_id, None)
+    request.succeed(None)
 
 
-def _get_settings(engine: Engine, request_id: object, _request: Message) -> None:
+def _get_settings(request: ControlRequest) -> None:
     applied = {
-        "model": engine.context.model,
+        "model": request.run.context.model,
         "effort": "medium",
         "advisor": None,
         "ultracode": False,
@@ -153,25 +174,25 @@ def _get_settings(engine: Engine, request_id: object, _request: Message) -> None
         "launchEnvLeftOwnFilesInPlace": True,
     }
     response: Message = {"effective": {}, "sources": []}
-    if not engine.context.before_330:
+    if not request.run.context.before_330:
         response["served_settings_state"] = "ineligible"
     response["applied"] = applied
-    _succeed(engine, request_id, response)
+    request.succeed(response)
 
 
-def _get_context_usage(engine: Engine, request_id: object, _request: Message) -> None:
+def _get_context_usage(request: ControlRequest) -> None:
     from fake_claude.lines.context_usage import context_usage  # noqa: PLC0415 - long, and rarely wanted
 
-    _succeed(engine, request_id, context_usage(engine.context.model, engine.transcript.messages))
+    request.succeed(context_usage(request.run.context.model, request.run.transcript.messages))
 
 
-def _end_session(engine: Engine, request_id: object, _request: Message) -> None:
-    _succeed(engine, request_id, None)
-    engine.interrupt()
-    engine.end(engine.exit_code())
+def _end_session(request: ControlRequest) -> None:
+    request.succeed(None)
+    request.turns.interrupt()
+    request.turns.end(request.run.exit_code())
 
 
-_HANDLERS: dict[object, Callable[[Engine, object, Message], None]] = {
+_HANDLERS: dict[object, Callable[[ControlRequest], None]] = {
     "initialize": _initialize,
     "interrupt": _interrupt,
     "set_model": _set_model,

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from fake_claude.engine.loop import Engine
+    from fake_claude.engine.run import Run
 
     Message = dict[str, Any]
 
@@ -33,39 +33,39 @@ class Blocked(Exception):
         self.reason = reason
 
 
-def note_unimitated(engine: Engine) -> None:
+def note_unimitated(run: Run) -> None:
     """Note the hooks that the CLI would run, and that are passed over here."""
-    for event, found in _hooks(engine).items():
+    for event, found in _hooks(run).items():
         if event not in ACTING:
             for command in found:
-                engine.record.note("unimitated", what=f"hook {event}", command=command)
+                run.record.note("unimitated", what=f"hook {event}", command=command)
 
 
-def session_started(engine: Engine, source: str) -> list[Message]:
+def session_started(run: Run, source: str) -> list[Message]:
     """Run the hooks of a session's start and print their lines; return what is attached to the first prompt."""
     attachments: list[Message] = []
     name = f"SessionStart:{source}"
-    for command in _hooks(engine).get("SessionStart", ()):
+    for command in _hooks(run).get("SessionStart", ()):
         hook_id = fresh_uuid()
         about = {"hook_id": hook_id, "hook_name": name, "hook_event": "SessionStart"}
-        engine.emit(system(engine.context, "hook_started", **about))
-        code, out, err = _run(engine, "SessionStart", command, {"source": source})
+        run.emit(system(run.context, "hook_started", **about))
+        code, out, err = _run(run, "SessionStart", command, {"source": source})
         outcome = "success" if code == 0 else "error"
         said = {"output": out + err, "stdout": out, "stderr": err, "exit_code": code, "outcome": outcome}
-        engine.emit(system(engine.context, "hook_response", **about, **said))
+        run.emit(system(run.context, "hook_response", **about, **said))
         attachments += _attached(name, command, code, out, err)
     return attachments
 
 
-def prompt_submitted(engine: Engine, prompt: str) -> list[Message]:
+def prompt_submitted(run: Run, prompt: str) -> list[Message]:
     """Run the hooks of a prompt; return what is attached to it.
 
     Raises:
         Blocked: A hook refuses the prompt.
     """
     attachments: list[Message] = []
-    for command in _hooks(engine).get("UserPromptSubmit", ()):
-        code, out, err = _run(engine, "UserPromptSubmit", command, {"prompt": prompt})
+    for command in _hooks(run).get("UserPromptSubmit", ()):
+        code, out, err = _run(run, "UserPromptSubmit", command, {"prompt": prompt})
         reason = _refusal(code, out, err)
         if reason is not None:
             told = f"[{command}]: {reason}\n" if code == 2 else f"{reason}\n"
@@ -75,20 +75,20 @@ def prompt_submitted(engine: Engine, prompt: str) -> list[Message]:
     return attachments
 
 
-def _hooks(engine: Engine) -> dict[str, list[str]]:
-    configured = engine.context.configuration
-    return configured.hooks if engine.context.customised and not configured.hooks_off else {}
+def _hooks(run: Run) -> dict[str, list[str]]:
+    configured = run.context.configuration
+    return configured.hooks if run.context.customised and not configured.hooks_off else {}
 
 
-def _run(engine: Engine, event: str, command: str, members: Message) -> tuple[int, str, str]:
+def _run(run: Run, event: str, command: str, members: Message) -> tuple[int, str, str]:
     """Run one hook with its facts on standard input."""
     import subprocess  # noqa: PLC0415 - slow to import, and few runs have hooks
 
-    context = engine.context
-    engine.record.note("command", why=f"hook {event}", command=command)
+    context = run.context
+    run.record.note("command", why=f"hook {event}", command=command)
     facts = {
         "session_id": context.session_id,
-        "transcript_path": engine.transcript.path,
+        "transcript_path": run.transcript.path,
         "cwd": context.cwd,
         "hook_event_name": event,
         **members,

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     Message = dict[str, Any]
+
+
+def read_chunk(fd: int) -> bytes:
+    """Read what is there; nothing at the end of input, or if it cannot be read."""
+    try:
+        return os.read(fd, 1 << 18)
+    except OSError:
+        return b""
 
 
 class StdinError(ValueError):

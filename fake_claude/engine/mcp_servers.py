@@ -10,23 +10,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from fake_claude.engine.loop import Engine
+    from fake_claude.engine.run import Run
 
 
-def start_servers(engine: Engine) -> None:
+def start_servers(run: Run) -> None:
     """Start the programs of all servers that count; each is told as failed, since no tools are imitated."""
-    context = engine.context
-    for name, source, server in _servers(engine):
+    context = run.context
+    for name, source, server in _servers(run):
         command = [str(server.get("command", "")), *(str(word) for word in server.get("args", ()))]
-        engine.record.note("command", why=f"MCP server {name}", command=command, source=source)
-        engine.record.note("unimitated", what=f"MCP server {name}")
+        run.record.note("command", why=f"MCP server {name}", command=command, source=source)
+        run.record.note("unimitated", what=f"MCP server {name}")
         if server.get("command"):
-            _spawn(engine, command, server.get("env"))
+            _spawn(run, command, server.get("env"))
         context.mcp_servers.append({"name": name, "status": "failed", "source": source})
 
 
-def _servers(engine: Engine) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    context = engine.context
+def _servers(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    context = run.context
     if not context.customised or context.options.flag("strict-mcp-config"):
         return
     sources = context.configuration.sources
@@ -45,7 +45,7 @@ def _servers(engine: Engine) -> Iterator[tuple[str, str, dict[str, Any]]]:
                 yield name, source, server
 
 
-def _spawn(engine: Engine, command: list[str], env: object) -> None:
+def _spawn(run: Run, command: list[str], env: object) -> None:
     """Start a program with nothing to read, and wait for its end as the CLI waits for an answer."""
     import subprocess  # noqa: PLC0415 - slow to import, and few runs have servers
 
@@ -53,8 +53,8 @@ def _spawn(engine: Engine, command: list[str], env: object) -> None:
     try:
         subprocess.run(
             command,
-            cwd=engine.context.cwd,
-            env={**engine.context.env, **more},
+            cwd=run.context.cwd,
+            env={**run.context.env, **more},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -6,99 +6,97 @@ import os
 import signal
 
 from fake_claude import json_lines
+from fake_claude.waits import Exit, LoggedOut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fake_claude.engine.loop import Engine
+    from fake_claude.engine.run import Run
     from fake_claude.script.model import Step
 
 
-class Exit(Exception):
-    """A script step ends the process with ``code``."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-def do_trick(engine: Engine, step: Step) -> None:
+def do_trick(run: Run, step: Step) -> None:
     """Do what the step says."""
-    _TRICKS[step.kind](engine, step)
+    _TRICKS[step.kind](run, step)
 
 
-def _exit(_engine: Engine, step: Step) -> None:
+def _exit(_run: Run, step: Step) -> None:
     raise Exit(step.value)
 
 
-def _kill(engine: Engine, step: Step) -> None:
-    engine.drain(1.0)
+def _logged_out(_run: Run, _step: Step) -> None:
+    raise LoggedOut
+
+
+def _kill(run: Run, step: Step) -> None:
+    run.drain(1.0)
     number = signal.Signals[step.value]
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
-def _stderr(engine: Engine, step: Step) -> None:
+def _stderr(run: Run, step: Step) -> None:
     if isinstance(step.value, str):
-        engine.err.line(step.value)
+        run.err.line(step.value)
     elif step.value:
-        engine.err.raw(b"e" * (step.value - 1) + b"\n")
-    engine.block_on(engine.err)  # who does not read stderr stops the CLI
+        run.err.raw(b"e" * (step.value - 1) + b"\n")
+    run.block_on(run.err)  # who does not read stderr stops the CLI
 
 
-def _noise(engine: Engine, step: Step) -> None:
-    engine.out.line(step.value)
+def _noise(run: Run, step: Step) -> None:
+    run.out.line(step.value)
 
 
-def _bytes(engine: Engine, step: Step) -> None:
-    engine.out.raw(step.value)
+def _bytes(run: Run, step: Step) -> None:
+    run.out.raw(step.value)
 
 
-def _event(engine: Engine, step: Step) -> None:
-    engine.out.line(json_lines.dumps(step.value))
+def _event(run: Run, step: Step) -> None:
+    run.out.line(json_lines.dumps(step.value))
 
 
-def _ignore(engine: Engine, step: Step) -> None:
-    engine.ignored |= set(step.value)
+def _ignore(run: Run, step: Step) -> None:
+    run.ignored |= set(step.value)
 
 
-def _omit(engine: Engine, step: Step) -> None:
-    engine.omitted |= set(step.value)
+def _omit(run: Run, step: Step) -> None:
+    run.omitted |= set(step.value)
 
 
-def _duplicate(engine: Engine, step: Step) -> None:
-    engine.doubled |= set(step.value)
+def _duplicate(run: Run, step: Step) -> None:
+    run.duplicated |= set(step.value)
 
 
-def _dribble(engine: Engine, step: Step) -> None:
+def _dribble(run: Run, step: Step) -> None:
     gap = step.more.get("gap")
-    engine.out.dribble(step.value, gap.draw(engine.scripts.random) if gap else 0.0)
+    run.out.dribble(step.value, gap.draw(run.scripts.random) if gap else 0.0)
 
 
-def _split(engine: Engine, step: Step) -> None:
-    engine.out.split_next(step.value.draw(engine.scripts.random))
+def _split(run: Run, step: Step) -> None:
+    run.out.split_next(step.value.draw(run.scripts.random))
 
 
-def _grandchild(engine: Engine, step: Step) -> None:
+def _grandchild(run: Run, step: Step) -> None:
     """Start a sleeper in a session of its own that inherits stdout, and, unless it sheds that too, our environment."""
-    seconds = step.value.draw(engine.scripts.random)
+    seconds = step.value.draw(run.scripts.random)
     argv = ["/bin/sh", "-c", 'exec sleep "$0"', f"{seconds:.3f}"]
-    env = {} if step.more.get("shed") else dict(engine.context.env)
-    actions = [(os.POSIX_SPAWN_DUP2, engine.out.fd, 1)]
+    env = {} if step.more.get("shed") else dict(run.context.env)
+    actions = [(os.POSIX_SPAWN_DUP2, run.out.fd, 1)]
     pid = os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True)
-    engine.record.note("grandchild", pid=pid)
+    run.record.note("grandchild", pid=pid)
 
 
-def _close(engine: Engine, step: Step) -> None:
-    stream = engine.out if step.value == "stdout" else engine.err
-    engine.drain(1.0)
+def _close(run: Run, step: Step) -> None:
+    stream = run.out if step.value == "stdout" else run.err
+    run.drain(1.0)
     stream.close()
 
 
-_TRICKS: dict[str, Callable[[Engine, Step], None]] = {
+_TRICKS: dict[str, Callable[[Run, Step], None]] = {
     "exit": _exit,
+    "logged_out": _logged_out,
     "kill": _kill,
     "stderr": _stderr,
     "noise": _noise,

@@ -1,20 +1,24 @@
-"""One request of a turn: heard from the API, told on stdout, tried again when it fails."""
+"""One API request of a turn: stream it, print it, retry it."""
 
 from __future__ import annotations
 
 from fake_claude.api.reply import Delta, Fault, Reached, Trick, tell
 from fake_claude.engine import retries as trouble
+from fake_claude.engine.assistant_message import AssistantMessage
+from fake_claude.engine.misbehaviour import do_trick
 from fake_claude.lines import events
 from fake_claude.lines.costs import add_usage, empty_usage
 from fake_claude.script.ask import read_messages
-from fake_claude.waits import BREATHE, Delay, Wait
+from fake_claude.waits import BREATHE, Delay, Exit, Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from typing import Any
 
-    from fake_claude.engine.turn import Turn
+    from fake_claude.engine.refusals import Refusals
+    from fake_claude.engine.tool_calls import Tools
+    from fake_claude.engine.turn_state import TurnState
 
     Message = dict[str, Any]
 
@@ -24,52 +28,16 @@ _CHARACTERS_PER_TOKEN = 4  # of the estimates that the CLI makes itself
 _GROWS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 
 
-class Heard:
-    """An assistant message as far as it was heard: its blocks, and how it ended."""
-
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self.open: Message | None = None
-        self.blocks: list[tuple[Message, Message]] = []  # printed: the event and its block
-        self.estimate = 0  # output tokens by the CLI's own reckoning
-        self.thought = 0
-        self.opened_ms = 0
-
-    @property
-    def id(self) -> str:
-        """The API's id of the message."""
-        return str(self.message["id"])
-
-    @property
-    def text(self) -> str:
-        """The text of its last text block."""
-        return next((str(b["text"]) for _, b in reversed(self.blocks) if b["type"] == "text"), "")
-
-    @property
-    def tools(self) -> list[Message]:
-        """Its tool_use blocks."""
-        return [block for _, block in self.blocks if block["type"] == "tool_use"]
-
-    @property
-    def stop_reason(self) -> str | None:
-        """Why it ended."""
-        reason = self.message["stop_reason"]
-        return None if reason is None else str(reason)
-
-    @property
-    def visible(self) -> bool:
-        """Whether the user sees or the CLI does anything by it."""
-        return any(b["type"] == "tool_use" or (b["type"] == "text" and b["text"]) for _, b in self.blocks)
-
-
 class Request:
     """Asks for one assistant message, as often as the CLI would."""
 
-    def __init__(self, turn: Turn) -> None:
-        self.turn = turn
-        self.engine = turn.engine
-        self.context = turn.context
-        self.heard: Heard | None = None
+    def __init__(self, state: TurnState, tools: Tools, refusals: Refusals) -> None:
+        self.state = state
+        self.tools = tools
+        self.refusals = refusals
+        self.run = state.run
+        self.context = state.context
+        self.message: AssistantMessage | None = None
         self.attempt = 0
         self.cut_short = False  # some of the answer stands, the rest must be asked for
         self._lines: events.DeltaLines | None = None
@@ -79,27 +47,27 @@ class Request:
     def _partial(self) -> bool:
         return self.context.partial and self.context.streams_out
 
-    def run(self) -> Generator[Wait, Any, Heard | trouble.Failure]:
+    def play(self) -> Generator[Wait, Any, AssistantMessage | trouble.Failure]:
         """Ask until there is an answer or the CLI gives up."""
         limit = trouble.max_retries(self.context.env)
-        model, tries, streaming, overloaded = self.turn.model, 0, True, 0
+        model, tries, streaming, overloaded = self.state.model, 0, True, 0
         while True:
             fault = yield from self._try(model, streaming=streaming)
             self.attempt += 1
             if fault is None:
-                assert self.heard is not None
-                return self.heard
+                assert self.message is not None
+                return self.message
             if not streaming:
                 return trouble.failure(fault, model, self.context.env, gave_up_overloaded=False)
-            if fault.kind == "cut" and self.heard is not None and self.heard.blocks:
+            if fault.kind == "cut" and self.message is not None and self.message.blocks:
                 self.cut_short = True
                 self.save()
-                return self.heard
+                return self.message
             if fault.kind == "event" or fault.status == 404:
                 streaming = False
                 continue
             overloaded += fault.status == 529
-            gave_up = overloaded >= trouble.OVERLOADED_ATTEMPTS and not self.turn.fell_back
+            gave_up = overloaded >= trouble.OVERLOADED_ATTEMPTS and not self.state.fell_back
             if gave_up and self.context.fallback_model:
                 model, tries = self._fall_back(), 0
                 continue
@@ -113,7 +81,7 @@ class Request:
 
     def _pause(self, fault: Fault, tries: int, limit: int) -> Iterator[Wait]:
         delay = trouble.retry_delay_ms(tries, fault.retry_after)
-        self.engine.emit(
+        self.run.emit(
             events.system(
                 self.context,
                 "api_retry",
@@ -124,41 +92,41 @@ class Request:
                 error=trouble.retry_word(fault),
             )
         )
-        yield Delay(delay / 1000 * self.engine.retry_scale)
+        yield Delay(delay / 1000 * self.run.settings.retry_scale)
 
     def _fall_back(self) -> str:
-        turn, context = self.turn, self.context
-        before, turn.model, turn.fell_back = turn.model, context.fallback_model, True
-        self.engine.emit(
+        state, context = self.state, self.context
+        before, state.model, state.fell_back = state.model, context.fallback_model, True
+        self.run.emit(
             events.system(
                 context,
                 "model_fallback",
                 trigger="overloaded",
                 original_model=before,
-                fallback_model=turn.model,
-                content=f"Switched to {trouble.title(turn.model)} due to high demand for {trouble.title(before)}",
+                fallback_model=state.model,
+                content=f"Switched to {trouble.title(state.model)} due to high demand for {trouble.title(before)}",
             )
         )
-        return turn.model
+        return state.model
 
     def _try(self, model: str, *, streaming: bool) -> Generator[Wait, Any, Fault | None]:  # noqa: C901 - a list of cases, read one by one
         """Hear one answer; return the fault that broke it, if any did."""
-        turn, tally = self.turn, self.turn.tally
-        ask = read_messages(self.engine.transcript.messages)
+        state, tally = self.state, self.state.tally
+        ask = read_messages(self.run.transcript.messages)
         asked = tally.now()
         if tally.requested_ms is None:
             tally.requested_ms = asked
-        self.heard, self._lines = None, None
-        fault = turn.refused_request(model) if self.attempt == 0 or streaming is False else None
+        self.message, self._lines = None, None
+        fault = state.refused_request(model) if self.attempt == 0 or streaming is False else None
         if fault is not None:
             return fault
         actions = tell(
-            turn.play,
+            state.play,
             ask,
             model,
-            failed=turn.failures,
+            failed=state.failures,
             streaming=streaming,
-            random=self.engine.scripts.random,
+            random=self.run.scripts.random,
         )
         for action in actions:
             if isinstance(action, Delta):
@@ -173,13 +141,13 @@ class Request:
                     self._abandon(charged=action.kind == "cut")
                 return action
             elif isinstance(action, Trick):
-                turn.trick(action.step)
+                do_trick(self.run, action.step)
             elif isinstance(action, Reached):
-                self.engine.record.note("step", where=action.where)
+                self.run.record.note("step", where=action.where)
             else:
                 self._event(action, streaming=streaming)
-        self.engine.api_ms += tally.now() - asked
-        tally.api_ms = self.engine.api_ms
+        self.run.api_ms += tally.now() - asked
+        tally.api_ms = self.run.api_ms
         if not streaming:
             self._tell_whole()
         return None
@@ -199,88 +167,96 @@ class Request:
             handle(event, streaming)
 
     def _on_start(self, event: Message, streaming: bool) -> None:  # noqa: FBT001 - one signature for all handlers
-        tally = self.turn.tally
-        self.heard = Heard(event["message"])
-        tally.note_request(self.heard.message["usage"])
+        tally = self.state.tally
+        self.message = AssistantMessage(event["message"])
+        tally.note_request(self.message.raw["usage"])
         if not streaming:
             return
-        tally.begun.append(self.heard.id)
+        tally.begun.append(self.message.id)
         if tally.first_event_ms is None:
             tally.first_event_ms = tally.now()
-        self.turn.echo_prompts()
+        self.state.echo_prompts()
         if self._partial:
-            self._lines = events.DeltaLines(self.context, self.heard.id)
+            self._lines = events.DeltaLines(self.context, self.message.id)
             line = events.stream_event(
-                self.context, event, self.heard.id, ttft_ms=tally.now(), thinking_display="updates"
+                self.context, event, self.message.id, ttft_ms=tally.now(), thinking_display="updates"
             )
-            if self.turn.uuids and len(tally.begun) == 1:
-                line |= self.turn.uuid_members() | {"owed_rows": []}
-            self.engine.emit(line, "partial")
+            if self.state.uuids and len(tally.begun) == 1:
+                line |= self.state.uuid_members() | {"owed_rows": []}
+            self.run.emit(line, "partial")
 
     def _on_open(self, event: Message, streaming: bool) -> None:  # noqa: FBT001
-        assert self.heard is not None
-        tally = self.turn.tally
+        assert self.message is not None
+        tally = self.state.tally
         if tally.first_frame_ms is None:
             tally.first_frame_ms = tally.now()
-        self.heard.open = {**event["content_block"], "pieces": []}
-        self.heard.opened_ms = tally.now()
-        self.heard.thought = 0
+        self.message.open = {**event["content_block"], "pieces": []}
+        self.message.opened_ms = tally.now()
+        self.message.thought = 0
         if streaming:
             extra = {"thinking_display": "updates"} if event["content_block"]["type"] == "thinking" else {}
             self._stream(event, **extra)
 
     def _hear(self, delta: Delta, *, told: bool) -> None:
-        heard = self.heard
-        assert heard is not None and heard.open is not None  # noqa: PT018
+        message = self.message
+        assert message is not None and message.open is not None  # noqa: PT018
         if delta.kind == "signature_delta":
-            heard.open["signature"] = delta.text
+            message.open["signature"] = delta.text
         else:
-            heard.open["pieces"].append(delta.text)
-            heard.estimate += -(-len(delta.text) // _CHARACTERS_PER_TOKEN)
+            message.open["pieces"].append(delta.text)
+            message.estimate += -(-len(delta.text) // _CHARACTERS_PER_TOKEN)
         if not told:
             return
         if delta.kind == "thinking_delta":
             added = -(-len(delta.text) // _CHARACTERS_PER_TOKEN)
-            heard.thought += added
-            self.engine.emit(
+            message.thought += added
+            self.run.emit(
                 events.system(
                     self.context,
                     "thinking_tokens",
-                    estimated_tokens=heard.thought,
+                    estimated_tokens=message.thought,
                     estimated_tokens_delta=added,
                 )
             )
-        if self._lines is not None and "partial" not in self.engine.omitted:
+        if self._lines is not None and "partial" not in self.run.omitted:
             line = self._lines(delta)
-            self.engine.out.line(line)
-            if "partial" in self.engine.doubled:
-                self.engine.out.line(line)
+            self.run.out.line(line)
+            if "partial" in self.run.duplicated:
+                self.run.out.line(line)
 
     def _on_close(self, event: Message, streaming: bool) -> None:  # noqa: FBT001
-        assert self.heard is not None
+        assert self.message is not None
         block = self.close_block()
         if streaming:
             self._print(block)
             self._stream(event)
             if block["type"] == "tool_use":
-                self.turn.tools.announced(block)
+                self._on_tool_call(block)
         else:
-            self.heard.blocks.append(({}, block))
+            self.message.blocks.append(({}, block))
+
+    def _on_tool_call(self, block: Message) -> None:
+        try:
+            self.tools.announced(block)
+        except Exit:  # the CLI ends here: the transcript has what came so far
+            self.save()
+            self.state.flush_results()
+            raise
 
     def _on_delta(self, event: Message, streaming: bool) -> None:  # noqa: FBT001
-        assert self.heard is not None
-        message = self.heard.message
-        usage = {**message["usage"], **event["usage"]}
-        self.heard.message = {**message, "stop_reason": event["delta"]["stop_reason"], "usage": usage}
-        self.turn.tally.count(self.turn.model, usage)
+        assert self.message is not None
+        raw = self.message.raw
+        usage = {**raw["usage"], **event["usage"]}
+        self.message.raw = {**raw, "stop_reason": event["delta"]["stop_reason"], "usage": usage}
+        self.state.tally.count(self.state.model, usage)
         if streaming:
-            self.turn.refusal(self.heard)
+            self.refusals.on_message_end(self.message)
             self._stream(event)
             self.save()
 
     def _on_stop(self, event: Message, streaming: bool) -> None:  # noqa: FBT001
         if streaming:
-            self.turn.tools.ask_hosts()
+            self.tools.ask_hosts()
             self._stream(event)
 
     # Telling.
@@ -289,9 +265,9 @@ class Request:
         """Finish the open block."""
         import json  # noqa: PLC0415 - loaded already
 
-        heard = self.heard
-        assert heard is not None and heard.open is not None  # noqa: PT018
-        block, heard.open = heard.open, None
+        message = self.message
+        assert message is not None and message.open is not None  # noqa: PT018
+        block, message.open = message.open, None
         whole = "".join(block.pop("pieces"))
         if block["type"] == "tool_use":
             block["input"] = json.loads(whole or "{}")
@@ -300,105 +276,108 @@ class Request:
         return block
 
     def _print(self, block: Message, **extra: object) -> None:
-        heard, tally = self.heard, self.turn.tally
-        assert heard is not None
+        message, tally = self.message, self.state.tally
+        assert message is not None
         if tally.first_message_ms is None:
             tally.first_message_ms = tally.now()
-        members: Message = {"request_id": self.engine.request_id}
+        members: Message = {"request_id": self.run.request_id}
         if block["type"] == "thinking":
-            members |= {"thinking_duration_ms": tally.now() - heard.opened_ms, "thinking_display": "updates"}
+            members |= {
+                "thinking_duration_ms": tally.now() - message.opened_ms,
+                "thinking_display": "updates",
+            }
         event = events.assistant(
-            self.context, {**heard.message, "stop_reason": None}, block, **members, **extra
+            self.context, {**message.raw, "stop_reason": None}, block, **members, **extra
         )
-        if self.turn.uuids and not self.turn.told:
-            event |= self.turn.uuid_members()
-        self.turn.told = True
-        self.engine.emit(event, "full")
-        heard.blocks.append((event, block))
+        if self.state.uuids and not self.state.printed:
+            event |= self.state.uuid_members()
+        self.state.printed = True
+        self.run.emit(event, "full")
+        message.blocks.append((event, block))
 
     def _tell_whole(self) -> None:
         """Print the blocks of an answer that came without streaming."""
-        heard, tally = self.heard, self.turn.tally
-        assert heard is not None
-        usage = {**empty_usage(), **heard.message["usage"]}
+        message, tally = self.message, self.state.tally
+        assert message is not None
+        usage = {**empty_usage(), **message.raw["usage"]}
         told: list[tuple[Message, Message]] = []
-        for _, block in heard.blocks:
+        for _, block in message.blocks:
             event = events.assistant(
-                self.context, {**heard.message, "usage": usage}, block, request_id=self.engine.request_id
+                self.context, {**message.raw, "usage": usage}, block, request_id=self.run.request_id
             )
-            self.engine.emit(event, "full")
+            self.run.emit(event, "full")
             told.append((event, block))
         if tally.first_message_ms is None:
             tally.first_message_ms = tally.now()
-        heard.blocks = told
+        message.blocks = told
         self.save()
 
     def save(self) -> None:
         """Write the blocks to the transcript, now that usage and stop reason are known."""
-        heard = self.heard
-        assert heard is not None
-        usage = {**empty_usage(), **heard.message["usage"]}
-        for index, (event, block) in enumerate(heard.blocks):
-            message = {**heard.message, "content": [block], "usage": usage, "stop_details": None}
-            self.engine.transcript.assistant(
+        message = self.message
+        assert message is not None
+        usage = {**empty_usage(), **message.raw["usage"]}
+        for index, (event, block) in enumerate(message.blocks):
+            line = {**message.raw, "content": [block], "usage": usage, "stop_details": None}
+            self.run.transcript.assistant(
                 event,
-                message,
+                line,
                 apiBlockIndex=index,
-                requestId=self.engine.request_id,
-                requestedModel=self.turn.model,
+                requestId=self.run.request_id,
+                requestedModel=self.state.model,
                 promptCacheRequested="5m",
                 effort="medium",
                 perTurnEffort="medium",
             )
 
     def _stream(self, event: Message, **extra: object) -> None:
-        if self._partial and self.heard is not None:
-            self.engine.emit(events.stream_event(self.context, event, self.heard.id, **extra), "partial")
+        if self._partial and self.message is not None:
+            self.run.emit(events.stream_event(self.context, event, self.message.id, **extra), "partial")
 
     def _abandon(self, *, charged: bool) -> None:
         """The stream broke: take back what is not finished.
 
         The turn's usage counts what its start told; a cut is also charged, by the CLI's own estimate.
         """
-        heard = self.heard
-        if heard is None:
+        message = self.message
+        if message is None:
             return
-        index = len(heard.blocks)
-        if heard.open is not None:
-            heard.open = None
+        index = len(message.blocks)
+        if message.open is not None:
+            message.open = None
             self._stream({"type": "content_block_stop", "index": index})
         self._stop_abandoned(index)
-        usage = heard.message["usage"]
-        add_usage(self.turn.tally.usage, usage)
+        usage = message.raw["usage"]
+        add_usage(self.state.tally.usage, usage)
         if charged:
-            told = usage if self.context.before_330 else {**usage, "output_tokens": max(1, heard.estimate)}
-            self.turn.tally.costs.add(self.turn.model, told)
+            told = usage if self.context.before_330 else {**usage, "output_tokens": max(1, message.estimate)}
+            self.state.tally.costs.add(self.state.model, told)
 
     def _stop_abandoned(self, index: int) -> None:
-        if self._partial and self.heard is not None:
-            stop = events.stream_event(self.context, {"type": "message_stop"}, self.heard.id)
-            stop["abandoned_blocks"] = {"api_message_id": self.heard.id, "from_block_index": index}
-            self.engine.emit(stop, "partial")
+        if self._partial and self.message is not None:
+            stop = events.stream_event(self.context, {"type": "message_stop"}, self.message.id)
+            stop["abandoned_blocks"] = {"api_message_id": self.message.id, "from_block_index": index}
+            self.run.emit(stop, "partial")
 
     def interrupted(self, note: Callable[[], None]) -> None:
         """Close what was being streamed; ``note`` prints what comes in between.
 
         docs/claude-cli.md, control protocol: the partial text, the note, the closing stream events.
         """
-        heard = self.heard
-        if heard is None or heard.stop_reason is not None:
+        message = self.message
+        if message is None or message.stop_reason is not None:
             note()
             return
-        opened = heard.open is not None
-        if heard.open is not None and "".join(heard.open["pieces"]):
+        opened = message.open is not None
+        if message.open is not None and "".join(message.open["pieces"]):
             self._print(self.close_block(), aborted=True)
-            for event, block in heard.blocks:
-                self.engine.transcript.assistant(event, {**heard.message, "content": [block]}, aborted=True)
+            for event, block in message.blocks:
+                self.run.transcript.assistant(event, {**message.raw, "content": [block]}, aborted=True)
         note()
-        index = len(heard.blocks)
+        index = len(message.blocks)
         if opened:
             self._stream({"type": "content_block_stop", "index": max(0, index - 1)})
-        usage = empty_usage() | heard.message["usage"]
+        usage = empty_usage() | message.raw["usage"]
         for key in ("service_tier", "cache_creation", "inference_geo", "speed"):
             usage.pop(key)
         self._stream(
@@ -416,5 +395,5 @@ class Request:
         )
         self._stop_abandoned(index)
         if not self.context.before_330:  # earlier versions charge nothing for what was interrupted
-            spent = {**heard.message["usage"], "output_tokens": max(1, heard.estimate)}
-            self.turn.tally.costs.add(self.turn.model, spent)
+            spent = {**message.raw["usage"], "output_tokens": max(1, message.estimate)}
+            self.state.tally.costs.add(self.state.model, spent)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fake_claude.engine.hooks import Blocked
-    from fake_claude.engine.loop import Engine
+    from fake_claude.engine.run import Run
     from fake_claude.invocation.context import Context
     from fake_claude.waits import Wait
 
@@ -80,31 +80,6 @@ UNAVAILABLE = frozenset(
 )
 """Commands of the terminal, which the CLI refuses without one."""
 
-PROMPTS = frozenset(
-    [
-        "batch",
-        "claude-api",
-        "dataviz",
-        "debug",
-        "deep-research",
-        "doctor",
-        "fewer-permission-prompts",
-        "init",
-        "loop",
-        "plugin-authoring",
-        "run",
-        "run-skill-generator",
-        "security-review",
-        "simplify",
-        "team-onboarding",
-        "update-config",
-        "verify",
-        "workflow-authoring",
-    ]
-)
-"""Commands that become a prompt of the CLI's own."""
-
-
 UNIMITATED = frozenset(
     [
         "agents",
@@ -161,157 +136,157 @@ def command(content: object, context: Context) -> tuple[str, str, str] | None:
     return word, name, arguments
 
 
-def run(engine: Engine, called: tuple[str, str, str], prompt: Message) -> Generator[Wait, Any, None]:
+def play(run: Run, called: tuple[str, str, str], prompt: Message) -> Generator[Wait, Any, None]:
     """Carry the command out, as a turn without an API call."""
     word, name, arguments = called
-    tally = Tally(engine.costs, 0)
-    engine.tell_state("running")
+    tally = Tally(run.costs, 0)
+    run.emit_state("running")
     content = prompt["content"]
-    engine.transcript.before_command = content[:-1] if isinstance(content, list) else []
+    run.transcript.before_command = content[:-1] if isinstance(content, list) else []
     yield BREATHE  # as a turn does: let signals and input have their turn
     if name == "usage":
-        _usage(engine, tally, word, arguments)
+        _usage(run, tally, word, arguments)
     elif name == "clear":
-        _clear(engine, tally)
+        _clear(run, tally)
     elif name == "compact":
-        _compact(engine, tally, arguments)
+        _compact(run, tally, arguments)
     elif name == "model":
-        _model(engine, tally, arguments)
+        _model(run, tally, arguments)
     elif name == "config":
-        _config(engine, tally, word, arguments)
+        _config(run, tally, word, arguments)
     elif name == "answer":
-        _answer(engine, tally, word, arguments)
+        _answer(run, tally, word, arguments)
     elif name == "blank":
-        _blank(engine, tally)
+        _blank(run, tally)
     else:
-        _refused(engine, tally, word, arguments, imitated=name == "unavailable")
+        _refused(run, tally, word, arguments, imitated=name == "unavailable")
     if prompt["uuid"]:
-        engine.emit(events.lifecycle(engine.context, prompt["uuid"], "completed"))
-    engine.tell_state("idle")
+        run.emit(events.lifecycle(run.context, prompt["uuid"], "completed"))
+    run.emit_state("idle")
 
 
-def _usage(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
+def _usage(run: Run, tally: Tally, word: str, arguments: str) -> None:
     totals = [0, 0, 0, 0]
-    for entry in engine.costs.models.values():
+    for entry in run.costs.models.values():
         keys = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
         totals = [total + entry[key] for total, key in zip(totals, keys, strict=True)]
     read, written = totals[2:]
     spent = f"Usage:                 {totals[0]} input, {totals[1]} output, {read} cache read, {written} cache write"
-    if engine.costs.models:
+    if run.costs.models:
         spent = "Usage by model:\n" + "\n".join(
-            _line(name, entry) for name, entry in engine.costs.models.items()
+            _line(name, entry) for name, entry in run.costs.models.items()
         )
-        asked = f"{engine.results} request{'s' if engine.results != 1 else ''}"
+        asked = f"{run.results} request{'s' if run.results != 1 else ''}"
         spent += (
             f"\nPrompt cache (main):   {asked} · 0% of input tokens from cache · no misses"
             " · no prompt caching reported by the API"
         )
-    title = "Total cost:            " if engine.context.before_330 else "Estimated cost:        "
+    title = "Total cost:            " if run.context.before_330 else "Estimated cost:        "
     text = (
-        f"{title}${engine.costs.total:.4f}\n"
-        f"Total duration (API):  {engine.api_ms // 1000}s\n"
+        f"{title}${run.costs.total:.4f}\n"
+        f"Total duration (API):  {run.api_ms // 1000}s\n"
         "Total duration (wall): 0s\n"
         "Total code changes:    0 lines added, 0 lines removed\n" + spent
     )
-    _say(engine, text, run=("usage", arguments))
-    _result(engine, tally, word, text)
+    _print(run, text, command=("usage", arguments))
+    _result(run, tally, word, text)
 
 
-def _say(
-    engine: Engine,
+def _print(
+    run: Run,
     text: str,
     *,
-    run: tuple[str, str] | None = None,
+    command: tuple[str, str] | None = None,
     outcome: str | None = None,
     stream: str = "stdout",
 ) -> None:
-    """Print what a command says, in the place of an answer; ``run`` is the command carried out, if one was."""
-    context = engine.context
-    engine.emit(events.init(context, engine.project_dir, []), "init")
+    """Print what a command says, in the place of an answer; ``command`` is the one carried out, if one was."""
+    context = run.context
+    run.emit(events.init(context, run.project_dir, []), "init")
     event = events.synthetic_assistant(context, text)
     event["message"] |= {"stop_reason": "end_turn", "stop_sequence": None}
     event["local_command_source"] = f"<local-command-{stream}>{text}</local-command-{stream}>"
-    if run is not None:
-        event["local_command_run"] = {"command": run[0], "args": run[1]}
-        engine.transcript.local_command(*run)
-        engine.transcript.local_output(event["local_command_source"], event["local_command_run"])
+    if command is not None:
+        event["local_command_run"] = {"command": command[0], "args": command[1]}
+        run.transcript.local_command(*command)
+        run.transcript.local_output(event["local_command_source"], event["local_command_run"])
     if outcome is not None:
         event["local_command_outcome"] = {"kind": outcome}
-    engine.emit(event, "full")
-    engine.transcript.flush()
+    run.emit(event, "full")
+    run.transcript.flush()
 
 
-def _refused(engine: Engine, tally: Tally, word: str, arguments: str, *, imitated: bool) -> None:
+def _refused(run: Run, tally: Tally, word: str, arguments: str, *, imitated: bool) -> None:
     text = f"/{word} isn't available in this environment."
     if not imitated:
         text = f"fake-claude does not imitate /{word}"
-        engine.record.note("unimitated", what=f"/{word}")
+        run.record.note("unimitated", what=f"/{word}")
     typed = f"/{word} {arguments}".rstrip()
-    engine.transcript.enqueue(typed)
-    engine.transcript.local_output(typed)
-    engine.transcript.local_output(f"<local-command-stdout>{text}</local-command-stdout>")
-    _say(engine, text, outcome="unavailable_headless")
-    _result(engine, tally, None, text)
+    run.transcript.enqueue(typed)
+    run.transcript.local_output(typed)
+    run.transcript.local_output(f"<local-command-stdout>{text}</local-command-stdout>")
+    _print(run, text, outcome="unavailable_headless")
+    _result(run, tally, None, text)
 
 
-def _blank(engine: Engine, tally: Tally) -> None:
+def _blank(run: Run, tally: Tally) -> None:
     text = "Blank prompt — the message was only whitespace, so nothing was sent to the model."
-    context = engine.context
-    engine.emit(events.init(context, engine.project_dir, []), "init")
-    engine.emit(events.system(context, "informational", content=text, level="warning"))
-    engine.transcript.enqueue("")
-    engine.transcript.flush()
-    _result(engine, tally, None, text)
+    context = run.context
+    run.emit(events.init(context, run.project_dir, []), "init")
+    run.emit(events.system(context, "informational", content=text, level="warning"))
+    run.transcript.enqueue("")
+    run.transcript.flush()
+    _result(run, tally, None, text)
 
 
-def _answer(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
-    text = ANSWERS[word](engine, arguments)
-    engine.transcript.enqueue(f"/{word} {arguments}".rstrip())
-    _say(engine, text, run=(word, arguments))
-    _result(engine, tally, word.strip("_").replace("-", "_"), text)
+def _answer(run: Run, tally: Tally, word: str, arguments: str) -> None:
+    text = ANSWERS[word](run, arguments)
+    run.transcript.enqueue(f"/{word} {arguments}".rstrip())
+    _print(run, text, command=(word, arguments))
+    _result(run, tally, word.strip("_").replace("-", "_"), text)
 
 
-def _config(engine: Engine, tally: Tally, word: str, arguments: str) -> None:
+def _config(run: Run, tally: Tally, word: str, arguments: str) -> None:
     from fake_claude.prompt.config_command import configure  # noqa: PLC0415 - few runs need it
 
-    context = engine.context
+    context = run.context
     text, changes = configure(context, arguments)
     for change in changes:
-        engine.note_setting(change)
+        run.note_setting(change)
         if change.key == "outputStyle":
             context.output_style = str(change.value)
         elif change.key == "language":
             context.language = None if change.value is None else str(change.value)
-    engine.transcript.enqueue(f"/{word} {arguments}".rstrip())
-    _say(engine, text, run=("config", arguments))
+    run.transcript.enqueue(f"/{word} {arguments}".rstrip())
+    _print(run, text, command=("config", arguments))
     for change in changes:
         if change.key == "model":
             context.model = resolve_model(str(change.value or DEFAULT_MODEL))
-    _result(engine, tally, word, text)
+    _result(run, tally, word, text)
 
 
-def not_imitated(engine: Engine, tally: Tally, text: str) -> None:
+def not_imitated(run: Run, tally: Tally, text: str) -> None:
     """End a turn with the words that the fake does not do what its prompt asks for."""
-    engine.record.note("unimitated", what=text)
-    _say(engine, text)
-    _result(engine, tally, None, text)
-    engine.tell_state("idle")
+    run.record.note("unimitated", what=text)
+    _print(run, text)
+    _result(run, tally, None, text)
+    run.emit_state("idle")
 
 
-def blocked(engine: Engine, tally: Tally, refusal: Blocked) -> None:
+def blocked(run: Run, tally: Tally, refusal: Blocked) -> None:
     """End a turn whose prompt a hook does not let through."""
-    context = engine.context
-    engine.emit(events.init(context, engine.project_dir, []), "init")
+    context = run.context
+    run.emit(events.init(context, run.project_dir, []), "init")
     outcome = {"kind": "blocked_by_hook", "prompt_kept": False, "reason": refusal.reason}
     members = {"level": "warning", "prevent_continuation": True, "prompt_submit_outcome": outcome}
-    engine.emit(events.system(context, "informational", content=refusal.text, **members))
-    engine.transcript.flush()
-    _result(engine, tally, None, refusal.text)
-    engine.tell_state("idle")
+    run.emit(events.system(context, "informational", content=refusal.text, **members))
+    run.transcript.flush()
+    _result(run, tally, None, refusal.text)
+    run.emit_state("idle")
 
 
-def _model(engine: Engine, tally: Tally, name: str) -> None:
-    context = engine.context
+def _model(run: Run, tally: Tally, name: str) -> None:
+    context = run.context
     model = resolve_model(name)
     if not name:
         known = find_model(context.model)
@@ -326,10 +301,10 @@ def _model(engine: Engine, tally: Tally, name: str) -> None:
     else:
         known = find_model(model)
         text = f"Set model to `{known.title if known else model}` for this session only"
-    _say(engine, text, run=("model", name))
+    _print(run, text, command=("model", name))
     if name and context.model_known(model):
         context.model = model
-    _result(engine, tally, "model", text)
+    _result(run, tally, "model", text)
 
 
 def _line(name: str, entry: Message) -> str:
@@ -339,10 +314,10 @@ def _line(name: str, entry: Message) -> str:
     return f"     {name}:  {spent} (${entry['costUSD']:.4f})"
 
 
-def _clear(engine: Engine, tally: Tally) -> None:
+def _clear(run: Run, tally: Tally) -> None:
     reset = fresh_uuid()
-    context = engine.context
-    engine.emit(
+    context = run.context
+    run.emit(
         {
             "type": "conversation_reset",
             "new_conversation_id": reset,
@@ -353,35 +328,35 @@ def _clear(engine: Engine, tally: Tally) -> None:
             "session_id": context.session_id,
         }
     )
-    engine.emit(events.system(context, "background_tasks_changed", tasks=[]))
+    run.emit(events.system(context, "background_tasks_changed", tasks=[]))
     context.session_id = fresh_uuid()
-    engine.costs.models.clear()
-    engine.api_ms = 0
+    run.costs.models.clear()
+    run.api_ms = 0
     tally.costs_before = {}
-    engine.transcript = engine.transcript.begin_anew()
-    engine.transcript.local_command("clear", "")
-    engine.transcript.flush()
-    engine.emit(events.init(context, engine.project_dir, []), "init")
-    _result(engine, tally, "clear", "")
+    run.transcript = run.transcript.begin_anew()
+    run.transcript.local_command("clear", "")
+    run.transcript.flush()
+    run.emit(events.init(context, run.project_dir, []), "init")
+    _result(run, tally, "clear", "")
 
 
-def _compact(engine: Engine, tally: Tally, arguments: str) -> None:
-    context, transcript = engine.context, engine.transcript
+def _compact(run: Run, tally: Tally, arguments: str) -> None:
+    context, transcript = run.context, run.transcript
     if not transcript.messages:
-        _say(
-            engine,
+        _print(
+            run,
             "Error: No messages to compact",
-            run=("compact", arguments),
+            command=("compact", arguments),
             outcome="failed",
             stream="stderr",
         )
-        _result(engine, tally, "compact", "")
+        _result(run, tally, "compact", "")
         return
-    engine.emit(events.status(context, "compacting"))
+    run.emit(events.status(context, "compacting"))
     kept = transcript.last_uuid or fresh_uuid()
     words = sum(len(str(message["content"]).split()) for message in transcript.messages)
-    engine.emit(_compacted(engine, compact_result="success"))
-    engine.emit(events.init(context, engine.project_dir, []), "init")
+    run.emit(_compacted(run, compact_result="success"))
+    run.emit(events.init(context, run.project_dir, []), "init")
     metadata = {
         "trigger": "manual",
         "pre_tokens": words,
@@ -390,39 +365,39 @@ def _compact(engine: Engine, tally: Tally, arguments: str) -> None:
         "duration_ms": tally.now(),
     }
     boundary = events.system(context, "compact_boundary", compact_metadata=metadata, logical_parent_uuid=kept)
-    engine.emit(boundary)
+    run.emit(boundary)
     transcript.add(boundary)
     summary = events.user(context, SUMMARY, isReplay=False, isSynthetic=True)
-    engine.emit(summary)
+    run.emit(summary)
     text = "<local-command-stdout>Compacted </local-command-stdout>"
-    engine.emit(events.user(context, text, isReplay=True))
+    run.emit(events.user(context, text, isReplay=True))
     transcript.user(summary)
     transcript.flush()
-    _result(engine, tally, "compact", "")
+    _result(run, tally, "compact", "")
 
 
-def _compacted(engine: Engine, **members: object) -> Message:
+def _compacted(run: Run, **members: object) -> Message:
     return {
         "type": "system",
         "subtype": "status",
         "status": None,
         **members,
-        "session_id": engine.context.session_id,
+        "session_id": run.context.session_id,
         "uuid": fresh_uuid(),
     }
 
 
-def _result(engine: Engine, tally: Tally, word: str | None, text: str) -> None:
+def _result(run: Run, tally: Tally, word: str | None, text: str) -> None:
     """Print the short result of a local command."""
     message: Message = {
         "is_error": False,
         "duration_api_ms": 0,
         "num_turns": 0,
         "stop_reason": None,
-        "session_id": engine.context.session_id,
-        "total_cost_usd": engine.costs.total,
+        "session_id": run.context.session_id,
+        "total_cost_usd": run.costs.total,
         "usage": empty_usage(),
-        "modelUsage": engine.costs.copy(),
+        "modelUsage": run.costs.copy(),
         "permission_denials": [],
         "fast_mode_state": "off",
         "fast_mode_disabled_reason": "sdk_opt_in_required",
@@ -434,10 +409,10 @@ def _result(engine: Engine, tally: Tally, word: str | None, text: str) -> None:
         "duration_ms": tally.now(),
         "uuid": fresh_uuid(),
         "queued_turn_count": 0,
-        "result_index": engine.results,
+        "result_index": run.results,
     }
     if word is not None:
         message["local_command"] = word
-    if engine.context.streams_out:
-        message["model_usage_since_last_result"] = engine.costs.since(tally.costs_before)
-    engine.print_result(message)
+    if run.context.streams_out:
+        message["model_usage_since_last_result"] = run.costs.since(tally.costs_before)
+    run.print_result(message)

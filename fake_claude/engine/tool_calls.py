@@ -8,19 +8,19 @@ import time
 from fake_claude.catalog import STRUCTURED
 from fake_claude.clock import timestamp
 from fake_claude.engine.builtin_tools import IMITATED, Outcome, bash_outcome, failed, read_file, write_file
-from fake_claude.engine.misbehaviour import Exit
 from fake_claude.engine.shell import Running
 from fake_claude.ids import fresh_id, fresh_uuid
 from fake_claude.invocation.permissions import judge, suggestions
 from fake_claude.lines import events
-from fake_claude.waits import Answer, Wait
+from fake_claude.waits import Answer, Exit, Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
-    from fake_claude.engine.turn import Turn
+    from fake_claude.engine.background import Background
+    from fake_claude.engine.turn_state import TurnState
     from fake_claude.invocation.permissions import Verdict
 
     Message = dict[str, Any]
@@ -80,10 +80,11 @@ class Ended(Exception):
 class Tools:
     """The calls of one assistant message."""
 
-    def __init__(self, turn: Turn) -> None:
-        self.turn = turn
-        self.engine = turn.engine
-        self.context = turn.context
+    def __init__(self, state: TurnState, background: Background) -> None:
+        self.state = state
+        self.context = state.context
+        self._run = state.run
+        self._background = background
         self.calls: list[Call] = []
         self._warned = False
 
@@ -122,15 +123,12 @@ class Tools:
             text = f"Error: MCP tool {tool} (passed via --permission-prompt-tool) not found. Available MCP tools: none"
             plain = f"Error calling tool ({call.name}): {text}"
             self._finish(call, failed(call.id, plain, tagged=True, plain=plain))
-            self.engine.err.line(text)
-            assert self.turn.request is not None
-            self.turn.request.save()
-            self.turn.flush_results()
+            self._run.err.line(text)
             raise Exit(1)
         if verdict.extra.get("decision_reason_type") == "classifier" and not self._warned:
             self._warned = True
             host = self.context.env.get("ANTHROPIC_BASE_URL", "").partition("://")[2] or "the API"
-            self.engine.emit(
+            self._run.emit(
                 events.system(
                     self.context,
                     "informational",
@@ -141,7 +139,7 @@ class Tools:
                     timestamp=timestamp(),
                 )
             )
-        self.engine.emit(
+        self._run.emit(
             events.system(
                 self.context,
                 "permission_denied",
@@ -158,7 +156,7 @@ class Tools:
         self._finish(call, failed(call.id, verdict.message, meta=call.meta(non_execution_kind=verdict.kind)))
 
     def _deny(self, call: Call) -> None:
-        self.turn.tally.denials.append(
+        self.state.tally.denials.append(
             {"tool_name": call.name, "tool_use_id": call.id, "tool_input": call.input}
         )
 
@@ -168,7 +166,7 @@ class Tools:
             if call.done or call.verdict is None or call.verdict.allowed:
                 continue
             call.request_id = fresh_uuid()
-            self.engine.tell_state("requires_action")
+            self._run.emit_state("requires_action")
             request = {
                 "subtype": "can_use_tool",
                 "tool_name": call.name,
@@ -181,7 +179,7 @@ class Tools:
                 request["blocked_path"] = call.verdict.path
             request |= call.verdict.extra
             request["tool_use_id"] = call.id
-            self.engine.emit(events.control_request(call.request_id, request))
+            self._run.emit(events.control_request(call.request_id, request))
 
     def run(self) -> Generator[Wait, Any, None]:
         """Carry out what is left, in order; results are told as they come."""
@@ -189,7 +187,7 @@ class Tools:
             if call.request_id is not None and not call.done:
                 answer = yield Answer(call.request_id)
                 call.request_id = None
-                self.engine.tell_state("running")
+                self._run.emit_state("running")
                 self._answered(call, answer)
             if not call.done:
                 yield from self._carry_out(call)
@@ -229,7 +227,7 @@ class Tools:
         self._finish(call, failed(call.id, text, meta=call.meta(**kind)))
 
     def _carry_out(self, call: Call) -> Generator[Wait, Any, None]:
-        step = self.turn.play_step(call.name, call.input)
+        step = self.state.play_step(call.name, call.input)
         if step is not None and "result" in step.more:
             error = step.more.get("is_error", False)
             block = {
@@ -242,7 +240,7 @@ class Tools:
         elif call.name == STRUCTURED:
             text = "Structured output provided successfully"
             block = {"tool_use_id": call.id, "type": "tool_result", "content": text}
-            self.turn.structured = call.input
+            self.state.structured = call.input
             self._finish(call, Outcome(block, text, call.meta()))
         elif call.name == "Bash":
             yield from self._bash(call)
@@ -258,9 +256,9 @@ class Tools:
     def _bash(self, call: Call) -> Generator[Wait, Any, None]:
         command = str(call.input.get("command", ""))
         call.running = Running(command, self.context.cwd, {**self.context.env, "CLAUDECODE": "1"})
-        self.engine.record.note("tool", pid=call.running.pid, command=command)
+        self._run.record.note("tool", pid=call.running.pid, command=command)
         if call.input.get("run_in_background") is True:
-            self._background(call, call.running)
+            self._move_to_background(call, call.running)
             return
         started = time.monotonic()
         task: str | None = None
@@ -274,9 +272,9 @@ class Tools:
             self._task_ended(call, task)
         self._finish(call, bash_outcome(call.id, command, call.running, call.meta()))
 
-    def _background(self, call: Call, running: Running) -> None:
+    def _move_to_background(self, call: Call, running: Running) -> None:
         call.running = None
-        task = self.engine.background.start(running, call.id, str(call.input.get("description", "")))
+        task = self._background.start(running, call.id, str(call.input.get("description", "")))
         content = (
             f"Command running in background with ID: {task.id}. Output is being written to: {task.output_file}."
             " You will be notified when it completes. To check interim output, use Read on that file path."
@@ -293,7 +291,7 @@ class Tools:
 
     def _task_started(self, call: Call) -> str:
         task, run = fresh_id("b")[3:12], fresh_id("0m")[3:15]
-        self.engine.emit(
+        self._run.emit(
             events.system(
                 self.context,
                 "task_started",
@@ -310,7 +308,7 @@ class Tools:
     def _task_ended(self, call: Call, task: str) -> None:
         task_id, run = task.split()
         assert call.running is not None
-        self.engine.emit(
+        self._run.emit(
             events.system(
                 self.context,
                 "task_notification",
@@ -329,13 +327,13 @@ class Tools:
         if outcome.meta is not None:
             extra["tool_result_meta"] = [outcome.meta]
         event = events.user(self.context, [outcome.block], **extra)
-        self.engine.emit(event)
-        self.turn.tally.user_lines += 1
-        self.turn.results.append((event, outcome))
+        self._run.emit(event)
+        self.state.tally.user_lines += 1
+        self.state.results.append((event, outcome))
 
     # Ends.
 
-    def interrupted(self) -> None:
+    def interrupted(self, *, by_host: bool) -> None:
         """Withdraw open questions, end what runs, and account for every call."""
         for call in self.calls:
             if call.done:
@@ -343,7 +341,7 @@ class Tools:
             text, meta = REJECTED, {"id": call.id, "non_execution_kind": "user-rejected"}
             if call.running is not None:
                 call.running.kill()
-                text = STOPPED if self.engine.asked_to_interrupt else REJECTED
+                text = STOPPED if by_host else REJECTED
             else:
                 self._deny(call)
             self._finish(call, failed(call.id, text, meta=meta, plain="User rejected tool use"))
@@ -352,7 +350,7 @@ class Tools:
         """Take open questions to the host back."""
         for call in self.calls:
             if call.request_id is not None and not call.done:
-                self.engine.emit({"type": "control_cancel_request", "request_id": call.request_id})
+                self._run.emit({"type": "control_cancel_request", "request_id": call.request_id})
 
     def killed(self) -> None:
         """The process is told to end: end the commands, and report the one that ran."""
@@ -361,7 +359,7 @@ class Tools:
                 call.running.kill()
                 outcome = bash_outcome(call.id, str(call.input.get("command")), call.running, call.meta())
                 self._finish(call, outcome)
-                self.turn.flush_results()
+                self.state.flush_results()
 
 
 def _description(call: Call) -> str:

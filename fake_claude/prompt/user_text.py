@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import re
 
-from fake_claude.catalog import resolve_model
-from fake_claude.engine.hooks import prompt_submitted
-from fake_claude.engine.slash import PROMPTS
+from fake_claude.catalog import PROMPT_COMMANDS, resolve_model
 from fake_claude.invocation.command_files import Command, agents, commands
-from fake_claude.lines.events import user
 from fake_claude.prompt.attachments import mentioned, reminder, said
 from fake_claude.prompt.config_command import STYLES
 from fake_claude.prompt.memory import memory, nested, shown
@@ -19,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from fake_claude.engine.loop import Engine
     from fake_claude.invocation.context import Context
+    from fake_claude.ledger_writer import Record
 
     Message = dict[str, Any]
 
@@ -42,31 +39,17 @@ class NotImitated(Exception):
 
 
 class UserText:
-    """A prompt as the CLI sends it: what is written as the user's lines, and what is attached to them."""
+    """A prompt as the CLI sends it: the user's lines, and what is attached to them."""
 
-    def __init__(self, engine: Engine, content: object) -> None:
-        self.engine = engine
-        self.context = engine.context
+    def __init__(self, context: Context, record: Record, content: object) -> None:
+        self.context = context
+        self.record = record
         self.content = content
         self.model: str | None = None  # what a command asks for
         self.lines: list[object] = [content]
         self._unknown = ""
         self._listed = commands(self.context)
         self._become_command(said(content))
-
-    def write(self, uuid: str | None) -> None:
-        """Write the prompt, what is attached to it, and tell the ledger of both."""
-        transcript = self.engine.transcript
-        extra, self.engine.attached = self.engine.attached, []
-        hooks = self.context.configuration.hooks
-        extra += prompt_submitted(self.engine, said(self.content)) if hooks else []
-        transcript.prompt(self.lines[0], uuid)
-        place = transcript.place
-        for line in self.lines[1:]:
-            transcript.user(user(self.context, line), isMeta=True)
-        for attachment in [*self._attachments(), *extra]:
-            place = transcript.attachment(attachment, place)
-            self.engine.note_attachment(attachment)
 
     def _become_command(self, text: str) -> None:
         found = NAME.match(text)
@@ -77,9 +60,7 @@ class UserText:
         if command is None and not self._own(name):
             self._unknown = name
             return
-        self.engine.record.note(
-            "command", why=f"the prompt says /{name}", path=command.path if command else None
-        )
+        self.record.note("command", why=f"the prompt says /{name}", path=command.path if command else None)
         told = f"<command-message>{name}</command-message>\n<command-name>/{name}</command-name>"
         if arguments:
             told += f"\n<command-args>{arguments}</command-args>"
@@ -96,12 +77,16 @@ class UserText:
         self.lines = [told, [*rest, {"type": "text", "text": body}]]
 
     def _own(self, name: str) -> bool:
-        return name in PROMPTS and self.context.has_commands
+        return name in PROMPT_COMMANDS and self.context.has_commands
 
-    def _attachments(self) -> Iterator[Message]:
-        context, shown_before = self.context, self.engine.transcript.shown
+    def attachments(self, shown_before: set[str], seen_files: set[str]) -> Iterator[Message]:
+        """Yield what is attached.
+
+        What the model is shown once in a conversation, and the files that it was shown, are added to the sets.
+        """
+        context = self.context
         text = self.lines[-1]
-        files = list(mentioned(context, text, self.engine.seen_files))
+        files = list(mentioned(context, text, seen_files))
         yield from files
         if "instructions" not in shown_before:
             yield from self._standing()
@@ -109,7 +94,7 @@ class UserText:
             yield _system("ultrathink_effort", ULTRATHINK)
         for file in files:
             if file["type"] == "file":
-                for found in nested(file["filename"], context, self.engine.seen_files):
+                for found in nested(file["filename"], context, seen_files):
                     yield {
                         "type": "nested_memory",
                         "path": found.path,
