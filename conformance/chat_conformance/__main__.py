@@ -119,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="let N answers stream meanwhile; best with --quick",
     )
+    run.add_argument(
+        "-v", "--verbose", action="store_true", help="show what each case that passes has seen to be right"
+    )
     run.add_argument("--durations", type=int, metavar="N", help="show the N slowest cases")
     explain = commands.add_parser("explain", help="all about one case")
     explain.add_argument("id", metavar="ID", help="a case, such as turns/streams, or a clause or finding")
@@ -301,7 +304,7 @@ def _play(
         lines = [document.Lines(stack.enter_context(_opened(path)), begun, selected) for path in jsonl]
 
         def on_result(result: CaseResult) -> None:
-            print(console.progress(result), flush=True)
+            print(console.progress(result, saw=getattr(options, "verbose", False)), flush=True)
             for each in lines:
                 each.result(result)
 

@@ -103,6 +103,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         reason: Why a known failure counts as one.
         link: Where it is followed up.
         broken: Whether the harness itself failed; then ``happened`` has its traceback.
+        saw: What a case that passed has seen to be right; without anything it has not passed.
         step: At which line of its own the case stopped, counted from its first; 0 where that is not known.
     """
 
@@ -119,6 +120,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     link: str = ""
     broken: bool = False
+    saw: tuple[str, ...] = ()
     step: int = 0
 
     @property

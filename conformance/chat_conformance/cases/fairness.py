@@ -15,6 +15,7 @@ from chat_conformance.suite.case import case
 from chat_conformance.suite.context import Chat, expect, expect_equal
 from chat_conformance.suite.latency import PATIENCE, measure, percentile
 from chat_conformance.suite.pour import pouring
+from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
 from chat_conformance.wire.handshake import encode_request
 from chat_conformance.wire.peer import MASK, Peer
@@ -122,6 +123,9 @@ async def others_are_served(
             await asyncio.sleep(0.1)
             during = percentile(await pings(chat), 99)
         if during - quiet <= LATE:
+            saw(
+                f"others' pongs came within {1000 * LATE:.0f} ms of a quiet server's while one user sent {what}"
+            )
             return
         worst.append(f"{1000 * during:.0f} ms, and {1000 * quiet:.0f} ms before")
     raise Failure(

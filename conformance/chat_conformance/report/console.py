@@ -19,8 +19,13 @@ MARKS = {
 ROOT_CHARS = 160  # of what happened are shown in the list of root causes
 
 
-def progress(result: CaseResult) -> str:
-    """One line as a case ends."""
+def progress(result: CaseResult, *, saw: bool = False) -> str:
+    """One line as a case ends; with ``saw`` more of them, for what a case that passed has seen."""
+    told = [f"       saw  {printable(each)}" for each in result.saw] if saw else []
+    return "\n".join([_ended(result), *told])
+
+
+def _ended(result: CaseResult) -> str:
     case = result.case
     line = f"{MARKS[result.verdict]} {case.id:<34} {case.clause:<9} {result.seconds * 1000:6.0f} ms"
     match result.verdict:

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import itertools
 import random
+import re
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -26,6 +27,7 @@ from chat_conformance.target.oauth_server import Forge
 from chat_conformance.target.server import Server, gone, is_zombie, running
 from chat_conformance.target.variants import Fleet
 from chat_conformance.wire.body import read_body
+from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.handshake import (
     Response,
     check_response,
@@ -40,6 +42,7 @@ from fake_claude import ledger
 from fake_claude.gates import Gate
 
 Headers = dict[str, str] | list[tuple[str, str]]
+_IDS = re.compile(r"\b[0-9a-f]{12}\b")
 PASSAGES = 64  # a gate is left wide open when its case is over, so nothing stays behind it
 
 
@@ -412,6 +415,7 @@ class Chat:
             or not isinstance(event.get("message"), str)
         ):
             raise Failure(f"an error {code!r} with a message", f"it is {event}")
+        saw(f"a message was answered with the error {code}")
         return event
 
     # HTTP
@@ -476,6 +480,7 @@ class Chat:
         except aiohttp.ClientError as error:
             raise Failure(f"an answer to {method} {path}", f"{type(error).__name__}: {error}") from None
         self.trace.add("http", "<", f"{response.status} {shorten(body)}")
+        saw(f"{method} {_IDS.sub('{id}', path.partition('?')[0])} was answered with {response.status}")
         names = {name.lower(): value for name, value in response.headers.items()}
         cookies = {name: morsel.value for name, morsel in response.cookies.items()}
         kind = self._kind(method, path)
@@ -666,6 +671,7 @@ def expect(happened: bool, expected: str, otherwise: str) -> None:  # noqa: FBT0
     """
     if not happened:
         raise Failure(expected, otherwise)
+    saw(expected)
 
 
 def expect_equal(found: Any, wanted: Any, what: str) -> None:
@@ -674,7 +680,9 @@ def expect_equal(found: Any, wanted: Any, what: str) -> None:
     Raises:
         Failure: They are not; the sentence has both.
     """
-    expect(found == wanted, f"{what} to be {shorten_value(wanted)}", f"it is {shorten_value(found)}")
+    if found != wanted:
+        raise Failure(f"{what} to be {shorten_value(wanted)}", f"it is {shorten_value(found)}")
+    saw(f"{what} is {shorten_value(found)}")
 
 
 def shorten_value(value: Any) -> str:

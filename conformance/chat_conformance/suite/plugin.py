@@ -19,6 +19,7 @@ from chat_conformance.suite.case import OWN_BYTES, function_of
 from chat_conformance.suite.context import Chat
 from chat_conformance.target.server import Server
 from chat_conformance.target.variants import Fleet
+from chat_conformance.wire.evidence import gathered
 
 CASE_LIMIT = 60.0  # no case may take longer, whatever it waits for, in seconds
 
@@ -144,7 +145,7 @@ class CasePlugin:
         chat = Chat(
             self._server, case_id=case.id, seed=self._seed, starting=self._starting, fleet=self._fleet
         )
-        error, step = await _played(chat)
+        error, step, saw = await _played(chat)
         if isinstance(error, OwnFault):
             self._own_faults[case.id] = str(error)
         verdict, expected, happened, broken = _verdict(error)
@@ -164,6 +165,7 @@ class CasePlugin:
             log=server_lines(chat, error) if evidence else (),
             replay=self._replay(case),
             broken=broken,
+            saw=saw if verdict is Verdict.PASSED else (),
             step=step,
         )
 
@@ -174,15 +176,20 @@ def blocked_by(needed: Iterable[CaseResult]) -> str | None:
     return next((each.root for each in needed if each.verdict in bad), None)
 
 
-async def _played(chat: Chat) -> tuple[BaseException | None, int]:
-    """What stopped a case and at which line of its own; None and 0 if nothing did."""
+async def _played(chat: Chat) -> tuple[BaseException | None, int, tuple[str, ...]]:
+    """What stopped a case and at which line of its own, None and 0 if nothing did; and what it saw.
+
+    A case that comes to its end and has looked at nothing has judged nothing: that is a fault of ours.
+    """
     function = function_of(chat.case_id)
-    try:
-        async with asyncio.timeout(CASE_LIMIT), chat:
-            await function(chat)
-    except Exception as error:  # noqa: BLE001  (the edge of a case: a fault of ours must not hide the others)
-        return _first(error), step_of(error, function)
-    return None, 0
+    with gathered() as seen:
+        try:
+            async with asyncio.timeout(CASE_LIMIT), chat:
+                await function(chat)
+        except Exception as error:  # noqa: BLE001  (the edge of a case: a fault of ours must not hide the others)
+            return _first(error), step_of(error, function), ()
+    blind = None if seen.lines else AssertionError("the case came to its end and had looked at nothing")
+    return blind, 0, seen.lines
 
 
 def step_of(error: BaseException | None, function: Callable[..., Any]) -> int:

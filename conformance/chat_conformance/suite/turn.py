@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chat_conformance.errors import Failure
+from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.peer import Event, Peer
 from chat_conformance.wire.trace import shorten
 
@@ -72,7 +73,11 @@ class Turn:
         """Wait for the turn's last event."""
         while self.terminal is None:
             await self.next(within=within)
-        return self.events[-1]
+        last = self.events[-1]
+        tokens = sum(event.get("type") == "token" for event in self.events)
+        why = last.get("code") or last.get("stop_reason")
+        saw(f"a turn of {tokens} tokens ended with {last['type']} ({why})")
+        return last
 
     async def complete(self) -> str:
         """Wait for the turn's last event, which must be ``complete``, and return the answer."""

@@ -23,6 +23,7 @@ from chat_conformance.errors import Failure, OwnFault
 from chat_conformance.target.dialect import TYPES, Dialect
 from chat_conformance.wire.audit import Audit
 from chat_conformance.wire.deflate import NAME, Inflater
+from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.frames import (
     MAX_PAYLOAD,
     Frame,
@@ -257,7 +258,9 @@ class Peer:
 
     async def expect_response(self, *, within: float | None = None) -> Response:
         """Wait for the answer to a handshake."""
-        return await self.until(lambda: self._response, "an HTTP answer to the handshake", within=within)
+        response = await self.until(lambda: self._response, "an HTTP answer to the handshake", within=within)
+        saw(f"a handshake was answered with {response.status}")
+        return response
 
     async def expect_ping(
         self,
@@ -273,7 +276,9 @@ class Peer:
             return times if len(times) >= number else None
 
         expected = f"ping number {number} from the server"
-        return await self.until(pings, expected, within=within, before_failing=before_failing)
+        times = await self.until(pings, expected, within=within, before_failing=before_failing)
+        saw(f"{number} pings of the server had come")
+        return times
 
     async def expect_pong(self, payload: bytes, *, within: float | None = None) -> None:
         """Wait for a pong with this payload after those already waited for.
@@ -297,6 +302,7 @@ class Peer:
             if not others:
                 raise
             raise Failure(expected, f"its payload is {shorten(others[-1])}; {failure.happened}") from None
+        saw("a ping was answered by a pong with its payload")
 
     def answer_last_ping(self) -> None:
         """Send the pong of the latest ping now; one pong answers all before it (RFC 6455 §5.5.3)."""
@@ -323,6 +329,7 @@ class Peer:
         if (error := check_frame(frame, from_client=False)) is not None:
             raise Failure(expected, f"the close frame is illegal: {error}")
         await self.until(lambda: self.ended, expected, within=within)
+        saw(f"the connection ended by a close with {'no code' if code is None else code}")
         return frame
 
     async def expect_refusal(self, *codes: int) -> None:
@@ -337,6 +344,8 @@ class Peer:
         )
         if self.close is not None:
             await self.expect_close(*codes)
+        else:
+            saw("the connection ended without a close frame")
 
     async def expect_refused(self, code: int, *sent: Frame, answered: bool = False) -> None:
         """Send frames that break the rules and wait for `expect_refusal`; an answer to them fails at once.
