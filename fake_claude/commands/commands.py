@@ -14,7 +14,7 @@ from fake_claude.script.model import ScriptError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fake_claude.fidelity.rows import Row
+    from fake_claude.fidelity.invocation import Row
 
 
 def _install(argv: Sequence[str]) -> int:

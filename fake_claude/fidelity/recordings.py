@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fake_claude.fidelity.compare import Normal
+from fake_claude.fidelity.invocation import Row
 from fake_claude.fidelity.masks import walk
-from fake_claude.fidelity.rows import ROWS, Row
+from fake_claude.fidelity.rows import ROWS
 
 FOLDER = Path(__file__).with_name("recordings")
 VERSION = "2.1.330"

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from fake_claude.api.server import Player, make_app
-from fake_claude.fidelity.rows import USER_TEXT, Act, Row
+from fake_claude.fidelity.invocation import USER_TEXT, Act, Row
 from fake_claude.fidelity.sent import of_body, of_request
 from fake_claude.gates import Gate
 from fake_claude.install import install

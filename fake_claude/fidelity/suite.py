@@ -11,7 +11,8 @@ from pathlib import Path
 from fake_claude.fidelity import recordings
 from fake_claude.fidelity.allowed import allowed_by
 from fake_claude.fidelity.compare import Difference, Normal, differences, normal
-from fake_claude.fidelity.rows import ROWS, Row
+from fake_claude.fidelity.invocation import Row
+from fake_claude.fidelity.rows import ROWS
 from fake_claude.fidelity.run import Bench, Stuck
 
 AT_ONCE = 4

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 # ruff: noqa: E501 - a table is read by its columns
-from fake_claude.fidelity.rows import JSON, SI, SID, USER_TEXT, Act, Row, V, done, one, user
+from fake_claude.fidelity.invocation import JSON, SI, SID, USER_TEXT, Act, Row, V, done, one, user
 
 ONE = {"note.txt": "one\ntwo\nthree\nfour\n"}
 MEMORY = {

@@ -17,7 +17,7 @@ from fake_claude.catalog import (
 )
 from fake_claude.ids import fresh_uuid
 from fake_claude.invocation.javascript import number
-from fake_claude.invocation.permissions import split_rules
+from fake_claude.invocation.rules import split_rules
 from fake_claude.invocation.settings_files import Configuration
 
 TYPE_CHECKING = False

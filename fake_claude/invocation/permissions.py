@@ -10,10 +10,10 @@ import os
 import re
 
 from fake_claude.catalog import STRUCTURED
+from fake_claude.invocation.rules import matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
     from fake_claude.invocation.context import Context
@@ -137,28 +137,6 @@ class Verdict:
 def _other(message: str) -> Verdict:
     extra = {"decision_reason_type": "other", "decision_reason": message}
     return Verdict(allowed=False, message=message, extra=extra)
-
-
-def split_rules(values: Iterable[str]) -> list[str]:
-    """Split ``--allowedTools`` values at commas and spaces outside parentheses."""
-    rules: list[str] = []
-    for value in values:
-        rules += [rule for rule in re.findall(r"[^\s,(]+(?:\([^)]*\))?", value) if rule]
-    return rules
-
-
-def matches(rule: str, tool: str, given: Input) -> bool:
-    """Tell whether a rule such as ``Bash``, ``Bash(git *)`` or ``Bash(ls:*)`` covers this call."""
-    name, parenthesis, pattern = rule.rstrip(")").partition("(")
-    if name != tool:
-        return False
-    if not parenthesis or pattern in ("", "*"):
-        return True
-    subject = str(given.get("command") or given.get("file_path") or "")
-    pattern = pattern.replace(":*", " *") if pattern.endswith(":*") else pattern
-    if pattern.endswith(" *") and subject == pattern[:-2]:
-        return True
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), subject, re.DOTALL) is not None
 
 
 def shell_parts(command: str) -> list[str]:

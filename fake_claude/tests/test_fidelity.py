@@ -10,7 +10,8 @@ import pytest
 from fake_claude.fidelity import recordings, suite
 from fake_claude.fidelity.allowed import ALLOWED
 from fake_claude.fidelity.compare import Difference, Normal
-from fake_claude.fidelity.rows import ROWS, Row
+from fake_claude.fidelity.invocation import Row
+from fake_claude.fidelity.rows import ROWS
 from fake_claude.fidelity.run import Bench
 
 RECORDED = recordings.load()
