@@ -129,18 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--target", required=True, metavar="FILE")
     init = commands.add_parser("init", help="write a commented target file to begin with")
     init.add_argument("file", nargs="?", default="chat.toml", metavar="FILE", help="default: chat.toml")
-    kills = commands.add_parser("mutants", help="let the suite judge servers broken on purpose")
-    kills.add_argument(
-        "--e2e",
-        action="store_true",
-        help="the page's mutants too, by the browser tests; they are named page/…",
-    )
-    kills.add_argument("--select", action="append", default=[], metavar="PREFIX", help="only these mutants")
-    kills.add_argument("--quick", action="store_true", help="each mutant's own case only")
-    kills.add_argument(
-        "-n", dest="side_by_side", type=_count, default=1, metavar="N", help="judge so many side by side"
-    )
-    kills.add_argument("--seed", type=int, metavar="N", default=1)
+    _add_mutants(commands.add_parser("mutants", help="let the suite judge servers broken on purpose"))
     _add_fuzz(commands.add_parser("fuzz", help="send hostile frames and requests, and watch what breaks"))
     _add_load(commands.add_parser("load", help="measure what servers hold, side by side", epilog=LOAD_EPILOG))
     for command in (run, gate, report, compare):
@@ -175,6 +164,30 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"it is {text}; it must be a whole number from 1 up")
     return int(text)
+
+
+def _add_mutants(kills: argparse.ArgumentParser) -> None:
+    kills.add_argument(
+        "--e2e",
+        action="store_true",
+        help="the page's mutants too, by the browser tests; they are named page/…",
+    )
+    kills.add_argument("--select", action="append", default=[], metavar="PREFIX", help="only these mutants")
+    kills.add_argument("--quick", action="store_true", help="each mutant's own case only")
+    kills.add_argument(
+        "--whole", action="store_true", help="all cases, also those that are slow or mostly wait; hours"
+    )
+    kills.add_argument(
+        "--combine",
+        action="append",
+        default=[],
+        metavar="A,B,…",
+        help="several mutants of the reference in one server; may be repeated",
+    )
+    kills.add_argument(
+        "-n", dest="side_by_side", type=_count, default=1, metavar="N", help="judge so many side by side"
+    )
+    kills.add_argument("--seed", type=int, metavar="N", default=1)
 
 
 def _add_fuzz(fuzz: argparse.ArgumentParser) -> None:
@@ -412,6 +425,8 @@ def _mutants(options: argparse.Namespace) -> int:
         )
     from chat_conformance.mutants.judge import judge, names  # noqa: PLC0415 - `list` does without
 
+    if options.combine:
+        return _together([tuple(each.split(",")) for each in options.combine], options.seed)
     page = _page_mutants() if options.e2e else None
     selected = tuple(options.select)
     wanted, of_page = names(selected), page.names(selected) if page else []
@@ -421,6 +436,7 @@ def _mutants(options: argparse.Namespace) -> int:
     rows = judge(
         wanted,
         quick=options.quick,
+        whole=options.whole,
         seed=options.seed,
         on_row=lambda row: print(row, flush=True),
         side_by_side=options.side_by_side,
@@ -430,10 +446,25 @@ def _mutants(options: argparse.Namespace) -> int:
     if rows:
         print(
             f"\n{len(rows) - wrong - untested} of {len(rows)} mutants caught by their case, for their cause, "
-            f"and by no other{f'; {untested} could not be tested here' if untested else ''}"
+            f"and named first{f'; {untested} could not be tested here' if untested else ''}"
         )
     if page and of_page:
         wrong += _judge_page(page, of_page, options.side_by_side)
+    return 1 if wrong else 0
+
+
+def _together(combinations: list[tuple[str, ...]], seed: int) -> int:
+    from chat_conformance.mutants.expectations import REFERENCE  # noqa: PLC0415 - `list` does without
+    from chat_conformance.mutants.judge import judge_together  # noqa: PLC0415 - same
+
+    if unknown := {each for names in combinations for each in names} - REFERENCE.keys():
+        raise UsageError(f"mutants of the reference are combined, and these are none: {', '.join(unknown)}")
+    wrong = 0
+    for names in combinations:
+        row = judge_together(names, seed=seed)
+        print(f"{row}\n      findings: {', '.join(row.findings)}", flush=True)
+        wrong += bool(row.wrong)
+    print(f"\nin {len(combinations) - wrong} of {len(combinations)} every cause is named, and none invented")
     return 1 if wrong else 0
 
 

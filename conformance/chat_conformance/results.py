@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from enum import StrEnum
 
 import msgspec
@@ -224,13 +223,18 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         The most harmful come first; of two alike, the one that more hangs on; else in order of play.
         """
         order = list(Severity)
-        hanging = Counter(each.root for each in self.of(Verdict.BLOCKED_BY))
         return tuple(
             sorted(
                 self.of(Verdict.FAILED),
-                key=lambda each: (order.index(each.case.severity), -hanging[each.case.id]),
+                key=lambda each: (order.index(self.harm(each)), -len(self.hanging(each))),
             )
         )
+
+    def harm(self, root: CaseResult) -> Severity:
+        """How much a root cause harms: its own severity, or the worst of what hangs on it, as that was not judged."""
+        return min(
+            [root, *self.hanging(root)], key=lambda each: list(Severity).index(each.case.severity)
+        ).case.severity
 
     def hanging(self, root: CaseResult) -> tuple[CaseResult, ...]:
         """The cases that are blocked by this one, in order of play."""
@@ -247,7 +251,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         """The findings that the gate does not let through."""
         order = list(Severity)
         worst = order.index(self.fail_on)
-        return tuple(each for each in self.findings if order.index(each.case.severity) <= worst)
+        return tuple(each for each in self.findings if order.index(self.harm(each)) <= worst)
 
     @property
     def is_broken(self) -> bool:

@@ -345,7 +345,7 @@ async def header_aliases(chat: Chat) -> None:
     clause="HAND-4",
     severity=Severity.MEDIUM,
     means="Behind some proxies the page loads and the chat is dead.",
-    needs=("handshake/own-origin", "handshake/foreign-origin"),
+    needs=("handshake/own-origin", "handshake/foreign-origin", "identity/rebinding"),
 )
 async def default_port(chat: Chat) -> None:
     host = chat.server.host
@@ -400,7 +400,7 @@ async def rebinding(chat: Chat) -> None:
     clause="HTTP-3",
     severity=Severity.LOW,
     means="A form on a foreign page asks Claude as whoever visits it.",
-    needs=("http/foreign-origin",),
+    needs=("http/foreign-origin", "identity/rebinding", "handshake/default-port"),
 )
 async def sec_fetch_site(chat: Chat) -> None:
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}

@@ -97,7 +97,7 @@ async def bad_code(chat: Chat) -> None:
     clause="CLOSE-3",
     severity=Severity.BLOCKER,
     means="Whoever reloads the page or changes networks loses the answer they paid for.",
-    needs=(ANSWERED,),
+    needs=(ANSWERED, "following/goes-live"),
 )
 async def turn_goes_on(chat: Chat) -> None:
     for end in (1001, 1000, None):

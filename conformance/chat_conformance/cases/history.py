@@ -150,7 +150,7 @@ async def shape(chat: Chat) -> None:
     clause="HIST-5",
     severity=Severity.MEDIUM,
     means="What people deleted is still there, or Claude goes on working on it.",
-    needs=(STREAMS, SOCKET_TURN),
+    needs=(STREAMS, SOCKET_TURN, "messages/unknown-conversation", "stopping/unknown"),
 )
 async def deleted(chat: Chat) -> None:
     async with chat.gate("deleted") as gate, chat.peer() as peer:

@@ -167,7 +167,15 @@ def masked(value: Any, *ids: str) -> str:
     clause="ID-2",
     severity=Severity.BLOCKER,
     means="People read, stop, delete or go on with the chats of others, or learn that they exist.",
-    needs=(NAMED, STREAMS),
+    needs=(
+        NAMED,
+        STREAMS,
+        "messages/unknown-conversation",
+        "identity/same-message-id",
+        "stopping/unknown",
+        "http/while-others-chat",
+        "queues/second-tab",
+    ),
 )
 async def others(chat: Chat) -> None:
     async with chat.variant("proxy") as behind, behind.gate("others") as gate, behind.peer() as peer:

@@ -29,7 +29,7 @@ BYTES = 100  # of a frame that pass at most; about as many as the event of one p
     clause="TURN-7",
     severity=Severity.MEDIUM,
     means="Who loses the line in the moment of sending pays twice, or has the conversation twice.",
-    needs=(ANSWERED,),
+    needs=(ANSWERED, "turns/sent-twice"),
 )
 async def accepted_lost(chat: Chat) -> None:
     prompt = chat.prompt(tokens=4)

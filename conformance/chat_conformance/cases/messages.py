@@ -27,6 +27,20 @@ async def unknown_members(chat: Chat) -> None:
         await chat.finished(peer, chat.prompt(), from_the_future={"a": [1]})
 
 
+@case(
+    "messages/unknown-type",
+    title="A message of an unknown type is answered with bad_request, and the connection lives",
+    clause="MSG-2",
+    severity=Severity.MEDIUM,
+    means="A page that is newer than its server loses its connection, or waits for an answer that never comes.",
+    needs=("framing/ping",),
+)
+async def unknown_type(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        await chat.refusal(peer, "bad_request", type="no_such_type", message_id=chat.next_id())
+        await peer.expect_alive()
+
+
 ID = "0123456789ab"
 MALFORMED: dict[str, str | dict[str, Any]] = {
     "not JSON": "hello",
@@ -55,7 +69,7 @@ MALFORMED: dict[str, str | dict[str, Any]] = {
     clause="MSG-2",
     severity=Severity.MEDIUM,
     means="A bug in one page ends connections, or vanishes without a word.",
-    needs=("framing/ping",),
+    needs=("framing/ping", "messages/unknown-type"),
 )
 async def malformed(chat: Chat) -> None:
     async with chat.peer() as peer:
@@ -88,7 +102,7 @@ async def binary(chat: Chat) -> None:
     clause="MSG-3",
     severity=Severity.MEDIUM,
     means="One wrong click ends an answer that is being written.",
-    needs=(STREAMS,),
+    needs=(STREAMS, "messages/empty"),
 )
 async def error_is_local(chat: Chat) -> None:
     async with chat.gate("running") as gate, chat.peer() as peer:
@@ -128,7 +142,7 @@ async def empty(chat: Chat) -> None:
     clause="MSG-4",
     severity=Severity.MEDIUM,
     means="A large paste kills the connection, or the server.",
-    needs=("framing/ping",),
+    needs=("framing/ping", "framing/two-mib"),
 )
 async def too_long(chat: Chat) -> None:
     limit = chat.target.message_max_bytes
@@ -150,7 +164,7 @@ async def too_long(chat: Chat) -> None:
     clause="MSG-4",
     severity=Severity.MEDIUM,
     means="Long pastes, which people do send, fail or arrive cut.",
-    needs=(ANSWERED,),
+    needs=(ANSWERED, "framing/two-mib"),
 )
 async def one_mib(chat: Chat) -> None:
     prompt = chat.prompt(tokens=2) + " "
@@ -199,7 +213,7 @@ async def unknown_conversation(chat: Chat) -> None:
     clause="MSG-5",
     severity=Severity.MEDIUM,
     means="Ids that are paths or SQL reach the file system or the store.",
-    needs=("framing/ping",),
+    needs=("framing/ping", "messages/unknown-type"),
 )
 async def misshapen_conversation(chat: Chat) -> None:
     async with chat.peer() as peer:

@@ -28,7 +28,7 @@ def foreign(peer: Peer, *message_ids: str) -> list[Any]:
     means="Words of an earlier answer appear in a later one, or the later one never comes.",
     finding="R1-5",
     evidence="there came",
-    needs=(STREAMS, "closing/turn-goes-on"),
+    needs=(STREAMS, "closing/turn-goes-on", "framing/ping-during-turn"),
 )
 async def reconnect(chat: Chat) -> None:
     async with chat.gate("old") as gate:
@@ -82,7 +82,7 @@ async def post(chat: Chat) -> None:
     means="The second tab goes dead when the first one closes.",
     finding="M-6",
     evidence="not within",
-    needs=(STREAMS,),
+    needs=(STREAMS, "framing/ping-during-turn"),
 )
 async def second_tab(chat: Chat) -> None:
     async with chat.gate("tab") as gate, chat.peer() as older, chat.peer() as newer:

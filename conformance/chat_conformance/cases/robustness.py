@@ -296,7 +296,7 @@ async def stalled_and_gone(chat: Chat) -> None:
     slow=True,
 )
 async def stalled_reader(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as reads, AsyncExitStack() as stack:
+    async with chat.scripted(own=True) as scripted, scripted.peer() as reads, AsyncExitStack() as stack:
         stalled = [await stack.enter_async_context(scripted.peer()) for _ in range(STALLED)]
         gate = await stack.enter_async_context(scripted.gate("flood", scripted=True))
         turn = await scripted.started(reads, scripted.prompt("play flood"))
@@ -368,7 +368,7 @@ async def every_cut(chat: Chat) -> None:
     clause="SUB-1",
     severity=Severity.MEDIUM,
     means="A shaky line doubles every word.",
-    needs=(REPLAYS, "closing/turn-goes-on"),
+    needs=(REPLAYS, "closing/turn-goes-on", "queues/second-tab"),
 )
 async def quick_reconnects(chat: Chat) -> None:
     async with chat.gate("shaky") as gate, chat.peer() as asks:

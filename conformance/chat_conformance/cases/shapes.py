@@ -214,7 +214,7 @@ async def line_lengths(chat: Chat) -> None:
     clause="TURN-12",
     severity=Severity.MEDIUM,
     means="Long answers end in an error.",
-    needs=(STREAMS,),
+    needs=(STREAMS, "shapes/line-lengths"),
 )
 async def one_mib(chat: Chat) -> None:
     await long_piece(chat, "play 1-mib", MIB)

@@ -103,9 +103,6 @@ async def nobody_waits(chat: Chat) -> None:
         health = await chat.http("GET", chat.target.paths.health)
         expect_equal(health.status, 200, "the health check while a turn is silent")
         await chat.finished(other, chat.prompt("second"))
-        if chat.posts:
-            posted = await chat.post(chat.prompt("third"))
-            expect_equal(posted.status, 200, "a POST turn while another is silent")
         expect(turn.terminal is None, "the silent turn to be running still", f"it ended with {turn.terminal}")
         gate.open()
         await turn.complete()
@@ -228,7 +225,7 @@ async def side_by_side(chat: Chat) -> None:
     clause="TURN-7",
     severity=Severity.MEDIUM,
     means="A retry after a bad moment of the network runs, and costs, everything twice.",
-    needs=(ANSWERED, "history/new"),
+    needs=(ANSWERED, "history/new", "turns/seq"),
 )
 async def sent_twice(chat: Chat) -> None:
     async with chat.gate("twice") as gate, chat.peer() as first, chat.peer() as second:
@@ -245,6 +242,9 @@ async def sent_twice(chat: Chat) -> None:
 
         expect_equal([one.text, two.text, three.text], [pieces(4)] * 3, "the answers to the same message")
         expect_equal(three.events[-1], one.events[-1], "the terminal event the second time")
+        if chat.posts:
+            posted = await chat.post(prompt, **ids)
+            expect_equal(posted.member("response"), pieces(4), "the response to the same message by POST")
         expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
         messages = await chat.history(conversation_id)
         expect_equal([each.get("role") for each in messages], ["user", "assistant"], "the roles in history")
@@ -323,7 +323,7 @@ async def forgets_aloud(chat: Chat) -> None:
     clause="TURN-9",
     severity=Severity.MEDIUM,
     means="Two prompts are merged into one answer, or one of them disappears.",
-    needs=(STREAMS,),
+    needs=(STREAMS, "http/while-others-chat"),
 )
 async def busy(chat: Chat) -> None:
     async with chat.gate("busy") as gate, chat.peer() as peer:

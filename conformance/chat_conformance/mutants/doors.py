@@ -294,8 +294,8 @@ def first_read(look: Any) -> None:
     """Look at a message of a client before it is obeyed."""
 
     def make(decode: Any) -> Any:
-        def mutant(text: str) -> Any:
-            message = decode(text)
+        def mutant(text: str, *most: int) -> Any:
+            message = decode(text, *most)
             look(message, text)
             return message
 
@@ -337,6 +337,20 @@ def hangs_up_on_nonsense() -> None:
             except BadRequest:
                 self._transport.abort()
             await obey(self, text)
+
+        return mutant
+
+    put(Connection, "_obey", make)
+
+
+@breaks("no-object-is-no-message")
+def no_object_is_no_message() -> None:
+    """JSON that is no object is passed over in silence."""
+
+    def make(obey: Any) -> Any:
+        async def mutant(self: Connection, text: str) -> None:
+            if not text.startswith(("[", "7", "null")):
+                await obey(self, text)
 
         return mutant
 

@@ -6,6 +6,7 @@ It is a program of its own, so nothing that is put in place of the server's part
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import chat_server.processes.guardian
@@ -26,7 +27,9 @@ def put_guardian(name: str) -> None:
 
         return mutant
 
-    broken = f"from chat_conformance.mutants.guardians import {name}; {name}(); from chat_server.processes.guardian"
+    here = str(Path(__file__).parents[2])  # the guardian knows where the server's package is, and no other
+    broken = f"sys.path.append({here!r}); from chat_conformance.mutants.guardians import {name}; {name}(); "
+    broken += "from chat_server.processes.guardian"
     put(
         chat_server.processes.starter,
         "PROGRAM",

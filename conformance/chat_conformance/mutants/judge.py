@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 
 import msgspec
 
+from chat_conformance.mutants import small
 from chat_conformance.mutants.expectations import REFERENCE, SMALL, Kill
 from chat_conformance.mutants.small import KEEPALIVE
-from chat_conformance.results import Case, CaseResult, Verdict
+from chat_conformance.results import Case, CaseResult, RunResult, Verdict
 from chat_conformance.suite import baseline
 from chat_conformance.suite.case import all_cases
 from chat_conformance.suite.runner import run
@@ -30,24 +31,28 @@ class Row:
 
     Attributes:
         name: The mutant.
-        kill: What was expected.
-        wrong: What is wrong with it; empty when it was caught by its case, for its cause, and by no other.
+        case_id: The case that was to catch it.
+        wrong: What is wrong with it; empty when it was caught by its case, for its cause, and hardly by another.
         happened: What its case told.
         seconds: How long it took.
         untested: Whether its case cannot be tested on this machine; then nothing is known.
+        findings: The ids of the cases that failed and are not blocked by another, the worst first; only its own case's
+            where no other was played.
     """
 
     name: str
-    kill: Kill
+    case_id: str
     wrong: str
     happened: str
     seconds: float
     untested: bool = False
+    findings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         mark = "WRONG" if self.wrong else "?    " if self.untested else "ok   "
         told = self.wrong or " ".join(self.happened.split())[:70]
-        return f"{mark} {self.name:<26} {self.kill.case_id:<28} {self.seconds:5.1f} s  {told}"
+        count = len(self.findings)
+        return f"{mark} {self.name:<26} {self.case_id:<28} {count:2} {self.seconds:5.1f} s  {told}"
 
 
 def names(selected: tuple[str, ...] = ()) -> list[str]:
@@ -57,10 +62,19 @@ def names(selected: tuple[str, ...] = ()) -> list[str]:
 
 
 def judge(
-    wanted: list[str], *, quick: bool, seed: int, on_row: Callable[[Row], None], side_by_side: int = 1
+    wanted: list[str],
+    *,
+    quick: bool = False,
+    whole: bool = False,
+    seed: int,
+    on_row: Callable[[Row], None],
+    side_by_side: int = 1,
 ) -> list[Row]:
-    """Judge mutants; ``quick`` plays their own cases only, and not those that have to stay green."""
-    judge_one = partial(_judge, quick=quick, seed=seed)
+    """Judge mutants by the cases that are neither slow nor mostly wait.
+
+    ``quick`` plays their own cases only, ``whole`` all cases.
+    """
+    judge_one = partial(_judge, quick=quick, whole=whole, seed=seed)
     rows = []
     with ExitStack() as stack:
         if side_by_side > 1:
@@ -74,31 +88,85 @@ def judge(
     return rows
 
 
-def _judge(name: str, *, quick: bool, seed: int) -> Row:
+def _judge(name: str, *, quick: bool, whole: bool, seed: int) -> Row:
     kill = SMALL[name][1] if name in SMALL else REFERENCE[name]
-    cases = all_cases()
-    own = next(case for case in cases if case.id == kill.case_id)
-    if name in SMALL:
-        # What the small servers lack would fail other cases; their proof is a twin without the fault.
-        selected: tuple[Case, ...] = (own,)
-    else:
-        selected = tuple(each for each in cases if each is own or _stays_green(each, quick=quick))
-    known = {} if name in SMALL else baseline.load(REFERENCE_TARGET, {case.id for case in cases})
-    result = run(_target(name), selected, seed=seed, known=known)
+    cases = {each.id: each for each in all_cases()}
+    own = cases[kill.case_id]
+    selected = tuple(
+        each
+        for each in cases.values()
+        if each is own
+        or (not quick and (whole or not (each.slow or each.waits) or each.id in _all_needs(own, cases)))
+    )
+    result = play(name, selected, seed=seed)
     found = {each.case.id: each for each in result.results}
+    # What a small server lacks is no fault of the mutant: its twin without the fault lacks it, too.
+    lacking = _lacking(f"twin-of-{name}", selected, seed) if name in SMALL else frozenset()
+    findings = tuple(each.case.id for each in result.findings if each.case.id not in lacking)
     wrong = list(_faults(name, kill, found))
-    if name in SMALL:
-        twin = run(_target(f"twin-of-{name}"), selected, seed=seed)
-        wrong += [
-            f"its good twin: {each.happened}" for each in twin.results if each.verdict is not Verdict.PASSED
-        ]
+    wrong += [f"its good twin fails {kill.case_id}"] if kill.case_id in lacking else []
     own_result = found[kill.case_id]
     untested = own_result.verdict is Verdict.COULD_NOT_TEST and not own_result.broken
-    return Row(name, kill, "; ".join(wrong), own_result.happened, result.seconds, untested)
+    if not untested and findings[:1] != (kill.case_id,):
+        wrong.append(f"the first finding is {(findings or ('none',))[0]}")
+    wrong += _invented(findings, [kill])
+    return Row(name, kill.case_id, "; ".join(wrong), own_result.happened, result.seconds, untested, findings)
 
 
-def _stays_green(case: Case, *, quick: bool) -> bool:
-    return not (quick or case.slow or case.waits)
+def _invented(findings: tuple[str, ...], kills: list[Kill]) -> list[str]:
+    expected = {each for kill in kills for each in (kill.case_id, kill.also)}
+    return [f"{each} fails, too" for each in findings if each not in expected]
+
+
+def judge_together(mutants: tuple[str, ...], *, seed: int) -> Row:
+    """Judge several mutants of the reference in one server: every cause must be named, and none invented.
+
+    A cause is named by its own case, or hangs on the case of another one, which has to be mended first.
+    """
+    kills = [REFERENCE[each] for each in mutants]
+    cases = {each.id: each for each in all_cases()}
+    owns = {kill.case_id for kill in kills}
+    further = {need for own in owns for need in _all_needs(cases[own], cases)} | owns
+    selected = tuple(each for each in cases.values() if not (each.slow or each.waits) or each.id in further)
+    result = play(",".join(mutants), selected, seed=seed)
+    found = {each.case.id: each for each in result.results}
+    findings = tuple(each.case.id for each in result.findings)
+    wrong = _invented(findings, kills)
+    for name, kill in zip(mutants, kills, strict=True):
+        own = found[kill.case_id]
+        if own.root not in owns or found[own.root].verdict is not Verdict.FAILED:
+            wrong.append(f"{name} is not named: {own.verdict} {own.happened}")
+        elif own.verdict is Verdict.FAILED and kill.cause not in own.happened:
+            wrong.append(f"{name} is named for another cause: {own.happened}")
+    told = "; ".join(each.happened for each in result.findings)
+    return Row(",".join(mutants), "", "; ".join(wrong), told, result.seconds, findings=findings)
+
+
+def play(name: str, selected: tuple[Case, ...], *, seed: int) -> RunResult:
+    """Play cases on a mutant, a twin, or several mutants of the reference at once, their names joined by commas."""
+    small = name.removeprefix("twin-of-") in SMALL
+    known = {} if small else baseline.load(REFERENCE_TARGET, {case.id for case in all_cases()})
+    return run(_target(name), selected, seed=seed, known=known)
+
+
+def _all_needs(case: Case, cases: Mapping[str, Case]) -> set[str]:
+    return {*case.needs, *(deep for need in case.needs for deep in _all_needs(cases[need], cases))}
+
+
+@cache
+def _lacking_of(twin: str, selected: tuple[str, ...], seed: int) -> frozenset[str]:
+    cases = tuple(each for each in all_cases() if each.id in selected)
+    return frozenset(each.case.id for each in play(twin, cases, seed=seed).of(Verdict.FAILED))
+
+
+def _lacking(name: str, selected: tuple[Case, ...], seed: int) -> frozenset[str]:
+    """The cases that a mutant's good twin fails; there are two twins only."""
+    kind = SMALL[name.removeprefix("twin-of-")][0]
+    tiny = issubclass(getattr(small, kind), small.TinyChat)
+    first = next(
+        each for each, (of, _) in SMALL.items() if issubclass(getattr(small, of), small.TinyChat) is tiny
+    )
+    return _lacking_of(f"twin-of-{first}", tuple(each.id for each in selected), seed)
 
 
 def _faults(name: str, kill: Kill, found: dict[str, CaseResult]) -> Iterator[str]:
@@ -111,13 +179,6 @@ def _faults(name: str, kill: Kill, found: dict[str, CaseResult]) -> Iterator[str
         yield f"caught for another cause: {own.happened}"
     elif own.case.finding and name.startswith(own.case.finding) and not own.finding:
         yield f"caught without the label {own.case.finding}: {own.expected}; {own.happened}"
-    for case_id, each in found.items():
-        if (
-            each.verdict is Verdict.FAILED
-            and case_id != kill.case_id
-            and not case_id.startswith(kill.also or "\0")
-        ):
-            yield f"{case_id} fails, too: {each.happened}"
 
 
 def _target(name: str) -> Target:

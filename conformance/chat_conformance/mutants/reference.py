@@ -586,12 +586,12 @@ def no_replay() -> None:
 
 @breaks("silent-about-the-end")
 def silent_about_the_end() -> None:
-    """A turn that is over is not told any more."""
+    """Who asks for the rest of a turn that is over is told nothing."""
 
     def make(follow: Any) -> Any:
         async def mutant(self: Turns, *args: Any) -> Any:
-            log = await follow(self, *args)
-            return None if log is not None and log.ended else log
+            log, after = await follow(self, *args), args[3]
+            return None if log is not None and log.ended and after else log
 
         return mutant
 
@@ -1165,10 +1165,10 @@ def half_a_pair_breaks(module: Any, decoder: str) -> None:
     """Half of a surrogate pair in what this function decodes cannot be encoded."""
 
     def make(decode: Any) -> Any:
-        def mutant(text: Any) -> Any:
+        def mutant(text: Any, *more: int) -> Any:
             if (b"\\ud8" if isinstance(text, bytes | bytearray) else "\\ud8") in text:
                 json.dumps(json.loads(text), ensure_ascii=False).encode()
-            return decode(text)
+            return decode(text, *more)
 
         return mutant
 
@@ -1222,9 +1222,8 @@ def cache_is_charged() -> None:
     put(TurnParser, "_result", make)
 
 
-@breaks("posts-are-free")
-def posts_are_free() -> None:
-    """Only what comes by WebSocket is counted."""
+def after_a_post(change: Callable[[str], Any]) -> None:
+    """Change in the database what a POST has left behind, by its message_id."""
 
     def make(post: Any) -> Any:
         async def mutant(request: Any) -> Any:
@@ -1232,8 +1231,7 @@ def posts_are_free() -> None:
             store = request.app[chat_server.app.STORE]
             with contextlib.suppress(json.JSONDecodeError, KeyError):
                 named = json.loads(answer.body)["message_id"]
-                forget = usage.delete().where(usage.c.message_id == named)
-                await store._write(lambda db: db.execute(forget))  # noqa: SLF001 - mutants reach in
+                await store._write(lambda db: db.execute(change(named)).rowcount)  # noqa: SLF001 - mutants reach in
             return answer
 
         return mutant
@@ -1241,7 +1239,16 @@ def posts_are_free() -> None:
     put(chat_server.app, "_post_chat", make)
 
 
-breaks("posts-spend-nothing")(posts_are_free)
+@breaks("posts-are-free")
+def posts_are_free() -> None:
+    """Only what comes by WebSocket is counted."""
+    after_a_post(lambda named: usage.delete().where(usage.c.message_id == named))
+
+
+@breaks("posts-spend-nothing")
+def posts_spend_nothing() -> None:
+    """What comes by POST is counted, and its tokens are not."""
+    after_a_post(lambda named: usage.update().where(usage.c.message_id == named).values(tokens=0))
 
 
 @breaks("failed-is-free")
@@ -1322,6 +1329,7 @@ def at_once_is_two() -> None:
 
         return mutant
 
+    put(Store, "same_turn", lambda _: lambda self, *ids: self._read(lambda db: look(db, *ids)))
     put(Store, "_same_turn", always(None))
     put(Store, "begin_turn", make)
     put(Turns, "_door", always(contextlib.nullcontext()))  # else one waits for the other

@@ -12,14 +12,15 @@ from chat_conformance.mutants.expectations import SMALL
 
 
 def main(name: str, port: str, data: str, claude: str) -> int:
-    """Serve until told to stop."""
+    """Serve until told to stop; ``name`` may be several mutants of the reference, joined by commas."""
     if name.removeprefix("twin-of-") in SMALL:
         asyncio.run(_serve_small(name, int(port), Path(claude)))
         return 0
     from chat_conformance.mutants.registry import all_breaks  # noqa: PLC0415 - small servers do without
     from chat_server.__main__ import main as serve  # noqa: PLC0415 - same
 
-    all_breaks()[name]()
+    for each in name.split(","):
+        all_breaks()[each]()
     return serve(["--port", port, "--data", data, "--claude", claude])
 
 

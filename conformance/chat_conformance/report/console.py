@@ -47,7 +47,7 @@ def roots(run: RunResult) -> str:
     for each in run.findings:
         hanging = run.hanging(each)
         more = f" ({hangs(len(hanging))})" if hanging else ""
-        lines.append(f"  {each.case.severity:<8} {each.case.id}: {_first_line(each.happened)}{more}")
+        lines.append(f"  {run.harm(each):<8} {each.case.id}: {_first_line(each.happened)}{more}")
     return "\n".join(["root causes:", *lines])
 
 

@@ -91,7 +91,7 @@ def _roots(run: RunResult) -> str:
     if not run.findings:
         return ""
     rows = "".join(
-        f'<li><span class="severity {each.case.severity}">{each.case.severity}</span>'
+        f'<li><span class="severity {run.harm(each)}">{run.harm(each)}</span>'
         f'<a href="#{_text(each.case.id)}"><code>{_text(each.case.id)}</code></a> {_text(each.case.means)}'
         f"{f' ({hangs(len(hanging))})' if (hanging := run.hanging(each)) else ''}</li>\n"
         for each in run.findings

@@ -64,7 +64,7 @@ def counts(run: RunResult) -> str:
 def headline(run: RunResult) -> str:
     """The verdict in one sentence."""
     failed = run.findings
-    by = [f"{n} {each}" for each in Severity if (n := sum(one.case.severity is each for one in failed))]
+    by = [f"{n} {each}" for each in Severity if (n := sum(run.harm(one) is each for one in failed))]
     if run.stopping or (failed and not run.is_broken):
         below = "" if run.stopping else f", none of them {run.fail_on} or worse, so the gate lets it through"
         sentence = f"NOT CONFORMANT: {len(failed)} failed ({', '.join(by)}){below}"

@@ -18,6 +18,7 @@ ROOTS: dict[str, frozenset[str]] = {
     "http/health": frozenset({".health"}),
     "handshake/completes": frozenset({"peer()"}),
     "framing/ping": frozenset({"expect_pong()", "expect_alive()"}),
+    "messages/unknown-type": frozenset({"refusal('bad_request')", "error('bad_request')"}),
     "handshake/two-at-once": frozenset({"two peers"}),
     "processes/options": frozenset(),
     "turns/answered": frozenset({"ask()", "started()", "finished()"}),
@@ -29,12 +30,16 @@ ROOTS: dict[str, frozenset[str]] = {
     "http/post": frozenset({"post()"}),
     "following/replays": frozenset({"follow()"}),
     "stopping/cancel": frozenset({"send_json(type='cancel')"}),
+    "processes/cancelled": frozenset({"send_json(type='cancel')"}),
     "history/deleted": frozenset({"http('DELETE')"}),
     "turns/claude-fails": frozenset({"prompt(exit=)"}),
     "keepalive/first-ping": frozenset({"pings()"}),
-    "identity/named": frozenset({"variant('proxy')"}),
     "identity/login": frozenset({"variant('login')"}),
+    "identity/named": frozenset({"variant()"}),
     "limits/hour": frozenset({"variant('requests_per_hour')"}),
+    "limits/others": frozenset(
+        {"variant('requests_per_hour')", "variant('requests_per_day')", "variant('tokens_per_day')"}
+    ),
     "limits/day": frozenset({"variant('requests_per_day')"}),
     "quotas/tokens": frozenset({"variant('tokens_per_day')"}),
 }
@@ -67,9 +72,7 @@ def _marks_of(node: ast.AST) -> Iterator[str]:
         case ast.Call():
             name = _name(node)
             yield f"{name}()"
-            first = node.args[0] if node.args else None
-            if isinstance(first, ast.Constant):
-                yield f"{name}({first.value!r})"
+            yield from (f"{name}({each.value!r})" for each in node.args if isinstance(each, ast.Constant))
             for each in node.keywords:
                 value = repr(each.value.value) if isinstance(each.value, ast.Constant) else ""
                 yield f"{name}({each.arg}={value})"

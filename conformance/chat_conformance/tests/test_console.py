@@ -70,6 +70,16 @@ def test_root_causes_are_listed_first() -> None:
     assert "  blocks    2 cases hang on it: b/0, b/1" in text
 
 
+def test_a_root_harms_as_what_hangs_on_it() -> None:
+    root = named("a/root", Verdict.FAILED, Severity.LOW, "it is 5")
+    hangs = named("b/hangs", Verdict.BLOCKED_BY, Severity.BLOCKER, "a/root")
+    alone, both = run_of(root, PASSED), run_of(root, PASSED, hangs)
+
+    assert (alone.exit_status, both.exit_status) == (0, 1)
+    assert both.harm(root) is Severity.BLOCKER
+    assert console.verdict(both).startswith("NOT CONFORMANT: 1 failed (1 blocker)")
+
+
 def test_a_label_needs_its_own_evidence() -> None:
     marked = msgspec.structs.replace(CASE, evidence="not within")
     labels = [
