@@ -363,12 +363,12 @@ async def free(chat: Chat) -> None:
         async with limited.peer() as other:
             await spend(limited, other, turns - 1)
 
-            first = await refused(limited, other, "rate_limited")
-            again = await refused(limited, other, "rate_limited")
+            told = await refused(limited, other, "rate_limited")
+            later = await refused(limited, other, "rate_limited")
             expect(
-                again < first,
-                f"retry_after to go down with time from {first:g}: refused messages do not count",
-                f"it is {again:g}",
+                later < told,
+                f"retry_after to go down with time from {told:g}: refused messages do not count",
+                f"it is {later:g}",
             )
 
 
