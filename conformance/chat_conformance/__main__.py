@@ -185,6 +185,9 @@ def _add_mutants(kills: argparse.ArgumentParser) -> None:
         help="several mutants of the reference in one server; may be repeated",
     )
     kills.add_argument(
+        "--combinations", action="store_true", help="the combinations that are kept beside the kill table"
+    )
+    kills.add_argument(
         "-n", dest="side_by_side", type=_count, default=1, metavar="N", help="judge so many side by side"
     )
     kills.add_argument("--seed", type=int, metavar="N", default=1)
@@ -423,10 +426,12 @@ def _mutants(options: argparse.Namespace) -> int:
         raise UsageError(
             f"mutants need the server: pip install 'chatgate[server]' (there is no {missing[0]})"
         )
-    from chat_conformance.mutants.judge import judge, names  # noqa: PLC0415 - `list` does without
+    from chat_conformance.mutants.expectations import COMBINATIONS  # noqa: PLC0415 - `list` does without
+    from chat_conformance.mutants.judge import judge, names  # noqa: PLC0415 - same
 
-    if options.combine:
-        return _together([tuple(each.split(",")) for each in options.combine], options.seed)
+    if options.combine or options.combinations:
+        kept = list(COMBINATIONS) if options.combinations else []
+        return _together([*kept, *(tuple(each.split(",")) for each in options.combine)], options)
     page = _page_mutants() if options.e2e else None
     selected = tuple(options.select)
     wanted, of_page = names(selected), page.names(selected) if page else []
@@ -453,18 +458,20 @@ def _mutants(options: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def _together(combinations: list[tuple[str, ...]], seed: int) -> int:
+def _together(combinations: list[tuple[str, ...]], options: argparse.Namespace) -> int:
     from chat_conformance.mutants.expectations import REFERENCE  # noqa: PLC0415 - `list` does without
-    from chat_conformance.mutants.judge import judge_together  # noqa: PLC0415 - same
+    from chat_conformance.mutants.judge import judge_combinations  # noqa: PLC0415 - same
 
     if unknown := {each for names in combinations for each in names} - REFERENCE.keys():
         raise UsageError(f"mutants of the reference are combined, and these are none: {', '.join(unknown)}")
-    wrong = 0
-    for names in combinations:
-        row = judge_together(names, seed=seed)
-        print(f"{row}\n      findings: {', '.join(row.findings)}", flush=True)
-        wrong += bool(row.wrong)
-    print(f"\nin {len(combinations) - wrong} of {len(combinations)} every cause is named, and none invented")
+    rows = judge_combinations(
+        combinations,
+        seed=options.seed,
+        on_row=lambda row: print(f"{row}\n      findings: {', '.join(row.findings)}", flush=True),
+        side_by_side=options.side_by_side,
+    )
+    wrong = sum(bool(row.wrong) for row in rows)
+    print(f"\nin {len(rows) - wrong} of {len(rows)} every cause is named, and none invented")
     return 1 if wrong else 0
 
 

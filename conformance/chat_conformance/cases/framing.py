@@ -188,8 +188,8 @@ ILLEGAL: dict[str, list[Frame]] = {
         Frame(Opcode.TEXT, b"b", mask=MASK),
     ],
     "nothing left to continue": [
-        Frame(Opcode.TEXT, b'{"type":', fin=False, mask=MASK),
-        Frame(Opcode.CONTINUATION, b'"no_such_type"}', mask=MASK),
+        Frame(Opcode.TEXT, b'{"type":"cancel",', fin=False, mask=MASK),
+        Frame(Opcode.CONTINUATION, b'"message_id":"none"}', mask=MASK),
         Frame(Opcode.CONTINUATION, b"x", mask=MASK),
     ],
     "close of one byte": [Frame(Opcode.CLOSE, b"\x03", mask=MASK)],

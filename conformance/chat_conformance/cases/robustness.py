@@ -423,7 +423,7 @@ async def two_tabs_at_once(chat: Chat) -> None:
     clause="MSG-3",
     severity=Severity.LOW,
     means="One broken emoji in a paste takes the connection down, or the turn hangs.",
-    needs=(STREAMS,),
+    needs=(STREAMS, "messages/unknown-type"),
 )
 async def half_a_character(chat: Chat) -> None:
     async with chat.peer() as peer:

@@ -265,3 +265,27 @@ REFERENCE: dict[str, Kill] = {
     "new-without-end": Kill("limits/new", "(201, 201)"),
 }
 """Mutants of the reference server, by what breaks it."""
+
+COMBINATIONS: tuple[tuple[str, ...], ...] = (
+    ("M-3", "M-7"),
+    ("M-12", "R2-3"),
+    ("M-13", "counted-twice"),
+    ("M-14", "history-may-be-kept"),
+    ("stop-does-nothing", "tabs-are-spaces"),
+    ("subagents-are-heard", "wrong-retry-after"),
+    ("short-pongs", "M-3"),
+    ("R2-2", "posts-wait-for-all"),
+    ("told-again-is-told-twice", "one-spelling", "any-id"),
+    ("strict-about-members", "untitled"),
+    ("M-7", "nowhere-is-new", "loads-elsewhere"),
+    ("hangs-up-on-bytes", "oldest-first", "result-told-too"),
+    ("any-name", "others-are-told-apart"),
+    ("dashes-are-options", "space-is-a-message"),
+    ("masks-its-frames", "M-13"),
+    ("M-4", "M-3", "loads-elsewhere"),
+    ("told-twice", "any-length"),
+    ("nonsense-stops-turns", "times-of-no-zone", "usage-that-stands-still"),
+    ("leaving-stops", "selects-nothing"),
+    ("ends-twice", "requests-are-logged-raw"),
+)
+"""Faults that are in one server at once: their causes must all be named, and none invented."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context
+from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +21,8 @@ from chat_conformance.suite.case import all_cases
 from chat_conformance.suite.runner import run
 from chat_conformance.target.file import Target, Variants, load
 from fake_claude.patience import patience
+
+Wanted = TypeVar("Wanted")
 
 REFERENCE_TARGET = "targets/reference.toml"
 WITHIN = patience(3.0)  # how long a case waits on a mutant for what may never come, in seconds
@@ -74,7 +77,19 @@ def judge(
 
     ``quick`` plays their own cases only, ``whole`` all cases.
     """
-    judge_one = partial(_judge, quick=quick, whole=whole, seed=seed)
+    return _each(partial(_judge, quick=quick, whole=whole, seed=seed), wanted, on_row, side_by_side)
+
+
+def judge_combinations(
+    wanted: list[tuple[str, ...]], *, seed: int, on_row: Callable[[Row], None], side_by_side: int = 1
+) -> list[Row]:
+    """Judge servers that have several faults at once."""
+    return _each(partial(judge_together, seed=seed), wanted, on_row, side_by_side)
+
+
+def _each(
+    judge_one: Callable[[Wanted], Row], wanted: list[Wanted], on_row: Callable[[Row], None], side_by_side: int
+) -> list[Row]:
     rows = []
     with ExitStack() as stack:
         if side_by_side > 1:

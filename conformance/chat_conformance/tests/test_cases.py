@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from chat_conformance.errors import CouldNotTest
+from chat_conformance.mutants import judge as judging
 from chat_conformance.mutants import small as mutants
 from chat_conformance.mutants.coverage_page import FINDINGS
-from chat_conformance.mutants.expectations import REFERENCE, SMALL, Kill
+from chat_conformance.mutants.expectations import COMBINATIONS, REFERENCE, SMALL, Kill
 from chat_conformance.mutants.judge import judge
 from chat_conformance.mutants.registry import all_breaks
+from chat_conformance.results import Case, CaseResult, RunResult, Verdict
 from chat_conformance.suite.case import all_cases, function_of
 from chat_conformance.suite.clauses import clauses
 from chat_conformance.suite.context import Chat
@@ -52,6 +54,7 @@ def test_every_mutant_is_made_and_has_a_case() -> None:
 EACH_IN_A_PROCESS_OF_ITS_OWN = """
 import os, traceback
 from chat_conformance.mutants.registry import all_breaks
+from chat_conformance.results import Case, CaseResult, RunResult, Verdict
 for name, breaks in all_breaks().items():
     if (child := os.fork()) == 0:
         try:
@@ -82,6 +85,42 @@ def test_a_mutant_that_is_caught_for_another_cause_is_told(monkeypatch: pytest.M
     (row,) = judge(["M-3"], quick=True, seed=1, on_row=lambda _: None)
 
     assert row.wrong.startswith("caught for another cause: it is 101")
+
+
+def test_each_mutant_of_a_combination_has_a_row() -> None:
+    assert {each for names in COMBINATIONS for each in names} <= REFERENCE.keys()
+    assert len(COMBINATIONS) >= 20
+
+
+@pytest.mark.parametrize(
+    ("failed", "blocked", "wrong"),
+    [
+        ({"handshake/foreign-origin": "it is 101", "turns/remembers": "turn 1"}, {}, ""),
+        ({"handshake/foreign-origin": "it is 101"}, {}, "M-7 is not named: passed"),
+        ({"handshake/foreign-origin": "it is 101"}, {"turns/remembers": "handshake/foreign-origin"}, ""),
+        (
+            {"handshake/foreign-origin": "it is 101", "turns/remembers": "turn 1", "http/page": "it is 500"},
+            {},
+            "http/page fails, too",
+        ),
+    ],
+)
+def test_causes_of_several_faults_are_named(
+    failed: dict[str, str], blocked: dict[str, str], wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def play(_name: str, selected: tuple[Case, ...], *, seed: int) -> RunResult:
+        results = []
+        for each in selected:
+            verdict = Verdict.FAILED if each.id in failed else Verdict.PASSED
+            verdict = Verdict.BLOCKED_BY if each.id in blocked else verdict
+            happened = failed.get(each.id) or blocked.get(each.id) or ""
+            results.append(CaseResult(case=each, verdict=verdict, happened=happened))
+        return RunResult(target="t", url="", seed=seed, seconds=1.0, results=tuple(results))
+
+    monkeypatch.setattr(judging, "play", play)
+
+    assert judging.judge_together(("M-3", "M-7"), seed=1).wrong.startswith(wrong)
+    assert bool(judging.judge_together(("M-3", "M-7"), seed=1).wrong) is bool(wrong)
 
 
 async def test_a_case_that_needs_a_fake_cannot_be_tested_without_one(tmp_path: Path) -> None:
