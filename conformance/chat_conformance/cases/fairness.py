@@ -277,7 +277,7 @@ async def one_user_takes_all(chat: Chat) -> None:
             expect_equal(turn.text, "hello", "the other user's answer")
             gate.open(limit.limit)
             for each in running:
-                await each.complete()
+                await each.completed()
             await bounded.finished(greedy, bounded.prompt(say="and on"))
 
 

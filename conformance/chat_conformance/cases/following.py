@@ -36,7 +36,7 @@ async def replays(chat: Chat) -> None:
             expect_equal(follower.events, seen[after:], f"the events after seq {after}")
             followers.append(follower)
         gate.open()
-        await turn.complete()
+        await turn.completed()
 
 
 @case(
@@ -79,7 +79,7 @@ async def running_turn(chat: Chat) -> None:
             (first.get("type"), first.get("message_id")), ("accepted", turn.message_id), "the first event"
         )
         gate.open()
-        await turn.complete()
+        await turn.completed()
         place, _ = await peer.expect_event(place, where=lambda event: event.get("type") == "complete")
         later = await chat.finished(asks, chat.prompt("later"), conversation_id=turn.conversation_id)
 
@@ -287,7 +287,7 @@ async def ended_away(chat: Chat) -> None:
         async with chat.peer() as second:
             resumed = await chat.follow(second, turn.conversation_id, turn.message_id, after=len(turn.events))
             await resumed.begin()
-            await resumed.complete()
+            await resumed.completed()
 
             expect_equal(turn.text + resumed.text, pieces(6), "the two parts joined")
             whole = [*turn.events, *resumed.events]

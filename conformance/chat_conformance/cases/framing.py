@@ -45,7 +45,7 @@ async def ping_during_turn(chat: Chat) -> None:
 
         await peer.expect_alive()
         gate.open()
-        await turn.complete()
+        await turn.completed()
 
 
 @case(

@@ -44,7 +44,7 @@ async def socket_turn(chat: Chat) -> None:
     clause="HIST-2",
     severity=Severity.MEDIUM,
     means="Half of a conversation vanishes, depending on how it was sent.",
-    needs=(SOCKET_TURN,),
+    needs=(SOCKET_TURN, "processes/resume"),
 )
 async def post_turn(chat: Chat) -> None:
     async with chat.peer() as peer:
@@ -82,7 +82,7 @@ async def before_claude(chat: Chat) -> None:
             f"their status is {answers}",
         )
         gate.open()
-        await turn.complete()
+        await turn.completed()
         expect_equal(
             (await chat.last_message(turn.conversation_id)).get("status"), "complete", "the status at the end"
         )

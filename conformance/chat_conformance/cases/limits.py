@@ -342,7 +342,7 @@ async def free(chat: Chat) -> None:
             )
             again = await limited.follow(peer, first.conversation_id, first.message_id)
             await again.begin()
-            await again.complete()
+            await again.completed()
             await limited.refusal(
                 peer, "bad_request", type="chat_request", message=" ", message_id=limited.next_id()
             )

@@ -111,7 +111,7 @@ async def half_open(chat: Chat) -> None:
             if not await box.links[0].is_let_go(patience):
                 raise Failure("the server to let go of a link that is dead", f"not within {patience:g} s")
             gate.open()
-            await resumed.complete()
+            await resumed.completed()
     expect_equal(turn.text + resumed.text, pieces(6), "the two parts joined")
 
 

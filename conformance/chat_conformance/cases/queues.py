@@ -43,7 +43,7 @@ async def reconnect(chat: Chat) -> None:
             strangers = foreign(second, new.message_id)
             expect(not strangers, "only events of the turn asked for here", f"there came {strangers[:3]}")
             await followed.begin()
-            await followed.complete()
+            await followed.completed()
             await second.expect_alive()
 
             expect_equal(new.text, "the new answer", "the answer on the new connection")

@@ -110,7 +110,7 @@ async def late_result(chat: Chat) -> None:
         )
         gate.open()  # now the stopped turn goes on, if its process may
         await following.begin()
-        await following.complete()
+        await following.completed()
 
         expect_equal(following.text, "the next", "the answer of the next turn")
 
@@ -356,7 +356,7 @@ async def every_cut(chat: Chat) -> None:
                     second, turn.conversation_id, turn.message_id, after=len(turn.events)
                 )
                 await resumed.begin()
-                await resumed.complete()
+                await resumed.completed()
         numbers = [each.get("seq") for each in turn.events + resumed.events]
         expect_equal(numbers, list(range(1, len(numbers) + 1)), f"the seq of both, cut after piece {cut}")
         expect_equal(turn.text + resumed.text, pieces(6), f"the two parts joined, cut after piece {cut}")

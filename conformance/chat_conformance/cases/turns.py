@@ -105,7 +105,7 @@ async def nobody_waits(chat: Chat) -> None:
         await chat.finished(other, chat.prompt("second"))
         expect(turn.terminal is None, "the silent turn to be running still", f"it ended with {turn.terminal}")
         gate.open()
-        await turn.complete()
+        await turn.completed()
 
 
 @case(
