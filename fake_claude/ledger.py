@@ -78,11 +78,16 @@ class Run:
         return [path for e in self.events if e.get("event") == "configuration" for path in e["files"]]
 
     def _in_proc(self) -> bool:
-        try:
-            state = Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
-        except (OSError, IndexError):
-            return False
-        return state not in (b"Z", b"X") and proc_start(self.pid) == self.proc_start
+        return lives(self.pid, self.proc_start)
+
+
+def lives(pid: int, start: int | None) -> bool:
+    """Whether the process that began at this time is there; ``None``: nobody knows when, so it is taken for another."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state not in (b"Z", b"X") and start is not None and proc_start(pid) == start
 
 
 def _load(path: Path) -> Run:

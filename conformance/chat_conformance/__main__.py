@@ -27,7 +27,7 @@ from chat_conformance.report import console, document
 from chat_conformance.report.formats import FORMATS, parse, write
 from chat_conformance.results import Case, CaseResult, RunResult, Severity
 from chat_conformance.suite import baseline
-from chat_conformance.suite.case import all_cases, select
+from chat_conformance.suite.case import all_cases, baseline_ids, select
 from chat_conformance.suite.clauses import clauses
 from chat_conformance.suite.compare import compare
 from chat_conformance.target.file import load
@@ -334,7 +334,7 @@ def _play(
             replay=replay,
             known={}
             if without_baseline
-            else baseline.load(options.target, {each.id for each in known}, target=target.name),
+            else baseline.load(options.target, baseline_ids(known), target=target.name),
             fail_on=options.fail_on or Severity.MEDIUM,
             on_result=on_result,
         )

@@ -6,6 +6,7 @@ import os
 import signal
 
 from fake_claude import json_lines
+from fake_claude.ledger_writer import proc_start
 from fake_claude.waits import Exit, LoggedOut
 
 TYPE_CHECKING = False
@@ -85,7 +86,7 @@ def _grandchild(run: Run, step: Step) -> None:
     env = {} if step.more.get("shed") else dict(run.context.env)
     actions = [(os.POSIX_SPAWN_DUP2, run.out.fd, 1)]
     pid = os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True)
-    run.record.note("grandchild", pid=pid)
+    run.record.note("grandchild", pid=pid, proc_start=proc_start(pid))
 
 
 def _close(run: Run, step: Step) -> None:

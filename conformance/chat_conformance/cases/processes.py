@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 import uuid
 from contextlib import suppress
-from pathlib import Path
 
 from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces, turn_is_over
 from chat_conformance.errors import CouldNotTest, Failure, NotOffered, TargetError
@@ -115,8 +113,8 @@ def _is_uuid(text: str) -> bool:
     needs=(ANSWERED,),
 )
 async def prompt_is_data(chat: Chat) -> None:
-    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
-        secret, inside = Path(folder) / "secret.txt", Path(folder) / f"entry-of-{chat.word}"
+    with chat.folder() as folder:
+        secret, inside = folder / "secret.txt", folder / f"entry-of-{chat.word}"
         secret.write_text(f"content-of-{chat.word}\n")
         inside.touch()
         prompts = [
@@ -151,14 +149,14 @@ async def prompt_is_data(chat: Chat) -> None:
     slow=True,
 )
 async def operators_own(chat: Chat) -> None:
-    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
-        own, mark = Path(folder) / ".claude", f"own-{chat.word}"
+    with chat.folder() as folder:
+        own, mark = folder / ".claude", f"own-{chat.word}"
         files = {"CLAUDE.md": mark, "commands/greet.md": mark, "settings.json": f'{{"language": "{mark}"}}'}
         for name, text in files.items():
             (own / name).parent.mkdir(parents=True, exist_ok=True)
             (own / name).write_text(text)
         prompts = [f"hello {chat.word}", f"/greet {chat.word}", f"/config language={chat.word}"]
-        async with chat.instance(env={"HOME": folder}) as server, chat.peer(server=server) as peer:
+        async with chat.instance(env={"HOME": str(folder)}) as server, chat.peer(server=server) as peer:
             for prompt in prompts:
                 await chat.finished(peer, prompt)
             sent = [text for run in chat.runs_of(server) for each in run.requests for text in each["texts"]]

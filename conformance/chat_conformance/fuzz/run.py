@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -16,6 +14,7 @@ from chat_conformance.fuzz.play import Kept, Player
 from chat_conformance.fuzz.sent import Kind, Sent
 from chat_conformance.fuzz.shrink import shrunk
 from chat_conformance.target.file import Target
+from chat_conformance.target.places import temporary_folder
 from chat_conformance.target.server import Server
 
 ROUND = 120
@@ -78,8 +77,8 @@ async def run(
     if idle is not None:
         target = msgspec.structs.replace(target, env={**target.env, **idle.env})
     sent = {Kind.FRAMES: 0, Kind.REQUESTS: 0}
-    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
-        server = Server(target, Path(folder))
+    with temporary_folder(seed, "fuzz") as folder:
+        server = Server(target, folder)
         await server.start()
         try:
             player = Player(server)
@@ -200,8 +199,8 @@ async def _smallest(target: Target, batch: list[Sent], wrong: str) -> Sent | Non
     """The connection of a round that shows a fault by itself, made small."""
     named = wrong.partition(": ")[0]
     batch = sorted(batch, key=lambda each: f"{each.kind.value}:{each.number}" != named)
-    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
-        server = Server(target, Path(folder))
+    with temporary_folder(named, "smallest") as folder:
+        server = Server(target, folder)
         await server.start()
         player = Player(server)
 

@@ -55,7 +55,9 @@ class RawChat:
     ) -> None:
         """Answer the handshake."""
         found = re.search(rb"Sec-WebSocket-Key: (\S+)", head)
-        assert found is not None
+        if found is None:  # a request that is no handshake, such as whether anybody is there
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            raise ConnectionAbortedError
         lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
         lines += [
             f"Sec-WebSocket-Accept: {accept_key(found[1].decode())}",

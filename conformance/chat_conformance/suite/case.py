@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from difflib import get_close_matches
 from functools import cache
 from typing import TypeVar
@@ -25,6 +25,36 @@ OWN_BYTES = Case(
     means="The suite is wrong, not the server: what it says of the server cannot be trusted.",
 )
 """Not a case to be selected: under this id the suite blames itself."""
+
+SURVIVES = "survives/"
+
+
+def survival_id(case_id: str) -> str:
+    """The id of what stands for the server's life after a case."""
+    return f"{SURVIVES}{case_id}"
+
+
+def baseline_ids(known: Iterable[Case]) -> set[str]:
+    """The ids of what may be a known failure: cases, and that a server does not survive one."""
+    ids = {each.id for each in known}
+    return ids | {survival_id(each) for each in ids}
+
+
+def survival(case: Case) -> Case:
+    """What stands for the server's life after a case; nobody selects it, and it has a result only where it fails."""
+    return Case(
+        id=survival_id(case.id),
+        title=f"The server lives and answers after {case.id}",
+        clause="TURN-10",
+        severity=Severity.BLOCKER,
+        means="One request takes the chat away from everybody, until somebody starts it again.",
+    )
+
+
+def culprit(case: Case) -> Case:
+    """The case by which a server did not survive, in place of what stands for that; any other as it is."""
+    return _registry.get(case.id.removeprefix(SURVIVES), case)
+
 
 _registry: dict[str, Case] = {}
 _functions: dict[str, Callable[..., Awaitable[None]]] = {}

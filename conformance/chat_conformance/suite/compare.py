@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from chat_conformance.results import CaseResult, Change, Kind, RunResult, Severity, Verdict
+from chat_conformance.suite.case import SURVIVES, survival
 from chat_conformance.suite.cause import cause, is_further
 
 BAD = (Verdict.FAILED, Verdict.KNOWN_FAILURE)
@@ -17,7 +18,7 @@ def compare(previous: RunResult, current: RunResult) -> tuple[Change, ...]:
     after = {each.case.id: each for each in current.results}
     changes = []
     for case_id in [*after, *(each for each in before if each not in after)]:
-        old, new = before.get(case_id), after.get(case_id)
+        old, new = _of(before, case_id), _of(after, case_id)
         kind = _became(old, new, previous, current)
         if kind is not None:
             either = new or old
@@ -31,6 +32,16 @@ def compare(previous: RunResult, current: RunResult) -> tuple[Change, ...]:
         return list(Kind).index(change.kind), found
 
     return tuple(sorted(changes, key=urgency))
+
+
+def _of(results: dict[str, CaseResult], case_id: str) -> CaseResult | None:
+    """The result of a case; that a server survived one is told by nothing but the case's own result."""
+    if case_id in results or not case_id.startswith(SURVIVES):
+        return results.get(case_id)
+    played = results.get(case_id.removeprefix(SURVIVES))
+    if played is None or played.verdict not in (Verdict.PASSED, *BAD):
+        return None
+    return msgspec.structs.replace(played, case=survival(played.case), verdict=Verdict.PASSED, happened="")
 
 
 def _became(

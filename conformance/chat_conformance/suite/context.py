@@ -7,9 +7,14 @@ import copy
 import itertools
 import random
 import re
-import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +29,7 @@ from chat_conformance.suite.turn import Turn
 from chat_conformance.target.clock import Clock
 from chat_conformance.target.file import Limited, Target, User, Variant
 from chat_conformance.target.oauth_server import Forge
+from chat_conformance.target.places import temporary_folder
 from chat_conformance.target.server import Server, gone, is_zombie, running
 from chat_conformance.target.variants import Fleet
 from chat_conformance.wire.body import read_body
@@ -118,6 +124,7 @@ class Chat:
         self.random = random.Random(f"{seed} {case_id}")  # noqa: S311  (it is to be repeatable)
         self.word = "".join(self.random.choices("bcdfghjkmnpqrstvwxz", k=10))
         self._count = itertools.count(1)
+        self._seed = seed
         self._fleet = fleet
         self._starting = starting or asyncio.Lock()  # servers that start all at once starve each other
         self._stack = AsyncExitStack()
@@ -560,7 +567,7 @@ class Chat:
         if not self.target.starts:
             raise CouldNotTest("the target file has no start command, so there is nothing this case may end")
         target = msgspec.structs.replace(self.target, env={**self.target.env, **(env or {})})
-        async with running(target, claude=claude, starting=self._starting) as server:
+        async with running(target, claude=claude, starting=self._starting, seed=self._key()) as server:
             self.trace.add("server", "=", f"another instance at {server.url}")
             self.used.append((server, 0))
             yield server
@@ -631,7 +638,7 @@ class Chat:
         return other
 
     async def _own(self, stack: AsyncExitStack, variant: Variant, *, clock: bool) -> Chat:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chatgate-")))
+        folder = stack.enter_context(temporary_folder(self._key(), "own"))
         moved = Clock(folder) if clock else None
         if moved is not None:
             variant = Variant(env={**variant.env, **moved.env})
@@ -642,6 +649,14 @@ class Chat:
         other = self._on(server)
         other.maybe_clock = moved
         return other
+
+    def folder(self) -> AbstractContextManager[Path]:
+        """An empty folder for the length of the block."""
+        return temporary_folder(self._key(), "files")
+
+    def _key(self) -> str:
+        """What names a folder of this case that no other one has."""
+        return f"{self._seed} {self.case_id} {next(self._count)}"
 
     @property
     def clock(self) -> Clock:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from chat_conformance.errors import ConformanceError, TargetError
 from chat_conformance.suite.context import Chat
 from chat_conformance.target.file import VARIANT_TYPES, Target
+from chat_conformance.target.places import temporary_folder
 from chat_conformance.target.server import Server
 from chat_conformance.target.variants import Fleet
 from chat_conformance.wire.peer import Peer
@@ -36,11 +35,11 @@ class Step:
 
 async def examine(target: Target, tell: Callable[[str], None]) -> int:
     """Try one step after the other, to the first that fails; 0 when all work, else 3."""
-    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
-        server = Server(target, Path(folder))
+    with temporary_folder(0, "doctor") as folder:
+        server = Server(target, folder)
         try:
             async with AsyncExitStack() as stack:
-                fleet = Fleet(target, Path(folder), asyncio.Lock())
+                fleet = Fleet(target, folder, asyncio.Lock())
                 stack.push_async_callback(fleet.close)
                 chat = await stack.enter_async_context(Chat(server, case_id="doctor", seed=0, fleet=fleet))
                 for step in _steps(chat, fleet, stack):

@@ -15,12 +15,15 @@ import pytest
 
 from chat_conformance.errors import CouldNotTest, Failure, NotOffered, OwnFault, TargetError, clip
 from chat_conformance.results import Case, CaseResult, TraceLine, Verdict
-from chat_conformance.suite.case import OWN_BYTES, function_of
+from chat_conformance.suite.case import OWN_BYTES, function_of, survival, survival_id
 from chat_conformance.suite.context import Chat
-from chat_conformance.target.server import Server
+from chat_conformance.suite.stage import Stage, Visit
+from chat_conformance.target.places import letters
+from chat_conformance.target.server import FELL, Server
 from chat_conformance.target.variants import Fleet
 from chat_conformance.wire.evidence import gathered
 
+GOOD = (Verdict.PASSED, Verdict.NOT_OFFERED)
 CASE_LIMIT = 60.0  # no case may take longer, whatever it waits for, in seconds
 
 
@@ -35,6 +38,7 @@ class CasePlugin:
         seed: What all randomness comes from.
         side_by_side: How many cases may be at work at once, besides those that mostly wait.
         stop_early: End with the first failure.
+        again_alone: Whether what fails among other cases is played again on a server of its own.
         replay: Makes the command that plays only one case again.
         on_result: Is given each result as it comes and returns what counts.
 
@@ -54,6 +58,7 @@ class CasePlugin:
         seed: int,
         side_by_side: int,
         stop_early: bool,
+        again_alone: bool,
         replay: Callable[[Case], str],
         on_result: Callable[[CaseResult], CaseResult],
     ) -> None:
@@ -61,8 +66,10 @@ class CasePlugin:
         self.collection_errors: list[str] = []
         self.stopped_early = False
         self._stop_early = stop_early
+        self._again_alone = again_alone and server.target.starts
         self._loop = loop
-        self._server = server
+        self._folder = folder
+        self._target = server.target
         self._selected = selected
         self._seed = seed
         self._replay = replay
@@ -71,7 +78,11 @@ class CasePlugin:
         self._side_by_side = side_by_side
         self._own_faults: dict[str, str] = {}
         self._starting = asyncio.Lock()
-        self._fleet = Fleet(server.target, folder, self._starting)
+        self._shared = Stage(server, Fleet(server.target, folder, self._starting, seed))
+        self._survivals: dict[str, CaseResult] = {}
+        self._unexplained: list[tuple[str, set[str]]] = []
+        self._suspected: set[str] = set()
+        self._plays_alone = 0
 
     @pytest.fixture
     def chat(self) -> None:
@@ -93,7 +104,10 @@ class CasePlugin:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Play one case; pytest sees an exception when it did not pass."""
         case: Case = pyfuncitem.obj.case
-        result = self._note(self._loop.run(self._played(case)))
+        result = self._loop.run(self._played(case))
+        if (fallen := self._survivals.pop(case.id, None)) is not None:
+            self._note(fallen)
+        result = self._note(result)
         if (fault := self._own_faults.pop(case.id, None)) is not None:
             self._note(msgspec.structs.replace(result, case=OWN_BYTES, happened=f"in {case.id}: {fault}"))
         if result.verdict is Verdict.FAILED and self._stop_early:
@@ -134,27 +148,165 @@ class CasePlugin:
         for task in self._begun.values():
             task.cancel()
         await asyncio.gather(*self._begun.values(), return_exceptions=True)
-        return await self._fleet.close()
+        await self._look_back()
+        found = {each.case.id for each in self.results}
+        trouble = [said for said, suspects in self._unexplained if not suspects & found]
+        return (*trouble, *await self._shared.fleet.close())
+
+    async def _look_back(self) -> None:
+        """Look whether the last cases have left the target well: nobody comes after them to suffer from it."""
+        server, last = self._shared.server, self._shared.last
+        if last and self._again_alone and not await server.has_fallen():
+            wrong, _ = await server.wrong()
+        else:
+            wrong = server.fell
+        if wrong:
+            if server.alive and self._again_alone:
+                await server.kill()  # that it does not end in time is no news
+            await self._explain(f"{wrong}; the last cases were {_named(last)}", last)
 
     async def _play(self, case: Case) -> CaseResult:
-        if not self._server.alive:
+        """Play a case among the others; what it says then counts, unless they may have disturbed it."""
+        visit = self._shared.enter(case)
+        try:
+            result = await self._play_on(self._shared, case, visit)
+        finally:
+            self._shared.leave(visit)
+        if (
+            visit.alone
+            or not self._again_alone
+            or (_is_good(result) and not visit.wrong and not visit.disturbed)
+        ):
+            return result
+        return await self._play_alone(case, result, visit)
+
+    async def _play_alone(self, case: Case, first: CaseResult, visit: Visit) -> CaseResult:
+        """The result of a case that may have been disturbed, from a play on servers of its own."""
+        self._survivals.pop(case.id, None)
+        self._own_faults.pop(case.id, None)
+        result = await self._alone(case)
+        if result is None:
+            return first
+        if _is_good(result) and case.id not in self._survivals and not visit.disturbed:
+            said = visit.wrong or first.happened
+            await self._explain(
+                f"{case.id} fails among other cases only: {clip(said, 300)}", visit.suspects, visit.beside
+            )
+        return result
+
+    async def _alone(self, case: Case) -> CaseResult | None:
+        """Play a case on servers of its own; None if they do not start."""
+        self._plays_alone += 1
+        folder = self._folder / letters(f"{self._seed} {case.id} {self._plays_alone}")
+        folder.mkdir()
+        server = Server(self._target, folder)
+        stage = Stage(server, Fleet(self._target, folder, self._starting, self._seed))
+        try:
             async with self._starting:
-                if not self._server.alive:  # another case may have seen it first
-                    await self._server.start_again()
+                await server.start()
+            return await self._play_on(stage, case, stage.enter(case))
+        except TargetError:
+            return None
+        finally:
+            await stage.fleet.close()
+            await server.end()
+
+    async def _explain(self, said: str, suspects: Iterable[Case], beside: Iterable[str] = ()) -> None:
+        """Find the case that did something to a server which another case suffered from; if none did, say so.
+
+        Those ``beside`` may be found later, when they are played alone for the same reason.
+        """
+        for suspect in tuple(suspects):
+            done = {each.case.id for each in (*self.results, *self._survivals.values())}
+            if survival_id(suspect.id) in done:
+                return
+            if suspect.id in self._suspected:
+                continue
+            self._suspected.add(suspect.id)
+            kept = self._own_faults.pop(suspect.id, None)
+            await self._alone(suspect)
+            self._own_faults.pop(suspect.id, None)
+            if kept is not None:
+                self._own_faults[suspect.id] = kept
+            if (fallen := self._survivals.pop(suspect.id, None)) is not None:
+                self._note(fallen)
+                return
+        self._unexplained.append((said, {survival_id(each) for each in beside}))
+
+    async def _is_up(self, stage: Stage, visit: Visit) -> None:
+        """Start the server of a stage if it has ended.
+
+        Raises:
+            TargetError: It does not start.
+        """
+        if stage.server.alive:
+            return
+        async with stage.looking:
+            if stage.server.alive:  # another case may have seen it first
+                return
+            fell = stage.server.fell
+            async with self._starting:
+                await stage.server.renew()
+        if fell:
+            await self._explain(
+                f"{fell} between cases; the last were {_named(visit.suspects)}", visit.suspects
+            )
+
+    async def _aftermath(self, chat: Chat, stage: Stage, visit: Visit, *, failed: bool) -> str:
+        """What is wrong with the servers that a case has used, now that it is over.
+
+        Those that are shared are started again with nothing kept.
+        """
+        found = ""
+        shared = [stage.server, *stage.fleet.shared]
+        for server in dict.fromkeys(each for each, _ in chat.used):
+            if server not in shared:
+                found = found or server.fell
+                continue
+            if stage is not self._shared or visit.alone:
+                await server.has_fallen()  # what comes a moment later is seen, too
+            async with stage.looking:
+                if server.starts != visit.starts.get(server, server.starts):
+                    visit.disturbed = True  # it was renewed while the case was at work on it
+                    continue
+                wrong, asked = await server.wrong(failed=failed)
+                if wrong and server.target.starts:
+                    async with self._starting:
+                        await server.renew()
+                        if asked and await server.is_so_when_new():
+                            wrong = ""
+                            await server.renew()
+                found = found or wrong
+        return found
+
+    async def _play_on(self, stage: Stage, case: Case, visit: Visit) -> CaseResult:
         began = time.monotonic()
+        try:
+            await self._is_up(stage, visit)
+        except TargetError as failed:
+            return CaseResult(
+                case=case,
+                verdict=Verdict.FAILED,
+                expected="the target to start again",
+                happened=clip(str(failed)),
+                log=failed.log,
+                replay=self._replay(case),
+            )
+        visit.starts = {each: each.starts for each in (stage.server, *stage.fleet.shared)}
         chat = Chat(
-            self._server, case_id=case.id, seed=self._seed, starting=self._starting, fleet=self._fleet
+            stage.server, case_id=case.id, seed=self._seed, starting=self._starting, fleet=stage.fleet
         )
         error, step, saw = await _played(chat)
         if isinstance(error, OwnFault):
             self._own_faults[case.id] = str(error)
         verdict, expected, happened, broken = _verdict(error)
-        if verdict not in (Verdict.PASSED, Verdict.NOT_OFFERED) and await self._server.has_fallen():
-            status = self._server.exit_status
-            verdict, expected = Verdict.FAILED, expected or "the server to survive the case"
-            happened = f"{happened}; the server ended with exit status {status}".lstrip("; ")
-        evidence = verdict in (Verdict.FAILED, Verdict.COULD_NOT_TEST)
-        return CaseResult(
+        log = server_lines(chat, error)
+        try:
+            visit.wrong = await self._aftermath(chat, stage, visit, failed=verdict not in GOOD)
+        except TargetError as failed:
+            visit.wrong = f"the server had to be started again, and did not start: {clip(str(failed), 300)}"
+        evidence = verdict in (Verdict.FAILED, Verdict.COULD_NOT_TEST) or bool(visit.wrong)
+        result = CaseResult(
             case=case,
             verdict=verdict,
             seconds=time.monotonic() - began,
@@ -162,12 +314,35 @@ class CasePlugin:
             happened=happened,
             trace=with_processes(chat) if evidence else (),
             ledger=tuple(ledger_lines(chat)) if evidence else (),
-            log=server_lines(chat, error) if evidence else (),
+            log=log if evidence else (),
             replay=self._replay(case),
             broken=broken,
             saw=saw if verdict is Verdict.PASSED else (),
             step=step,
         )
+        if not visit.wrong or (stage is self._shared and self._again_alone and not visit.alone):
+            return result
+        return self._not_survived(result, visit.wrong)
+
+    def _not_survived(self, result: CaseResult, wrong: str) -> CaseResult:
+        """Note that a server did not survive a case, and return what is left to say of the case itself."""
+        fallen = survival(result.case)
+        expected = f"the server to serve others after {result.case.id}"
+        self._survivals[result.case.id] = msgspec.structs.replace(
+            result, case=fallen, verdict=Verdict.FAILED, expected=expected, happened=wrong, broken=False
+        )
+        if _is_good(result) or not wrong.startswith(FELL):
+            return result
+        # That the server has gone is why the case came to nothing.
+        return msgspec.structs.replace(result, verdict=Verdict.BLOCKED_BY, expected="", happened=fallen.id)
+
+
+def _is_good(result: CaseResult) -> bool:
+    return result.verdict in GOOD or (result.verdict is Verdict.COULD_NOT_TEST and not result.broken)
+
+
+def _named(cases: Iterable[Case]) -> str:
+    return ", ".join(each.id for each in cases)
 
 
 def blocked_by(needed: Iterable[CaseResult]) -> str | None:
@@ -202,7 +377,7 @@ def step_of(error: BaseException | None, function: Callable[..., Any]) -> int:
     return 0
 
 
-def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:
+def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:  # noqa: PLR0911 - a table
     """The verdict, what was expected, what happened, and whether the harness is at fault."""
     match error:
         case None:
@@ -211,6 +386,8 @@ def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:
             return Verdict.COULD_NOT_TEST, "", f"blamed on {OWN_BYTES.id}: {error}", True
         case Failure():
             return Verdict.FAILED, error.expected, error.happened, False
+        case TimeoutError():
+            return Verdict.FAILED, "the case to end", f"it was not over within {CASE_LIMIT:g} s", False
         case NotOffered() | CouldNotTest():
             offered = Verdict.COULD_NOT_TEST if isinstance(error, CouldNotTest) else Verdict.NOT_OFFERED
             return offered, "", clip(str(error)), False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +18,10 @@ from chat_conformance.errors import TargetError
 from chat_conformance.load.background import Streams
 from chat_conformance.results import Case, CaseResult, RunResult, Severity
 from chat_conformance.suite.baseline import Baseline, apply
+from chat_conformance.suite.case import culprit
 from chat_conformance.suite.plugin import CasePlugin
 from chat_conformance.target.file import Target
+from chat_conformance.target.places import temporary_folder
 from chat_conformance.target.server import Server
 
 HERE = Path(__file__).parents[1]
@@ -63,22 +64,23 @@ def run(
 
     def judged(result: CaseResult) -> CaseResult:
         counts = apply(known or {}, result, today)
-        counts = msgspec.structs.replace(counts, location=target.location(result.case))
+        counts = msgspec.structs.replace(counts, location=target.location(culprit(result.case)))
         on_result(counts)
         return counts
 
-    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder, asyncio.Runner() as loop:
-        server = Server(target, Path(folder))
+    with temporary_folder(seed, "run") as folder, asyncio.Runner() as loop:
+        server = Server(target, folder)
         try:
             loop.run(server.start())
             plugin = CasePlugin(
                 loop,
                 server,
-                Path(folder),
+                folder,
                 selected,
                 seed=seed,
                 side_by_side=side_by_side,
                 stop_early=stop_early,
+                again_alone=not streams,  # under load it is the load that is judged
                 replay=replay,
                 on_result=judged,
             )
@@ -94,7 +96,7 @@ def run(
         if plugin.collection_errors:
             raise TargetError("the case files cannot be read:\n" + "\n".join(plugin.collection_errors))
         missing = {each.id for each in selected} - {result.case.id for result in plugin.results}
-        trouble += trouble_at_the_end
+        trouble += tuple(each for each in trouble_at_the_end if each not in trouble)
         if missing and not plugin.stopped_early:
             trouble = (*trouble, f"not played: {', '.join(sorted(missing))}")
         return RunResult(

@@ -203,6 +203,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         keepalive: The interval between pings that the target is set to, in seconds.
         grace: The time between asking Claude to stop and killing it that the target is set to, in seconds.
         message_max_bytes: The longest message it takes.
+        inherits: Names of variables of the suite's own environment that the command gets, besides the usual few.
         secrets: Names of variables in ``env`` that the CLI must not get.
         ledger: The ledger of the fake that a running server uses.
         gates: The gates of the fake that a running server uses.
@@ -228,6 +229,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     keepalive: float = 30.0
     grace: float = 5.0
     message_max_bytes: int = 1 << 20
+    inherits: list[str] = []
     secrets: list[str] = []
     ledger: str = ""
     gates: str = ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
@@ -58,6 +58,7 @@ class Forge:
     sets_cookies: bool = False
     needs_pkce: bool = False
     asked: list[Asked] = field(default_factory=list)
+    _random: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - codes and tokens of a fake forge
     _codes: dict[str, _Grant] = field(default_factory=dict)
     _tokens: dict[str, tuple[str, int]] = field(default_factory=dict)
 
@@ -71,7 +72,7 @@ class Forge:
         if self.needs_pkce and not challenge:
             answer["error"] = "invalid_request"
         elif user := request.cookies.get("user", self.user):
-            code = secrets.token_urlsafe(16)
+            code = self._random.randbytes(16).hex()
             number = int(request.cookies.get("number", self.number(user)))
             self._codes[code] = _Grant(user, number, query["redirect_uri"], challenge, method)
             answer["code"] = code
@@ -88,7 +89,7 @@ class Forge:
         grant = self._codes.pop(form.get("code", ""), None)
         if grant is None or not self._fits(grant, form):
             return web.json_response({"error": "invalid_grant"}, status=400)
-        token = secrets.token_urlsafe(16)
+        token = self._random.randbytes(16).hex()
         self._tokens[token] = (grant.user, grant.number)
         return web.json_response({"access_token": token, "token_type": "bearer"})
 
@@ -131,9 +132,9 @@ class Forge:
 
 
 @asynccontextmanager
-async def forge() -> AsyncIterator[Forge]:
-    """A forge on a free loopback port, for the length of the block."""
-    place = Forge()
+async def forge(seed: object = 0) -> AsyncIterator[Forge]:
+    """A forge on a free loopback port, for the length of the block; its codes and tokens come from the seed."""
+    place = Forge(_random=Random(f"{seed} forge"))  # noqa: S311 - to be repeatable
     app = web.Application()
     app.router.add_get("/login/oauth/authorize", place.authorize)
     app.router.add_post("/login/oauth/access_token", place.access_token)

@@ -5,27 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import secrets
+import shutil
 import signal
 import socket
 import sys
-import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from random import SystemRandom
+from random import Random
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from chat_conformance.errors import CouldNotTest, TargetError
+from chat_conformance.target.environment import small
 from chat_conformance.target.file import Target, fill
+from chat_conformance.target.places import temporary_folder
+from fake_claude import ledger
 from fake_claude.install import install
 from fake_claude.patience import patience
 
 MARK = "CHATGATE_TARGET"  # in the environment of all that a target starts, so that leftovers are found
 LOG_LINES = 200
+FELL = "the server ended"
 LINE_BYTES = 4_096
 """So much of a line of its output is kept."""
 _LAST_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,3}\Z")
@@ -84,6 +87,7 @@ class Server:
         on_line: Is given each line as it comes, with its line end.
         ledger: The folder of the fake's ledger, None where there is no fake.
         gates: The folder of the fake's gates, None where there is no fake.
+        starts: How often it was started.
     """
 
     def __init__(
@@ -101,7 +105,12 @@ class Server:
         self.lines_seen = 0
         self.on_line: Callable[[bytes], None] = lambda _: None
         self._folder = folder
-        self._mark = secrets.token_hex(8)
+        self._shares = False
+        self._signalled = False
+        self._asks = True
+        self.starts = 0
+        _made[folder] += 1
+        self._mark = f"{folder.name}-{_made[folder]}"
         self._process: asyncio.subprocess.Process | None = None
         self._drain: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -115,7 +124,7 @@ class Server:
             "forge": forge,
         }
         if target.starts:
-            values["port"] = str(free_port())
+            values["port"] = str(free_port(f"{folder} {_made[folder]}"))
             values["data"] = str(folder / "data")
             self.ledger, self.gates = folder / "ledger", folder / "gates"
             launcher = install(folder / "bin", ledger=self.ledger, gates=self.gates, script=script)
@@ -127,7 +136,9 @@ class Server:
 
     def beside(self) -> Server:
         """Another server on the same data, with an address of its own; it is not started."""
-        return Server(self.target, self._folder)
+        other = Server(self.target, self._folder)
+        other._shares = True  # what its fake notes may be of this one's
+        return other
 
     @property
     def host(self) -> str:
@@ -184,7 +195,10 @@ class Server:
         """
         if not self.target.starts:
             await self._expect_listener()
+            self._asks = await self._answers(self.target.within)
             return
+        self._signalled = False
+        self.starts += 1
         (self._folder / "data").mkdir(exist_ok=True)
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -192,7 +206,12 @@ class Server:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                env={**os.environ, **self._own_home(), **self._env, MARK: self._mark},
+                env={
+                    **small(os.environ, self.target.inherits),
+                    **self._own_home(),
+                    **self._env,
+                    MARK: self._mark,
+                },
                 start_new_session=True,
             )
         except OSError as error:
@@ -224,6 +243,9 @@ class Server:
             await self._expect_running()
             self._news.clear()
             await self._news.wait()
+        while line and not await self._listens():
+            await self._expect_running()
+            await asyncio.sleep(0.02)  # as below
         while not line and not await self._is_healthy():
             await self._expect_running()
             # Nobody tells when a port begins to listen; the line above is the better way.
@@ -254,6 +276,15 @@ class Server:
             self.lines_seen += 1
             self._news.set()
 
+    async def _listens(self) -> bool:
+        """Whether a connection is taken: the ready line may come before."""
+        try:
+            _, writer = await asyncio.open_connection(self.host, self.port)
+        except OSError:
+            return False
+        writer.transport.abort()
+        return True
+
     async def _is_healthy(self) -> bool:
         try:
             async with (
@@ -278,16 +309,80 @@ class Server:
 
     async def has_fallen(self) -> bool:
         """Whether its process ended by itself; one that is just ending is given a moment."""
-        if self._process is None or (
-            self._process.returncode is None and not await gone(self._process.pid, FALLS_WITHIN)
-        ):
+        if self._process is None or (self._process.returncode is None and await self._stays()):
             return False
-        await self._process.wait()
+        await self._noticed()
+        return True
+
+    async def _noticed(self) -> None:
+        """Wait until asyncio knows the status of the process, which has ended."""
+        assert self._process is not None
+        # Process.wait() would wait for the pipe, too, which a process left behind may hold.
+        while self._process.returncode is None:  # noqa: ASYNC110 - asyncio is just noticing, and tells nobody
+            await asyncio.sleep(0.001)
+
+    @property
+    def fell(self) -> str:
+        """How its process ended, if nobody here ended it; else empty."""
+        if self._signalled or self.alive:
+            return ""
+        return f"{FELL} with exit status {self.exit_status}"
+
+    async def wrong(self, *, failed: bool = False) -> tuple[str, bool]:
+        """What is wrong with it now that a case is over, and whether it had to be asked to find out.
+
+        It has ended, hangs or is slow; empty if nothing. After a case that failed, a process that is just ending is
+        given a moment.
+        """
+        if self.pid is not None and (is_unreaped(self.pid) or (failed and not await self._stays())):
+            await self._noticed()
+        if self.fell or not self.alive or not self._asks:
+            return self.fell, False
+        within = self.target.within
+        if await self._answers(within):
+            return "", True
+        if await self.has_fallen():
+            return self.fell, True
+        if await self._answers(within):
+            slow = f"the server is slow: it took more than {within:g} s to answer a request that came after"
+            return slow, True
+        if await self.has_fallen():
+            return self.fell, True
+        return (
+            f"the server hangs: it does not answer a request that comes after, within {2 * within:g} s",
+            True,
+        )
+
+    async def is_so_when_new(self) -> bool:
+        """Whether it does not answer us either when it has just been started; then it is never asked again."""
+        wrong, _ = await self.wrong()
+        self._asks = self._asks and not wrong
+        return not self._asks
+
+    async def _stays(self) -> bool:
+        return self.pid is None or not await gone(self.pid, FALLS_WITHIN)
+
+    async def _answers(self, within: float) -> bool:
+        """Whether it answers a request, be it by closing the connection."""
+        path, host = self.target.paths.health, f"{self.host}:{self.port}"
+        try:
+            async with asyncio.timeout(within):
+                reader, writer = await asyncio.open_connection(self.host, self.port)
+                try:
+                    writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                    await reader.read(1)
+                finally:
+                    writer.transport.abort()
+        except ConnectionResetError:
+            return self.alive
+        except (OSError, TimeoutError):
+            return False
         return True
 
     async def signal(self, number: signal.Signals) -> None:
         """Send a signal to its process."""
         assert self._process is not None
+        self._signalled = True
         self._process.send_signal(number)
 
     async def kill(self) -> None:
@@ -304,10 +399,17 @@ class Server:
         assert self._process is not None
         if not await gone(self._process.pid, self.target.stop_within if within is None else within):
             raise TimeoutError
-        # Process.wait() would wait for the pipe, too, which a process left behind may hold.
-        while self._process.returncode is None:  # noqa: ASYNC110 - asyncio is just noticing, and tells nobody
-            await asyncio.sleep(0.001)
+        await self._noticed()
+        assert self._process.returncode is not None
         return self._process.returncode
+
+    async def renew(self) -> None:
+        """End it and start it once more at the same address, with nothing that it had kept."""
+        await self.end()
+        for name in ("data", "home"):
+            if (folder := self._folder / name).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+        await self.start_again()
 
     async def start_again(self) -> None:
         """End it, if it runs, and start it once more with the same data, address and fake."""
@@ -334,9 +436,20 @@ class Server:
             await self._drain
         return tuple(trouble)
 
+    def _noted(self) -> list[int]:
+        """The processes that its fake noted and that live, whatever their environment says."""
+        if self.ledger is None or self._shares:
+            return []
+        runs = ledger.read(self.ledger)
+        children = [each for run in runs for each in run.events if each.get("event") == "grandchild"]
+        return [
+            *(run.pid for run in runs if not run.gone),
+            *(each["pid"] for each in children if ledger.lives(each["pid"], each.get("proc_start"))),
+        ]
+
     async def leftovers(self) -> list[str]:
         """The processes that outlive its own by more than a moment; they are ended."""
-        left = [pid for pid in self.family() if pid != self.pid]
+        left = [pid for pid in dict.fromkeys((*self.family(), *self._noted())) if pid != self.pid]
         survivors = []
         for pid in left:
             words = command_line(pid)
@@ -351,26 +464,29 @@ class Server:
 PORTS = range(20_000, 32_000)
 """Below those that the kernel gives to whoever asks for any, or connects somewhere (ip_local_port_range)."""
 
-_given: set[int] = set()  # a server that is started again still wants its own
+_given: dict[int, socket.socket] = {}  # a server that is started again still wants its own
+_made: Counter[Path] = Counter()
 
 
-def free_port() -> int:
-    """A port on loopback that nobody listens on now, that was not given before, and that hardly anybody else takes.
+def free_port(key: str) -> int:
+    """A port on loopback that nobody listens on now and that no suite was given before, drawn by a key.
 
     Raises:
         TargetError: A hundred ports in a row were taken.
     """
-    for port in SystemRandom().sample(PORTS, 100):  # two suites at once must not choose alike
-        if port in _given:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
-            try:
+    for port in Random(key).sample(PORTS, 100):  # noqa: S311 - it is to be repeatable
+        # A name in the kernel, gone with this process: two suites at once must not choose alike.
+        taken = socket.socket(socket.AF_UNIX)
+        try:
+            taken.bind(f"\0chatgate-port-{port}")
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            _given.add(port)
-            return port
+        except OSError:
+            taken.close()
+            continue
+        _given[port] = taken
+        return port
     raise TargetError(f"no port from {PORTS.start} to {PORTS.stop} is free")
 
 
@@ -443,11 +559,11 @@ async def gone(pid: int, within: float) -> bool:
 
 @asynccontextmanager
 async def running(
-    target: Target, *, claude: str | None = None, starting: asyncio.Lock
+    target: Target, *, claude: str | None = None, starting: asyncio.Lock, seed: object = 0
 ) -> AsyncIterator[Server]:
-    """A started target in a temporary folder for the length of the block."""
-    with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
-        server = Server(target, Path(folder), claude=claude)
+    """A started target in a temporary folder, named by a seed, for the length of the block."""
+    with temporary_folder(seed, "instance") as folder:
+        server = Server(target, folder, claude=claude)
         async with starting:
             await server.start()
         try:

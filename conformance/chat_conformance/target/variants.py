@@ -24,13 +24,15 @@ class Fleet:
         target: What is judged.
         folder: Holds a folder for each server.
         starting: Held while a server starts: those that start all at once starve each other.
+        seed: What all randomness comes from.
     """
 
-    def __init__(self, target: Target, folder: Path, starting: asyncio.Lock) -> None:
+    def __init__(self, target: Target, folder: Path, starting: asyncio.Lock, seed: object = 0) -> None:
         self.forge: Forge | None = None
         self._target = target
         self._folder = folder
         self._starting = starting
+        self._seed = seed
         self._servers: dict[str, asyncio.Task[Server]] = {}
         self._stack = AsyncExitStack()
         self._forging = asyncio.Lock()
@@ -60,13 +62,19 @@ class Fleet:
             raise CouldNotTest("the target runs already; to be set otherwise it needs a start command")
         async with self._forging:
             if self.forge is None:
-                self.forge = await self._stack.enter_async_context(forge())
+                self.forge = await self._stack.enter_async_context(forge(self._seed))
         folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - a folder of our own, at once
         target = msgspec.structs.replace(self._target, env={**self._target.env, **variant.env})
         return Server(target, folder, forge=self.forge.url, script=SCRIPT)
 
+    @property
+    def shared(self) -> list[Server]:
+        """The servers that were started and that cases share."""
+        started = [each for each in self._servers.values() if each.done() and not each.cancelled()]
+        return [each.result() for each in started if each.exception() is None]
+
     async def _start(self, name: str, variant: Variant) -> Server:
-        server = await self.make(self._folder / name, variant)
+        server = await self.make(self._folder / name.replace("_", ""), variant)  # letters only
         try:
             async with self._starting:
                 await server.start()

@@ -184,7 +184,7 @@ async def main(port: int, data: str, claude: str) -> None:
     """Start the reference, and the door before it; end both when told to."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    behind = free_port()
+    behind = free_port(f"behind {port}")
     words = ["-m", "chat_server", "--port", str(behind), "--data", data, "--claude", claude]
     process = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None

@@ -48,6 +48,9 @@ FAILED, PASSED, BLOCKED = Verdict.FAILED, Verdict.PASSED, Verdict.BLOCKED_BY
         ([result("a/b", FAILED)], [result("a/b", Verdict.KNOWN_FAILURE)], Kind.NOT_FIXED),
         ([result("a/b", Verdict.KNOWN_FAILURE)], [result("a/b", FAILED)], Kind.NOT_FIXED),
         ([result("a/b", FAILED)], [], Kind.NOT_TESTED),
+        ([result("a/b", PASSED)], [result("a/b", PASSED), result("survives/a/b", FAILED)], Kind.REGRESSION),
+        ([result("survives/a/b", FAILED)], [result("a/b", PASSED)], Kind.FIXED),
+        ([], [result("survives/a/b", FAILED)], Kind.NEW),
         ([result("a/b", FAILED)], [result("a/b", Verdict.COULD_NOT_TEST)], Kind.NOT_TESTED),
         ([result("a/b", FAILED)], [result("a/b", BLOCKED, happened="a/c")], Kind.NOT_TESTED),
         (
