@@ -24,13 +24,13 @@ import msgspec
 
 from chat_conformance.errors import TargetError, UsageError
 from chat_conformance.report import console, document
-from chat_conformance.report.formats import FORMATS, parse, write
+from chat_conformance.report.formats import FORMATS, forget, parse, write
 from chat_conformance.results import Case, CaseResult, RunResult, Severity
 from chat_conformance.suite import baseline
 from chat_conformance.suite.case import all_cases, baseline_ids, select
 from chat_conformance.suite.clauses import clauses
 from chat_conformance.suite.compare import compare
-from chat_conformance.target.file import load
+from chat_conformance.target.file import Target, load
 
 EXTRA = ("idna", "prometheus_client", "sqlalchemy", "uvloop")
 """What the server needs and the suite does not."""
@@ -78,14 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     gate = commands.add_parser(
         "gate", help="judge what a change does: this checkout against a base", epilog=EPILOG
     )
-    gate.add_argument(
-        "--base", required=True, metavar="REV", help="what the change is based on, such as origin/main"
-    )
-    gate.add_argument(
-        "--prepare", default="", metavar="COMMAND", help="makes the base's checkout ready to run"
-    )
-    gate.add_argument("--target", required=True, metavar="FILE", help="of this checkout, used for both")
-    gate.add_argument("--seed", type=int, metavar="N", help="of both runs")
+    _add_gate(gate)
     report = commands.add_parser("report", help="make reports of a run from its json or jsonl report")
     report.add_argument("file", metavar="FILE")
     compare = commands.add_parser("compare", help="two runs side by side")
@@ -121,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "-v", "--verbose", action="store_true", help="show what each case that passes has seen to be right"
+    )
+    run.add_argument(
+        "--no-baseline", action="store_true", help="play as if there were no file of known failures"
     )
     run.add_argument("--durations", type=int, metavar="N", help="show the N slowest cases")
     explain = commands.add_parser("explain", help="all about one case")
@@ -158,6 +154,31 @@ def _parser() -> argparse.ArgumentParser:
             help="only cases whose id begins so, or whose clause or finding it is; may be repeated",
         )
     return parser
+
+
+def _add_gate(gate: argparse.ArgumentParser) -> None:
+    gate.add_argument(
+        "--base", required=True, metavar="REV", help="what the change is based on, such as origin/main"
+    )
+    gate.add_argument(
+        "--prepare", default="", metavar="COMMAND", help="makes the base's checkout ready to run"
+    )
+    gate.add_argument(
+        "--target", required=True, metavar="FILE", help="target file; that of the base judges both"
+    )
+    gate.add_argument(
+        "--rules",
+        choices=["base", "head"],
+        default="base",
+        help="whose target file and known failures judge this checkout; head: after somebody has looked at them",
+    )
+    gate.add_argument(
+        "--cache",
+        metavar="FOLDER",
+        help="keep the base's result there; default: ~/.cache/chat-conformance, in CI nowhere",
+    )
+    gate.add_argument("--no-cache", action="store_true", help="neither keep nor take a kept result")
+    gate.add_argument("--seed", type=int, metavar="N", help="of both runs")
 
 
 def _count(text: str) -> int:
@@ -255,7 +276,12 @@ def _load(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     previous = document.read(options.previous) if options.previous else None
-    result = _play(options, jsonl=[path for name, path in _reports(options) if name == "jsonl"])
+    forget(_reports(options))
+    result = _play(
+        options,
+        jsonl=[path for name, path in _reports(options) if name == "jsonl"],
+        without_baseline=options.no_baseline,
+    )
     if previous is not None:
         result = msgspec.structs.replace(result, changes=compare(previous, result))
     if options.durations:
@@ -264,10 +290,29 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _gate(options: argparse.Namespace) -> int:
-    from chat_conformance.suite.gate import gate  # noqa: PLC0415 - `list` does without
+    from chat_conformance.suite.gate import Asked, cores_for_both, gate  # noqa: PLC0415 - `list` does without
+    from chat_conformance.suite.kept import Kept, usual_folder  # noqa: PLC0415
+    from chat_conformance.suite.rules import Source  # noqa: PLC0415
 
-    options.seed = randbelow(1_000_000) if options.seed is None else options.seed
-    return _tell(options, gate(options.base, lambda _: _play(options), prepare=options.prepare))
+    forget(_reports(options))
+    chosen = [word for each in options.select for word in ("--select", each)]
+    chosen += ["--quick"] if options.quick else []
+    chosen += ["--shuffle"] if options.shuffle else []
+    asked = Asked(
+        base=options.base,
+        target=options.target,
+        options=(*chosen, "-n", str(options.side_by_side)),
+        seed=options.seed,
+        prepare=options.prepare,
+        source=Source(options.rules),
+        together=cores_for_both(),
+    )
+
+    def play(target: Target, seed: int | None) -> RunResult:
+        return _play(options, target=target, seed=seed, without_baseline=True)
+
+    folder = None if options.no_cache else Path(options.cache) if options.cache else usual_folder()
+    return _tell(options, gate(asked, play, kept=Kept(folder)))
 
 
 def _baseline(options: argparse.Namespace) -> int:
@@ -275,7 +320,7 @@ def _baseline(options: argparse.Namespace) -> int:
     before = place.read_text(encoding="utf-8") if place.exists() else ""
     result = _play(options, without_baseline=True)
     if result.is_broken:
-        print(f"\n{console.summary(result, clauses())}", flush=True)
+        print(f"\n{console.summary(result, _clauses())}", flush=True)
         raise TargetError("a run without a verdict changes no baseline")
     after = baseline.updated(before, place, result.results, datetime.now(UTC).date())
     lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
@@ -288,7 +333,12 @@ def _baseline(options: argparse.Namespace) -> int:
 
 
 def _play(
-    options: argparse.Namespace, jsonl: Sequence[str] = (), *, without_baseline: bool = False
+    options: argparse.Namespace,
+    jsonl: Sequence[str] = (),
+    *,
+    target: Target | None = None,
+    seed: int | None = None,
+    without_baseline: bool = False,
 ) -> RunResult:
     """Play what the options select, telling each result as it comes."""
     try:
@@ -298,8 +348,7 @@ def _play(
             f"{error.name} is not installed; the cases are played by pytest: pip install pytest"
         ) from None
 
-    _reports(options)  # a mistake in them is said now, not after the run
-    target = load(options.target)
+    target = load(options.target) if target is None else target
     known = all_cases()
     for route in target.routes:
         select(known, (route,))
@@ -307,7 +356,8 @@ def _play(
     selected = tuple(each for each in selected if not (options.quick and each.slow))
     if not selected:
         raise UsageError("nothing is selected: --quick leaves out all of it")
-    seed = randbelow(1_000_000) if options.seed is None else options.seed
+    seed = options.seed if seed is None else seed
+    seed = randbelow(1_000_000) if seed is None else seed
     if options.shuffle:
         selected = tuple(Random(seed).sample(selected, len(selected)))  # noqa: S311 - to be repeatable
 
@@ -345,9 +395,9 @@ def _play(
 
 def _tell(options: argparse.Namespace, result: RunResult) -> int:
     """Print the summary, write the reports, and return the exit status."""
-    print(f"\n{console.summary(result, clauses())}", flush=True)
+    print(f"\n{console.summary(result, _clauses())}", flush=True)
     streamed = ("jsonl",) if options.command == "run" else ()
-    write(result, clauses(), [each for each in _reports(options) if each[0] not in streamed])
+    write(result, _clauses(), [each for each in _reports(options) if each[0] not in streamed])
     return result.exit_status
 
 
@@ -357,7 +407,7 @@ def _report(options: argparse.Namespace) -> int:
         result = msgspec.structs.replace(result, fail_on=options.fail_on)
     if options.previous:
         result = msgspec.structs.replace(result, changes=compare(document.read(options.previous), result))
-    write(result, clauses(), _reports(options) or [("console", "-")])
+    write(result, _clauses(), _reports(options) or [("console", "-")])
     return result.exit_status
 
 
@@ -365,13 +415,20 @@ def _compare(options: argparse.Namespace) -> int:
     old, new = document.read(options.old), document.read(options.new)
     result = msgspec.structs.replace(new, changes=compare(old, new), fail_on=options.fail_on or new.fail_on)
     print(console.side_by_side(old, result))
-    write(result, clauses(), _reports(options))
+    write(result, _clauses(), _reports(options))
     return result.exit_status
 
 
 def _schema(_options: argparse.Namespace) -> int:
     print(json.dumps(document.schema(), indent=1))
     return 0
+
+
+def _clauses() -> dict[str, str]:
+    """What the cases of a report are judged by, the gate's own rule included."""
+    from chat_conformance.suite.rules import CLAUSES  # noqa: PLC0415 - `list` does without
+
+    return {**clauses(), **CLAUSES}
 
 
 def _reports(options: argparse.Namespace) -> list[tuple[str, str]]:
@@ -402,7 +459,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    print("\n\n".join(console.explain(each, clauses()) for each in select(all_cases(), (options.id,))))
+    print("\n\n".join(console.explain(each, _clauses()) for each in select(all_cases(), (options.id,))))
     return 0
 
 

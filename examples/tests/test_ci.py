@@ -161,11 +161,18 @@ def test_lines_of_a_pull_request_judge_the_change(play: Play, checkout: Path) ->
 
 
 def test_action_judges_branch_and_change_and_tells_the_verdict(checkout: Path) -> None:
-    """Both in one test: installing is what takes long."""
+    """All in one test: installing is what takes long."""
     pushed = action(checkout, "")
     verdicts = checkout.parent / "output.txt"
     assert pushed == 0, (checkout.parent / "output").read_text(encoding="utf-8")
-    assert verdicts.read_text(encoding="utf-8") == "verdict=APPROVE\n"
+    reports = f"reports={checkout.parent / 'temp/chat-conformance'}\n"
+    assert verdicts.read_text(encoding="utf-8") == f"{reports}verdict=APPROVE\n"
+    forged = {"verdict": "APPROVE\nforged=yes"}
+    (checkout / "reports").mkdir()
+    (checkout / "reports/review.json").write_text(json.dumps(forged), encoding="utf-8")
+    broken = action(checkout, "no-such-base")
+    assert broken == 2
+    assert verdicts.read_text(encoding="utf-8") == f"{reports}verdict=APPROVE\n{reports}"
     changed = action(checkout, change(checkout))
 
     assert changed == 1
@@ -180,6 +187,25 @@ def test_reports_that_gitlab_is_told_of_are_written(checkout: Path) -> None:
     assert ET.parse(checkout / named["junit"]).getroot().get("failures") == "1"
     found = json.loads((checkout / named["codequality"]).read_text(encoding="utf-8"))
     assert [each["check_name"] for each in found] == ["handshake/foreign-origin"]
+
+
+@pytest.mark.parametrize("play", [gitlab, woodpecker])
+def test_report_that_a_change_brings_is_not_left(play: Play, checkout: Path) -> None:
+    (checkout / "reports").mkdir()
+    (checkout / "reports/report.html").write_text("CONFORMANT", encoding="utf-8")
+    (checkout / "server.py").write_text("raise SystemExit(3)", encoding="utf-8")
+
+    assert play(checkout, git(checkout, "rev-parse", "HEAD")) == 3
+    assert not (checkout / "reports/report.html").exists()
+
+
+def test_foreign_actions_are_pinned_by_hash() -> None:
+    steps = read("workflow.yml")["jobs"]["conformance"]["steps"]
+    foreign = [each["uses"] for each in steps if not each["uses"].startswith("./")]
+
+    assert foreign
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", each) for each in foreign)
+    assert steps[0]["with"]["persist-credentials"] is False
 
 
 def test_workflow_uses_the_action_with_inputs_that_it_has() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -49,6 +50,25 @@ def renderer(name: str) -> Render:
     module = importlib.import_module(f"chat_conformance.report.{MODULES.get(name, name)}")
     render: Render = module.render_lines if name == "jsonl" else module.render
     return render
+
+
+def forget(reports: list[tuple[str, str]]) -> None:
+    """Take away what stands where reports will be written: what broke off must not leave the report of another run.
+
+    A link is taken away itself, so that a report is not written to where it leads.
+    """
+    for _, path in reports:
+        place = Path(path).absolute()
+        if path == "-" or place.is_relative_to("/dev") or place.is_relative_to("/proc"):
+            continue
+        try:
+            mode = place.lstat().st_mode
+            if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+                place.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UsageError(f"the report {path} cannot be written: {error}") from None
 
 
 def write(run: RunResult, clauses: Mapping[str, str], reports: list[tuple[str, str]]) -> None:

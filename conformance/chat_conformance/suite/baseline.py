@@ -25,7 +25,7 @@ class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         reason: Why it fails and why that is accepted, in a sentence.
-        expires: The last day on which it is accepted.
+        expires: The last day on which it is accepted, at most `LONGEST` ahead.
         link: Where it is followed up.
         when: Where it may fail, elsewhere it must pass: patterns such as ``3.1[12]`` for any of ``target`` (its
             name), ``system``, ``machine``, ``python`` and ``env.NAME`` (of the suite's environment).
@@ -55,17 +55,32 @@ def load(target_path: str, case_ids: Collection[str], *, target: str = "") -> Ba
     place = place_of(target_path)
     if not place.exists():
         return {}
-    entries = _parse(place.read_bytes(), place)
+    return applying(parse(place.read_bytes(), place, case_ids), target)
+
+
+def parse(text: bytes, place: Path, case_ids: Collection[str]) -> Baseline:
+    """The known failures of a text, those that apply elsewhere included.
+
+    Raises:
+        UsageError: It is no TOML, an entry does not fit, or no case has its id.
+    """
+    entries = _parse(text, place)
     for unknown in entries.keys() - set(case_ids):
         near = get_close_matches(unknown, case_ids, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"{place}: no case has the id {unknown!r}{hint}")
-    here = _here(target)
+    here = _here("")
     for case_id, entry in entries.items():
         if unknown_names := [name for name in entry.when if name not in here and not name.startswith("env.")]:
             raise UsageError(
                 f"{place}: when of {case_id!r} has {unknown_names[0]!r}; known are {', '.join(here)} and env.NAME"
             )
+    return entries
+
+
+def applying(entries: Baseline, target: str) -> Baseline:
+    """Those of a target of this name that apply where we are."""
+    here = _here(target)
     return {case_id: entry for case_id, entry in entries.items() if _applies(entry, here)}
 
 
@@ -95,6 +110,7 @@ def _applies(entry: Known, here: Mapping[str, str]) -> bool:
 
 HEAD = "# Failures that are known and accepted for a time. An entry that is no longer true fails the run.\n"
 ACCEPTED_FOR = timedelta(days=30)
+LONGEST = timedelta(days=366)  # nobody looks again at what is accepted for ever
 _ENTRY = re.compile(r"\[([^\[\]\n]+)\][ \t]*(?:#.*)?$")
 
 
@@ -139,6 +155,15 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def why_over(entry: Known, today: date) -> str:
+    """Why an entry accepts nothing on a day; empty if it does."""
+    if today > entry.expires:
+        return f"accepted until {entry.expires}"
+    if entry.expires > today + LONGEST:
+        return f"an entry until {entry.expires} accepts nothing: {LONGEST.days} days ahead are the most"
+    return ""
+
+
 def apply(known: Baseline, result: CaseResult, today: date) -> CaseResult:
     """The result as it counts: an accepted failure is a known one; an entry that is no longer true fails."""
     entry = known.get(result.case.id)
@@ -150,9 +175,8 @@ def apply(known: Baseline, result: CaseResult, today: date) -> CaseResult:
         return msgspec.structs.replace(result, verdict=Verdict.FAILED, expected=expected, happened=happened)
     if result.verdict is not Verdict.FAILED:
         return result
-    if today > entry.expires:
-        happened = f"{result.happened} (accepted until {entry.expires}: {entry.reason})"
-        return msgspec.structs.replace(result, happened=happened)
+    if over := why_over(entry, today):
+        return msgspec.structs.replace(result, happened=f"{result.happened} ({over}: {entry.reason})")
     return msgspec.structs.replace(
         result, verdict=Verdict.KNOWN_FAILURE, reason=entry.reason, link=entry.link
     )

@@ -81,7 +81,9 @@ def _is_uncovered(old: CaseResult, previous: RunResult, current: RunResult) -> b
     return old.verdict is Verdict.BLOCKED_BY and root is not None and root.verdict in BAD and mended
 
 
-def against(base: RunResult, head: RunResult, name: str) -> RunResult:
+def against(
+    base: RunResult, head: RunResult, name: str, *, again: RunResult | None = None, may_drop: bool = False
+) -> RunResult:
     """What a change did: ``head`` with what is not its doing taken for known failures.
 
     That is what fails on ``base`` for the same cause, or came no further there, and what a root cause hid on ``base``
@@ -91,8 +93,14 @@ def against(base: RunResult, head: RunResult, name: str) -> RunResult:
         base: The run on what the change is based on.
         head: The run on the change.
         name: What to call the base, such as a branch.
+        again: A second run on the base, of some cases: what fails there as on the head is the base's, too.
+        may_drop: Whether the change may stop offering something.
     """
-    changes = compare(base, head)
+    changes = tuple(
+        each
+        for each in _seen_again(compare(base, head), again, head)
+        if not (may_drop and each.kind is Kind.REGRESSION and _is_dropped(each, head))
+    )
     kinds = {each.case.id: each.kind for each in changes}
     before = {each.case.id: each for each in base.results}
 
@@ -131,6 +139,24 @@ def against(base: RunResult, head: RunResult, name: str) -> RunResult:
         results=tuple(judged(each) for each in head.results),
         changes=tuple(each for each in changes if each.kind is not Kind.NOT_FIXED),
         trouble=(*head.trouble, *untested),
+    )
+
+
+def _seen_again(changes: tuple[Change, ...], again: RunResult | None, head: RunResult) -> tuple[Change, ...]:
+    """The changes, where a regression that is seen on the base as well is none."""
+    causes = {each.case.id: cause(each) for each in again.results if each.verdict in BAD} if again else {}
+    also = {each.case.id for each in head.results if causes.get(each.case.id) == cause(each)}
+    return tuple(
+        msgspec.structs.replace(each, kind=Kind.NOT_FIXED)
+        if each.kind is Kind.REGRESSION and each.case.id in also
+        else each
+        for each in changes
+    )
+
+
+def _is_dropped(change: Change, head: RunResult) -> bool:
+    return any(
+        each.case.id == change.case.id and each.verdict is Verdict.NOT_OFFERED for each in head.results
     )
 
 

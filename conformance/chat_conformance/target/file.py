@@ -275,18 +275,37 @@ def load(path: str) -> Target:
     """
     place = find(path)
     try:
-        document = tomllib.loads(place.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        text = place.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{place}: {error}") from None
+    return parse(text, place, path, here=place.parent)
+
+
+def parse(text: bytes, place: Path, name: str, *, here: Path) -> Target:
+    """The target of a text.
+
+    Args:
+        text: What is in the file.
+        place: Where it is, for errors.
+        name: What reports call it.
+        here: What ``{here}`` means.
+
+    Raises:
+        UsageError: It is no TOML, or a field is unknown or does not fit.
+    """
+    try:
+        document = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{place}: {error}") from None
     try:
         target = msgspec.convert(document, Target)
     except msgspec.ValidationError as error:
         raise UsageError(f"{place}: {_explain(str(error))}") from None
-    here = str(place.parent.absolute())
-    target = msgspec.structs.replace(target, start=[each.replace(HERE, here) for each in target.start])
+    start = [each.replace(HERE, str(here.absolute())) for each in target.start]
+    target = msgspec.structs.replace(target, start=start)
     check(target, place)
-    waits = {name: patience(getattr(target, name)) for name in ("ready_within", "stop_within", "within")}
-    return msgspec.structs.replace(target, anchor=target.anchor or path, **waits)
+    waits = {field: patience(getattr(target, field)) for field in ("ready_within", "stop_within", "within")}
+    return msgspec.structs.replace(target, anchor=target.anchor or name, **waits)
 
 
 def _explain(sentence: str) -> str:
