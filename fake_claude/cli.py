@@ -199,7 +199,7 @@ def start_session(run: Run) -> None:
     configured = context.configuration
     run.record.note("configuration", files=configured.files, sources=list(configured.sources))
     if configured.hooks:
-        hooks.note_unimitated(run)
+        hooks.note_unsupported(run)
         run.attached = hooks.session_started(run, "resume" if run.transcript.messages else "startup")
     mcp_servers.start_servers(run)
 

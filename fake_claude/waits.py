@@ -33,13 +33,13 @@ class Stall(Wait):
     __slots__ = ()
 
 
-class Breathe(Wait):
+class Yield(Wait):
     """Nothing in particular: let signals and input have their turn."""
 
     __slots__ = ()
 
 
-BREATHE = Breathe()
+YIELD = Yield()
 
 
 class Interrupted(Exception):
@@ -62,7 +62,7 @@ class LoggedOut(Exception):
     """Nobody is logged in, and there is no key."""
 
 
-class Answer(Wait):
+class HostResponse(Wait):
     """The host answers our control request; the turn is resumed with its response, or ``None`` at end of input."""
 
     __slots__ = ("request_id",)
@@ -71,5 +71,5 @@ class Answer(Wait):
         self.request_id = request_id
 
 
-class Pushed(Exception):
+class Preempted(Exception):
     """Thrown into a turn when a message of priority ``now`` pushes it aside."""

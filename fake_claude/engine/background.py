@@ -62,8 +62,8 @@ class Background:
         task = Task(self._run.context, running, tool_use_id, description)
         self.tasks.append(task)
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._ready(task))
-        self._tell_list()
-        self._tell(
+        self._emit_task_list()
+        self._emit(
             "task_started",
             task_id=task.id,
             run_id=task.run_id,
@@ -92,9 +92,9 @@ class Background:
         end = f"failed with exit code {code}" if code else "completed (exit code 0)"
         ids = {"task_id": task.id, "run_id": task.run_id}
         self._save(task)
-        self._tell("task_updated", **ids, patch={"status": status, "end_time": int(time.time() * 1000)})
+        self._emit("task_updated", **ids, patch={"status": status, "end_time": int(time.time() * 1000)})
         summary = f'Background command "{task.description}" {end}'
-        self._tell(
+        self._emit(
             "task_notification",
             **ids,
             tool_use_id=task.tool_use_id,
@@ -102,7 +102,7 @@ class Background:
             output_file=task.output_file,
             summary=summary,
         )
-        self._tell_list()
+        self._emit_task_list()
         self._inbox.enqueue_synthetic(
             f"<task-notification>\n<task-id>{task.id}</task-id>\n<tool-use-id>{task.tool_use_id}</tool-use-id>\n"
             f"<output-file>{task.output_file}</output-file>\n<status>{status}</status>\n"
@@ -119,8 +119,8 @@ class Background:
         except OSError:
             return
 
-    def _tell_list(self) -> None:
-        self._tell("background_tasks_changed", tasks=[task.listed for task in self.tasks])
+    def _emit_task_list(self) -> None:
+        self._emit("background_tasks_changed", tasks=[task.listed for task in self.tasks])
 
-    def _tell(self, subtype: str, **members: object) -> None:
+    def _emit(self, subtype: str, **members: object) -> None:
         self._run.emit(events.system(self._run.context, subtype, **members))

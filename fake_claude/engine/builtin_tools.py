@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Block = dict[str, Any]
 
 
-class Outcome:
+class ToolResult:
     """A finished tool call: the block for the model, and the CLI's own account of it."""
 
     __slots__ = ("block", "facts", "meta")
@@ -29,14 +29,14 @@ class Outcome:
 
 def failed(
     tool_id: str, text: str, *, meta: Input | None = None, tagged: bool = False, plain: str = ""
-) -> Outcome:
+) -> ToolResult:
     """A call that did not work, or was not made."""
     content = f"<tool_use_error>{text}</tool_use_error>" if tagged else text
     block = {"type": "tool_result", "content": content, "is_error": True, "tool_use_id": tool_id}
-    return Outcome(block, plain or (text if text.startswith("Error") else f"Error: {text}"), meta)
+    return ToolResult(block, plain or (text if text.startswith("Error") else f"Error: {text}"), meta)
 
 
-def bash_outcome(tool_id: str, command: str, running: Running, meta: Input) -> Outcome:
+def bash_result(tool_id: str, command: str, running: Running, meta: Input) -> ToolResult:
     """What a finished command comes to."""
     text = running.text
     if running.code:
@@ -52,10 +52,10 @@ def bash_outcome(tool_id: str, command: str, running: Running, meta: Input) -> O
         "isImage": False,
         "noOutputExpected": silent,
     }
-    return Outcome(block, facts, meta)
+    return ToolResult(block, facts, meta)
 
 
-def read_file(tool_id: str, given: Input, meta: Input) -> Outcome:
+def read_file(tool_id: str, given: Input, meta: Input) -> ToolResult:
     """``Read``: the file with line numbers."""
     path = str(given.get("file_path", ""))
     try:
@@ -80,10 +80,10 @@ def read_file(tool_id: str, given: Input, meta: Input) -> Outcome:
         "totalLines": count,
     }
     block = {"tool_use_id": tool_id, "type": "tool_result", "content": numbered}
-    return Outcome(block, {"type": "text", "file": file_facts}, meta)
+    return ToolResult(block, {"type": "text", "file": file_facts}, meta)
 
 
-def write_file(tool_id: str, given: Input, meta: Input) -> Outcome:
+def write_file(tool_id: str, given: Input, meta: Input) -> ToolResult:
     """``Write``: create the file, or replace it."""
     path, content = str(given.get("file_path", "")), str(given.get("content", ""))
     original: str | None = None
@@ -108,7 +108,7 @@ def write_file(tool_id: str, given: Input, meta: Input) -> Outcome:
         "originalFile": original,
         "userModified": False,
     }
-    return Outcome({"tool_use_id": tool_id, "type": "tool_result", "content": text}, facts, meta)
+    return ToolResult({"tool_use_id": tool_id, "type": "tool_result", "content": text}, facts, meta)
 
 
 def _patch(before: str, after: str) -> list[Input]:
@@ -137,5 +137,5 @@ def _patch(before: str, after: str) -> list[Input]:
     return hunks
 
 
-IMITATED = ("Bash", "Read", "Write")
+SUPPORTED = ("Bash", "Read", "Write")
 """Tools that run; a script gives the others their ``result``."""

@@ -33,7 +33,7 @@ class Blocked(Exception):
         self.reason = reason
 
 
-def note_unimitated(run: Run) -> None:
+def note_unsupported(run: Run) -> None:
     """Note the hooks that the CLI would run, and that are passed over here."""
     for event, found in _hooks(run).items():
         if event not in ACTING:

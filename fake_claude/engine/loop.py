@@ -15,7 +15,7 @@ from fake_claude.engine.background import Background
 from fake_claude.engine.control import ControlRequest, answer_control
 from fake_claude.engine.inbox import Inbox
 from fake_claude.engine.input_lines import StdinError, read_chunk, read_line
-from fake_claude.engine.misbehaviour import do_trick
+from fake_claude.engine.misbehaviour import misbehave
 from fake_claude.engine.output import HIGH_WATER
 from fake_claude.engine.shell import Running
 from fake_claude.engine.signals import SIGNALS
@@ -23,7 +23,7 @@ from fake_claude.engine.turn import Turn
 from fake_claude.gates import Arrival
 from fake_claude.lines import events
 from fake_claude.script.model import ScriptError
-from fake_claude.waits import Answer, Breathe, Delay, Exit, Hold, Interrupted, Pushed, Stall, Wait
+from fake_claude.waits import Delay, Exit, Hold, HostResponse, Interrupted, Preempted, Stall, Wait, Yield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Loop:
     def cancel_open_requests(self) -> None:
         """Cancel the requests that the host has not answered."""
         if self._turn is not None:
-            self._turn.tools.withdraw()
+            self._turn.tools.cancel_open_requests()
 
     def end(self, code: int) -> None:
         """End the process after what is being handled."""
@@ -100,7 +100,7 @@ class Loop:
             elif step.kind == "stall":
                 self._begin_wait(Stall())
             else:
-                do_trick(run, step)
+                misbehave(run, step)
             while self._wait is not None:
                 self._poll()
                 if self._ending is not None:
@@ -133,7 +133,7 @@ class Loop:
             if self._wait is not None:
                 self._poll()
         if self._turn is not None:
-            self._turn.tools.killed()
+            self._turn.tools.on_terminate()
         self._background.kill()
         return self.run.exit_code() if self._ending is None else self._ending
 
@@ -189,7 +189,7 @@ class Loop:
 
     def _begin_wait(self, wait: Wait) -> None:
         self._wait = wait
-        if not isinstance(wait, Breathe):
+        if not isinstance(wait, Yield):
             self.run.out.flush()  # whoever sees us wait has seen what came before
         if isinstance(wait, Delay):
             self._deadline = time.monotonic() + wait.seconds
@@ -205,7 +205,7 @@ class Loop:
             self._watch(wait.fd, self._end_wait)
             if wait.patience is not None:
                 self._deadline = time.monotonic() + wait.patience
-        elif isinstance(wait, Answer) and not self._stdin_open:
+        elif isinstance(wait, HostResponse) and not self._stdin_open:
             self._wait = None  # nobody can answer any more
 
     def _watch(self, fd: int, handler: Callable[[], None]) -> None:
@@ -228,7 +228,7 @@ class Loop:
         """Sleep until something happens, and handle it."""
         self.run.err.flush()
         flushed = self.run.out.flush()
-        if isinstance(self._wait, Breathe) and self.run.out.size <= HIGH_WATER:
+        if isinstance(self._wait, Yield) and self.run.out.size <= HIGH_WATER:
             self._end_wait()
             timeout: float | None = 0.0
         else:
@@ -276,7 +276,7 @@ class Loop:
         if not data:
             self._selector.unregister(0)
             self._stdin_open = False
-            if isinstance(self._wait, Answer):
+            if isinstance(self._wait, HostResponse):
                 self._end_wait()
         head, newline, rest = data.partition(b"\n")
         self._stdin.append(head)
@@ -308,7 +308,7 @@ class Loop:
             self._on_user(message)
 
     def _on_answer(self, response: object) -> None:
-        if not isinstance(response, dict) or not isinstance(self._wait, Answer):
+        if not isinstance(response, dict) or not isinstance(self._wait, HostResponse):
             return
         if response.get("request_id") == self._wait.request_id:
             self._end_wait()
@@ -319,7 +319,7 @@ class Loop:
             return
         if message["priority"] == "now" and self._turn is not None:
             self.inbox.queue.insert(0, message)
-            self._throw(Pushed())
+            self._throw(Preempted())
         else:
             self.inbox.queue.append(message)
         if self._play is None:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from fake_claude.script.model import Step
 
 
-def do_trick(run: Run, step: Step) -> None:
+def misbehave(run: Run, step: Step) -> None:
     """Do what the step says."""
-    _TRICKS[step.kind](run, step)
+    _HANDLERS[step.kind](run, step)
 
 
 def _exit(_run: Run, step: Step) -> None:
@@ -95,7 +95,7 @@ def _close(run: Run, step: Step) -> None:
     stream.close()
 
 
-_TRICKS: dict[str, Callable[[Run, Step], None]] = {
+_HANDLERS: dict[str, Callable[[Run, Step], None]] = {
     "exit": _exit,
     "logged_out": _logged_out,
     "kill": _kill,

@@ -28,7 +28,7 @@ class Output:
         self.wait_until: float | None = None  # a dribble's next moment, by time.monotonic()
         self._pending: deque[bytes | memoryview] = deque()
         self._size = 0
-        self._gone = False
+        self._reader_closed = False
         self._limit = 0
         self._gap = 0.0
         self._split: float | None = None
@@ -63,7 +63,7 @@ class Output:
 
     def close(self) -> None:
         """Close the stream; what is added later is dropped."""
-        self._gone = True
+        self._reader_closed = True
         self._pending.clear()
         self._size = 0
         null = os.open(os.devnull, os.O_WRONLY)
@@ -72,7 +72,7 @@ class Output:
 
     def flush(self) -> bool:
         """Write what the reader takes now; tell whether everything is out."""
-        if self._gone:
+        if self._reader_closed:
             self._pending.clear()
             self._size = 0
         while self._pending:
@@ -87,7 +87,7 @@ class Output:
                 self.wait_until = None
                 return False
             except OSError:  # nobody reads any more
-                self._gone = True
+                self._reader_closed = True
                 self._pending.clear()
                 self._size = 0
                 return True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from fake_claude.api.reply import Delta, Fault, Reached, Trick, tell
-from fake_claude.engine import retries as trouble
+from fake_claude.engine import retries
 from fake_claude.engine.assistant_message import AssistantMessage
-from fake_claude.engine.misbehaviour import do_trick
+from fake_claude.engine.misbehaviour import misbehave
 from fake_claude.lines import events
 from fake_claude.lines.costs import add_usage, empty_usage
 from fake_claude.script.ask import read_messages
-from fake_claude.waits import BREATHE, Delay, Exit, Wait
+from fake_claude.waits import YIELD, Delay, Exit, Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fake_claude.engine.refusals import Refusals
-    from fake_claude.engine.tool_calls import Tools
+    from fake_claude.engine.tool_calls import ToolCalls
     from fake_claude.engine.turn_state import TurnState
 
     Message = dict[str, Any]
 
-_BREATHE_EVERY = 64
+_YIELD_EVERY = 64
 _CHARACTERS_PER_TOKEN = 4  # of the estimates that the CLI makes itself
 
 _GROWS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
@@ -31,7 +31,7 @@ _GROWS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta"
 class Request:
     """Asks for one assistant message, as often as the CLI would."""
 
-    def __init__(self, state: TurnState, tools: Tools, refusals: Refusals) -> None:
+    def __init__(self, state: TurnState, tools: ToolCalls, refusals: Refusals) -> None:
         self.state = state
         self.tools = tools
         self.refusals = refusals
@@ -39,48 +39,48 @@ class Request:
         self.context = state.context
         self.message: AssistantMessage | None = None
         self.attempt = 0
-        self.cut_short = False  # some of the answer stands, the rest must be asked for
+        self.truncated = False  # some of the answer stands, the rest must be asked for
         self._lines: events.DeltaLines | None = None
-        self._breathe = 0
+        self._since_yield = 0
 
     @property
     def _partial(self) -> bool:
         return self.context.partial and self.context.streams_out
 
-    def play(self) -> Generator[Wait, Any, AssistantMessage | trouble.Failure]:
+    def play(self) -> Generator[Wait, Any, AssistantMessage | retries.Failure]:
         """Ask until there is an answer or the CLI gives up."""
-        limit = trouble.max_retries(self.context.env)
+        limit = retries.max_retries(self.context.env)
         model, tries, streaming, overloaded = self.state.model, 0, True, 0
         while True:
-            fault = yield from self._try(model, streaming=streaming)
+            fault = yield from self._attempt(model, streaming=streaming)
             self.attempt += 1
             if fault is None:
                 assert self.message is not None
                 return self.message
             if not streaming:
-                return trouble.failure(fault, model, self.context.env, gave_up_overloaded=False)
+                return retries.failure(fault, model, self.context.env, gave_up_overloaded=False)
             if fault.kind == "cut" and self.message is not None and self.message.blocks:
-                self.cut_short = True
+                self.truncated = True
                 self.save()
                 return self.message
             if fault.kind == "event" or fault.status == 404:
                 streaming = False
                 continue
             overloaded += fault.status == 529
-            gave_up = overloaded >= trouble.OVERLOADED_ATTEMPTS and not self.state.fell_back
+            gave_up = overloaded >= retries.OVERLOADED_ATTEMPTS and not self.state.fell_back
             if gave_up and self.context.fallback_model:
                 model, tries = self._fall_back(), 0
                 continue
-            if gave_up or tries >= limit or not trouble.retries(fault):
+            if gave_up or tries >= limit or not retries.is_retryable(fault):
                 if fault.kind == "cut" and not gave_up:
                     streaming = False
                     continue
-                return trouble.failure(fault, model, self.context.env, gave_up_overloaded=gave_up)
+                return retries.failure(fault, model, self.context.env, gave_up_overloaded=gave_up)
             tries += 1
             yield from self._pause(fault, tries, limit)
 
     def _pause(self, fault: Fault, tries: int, limit: int) -> Iterator[Wait]:
-        delay = trouble.retry_delay_ms(tries, fault.retry_after)
+        delay = retries.retry_delay_ms(tries, fault.retry_after)
         self.run.emit(
             events.system(
                 self.context,
@@ -89,7 +89,7 @@ class Request:
                 max_retries=limit,
                 retry_delay_ms=delay,
                 error_status=fault.status or None,
-                error=trouble.retry_word(fault),
+                error=retries.retry_error(fault),
             )
         )
         yield Delay(delay / 1000 * self.run.settings.retry_scale)
@@ -104,12 +104,12 @@ class Request:
                 trigger="overloaded",
                 original_model=before,
                 fallback_model=state.model,
-                content=f"Switched to {trouble.title(state.model)} due to high demand for {trouble.title(before)}",
+                content=f"Switched to {retries.title(state.model)} due to high demand for {retries.title(before)}",
             )
         )
         return state.model
 
-    def _try(self, model: str, *, streaming: bool) -> Generator[Wait, Any, Fault | None]:  # noqa: C901 - a list of cases, read one by one
+    def _attempt(self, model: str, *, streaming: bool) -> Generator[Wait, Any, Fault | None]:  # noqa: C901 - a list of cases, read one by one
         """Hear one answer; return the fault that broke it, if any did."""
         state, tally = self.state, self.state.tally
         ask = read_messages(self.run.transcript.messages)
@@ -130,18 +130,18 @@ class Request:
         )
         for action in actions:
             if isinstance(action, Delta):
-                self._hear(action, told=streaming)
-                self._breathe += 1
-                if self._breathe % _BREATHE_EVERY == 0:
-                    yield BREATHE
+                self._on_content_delta(action, told=streaming)
+                self._since_yield += 1
+                if self._since_yield % _YIELD_EVERY == 0:
+                    yield YIELD
             elif isinstance(action, Wait):
                 yield action
             elif isinstance(action, Fault):
                 if action.kind in ("cut", "event"):
-                    self._abandon(charged=action.kind == "cut")
+                    self._discard_unfinished(charged=action.kind == "cut")
                 return action
             elif isinstance(action, Trick):
-                do_trick(self.run, action.step)
+                misbehave(self.run, action.step)
             elif isinstance(action, Reached):
                 self.run.record.note("step", where=action.where)
             else:
@@ -149,7 +149,7 @@ class Request:
         self.run.api_ms += tally.now() - asked
         tally.api_ms = self.run.api_ms
         if not streaming:
-            self._tell_whole()
+            self._emit_full_message()
         return None
 
     # Events.
@@ -197,7 +197,7 @@ class Request:
             extra = {"thinking_display": "updates"} if event["content_block"]["type"] == "thinking" else {}
             self._stream(event, **extra)
 
-    def _hear(self, delta: Delta, *, told: bool) -> None:
+    def _on_content_delta(self, delta: Delta, *, told: bool) -> None:
         message = self.message
         assert message is not None and message.open is not None  # noqa: PT018
         if delta.kind == "signature_delta":
@@ -237,7 +237,7 @@ class Request:
 
     def _on_tool_call(self, block: Message) -> None:
         try:
-            self.tools.announced(block)
+            self.tools.on_block_complete(block)
         except Exit:  # the CLI ends here: the transcript has what came so far
             self.save()
             self.state.flush_results()
@@ -256,7 +256,7 @@ class Request:
 
     def _on_stop(self, event: Message, streaming: bool) -> None:  # noqa: FBT001
         if streaming:
-            self.tools.ask_hosts()
+            self.tools.request_permissions()
             self._stream(event)
 
     # Telling.
@@ -295,7 +295,7 @@ class Request:
         self.run.emit(event, "full")
         message.blocks.append((event, block))
 
-    def _tell_whole(self) -> None:
+    def _emit_full_message(self) -> None:
         """Print the blocks of an answer that came without streaming."""
         message, tally = self.message, self.state.tally
         assert message is not None
@@ -334,7 +334,7 @@ class Request:
         if self._partial and self.message is not None:
             self.run.emit(events.stream_event(self.context, event, self.message.id, **extra), "partial")
 
-    def _abandon(self, *, charged: bool) -> None:
+    def _discard_unfinished(self, *, charged: bool) -> None:
         """The stream broke: take back what is not finished.
 
         The turn's usage counts what its start told; a cut is also charged, by the CLI's own estimate.

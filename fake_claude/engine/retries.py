@@ -22,8 +22,8 @@ LONGEST_DELAY_MS = 32_000
 JITTER = 0.25
 OVERLOADED_ATTEMPTS = 3
 
-_WORDS = {401: "authentication_failed", 429: "rate_limit", 529: "overloaded"}
-_FINAL_WORDS = {
+_RETRY_ERRORS = {401: "authentication_failed", 429: "rate_limit", 529: "overloaded"}
+_FINAL_ERRORS = {
     401: "authentication_failed",
     403: "authentication_failed",
     404: "model_not_found",
@@ -47,7 +47,7 @@ def retry_delay_ms(attempt: int, retry_after: int | None) -> int:
     return int(delay * (1 + random.random() * JITTER))  # noqa: S311
 
 
-def retries(fault: Fault) -> bool:
+def is_retryable(fault: Fault) -> bool:
     """Tell whether this fault is worth another try."""
     if fault.should_retry is False:
         return False
@@ -58,11 +58,11 @@ def retries(fault: Fault) -> bool:
     return fault.status in (401, 408, 409, 429) or fault.status >= 500
 
 
-def retry_word(fault: Fault) -> str:
+def retry_error(fault: Fault) -> str:
     """Return the ``error`` of an api_retry line."""
     if fault.kind != "http":
         return "unknown"
-    return _WORDS.get(fault.status, "server_error" if fault.status >= 500 else "unknown")
+    return _RETRY_ERRORS.get(fault.status, "server_error" if fault.status >= 500 else "unknown")
 
 
 class Failure:
@@ -134,7 +134,7 @@ def failure(fault: Fault, model: str, env: Mapping[str, str], *, gave_up_overloa
         )
     else:
         text = f"API Error: {status} {message}"
-    word = _FINAL_WORDS.get(status, "server_error" if status >= 500 else "unknown")
+    word = _FINAL_ERRORS.get(status, "server_error" if status >= 500 else "unknown")
     return Failure(text, word, status=status, type_=fault.type)
 
 

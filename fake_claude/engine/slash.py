@@ -11,7 +11,7 @@ from fake_claude.lines import events
 from fake_claude.lines.costs import empty_usage
 from fake_claude.lines.result import Tally
 from fake_claude.prompt.attachments import said
-from fake_claude.waits import BREATHE
+from fake_claude.waits import YIELD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
-IMITATED = {
+SUPPORTED = {
     "cost": "usage",
     "usage": "usage",
     "stats": "usage",
@@ -80,7 +80,7 @@ UNAVAILABLE = frozenset(
 )
 """Commands of the terminal, which the CLI refuses without one."""
 
-UNIMITATED = frozenset(
+UNSUPPORTED = frozenset(
     [
         "agents",
         "auto-mode-setup",
@@ -105,7 +105,7 @@ UNIMITATED = frozenset(
 )
 """Commands that the CLI carries out and the fake refuses by name; other text after a slash goes to the model."""
 
-HIDDEN = UNIMITATED | frozenset(["init", "security-review", "team-onboarding"])
+HIDDEN = UNSUPPORTED | frozenset(["init", "security-review", "team-onboarding"])
 """Commands beside those carried out that ``--disable-slash-commands`` makes unavailable; others become text."""
 
 SUMMARY = "This session is being continued from a previous conversation that ran out of context."
@@ -124,12 +124,12 @@ def command(content: object, context: Context) -> tuple[str, str, str] | None:
         return None
     word, *rest = text[1:].split(None, 1)
     arguments = rest[0].strip() if rest else ""
-    name = IMITATED.get(word)
+    name = SUPPORTED.get(word)
     if name is None and word in ANSWERS and (arguments or word not in WITH_ARGUMENTS):
         name = "answer"
     if word in UNAVAILABLE or (not context.has_commands and (name is not None or word in HIDDEN)):
         name = "unavailable"
-    elif name is None and word in UNIMITATED:
+    elif name is None and word in UNSUPPORTED:
         name = "unimitated"
     if name is None or any(found.name == word for found in commands(context)):
         return None
@@ -143,7 +143,7 @@ def play(run: Run, called: tuple[str, str, str], prompt: Message) -> Generator[W
     run.emit_state("running")
     content = prompt["content"]
     run.transcript.before_command = content[:-1] if isinstance(content, list) else []
-    yield BREATHE  # as a turn does: let signals and input have their turn
+    yield YIELD  # as a turn does: let signals and input have their turn
     if name == "usage":
         _usage(run, tally, word, arguments)
     elif name == "clear":

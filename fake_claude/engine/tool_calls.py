@@ -7,12 +7,12 @@ import time
 
 from fake_claude.catalog import STRUCTURED
 from fake_claude.clock import timestamp
-from fake_claude.engine.builtin_tools import IMITATED, Outcome, bash_outcome, failed, read_file, write_file
+from fake_claude.engine.builtin_tools import SUPPORTED, ToolResult, bash_result, failed, read_file, write_file
 from fake_claude.engine.shell import Running
 from fake_claude.ids import fresh_id, fresh_uuid
 from fake_claude.invocation.permissions import judge, suggestions
 from fake_claude.lines import events
-from fake_claude.waits import Answer, Exit, Wait
+from fake_claude.waits import Exit, HostResponse, Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ class Call:
         return {"id": self.id, **more, "permission_decision": self.decision}
 
 
-class Ended(Exception):
+class EndedByHost(Exception):
     """The host said no and wants the turn to end."""
 
 
-class Tools:
+class ToolCalls:
     """The calls of one assistant message."""
 
     def __init__(self, state: TurnState, background: Background) -> None:
@@ -88,7 +88,7 @@ class Tools:
         self.calls: list[Call] = []
         self._warned = False
 
-    def announced(self, block: Message) -> None:
+    def on_block_complete(self, block: Message) -> None:
         """A call was heard to its end: settle at once what needs nobody else."""
         call = Call(block)
         self.calls.append(call)
@@ -160,7 +160,7 @@ class Tools:
             {"tool_name": call.name, "tool_use_id": call.id, "tool_input": call.input}
         )
 
-    def ask_hosts(self) -> None:
+    def request_permissions(self) -> None:
         """Put the question about each call that needs it to the host."""
         for call in self.calls:
             if call.done or call.verdict is None or call.verdict.allowed:
@@ -185,14 +185,14 @@ class Tools:
         """Carry out what is left, in order; results are told as they come."""
         for call in self.calls:
             if call.request_id is not None and not call.done:
-                answer = yield Answer(call.request_id)
+                answer = yield HostResponse(call.request_id)
                 call.request_id = None
                 self._run.emit_state("running")
-                self._answered(call, answer)
+                self._apply_decision(call, answer)
             if not call.done:
-                yield from self._carry_out(call)
+                yield from self._execute(call)
 
-    def _answered(self, call: Call, answer: Message | None) -> None:
+    def _apply_decision(self, call: Call, answer: Message | None) -> None:
         """Take the host's word."""
         response = (answer or {}).get("response")
         behaviour = response.get("behavior") if isinstance(response, dict) else None
@@ -211,7 +211,7 @@ class Tools:
         if behaviour == "deny" and isinstance(response, dict) and response.get("interrupt") is True:
             meta = {"id": call.id, "non_execution_kind": "user-rejected"}
             self._finish(call, failed(call.id, REJECTED, meta=meta, plain="User rejected tool use"))
-            raise Ended
+            raise EndedByHost
         if behaviour == "deny" and isinstance(response, dict) and isinstance(response.get("message"), str):
             call.decision = {"decision": "reject", "source": "user_reject"}
             self._finish(
@@ -226,7 +226,7 @@ class Tools:
             text = f"{NO_ANSWER}: Error: {answer.get('error')}"
         self._finish(call, failed(call.id, text, meta=call.meta(**kind)))
 
-    def _carry_out(self, call: Call) -> Generator[Wait, Any, None]:
+    def _execute(self, call: Call) -> Generator[Wait, Any, None]:
         step = self.state.play_step(call.name, call.input)
         if step is not None and "result" in step.more:
             error = step.more.get("is_error", False)
@@ -236,12 +236,12 @@ class Tools:
                 "is_error": error,
                 "tool_use_id": call.id,
             }
-            self._finish(call, Outcome(block, step.more["result"], call.meta()))
+            self._finish(call, ToolResult(block, step.more["result"], call.meta()))
         elif call.name == STRUCTURED:
             text = "Structured output provided successfully"
             block = {"tool_use_id": call.id, "type": "tool_result", "content": text}
             self.state.structured = call.input
-            self._finish(call, Outcome(block, text, call.meta()))
+            self._finish(call, ToolResult(block, text, call.meta()))
         elif call.name == "Bash":
             yield from self._bash(call)
         elif call.name == "Read":
@@ -249,7 +249,7 @@ class Tools:
         elif call.name == "Write":
             self._finish(call, write_file(call.id, call.input, call.meta()))
         else:
-            known = ", ".join(IMITATED)
+            known = ", ".join(SUPPORTED)
             text = f"fake-claude runs only {known}; give the {call.name} step a result"
             self._finish(call, failed(call.id, text, tagged=True, meta=call.meta()))
 
@@ -270,7 +270,7 @@ class Tools:
             yield call.running
         if task is not None:
             self._task_ended(call, task)
-        self._finish(call, bash_outcome(call.id, command, call.running, call.meta()))
+        self._finish(call, bash_result(call.id, command, call.running, call.meta()))
 
     def _move_to_background(self, call: Call, running: Running) -> None:
         call.running = None
@@ -287,7 +287,7 @@ class Tools:
             "isImage": False,
             "noOutputExpected": False,
         }
-        self._finish(call, Outcome(block, {**facts, "backgroundTaskId": task.id}, call.meta()))
+        self._finish(call, ToolResult(block, {**facts, "backgroundTaskId": task.id}, call.meta()))
 
     def _task_started(self, call: Call) -> str:
         task, run = fresh_id("b")[3:12], fresh_id("0m")[3:15]
@@ -321,7 +321,7 @@ class Tools:
             )
         )
 
-    def _finish(self, call: Call, outcome: Outcome) -> None:
+    def _finish(self, call: Call, outcome: ToolResult) -> None:
         call.done = True
         extra: Message = {"tool_use_result": outcome.facts}
         if outcome.meta is not None:
@@ -346,18 +346,18 @@ class Tools:
                 self._deny(call)
             self._finish(call, failed(call.id, text, meta=meta, plain="User rejected tool use"))
 
-    def withdraw(self) -> None:
+    def cancel_open_requests(self) -> None:
         """Take open questions to the host back."""
         for call in self.calls:
             if call.request_id is not None and not call.done:
                 self._run.emit({"type": "control_cancel_request", "request_id": call.request_id})
 
-    def killed(self) -> None:
+    def on_terminate(self) -> None:
         """The process is told to end: end the commands, and report the one that ran."""
         for call in self.calls:
             if call.running is not None and not call.done:
                 call.running.kill()
-                outcome = bash_outcome(call.id, str(call.input.get("command")), call.running, call.meta())
+                outcome = bash_result(call.id, str(call.input.get("command")), call.running, call.meta())
                 self._finish(call, outcome)
                 self.state.flush_results()
 

@@ -6,17 +6,17 @@ from fake_claude.engine import slash
 from fake_claude.engine.assistant_message import AssistantMessage
 from fake_claude.engine.endings import Endings, logged_out, output_limit
 from fake_claude.engine.hooks import Blocked, prompt_submitted
-from fake_claude.engine.misbehaviour import do_trick
+from fake_claude.engine.misbehaviour import misbehave
 from fake_claude.engine.refusals import Refusals
 from fake_claude.engine.request import Request
-from fake_claude.engine.tool_calls import Ended, Tools
+from fake_claude.engine.tool_calls import EndedByHost, ToolCalls
 from fake_claude.engine.turn_state import TurnState
 from fake_claude.invocation.javascript import shown
 from fake_claude.lines import events
 from fake_claude.prompt.attachments import said
 from fake_claude.prompt.user_text import NotImitated, UserText
 from fake_claude.script.ask import CUT_NOTE, EMPTY_NOTE, OUTPUT_LIMIT_NOTE, STRUCTURE_NOTE
-from fake_claude.waits import BREATHE, Interrupted, LoggedOut, Pushed
+from fake_claude.waits import YIELD, Interrupted, LoggedOut, Preempted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Turn:
         self.run = run
         self.context = run.context
         self.state = TurnState(run, prompts)
-        self.tools = Tools(self.state, background)
+        self.tools = ToolCalls(self.state, background)
         self._inbox = inbox
         self._background = background
         self._endings = Endings(self.state)
@@ -79,9 +79,9 @@ class Turn:
                 self._endings.aborted_in_tools()
             else:
                 self._endings.aborted(self._request)
-        except Ended:
+        except EndedByHost:
             self._endings.aborted_in_tools()
-        except Pushed:
+        except Preempted:
             assert self._request is not None
             if self._in_tools:
                 self.tools.interrupted(by_host=False)
@@ -123,7 +123,7 @@ class Turn:
                 )
                 return
             assert self._request is not None
-            if self._request.cut_short:
+            if self._request.truncated:
                 state.add_synthetic_line(CUT_NOTE)
             elif message.tools:
                 yield from self._run_tools()
@@ -162,11 +162,11 @@ class Turn:
         self._rounds += 1
         if self.context.partial and self.context.streams_out:
             self.run.emit(events.status(self.context, "requesting", self.state.uuids))
-        self.tools = Tools(self.state, self._background)
+        self.tools = ToolCalls(self.state, self._background)
         self.state.results = []
         self._request = Request(self.state, self.tools, self._refusals)
         self.run.note_request(self.state.model)
-        yield BREATHE  # an interrupt that came together with the prompt is in time
+        yield YIELD  # an interrupt that came together with the prompt is in time
         return (yield from self._request.play())
 
     def _run_tools(self) -> Iterator[Wait]:
@@ -193,4 +193,4 @@ class Turn:
         for step in self.state.play.at(moment):
             if step.where:
                 self.run.record.note("step", where=step.where)
-            do_trick(self.run, step)
+            misbehave(self.run, step)

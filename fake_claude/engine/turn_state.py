@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from fake_claude.engine.builtin_tools import Outcome
+    from fake_claude.engine.builtin_tools import ToolResult
     from fake_claude.engine.run import Run
     from fake_claude.script.file import Entry
 
@@ -42,7 +42,7 @@ class TurnState:
         self.fell_back = False
         self.play = Play([])
         self.printed = False  # an assistant line
-        self.results: list[tuple[Message, Outcome]] = []  # of tools, not yet in the transcript
+        self.results: list[tuple[Message, ToolResult]] = []  # of tools, not yet in the transcript
         self.structured: Message | None = None  # the answer of the form that was asked for
         self.failures: Counter[str] = Counter()
         self._entry: Entry | None = None
