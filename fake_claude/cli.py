@@ -12,7 +12,7 @@ from fake_claude.invocation import checks
 from fake_claude.invocation.context import Context
 from fake_claude.invocation.options import Refusal, parse
 from fake_claude.script.model import ScriptError
-from fake_claude.settings import Settings
+from fake_claude.settings import LauncherSettings
 from fake_claude.waits import Exit
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from fake_claude.engine.run import Run
-    from fake_claude.engine.transcript import Store
+    from fake_claude.engine.transcript import TranscriptStore
 
 NO_PROMPT = "Error: Input must be provided either through stdin or as a prompt argument when using --print"
 NO_MARKER = (
@@ -40,11 +40,11 @@ def open_session(context: Context, run: Run, refused: str | None) -> None:  # no
     Raises:
         Refusal: The CLI would refuse the ids given.
     """
-    from fake_claude.engine.transcript import Store, Transcript  # noqa: PLC0415
+    from fake_claude.engine.transcript import Transcript, TranscriptStore  # noqa: PLC0415
     from fake_claude.lines.result import early_error  # noqa: PLC0415
 
     options = context.options
-    store = Store(context.config_dir, context.cwd)
+    store = TranscriptStore(context.config_dir, context.cwd)
     run.project_dir = store.folder
     fork = options.flag("fork-session")
     if refused == "unknown" and options.flag("resume"):
@@ -102,7 +102,7 @@ def _not_found(run: Run, session_id: str) -> NoReturn:
     raise Refusal(text)
 
 
-def _find(store: Store, resume: str | None) -> str | None:
+def _find(store: TranscriptStore, resume: str | None) -> str | None:
     usage = (
         "Error: --resume requires a valid session ID or session title when used with --print."
         " Usage: claude -p --resume <session-id|title>"
@@ -131,7 +131,7 @@ def check_session_options(context: Context, refused: str | None) -> None:
     Raises:
         Refusal: As the CLI words it.
     """
-    from fake_claude.engine.transcript import Store  # noqa: PLC0415
+    from fake_claude.engine.transcript import TranscriptStore  # noqa: PLC0415
 
     options = context.options
     given = options.text("session-id")
@@ -146,7 +146,7 @@ def check_session_options(context: Context, refused: str | None) -> None:
         raise Refusal("Error: --session-id with --continue or --resume also needs --fork-session.")
     if not is_uuid(given):
         raise Refusal("Error: Invalid session ID. Must be a valid UUID.")
-    if refused == "in_use" or Store(context.config_dir, context.cwd).exists(given):
+    if refused == "in_use" or TranscriptStore(context.config_dir, context.cwd).exists(given):
         raise Refusal(f"Error: Session ID {given} is already in use.")
 
 
@@ -204,14 +204,14 @@ def start_session(run: Run) -> None:
     mcp_servers.start_servers(run)
 
 
-def be(argv: Sequence[str], settings: Settings) -> int:
+def run_cli(argv: Sequence[str], settings: LauncherSettings) -> int:
     """Run the CLI and return its exit code; the ledger has the whole story."""
     from fake_claude.engine.run import Run  # noqa: PLC0415 - a refusal needs none of it
     from fake_claude.engine.signals import Signals  # noqa: PLC0415
-    from fake_claude.ledger_writer import Record  # noqa: PLC0415
+    from fake_claude.ledger_writer import LedgerWriter  # noqa: PLC0415
 
     signals = Signals()
-    record = Record(settings.ledger, argv)
+    record = LedgerWriter(settings.ledger, argv)
     code, run = 1, None
     try:
         options = parse(argv)
@@ -227,7 +227,7 @@ def be(argv: Sequence[str], settings: Settings) -> int:
             return code
         context = Context(options, os.environ, settings.version)
         run = Run(context, record=record, signals=signals, settings=settings)
-        code = serve(run)
+        code = check_and_play(run)
         return code
     except Refusal as refusal:
         code = refusal.code
@@ -243,7 +243,7 @@ def be(argv: Sequence[str], settings: Settings) -> int:
             run.err.restore()
 
 
-def serve(run: Run) -> int:
+def check_and_play(run: Run) -> int:
     """Check, open the session, play; return the exit code."""
     from fake_claude.engine.loop import Loop  # noqa: PLC0415 - a refusal needs none of it
 
@@ -278,6 +278,6 @@ def serve(run: Run) -> int:
 
 def main(**given: Any) -> None:
     """Be the CLI with ``sys.argv``; the launcher calls this with its own settings."""
-    code = be(sys.argv[1:], Settings(**given))
+    code = run_cli(sys.argv[1:], LauncherSettings(**given))
     sys.stdout.flush()
     os._exit(code)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Record:
+class LedgerWriter:
     """Writes what one run was given and what became of it; without a folder it writes nothing."""
 
     def __init__(self, folder: str | None, argv: Sequence[str]) -> None:

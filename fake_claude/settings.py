@@ -5,7 +5,7 @@ from __future__ import annotations
 from fake_claude.catalog import VERSION
 
 
-class Settings:
+class LauncherSettings:
     """Where a run notes, counts and waits, and which script it plays."""
 
     __slots__ = ("gates", "ledger", "needs_key", "retry_scale", "script", "state", "version")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from random import Random
     from typing import Any
 
-    from fake_claude.script.ask import Ask
-    from fake_claude.script.model import Duration, Play, Step
+    from fake_claude.script.ask import ApiRequest
+    from fake_claude.script.model import Duration, Step, TurnScript
 
     Event = dict[str, Any]
 
@@ -96,7 +96,7 @@ def http_fault(step: Step) -> Fault:
     )
 
 
-class Trick:
+class Misbehaviour:
     """Misbehaviour of the CLI process itself; the API player passes over it."""
 
     __slots__ = ("step",)
@@ -105,13 +105,13 @@ class Trick:
         self.step = step
 
 
-TRICKS = (
+MISBEHAVIOURS = (
     "exit", "kill", "stderr", "noise", "bytes", "event", "ignore", "omit", "duplicate", "dribble", "split",
     "grandchild", "close", "logged_out",
 )  # fmt: skip
 
 
-class Reached:
+class StepStarted:
     """A step of a script file begins; for the report of what was never reached."""
 
     __slots__ = ("where",)
@@ -120,10 +120,10 @@ class Reached:
         self.where = where
 
 
-class _Message:
+class _MessageBuilder:
     """The message being told: opens and closes blocks, counts pieces."""
 
-    def __init__(self, ask: Ask, model: str, usage: dict[str, int], random: Random | None) -> None:
+    def __init__(self, ask: ApiRequest, model: str, usage: dict[str, int], random: Random | None) -> None:
         self.model = model
         self.random = random
         self.usage = {"input_tokens": max(1, ask.words), **usage}
@@ -181,7 +181,7 @@ class _Message:
             if seconds:
                 yield Delay(seconds)
 
-    def say(self, pieces: Iterable[str], gap: Duration | None = None) -> Iterator[Event | Delta | Wait]:
+    def add_text(self, pieces: Iterable[str], gap: Duration | None = None) -> Iterator[Event | Delta | Wait]:
         for text in pieces:
             if self.block != "text":
                 yield from self.open("text", {"type": "text", "text": ""})
@@ -235,11 +235,11 @@ def pieces_of(step: Step) -> Iterator[str]:
         yield step.value[i : i + size]
 
 
-_SPEECH: dict[str, Callable[[_Message, Step], Iterator[Any]]] = {
-    "pieces": lambda m, step: m.say(step.value),
-    "text": lambda m, step: m.say(pieces_of(step), step.more.get("gap")),
-    "tokens": lambda m, step: m.say(m.number(step.value), step.more.get("gap")),
-    "blob": lambda m, step: m.say(["x" * step.value]),
+_CONTENT_STEPS: dict[str, Callable[[_MessageBuilder, Step], Iterator[Any]]] = {
+    "pieces": lambda m, step: m.add_text(step.value),
+    "text": lambda m, step: m.add_text(pieces_of(step), step.more.get("gap")),
+    "tokens": lambda m, step: m.add_text(m.number(step.value), step.more.get("gap")),
+    "blob": lambda m, step: m.add_text(["x" * step.value]),
     "thinking": lambda m, step: m.think(words(step.value), step.more.get("gap")),
     "tool": lambda m, step: m.call(step),
 }
@@ -257,28 +257,28 @@ def _fault(step: Step, *, streaming: bool) -> Fault | None:
     return None
 
 
-def tell(  # noqa: C901, PLR0912 - a list of cases, read one by one
-    play: Play,
-    ask: Ask,
+def generate_reply(  # noqa: C901, PLR0912 - a list of cases, read one by one
+    play: TurnScript,
+    ask: ApiRequest,
     model: str,
     *,
     failed: Counter[str],
     streaming: bool = True,
     random: Random | None = None,
-) -> Iterator[Event | Delta | Wait | Fault | Trick | Reached]:
+) -> Iterator[Event | Delta | Wait | Fault | Misbehaviour | StepStarted]:
     """Tell one answer, step by step.
 
     ``failed`` counts what went wrong earlier in this turn: a fault with ``times = n`` happens n times.
     """
     steps = play.reply(ask.reply)
-    message = _Message(ask, model, play.usage, random)
+    message = _MessageBuilder(ask, model, play.usage, random)
     stop = "end_turn"
     for step in steps:
         if step.where:
-            yield Reached(step.where)
+            yield StepStarted(step.where)
         kind = step.kind
-        if kind in _SPEECH:
-            yield from _SPEECH[kind](message, step)
+        if kind in _CONTENT_STEPS:
+            yield from _CONTENT_STEPS[kind](message, step)
             stop = "tool_use" if kind == "tool" else stop
         elif kind in ("error", "reset", "cut_stream", "stream_error"):
             fault = _fault(step, streaming=streaming)
@@ -306,8 +306,8 @@ def tell(  # noqa: C901, PLR0912 - a list of cases, read one by one
             message.usage |= step.value
         elif kind == "stop":
             stop = step.value
-        elif kind in TRICKS:
-            yield Trick(step)
+        elif kind in MISBEHAVIOURS:
+            yield Misbehaviour(step)
         else:
             raise AssertionError(f"no player for step {kind!r}")
     yield from message.finish(stop)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from fake_claude.api.reply import DELTA_MEMBER, Delta, Fault, Reached, Trick, tell
+from fake_claude.api.reply import DELTA_MEMBER, Delta, Fault, Misbehaviour, StepStarted, generate_reply
 from fake_claude.catalog import find_model
 from fake_claude.gates import Arrival
 from fake_claude.ids import fresh_id
-from fake_claude.ledger_writer import Record
+from fake_claude.ledger_writer import LedgerWriter
 from fake_claude.script.ask import read_messages
-from fake_claude.script.finder import Scripts
+from fake_claude.script.finder import ScriptFinder
 from fake_claude.script.model import ScriptError
 from fake_claude.waits import Delay, Hold, Stall, Wait
 
@@ -32,7 +32,7 @@ MAX_REQUEST = 64 * 1024 * 1024
 """Bytes of a request; the CLI sends its whole history each time."""
 
 
-class Broken(Exception):
+class ScriptedFailure(Exception):
     """The script says that the API fails here."""
 
     def __init__(self, fault: Fault) -> None:
@@ -74,26 +74,26 @@ def assemble(message: Event, events: Sequence[Event]) -> Event:
     return message
 
 
-class Player:
+class ScriptedApi:
     """Answers requests with what the scripts say."""
 
     def __init__(
         self,
-        scripts: Scripts,
+        scripts: ScriptFinder,
         gates: Path,
         note: Callable[[str], None] | None = None,
         *,
         before_cut: float = 0.3,
-        heard: Callable[[Any], None] | None = None,
+        on_request: Callable[[Any], None] | None = None,
     ) -> None:
-        """``before_cut`` is the time between the last event and a cut; ``heard`` is called with each request.
+        """``before_cut`` is the time between the last event and a cut; ``on_request`` is called with each request.
 
         A client that sees both at once may look at the cut alone.
         """
         self.scripts = scripts
         self.gates = gates
         self.before_cut = before_cut
-        self.heard = heard or (lambda _body: None)
+        self.on_request = on_request or (lambda _body: None)
         self._note = note or (lambda _where: None)
         self._failed: dict[tuple[str, int], Counter[str]] = {}
         self._entries: dict[tuple[str, int], Entry | None] = {}
@@ -108,7 +108,7 @@ class Player:
         session = str((body.get("metadata") or {}).get("user_id"))
         known = self._entries.get((session, ask.turn))
         play, self._entries[session, ask.turn] = self.scripts.find(ask, again=known)
-        return tell(
+        return generate_reply(
             play,
             ask,
             body["model"],
@@ -121,7 +121,7 @@ class Player:
         """Yield the events of one answer in their own time.
 
         Raises:
-            Broken: Here the answer breaks.
+            ScriptedFailure: Here the answer breaks.
         """
         for action in actions:
             match action:
@@ -130,10 +130,10 @@ class Player:
                 case Wait():
                     await self._wait(action)
                 case Fault():
-                    raise Broken(action)
-                case Reached():
+                    raise ScriptedFailure(action)
+                case StepStarted():
                     self._note(action.where)
-                case Trick():
+                case Misbehaviour():
                     pass
                 case _:
                     yield action
@@ -164,23 +164,23 @@ async def pass_gate(folder: str, name: str) -> None:
         gate.close()
 
 
-PLAYER = web.AppKey("player", Player)
+SCRIPTED_API = web.AppKey("scripted_api", ScriptedApi)
 
 
 async def messages(request: web.Request) -> web.StreamResponse:
     """``POST /v1/messages``, streaming or not."""
-    player = request.app[PLAYER]
+    api = request.app[SCRIPTED_API]
     try:
         body = await request.json()
         if not isinstance(body["messages"], list) or not isinstance(body["model"], str):
             raise TypeError("messages is a list and model a string")  # noqa: TRY301 - one answer for every wrong request
-        player.heard(body)
-        actions = player.play(body)
+        api.on_request(body)
+        actions = api.play(body)
     except ScriptError as error:
         return web.json_response(error_body("invalid_request_error", str(error)), status=400)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return web.json_response(error_body("invalid_request_error", f"not a request: {error!r}"), status=400)
-    events = player.events(actions)
+    events = api.events(actions)
     if find_model(body["model"]) is None and not body["model"].startswith("claude-"):
         return web.json_response(error_body("not_found_error", f"model: {body['model']}"), status=404)
     try:
@@ -188,7 +188,7 @@ async def messages(request: web.Request) -> web.StreamResponse:
             return await stream(request, events)
         collected = [event async for event in events if event["type"] != "ping"]
         return web.json_response(assemble({}, collected), headers={"request-id": fresh_id("req")})
-    except Broken as broken:
+    except ScriptedFailure as broken:
         return fail(request, broken.fault)
 
 
@@ -215,7 +215,7 @@ async def stream(request: web.Request, events: AsyncIterator[Event]) -> web.Stre
     """Send events as they come, one server-sent event each.
 
     Raises:
-        Broken: The answer fails before its first event.
+        ScriptedFailure: The answer fails before its first event.
     """
     response = web.StreamResponse(
         headers={
@@ -230,14 +230,14 @@ async def stream(request: web.Request, events: AsyncIterator[Event]) -> web.Stre
             if not response.prepared:
                 await response.prepare(request)
             await response.write(sse(event))
-    except Broken as broken:
+    except ScriptedFailure as broken:
         if not response.prepared:
             raise
         if broken.fault.kind == "event":
             error = {"type": "error", "error": {"type": broken.fault.type, "message": broken.fault.message}}
             await response.write(sse(error))
         else:
-            await asyncio.sleep(request.app[PLAYER].before_cut)
+            await asyncio.sleep(request.app[SCRIPTED_API].before_cut)
             if request.transport is not None:  # the stream never ends as it should
                 request.transport.close()
             return response
@@ -261,7 +261,7 @@ async def count_tokens(request: web.Request) -> web.Response:
     return web.json_response({"input_tokens": max(1, words)})
 
 
-async def hello(_request: web.Request) -> web.Response:
+async def probe(_request: web.Request) -> web.Response:
     """Answer the CLI's look at the base address."""
     return web.Response(text="fake-claude api\n")
 
@@ -270,20 +270,20 @@ class Coverage:
     """Notes in the ledger which steps the API played, as the fake CLI does."""
 
     def __init__(self, ledger: Path) -> None:
-        self._record = Record(str(ledger), ["api"])
+        self._record = LedgerWriter(str(ledger), ["api"])
 
     def __call__(self, where: str) -> None:
         """Note one step."""
         self._record.note("step", where=where)
 
 
-def make_app(player: Player) -> web.Application:
+def make_app(api: ScriptedApi) -> web.Application:
     """Return the API as an application."""
     app = web.Application(client_max_size=MAX_REQUEST)
-    app[PLAYER] = player
+    app[SCRIPTED_API] = api
     app.router.add_post("/v1/messages", messages)
     app.router.add_post("/v1/messages/count_tokens", count_tokens)
-    app.router.add_get("/", hello)
+    app.router.add_get("/", probe)
     return app
 
 
@@ -300,11 +300,11 @@ async def serve_until_stopped(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    scripts = Scripts(str(script) if script else None, str(state) if state else None)
+    scripts = ScriptFinder(str(script) if script else None, str(state) if state else None)
     if scripts.script is not None:
         print(f"seed {scripts.script.seed}", flush=True)  # noqa: T201
-    player = Player(scripts, gates, Coverage(ledger) if ledger else None)
-    runner = web.AppRunner(make_app(player), handler_cancellation=True, shutdown_timeout=0.5)
+    api = ScriptedApi(scripts, gates, Coverage(ledger) if ledger else None)
+    runner = web.AppRunner(make_app(api), handler_cancellation=True, shutdown_timeout=0.5)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", port)

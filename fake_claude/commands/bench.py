@@ -33,7 +33,7 @@ class Cost:
     processor: float
 
 
-class Bench:
+class Benchmark:
     """A home of its own for runs, in a temporary folder; ``url`` is where the real CLI finds its API."""
 
     def __init__(self, folder: Path, url: str = "http://127.0.0.1:9") -> None:
@@ -70,10 +70,10 @@ class Bench:
     def second_turn(self, claude: Path) -> float:
         """Return the milliseconds from a second message to its first piece, in a process that stays."""
         with self._waiting(claude) as process:
-            self.say(process, "one")
+            self.send_message(process, "one")
             _until(process, b'"type":"result"')
             started = time.perf_counter()
-            self.say(process, "two")
+            self.send_message(process, "two")
             _until(process, b'"content_block_delta"')
             return (time.perf_counter() - started) * 1000
 
@@ -95,7 +95,7 @@ class Bench:
         with ExitStack() as stack:
             processes = [stack.enter_context(self._waiting(claude)) for _ in range(count)]
             for process in processes:
-                self.say(process, "one")
+                self.send_message(process, "one")
             for process in processes:
                 _until(process, b'"type":"result"')
             facts = [
@@ -127,7 +127,7 @@ class Bench:
         return sorted(((int(spent), name) for spent, name in found), reverse=True)
 
     @staticmethod
-    def say(process: subprocess.Popen[bytes], text: str) -> None:
+    def send_message(process: subprocess.Popen[bytes], text: str) -> None:
         """Send a message."""
         message: dict[str, Any] = {"type": "user", "message": {"role": "user", "content": text}}
         assert process.stdin is not None
@@ -184,7 +184,7 @@ def report(claude: Path | None, *, runs: int, idle: int) -> Iterator[str]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         fake = install(folder / "bin")
         url = stack.enter_context(_api(folder)) if claude else "http://127.0.0.1:9"
-        bench = Bench(folder / "home", url)
+        bench = Benchmark(folder / "home", url)
         ours, theirs = [], []
         ours_second, theirs_second = [], []
         for _ in range(runs):  # in turns, so that a busy machine is the same for both

@@ -14,7 +14,7 @@ from fake_claude.script.model import ScriptError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fake_claude.fidelity.invocation import Row
+    from fake_claude.fidelity.invocation import Invocation
 
 
 def _install(argv: Sequence[str]) -> int:
@@ -154,7 +154,7 @@ def _claude(parser: argparse.ArgumentParser, *, rows: bool = True) -> None:
         parser.add_argument("rows", nargs="*", help="groups or beginnings of row names (default: all)")
 
 
-def _rows(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[Row]:
+def _rows(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[Invocation]:
     """Return the rows that were asked for; refuse a CLI that is not there, and names that no row has."""
     from fake_claude.fidelity import suite  # noqa: PLC0415
 
@@ -265,7 +265,7 @@ def _bench(argv: Sequence[str]) -> int:
     return 0
 
 
-_TOOLS = {
+_COMMANDS = {
     "api": _api,
     "bench": _bench,
     "coverage": _coverage,
@@ -281,10 +281,10 @@ _TOOLS = {
 }
 
 
-def run_tool(name: str, argv: Sequence[str]) -> int:
+def run_command(name: str, argv: Sequence[str]) -> int:
     """Run one tool and return its exit code; 2 when it was given what is not there or not valid."""
     try:
-        return _TOOLS[name](argv)
+        return _COMMANDS[name](argv)
     except (ScriptError, OSError) as error:
         print(f"fake-claude {name}: {error}", file=sys.stderr)  # noqa: T201
         return 2

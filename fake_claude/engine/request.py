@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fake_claude.api.reply import Delta, Fault, Reached, Trick, tell
+from fake_claude.api.reply import Delta, Fault, Misbehaviour, StepStarted, generate_reply
 from fake_claude.engine import retries
 from fake_claude.engine.assistant_message import AssistantMessage
 from fake_claude.engine.misbehaviour import misbehave
@@ -120,7 +120,7 @@ class Request:
         fault = state.refused_request(model) if self.attempt == 0 or streaming is False else None
         if fault is not None:
             return fault
-        actions = tell(
+        actions = generate_reply(
             state.play,
             ask,
             model,
@@ -140,9 +140,9 @@ class Request:
                 if action.kind in ("cut", "event"):
                     self._discard_unfinished(charged=action.kind == "cut")
                 return action
-            elif isinstance(action, Trick):
+            elif isinstance(action, Misbehaviour):
                 misbehave(self.run, action.step)
-            elif isinstance(action, Reached):
+            elif isinstance(action, StepStarted):
                 self.run.record.note("step", where=action.where)
             else:
                 self._event(action, streaming=streaming)

@@ -12,7 +12,7 @@ from fake_claude.lines import events
 from fake_claude.lines.costs import Costs
 from fake_claude.lines.result import final_text
 from fake_claude.script import ask as conversation
-from fake_claude.script.finder import Scripts
+from fake_claude.script.finder import ScriptFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from fake_claude.engine.signals import Signals
     from fake_claude.engine.transcript import Transcript
     from fake_claude.invocation.context import Context
-    from fake_claude.ledger_writer import Record
+    from fake_claude.ledger_writer import LedgerWriter
     from fake_claude.prompt.config_command import Change
-    from fake_claude.settings import Settings
+    from fake_claude.settings import LauncherSettings
 
     Message = dict[str, Any]
 
@@ -37,12 +37,14 @@ class Run:
 
     transcript: Transcript
 
-    def __init__(self, context: Context, *, record: Record, signals: Signals, settings: Settings) -> None:
+    def __init__(
+        self, context: Context, *, record: LedgerWriter, signals: Signals, settings: LauncherSettings
+    ) -> None:
         self.context = context
         self.record = record
         self.signals = signals
         self.settings = settings
-        self.scripts = Scripts(settings.script, settings.state, context.cwd)
+        self.scripts = ScriptFinder(settings.script, settings.state, context.cwd)
         if self.scripts.script is not None:
             record.note("seed", seed=self.scripts.script.seed)
         self.out = Output(1)
@@ -82,7 +84,7 @@ class Run:
 
     def emit_state(self, state: str) -> None:
         """Inform a host that asked for it whether we are running, idle or waiting for it."""
-        if self.context.tells_state:
+        if self.context.emits_state:
             self.emit(events.system(self.context, "session_state_changed", state=state, sdk_host_only=True))
 
     def print_result(self, message: Message) -> None:

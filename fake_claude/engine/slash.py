@@ -9,7 +9,7 @@ from fake_claude.ids import fresh_uuid
 from fake_claude.invocation.command_files import commands
 from fake_claude.lines import events
 from fake_claude.lines.costs import empty_usage
-from fake_claude.lines.result import Tally
+from fake_claude.lines.result import TurnTotals
 from fake_claude.prompt.attachments import said
 from fake_claude.waits import YIELD
 
@@ -139,7 +139,7 @@ def command(content: object, context: Context) -> tuple[str, str, str] | None:
 def play(run: Run, called: tuple[str, str, str], prompt: Message) -> Generator[Wait, Any, None]:
     """Carry the command out, as a turn without an API call."""
     word, name, arguments = called
-    tally = Tally(run.costs, 0)
+    tally = TurnTotals(run.costs, 0)
     run.emit_state("running")
     content = prompt["content"]
     run.transcript.before_command = content[:-1] if isinstance(content, list) else []
@@ -165,7 +165,7 @@ def play(run: Run, called: tuple[str, str, str], prompt: Message) -> Generator[W
     run.emit_state("idle")
 
 
-def _usage(run: Run, tally: Tally, word: str, arguments: str) -> None:
+def _usage(run: Run, tally: TurnTotals, word: str, arguments: str) -> None:
     totals = [0, 0, 0, 0]
     for entry in run.costs.models.values():
         keys = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
@@ -216,7 +216,7 @@ def _print(
     run.transcript.flush()
 
 
-def _refused(run: Run, tally: Tally, word: str, arguments: str, *, imitated: bool) -> None:
+def _refused(run: Run, tally: TurnTotals, word: str, arguments: str, *, imitated: bool) -> None:
     text = f"/{word} isn't available in this environment."
     if not imitated:
         text = f"fake-claude does not imitate /{word}"
@@ -229,7 +229,7 @@ def _refused(run: Run, tally: Tally, word: str, arguments: str, *, imitated: boo
     _result(run, tally, None, text)
 
 
-def _blank(run: Run, tally: Tally) -> None:
+def _blank(run: Run, tally: TurnTotals) -> None:
     text = "Blank prompt — the message was only whitespace, so nothing was sent to the model."
     context = run.context
     run.emit(events.init(context, run.project_dir, []), "init")
@@ -239,14 +239,14 @@ def _blank(run: Run, tally: Tally) -> None:
     _result(run, tally, None, text)
 
 
-def _answer(run: Run, tally: Tally, word: str, arguments: str) -> None:
+def _answer(run: Run, tally: TurnTotals, word: str, arguments: str) -> None:
     text = ANSWERS[word](run, arguments)
     run.transcript.enqueue(f"/{word} {arguments}".rstrip())
     _print(run, text, command=(word, arguments))
     _result(run, tally, word.strip("_").replace("-", "_"), text)
 
 
-def _config(run: Run, tally: Tally, word: str, arguments: str) -> None:
+def _config(run: Run, tally: TurnTotals, word: str, arguments: str) -> None:
     from fake_claude.prompt.config_command import configure  # noqa: PLC0415 - few runs need it
 
     context = run.context
@@ -265,7 +265,7 @@ def _config(run: Run, tally: Tally, word: str, arguments: str) -> None:
     _result(run, tally, word, text)
 
 
-def not_imitated(run: Run, tally: Tally, text: str) -> None:
+def not_imitated(run: Run, tally: TurnTotals, text: str) -> None:
     """End a turn with the words that the fake does not do what its prompt asks for."""
     run.record.note("unimitated", what=text)
     _print(run, text)
@@ -273,7 +273,7 @@ def not_imitated(run: Run, tally: Tally, text: str) -> None:
     run.emit_state("idle")
 
 
-def blocked(run: Run, tally: Tally, refusal: Blocked) -> None:
+def blocked(run: Run, tally: TurnTotals, refusal: Blocked) -> None:
     """End a turn whose prompt a hook does not let through."""
     context = run.context
     run.emit(events.init(context, run.project_dir, []), "init")
@@ -285,7 +285,7 @@ def blocked(run: Run, tally: Tally, refusal: Blocked) -> None:
     run.emit_state("idle")
 
 
-def _model(run: Run, tally: Tally, name: str) -> None:
+def _model(run: Run, tally: TurnTotals, name: str) -> None:
     context = run.context
     model = resolve_model(name)
     if not name:
@@ -314,7 +314,7 @@ def _line(name: str, entry: Message) -> str:
     return f"     {name}:  {spent} (${entry['costUSD']:.4f})"
 
 
-def _clear(run: Run, tally: Tally) -> None:
+def _clear(run: Run, tally: TurnTotals) -> None:
     reset = fresh_uuid()
     context = run.context
     run.emit(
@@ -333,14 +333,14 @@ def _clear(run: Run, tally: Tally) -> None:
     run.costs.models.clear()
     run.api_ms = 0
     tally.costs_before = {}
-    run.transcript = run.transcript.begin_anew()
+    run.transcript = run.transcript.new_session()
     run.transcript.local_command("clear", "")
     run.transcript.flush()
     run.emit(events.init(context, run.project_dir, []), "init")
     _result(run, tally, "clear", "")
 
 
-def _compact(run: Run, tally: Tally, arguments: str) -> None:
+def _compact(run: Run, tally: TurnTotals, arguments: str) -> None:
     context, transcript = run.context, run.transcript
     if not transcript.messages:
         _print(
@@ -387,7 +387,7 @@ def _compacted(run: Run, **members: object) -> Message:
     }
 
 
-def _result(run: Run, tally: Tally, word: str | None, text: str) -> None:
+def _result(run: Run, tally: TurnTotals, word: str | None, text: str) -> None:
     """Print the short result of a local command."""
     message: Message = {
         "is_error": False,

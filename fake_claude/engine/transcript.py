@@ -64,7 +64,7 @@ def read_lines(path: str) -> Iterator[Line]:
         return
 
 
-class Store:
+class TranscriptStore:
     """The transcripts of one configuration directory, seen from one working directory."""
 
     def __init__(self, config_dir: str, cwd: str) -> None:
@@ -172,15 +172,15 @@ class Transcript:
             self.remarks.clear()
             self.shown.add(line.get("attachment", {}).get("type", ""))
         elif line.get("subtype") == "local_command":
-            self.remember({"role": "user", "content": str(line.get("content", ""))})
+            self.append_message({"role": "user", "content": str(line.get("content", ""))})
         elif _is_message(line) and not line.get("isApiErrorMessage"):
             if line["type"] == "user" and not line.get("isMeta"):
                 self.place = self._next_place()
-            self.remember(line["message"])
+            self.append_message(line["message"])
         if line.get("promptSource") == "sdk":
             self.turns += 1
 
-    def remember(self, message: Line) -> None:
+    def append_message(self, message: Line) -> None:
         """Add to the history that the next API call sends; blocks of one message are joined."""
         content = message["content"]
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else _not_empty(content)
@@ -247,7 +247,7 @@ class Transcript:
         if content == []:  # nothing was said: the CLI asks, but has no message to keep
             return
         self.place = self._next_place()
-        self.remember({"role": "user", "content": content})
+        self.append_message({"role": "user", "content": content})
         self.add(
             {
                 "parentUuid": self._parent,
@@ -359,11 +359,11 @@ class Transcript:
             }
         )
         self._parent = uuid
-        self.remember({"role": "user", "content": text})
+        self.append_message({"role": "user", "content": text})
 
     def user(self, event: Line, **extra: object) -> None:
         """Write a user line the CLI made: a tool result or a note."""
-        self.remember(event["message"])
+        self.append_message(event["message"])
         self.add(
             {
                 "parentUuid": self._parent,
@@ -382,7 +382,7 @@ class Transcript:
     def assistant(self, event: Line, message: Line, **extra: object) -> None:
         """Write one block of an answer, with the usage and stop reason of the finished message."""
         if not extra.get("isApiErrorMessage"):
-            self.remember(message)
+            self.append_message(message)
         self.add(
             {
                 "parentUuid": self._parent,
@@ -412,7 +412,7 @@ class Transcript:
         """The uuid of the line written last."""
         return self._parent
 
-    def begin_anew(self) -> Transcript:
+    def new_session(self) -> Transcript:
         """Return an empty transcript for the context's new session id, in the same folder."""
         path = self.path and os.path.join(os.path.dirname(self.path), f"{self._context.session_id}.jsonl")
         return Transcript(self._context, path)

@@ -7,9 +7,9 @@ from collections import Counter
 
 from fake_claude.api.reply import Fault
 from fake_claude.lines import events
-from fake_claude.lines.result import Tally
+from fake_claude.lines.result import TurnTotals
 from fake_claude.script.ask import read_messages
-from fake_claude.script.model import Play, ScriptError, Step
+from fake_claude.script.model import ScriptError, Step, TurnScript
 from fake_claude.waits import LoggedOut
 
 TYPE_CHECKING = False
@@ -36,11 +36,11 @@ class TurnState:
         self.origin: Message | None = prompts[0].get("origin")
         self.uuids: list[str] = [prompt["uuid"] for prompt in prompts if prompt["uuid"]]
         self.own_uuids = list(self.uuids)
-        self.tally = Tally(run.costs, run.api_ms)
+        self.tally = TurnTotals(run.costs, run.api_ms)
         self.started_ms = int(time.time() * 1000)
         self.model = run.context.model
         self.fell_back = False
-        self.play = Play([])
+        self.play = TurnScript([])
         self.printed = False  # an assistant line
         self.results: list[tuple[Message, ToolResult]] = []  # of tools, not yet in the transcript
         self.structured: Message | None = None  # the answer of the form that was asked for

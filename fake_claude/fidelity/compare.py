@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fake_claude.fidelity.masks import Ids, masked, walk
-from fake_claude.fidelity.run import Outcome
+from fake_claude.fidelity.run import RunOutcome
 
 Message = dict[str, Any]
 
@@ -47,7 +47,7 @@ class Normal:
     settings: Any = None
 
 
-def normal(outcome: Outcome, names: dict[str, str]) -> Normal:
+def normal(outcome: RunOutcome, names: dict[str, str]) -> Normal:
     """Mask an outcome, and put in one order what comes in no certain order."""
     ids = Ids()
     messages: list[Any] = []

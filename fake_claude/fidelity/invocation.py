@@ -20,7 +20,7 @@ What: ``send`` (an object or a raw text line), ``answer`` (a response to the ope
 
 
 @dataclass(frozen=True)
-class Row:
+class Invocation:
     """One invocation, with what happens around it."""
 
     name: str
@@ -31,7 +31,7 @@ class Row:
     env: dict[str, str] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)  # below the working directory, or ~/ for the home
-    before: list[Row] = field(default_factory=list)  # runs on the same home, not compared
+    before: list[Invocation] = field(default_factory=list)  # runs on the same home, not compared
     real_waits: bool = (
         False  # retries wait as long as they do in the CLI, because something happens meanwhile
     )

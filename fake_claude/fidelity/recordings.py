@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fake_claude.fidelity.compare import Normal
-from fake_claude.fidelity.invocation import Row
+from fake_claude.fidelity.invocation import Invocation
 from fake_claude.fidelity.masks import walk
 from fake_claude.fidelity.rows import ROWS
 
@@ -115,6 +115,6 @@ def load(version: str = VERSION) -> dict[str, Normal]:
     return found
 
 
-def missing(recordings: dict[str, Normal]) -> list[Row]:
+def missing(recordings: dict[str, Normal]) -> list[Invocation]:
     """Return the rows without a recording."""
     return [row for row in ROWS if row.name not in recordings]

@@ -13,13 +13,13 @@ from typing import Any
 
 from aiohttp import web
 
-from fake_claude.api.server import Player, make_app
-from fake_claude.fidelity.invocation import USER_TEXT, Act, Row
+from fake_claude.api.server import ScriptedApi, make_app
+from fake_claude.fidelity.invocation import USER_TEXT, Act, Invocation
 from fake_claude.fidelity.sent import of_body, of_request
 from fake_claude.gates import Gate
 from fake_claude.install import install
 from fake_claude.ledger import read
-from fake_claude.script.finder import Scripts
+from fake_claude.script.finder import ScriptFinder
 
 WORDS = Path(__file__).with_name("words.toml")
 GATE = "middle"
@@ -31,7 +31,7 @@ BEFORE_CUT = 0.3
 
 
 @dataclass
-class Outcome:
+class RunOutcome:
     """What a run left behind: output, exit code (negative for a signal), and files."""
 
     exit_code: int | None
@@ -47,11 +47,11 @@ class Outcome:
         return asdict(self)
 
 
-class Stuck(Exception):
+class RowTimeout(Exception):
     """The run did not get to where the row expects it; the message tells how far it came."""
 
 
-class Bench:
+class Sandbox:
     """Where rows are played: a temporary folder and the CLI under test; ``claude=None`` is the fake.
 
     ``stretch`` lengthens the pauses for what the real CLI does without telling, for a machine that is busy.
@@ -72,7 +72,7 @@ class Bench:
         self.version = version
         self.stretch = stretch
 
-    async def play(self, row: Row) -> tuple[Outcome, dict[str, str]]:
+    async def play(self, row: Invocation) -> tuple[RunOutcome, dict[str, str]]:
         """Play a row, the runs before it first; return the outcome and the names to mask."""
         place = self.folder / row.name
         home, cwd, gates = place / "home", place / "dir", place / "gates"
@@ -95,7 +95,7 @@ class Bench:
                 claude = self.claude
                 url = await stack.enter_async_context(_Api(gates, BEFORE_CUT * self.stretch, bodies))
 
-            async def run(each: Row) -> Outcome:
+            async def run(each: Invocation) -> RunOutcome:
                 return await _Run(
                     each, claude, home=home, cwd=cwd, gates=gates, url=url, stretch=self.stretch
                 ).go()
@@ -120,7 +120,7 @@ class Bench:
         return outcome, names
 
 
-def _put_files(row: Row, home: Path, cwd: Path) -> None:
+def _put_files(row: Invocation, home: Path, cwd: Path) -> None:
     for name, content in row.files.items():
         path = home / name[2:] if name.startswith("~/") else cwd / name.rstrip("|")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,8 +152,8 @@ class _Api:
     """The loopback Messages API, for the length of a block."""
 
     def __init__(self, gates: Path, before_cut: float, bodies: list[dict[str, Any]]) -> None:
-        player = Player(Scripts(str(WORDS)), gates, before_cut=before_cut, heard=bodies.append)
-        self._runner = web.AppRunner(make_app(player), handler_cancellation=True, shutdown_timeout=0.1)
+        api = ScriptedApi(ScriptFinder(str(WORDS)), gates, before_cut=before_cut, on_request=bodies.append)
+        self._runner = web.AppRunner(make_app(api), handler_cancellation=True, shutdown_timeout=0.1)
 
     async def __aenter__(self) -> str:
         await self._runner.setup()
@@ -168,7 +168,7 @@ class _Run:
     """One process and its acts."""
 
     def __init__(
-        self, row: Row, claude: Path, *, home: Path, cwd: Path, gates: Path, url: str, stretch: float
+        self, row: Invocation, claude: Path, *, home: Path, cwd: Path, gates: Path, url: str, stretch: float
     ) -> None:
         self.row = row
         self.stretch = stretch
@@ -218,7 +218,7 @@ class _Run:
             env.pop(name, None)
         return env
 
-    async def go(self) -> Outcome:
+    async def go(self) -> RunOutcome:
         """Run to the end.
 
         Raises:
@@ -245,7 +245,7 @@ class _Run:
                         group.create_task(self._act(process))
                     code = await process.wait()
             except TimeoutError:
-                raise Stuck(f"{row.name}: not over in time; {self._so_far()}") from None
+                raise RowTimeout(f"{row.name}: not over in time; {self._so_far()}") from None
             finally:
                 for fd in self._held:
                     os.close(fd)
@@ -256,7 +256,7 @@ class _Run:
         files = sorted(str(path.relative_to(self.home)) for path in self.home.rglob("projects/*/*.jsonl"))
         transcripts = [_transcript(self.home / name) for name in files]
         stderr = self.stderr.decode("utf-8", "replace")
-        return Outcome(code, self.lines, stderr, files, transcripts)
+        return RunOutcome(code, self.lines, stderr, files, transcripts)
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -314,7 +314,7 @@ class _Run:
         key, wanted = (when, 1) if name == "response" else (name, int(number or 1))
         while self._counts.get(key, 0) < wanted:
             if self._ended:
-                raise Stuck(f"{self.row.name}: ended before {when}; {self._so_far()}")
+                raise RowTimeout(f"{self.row.name}: ended before {when}; {self._so_far()}")
             self._news.clear()
             await self._news.wait()
 

@@ -19,15 +19,15 @@ from typing import Any
 
 from aiohttp import web
 
-from fake_claude.api.server import Player, make_app
+from fake_claude.api.server import ScriptedApi, make_app
 from fake_claude.fidelity.masks import Ids, masked
 from fake_claude.fidelity.run import WORDS
 from fake_claude.install import install
 from fake_claude.real_cli import VARIABLE
-from fake_claude.script.finder import Scripts
+from fake_claude.script.finder import ScriptFinder
 
 SDK_VERSION = "0.2.187"
-Told = list[Any]
+Recorded = list[Any]
 
 _OF_MESSAGE = {
     "SystemMessage": ("subtype",),
@@ -70,27 +70,27 @@ class Programs:
         """Return the SDK's options."""
         return self.sdk.ClaudeAgentOptions(**self._given, **more)
 
-    async def one_query(self) -> Told:
+    async def one_query(self) -> Recorded:
         """Ask once."""
         return [shown(m) async for m in self.sdk.query(prompt="one", options=self.options())]
 
-    async def partial(self) -> Told:
+    async def partial(self) -> Recorded:
         """Ask once, with the pieces."""
         options = self.options(include_partial_messages=True)
         return [shown(m) async for m in self.sdk.query(prompt="THINK", options=options)]
 
-    async def two_turns(self) -> Told:
+    async def two_turns(self) -> Recorded:
         """Talk twice."""
-        told: Told = []
+        told: Recorded = []
         async with self.sdk.ClaudeSDKClient(self.options()) as client:
             for prompt in ("one", "two"):
                 await client.query(prompt)
                 told += [shown(message) async for message in client.receive_response()]
         return told
 
-    async def interrupt(self) -> Told:
+    async def interrupt(self) -> Recorded:
         """Break an answer off at its first piece, and go on."""
-        told: Told = []
+        told: Recorded = []
         async with self.sdk.ClaudeSDKClient(self.options(include_partial_messages=True)) as client:
             await client.query("HOLD")
             async for message in client.receive_response():
@@ -106,9 +106,9 @@ class Programs:
             isinstance(message, self.sdk.StreamEvent) and message.event.get("delta", {}).get("text") == text
         )
 
-    async def permission(self) -> Told:
+    async def permission(self) -> Recorded:
         """Be asked about a tool: allow one, deny the next."""
-        told: Told = []
+        told: Recorded = []
 
         async def answer(name: str, given: dict[str, Any], _context: Any) -> Any:
             told.append(["asked", name, given])
@@ -122,9 +122,9 @@ class Programs:
                 told += [shown(message) async for message in client.receive_response()]
         return told
 
-    async def models(self) -> Told:
+    async def models(self) -> Recorded:
         """Change the model and the permission mode between turns."""
-        told: Told = []
+        told: Recorded = []
         async with self.sdk.ClaudeSDKClient(self.options()) as client:
             await client.set_model("claude-haiku-5-5")
             await client.set_permission_mode("acceptEdits")
@@ -132,15 +132,15 @@ class Programs:
             told += [shown(message) async for message in client.receive_response()]
         return told
 
-    async def resume(self) -> Told:
+    async def resume(self) -> Recorded:
         """Go on in a new process."""
         first = [m async for m in self.sdk.query(prompt="one", options=self.options())]
         options = self.options(resume=first[-1].session_id)
         return [shown(m) async for m in self.sdk.query(prompt="two", options=options)]
 
-    async def api_error(self) -> Told:
+    async def api_error(self) -> Recorded:
         """Meet an error of the API."""
-        told: Told = []
+        told: Recorded = []
         try:
             async for message in self.sdk.query(prompt="ERR403", options=self.options()):
                 told.append(shown(message))
@@ -148,9 +148,9 @@ class Programs:
             told.append([type(error).__name__, str(error).partition("\n")[0]])
         return told
 
-    async def unknown_session(self) -> Told:
+    async def unknown_session(self) -> Recorded:
         """Resume what was never there."""
-        told: Told = []
+        told: Recorded = []
         options = self.options(resume="99999999-2222-4333-8444-55555555bbbb")
         try:
             async for message in self.sdk.query(prompt="x", options=options):
@@ -159,7 +159,7 @@ class Programs:
             told.append([type(error).__name__, str(error).partition("\n")[0]])
         return told
 
-    def all(self) -> dict[str, Callable[[], Awaitable[Told]]]:
+    def all(self) -> dict[str, Callable[[], Awaitable[Recorded]]]:
         """Return the programs by name."""
         names = [
             "one_query",
@@ -179,7 +179,9 @@ class Programs:
 async def api(gates: Path) -> AsyncIterator[str]:
     """Serve the table's words to the real CLI."""
     runner = web.AppRunner(
-        make_app(Player(Scripts(str(WORDS)), gates)), handler_cancellation=True, shutdown_timeout=0.1
+        make_app(ScriptedApi(ScriptFinder(str(WORDS)), gates)),
+        handler_cancellation=True,
+        shutdown_timeout=0.1,
     )
     await runner.setup()
     try:
@@ -189,9 +191,9 @@ async def api(gates: Path) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def play(claude: Path | None) -> dict[str, Told]:
+async def play(claude: Path | None) -> dict[str, Recorded]:
     """Run every program with one CLI; ``None`` is the fake."""
-    told: dict[str, Told] = {}
+    told: dict[str, Recorded] = {}
     with tempfile.TemporaryDirectory(prefix="sdk-") as name:
         folder = Path(name)
         async with api(folder / "gates") as url:

@@ -11,9 +11,9 @@ from pathlib import Path
 from fake_claude.fidelity import recordings
 from fake_claude.fidelity.allowed import allowed_by
 from fake_claude.fidelity.compare import Difference, Normal, differences, normal
-from fake_claude.fidelity.invocation import Row
+from fake_claude.fidelity.invocation import Invocation
 from fake_claude.fidelity.rows import ROWS
-from fake_claude.fidelity.run import Bench, Stuck
+from fake_claude.fidelity.run import RowTimeout, Sandbox
 
 AT_ONCE = 4
 """Runs at the same time: the real CLI takes most of a core for itself, but some rows mostly wait."""
@@ -23,10 +23,10 @@ STRETCH = 8.0
 
 
 @dataclass
-class Verdict:
+class RowVerdict:
     """One row's comparison."""
 
-    row: Row
+    row: Invocation
     different: list[Difference] = field(default_factory=list)
     allowed: list[Difference] = field(default_factory=list)
     stuck: str = ""
@@ -40,7 +40,7 @@ class Verdict:
         return "allowed" if self.allowed else "same"
 
 
-def chosen(names: Sequence[str]) -> list[Row]:
+def chosen(names: Sequence[str]) -> list[Invocation]:
     """Return the rows of these groups or names (beginnings count); all of them for none."""
     return [
         row
@@ -49,17 +49,19 @@ def chosen(names: Sequence[str]) -> list[Row]:
     ]
 
 
-async def play_rows(rows: Sequence[Row], bench: Bench, *, at_once: int = AT_ONCE) -> dict[str, Normal | str]:
+async def play_rows(
+    rows: Sequence[Invocation], sandbox: Sandbox, *, at_once: int = AT_ONCE
+) -> dict[str, Normal | str]:
     """Play rows, some at a time; a row that got stuck has its message instead of an outcome."""
     gate = asyncio.Semaphore(at_once)
     played: dict[str, Normal | str] = {}
 
-    async def one(row: Row) -> None:
+    async def one(row: Invocation) -> None:
         async with gate:
             try:
-                outcome, names = await bench.play(row)
+                outcome, names = await sandbox.play(row)
                 played[row.name] = recordings.compact(normal(outcome, names))
-            except* Stuck as stuck:
+            except* RowTimeout as stuck:
                 played[row.name] = str(stuck.exceptions[0])
 
     async with asyncio.TaskGroup() as group:
@@ -69,12 +71,12 @@ async def play_rows(rows: Sequence[Row], bench: Bench, *, at_once: int = AT_ONCE
 
 
 def compare_rows(
-    rows: Sequence[Row], real: dict[str, Normal | str], fake: dict[str, Normal | str]
-) -> list[Verdict]:
+    rows: Sequence[Invocation], real: dict[str, Normal | str], fake: dict[str, Normal | str]
+) -> list[RowVerdict]:
     """Judge each row."""
     verdicts = []
     for row in rows:
-        verdict = Verdict(row)
+        verdict = RowVerdict(row)
         want, got = real.get(row.name, "not recorded"), fake.get(row.name, "not played")
         if isinstance(want, str) or isinstance(got, str):
             verdict.stuck = f"real: {want}" if isinstance(want, str) else f"fake: {got}"
@@ -87,7 +89,7 @@ def compare_rows(
     return verdicts
 
 
-def table(verdicts: Sequence[Verdict], against: str) -> str:
+def table(verdicts: Sequence[RowVerdict], against: str) -> str:
     """Return the differences and the counts by group."""
     lines = [
         f"{verdict.row.group}/{verdict.row.name}: the real CLI was slow and had a second run"
@@ -110,14 +112,16 @@ def table(verdicts: Sequence[Verdict], against: str) -> str:
     return "\n".join(lines)
 
 
-async def fidelity(rows: Sequence[Row], claude: Path | None, *, version: str | None = None) -> list[Verdict]:
+async def fidelity(
+    rows: Sequence[Invocation], claude: Path | None, *, version: str | None = None
+) -> list[RowVerdict]:
     """Compare the fake, as that version, with the real CLI, or with its recordings where there is none."""
     with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:
-        bench = Bench(Path(folder) / "fake", claude=None, retry_scale=0.01, version=version)
-        fake = await play_rows(rows, bench)
+        sandbox = Sandbox(Path(folder) / "fake", claude=None, retry_scale=0.01, version=version)
+        fake = await play_rows(rows, sandbox)
         if claude is None:
             return compare_rows(rows, dict(recordings.load()), fake)
-        real = await play_rows(rows, Bench(Path(folder) / "real", claude=claude))
+        real = await play_rows(rows, Sandbox(Path(folder) / "real", claude=claude))
         verdicts = compare_rows(rows, real, fake)
         doubtful = [verdict.row for verdict in verdicts if verdict.word == "different"]
         again = await play_slowly(doubtful, Path(folder) / "again", claude)
@@ -127,19 +131,19 @@ async def fidelity(rows: Sequence[Row], claude: Path | None, *, version: str | N
     return [second.get(verdict.row.name, verdict) for verdict in verdicts]
 
 
-async def play_slowly(rows: Sequence[Row], folder: Path, claude: Path) -> dict[str, Normal | str]:
+async def play_slowly(rows: Sequence[Invocation], folder: Path, claude: Path) -> dict[str, Normal | str]:
     """Play rows one by one, with longer pauses.
 
     The real CLI does some things without telling, and a row waits a moment for them; on a busy machine the moment may
     have been too short. The fake needs no such second chance.
     """
-    return await play_rows(rows, Bench(folder, claude=claude, stretch=STRETCH), at_once=1)
+    return await play_rows(rows, Sandbox(folder, claude=claude, stretch=STRETCH), at_once=1)
 
 
-async def record(rows: Sequence[Row], claude: Path, out: Path) -> list[str]:
+async def record(rows: Sequence[Invocation], claude: Path, out: Path) -> list[str]:
     """Record the real CLI; return the rows that got stuck."""
     with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:
-        played = await play_rows(rows, Bench(Path(folder) / "real", claude=claude))
+        played = await play_rows(rows, Sandbox(Path(folder) / "real", claude=claude))
     recordings.save({name: played[name] for name in played if isinstance(played[name], Normal)}, out)  # type: ignore[misc]
     return [found for found in played.values() if isinstance(found, str)]
 
@@ -156,7 +160,7 @@ def severity(difference: Difference) -> str:
     return "low"
 
 
-def drift_table(verdicts: Sequence[Verdict]) -> str:
+def drift_table(verdicts: Sequence[RowVerdict]) -> str:
     """Return what changed between the recorded version and another, gravest first, each change once."""
     seen: dict[tuple[str, str], list[str]] = {}
     for verdict in verdicts:
@@ -178,11 +182,11 @@ def drift_table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-async def drift(rows: Sequence[Row], claude: Path) -> list[Verdict]:
+async def drift(rows: Sequence[Invocation], claude: Path) -> list[RowVerdict]:
     """Compare another CLI version with the recordings."""
     known: dict[str, Normal | str] = dict(recordings.load())
     with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:
-        new = await play_rows(rows, Bench(Path(folder) / "new", claude=claude))
+        new = await play_rows(rows, Sandbox(Path(folder) / "new", claude=claude))
         verdicts = compare_rows(rows, known, new)
         doubtful = [v.row for v in verdicts if v.stuck or any(severity(d) == "blocker" for d in v.different)]
         new |= await play_slowly(doubtful, Path(folder) / "again", claude)

@@ -45,7 +45,7 @@ class Command:
         found = _SHELL.search(self.text)
         return found[0] if found is not None else None
 
-    def filled(self, arguments: str) -> str:
+    def render(self, arguments: str) -> str:
         """Return the text with its arguments; a text that asks for none has them at its end."""
         import shlex  # noqa: PLC0415 - few prompts need it
 

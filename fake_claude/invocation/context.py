@@ -18,7 +18,7 @@ from fake_claude.catalog import (
 from fake_claude.ids import fresh_uuid
 from fake_claude.invocation.javascript import number
 from fake_claude.invocation.rules import split_rules
-from fake_claude.invocation.settings_files import Configuration
+from fake_claude.invocation.settings_files import SettingsFiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Context:
         self.home = env.get("HOME", "/")
         self.config_dir = env.get("CLAUDE_CONFIG_DIR") or os.path.join(self.home, ".claude")
         self.state_file = os.path.join(env.get("CLAUDE_CONFIG_DIR") or self.home, ".claude.json")
-        configured = self.configuration = Configuration(options, config_dir=self.config_dir, cwd=self.cwd)
+        configured = self.configuration = SettingsFiles(options, config_dir=self.config_dir, cwd=self.cwd)
         named = env.get("ANTHROPIC_MODEL") or configured.model or DEFAULT_MODEL
         self.model = resolve_model(options.text("model", named) or "")
         self.permission_mode = self._mode(options, configured.mode)
@@ -66,7 +66,7 @@ class Context:
         self.customised = not (self.bare or self.safe or env.get("CLAUDE_CODE_SIMPLE"))
         self.replay = options.flag("replay-user-messages")
         self.mcp_servers: list[dict[str, str]] = []
-        self.tells_state = env.get("CLAUDE_CODE_SDK_READS_SESSION_STATE") == "1"
+        self.emits_state = env.get("CLAUDE_CODE_SDK_READS_SESSION_STATE") == "1"
         self.max_turns = number(options.text("max-turns") or "") or 0.0
         budget = options.text("max-budget-usd")
         self.max_budget = number(budget) if budget else None

@@ -15,7 +15,7 @@ MANAGED = "/etc/claude-code/managed-settings.json"
 SOURCES = ("user", "project", "local")
 
 
-class Configuration:
+class SettingsFiles:
     """What the settings of all sources add up to; ``wrong`` is why the CLI refuses to start with them."""
 
     def __init__(self, options: Options, *, config_dir: str, cwd: str) -> None:

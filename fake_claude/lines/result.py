@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 
-class Tally:
+class TurnTotals:
     """What one turn adds up to, while it runs."""
 
     def __init__(self, costs: Costs, api_ms_before: int) -> None:
@@ -56,7 +56,7 @@ class Tally:
 
 def result(
     context: Context,
-    tally: Tally,
+    tally: TurnTotals,
     *,
     index: int,
     queued: int,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fake_claude.invocation.context import Context
-    from fake_claude.ledger_writer import Record
+    from fake_claude.ledger_writer import LedgerWriter
 
     Message = dict[str, Any]
 
@@ -41,7 +41,7 @@ class NotImitated(Exception):
 class UserText:
     """A prompt as the CLI sends it: the user's lines, and what is attached to them."""
 
-    def __init__(self, context: Context, record: Record, content: object) -> None:
+    def __init__(self, context: Context, record: LedgerWriter, content: object) -> None:
         self.context = context
         self.record = record
         self.content = content
@@ -70,7 +70,7 @@ class UserText:
             )
         body = f"[the CLI's own text of /{name}]\n\n{arguments}".strip()
         if command is not None:
-            body = command.filled(arguments)
+            body = command.render(arguments)
             if command.members.get("model"):
                 self.model = resolve_model(command.members["model"])
         rest = self.content[:-1] if isinstance(self.content, list) else []

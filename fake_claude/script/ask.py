@@ -50,7 +50,7 @@ CONTINUATIONS = (
 )
 
 
-class Ask:
+class ApiRequest:
     """One request, seen by a script.
 
     ``turn`` counts the user's prompts from 1, ``reply`` the assistant messages since the last prompt from 0,
@@ -98,7 +98,7 @@ def _after_interruption(content: object) -> list[str]:
     return found[notes[-1] + 1 :] if notes else []
 
 
-def read_messages(messages: Sequence[Mapping[str, Any]]) -> Ask:
+def read_messages(messages: Sequence[Mapping[str, Any]]) -> ApiRequest:
     """Find the last prompt, and count turns, replies and words."""
     prompt, turn, reply, words, before = "", 0, 0, 0, ""
     for message in messages:
@@ -118,4 +118,4 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> Ask:
             if len(prompts) < len(said) and (prompts or before != "assistant"):
                 reply += len(said) - len(prompts)  # asked again although nothing had been said
         before = role
-    return Ask(prompt, turn, reply, words)
+    return ApiRequest(prompt, turn, reply, words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
-from fake_claude.script.model import Play, ScriptError, Step, parse_duration
+from fake_claude.script.model import ScriptError, Step, TurnScript, parse_duration
 from fake_claude.script.steps import KINDS, boolean, one_of, positive, table, text
 
 TYPE_CHECKING = False
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from fake_claude.script.ask import Ask
+    from fake_claude.script.ask import ApiRequest
 
 VERSION = 1
 
@@ -55,17 +55,19 @@ class Entry:
         self.match = re.compile(values.get("match", ""), re.DOTALL)
         self.on_turn: int | None = values.get("on_turn")
         self.times: int | None = values.get("times")
-        self.play = Play(steps, name=self.name, loop=values.get("loop", False), usage=values.get("usage"))
+        self.play = TurnScript(
+            steps, name=self.name, loop=values.get("loop", False), usage=values.get("usage")
+        )
         if "gap" in values:
             self.play.steps.insert(0, Step("gap", values["gap"]))
 
-    def answers(self, ask: Ask) -> re.Match[str] | None:
+    def answers(self, ask: ApiRequest) -> re.Match[str] | None:
         """Return the match if this entry is for the request."""
         if self.on_turn is not None and self.on_turn != ask.turn:
             return None
         return self.match.search(ask.prompt)
 
-    def filled(self, ask: Ask, match: re.Match[str], cwd: str) -> Play:
+    def render(self, ask: ApiRequest, match: re.Match[str], cwd: str) -> TurnScript:
         """Return the steps with ``{prompt}``, ``{turn}``, ``{cwd}`` and ``{1}`` filled in."""
         facts = {"prompt": ask.prompt, "turn": str(ask.turn), "cwd": cwd}
 
@@ -79,7 +81,7 @@ class Entry:
             return value
 
         steps = [Step(step.kind, fill(step.value), step.where, fill(step.more)) for step in self.play.steps]
-        return Play(steps, name=self.name, loop=self.play.loop, usage=self.play.usage)
+        return TurnScript(steps, name=self.name, loop=self.play.loop, usage=self.play.usage)
 
 
 def _place(name: str, facts: dict[str, str], match: re.Match[str]) -> str:
@@ -89,7 +91,7 @@ def _place(name: str, facts: dict[str, str], match: re.Match[str]) -> str:
     return (match.group(number) or "") if number <= (match.re.groups) else "{" + name + "}"
 
 
-class Script:
+class ScriptFile:
     """A whole file: what happens at the start of a process, and the turns."""
 
     def __init__(self, path: str, source: str) -> None:
@@ -99,7 +101,7 @@ class Script:
             FileError: It is not valid; the first mistake is told.
         """
         self.path = path
-        self._lines = _Lines(source)
+        self._lines = _LineIndex(source)
         try:
             document = tomllib.loads(source)
         except tomllib.TOMLDecodeError as error:
@@ -208,7 +210,7 @@ def _seed(value: Any) -> int:
     return value
 
 
-def load(path: str) -> Script:
+def load(path: str) -> ScriptFile:
     """Read a script file.
 
     Raises:
@@ -219,10 +221,10 @@ def load(path: str) -> Script:
             source = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(path, None, f"cannot be read: {error}") from None
-    return Script(path, source)
+    return ScriptFile(path, source)
 
 
-class _Lines:
+class _LineIndex:
     """Finds the lines of headers, keys and steps; the TOML reader does not tell them."""
 
     _TOKEN = re.compile(

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 
 from fake_claude.script import inline
-from fake_claude.script.model import Play, ScriptError, Step, default_answer, words
+from fake_claude.script.model import ScriptError, Step, TurnScript, default_answer, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from random import Random
 
-    from fake_claude.script.ask import Ask
-    from fake_claude.script.file import Entry, Script
+    from fake_claude.script.ask import ApiRequest
+    from fake_claude.script.file import Entry, ScriptFile
 
 
-def use(folder: str | None, name: str) -> int:
+def count_use(folder: str | None, name: str) -> int:
     """Count one use of ``name`` and return how many there were before, over all processes."""
     if folder is None:
         return 0
@@ -28,7 +28,7 @@ def use(folder: str | None, name: str) -> int:
         os.close(fd)
 
 
-class Scripts:
+class ScriptFinder:
     """Finds the steps for a request; both players ask it."""
 
     def __init__(self, path: str | None = None, state: str | None = None, cwd: str = "") -> None:
@@ -37,7 +37,7 @@ class Scripts:
         Raises:
             FileError: It is not valid.
         """
-        self.script: Script | None = None
+        self.script: ScriptFile | None = None
         self.random: Random | None = None
         self._state = state
         self._cwd = cwd
@@ -54,11 +54,11 @@ class Scripts:
         script = self.script
         if script is None or not (script.start or script.refuse_session):
             return None, []
-        if script.start_times is not None and use(self._state, "start") >= script.start_times:
+        if script.start_times is not None and count_use(self._state, "start") >= script.start_times:
             return None, []
         return script.refuse_session, script.start
 
-    def find(self, ask: Ask, *, again: Entry | None = None) -> tuple[Play, Entry | None]:
+    def find(self, ask: ApiRequest, *, again: Entry | None = None) -> tuple[TurnScript, Entry | None]:
         """Return what to play, and the file's entry it comes from.
 
         ``again`` is the entry that answered the earlier requests of the same turn: it is not counted anew.
@@ -68,15 +68,15 @@ class Scripts:
         """
         found = inline.find(ask.prompt)
         if found is not None:
-            return Play(inline.parse(found[0], ask, found[1]), name="inline"), None
+            return TurnScript(inline.parse(found[0], ask, found[1]), name="inline"), None
         for entry in self.script.entries if self.script else ():
             match = entry.answers(ask)
             if match is None:
                 continue
             counted = again is not entry and entry.times is not None
-            if counted and use(self._state, f"turn{entry.index + 1}") >= (entry.times or 0):
+            if counted and count_use(self._state, f"turn{entry.index + 1}") >= (entry.times or 0):
                 continue
-            return entry.filled(ask, match, self._cwd), entry
+            return entry.render(ask, match, self._cwd), entry
         if self.script is not None and self.script.strict:
             raise ScriptError(f"no turn of {self.script.path} expects the prompt {ask.prompt[:200]!r}")
-        return Play([Step("pieces", list(words(default_answer(ask, ask.prompt))))]), None
+        return TurnScript([Step("pieces", list(words(default_answer(ask, ask.prompt))))]), None

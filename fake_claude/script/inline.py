@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fake_claude.script.ask import Ask
+    from fake_claude.script.ask import ApiRequest
 
 OPEN, CLOSE = "[[fake", "]]"
 KEYS = ("tokens", "gap", "first", "hold", "exit", "say", "stderr")
@@ -80,7 +80,7 @@ def _hold(value: str) -> tuple[int, str]:
     return _count("hold", place), name
 
 
-def parse(inside: str, ask: Ask, rest: str) -> list[Step]:  # noqa: C901 - a list of cases, read one by one
+def parse(inside: str, ask: ApiRequest, rest: str) -> list[Step]:  # noqa: C901 - a list of cases, read one by one
     """Turn the inside of an inline script into steps; ``rest`` is the prompt around it.
 
     Raises:

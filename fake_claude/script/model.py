@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from random import Random
     from typing import Any
 
-    from fake_claude.script.ask import Ask
+    from fake_claude.script.ask import ApiRequest
 
 QUOTE_LIMIT = 200
 """Characters of a prompt that the default answer quotes."""
@@ -18,7 +18,7 @@ class ScriptError(ValueError):
     """A script that cannot be understood; the message says what, where, and what would be valid."""
 
 
-class Kind:
+class StepKind:
     """One kind of step: what its value and its further members may be, and which player plays it."""
 
     __slots__ = ("about", "api", "check", "members")
@@ -53,7 +53,7 @@ class Step:
         return f"Step({self.kind!r}, {self.value!r}{more})"
 
 
-class Play:
+class TurnScript:
     """The steps that answer one prompt, and how often they may be gone through."""
 
     __slots__ = ("loop", "name", "steps", "usage")
@@ -86,10 +86,10 @@ class Play:
         for step in self.steps:
             if step.more.get("when", "here") != "here":
                 continue
-            if last == "stop" or (last == "tool" and step.kind not in ("tool", *AFTERWARDS)):
+            if last == "stop" or (last == "tool" and step.kind not in ("tool", *TRAILING_STEPS)):
                 parts.append([])
             parts[-1].append(step)
-            last = last if step.kind in AFTERWARDS else step.kind
+            last = last if step.kind in TRAILING_STEPS else step.kind
         if self.loop:
             return parts[index % len(parts)]
         if last == "tool":
@@ -97,7 +97,7 @@ class Play:
         return parts[min(index, len(parts) - 1)]
 
 
-AFTERWARDS = ("exit", "kill")
+TRAILING_STEPS = ("exit", "kill")
 """Steps that belong to the message before them although it has ended."""
 
 
@@ -185,7 +185,7 @@ def words(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def default_answer(ask: Ask, prompt: str) -> str:
+def default_answer(ask: ApiRequest, prompt: str) -> str:
     """Return what is said to a prompt that no script answers."""
     said = prompt.strip()
     if len(said) > QUOTE_LIMIT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fake_claude.script.model import Kind, ScriptError, check_gate_name, parse_duration
+from fake_claude.script.model import ScriptError, StepKind, check_gate_name, parse_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,27 +108,27 @@ _GAP = {"gap": parse_duration}
 _TIMES = {"times": positive}
 _WHEN = {"when": one_of(*MOMENTS)}
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, StepKind] = {
     # What the model says.
-    "text": Kind(text, "Say this text, cut into words.", members={**_GAP, "cut": cut}),
-    "tokens": Kind(count, "Say that many numbered pieces, t1 t2 t3 …", members=_GAP),
-    "blob": Kind(count, "Say that many characters in one piece, so in one very long line."),
-    "thinking": Kind(text, "Think this aloud in a block of its own.", members=_GAP),
-    "tool": Kind(
+    "text": StepKind(text, "Say this text, cut into words.", members={**_GAP, "cut": cut}),
+    "tokens": StepKind(count, "Say that many numbered pieces, t1 t2 t3 …", members=_GAP),
+    "blob": StepKind(count, "Say that many characters in one piece, so in one very long line."),
+    "thinking": StepKind(text, "Think this aloud in a block of its own.", members=_GAP),
+    "tool": StepKind(
         text,
         "Call this tool; the message ends after its last tool.",
         members={"input": table, "result": text, "is_error": boolean},
     ),
-    "stop": Kind(one_of(*STOP_REASONS), "End the message with this stop reason."),
-    "usage": Kind(table, "Report these token counts for this message."),
+    "stop": StepKind(one_of(*STOP_REASONS), "End the message with this stop reason."),
+    "usage": StepKind(table, "Report these token counts for this message."),
     # Time.
-    "gap": Kind(parse_duration, "From here on, wait that long between pieces."),
-    "delay": Kind(parse_duration, "Wait that long."),
-    "hold": Kind(check_gate_name, "Wait at this gate until a test opens it."),
-    "stall": Kind(yes, "Say nothing for ever."),
-    "ping": Kind(positive, "Send that many API pings, which no CLI shows."),
+    "gap": StepKind(parse_duration, "From here on, wait that long between pieces."),
+    "delay": StepKind(parse_duration, "Wait that long."),
+    "hold": StepKind(check_gate_name, "Wait at this gate until a test opens it."),
+    "stall": StepKind(yes, "Say nothing for ever."),
+    "ping": StepKind(positive, "Send that many API pings, which no CLI shows."),
     # Trouble of the API.
-    "error": Kind(
+    "error": StepKind(
         status,
         "Answer the request with this HTTP status.",
         members={
@@ -139,31 +139,41 @@ KINDS: dict[str, Kind] = {
             "should_retry": boolean,
         },
     ),
-    "cut_stream": Kind(yes, "Cut the connection in the middle of the stream.", members=_TIMES),
-    "stream_error": Kind(
+    "cut_stream": StepKind(yes, "Cut the connection in the middle of the stream.", members=_TIMES),
+    "stream_error": StepKind(
         text, "Send an error event of this type in the stream.", members={**_TIMES, "message": text}
     ),
-    "reset": Kind(yes, "Reset the connection before any answer.", members=_TIMES),
-    "logged_out": Kind(yes, "Be a CLI without a key.", api=False),
+    "reset": StepKind(yes, "Reset the connection before any answer.", members=_TIMES),
+    "logged_out": StepKind(yes, "Be a CLI without a key.", api=False),
     # Misbehaviour of the process.
-    "exit": Kind(count, "End the process with this exit code, without a result.", api=False, members=_WHEN),
-    "kill": Kind(one_of(*KILLS), "Die of this signal.", api=False, members=_WHEN),
-    "stderr": Kind(text_or_count, "Write this, or that many bytes, to stderr.", api=False, members=_WHEN),
-    "noise": Kind(text, "Print this line as it is.", api=False, members=_WHEN),
-    "bytes": Kind(hexadecimal, "Write these bytes, in hexadecimal, as they are.", api=False, members=_WHEN),
-    "event": Kind(table, "Print this object as a line.", api=False, members=_WHEN),
-    "ignore": Kind(some_of(*SIGNAL_NAMES), "From here on, do not react to these.", api=False, members=_WHEN),
-    "omit": Kind(some_of(*OMITTABLE), "From here on, leave these lines of the turn out.", api=False),
-    "duplicate": Kind(some_of(*OMITTABLE), "From here on, print these lines of the turn twice.", api=False),
-    "dribble": Kind(positive, "From here on, write only that many bytes at a time.", api=False, members=_GAP),
-    "split": Kind(parse_duration, "Cut the next non-ASCII character in two, that long apart.", api=False),
-    "grandchild": Kind(
+    "exit": StepKind(
+        count, "End the process with this exit code, without a result.", api=False, members=_WHEN
+    ),
+    "kill": StepKind(one_of(*KILLS), "Die of this signal.", api=False, members=_WHEN),
+    "stderr": StepKind(text_or_count, "Write this, or that many bytes, to stderr.", api=False, members=_WHEN),
+    "noise": StepKind(text, "Print this line as it is.", api=False, members=_WHEN),
+    "bytes": StepKind(
+        hexadecimal, "Write these bytes, in hexadecimal, as they are.", api=False, members=_WHEN
+    ),
+    "event": StepKind(table, "Print this object as a line.", api=False, members=_WHEN),
+    "ignore": StepKind(
+        some_of(*SIGNAL_NAMES), "From here on, do not react to these.", api=False, members=_WHEN
+    ),
+    "omit": StepKind(some_of(*OMITTABLE), "From here on, leave these lines of the turn out.", api=False),
+    "duplicate": StepKind(
+        some_of(*OMITTABLE), "From here on, print these lines of the turn twice.", api=False
+    ),
+    "dribble": StepKind(
+        positive, "From here on, write only that many bytes at a time.", api=False, members=_GAP
+    ),
+    "split": StepKind(parse_duration, "Cut the next non-ASCII character in two, that long apart.", api=False),
+    "grandchild": StepKind(
         parse_duration,
         "Leave a process that holds stdout open for that long; with shed = true one without our environment.",
         api=False,
         members={**_WHEN, "shed": boolean},
     ),
-    "close": Kind(one_of("stdout", "stderr"), "Close this stream and go on.", api=False, members=_WHEN),
+    "close": StepKind(one_of("stdout", "stderr"), "Close this stream and go on.", api=False, members=_WHEN),
     # Made by the inline form.
-    "pieces": Kind(list, "Say these pieces."),
+    "pieces": StepKind(list, "Say these pieces."),
 }

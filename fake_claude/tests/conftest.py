@@ -130,11 +130,11 @@ def fake(tmp_path: Path) -> Fake:
 @pytest.fixture
 def tool(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Run one of the tools beside the stand-in."""
-    from fake_claude.commands.commands import run_tool  # noqa: PLC0415
+    from fake_claude.commands.commands import run_command  # noqa: PLC0415
 
     def run(name: str, *argv: object) -> tuple[int, str, str]:
         try:
-            code = run_tool(name, [str(word) for word in argv])
+            code = run_command(name, [str(word) for word in argv])
         except SystemExit as ending:
             code = int(ending.code or 0)
         said = capsys.readouterr()

@@ -10,17 +10,17 @@ import pytest
 from fake_claude.fidelity import recordings, suite
 from fake_claude.fidelity.allowed import ALLOWED
 from fake_claude.fidelity.compare import Difference, Normal
-from fake_claude.fidelity.invocation import Row
+from fake_claude.fidelity.invocation import Invocation
 from fake_claude.fidelity.rows import ROWS
-from fake_claude.fidelity.run import Bench
+from fake_claude.fidelity.run import Sandbox
 
 RECORDED = recordings.load()
 EVERY = int(os.environ.get("CHATGATE_ROWS_EVERY", "1"))
 
 
 @pytest.mark.parametrize("row", ROWS[::EVERY], ids=lambda row: f"{row.group}-{row.name}")
-async def test_the_fake_does_what_the_real_one_did(row: Row, tmp_path: Path) -> None:
-    played = await suite.play_rows([row], Bench(tmp_path, claude=None, retry_scale=0.01))
+async def test_the_fake_does_what_the_real_one_did(row: Invocation, tmp_path: Path) -> None:
+    played = await suite.play_rows([row], Sandbox(tmp_path, claude=None, retry_scale=0.01))
 
     (verdict,) = suite.compare_rows([row], dict(RECORDED), played)
     assert not verdict.stuck

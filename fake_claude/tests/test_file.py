@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fake_claude.script.ask import Ask
-from fake_claude.script.file import FileError, Script
-from fake_claude.script.finder import Scripts
+from fake_claude.script.ask import ApiRequest
+from fake_claude.script.file import FileError, ScriptFile
+from fake_claude.script.finder import ScriptFinder
 from fake_claude.tests.conftest import Fake
 
 HEAD = "version = 1\n"
@@ -44,7 +44,7 @@ WRONG = [
 @pytest.mark.parametrize(("source", "line", "said"), WRONG)
 def test_a_wrong_file_names_the_line_and_the_nearest_word(source: str, line: int, said: str) -> None:
     with pytest.raises(FileError) as wrong:
-        Script("s.toml", source)
+        ScriptFile("s.toml", source)
 
     assert str(wrong.value).startswith(f"s.toml:{line}: ")
     assert said in str(wrong.value)
@@ -63,9 +63,9 @@ def test_lint_tells_every_file(tmp_path: Path, tool: Callable[..., tuple[int, st
 
 
 def entry_for(source: str, prompt: str, turn: int = 1) -> str:
-    scripts = Scripts()
-    scripts.script = Script("s.toml", HEAD + source)
-    play, entry = scripts.find(Ask(prompt, turn, 0, 1))
+    scripts = ScriptFinder()
+    scripts.script = ScriptFile("s.toml", HEAD + source)
+    play, entry = scripts.find(ApiRequest(prompt, turn, 0, 1))
     return entry.name if entry is not None else play.name
 
 

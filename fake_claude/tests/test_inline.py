@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from fake_claude.script.ask import Ask
+from fake_claude.script.ask import ApiRequest
 from fake_claude.script.inline import find, parse
 from fake_claude.script.model import Duration, ScriptError, Step
 
-ASK = Ask("", 1, 0, 1)
+ASK = ApiRequest("", 1, 0, 1)
 
 
 def steps(prompt: str) -> list[tuple[str, object]]:

@@ -14,7 +14,7 @@ from fake_claude.gates import Arrival, Gate
 from fake_claude.ids import fresh_uuid, is_uuid
 from fake_claude.ledger import read
 from fake_claude.script.ask import EMPTY_NOTE, INTERRUPTED, read_messages
-from fake_claude.script.model import Play, Step, words
+from fake_claude.script.model import Step, TurnScript, words
 from fake_claude.tests.conftest import PATIENCE, Fake
 
 ENCODED = [
@@ -98,22 +98,22 @@ def test_being_asked_again_for_want_of_an_answer_counts_as_a_reply() -> None:
     assert (ask.prompt, ask.turn, ask.reply) == ("one", 1, 1)
 
 
-def kinds(play: Play, index: int) -> list[str]:
+def kinds(play: TurnScript, index: int) -> list[str]:
     return [step.kind for step in play.reply(index)]
 
 
 def test_a_message_ends_after_its_last_tool() -> None:
-    play = Play([Step("text", "a"), Step("tool", "T"), Step("tool", "U"), Step("text", "b")])
+    play = TurnScript([Step("text", "a"), Step("tool", "T"), Step("tool", "U"), Step("text", "b")])
 
     assert [kinds(play, index) for index in range(3)] == [["text", "tool", "tool"], ["text"], ["text"]]
 
 
 def test_after_a_tool_something_is_always_said() -> None:
-    assert kinds(Play([Step("tool", "T")]), 1) == ["pieces"]
+    assert kinds(TurnScript([Step("tool", "T")]), 1) == ["pieces"]
 
 
 def test_steps_for_another_moment_belong_to_no_message() -> None:
-    play = Play([Step("text", "a"), Step("exit", 1, more={"when": "after_result"})])
+    play = TurnScript([Step("text", "a"), Step("exit", 1, more={"when": "after_result"})])
 
     assert kinds(play, 0) == ["text"]
     assert [step.kind for step in play.at("after_result")] == ["exit"]

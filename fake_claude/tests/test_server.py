@@ -9,8 +9,8 @@ import pytest
 from aiohttp import ClientError, ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 
-from fake_claude.api.server import Player, make_app
-from fake_claude.script.finder import Scripts
+from fake_claude.api.server import ScriptedApi, make_app
+from fake_claude.script.finder import ScriptFinder
 
 Client = TestClient[Any, Any]
 
@@ -38,7 +38,7 @@ match = 'tool'
 steps = [{ thinking = "Hm." }, { tool = "Bash", input = { command = "ls" } }, { text = "Done it." }]
 """
     )
-    async with TestClient(TestServer(make_app(Player(Scripts(str(script)), tmp_path)))) as client:
+    async with TestClient(TestServer(make_app(ScriptedApi(ScriptFinder(str(script)), tmp_path)))) as client:
         yield client
 
 
