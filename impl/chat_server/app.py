@@ -212,6 +212,7 @@ def _measure(app: web.Application, claude: Claude) -> None:
     metrics, turns = app[METRICS], app[TURNS]
     metrics.watch("chat_open_sockets", "open WebSockets", lambda: len(app[CONNECTIONS]))
     metrics.watch("chat_live_turns", "turns that run", lambda: turns.running)
+    metrics.watch("chat_claude_waiting", "turns that wait for a claude process", lambda: claude.waiting)
     metrics.watch("chat_claude_processes", "claude processes, warm ones included", lambda: claude.processes)
 
 

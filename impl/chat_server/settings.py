@@ -104,6 +104,10 @@ class Settings:
         1, "how many processes wait for conversations that begin, so that nobody waits for the CLI; 0: none"
     )
     claude_max_processes: int = _setting(32, "how many claude processes may live at once")
+    claude_wait_seconds: float = _setting(
+        30.0, "how long a turn waits while all processes answer others; 0: it is refused at once"
+    )
+    claude_waiting: int = _setting(100, "how many turns may wait so; one more is refused")
     claude_grace_seconds: float = _setting(2.0, "time between interrupt, TERM and KILL")
     claude_silence_seconds: float = _setting(600.0, "a turn that is silent for longer is ended")
     claude_line_max_bytes: int = _setting(64 * 2**20, "longest line the CLI may write")

@@ -282,6 +282,50 @@ async def one_user_takes_all(chat: Chat) -> None:
 
 
 @case(
+    "robustness/in-line",
+    title="When every Claude answers, turns wait in line, whoever has fewer goes first, and a stop is heard at once",
+    clause="LIMIT-9",
+    severity=Severity.MEDIUM,
+    means="A few busy users, and everybody else is refused; or waits behind their next questions.",
+    needs=(ANSWERED,),
+)
+async def in_line(chat: Chat) -> None:
+    async with (
+        chat.variant("processes") as full,
+        AsyncExitStack() as stack,
+        full.peer() as greedy,
+        full.peer(user=1) as other,
+        full.peer(user=2) as third,
+    ):
+        limit = chat.target.variants.processes
+        assert limit is not None
+        gates = [await stack.enter_async_context(full.gate(f"place{n}")) for n in range(limit.limit)]
+        running = []
+        for gate in gates:
+            running.append(await full.started(greedy, full.prompt(tokens=1, hold=gate.name)))
+            await full.reached(gate)
+        more = await stack.enter_async_context(full.gate("more"))
+        waiting = await full.started(greedy, full.prompt(tokens=1, hold=more.name))
+        stopped = await full.started(third, full.prompt(say="too late"))
+        turn = await full.started(other, full.prompt(say="hello"))
+
+        await third.send_json(
+            type="cancel", message_id=stopped.message_id, conversation_id=stopped.conversation_id
+        )
+        await stopped.completed()
+        expect_equal(stopped.text, "", "the answer to what was stopped while it waited")
+
+        gates[0].open()
+        await running[0].completed()
+        expect_equal(await turn.complete(), "hello", "the answer to whoever has none")
+        await full.reached(more)
+        for gate in (more, *gates[1:]):
+            gate.open()
+        for each in (waiting, *running[1:]):
+            await each.completed()
+
+
+@case(
     "limits/new",
     title="Empty conversations are limited like turns",
     clause="LIMIT-1",

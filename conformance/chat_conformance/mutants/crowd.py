@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import aiohttp.web
@@ -11,6 +12,8 @@ import msgspec
 import chat_server.store.store
 import chat_server.web.connection
 from chat_conformance.mutants.registry import always, breaks, put
+from chat_server.claude.waiting_line import Ticket, WaitingLine
+from chat_server.settings import Settings
 from chat_server.shares import Shares
 from chat_server.turns.manager import Turns
 from chat_server.web.inflow import Inflow
@@ -101,6 +104,25 @@ def one_user_takes_all() -> None:
         return mutant
 
     put(Turns, "__init__", make)
+
+
+@breaks("nobody-waits-in-line")
+def nobody_waits_in_line() -> None:
+    """Whoever finds every Claude answering is refused at once."""
+    put(Settings, "from_env", lambda old: lambda *args, **kw: replace(old(*args, **kw), claude_waiting=0))
+
+
+@breaks("first-come-first-served")
+def first_come_first_served() -> None:
+    """How many answers a user is given already is not looked at."""
+    put(WaitingLine, "serve", always(None))
+    put(WaitingLine, "release", always(None))
+
+
+@breaks("waits-to-be-stopped")
+def waits_to_be_stopped() -> None:
+    """What is stopped in line waits for a Claude to stop it."""
+    put(Ticket, "interrupt", always(None))
 
 
 @breaks("new-without-end")

@@ -164,6 +164,7 @@ class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     requests_per_day: Limited | None = None
     tokens_per_day: Limited | None = None
     concurrent_turns: Limited | None = None
+    processes: Limited | None = None
     proxy: Proxy | None = None
     login: Login | None = None
     silence: Bounded | None = None
@@ -178,6 +179,7 @@ VARIANT_TYPES: dict[str, type[Variant]] = {
     "requests_per_day": Limited,
     "tokens_per_day": Limited,
     "concurrent_turns": Limited,
+    "processes": Limited,
     "proxy": Proxy,
     "login": Login,
     "silence": Bounded,

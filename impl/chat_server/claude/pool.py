@@ -11,8 +11,9 @@ from contextlib import AsyncExitStack, suppress
 
 from chat_server.claude import invocation
 from chat_server.claude.environment import config_folder, environment, passed_on
-from chat_server.claude.parser import Ended
+from chat_server.claude.parser import Ended, Note
 from chat_server.claude.session import ClaudeEnded, Question, Session
+from chat_server.claude.waiting_line import WaitingLine
 from chat_server.claude.workspaces import Workspace, Workspaces, adopt_transcripts, remove, transcripts
 from chat_server.errors import ClaudeUnavailable, Interrupted
 from chat_server.processes.starter import running, starting
@@ -43,6 +44,8 @@ class Claude:
         self._workspaces = Workspaces(settings.data / "workspaces")
         self._sessions: dict[str, Session] = {}  # by conversation
         self._spares: list[Session] = []  # started ahead, for conversations that begin
+        self._line = WaitingLine()
+        self._granted = 0  # places of those who have waited, in which nothing is started yet
         self._group = asyncio.TaskGroup()
         self._stopping = asyncio.Event()
         self._owned = AsyncExitStack()
@@ -69,19 +72,24 @@ class Claude:
         """How many processes live or are being ended."""
         return len(self._sessions) + len(self._spares)
 
+    @property
+    def waiting(self) -> int:
+        """How many questions wait for a process."""
+        return len(self._line)
+
     async def ask(self, conversation_id: str, resume: str | None, question: Question) -> Ended:
         """Put a question to a conversation's process, and wait for the result.
 
         ``resume`` is the session to continue when no warm process has it; ``None`` begins a new one.
 
         Raises:
-            ClaudeUnavailable: The CLI cannot be started, or every process is busy.
+            ClaudeUnavailable: The CLI cannot be started, or no process got free in time.
             ClaudeFailed: The CLI ended without a result.
             Interrupted: The same, because of a stop signal that was meant for the server, too (PROC-5).
             SessionUnknown: The CLI does not know ``resume``.
             TimedOut: The turn was silent for too long.
         """
-        session = await self._session(conversation_id, resume)
+        session = await self._session(conversation_id, resume, question)
         healthy = False
         try:
             await asyncio.wait([session.started])
@@ -102,6 +110,8 @@ class Claude:
                 session.idle = loop.call_later(self._settings.claude_idle_seconds, session.close)
             else:
                 session.close()
+            self._line.release(question.owner)
+            self._make_room()
         return ended
 
     async def _is_stopping(self, *, soon: bool) -> bool:
@@ -132,12 +142,14 @@ class Claude:
         for path in tuple(transcripts(self._shared_config, session)):
             remove(path)
 
-    async def _session(self, conversation_id: str, resume: str | None) -> Session:
+    async def _session(self, conversation_id: str, resume: str | None, question: Question) -> Session:
+        """The conversation's process, warm or just started, as one place of the question's owner."""
         while (session := self._sessions.get(conversation_id)) is not None:
             if not session.closing.done():
                 if session.idle is not None:
                     session.idle.cancel()
                     session.idle = None
+                self._line.serve(question.owner)
                 return session
             assert session.task is not None
             await asyncio.wait([session.task])  # never two processes on one session
@@ -147,17 +159,22 @@ class Claude:
             self._assign(session.workspace, conversation_id)
             self._spares.remove(session)
             session.adopt(conversation_id)
+            self._line.serve(question.owner)
         else:
-            while self.processes >= self._settings.claude_max_processes:
-                await self._make_room()
-            session = self._start(conversation_id, resume)
+            await self._place(question)
+            try:
+                session = self._start(conversation_id, resume)
+            except ClaudeUnavailable:
+                self._line.release(question.owner)
+                self._make_room()
+                raise
         self._sessions[conversation_id] = session
         self._start_ahead()
         return session
 
     def _start_ahead(self) -> None:
         """Have as many spare processes as are wanted, where there is room."""
-        wanted = min(self._settings.claude_spare, self._settings.claude_max_processes - len(self._sessions))
+        wanted = min(self._settings.claude_spare, len(self._spares) + self._free - len(self._line))
         try:
             while len(self._spares) < wanted and not self._stopping.is_set():
                 self._spares.append(self._start("", None))
@@ -201,24 +218,72 @@ class Claude:
         except OSError as error:
             raise _no_folders(error) from error
 
-    async def _make_room(self) -> None:
-        """Wait for a process that is being ended, or else end a spare one, or the one that was idle longest.
+    @property
+    def _free(self) -> int:
+        """How many more processes may be started; those who wait get them first."""
+        return self._settings.claude_max_processes - self.processes - self._granted
+
+    async def _place(self, question: Question) -> None:
+        """Wait until one more process may be started, and count it among the owner's.
 
         Raises:
-            ClaudeUnavailable: All are answering.
+            ClaudeUnavailable: All are answering, and too many wait, or it took too long; or the question was stopped.
         """
-        leaving = [each for each in self._sessions.values() if each.closing.done()]
-        if not leaving:
+        if self._free > 0:  # then nobody waits
+            self._line.serve(question.owner)
+            return
+        ticket = self._line.join(question.owner)
+        try:
+            self._make_room()
+            if (more := len(self._line) - self._leaving) > 0:
+                self._let_wait(more, question)
+            question.asked_of(ticket)
+            if question.stopped:
+                ticket.interrupt()
+            async with asyncio.timeout(self._settings.claude_wait_seconds or None):
+                await ticket.granted
+        except BaseException as error:
+            question.asked_of(None)
+            self._line.leave(ticket)
+            if ticket.has_place:  # just when it had waited for too long, or the server ends
+                self._granted -= 1
+                self._line.release(question.owner)
+                self._make_room()
+            if isinstance(error, TimeoutError):
+                raise ClaudeUnavailable(self._all_answer()) from None
+            raise
+        question.asked_of(None)
+        self._line.leave(ticket)
+        self._granted -= 1
+
+    def _let_wait(self, more: int, question: Question) -> None:
+        """Tell whoever asks that it waits for others' answers; if too many do, refuse one."""
+        most = self._settings.claude_waiting if self._settings.claude_wait_seconds else 0
+        if more > most:
+            self._line.refuse_one(self._all_answer())
+        if most:
+            question.sink(Note("waiting", "every Claude is answering others; this question is in line"))
+
+    def _all_answer(self) -> str:
+        limit = self._settings.claude_max_processes
+        return f"all {limit} claude processes are answering; try again soon"
+
+    @property
+    def _leaving(self) -> int:
+        """How many processes are being ended."""
+        return sum(1 for each in (*self._sessions.values(), *self._spares) if each.closing.done())
+
+    def _make_room(self) -> None:
+        """Give free places to those who wait; for the others end spare processes, or those that were idle longest."""
+        while self._free > 0 and self._line.grant():
+            self._granted += 1
+        more = len(self._line) - self._leaving
+        if more > 0:
             idle = [each for each in self._sessions.values() if each.idle is not None]
-            oldest = min(idle, key=lambda each: each.idle.when() if each.idle else 0.0, default=None)
-            unneeded = self._spares[0] if self._spares else oldest
-            if unneeded is None:
-                limit = self._settings.claude_max_processes
-                raise ClaudeUnavailable(f"all {limit} claude processes are answering; try again soon")
-            unneeded.close()
-            leaving = [unneeded]
-        tasks = [each.task for each in leaving if each.task is not None]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            idle.sort(key=lambda each: each.idle.when() if each.idle else 0.0)
+            unneeded = [each for each in (*self._spares, *idle) if not each.closing.done()]
+            for session in unneeded[:more]:
+                session.close()
 
     async def _run(self, session: Session, named: tuple[str, str]) -> None:
         """Own one process from start to end."""
@@ -250,6 +315,7 @@ class Claude:
             if session in self._spares:
                 self._spares.remove(session)
             session.gone()
+            self._make_room()
             if not session.conversation_id:
                 await uncancelled(asyncio.to_thread(self._workspaces.remove, workspace))
 

@@ -7,7 +7,7 @@ import logging
 import signal
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -49,47 +49,61 @@ class ClaudeEnded(ClaudeFailed):
         self.signalled = signalled
 
 
+class Asked(Protocol):
+    """Who has a question: the process that answers it, or the line in which it waits for one."""
+
+    def interrupt(self) -> None:
+        """It was stopped."""
+
+    def hold(self, *, held: bool) -> None:
+        """Its readers are behind; or not any more."""
+
+
 class Question:
     """A prompt, what becomes of its answer, and how it is stopped or held up meanwhile.
 
     The answer is added to ``told``, and ``sink`` hears of each piece and of all else that happens.
 
     Attributes:
+        owner: Whose it is.
         parser: What the CLI has said so far; a new one when the question is asked anew.
         stopped: Whether it was asked to stop.
     """
 
-    __slots__ = ("_session", "held", "parser", "prompt", "sink", "stopped")
+    __slots__ = ("_asked", "held", "owner", "parser", "prompt", "sink", "stopped")
 
     def __init__(
         self,
         prompt: str,
         told: GrowingText | None = None,
         sink: Callable[[StreamEvent], None] = lambda _: None,
+        *,
+        owner: str = "",
     ) -> None:
         self.prompt = prompt
+        self.owner = owner
         self.sink = sink
         self.parser = TurnParser(told)
         self.stopped = False
         self.held = False
-        self._session: Session | None = None
+        self._asked: Asked | None = None
 
     def stop(self) -> None:
         """Interrupt the answer: the result says so, or, after a grace, the process is ended."""
         if not self.stopped:
             self.stopped, self.held = True, False
-            if self._session is not None:
-                self._session.interrupt()
+            if self._asked is not None:
+                self._asked.interrupt()
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - a callback of the log
         """Let the CLI wait, because everybody who reads the answer does; or go on. What is stopped is heard out."""
         self.held = held and not self.stopped
-        if self._session is not None:
-            self._session.hold(held=self.held)
+        if self._asked is not None:
+            self._asked.hold(held=self.held)
 
-    def asked_of(self, session: Session | None) -> None:
+    def asked_of(self, asked: Asked | None) -> None:
         """Whom to tell."""
-        self._session = session
+        self._asked = asked
 
 
 class Session:

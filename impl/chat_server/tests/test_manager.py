@@ -27,6 +27,7 @@ from chat_server.errors import (
     TooLarge,
     Unavailable,
 )
+from chat_server.limits import Standing
 from chat_server.protocol import Complete, Event, Failed, Status, Token, Usage
 from chat_server.store.store import Begun, Store, StoredTurn
 from chat_server.tests.loop_clock import LONG, LoopClock, in_time
@@ -496,6 +497,24 @@ async def test_refused_turns_are_not_counted_as_running(fake: Fake, tmp_path: Pa
         first = await server.turn("hello", message_id="m1")
         assert answer(await server.turn("hello", message_id="m1")) == answer(first)
         completed(await server.turn("now"))
+
+
+async def test_turn_stopped_in_line_ends_at_no_cost(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("door") as gate:
+        async with parts(fake.command, tmp_path, claude_max_processes=1, requests_per_hour=3) as server:
+            running = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            await gate.reached()
+            log = await server.turns.start("bob", "hello", "m1")
+            while not any(isinstance(each, Status) for each in log.read(0)):
+                await changed(log)
+            await server.turns.cancel("bob", "m1", None)
+            ended = completed(await events(log))
+            assert await server.turns.standings("bob") == [Standing("requests_per_hour", 0, 3, None)]
+            gate.open()
+            completed(await events(running))
+
+    assert ended.stop_reason == "cancelled"
+    assert len(fake.runs()) == 1
 
 
 # --- stopping

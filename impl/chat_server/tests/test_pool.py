@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from chat_server.claude.parser import Ended, Started, StreamEvent, Text
+from chat_server.claude.parser import Ended, Note, Started, StreamEvent, Text
 from chat_server.claude.pool import Claude
 from chat_server.claude.session import Question, SessionUnknown
 from chat_server.claude.workspaces import Workspace, Workspaces
@@ -22,14 +22,15 @@ from chat_server.errors import ClaudeFailed, ClaudeUnavailable, TimedOut
 from chat_server.tests.loop_clock import LONG, LoopClock, in_time
 from chat_server.tests.processes import alive, living
 from chat_server.tests.sites import Fake, make_settings, program, until
+from fake_claude.gates import Gate
 
 
 class Ask:
     """One question, and what was told of the answer."""
 
-    def __init__(self, claude: Claude) -> None:
+    def __init__(self, claude: Claude, owner: str = "ada") -> None:
         self.claude = claude
-        self.question = Question("", sink=self.hear)
+        self.question = Question("", sink=self.hear, owner=owner)
         self.events: list[StreamEvent] = []
         self.heard = asyncio.Event()  # a piece of the answer has come
 
@@ -232,7 +233,7 @@ async def test_process_that_is_ending_makes_room_soon(fake: Fake, tmp_path: Path
 
 async def test_busy_processes_make_no_room(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("door") as gate:
-        async with asking(fake.command, tmp_path, claude_max_processes=1) as claude:
+        async with asking(fake.command, tmp_path, claude_max_processes=1, claude_waiting=0) as claude:
             answering = asyncio.create_task(Ask(claude)("[[fake tokens=1 hold=door@1]]"))
             await gate.reached()
             with pytest.raises(ClaudeUnavailable, match="all 1 claude processes are answering"):
@@ -240,6 +241,146 @@ async def test_busy_processes_make_no_room(fake: Fake, tmp_path: Path) -> None:
             gate.open()
 
             assert (await answering).error == ""
+
+
+# --- waiting for a place
+
+ALL_ANSWER = "all 1 claude processes are answering"
+
+
+class Waiting:
+    """A server with one process, which answers until the gate is opened, and questions that wait for it."""
+
+    def __init__(self, claude: Claude, gate: Gate) -> None:
+        self.claude = claude
+        self.gate = gate
+        self.order: list[str] = []
+        self.asks: dict[str, Ask] = {}
+        self.tasks: dict[str, asyncio.Task[Ended]] = {}
+
+    def ask(self, owner: str, conversation: str, prompt: str = "hello") -> None:
+        ask = self.asks[conversation] = Ask(self.claude, owner)
+        task = self.tasks[conversation] = asyncio.create_task(ask(prompt, conversation))
+        task.add_done_callback(lambda _: self.order.append(conversation))
+
+    async def line(self, *questions: tuple[str, str]) -> None:
+        """Let questions, each of a user and in a conversation, wait in this order."""
+        for owner, conversation in questions:
+            before = self.claude.waiting
+            self.ask(owner, conversation)
+            await until(lambda before=before: self.claude.waiting > before)  # type: ignore[misc]
+
+    async def open(self) -> None:
+        """Let the one that answers end, and all that wait be answered."""
+        self.gate.open()
+        async with in_time():
+            await asyncio.gather(*self.tasks.values())
+
+
+@asynccontextmanager
+async def waiting(fake: Fake, folder: Path, **changes: Any) -> AsyncIterator[Waiting]:
+    with fake.gate("door") as gate:
+        async with asking(fake.command, folder, claude_max_processes=1, **changes) as claude:
+            made = Waiting(claude, gate)
+            made.ask("ada", "first", "[[fake tokens=1 hold=door@1]]")
+            await gate.reached()
+            yield made
+
+
+async def test_full_processes_are_waited_for_in_order(fake: Fake, tmp_path: Path) -> None:
+    async with waiting(fake, tmp_path) as made:
+        await made.line(("bob", "c1"), ("cy", "c2"), ("dan", "c3"))
+        assert Note("waiting", "every Claude is answering others; this question is in line") in (
+            made.asks["c1"].events
+        )
+        await made.open()
+
+        assert made.order == ["first", "c1", "c2", "c3"]
+        assert all(task.result().error == "" for task in made.tasks.values())
+        assert made.claude.waiting == made.claude._granted == 0
+        assert not made.claude._line.served
+
+
+async def test_places_that_end_after_a_turn_are_waited_for(fake: Fake, tmp_path: Path) -> None:
+    async with waiting(fake, tmp_path, claude_idle_seconds=0) as made:
+        await made.line(("bob", "c1"), ("cy", "c2"))
+        await made.open()
+
+        assert made.order == ["first", "c1", "c2"]
+
+
+async def test_whoever_has_fewer_places_goes_first(fake: Fake, tmp_path: Path) -> None:
+    with fake.gate("one") as one, fake.gate("two") as two:
+        async with asking(fake.command, tmp_path, claude_max_processes=2) as claude:
+            made = Waiting(claude, two)
+            for name, gate in (("one", one), ("two", two)):
+                made.ask("ada", name, f"[[fake tokens=1 hold={name}@1]]")
+                await gate.reached()
+            await made.line(("ada", "adas"), ("bob", "bobs"))
+            one.open()
+            async with in_time():
+                await made.tasks["bobs"]
+            await made.open()
+
+    assert made.order.index("bobs") < made.order.index("adas")
+
+
+async def test_line_has_an_end_and_is_not_one_users(fake: Fake, tmp_path: Path) -> None:
+    async with waiting(fake, tmp_path, claude_waiting=2) as made:
+        await made.line(("ada", "c1"), ("ada", "c2"))
+        made.ask("ada", "c3")
+        with pytest.raises(ClaudeUnavailable, match=ALL_ANSWER):
+            await made.tasks.pop("c3")
+        made.ask("bob", "bobs")
+        with pytest.raises(ClaudeUnavailable, match=ALL_ANSWER):
+            await made.tasks.pop("c2")
+        await made.open()
+
+        assert made.order == ["c3", "c2", "first", "c1", "bobs"]
+
+
+async def test_stopped_question_leaves_the_line(fake: Fake, tmp_path: Path) -> None:
+    async with waiting(fake, tmp_path) as made:
+        await made.line(("bob", "c1"), ("cy", "c2"))
+        made.asks["c1"].question.stop()
+        with pytest.raises(ClaudeUnavailable, match="stopped while it waited"):
+            await made.tasks.pop("c1")
+        await made.open()
+
+        assert made.order == ["c1", "first", "c2"]
+    assert len(fake.runs()) == 2
+
+
+async def test_wait_for_a_place_ends(fake: Fake, tmp_path: Path) -> None:
+    async with waiting(fake, tmp_path, claude_wait_seconds=0.01) as made:
+        made.ask("bob", "c1")
+        with pytest.raises(ClaudeUnavailable, match=ALL_ANSWER):
+            await made.tasks.pop("c1")
+        assert made.claude.waiting == 0
+        await made.open()
+
+
+async def test_place_granted_to_one_who_leaves_goes_on(fake: Fake, tmp_path: Path) -> None:
+    async with waiting(fake, tmp_path) as made:
+        await made.line(("bob", "c1"), ("cy", "c2"))
+        leaves = made.tasks.pop("c1")
+        granting = made.claude._line.grant
+
+        def grant() -> bool:
+            """Cancel who is given the place before it can take it."""
+            made.claude._line.grant = granting  # type: ignore[method-assign]
+            given = granting()
+            leaves.cancel()
+            return given
+
+        made.claude._line.grant = grant  # type: ignore[method-assign]
+        made.gate.open()
+        with pytest.raises(asyncio.CancelledError):
+            await leaves
+        await asyncio.gather(*made.tasks.values())
+
+        assert made.claude._granted == 0
+        assert not made.claude._line.served
 
 
 # --- processes started ahead

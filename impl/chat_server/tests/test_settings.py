@@ -35,6 +35,8 @@ READ: list[Any] = [
     ("CHAT_CLAUDE_IDLE_SECONDS", "0", 0.0),
     ("CHAT_CLAUDE_SPARE", "2", 2),
     ("CHAT_CLAUDE_MAX_PROCESSES", "1", 1),
+    ("CHAT_CLAUDE_WAIT_SECONDS", "0", 0.0),
+    ("CHAT_CLAUDE_WAITING", "0", 0),
     ("CHAT_CONCURRENT_TURNS", "2", 2),
     ("CHAT_HEADER_SECONDS", "2.5", 2.5),
     ("CHAT_RECEIVE_SECONDS", "2.5", 2.5),

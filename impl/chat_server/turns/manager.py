@@ -283,7 +283,7 @@ class Turns:
         return self._doors.setdefault(key, asyncio.Lock())
 
     def _make(self, owner: str, message: str, log: TurnLog, session: str | None) -> Turn:
-        question = Question(message, log.text)
+        question = Question(message, log.text, owner=owner)
         turn = Turn(owner, log, question, session, self._clock())
         question.sink = lambda event: self._tell(turn, event)
         log.on_held = question.hold  # when all its readers are behind, so may be the CLI
