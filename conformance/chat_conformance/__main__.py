@@ -25,6 +25,7 @@ import msgspec
 from chat_conformance.errors import TargetError, UsageError
 from chat_conformance.report import console, document
 from chat_conformance.report.formats import FORMATS, forget, parse, write
+from chat_conformance.report.text import line, lines, printable
 from chat_conformance.results import Case, CaseResult, RunResult, Severity
 from chat_conformance.suite import baseline
 from chat_conformance.suite.case import all_cases, baseline_ids, select
@@ -51,12 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[options.command](options)
     except UsageError as error:
-        print(f"chat-conformance: {error}", file=sys.stderr)
+        print(lines(f"chat-conformance: {error}"), file=sys.stderr)
         return 2
     except TargetError as error:
-        print(f"chat-conformance: {error}", file=sys.stderr)
-        for line in error.log[-20:]:
-            print(f"  | {line}", file=sys.stderr)
+        print(lines(f"chat-conformance: {error}"), file=sys.stderr)
+        for each in error.log[-20:]:
+            print(line(f"  | {each}"), file=sys.stderr)
         return 3
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -325,7 +326,7 @@ def _baseline(options: argparse.Namespace) -> int:
     after = baseline.updated(before, place, result.results, datetime.now(UTC).date())
     lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
     changed = "".join(unified_diff(*lines, fromfile=str(place), tofile=str(place))) if before != after else ""
-    print(f"\n{changed or 'nothing to change'}")
+    print("\n" + "\n".join(map(printable, (changed or "nothing to change").split("\n"))))
     if changed and not options.dry_run:
         place.write_text(after, encoding="utf-8")
         print(f"{place} is written; give each new entry its reason, its link and its last day")
@@ -500,7 +501,7 @@ def _mutants(options: argparse.Namespace) -> int:
         quick=options.quick,
         whole=options.whole,
         seed=options.seed,
-        on_row=lambda row: print(row, flush=True),
+        on_row=lambda row: print(line(str(row)), flush=True),
         side_by_side=options.side_by_side,
     )
     wrong = sum(bool(row.wrong) for row in rows)
@@ -541,7 +542,7 @@ def _page_mutants() -> ModuleType:
 
 
 def _judge_page(page: ModuleType, wanted: list[str], side_by_side: int) -> int:
-    rows = page.judge(wanted, on_row=lambda row: print(row, flush=True), side_by_side=side_by_side)
+    rows = page.judge(wanted, on_row=lambda row: print(line(str(row)), flush=True), side_by_side=side_by_side)
     wrong = sum(bool(row.wrong) for row in rows)
     print(
         f"\n{len(rows) - wrong} of {len(rows)} as they should be: the page's mutants, and the page without one"

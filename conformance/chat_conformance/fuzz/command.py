@@ -10,6 +10,7 @@ from random import SystemRandom
 from chat_conformance.errors import UsageError
 from chat_conformance.fuzz.run import Report, make, run
 from chat_conformance.fuzz.sent import Kind, Sent
+from chat_conformance.report.text import lines
 from chat_conformance.target.file import load
 
 try:
@@ -77,4 +78,4 @@ def _tell(report: Report, file: str, seed: str) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - it is a command
+    print(lines(text), flush=True)  # noqa: T201 - it is a command

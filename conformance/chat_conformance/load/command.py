@@ -14,6 +14,7 @@ from chat_conformance.load import bounds, page, table
 from chat_conformance.load.plan import PLANS
 from chat_conformance.load.results import LoadResult
 from chat_conformance.load.run import check, run
+from chat_conformance.report.text import lines
 from chat_conformance.target.file import load
 
 
@@ -38,9 +39,9 @@ def command(options: argparse.Namespace) -> int:
         options.plan,
         only=options.only,
         pin=not options.no_pin,
-        on_measured=lambda each: print(table.progress(each), file=sys.stderr, flush=True),
+        on_measured=lambda each: print(lines(table.progress(each)), file=sys.stderr, flush=True),
     )
-    print(f"\n{table.text(result)}", flush=True)
+    print(f"\n{lines(table.text(result))}", flush=True)
     _write(options.json, lambda: msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n")
     _write(options.markdown, lambda: table.markdown(result) + "\n")
     _write(options.html, lambda: page.render(result))

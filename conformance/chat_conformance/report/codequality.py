@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from chat_conformance.report.text import fingerprint, place, printable
+from chat_conformance.report.text import fingerprint, json_text, place, printable
 from chat_conformance.results import RunResult, Severity
 
 SEVERITIES = {Severity.BLOCKER: "blocker", Severity.MEDIUM: "major", Severity.LOW: "minor"}
@@ -19,10 +18,10 @@ def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
         entries.append(
             {
                 "description": printable(f"{each.case.title}: {each.happened}"),
-                "check_name": each.case.id,
+                "check_name": printable(each.case.id),
                 "fingerprint": fingerprint(each),
                 "severity": SEVERITIES[each.case.severity],
                 "location": {"path": path, "lines": {"begin": line}},
             }
         )
-    return json.dumps(entries, indent=1) + "\n"
+    return json_text(entries) + "\n"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from chat_conformance.report.text import changes, clipped, counts, hangs, headline, printable
+from chat_conformance.report.text import changes, clipped, counts, hangs, headline, line, printable
 from chat_conformance.results import Case, CaseResult, RunResult, TraceLine, Verdict
 
 MARKS = {
@@ -21,22 +21,22 @@ ROOT_CHARS = 160  # of what happened are shown in the list of root causes
 
 def progress(result: CaseResult, *, saw: bool = False) -> str:
     """One line as a case ends; with ``saw`` more of them, for what a case that passed has seen."""
-    told = [f"       saw  {printable(each)}" for each in result.saw] if saw else []
-    return "\n".join([_ended(result), *told])
+    told = [f"       saw  {each}" for each in result.saw] if saw else []
+    return _lines([_ended(result), *told])
 
 
 def _ended(result: CaseResult) -> str:
     case = result.case
-    line = f"{MARKS[result.verdict]} {case.id:<34} {case.clause:<9} {result.seconds * 1000:6.0f} ms"
+    begin = f"{MARKS[result.verdict]} {case.id:<34} {case.clause:<9} {result.seconds * 1000:6.0f} ms"
     match result.verdict:
         case Verdict.FAILED:
-            return f"{line}  {case.severity}: {printable(case.title)}"
+            return f"{begin}  {case.severity}: {case.title}"
         case Verdict.BLOCKED_BY:
-            return f"{line}  blocked by {result.happened}"
+            return f"{begin}  blocked by {result.happened}"
         case Verdict.COULD_NOT_TEST | Verdict.NOT_OFFERED | Verdict.KNOWN_FAILURE:
-            return f"{line}  {result.verdict}: {_last_line(result.why)}"
+            return f"{begin}  {result.verdict}: {_last_line(result.why)}"
         case _:
-            return line
+            return begin
 
 
 def roots(run: RunResult) -> str:
@@ -48,19 +48,19 @@ def roots(run: RunResult) -> str:
         hanging = run.hanging(each)
         more = f" ({hangs(len(hanging))})" if hanging else ""
         lines.append(f"  {run.harm(each):<8} {each.case.id}: {_first_line(each.happened)}{more}")
-    return "\n".join(["root causes:", *lines])
+    return _lines(["root causes:", *lines])
 
 
 def details(result: CaseResult, clauses: Mapping[str, str], hanging: Sequence[CaseResult] = ()) -> str:
     """All that is known about one case that is not green, and what is blocked by it."""
     case = result.case
     finding = f", finding {result.finding}" if result.finding else ""
-    lines = [printable(f"{case.id}: {case.title} ({case.severity}{finding})")]
+    lines = [f"{case.id}: {case.title} ({case.severity}{finding})"]
     lines += [f"  clause    {case.clause}: {clauses.get(case.clause, 'unknown')}"]
     lines += [f"  means     {case.means}"]
-    lines += [f"  expected  {printable(result.expected)}"] if result.expected else []
-    lines += [f"  where     {printable(result.location)}"] if result.location else []
-    lines += _block("happened", result.happened.splitlines())
+    lines += [f"  expected  {result.expected}"] if result.expected else []
+    lines += [f"  where     {result.location}"] if result.location else []
+    lines += _block("happened", result.happened.splitlines(), mark=True)
     lines += (
         [f"  blocks    {hangs(len(hanging))}: {', '.join(each.case.id for each in hanging)}"]
         if hanging
@@ -68,8 +68,8 @@ def details(result: CaseResult, clauses: Mapping[str, str], hanging: Sequence[Ca
     )
     lines += _block("trace", [_trace_line(line) for line in result.trace])
     lines += _block("claude", list(result.ledger))
-    lines += _block("server", [clipped(line) for line in result.log])
-    return "\n".join([*lines, f"  again     {result.replay}"])
+    lines += _block("server", [clipped(each) for each in result.log], mark=True)
+    return _lines([*lines, f"  again     {result.replay}"])
 
 
 def explain(case: Case, clauses: Mapping[str, str]) -> str:
@@ -80,7 +80,7 @@ def explain(case: Case, clauses: Mapping[str, str]) -> str:
     lines += [f"  finding   {case.finding}"] if case.finding else []
     lines += [f"  needs     {', '.join(case.needs)}"] if case.needs else []
     lines += ["  left out by --quick"] if case.slow else []
-    return "\n".join([*lines, f"  again     chat-conformance run --target FILE --select {case.id}"])
+    return _lines([*lines, f"  again     chat-conformance run --target FILE --select {case.id}"])
 
 
 def durations(run: RunResult, count: int) -> str:
@@ -89,7 +89,7 @@ def durations(run: RunResult, count: int) -> str:
     lines = [
         f"{each.seconds * 1000:7.0f} ms {'~' if each.case.waits else ' '} {each.case.id}" for each in slowest
     ]
-    return "\n".join(["slowest cases (~ side by side with others):", *lines])
+    return _lines(["slowest cases (~ side by side with others):", *lines])
 
 
 def render(run: RunResult, clauses: Mapping[str, str]) -> str:
@@ -103,13 +103,13 @@ def summary(run: RunResult, clauses: Mapping[str, str]) -> str:
     parts = [roots(run)] if run.findings else []
     parts += [details(each, clauses, run.hanging(each)) for each in shown]
     parts += (
-        ["\n".join(["trouble outside the cases:", *(f"  {printable(each)}" for each in run.trouble)])]
+        [_lines(["trouble outside the cases:", *(f"  | {each}" for each in run.trouble)])]
         if run.trouble
         else []
     )
     if run.changes:
-        lines = [f"  {each.kind:<12} {each.case.id:<34} {printable(each.case.title)}" for each in run.changes]
-        parts += ["\n".join([f"since the previous run: {changes(run)}", *lines])]
+        lines = [f"  {each.kind:<12} {each.case.id:<34} {each.case.title}" for each in run.changes]
+        parts += [_lines([f"since the previous run: {changes(run)}", *lines])]
     return "\n\n".join([*parts, verdict(run)])
 
 
@@ -120,24 +120,30 @@ def side_by_side(old: RunResult, new: RunResult) -> str:
     differ = [each for each in dict.fromkeys([*before, *after]) if before.get(each) != after.get(each)]
     rows = [f"{each:<34} {before.get(each, '-'):<15} {after.get(each, '-')}" for each in differ]
     head = f"{'case':<34} {'old':<15} new"
-    told = [f"{each.kind:<12} {each.case.id:<34} {printable(each.case.title)}" for each in new.changes]
-    parts = ["\n".join([head, *rows]) if rows else "every case ended alike"]
-    parts += ["\n".join(told)] if told else []
+    told = [f"{each.kind:<12} {each.case.id:<34} {each.case.title}" for each in new.changes]
+    parts = [_lines([head, *rows]) if rows else "every case ended alike"]
+    parts += [_lines(told)] if told else []
     return "\n\n".join([*parts, f"old: {verdict(old)}", f"new: {verdict(new)}"])
 
 
 def verdict(run: RunResult) -> str:
     """The verdict in two lines: what it is, and the count behind it."""
-    where = f"{printable(run.target)} at {printable(run.url)}, seed {run.seed}, {run.seconds:.1f} s"
-    return f"{headline(run)}\n{counts(run)} ({where})"
+    where = f"{run.target} at {run.url}, seed {run.seed}, {run.seconds:.1f} s"
+    return _lines([headline(run), f"{counts(run)} ({where})"])
 
 
-def _block(name: str, lines: list[str]) -> list[str]:
-    return [f"  {name if place == 0 else '':<9} {printable(line)}" for place, line in enumerate(lines)]
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(map(line, lines))
 
 
-def _trace_line(line: TraceLine) -> str:
-    return f"{line.ms:8.1f} ms {line.who:<6} {line.direction} {line.text}"
+def _block(name: str, lines: Sequence[str], *, mark: bool = False) -> list[str]:
+    """Lines under a name; a mark before each says that it is somebody else's, where there are several."""
+    before = "| " if mark and len(lines) > 1 else ""
+    return [f"  {name if place == 0 else '':<9} {before}{each}" for place, each in enumerate(lines)]
+
+
+def _trace_line(moment: TraceLine) -> str:
+    return f"{moment.ms:8.1f} ms {moment.who:<6} {moment.direction} {moment.text}"
 
 
 def _first_line(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO, Any
 import msgspec
 
 from chat_conformance.errors import UsageError
+from chat_conformance.report.text import json_text
 from chat_conformance.results import Case, CaseResult, RunResult
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
@@ -18,7 +18,7 @@ SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
 def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
     """The run as one JSON document; ``schema`` says what is in it."""
-    return json.dumps(_sound(run), indent=1) + "\n"
+    return json_text(_sound(run)) + "\n"
 
 
 def render_lines(run: RunResult, _clauses: Mapping[str, str]) -> str:
@@ -77,7 +77,7 @@ class Lines:
         self._write(Footer(run=msgspec.structs.replace(run, results=())))
 
     def _write(self, line: Header | Ended | Footer) -> None:
-        self._file.write(json.dumps(_sound(line)) + "\n")
+        self._file.write(json_text(_sound(line), indent=None) + "\n")
         self._file.flush()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from chat_conformance.report.text import counts, decision_reason, hangs, headline, printable
+from chat_conformance.report.text import counts, decision_reason, hangs, headline, line, printable
 from chat_conformance.results import CaseResult, RunResult, Severity, TraceLine, Verdict
 
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
@@ -222,7 +222,7 @@ def _mark(line: TraceLine, x: float, y: float) -> str:
 def _lines(title: str, lines: list[str]) -> str:
     if not lines:
         return ""
-    body = "\n".join(_text(each) for each in lines)
+    body = "\n".join(escape(line(each)) for each in lines)
     return f"<details class=lines><summary>{title}, {len(lines)} lines</summary><pre>{body}</pre></details>\n"
 
 

@@ -22,7 +22,7 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
     ordered = sorted(run.results, key=_area)
     for area, results in groupby(ordered, key=_area):
         group = tuple(results)
-        suite = ET.SubElement(root, "testsuite", _totals(group), name=area)
+        suite = ET.SubElement(root, "testsuite", _totals(group), name=printable(area))
         for result in group:
             suite.append(_case(result, clauses))
     if run.trouble:
@@ -46,7 +46,7 @@ def _case(result: CaseResult, clauses: Mapping[str, str]) -> ET.Element:
     tag = "failure" if result.verdict is Verdict.FAILED else "error" if result.broken else "skipped"
     inner = ET.SubElement(element, tag, said)
     if result.verdict not in SKIPPED or result.broken:
-        inner.text = "\n".join(printable(line) for line in details(result, clauses).splitlines())
+        inner.text = details(result, clauses)
     return element
 
 

@@ -11,6 +11,7 @@ from chat_conformance.report.text import (
     decision_reason,
     hangs,
     headline,
+    link,
     markdown,
     place,
 )
@@ -131,6 +132,6 @@ def _evidence(result: CaseResult, clauses: Mapping[str, str]) -> str:
 
 
 def _reason(result: CaseResult) -> str:
-    link = f" ({markdown(result.link)})" if result.link else ""
+    where = f" ({link(result.link)})" if result.link else ""
     last = (result.why.strip().splitlines() or [""])[-1]
-    return markdown(last) + link
+    return markdown(last) + where

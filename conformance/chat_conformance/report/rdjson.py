@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from chat_conformance.report.text import place, printable
+from chat_conformance.report.text import json_text, place, printable
 from chat_conformance.results import CaseResult, RunResult, Severity
 
 SEVERITIES = {Severity.BLOCKER: "ERROR", Severity.MEDIUM: "WARNING", Severity.LOW: "INFO"}
@@ -20,7 +19,7 @@ def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
         **worst,
         "diagnostics": [_diagnostic(each) for each in run.findings],
     }
-    return json.dumps(document, indent=1) + "\n"
+    return json_text(document) + "\n"
 
 
 def _diagnostic(result: CaseResult) -> dict[str, Any]:

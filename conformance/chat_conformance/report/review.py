@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from chat_conformance.report.markdown import review
-from chat_conformance.report.text import decision_reason
+from chat_conformance.report.text import decision_reason, json_text
 from chat_conformance.results import RunResult
 
 
@@ -17,4 +16,4 @@ def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
         "verdict_reason": decision_reason(run),
         "review_markdown": review(run),
     }
-    return json.dumps(document, indent=1) + "\n"
+    return json_text(document) + "\n"

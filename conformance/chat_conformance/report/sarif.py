@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from chat_conformance.report.text import fingerprint, place, printable
+from chat_conformance.report.text import fingerprint, json_text, place, printable
 from chat_conformance.results import CaseResult, RunResult, Severity, Verdict
 
 LEVELS = {Severity.BLOCKER: "error", Severity.MEDIUM: "warning", Severity.LOW: "note"}
@@ -36,7 +35,7 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
             }
         ],
     }
-    return json.dumps(document, indent=1) + "\n"
+    return json_text(document) + "\n"
 
 
 def _rule(result: CaseResult, clauses: Mapping[str, str]) -> dict[str, Any]:

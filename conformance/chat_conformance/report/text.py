@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from typing import Any
 
 from chat_conformance.results import CaseResult, Decision, Kind, RunResult, Severity, Verdict
 
 LINE_CHARS = 500
 """So much of one line is shown; what was written in one may be megabytes."""
 
+_RUNNER = re.compile(
+    r"##(?=\w{0,20}\[)"
+)  # ##[error], ##vso[, ##teamcity[: a CI runner obeys it anywhere in a line
+_COMMAND = re.compile(r"[ \t]*::|(?:---|\+\+\+|~~~|\^\^\^) ")  # ::error::, or a fold of Buildkite's
+_LIVE = re.compile(
+    r"@|://|www\.|#\d|GH-\d", re.IGNORECASE
+)  # what makes a mention, a link or a reference of a word
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9./?=&%+:-]+(?:#[A-Za-z0-9-]+)?")
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|<>~])")
 
 
 def printable(text: str) -> str:
-    """Text with every character that is not printable written as an escape, line ends included."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    """Text with every character that is not printable written as an escape, line ends included.
+
+    So is what a CI runner would obey wherever it stands.
+    """
+    return _RUNNER.sub(r"#\\x23", "".join(char if char.isprintable() else repr(char)[1:-1] for char in text))
+
+
+def line(text: str) -> str:
+    """One line for a terminal or the log of a CI job, whatever is in it; a runner obeys nothing of it."""
+    text = printable(text)
+    return f"| {text}" if _COMMAND.match(text) else text
+
+
+def lines(text: str) -> str:
+    """Several lines, each as `line` makes it."""
+    return "\n".join(map(line, text.split("\n")))
 
 
 def clipped(text: str, chars: int = LINE_CHARS) -> str:
@@ -30,8 +54,16 @@ def hangs(count: int) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return _MARKDOWN.sub(r"\\\1", printable(text))
+    """Text that Markdown shows as it is, on one line: nobody is mentioned, and nothing is a link."""
+    text = printable(text)
+    words = text.split(" ")
+    told = " ".join(code(each) if _LIVE.search(each) else _MARKDOWN.sub(r"\\\1", each) for each in words)
+    return f"\\{told.lstrip()}" if _COMMAND.match(told) else told
+
+
+def link(url: str) -> str:
+    """Where a known failure is followed up, as a link of Markdown; what is no plain address is shown as text."""
+    return url if _ADDRESS.fullmatch(url) else markdown(url)
 
 
 def code(text: str) -> str:
@@ -41,6 +73,11 @@ def code(text: str) -> str:
     fence = "`" * (longest + 1)
     pad = " " if longest or not text.strip() else ""
     return f"{fence}{pad}{text or ' '}{pad}{fence}"
+
+
+def json_text(value: Any, indent: int | None = 1) -> str:
+    """A value as JSON of which the runner of a CI job obeys nothing, if it is printed there."""
+    return _RUNNER.sub(r"\\u0023#", json.dumps(value, indent=indent))
 
 
 def place(result: CaseResult) -> tuple[str, int]:
@@ -53,7 +90,7 @@ def place(result: CaseResult) -> tuple[str, int]:
 
 def fingerprint(result: CaseResult) -> str:
     """What stays the same for one finding over runs, lines and words: it is the case that names it."""
-    return hashlib.sha256(f"chatgate/{result.case.id}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"chatgate/{result.case.id}".encode(errors="backslashreplace")).hexdigest()[:32]
 
 
 def counts(run: RunResult) -> str:

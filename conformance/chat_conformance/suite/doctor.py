@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from chat_conformance.errors import ConformanceError, TargetError
+from chat_conformance.report.text import line
 from chat_conformance.suite.context import Chat
 from chat_conformance.target.file import VARIANT_TYPES, Target
 from chat_conformance.target.places import temporary_folder
@@ -48,7 +49,7 @@ async def examine(target: Target, tell: Callable[[str], None]) -> int:
         finally:
             trouble = await server.end()
         for each in trouble:
-            tell(f"FAIL  end      {each}")
+            tell(line(f"FAIL  end      {each}"))
     if trouble:
         return 3
     tell("\nThis target can be judged: chat-conformance run --target FILE")
@@ -59,13 +60,13 @@ async def _try(step: Step, server: Server, tell: Callable[[str], None]) -> bool:
     try:
         seen = await step.act()
     except (ConformanceError, OSError) as error:
-        tell(f"FAIL  {step.name:<8} {error}")
+        tell(line(f"FAIL  {step.name:<8} {error}"))
         tell(f"      mend     {step.mend}")
         log = error.log if isinstance(error, TargetError) and error.log else tuple(server.log)
-        for line in log[-LOG_TAIL:]:
-            tell(f"      server   {line}")
+        for each in log[-LOG_TAIL:]:
+            tell(line(f"      server   | {each}"))
         return False
-    tell(f"ok    {step.name:<8} {seen}")
+    tell(line(f"ok    {step.name:<8} {seen}"))
     return True
 
 

@@ -94,7 +94,7 @@ def test_a_very_long_line_of_the_log_is_clipped() -> None:
     long = msgspec.structs.replace(FAILED, log=("x" * 500, "y" * 1_234_567))
     shown = [line for line in console.details(long, {}).splitlines() if "xx" in line or "yy" in line]
 
-    assert shown == [f"  server    {'x' * 500}", f"            {'y' * 500} … (1,234,067 characters more)"]
+    assert shown == [f"  server    | {'x' * 500}", f"            | {'y' * 500} … (1,234,067 characters more)"]
 
 
 @pytest.mark.parametrize(

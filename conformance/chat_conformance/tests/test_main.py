@@ -30,6 +30,9 @@ if how == "litters":
     subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
 if how == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if how == "rude":
+    print("\\x1b[31m red \\x07\\n::error::boom\\n  ::stop-commands::a\\n##[error]x", flush=True)
+    how = "mute"
 listener = socket.create_server(("127.0.0.1", port))
 if how != "mute":
     print("listening", flush=True)
@@ -138,6 +141,19 @@ def test_a_server_that_never_gets_ready_gives_3(tmp_path: Path) -> None:
 
     assert done.returncode == 3
     assert f"was not ready within {patience(0.5):g} s" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["run", "--select", "http/health"], ["doctor"]])
+def test_rude_output_is_told_and_obeyed_by_nobody(tmp_path: Path, command: list[str]) -> None:
+    name, *more = command
+    done = run(name, "--target", target(tmp_path, "rude", ready_within="0.5"), *more)
+    told = done.stdout + done.stderr
+
+    assert done.returncode == 3
+    assert "| \\x1b[31m red \\x07" in told
+    assert "| ::error::boom" in told
+    assert [each for each in told.splitlines() if each.lstrip().startswith("::") or "##[" in each] == []
+    assert [char for char in told if char != "\n" and not char.isprintable()] == []
 
 
 def test_without_a_ready_line_the_health_path_is_asked(tmp_path: Path) -> None:

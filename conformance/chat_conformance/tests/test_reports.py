@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree as ET
 
 import jsonschema
@@ -30,6 +31,7 @@ from chat_conformance.results import (
     Verdict,
 )
 
+T = TypeVar("T", bound=msgspec.Struct)
 HERE = Path(__file__).parent
 NASTY = "nul \x00 bell \x07 esc \x1b[31m \ufffe \u202e ` `` | <b>&\"' ]]> --> 😀 \ud800\nnext"
 CLAUSES = {"C-1": "It MUST `hold`.", "C-2": "It SHOULD hold, too."}
@@ -305,3 +307,85 @@ def test_what_is_no_report_is_refused_by_name(tmp_path: Path, text: str) -> None
 def test_mistaken_report_is_refused_with_what_would_do(word: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         parse(word)
+
+
+ORDERS = [
+    "::error::boom",
+    "  ::stop-commands::a",
+    "##[error]x",
+    "##vso[task.complete]",
+    "##teamcity[x]",
+    "--- fold",
+]
+"""What the runner of a CI job obeys: GitHub, Azure and Gitea, TeamCity, Buildkite."""
+
+
+def obeyed(text: str) -> list[str]:
+    """The lines that a runner would obey; with leading blanks trimmed, as GitHub's does."""
+    return [
+        each
+        for each in text.splitlines()
+        if each.lstrip().startswith("::") or re.search(r"##\w*\[", each) or each.startswith("--- fold")
+    ]
+
+
+def hostile(text: str) -> RunResult:
+    """A run in which all that a server, or who wrote a report file, may choose is this text."""
+
+    def filled(value: T, kind: type[T]) -> T:
+        chosen = {name: text for name in kind.__struct_fields__ if type(getattr(value, name)) is str}
+        return msgspec.structs.replace(value, **chosen)
+
+    results = tuple(
+        msgspec.structs.replace(
+            filled(each, CaseResult),
+            case=filled(each.case, Case),
+            ledger=(text, text),
+            log=(text, text),
+            trace=(TraceLine(0.0, text, "<", text),),
+        )
+        for each in FULL.results
+    )
+    changes = tuple(
+        msgspec.structs.replace(filled(each, Change), case=filled(each.case, Case)) for each in FULL.changes
+    )
+    return msgspec.structs.replace(
+        filled(FULL, RunResult), results=results, trouble=(text, text), changes=changes
+    )
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+@pytest.mark.parametrize("order", ORDERS)
+def test_runner_of_a_job_obeys_no_report(name: str, order: str) -> None:
+    # What is said last may have come after a line end.
+    for text in (order, f"x\n{order}\ny"):
+        assert obeyed(report(name, hostile(text))) == []
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_hostile_report_file_moves_no_terminal(name: str) -> None:
+    text = report(name, hostile(NASTY))
+
+    assert [char for char in text if char != "\n" and not char.isprintable()] == []
+    if name == "junit":
+        ET.fromstring(text)
+    if name in {"json", "sarif", "rdjson", "codequality", "review"}:
+        json.loads(text)
+
+
+@pytest.mark.parametrize("name", ["markdown", "review"])
+@pytest.mark.parametrize(
+    "word", ["@octocat", "https://evil.test/phish", "www.evil.test", "(@a)", "#12", "a/b#12"]
+)
+def test_markdown_mentions_and_links_nothing(name: str, word: str) -> None:
+    text = report(name, hostile(f"see {word} there"))
+    shown = json.loads(text)["review_markdown"] if name == "review" else text
+
+    assert word in shown
+    assert word not in re.sub(r"(`+)[^`].*?\1", "", shown)
+
+
+def test_side_by_side_obeys_nothing() -> None:
+    run = hostile("::error::boom")
+
+    assert obeyed(console.side_by_side(run, msgspec.structs.replace(run, results=()))) == []
