@@ -328,6 +328,7 @@ async def moved_past(chat: Chat, peer: Peer, code: str) -> None:
         "messages/unknown-conversation",
         "limits/both-doors",
         "following/finished",
+        "turns/sent-twice",
     ),
 )
 async def free(chat: Chat) -> None:

@@ -167,7 +167,7 @@ async def errors_tell_nothing(chat: Chat) -> None:
     clause="HTTP-6",
     severity=Severity.MEDIUM,
     means="Every scanner that comes by looks like a broken server, and fills its disk.",
-    needs=("http/page",),
+    needs=("http/page", "handshake/faulty"),
 )
 async def strangers_mistakes(chat: Chat) -> None:
     body = (await chat.http("GET", chat.target.paths.page)).body
