@@ -25,7 +25,7 @@ from chat_server.printable import printable
 from chat_server.private_files import NotPrivate, hide_memory, private_database, private_files, private_folder
 from chat_server.processes.init import be_init_if_first
 from chat_server.settings import Settings, SettingsError, variable
-from chat_server.store.store import sqlite_file
+from chat_server.store.database import sqlite_file
 from chat_server.web import devserver as dev
 from chat_server.web.serving import bounds_of, raise_file_limit, serving
 from fake_claude.install import install

@@ -15,6 +15,9 @@ import chat_server.app
 import chat_server.login.identity
 import chat_server.login.oauth
 import chat_server.login.state
+import chat_server.web.handlers
+import chat_server.web.keys
+import chat_server.web.middleware
 from chat_conformance.mutants.registry import always, breaks, put
 from chat_server.errors import Forbidden
 from chat_server.login.cookies import OwnCookies
@@ -139,7 +142,8 @@ def no_challenge() -> None:
 @breaks("json-for-people")
 def json_for_people() -> None:
     """Browsers get what programs get."""
-    put(chat_server.app, "wants_page", always(False))
+    for module in (chat_server.web.handlers, chat_server.web.middleware):
+        put(module, "wants_page", always(False))
 
 
 @breaks("nobody-is-somebody")
@@ -173,7 +177,7 @@ def origins_are_texts() -> None:
         if request.headers.get(hdrs.ORIGIN, f"http://{request.host}") != f"http://{request.host}":
             raise Forbidden("a foreign origin")
 
-    put(chat_server.app, "check_origin", lambda _: check)
+    put(chat_server.web.middleware, "check_origin", lambda _: check)
 
 
 @breaks("upgrades-are-spelled-so")
@@ -187,13 +191,13 @@ def upgrades_are_spelled_so() -> None:
 
         return mutant
 
-    put(chat_server.app, "check_origin", make)
+    put(chat_server.web.middleware, "check_origin", make)
 
 
 @breaks("any-host")
 def any_host() -> None:
     """Any Host is the server's own, and its pages may ask."""
-    put(chat_server.app, "check_host", always(None))
+    put(chat_server.web.middleware, "check_host", always(None))
     origins_are_texts()
 
 
@@ -201,7 +205,7 @@ def any_host() -> None:
 def origins_only() -> None:
     """Who sends no Origin may ask, whatever the browser says of it."""
     put(
-        chat_server.app,
+        chat_server.web.middleware,
         "check_origin",
         lambda check: lambda request, own: check(request, own) if hdrs.ORIGIN in request.headers else None,
     )
@@ -214,10 +218,10 @@ def links_ask() -> None:
     def make(to_page: Any) -> Any:
         async def mutant(request: web.Request) -> Any:
             if message := request.query.get("message"):
-                log = await request.app[chat_server.app.TURNS].start("dev", message)
+                log = await request.app[chat_server.web.keys.TURNS].start("dev", message)
                 await log.wait_ended(10)
             return await to_page(request)
 
         return mutant
 
-    put(chat_server.app, "_to_page", make)
+    put(chat_server.app, "redirect_to_page", make)

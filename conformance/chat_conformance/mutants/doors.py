@@ -24,6 +24,9 @@ import chat_server.store.store
 import chat_server.turns.event_log
 import chat_server.turns.manager
 import chat_server.web.connection
+import chat_server.web.handlers
+import chat_server.web.keys
+import chat_server.web.middleware
 import chat_server.web.responses
 from chat_conformance.mutants.registry import always, breaks, put
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
@@ -42,7 +45,7 @@ from chat_server.web.connection import Connection
 def posts_from_anywhere() -> None:
     """Only who opens a WebSocket is asked for its origin."""
     put(
-        chat_server.app,
+        chat_server.web.middleware,
         "check_origin",
         lambda old: lambda request, own: request.method != "GET" or old(request, own),
     )
@@ -56,13 +59,13 @@ def own_page_is_foreign() -> None:
         if hdrs.ORIGIN in request.headers:
             raise Forbidden("requests of pages are not taken")
 
-    put(chat_server.app, "check_origin", lambda _: check_origin)
+    put(chat_server.web.middleware, "check_origin", lambda _: check_origin)
 
 
 @breaks("selects-nothing")
 def selects_nothing() -> None:
     """No subprotocol is selected."""
-    put(chat_server.app, "SUBPROTOCOLS", lambda _: ())
+    put(chat_server.web.handlers, "SUBPROTOCOLS", lambda _: ())
 
 
 @breaks("short-pongs")
@@ -126,7 +129,7 @@ def posts_without_names() -> None:
 
         return mutant
 
-    put(chat_server.app, "outcome", make)
+    put(chat_server.web.handlers, "outcome", make)
 
 
 @breaks("no-name-is-good")
@@ -166,7 +169,7 @@ def selects_what_nobody_offered() -> None:
 
         return mutant
 
-    put(chat_server.app, "_add_headers", make)
+    put(chat_server.app, "add_headers", make)
 
 
 def before_prepare(check: Any) -> None:
@@ -196,7 +199,7 @@ def one_spelling() -> None:
 @breaks("keys-are-ascii")
 def keys_are_ascii() -> None:
     """A key of other bytes is taken for one in base64."""
-    put(chat_server.app, "_check_key", lambda _: lambda _request: None)
+    put(chat_server.web.handlers, "_check_key", lambda _: lambda _request: None)
 
 
 @breaks("any-fault-is-400")
@@ -209,13 +212,14 @@ def any_fault_is_400() -> None:
 
         return mutant
 
-    put(chat_server.app, "error_answer", make)
+    for module in (chat_server.web.handlers, chat_server.web.middleware):
+        put(module, "error_answer", make)
 
 
 @breaks("any-handshake-will-do")
 def any_handshake_will_do() -> None:
     """Of two keys the first counts, and HTTP/1.0 is as good as HTTP/1.1."""
-    put(chat_server.app, "check_handshake", always(None))
+    put(chat_server.web.handlers, "check_handshake", always(None))
 
 
 @breaks("any-code-is-a-goodbye")
@@ -636,7 +640,7 @@ def posts_are_forgotten() -> None:
 
         return mutant
 
-    put(chat_server.app, "outcome", make)
+    put(chat_server.web.handlers, "outcome", make)
     kept(lambda turns: [turn for turn in turns if turn.message_id not in posted])
 
 
@@ -690,7 +694,7 @@ def oldest_first() -> None:
 def untitled() -> None:
     """Conversations have no title."""
     put(
-        chat_server.app,
+        chat_server.web.handlers,
         "conversation_document",
         lambda old: lambda conversation: {**old(conversation), "title": ""},
     )
@@ -718,7 +722,7 @@ def new_is_nothing_new() -> None:
 
         return mutant
 
-    put(chat_server.app, "_new", make)
+    put(chat_server.app, "new_conversation", make)
 
 
 @breaks("times-of-no-zone")
@@ -796,7 +800,7 @@ def never_healthy() -> None:
     async def health(_request: Any) -> Any:
         return aiohttp.web.Response(status=500)
 
-    put(chat_server.app, "_health", lambda _: health)
+    put(chat_server.app, "health", lambda _: health)
 
 
 @breaks("failure-is-an-answer")
@@ -810,13 +814,13 @@ def failure_is_an_answer() -> None:
 
         return mutant
 
-    put(chat_server.app, "outcome", make)
+    put(chat_server.web.handlers, "outcome", make)
 
 
 @breaks("forms-are-whole")
 def forms_are_whole() -> None:
     """A form is taken for one that can be read."""
-    put(chat_server.app, "read_form", lambda _: lambda request, _seconds: request.post())
+    put(chat_server.web.handlers, "read_form", lambda _: lambda request, _seconds: request.post())
 
 
 @breaks("loads-elsewhere")
@@ -827,7 +831,7 @@ def loads_elsewhere() -> None:
         script = '<script src="https://cdn.example/chat.js"></script>'
         return aiohttp.web.Response(text=script, content_type="text/html")
 
-    put(chat_server.app, "_page", lambda _: page)
+    put(chat_server.app, "chat_page", lambda _: page)
 
 
 @breaks("posts-wait-for-all")
@@ -836,10 +840,10 @@ def posts_wait_for_all() -> None:
 
     def make(post: Any) -> Any:
         async def mutant(request: Any) -> Any:
-            while request.app[chat_server.app.TURNS].running:  # noqa: ASYNC110 - a mutant may be crude
+            while request.app[chat_server.web.keys.TURNS].running:  # noqa: ASYNC110 - a mutant may be crude
                 await asyncio.sleep(0.01)
             return await post(request)
 
         return mutant
 
-    put(chat_server.app, "_post_chat", make)
+    put(chat_server.app, "post_message", make)

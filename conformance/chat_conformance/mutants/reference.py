@@ -21,6 +21,8 @@ import sqlalchemy as sa
 from aiohttp import hdrs
 
 import chat_server.app
+import chat_server.claude.answer
+import chat_server.claude.events
 import chat_server.claude.invocation
 import chat_server.claude.parser
 import chat_server.claude.pool
@@ -39,10 +41,15 @@ import chat_server.store.store
 import chat_server.turns.event_log
 import chat_server.turns.manager
 import chat_server.web.connection
+import chat_server.web.handlers
+import chat_server.web.keys
+import chat_server.web.middleware
 import chat_server.web.responses
 from chat_conformance.mutants.guardians import put_guardian, tell_guardians
 from chat_conformance.mutants.registry import always, breaks, put
-from chat_server.claude.parser import Ended, Lines, LineTooLong, TurnParser
+from chat_server.claude.events import Ended
+from chat_server.claude.lines import Lines, LineTooLong
+from chat_server.claude.parser import TurnParser
 from chat_server.claude.session import Question, Session
 from chat_server.errors import ClaudeFailed, Forbidden, NotFound, Reset, TimedOut
 from chat_server.frames import PING
@@ -67,13 +74,13 @@ def no_limits() -> None:
 @breaks("R2-3")
 def no_fallback() -> None:
     """What stands in the result only is not looked at."""
-    put(chat_server.claude.parser._Answer, "last", always(iter(())))  # noqa: SLF001 - mutants reach in
+    put(chat_server.claude.answer._Answer, "last", always(iter(())))  # noqa: SLF001 - mutants reach in
 
 
 @breaks("M-3")
 def any_origin() -> None:
     """Pages of any origin may ask."""
-    put(chat_server.app, "check_origin", always(None))
+    put(chat_server.web.middleware, "check_origin", always(None))
 
 
 @breaks("M-4")
@@ -197,7 +204,7 @@ def no_key() -> None:
 
         return mutant
 
-    put(chat_server.app, "check_handshake", make)
+    put(chat_server.web.handlers, "check_handshake", make)
 
 
 @breaks("M-14")
@@ -342,7 +349,7 @@ def result_is_for_who_said_nothing() -> None:
 
         return mutant
 
-    put(chat_server.claude.parser._Answer, "last", make)  # noqa: SLF001 - mutants reach in
+    put(chat_server.claude.answer._Answer, "last", make)  # noqa: SLF001 - mutants reach in
 
 
 def opened(**changes: Any) -> None:
@@ -390,13 +397,13 @@ def forgets_in_silence() -> None:
 @breaks("told-again-is-told-twice")
 def told_again_is_told_twice() -> None:
     """What is said of a stream that broke is not looked at."""
-    put(chat_server.claude.parser._Answer, "abandon", always(None))  # noqa: SLF001 - mutants reach in
+    put(chat_server.claude.answer._Answer, "abandon", always(None))  # noqa: SLF001 - mutants reach in
 
 
 @breaks("told-otherwise-stays")
 def told_otherwise_stays() -> None:
     """What was told before a stream broke is never taken back."""
-    put(chat_server.claude.parser._Answer, "_take_back", always(iter(())))  # noqa: SLF001 - mutants reach in
+    put(chat_server.claude.answer._Answer, "_take_back", always(iter(())))  # noqa: SLF001 - mutants reach in
 
 
 @breaks("subagents-are-heard")
@@ -420,7 +427,7 @@ def told_twice() -> None:
         self.open_block()
         yield from self.piece(text)
 
-    put(chat_server.claude.parser._Answer, "whole", lambda _: whole)  # noqa: SLF001
+    put(chat_server.claude.answer._Answer, "whole", lambda _: whole)  # noqa: SLF001
 
 
 breaks("told-twice-over")(told_twice)
@@ -711,7 +718,7 @@ def gap_is_lost() -> None:
 
     def make(tell: Any) -> Any:
         def mutant(self: Turns, turn: Turn, event: Any) -> None:
-            if turn.log._listeners or not isinstance(event, chat_server.claude.parser.Text):  # noqa: SLF001 - mutants reach in
+            if turn.log._listeners or not isinstance(event, chat_server.claude.events.Text):  # noqa: SLF001 - mutants reach in
                 tell(self, turn, event)
             else:  # what was told before ends behind it
                 turn.log._ends[-1] = turn.log.text.length  # noqa: SLF001 - mutants reach in
@@ -1029,7 +1036,7 @@ def goes_without_a_word() -> None:
     async def nothing(_app: Any) -> None:
         return
 
-    put(chat_server.app, "_say_goodbye", lambda _: nothing)
+    put(chat_server.app, "close_sockets", lambda _: nothing)
 
 
 @breaks("missing-is-failed")
@@ -1122,7 +1129,7 @@ def result_told_too() -> None:
 
         return mutant
 
-    put(chat_server.claude.parser._Answer, "last", make)  # noqa: SLF001 - mutants reach in
+    put(chat_server.claude.answer._Answer, "last", make)  # noqa: SLF001 - mutants reach in
 
 
 @breaks("bytes-must-be-text")
@@ -1150,7 +1157,7 @@ def says_nothing_twice() -> None:
             ids = turn.log.accepted
             turns = told.setdefault(ids.conversation_id, {})
             before = [text for name, text in turns.items() if name != ids.message_id][-1:]
-            if isinstance(event, chat_server.claude.parser.Text):
+            if isinstance(event, chat_server.claude.events.Text):
                 turns[ids.message_id] = turns.get(ids.message_id, "") + event.text
                 if before and event.text in before[0]:
                     return
@@ -1228,7 +1235,7 @@ def after_a_post(change: Callable[[str], Any]) -> None:
     def make(post: Any) -> Any:
         async def mutant(request: Any) -> Any:
             answer = await post(request)
-            store = request.app[chat_server.app.STORE]
+            store = request.app[chat_server.web.keys.STORE]
             with contextlib.suppress(json.JSONDecodeError, KeyError):
                 named = json.loads(answer.body)["message_id"]
                 await store._write(lambda db: db.execute(change(named)).rowcount)  # noqa: SLF001 - mutants reach in
@@ -1236,7 +1243,7 @@ def after_a_post(change: Callable[[str], Any]) -> None:
 
         return mutant
 
-    put(chat_server.app, "_post_chat", make)
+    put(chat_server.app, "post_message", make)
 
 
 @breaks("posts-are-free")

@@ -12,6 +12,7 @@ from aiohttp import hdrs
 import chat_server.app
 import chat_server.errors
 import chat_server.logging_setup
+import chat_server.web.middleware
 import chat_server.web.static_files
 from chat_conformance.mutants.registry import breaks, put
 
@@ -25,13 +26,13 @@ def any_file_is_served() -> None:
 @breaks("no-policy")
 def no_policy() -> None:
     """Answers have no headers of their own."""
-    put(chat_server.app, "HEADERS", lambda _: MappingProxyType({}))
+    put(chat_server.web.middleware, "HEADERS", lambda _: MappingProxyType({}))
 
 
 @breaks("history-may-be-kept")
 def history_may_be_kept() -> None:
     """Caches may keep everything, if they ask again."""
-    put(chat_server.app, "HEADERS", lambda old: {**old, hdrs.CACHE_CONTROL: "no-cache"})
+    put(chat_server.web.middleware, "HEADERS", lambda old: {**old, hdrs.CACHE_CONTROL: "no-cache"})
 
 
 @breaks("errors-are-spelled-out")
@@ -73,5 +74,5 @@ def requests_are_logged_raw() -> None:
 
         return mutant
 
-    put(chat_server.app, "check_host", make)
+    put(chat_server.web.middleware, "check_host", make)
     put(chat_server.logging_setup, "printable", lambda _: lambda text, _most=0: text)

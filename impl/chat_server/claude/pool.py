@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 
 from chat_server.claude import invocation
 from chat_server.claude.environment import config_folder, environment, passed_on
-from chat_server.claude.parser import Ended, Note
+from chat_server.claude.events import Ended, Note
 from chat_server.claude.session import ClaudeEnded, Question, Session
 from chat_server.claude.waiting_line import WaitingLine
 from chat_server.claude.workspaces import Workspace, Workspaces, adopt_transcripts, remove, transcripts

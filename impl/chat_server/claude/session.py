@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from chat_server.claude.events import Ended, StreamEvent
 from chat_server.claude.invocation import Content
-from chat_server.claude.parser import Ended, Lines, LineTooLong, StreamEvent, TurnParser
+from chat_server.claude.lines import Lines, LineTooLong
+from chat_server.claude.parser import TurnParser
 from chat_server.claude.workspaces import Workspace
 from chat_server.errors import ClaudeFailed, TimedOut
 from chat_server.logging_setup import about, only_about, share_names

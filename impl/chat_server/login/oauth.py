@@ -20,7 +20,8 @@ from chat_server.errors import Forbidden, Unauthorized, Unavailable
 from chat_server.login.cookies import OwnCookies
 from chat_server.login.identity import Login
 from chat_server.login.state import LoginStates
-from chat_server.store.store import LoginSession, Store
+from chat_server.store.records import LoginSession
+from chat_server.store.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from chat_server.limits import Limits
 from chat_server.metrics import Metrics
 from chat_server.protocol import Event
 from chat_server.settings import Settings
-from chat_server.store.store import Store, opened
+from chat_server.store.database import opened
+from chat_server.store.store import Store
 from chat_server.tests.loop_clock import EVER, in_time
 from chat_server.turns.event_log import TurnLog
 from chat_server.turns.manager import Turns

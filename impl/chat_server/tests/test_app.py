@@ -17,11 +17,13 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
-from chat_server.app import CONNECTIONS, READY_SECONDS, SHARES, STATIC, STORE, TURNS
+from chat_server.app import READY_SECONDS
 from chat_server.shares import BODIES_AT_ONCE, REQUESTS_AT_ONCE
 from chat_server.tests.loop_clock import LONG, LoopClock, in_time
 from chat_server.tests.sites import Address, Fake, Site, program, site, until
 from chat_server.turns.manager import Turn
+from chat_server.web.handlers import STATIC
+from chat_server.web.keys import CONNECTIONS, SHARES, STORE, TURNS
 from chat_server.web.serving import LINGER_SECONDS
 from fake_claude.gates import Gate
 

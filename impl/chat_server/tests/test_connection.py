@@ -14,13 +14,14 @@ import pytest
 from aiohttp import WSMsgType, web
 from websockets.asyncio.client import connect
 
-from chat_server.app import CONNECTIONS, ENVELOPE, IDENTITY, LEAST_LIMIT, TURNS
 from chat_server.login.identity import Login
 from chat_server.tests.loop_clock import LONG, LoopClock, in_time
 from chat_server.tests.sites import Address, Fake, Peer, Site, events, site, spoken, until
 from chat_server.turns.event_log import TurnLog
 from chat_server.turns.manager import Turns
 from chat_server.web.connection import Connection
+from chat_server.web.handlers import ENVELOPE, LEAST_LIMIT
+from chat_server.web.keys import CONNECTIONS, IDENTITY, TURNS
 
 NOWHERE = "0123456789ab"
 

@@ -11,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from chat_server.limits import Limits
+from chat_server.store.database import opened
 from chat_server.store.leases import LEASE_SECONDS, Leases
 from chat_server.store.schema import metadata, migrate, servers, turns
-from chat_server.store.store import Store, opened
+from chat_server.store.store import Store
 from chat_server.tests.sites import Clock
 
 NOW = 1_800_000_000.0

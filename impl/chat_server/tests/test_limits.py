@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from chat_server.errors import ChatError, QuotaExceeded, RateLimited
 from chat_server.limits import DAY, HOUR, Limits, Standing, Used, admit, day_start, standings
 from chat_server.protocol import Usage
-from chat_server.store.store import Store, opened
+from chat_server.store.database import opened
+from chat_server.store.store import Store
 
 NOON = 1_800_014_400.0  # 2027-01-15, 12:00 UTC
 NONE = Limits(0, 0, 0)

@@ -29,7 +29,8 @@ from chat_server.errors import (
 )
 from chat_server.limits import Standing
 from chat_server.protocol import Complete, Event, Failed, Status, Token, Usage
-from chat_server.store.store import Begun, Store, StoredTurn
+from chat_server.store.records import Begun, StoredTurn
+from chat_server.store.store import Store
 from chat_server.tests.loop_clock import LONG, LoopClock, in_time
 from chat_server.tests.sites import Fake, Parts, events, parts, program, until
 from chat_server.turns.event_log import TurnLog, answer

@@ -11,19 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chat_server.claude.parser import (
-    Ended,
-    Lines,
-    LineTooLong,
-    Note,
-    Rewound,
-    Started,
-    StreamEvent,
-    Text,
-    Thought,
-    ToolStep,
-    TurnParser,
-)
+from chat_server.claude.events import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep
+from chat_server.claude.lines import Lines, LineTooLong
+from chat_server.claude.parser import TurnParser
 from chat_server.protocol import Usage
 from chat_server.tests.tellings import NOISE, Attempt, Block, Telling, Wire, golden, last_text, tellings
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from chat_server.claude.parser import Ended, Note, Started, StreamEvent, Text
+from chat_server.claude.events import Ended, Note, Started, StreamEvent, Text
 from chat_server.claude.pool import Claude
 from chat_server.claude.session import Question, SessionUnknown
 from chat_server.claude.workspaces import Workspace, Workspaces

@@ -12,10 +12,11 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from chat_server.app import CONNECTIONS, TURNS, make_app
+from chat_server.app import make_app
 from chat_server.settings import Settings
 from chat_server.tests.loop_clock import LONG, PATIENCE, LoopClock
 from chat_server.tests.sites import Fake
+from chat_server.web.keys import CONNECTIONS, TURNS
 
 CONNECTS = 500
 TURNS_IN_ALL = 200

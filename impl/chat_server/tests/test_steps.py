@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server.claude.parser import Note, Rewound, Text, Thought, ToolStep
+from chat_server.claude.events import Note, Rewound, Text, Thought, ToolStep
 from chat_server.turns import steps
 from chat_server.turns.steps import StepRecorder, decode_steps
 

@@ -17,17 +17,10 @@ from hypothesis import strategies as st
 from chat_server.errors import BadRequest, NotFound, RateLimited, Unavailable
 from chat_server.limits import Limits, Used
 from chat_server.protocol import Usage
+from chat_server.store.database import opened
+from chat_server.store.records import Begun, Progress, StoredTurn
 from chat_server.store.schema import metadata
-from chat_server.store.store import (
-    PREVIEW_CHARS,
-    TITLE_CHARS,
-    Begun,
-    Progress,
-    Store,
-    StoredTurn,
-    opened,
-    rfc3339,
-)
+from chat_server.store.store import PREVIEW_CHARS, TITLE_CHARS, Store, rfc3339
 from chat_server.tests.sites import Clock
 
 NO_LIMITS = Limits(0, 0, 0)

@@ -13,17 +13,8 @@ from functools import partial
 from typing import assert_never
 from weakref import WeakValueDictionary
 
-from chat_server.claude.parser import (
-    Ended,
-    Note,
-    Rewound,
-    Started,
-    StreamEvent,
-    Text,
-    Thought,
-    ToolStep,
-    TurnParser,
-)
+from chat_server.claude.events import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep
+from chat_server.claude.parser import TurnParser
 from chat_server.claude.pool import Claude
 from chat_server.claude.session import Question, SessionUnknown
 from chat_server.errors import (
@@ -43,7 +34,9 @@ from chat_server.limits import Limits, Standing, standings
 from chat_server.logging_setup import about
 from chat_server.metrics import Metrics
 from chat_server.protocol import Usage, check_ids
-from chat_server.store.store import TOGETHER, Begun, Progress, Store, StoredTurn, new_id
+from chat_server.store.database import TOGETHER
+from chat_server.store.records import Begun, Progress, StoredTurn
+from chat_server.store.store import Store, new_id
 from chat_server.tasks import uncancelled
 from chat_server.turns.event_log import TurnLog
 from chat_server.turns.steps import StatusStep, StepRecorder, ThinkingStep, ToolStepRecord, decode_steps

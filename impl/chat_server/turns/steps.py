@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chat_server.claude.parser import Note, Rewound, StreamEvent, Thought, ToolStep
+from chat_server.claude.events import Note, Rewound, StreamEvent, Thought, ToolStep
 
 MAX_CHARS = 1_048_576
 """How much text the steps of one turn may have; later text is left out and counted."""

@@ -12,7 +12,8 @@ from aiohttp import hdrs, web
 from chat_server.errors import STATUS, ChatError
 from chat_server.printable import printable
 from chat_server.protocol import Failed
-from chat_server.store.store import Conversation, StoredTurn, rfc3339
+from chat_server.store.records import Conversation, StoredTurn
+from chat_server.store.store import rfc3339
 from chat_server.turns.event_log import TurnLog, answer
 
 dumps = msgspec.json.Encoder().encode

@@ -11,6 +11,7 @@ import aiohttp.web
 
 import chat_server.app
 import chat_server.logging_setup
+import chat_server.web.middleware
 from chat_conformance.mutants.registry import put
 from chat_server.__main__ import main as serve
 
@@ -27,7 +28,7 @@ def _at_a_request(act: Any) -> None:
 
         return planted
 
-    put(chat_server.app, "check_host", make)
+    put(chat_server.web.middleware, "check_host", make)
 
 
 def fails_at_an_odd_range() -> None:

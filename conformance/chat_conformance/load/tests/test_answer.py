@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from chat_conformance.load.answer import Ask, Lines, Pause, find_ask
-from chat_server.claude.parser import Ended, Text, TurnParser
+from chat_server.claude.events import Ended, Text
+from chat_server.claude.parser import TurnParser
 from fake_claude.install import install
 
 
