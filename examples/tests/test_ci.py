@@ -123,7 +123,7 @@ def action(checkout: Path, base: str) -> int:
     (checkout.parent / "temp").mkdir(exist_ok=True)
     document = read("action/action.yml")
     given = {name: str(each["default"]) for name, each in document["inputs"].items()}
-    given |= {"base": base, "options": QUICK, "chatgate": str(PROJECT)}
+    given |= {"base": base, "options": QUICK, "chatgate": str(PROJECT), "requirements": "websockets"}
     status = 0
     for step in document["runs"]["steps"]:
         env = {name: filled(text, given) for name, text in step["env"].items()}
