@@ -124,6 +124,16 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("id", metavar="ID", help="a case, such as turns/streams, or a clause or finding")
     doctor = commands.add_parser("doctor", help="see step by step whether a target can be judged")
     doctor.add_argument("--target", required=True, metavar="FILE")
+    steady = commands.add_parser(
+        "selfcheck", help="see whether verdicts hold: the same cases alone, in other orders and side by side"
+    )
+    steady.add_argument("--target", required=True, metavar="FILE")
+    steady.add_argument("--seed", type=int, metavar="N", help="repeat a selfcheck with the seed it printed")
+    steady.add_argument("--orders", type=_count, default=2, metavar="N", help="draw N orders; default: 2")
+    steady.add_argument("--quick", action="store_true", help="leave out what takes long")
+    steady.add_argument(
+        "-n", dest="side_by_side", type=_count, default=1, metavar="N", help="N plays at a time; default: 1"
+    )
     init = commands.add_parser("init", help="write a commented target file to begin with")
     init.add_argument("file", nargs="?", default="chat.toml", metavar="FILE", help="default: chat.toml")
     _add_mutants(commands.add_parser("mutants", help="let the suite judge servers broken on purpose"))
@@ -146,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     for command in (run, report):
         command.add_argument("--previous", metavar="FILE", help="a json or jsonl report to compare with")
-    for command in (run, gate, accept, listing):
+    for command in (run, gate, accept, listing, steady):
         command.add_argument(
             "--select",
             action="append",
@@ -333,6 +343,40 @@ def _baseline(options: argparse.Namespace) -> int:
     return 0
 
 
+def _selected(options: argparse.Namespace, target: Target) -> tuple[Case, ...]:
+    """The cases that the options select."""
+    known = all_cases()
+    for route in target.routes:
+        select(known, (route,))
+    selected = select(known, tuple(options.select))
+    selected = tuple(each for each in selected if not (options.quick and each.slow))
+    if not selected:
+        raise UsageError("nothing is selected: --quick leaves out all of it")
+    return selected
+
+
+def _selfcheck(options: argparse.Namespace) -> int:
+    from chat_conformance.suite.selfcheck import selfcheck  # noqa: PLC0415 - `list` does without
+
+    target = load(options.target)
+    selected = _selected(options, target)
+    seed = randbelow(1_000_000) if options.seed is None else options.seed
+    differences = selfcheck(
+        target,
+        selected,
+        seed=seed,
+        orders=options.orders,
+        processes=options.side_by_side,
+        on_played=lambda told: print(line(told), flush=True),
+    )
+    for each in differences:
+        print(f"\n{lines(str(each))}")
+    played = f"{len(selected)} cases alone, in {options.orders + 1} orders and two at a time, seed {seed}"
+    said = f"{len(differences)} differences" if differences else "the same verdicts and sentences"
+    print(f"\n{said}: {played}")
+    return 1 if differences else 0
+
+
 def _play(
     options: argparse.Namespace,
     jsonl: Sequence[str] = (),
@@ -351,12 +395,7 @@ def _play(
 
     target = load(options.target) if target is None else target
     known = all_cases()
-    for route in target.routes:
-        select(known, (route,))
-    selected = select(known, tuple(options.select))
-    selected = tuple(each for each in selected if not (options.quick and each.slow))
-    if not selected:
-        raise UsageError("nothing is selected: --quick leaves out all of it")
+    selected = _selected(options, target)
     seed = options.seed if seed is None else seed
     seed = randbelow(1_000_000) if seed is None else seed
     if options.shuffle:
@@ -560,6 +599,7 @@ COMMANDS = {
     "list": _list,
     "explain": _explain,
     "doctor": _doctor,
+    "selfcheck": _selfcheck,
     "init": _init,
     "mutants": _mutants,
     "load": _load,

@@ -17,6 +17,10 @@ from chat_conformance.mutants.small import RawChat, serving
 
 how = sys.argv[2]
 lock = asyncio.Lock()
+if how == "is moody":
+    with open(sys.argv[0] + ".starts", "ab") as file:
+        file.write(b".")
+        moody = file.tell() % 2
 
 def stop(seconds):
     asyncio.get_running_loop().call_later(0.02, time.sleep, seconds)
@@ -28,6 +32,9 @@ class Spiteful(RawChat):
                 await super().serve(reader, writer)
         else:
             await super().serve(reader, writer)
+
+    def close_code(self, frame):
+        return 768 if how == "is moody" and moody else super().close_code(frame)
 
     async def close(self, error, writer):
         await super().close(error, writer)
@@ -75,6 +82,30 @@ def played(folder: Path, how: str, *words: str, cases: list[str]) -> dict[str, C
     selected = [word for each in cases for word in ("--select", each)]
     run("run", "--target", target(folder, how), "--report", f"json={report}", *selected, *words)
     return {each.case.id: each for each in document.read(str(report)).results}
+
+
+def checked(folder: Path, how: str, *cases: str) -> tuple[int, str]:
+    words = [word for each in cases for word in ("--select", each)]
+    done = run("selfcheck", "--target", target(folder, how), "--seed", "1", "--orders", "1", *words)
+    return done.returncode, done.stdout
+
+
+def test_selfcheck_finds_steady_verdicts(tmp_path: Path) -> None:
+    status, told = checked(tmp_path, "dies", TOO_BIG, "closing/code")
+
+    assert (status, told.splitlines()[-1]) == (
+        0,
+        "the same verdicts and sentences: 2 cases alone, in 2 orders and two at a time, seed 1",
+    )
+
+
+def test_selfcheck_says_what_differs(tmp_path: Path) -> None:
+    status, told = checked(tmp_path, "is moody", "closing/code", "framing/glued")
+
+    assert status == 1
+    assert "DIFFERS" in told
+    assert "closing/code" in told
+    assert "CLOSE 768" in told
 
 
 @pytest.mark.parametrize(
