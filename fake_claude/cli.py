@@ -35,7 +35,7 @@ ONLY_SPACE = (
 
 
 def open_session(context: Context, run: Run, refused: str | None) -> None:  # noqa: C901, PLR0912 - a list of cases, read one by one
-    """Find, continue or begin the session.
+    """Find, continue or start the session.
 
     Raises:
         Refusal: The CLI would refuse the ids given.
@@ -194,8 +194,8 @@ def start_session(run: Run) -> None:
 
     context = run.context
     if find_model(context.model) is None:
-        told = {"model": context.model, "query_source": "sdk"}
-        run.err.line(f"[claude-code:unrecognized_model] {dumps(told)}")
+        facts = {"model": context.model, "query_source": "sdk"}
+        run.err.line(f"[claude-code:unrecognized_model] {dumps(facts)}")
     configured = context.configuration
     run.record.note("configuration", files=configured.files, sources=list(configured.sources))
     if configured.hooks:

@@ -34,7 +34,7 @@ class Arrival:
         self._at = os.open(path + ".at", flags)
         try:
             os.write(self._at, b"@")
-        except BlockingIOError:  # 64 KiB of arrivals that nobody looked at
+        except BlockingIOError:  # 64 KiB of arrivals that were never read
             return
 
     def passed(self) -> bool:
@@ -94,7 +94,7 @@ class Gate:
                 return
 
     def open(self, passages: int = 1) -> None:
-        """Let that many fakes pass, now or when they come."""
+        """Let that many fakes pass, now or later."""
         os.write(self._fds[0], b"." * passages)
 
 

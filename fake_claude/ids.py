@@ -25,7 +25,7 @@ fresh_uuid = UuidSource()
 
 
 def is_uuid(text: str) -> bool:
-    """Tell whether ``text`` is a UUID in its usual form, in either case (docs/claude-cli.md, sessions)."""
+    """Return whether ``text`` is a UUID in its usual form, in either case (docs/claude-cli.md, sessions)."""
     parts = text.split("-")
     return tuple(map(len, parts)) == _UUID_LENGTHS and all(
         digit in "0123456789abcdefABCDEF" for part in parts for digit in part

@@ -28,7 +28,7 @@ def install(
     The launcher needs nothing from its environment: interpreter, package, ledger (default ``directory/ledger``),
     gates (default ``directory/gates``), state (default ``directory/state``) and script are written into it as
     absolute paths. ``retry_scale`` shortens (or stretches) the waits between retries; ``version`` is what the CLI
-    says it is; with ``needs_key`` it answers only where ``ANTHROPIC_API_KEY`` is set, as a CLI nobody logged in.
+    says it is; with ``needs_key`` it answers only where ``ANTHROPIC_API_KEY`` is set, as a CLI without a login.
 
     Raises:
         OSError: The folder cannot be written.
@@ -59,7 +59,7 @@ def install(
         "# A stand-in for the claude command-line tool, written by `fake-claude install`.\n"
         f'exec {shlex.quote(sys.executable)} -I -S -c {shlex.quote(code)} "$@"\n'
     )
-    # Written beside and moved: somebody may be starting the old one.
+    # Written to another name and moved: the old one may be starting now.
     fresh = directory / ".claude.new"
     fresh.unlink(missing_ok=True)
     with os.fdopen(

@@ -13,7 +13,7 @@ from fake_claude.ledger_writer import proc_start
 
 @dataclass(slots=True)
 class Run:
-    """One run of the fake, as far as its ledger file tells.
+    """One run of the fake, as its ledger file has it.
 
     ``argv`` is without the program's name; times are unix seconds. ``exit_code`` is ``None`` while the run is
     alive, and for ever if it was killed or crashed; ``signals`` are the names it received and could note.
@@ -82,7 +82,7 @@ class Run:
 
 
 def lives(pid: int, start: int | None) -> bool:
-    """Whether the process that began at this time is there; ``None``: nobody knows when, so it is taken for another."""
+    """Whether the process with this start time exists; ``None``: the time is unknown, so another process is assumed."""
     try:
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""The ledger's writing side: one file per run, flushed line by line."""
+"""Write the ledger: one file per run, flushed line by line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class LedgerWriter:
-    """Writes what one run was given and what became of it; without a folder it writes nothing."""
+    """Writes what one run was given and did; without a folder it writes nothing."""
 
     def __init__(self, folder: str | None, argv: Sequence[str]) -> None:
         self._fd = -1

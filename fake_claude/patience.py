@@ -9,7 +9,7 @@ VARIABLE = "CHATGATE_PATIENCE"
 
 
 def patience(seconds: float) -> float:
-    """So many seconds, or as many times more as ``CHATGATE_PATIENCE`` says.
+    """Return that many seconds, times ``CHATGATE_PATIENCE``.
 
     Raises:
         ValueError: The variable is no number.

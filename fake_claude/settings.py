@@ -6,7 +6,7 @@ from fake_claude.catalog import VERSION
 
 
 class LauncherSettings:
-    """Where a run notes, counts and waits, and which script it plays."""
+    """Folders, script and limits of a run, as its launcher was written with."""
 
     __slots__ = ("gates", "ledger", "needs_key", "retry_scale", "script", "state", "version")
 
@@ -27,4 +27,4 @@ class LauncherSettings:
         self.state = state  # folder for the counts of turns with ``times``
         self.retry_scale = retry_scale  # 1.0 waits between retries as long as the CLI does
         self.version = version
-        self.needs_key = needs_key  # without ANTHROPIC_API_KEY nobody is logged in
+        self.needs_key = needs_key  # without ANTHROPIC_API_KEY there is no login

@@ -1,10 +1,10 @@
-"""What a turn may wait for: it yields one of these and the engine resumes it."""
+"""What a turn may wait for, and how it is left: it yields a wait, and the loop resumes it or throws an exception."""
 
 from __future__ import annotations
 
 
 class Wait:
-    """The base: something other than this process's own work must happen first."""
+    """The base class: something outside of the turn must happen first."""
 
     __slots__ = ()
 
@@ -28,13 +28,13 @@ class Hold(Wait):
 
 
 class Stall(Wait):
-    """Nothing will ever come; only an interrupt or a signal ends it."""
+    """Endless; only an interrupt or a signal ends it."""
 
     __slots__ = ()
 
 
 class Yield(Wait):
-    """Nothing in particular: let signals and input have their turn."""
+    """Nothing in particular: let signals and input be handled."""
 
     __slots__ = ()
 
@@ -59,7 +59,7 @@ class Exit(Exception):
 
 
 class LoggedOut(Exception):
-    """Nobody is logged in, and there is no key."""
+    """There is no login and no API key."""
 
 
 class HostResponse(Wait):
@@ -72,4 +72,4 @@ class HostResponse(Wait):
 
 
 class Preempted(Exception):
-    """Thrown into a turn when a message of priority ``now`` pushes it aside."""
+    """Thrown into a turn when a message of priority ``now`` replaces it."""

@@ -97,7 +97,7 @@ def http_fault(step: Step) -> Fault:
 
 
 class Misbehaviour:
-    """Misbehaviour of the CLI process itself; the API player passes over it."""
+    """Misbehaviour of the CLI process itself; the Messages API skips it."""
 
     __slots__ = ("step",)
 
@@ -112,7 +112,7 @@ MISBEHAVIOURS = (
 
 
 class StepStarted:
-    """A step of a script file begins; for the report of what was never reached."""
+    """A step of a script file starts; for the report of steps that were never reached."""
 
     __slots__ = ("where",)
 
@@ -121,7 +121,7 @@ class StepStarted:
 
 
 class _MessageBuilder:
-    """The message being told: opens and closes blocks, counts pieces."""
+    """Builds the events of one message: opens and closes blocks, counts pieces."""
 
     def __init__(self, ask: ApiRequest, model: str, usage: dict[str, int], random: Random | None) -> None:
         self.model = model
@@ -266,7 +266,7 @@ def generate_reply(  # noqa: C901, PLR0912 - a list of cases, read one by one
     streaming: bool = True,
     random: Random | None = None,
 ) -> Iterator[Event | Delta | Wait | Fault | Misbehaviour | StepStarted]:
-    """Tell one answer, step by step.
+    """Generate one answer, step by step.
 
     ``failed`` counts what went wrong earlier in this turn: a fault with ``times = n`` happens n times.
     """

@@ -1,4 +1,4 @@
-"""The second player: a loopback Messages API that makes the real CLI say what a script says."""
+"""A loopback Messages API: it makes the real CLI print what a script says."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def sse(event: Event) -> bytes:
 
 
 async def count_tokens(request: web.Request) -> web.Response:
-    """``POST /v1/messages/count_tokens``: words stand for tokens."""
+    """``POST /v1/messages/count_tokens``: words count as tokens."""
     try:
         body = await request.json()
         words = read_messages(body.get("messages", [])).words
@@ -323,5 +323,5 @@ def serve(
     state: Path | None = None,
     ledger: Path | None = None,
 ) -> None:
-    """Run the API until it is told to stop."""
+    """Run the API until a signal stops it."""
     asyncio.run(serve_until_stopped(port=port, gates=gates, script=script, state=state, ledger=ledger))

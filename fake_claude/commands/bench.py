@@ -1,4 +1,4 @@
-"""What a run of the fake costs, and the real CLI beside it: ratios for people to read, never a test."""
+"""What a run of the fake costs, compared with the real CLI: ratios to read, never a test."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Benchmark:
         return lines / (time.perf_counter() - started), lines / spent
 
     def idle(self, claude: Path, count: int) -> tuple[int, int]:
-        """Return the bytes held by that many processes that have answered once and wait.
+        """Return the memory in bytes of that many processes that have answered once and wait.
 
         The sum of their resident sets, and of their proportional ones, which count once what they share.
         """
@@ -168,7 +168,7 @@ def _kilobytes(name: str, facts: str) -> int:
 
 @contextmanager
 def _api(folder: Path) -> Iterator[str]:
-    """Serve the loopback API in a process of its own, so that its work is nobody else's."""
+    """Serve the loopback API in a process of its own, so that its cost is counted apart."""
     argv = [sys.executable, "-m", "fake_claude", "api", "--gates", str(folder / "gates")]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         try:

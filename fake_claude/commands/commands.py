@@ -1,4 +1,4 @@
-"""The tools beside the stand-in: install, api, gate, ledger."""
+"""The sub-commands: install, api, gate, ledger and others, one function each."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class _Pump:
             try:
                 _write_all(target, data)
             except OSError:
-                return  # nobody takes it any more; go on until the sender ends
+                return  # the reader is gone; continue until the sender ends
             return
         self._recorder.ended(name)
         self._selector.unregister(source)
@@ -185,7 +185,7 @@ def read_recording(path: Path) -> list[dict[str, Any]]:
 
 
 def replay(path: Path, *, speed: float) -> int:
-    """Say again what a recording says, ``speed`` times as fast (0: at once); return its exit code.
+    """Replay a recording, ``speed`` times as fast (0: without pauses); return its exit code.
 
     Output waits for the input that came before it in the recording: a line of stdin for each line recorded.
 

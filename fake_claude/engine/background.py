@@ -1,4 +1,4 @@
-"""Shell commands that outlive the tool call that started them, and wake the session when they end.
+"""Shell commands that outlive the tool call that started them, and start a turn when they end.
 
 docs/claude-cli.md, tools: even a one-shot run prints a second result then.
 """
@@ -49,7 +49,7 @@ class Task:
 
 
 class Background:
-    """The commands of one process that run beside its turns."""
+    """The background commands of one process."""
 
     def __init__(self, run: Run, inbox: Inbox, selector: selectors.PollSelector) -> None:
         self._run = run
@@ -58,7 +58,7 @@ class Background:
         self.tasks: list[Task] = []
 
     def start(self, running: Running, tool_use_id: str, description: str) -> Task:
-        """Take a command over, and tell of it."""
+        """Move a command to the background and announce it."""
         task = Task(self._run.context, running, tool_use_id, description)
         self.tasks.append(task)
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._ready(task))
@@ -111,7 +111,7 @@ class Background:
         )
 
     def _save(self, task: Task) -> None:
-        """Keep what the command printed where the model was told it would be."""
+        """Write the command's output to the file that the model was given."""
         try:
             os.makedirs(os.path.dirname(task.output_file), exist_ok=True)
             with open(task.output_file, "wb") as file:

@@ -1,4 +1,4 @@
-"""Hooks of settings files that act on a prompt: commands that the CLI runs, and what it tells the model of them."""
+"""Hooks of settings files that act on a prompt: run them, and attach their output for the model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
-PATIENCE = 60.0
+HOOK_TIMEOUT = 60.0
 """Seconds that a hook may take."""
 
 ACTING = ("SessionStart", "UserPromptSubmit")
-"""Events whose hooks are run; the others act on no prompt, and stand in the ledger as not imitated."""
+"""Events whose hooks are run; the others act on no prompt; the ledger has them as not imitated."""
 
 
 class Blocked(Exception):
-    """A hook does not let the prompt through; ``text`` is what is told, ``reason`` the hook's own words."""
+    """A hook blocks the prompt; ``text`` is what is printed, ``reason`` what the hook gave."""
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(text)
@@ -34,7 +34,7 @@ class Blocked(Exception):
 
 
 def note_unsupported(run: Run) -> None:
-    """Note the hooks that the CLI would run, and that are passed over here."""
+    """Note the hooks that the CLI would run and the fake does not."""
     for event, found in _hooks(run).items():
         if event not in ACTING:
             for command in found:
@@ -68,9 +68,9 @@ def prompt_submitted(run: Run, prompt: str) -> list[Message]:
         code, out, err = _run(run, "UserPromptSubmit", command, {"prompt": prompt})
         reason = _refusal(code, out, err)
         if reason is not None:
-            told = f"[{command}]: {reason}\n" if code == 2 else f"{reason}\n"
+            text = f"[{command}]: {reason}\n" if code == 2 else f"{reason}\n"
             head = "UserPromptSubmit operation blocked by hook:"
-            raise Blocked(f"{head}\n{told}\nOriginal prompt: {prompt}", reason.strip())
+            raise Blocked(f"{head}\n{text}\nOriginal prompt: {prompt}", reason.strip())
         attachments += _attached("UserPromptSubmit", command, code, out, err)
     return attachments
 
@@ -102,7 +102,7 @@ def _run(run: Run, event: str, command: str, members: Message) -> tuple[int, str
             errors="replace",
             cwd=context.cwd,
             env={**context.env, "CLAUDE_PROJECT_DIR": context.cwd},
-            timeout=PATIENCE,
+            timeout=HOOK_TIMEOUT,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -128,12 +128,12 @@ def _json(out: str) -> Message | None:
 def _attached(name: str, command: str, code: int, out: str, err: str) -> list[Message]:
     about = {"hookName": name, "hookEvent": name.partition(":")[0], "toolUseID": fresh_uuid()}
     if code != 0:
-        told = f"Failed with non-blocking status code: {err.strip()}"
+        text = f"Failed with non-blocking status code: {err.strip()}"
         return [
             {
                 "type": "hook_non_blocking_error",
                 **about,
-                "stderr": told,
+                "stderr": text,
                 "stdout": out,
                 "exitCode": code,
                 "command": command,

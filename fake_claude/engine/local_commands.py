@@ -99,4 +99,4 @@ ANSWERS = {
 """What carries each command out, given its arguments; ``str`` is the answer."""
 
 WITH_ARGUMENTS = frozenset(["autocompact", "color", "output-style"])
-"""Commands that are not imitated without arguments: their answer tells of the CLI's own state."""
+"""Commands that are not imitated without arguments: their answer shows the CLI's own state."""

@@ -138,7 +138,7 @@ class Loop:
         return self.run.exit_code() if self._ending is None else self._ending
 
     def _is_done(self) -> bool:
-        """Tell whether the process is to end: it was told to, or there is nothing left to come."""
+        """Return whether the process should exit: it was asked to, or no input and no work is left."""
         waiting = self._stdin_open or self.inbox.queue or self._background.tasks
         nothing_left = self._play is None and not waiting
         return self._ending is not None or nothing_left
@@ -146,7 +146,7 @@ class Loop:
     # Turns.
 
     def _start(self, prompts: list[Message]) -> None:
-        """Begin a turn; everything that waited is merged into it (docs/claude-cli.md, persistent process)."""
+        """Start a turn; all queued messages are merged into it (docs/claude-cli.md, persistent process)."""
         self.run.omitted, self.run.duplicated = set(), set()
         command = slash.command(prompts[0]["content"], self.run.context)
         if command is not None:
@@ -166,7 +166,7 @@ class Loop:
         self._flush_at = time.monotonic() + FLUSH_AFTER
 
     def _step(self, step: Callable[[Generator[Wait, Any, None]], Wait]) -> None:
-        """Let the turn go on to its next wait or its end."""
+        """Run the turn up to its next wait or its end."""
         assert self._play is not None
         self._not_started = False
         try:
@@ -180,7 +180,7 @@ class Loop:
             self._begin_wait(wait)
 
     def _throw(self, event: Exception) -> None:
-        """Break into the turn where it waits; one that has just begun comes to its first wait, as the CLI's does."""
+        """Throw an event into the turn where it waits; one that has not started runs to its first wait first."""
         if self._not_started:
             self._step(next)
         if self._play is not None and self._ending is None:
@@ -190,7 +190,7 @@ class Loop:
     def _begin_wait(self, wait: Wait) -> None:
         self._wait = wait
         if not isinstance(wait, Yield):
-            self.run.out.flush()  # whoever sees us wait has seen what came before
+            self.run.out.flush()  # a reader who sees us wait has everything that came before
         if isinstance(wait, Delay):
             self._deadline = time.monotonic() + wait.seconds
         elif isinstance(wait, Hold):
@@ -206,14 +206,14 @@ class Loop:
             if wait.patience is not None:
                 self._deadline = time.monotonic() + wait.patience
         elif isinstance(wait, HostResponse) and not self._stdin_open:
-            self._wait = None  # nobody can answer any more
+            self._wait = None  # no answer can come any more
 
     def _watch(self, fd: int, handler: Callable[[], None]) -> None:
         self._watched = fd
         self._selector.register(fd, selectors.EVENT_READ, handler)
 
     def _end_wait(self) -> None:
-        """The wait is over."""
+        """Forget the wait, and stop watching for it."""
         self._wait = self._deadline = None
         if self._watched is not None:
             self._selector.unregister(self._watched)

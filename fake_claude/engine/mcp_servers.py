@@ -1,4 +1,4 @@
-"""MCP servers of configuration files: the CLI starts them; here they start, and fail, and stand in the ledger."""
+"""MCP servers of configuration files: they are started, count as failed, and are noted in the ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def start_servers(run: Run) -> None:
-    """Start the programs of all servers that count; each is told as failed, since no tools are imitated."""
+    """Start the programs of all servers that count; each is reported as failed, since no tools are imitated."""
     context = run.context
     for name, source, server in _servers(run):
         command = [str(server.get("command", "")), *(str(word) for word in server.get("args", ()))]
@@ -58,12 +58,12 @@ def _spawn(run: Run, command: list[str], env: object) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=PATIENCE,
+            timeout=START_TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.SubprocessError):
         return
 
 
-PATIENCE = 5.0
-"""Seconds that a server has; one that is still there then is ended."""
+START_TIMEOUT = 5.0
+"""Seconds that a server may run before it is killed."""

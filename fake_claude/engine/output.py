@@ -9,7 +9,7 @@ import time
 from collections import deque
 
 CHUNK = 64 * 1024
-"""Bytes that are gathered for one write, if lines are short."""
+"""Bytes that are joined for one write, if lines are short."""
 
 HIGH_WATER = 16 * 1024 * 1024
 """Bytes a slow reader may leave unread before a turn pauses."""
@@ -67,11 +67,11 @@ class Output:
         self._pending.clear()
         self._size = 0
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self.fd)  # the number must not fall to somebody else
+        os.dup2(null, self.fd)  # no other file may get this descriptor
         os.close(null)
 
     def flush(self) -> bool:
-        """Write what the reader takes now; tell whether everything is out."""
+        """Write what the reader takes now; return whether everything is written."""
         if self._reader_closed:
             self._pending.clear()
             self._size = 0
@@ -86,7 +86,7 @@ class Output:
             except BlockingIOError:
                 self.wait_until = None
                 return False
-            except OSError:  # nobody reads any more
+            except OSError:  # the reader is gone
                 self._reader_closed = True
                 self._pending.clear()
                 self._size = 0

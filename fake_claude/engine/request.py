@@ -110,7 +110,7 @@ class Request:
         return state.model
 
     def _attempt(self, model: str, *, streaming: bool) -> Generator[Wait, Any, Fault | None]:  # noqa: C901 - a list of cases, read one by one
-        """Hear one answer; return the fault that broke it, if any did."""
+        """Receive one answer; return the fault that broke it, if one did."""
         state, tally = self.state, self.state.tally
         ask = read_messages(self.run.transcript.messages)
         asked = tally.now()
@@ -130,7 +130,7 @@ class Request:
         )
         for action in actions:
             if isinstance(action, Delta):
-                self._on_content_delta(action, told=streaming)
+                self._on_content_delta(action, streaming=streaming)
                 self._since_yield += 1
                 if self._since_yield % _YIELD_EVERY == 0:
                     yield YIELD
@@ -197,7 +197,7 @@ class Request:
             extra = {"thinking_display": "updates"} if event["content_block"]["type"] == "thinking" else {}
             self._stream(event, **extra)
 
-    def _on_content_delta(self, delta: Delta, *, told: bool) -> None:
+    def _on_content_delta(self, delta: Delta, *, streaming: bool) -> None:
         message = self.message
         assert message is not None and message.open is not None  # noqa: PT018
         if delta.kind == "signature_delta":
@@ -205,7 +205,7 @@ class Request:
         else:
             message.open["pieces"].append(delta.text)
             message.estimate += -(-len(delta.text) // _CHARACTERS_PER_TOKEN)
-        if not told:
+        if not streaming:
             return
         if delta.kind == "thinking_delta":
             added = -(-len(delta.text) // _CHARACTERS_PER_TOKEN)
@@ -259,7 +259,7 @@ class Request:
             self.tools.request_permissions()
             self._stream(event)
 
-    # Telling.
+    # Printing.
 
     def close_block(self) -> Message:
         """Finish the open block."""
@@ -300,16 +300,16 @@ class Request:
         message, tally = self.message, self.state.tally
         assert message is not None
         usage = {**empty_usage(), **message.raw["usage"]}
-        told: list[tuple[Message, Message]] = []
+        printed: list[tuple[Message, Message]] = []
         for _, block in message.blocks:
             event = events.assistant(
                 self.context, {**message.raw, "usage": usage}, block, request_id=self.run.request_id
             )
             self.run.emit(event, "full")
-            told.append((event, block))
+            printed.append((event, block))
         if tally.first_message_ms is None:
             tally.first_message_ms = tally.now()
-        message.blocks = told
+        message.blocks = printed
         self.save()
 
     def save(self) -> None:
@@ -335,9 +335,9 @@ class Request:
             self.run.emit(events.stream_event(self.context, event, self.message.id, **extra), "partial")
 
     def _discard_unfinished(self, *, charged: bool) -> None:
-        """The stream broke: take back what is not finished.
+        """The stream broke: discard the unfinished block.
 
-        The turn's usage counts what its start told; a cut is also charged, by the CLI's own estimate.
+        The turn's usage includes the counts of the message's start; a cut is also charged, by the CLI's own estimate.
         """
         message = self.message
         if message is None:
@@ -350,8 +350,10 @@ class Request:
         usage = message.raw["usage"]
         add_usage(self.state.tally.usage, usage)
         if charged:
-            told = usage if self.context.before_330 else {**usage, "output_tokens": max(1, message.estimate)}
-            self.state.tally.costs.add(self.state.model, told)
+            charge = (
+                usage if self.context.before_330 else {**usage, "output_tokens": max(1, message.estimate)}
+            )
+            self.state.tally.costs.add(self.state.model, charge)
 
     def _stop_abandoned(self, index: int) -> None:
         if self._partial and self.message is not None:

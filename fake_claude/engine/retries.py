@@ -1,4 +1,4 @@
-"""What the CLI does about a failing API: how often it tries again, and what it says in the end.
+"""What the CLI does when the API fails: when it retries, and the error it ends with.
 
 docs/claude-cli.md, API trouble.
 """
@@ -32,7 +32,7 @@ _FINAL_ERRORS = {
 
 
 def max_retries(env: Mapping[str, str]) -> int:
-    """Return how often a request is tried again."""
+    """Return how often a request is retried."""
     try:
         return max(0, int(env.get("CLAUDE_CODE_MAX_RETRIES", "")))
     except ValueError:
@@ -48,7 +48,7 @@ def retry_delay_ms(attempt: int, retry_after: int | None) -> int:
 
 
 def is_retryable(fault: Fault) -> bool:
-    """Tell whether this fault is worth another try."""
+    """Return whether this fault is worth a retry."""
     if fault.should_retry is False:
         return False
     if fault.kind in ("reset", "cut"):

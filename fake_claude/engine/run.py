@@ -93,7 +93,7 @@ class Run:
         self.last_result = message
         self.results += 1
 
-    # What the ledger is told.
+    # Notes in the ledger.
 
     def note_attachment(self, attachment: Message) -> None:
         """Note in the ledger what is attached to a prompt, and which files it comes from."""

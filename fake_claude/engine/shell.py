@@ -26,7 +26,7 @@ class Running(Wait):
         self.fd, theirs = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.fd, False)
         self.output = b""
-        self.patience: float | None = None  # seconds after which the turn wants to look again
+        self.patience: float | None = None  # seconds until the turn wants control again
         self.code: int | None = None
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -41,7 +41,7 @@ class Running(Wait):
         os.close(theirs)
 
     def read(self) -> bool:
-        """Take output that has come; tell whether the command is over (its output ended)."""
+        """Read the output that has come; return whether the command has exited (EOF)."""
         while True:
             try:
                 data = os.read(self.fd, 1 << 16)
@@ -53,7 +53,7 @@ class Running(Wait):
             self.output += data
 
     def kill(self) -> None:
-        """End the command with all its process group."""
+        """Kill the command and its process group."""
         if self.code is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)

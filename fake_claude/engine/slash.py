@@ -106,13 +106,13 @@ UNSUPPORTED = frozenset(
 """Commands that the CLI carries out and the fake refuses by name; other text after a slash goes to the model."""
 
 HIDDEN = UNSUPPORTED | frozenset(["init", "security-review", "team-onboarding"])
-"""Commands beside those carried out that ``--disable-slash-commands`` makes unavailable; others become text."""
+"""Further commands that ``--disable-slash-commands`` makes unavailable; others become text."""
 
 SUMMARY = "This session is being continued from a previous conversation that ran out of context."
 
 
 def command(content: object, context: Context) -> tuple[str, str, str] | None:
-    """Return the word used, the command's own name and its arguments; ``None`` for what the model is asked.
+    """Return the word used, the command's own name and its arguments; ``None`` for a prompt to the model.
 
     A message of white space alone counts as one: the model is not asked either. Of content blocks the last is looked
     at. What a file of the user or the project defines under that name goes before the CLI's own.
@@ -143,7 +143,7 @@ def play(run: Run, called: tuple[str, str, str], prompt: Message) -> Generator[W
     run.emit_state("running")
     content = prompt["content"]
     run.transcript.before_command = content[:-1] if isinstance(content, list) else []
-    yield YIELD  # as a turn does: let signals and input have their turn
+    yield YIELD  # as a turn does: let signals and input be handled
     if name == "usage":
         _usage(run, tally, word, arguments)
     elif name == "clear":
@@ -200,7 +200,7 @@ def _print(
     outcome: str | None = None,
     stream: str = "stdout",
 ) -> None:
-    """Print what a command says, in the place of an answer; ``command`` is the one carried out, if one was."""
+    """Print a command's output in the place of an answer; ``command`` is the one carried out, if one was."""
     context = run.context
     run.emit(events.init(context, run.project_dir, []), "init")
     event = events.synthetic_assistant(context, text)
@@ -266,7 +266,7 @@ def _config(run: Run, tally: TurnTotals, word: str, arguments: str) -> None:
 
 
 def not_imitated(run: Run, tally: TurnTotals, text: str) -> None:
-    """End a turn with the words that the fake does not do what its prompt asks for."""
+    """End a turn whose prompt asks for something that the fake does not do."""
     run.record.note("unimitated", what=text)
     _print(run, text)
     _result(run, tally, None, text)

@@ -1,4 +1,4 @@
-"""The tool calls of a turn: judged, asked about, carried out, and told."""
+"""Tool calls of a turn: permission, execution, result."""
 
 from __future__ import annotations
 
@@ -56,25 +56,25 @@ NO_SERVER_CHECK = (
 
 
 class Call:
-    """One tool_use block on its way to a result."""
+    """One tool_use block and what becomes of it."""
 
     def __init__(self, block: Message) -> None:
         self.id: str = block["id"]
         self.name: str = block["name"]
         self.input: Message = block["input"]
-        self.request_id: str | None = None  # of the open question to the host
+        self.request_id: str | None = None  # of the open request to the host
         self.verdict: Verdict | None = None
         self.decision: Message = {}
         self.running: Running | None = None
         self.done = False
 
     def meta(self, **more: object) -> Message:
-        """Return the account of the decision beside the result."""
+        """Return the metadata of a result: how its permission was decided."""
         return {"id": self.id, **more, "permission_decision": self.decision}
 
 
 class EndedByHost(Exception):
-    """The host said no and wants the turn to end."""
+    """The host refused a tool and ends the turn."""
 
 
 class ToolCalls:
@@ -89,7 +89,7 @@ class ToolCalls:
         self._warned = False
 
     def on_block_complete(self, block: Message) -> None:
-        """A call was heard to its end: settle at once what needs nobody else."""
+        """A tool_use block is complete: decide the call now, unless the host must be asked."""
         call = Call(block)
         self.calls.append(call)
         if call.name not in self.context.tools and call.name != "Agent":
@@ -117,7 +117,7 @@ class ToolCalls:
         self._finish(call, failed(call.id, text, tagged=True, plain=text))
 
     def _denied(self, call: Call, verdict: Verdict) -> None:
-        """Nobody can be asked: the call is refused."""
+        """No host can be asked: refuse the call."""
         tool = self.context.options.text("permission-prompt-tool")
         if tool is not None and tool != "stdio":
             text = f"Error: MCP tool {tool} (passed via --permission-prompt-tool) not found. Available MCP tools: none"
@@ -161,7 +161,7 @@ class ToolCalls:
         )
 
     def request_permissions(self) -> None:
-        """Put the question about each call that needs it to the host."""
+        """Send a permission request for each call that needs one."""
         for call in self.calls:
             if call.done or call.verdict is None or call.verdict.allowed:
                 continue
@@ -182,7 +182,7 @@ class ToolCalls:
             self._run.emit(events.control_request(call.request_id, request))
 
     def run(self) -> Generator[Wait, Any, None]:
-        """Carry out what is left, in order; results are told as they come."""
+        """Execute the remaining calls in order; print each result."""
         for call in self.calls:
             if call.request_id is not None and not call.done:
                 answer = yield HostResponse(call.request_id)
@@ -193,7 +193,7 @@ class ToolCalls:
                 yield from self._execute(call)
 
     def _apply_decision(self, call: Call, answer: Message | None) -> None:
-        """Take the host's word."""
+        """Apply the host's answer to a permission request."""
         response = (answer or {}).get("response")
         behaviour = response.get("behavior") if isinstance(response, dict) else None
         if behaviour == "allow":
@@ -334,7 +334,7 @@ class ToolCalls:
     # Ends.
 
     def interrupted(self, *, by_host: bool) -> None:
-        """Withdraw open questions, end what runs, and account for every call."""
+        """Cancel the calls: kill what runs, and give every call a result."""
         for call in self.calls:
             if call.done:
                 continue
@@ -347,13 +347,13 @@ class ToolCalls:
             self._finish(call, failed(call.id, text, meta=meta, plain="User rejected tool use"))
 
     def cancel_open_requests(self) -> None:
-        """Take open questions to the host back."""
+        """Cancel the requests that the host has not answered."""
         for call in self.calls:
             if call.request_id is not None and not call.done:
                 self._run.emit({"type": "control_cancel_request", "request_id": call.request_id})
 
     def on_terminate(self) -> None:
-        """The process is told to end: end the commands, and report the one that ran."""
+        """The process is about to exit: kill the commands, and report the one that ran."""
         for call in self.calls:
             if call.running is not None and not call.done:
                 call.running.kill()

@@ -50,7 +50,7 @@ def encode_cwd(path: str) -> str:
 
 
 def read_lines(path: str) -> Iterator[Line]:
-    """Yield the JSON objects of a transcript; broken lines are passed over."""
+    """Yield the JSON objects of a transcript; broken lines are skipped."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             for raw in file:
@@ -76,7 +76,7 @@ class TranscriptStore:
         return os.path.join(self.folder, f"{session_id}.jsonl")
 
     def exists(self, session_id: str) -> bool:
-        """Tell whether this directory has a transcript with that id."""
+        """Return whether this directory has a transcript with that id."""
         return os.path.exists(self.path(session_id))
 
     def find(self, session_id: str) -> str | None:
@@ -135,13 +135,13 @@ class Transcript:
         self.messages: list[Line] = []
         self.before_command: list[Line] = []  # blocks that came with a slash command
         self.place = 0  # where the prompt begins among the last message's blocks
-        self.remarks: list[str] = []  # what the model is told in the system's name, and was not yet
-        self.shown: set[str] = set()  # what it is told once in a conversation
+        self.remarks: list[str] = []  # system reminders for the next request
+        self.shown: set[str] = set()  # kinds of attachments that are shown once in a conversation
         self.cost_state: Line = {}
         self.title: str | None = None
 
     def load(self, path: str) -> bool:
-        """Take over the history of ``path``; tell whether it holds any."""
+        """Load the history of ``path``; return whether there is any."""
         lines = list(read_lines(path))
         messages = {line["uuid"]: line for line in lines if "uuid" in line}
         chain: list[Line] = []
@@ -160,7 +160,7 @@ class Transcript:
         if leaf is not None:
             self._parent = leaf["uuid"]
             if leaf["type"] == "user":
-                # Nobody answered: the owner was killed or interrupted (docs/claude-cli.md, sessions).
+                # There was no answer: the owner was killed or interrupted (docs/claude-cli.md, sessions).
                 event = synthetic_assistant(self._context, "No response requested.")
                 self.assistant(event, event["message"])
         return bool(self.messages)
@@ -199,7 +199,7 @@ class Transcript:
         return results[-1] + 1 if results else 0
 
     def add(self, line: Line) -> None:
-        """Keep one line for the next flush."""
+        """Add one line for the next flush."""
         if self.path is not None:
             self._pending.append(dumps(line))
 
@@ -218,7 +218,7 @@ class Transcript:
         self.add({"type": "custom-title", "customTitle": title, "sessionId": self._context.session_id})
 
     def enqueue(self, prompt: object) -> None:
-        """Write down that a prompt waited its turn."""
+        """Write that a prompt was queued and taken."""
         session = self._context.session_id
         first: Line = {
             "type": "queue-operation",
@@ -306,7 +306,7 @@ class Transcript:
         return place + len(texts)
 
     def queued(self, content: object) -> None:
-        """Write a message that the running turn took in; the model is told of it beside the conversation."""
+        """Write a message that was merged into the running turn."""
         uuid = fresh_uuid()
         self.add(
             {
@@ -322,8 +322,8 @@ class Transcript:
         self._parent = uuid
 
     def local_command(self, name: str, arguments: str, output: Line | None = None) -> None:
-        """Write what the model is told of a slash command that the CLI carried out itself."""
-        told: list[object] = [
+        """Write a slash command that the CLI ran itself, for the model to see."""
+        contents: list[object] = [
             CAVEAT,
             "\n            ".join(
                 [
@@ -334,14 +334,14 @@ class Transcript:
             ),
         ]
         if self.before_command:
-            told[1] = [*self.before_command, {"type": "text", "text": told[1]}]
-        for text in told:
+            contents[1] = [*self.before_command, {"type": "text", "text": contents[1]}]
+        for text in contents:
             self.user(user(self._context, text))
         if output is not None:
             self.user(output)
 
     def local_output(self, text: str, run: Line | None = None) -> None:
-        """Write what a slash command answered; the model is shown it with the next prompt."""
+        """Write the output of a slash command; the model sees it with the next prompt."""
         uuid = fresh_uuid()
         self.add(
             {
@@ -418,12 +418,12 @@ class Transcript:
         return Transcript(self._context, path)
 
     def copy_history(self, path: str) -> None:
-        """Begin a forked session with the lines of the one at ``path``."""
+        """Start a forked session with the lines of the one at ``path``."""
         for line in read_lines(path):
             self.add({**line, "sessionId": self._context.session_id})
 
     def flush(self) -> None:
-        """Put pending lines on disk; a home that cannot be written is passed over in silence."""
+        """Write pending lines to disk; a home that cannot be written is ignored."""
         if self.path is None or not self._pending:
             return
         data = "".join(line + "\n" for line in self._pending).encode("utf-8", "surrogatepass")
@@ -441,7 +441,7 @@ class Transcript:
 
 
 def _not_empty(blocks: list[Line]) -> list[Line]:
-    """The blocks that the CLI sends: an empty text block beside others is left out of the request."""
+    """The blocks that the CLI sends: empty text blocks are left out, unless there are no others."""
     return [block for block in blocks if block.get("type") != "text" or block.get("text")] or list(blocks)
 
 

@@ -68,7 +68,7 @@ class TurnState:
         """Return the fault of a request that no script can answer.
 
         Raises:
-            LoggedOut: Nobody is logged in, and there is no key.
+            LoggedOut: There is no login and no API key.
         """
         if self.run.settings.needs_key and not self.context.has_key:
             raise LoggedOut
@@ -106,7 +106,7 @@ class TurnState:
         return {"user_message_uuid": self.own_uuids[-1], "user_message_uuids": list(self.uuids)}
 
     def echo_prompts(self) -> None:
-        """Replay the prompt when its answer begins, if the host wants that."""
+        """Replay the prompt at the start of its answer, if the host wants that."""
         if self.context.replay and not self._echoed:
             self.replay(self.content, self.prompts[-1]["uuid"], timestamped=True)
         self._echoed = True

@@ -1,1 +1,1 @@
-"""The fake held against the real CLI: one table of invocations, played through both."""
+"""The fake compared with the real CLI: one table of invocations, run on both."""

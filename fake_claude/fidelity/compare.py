@@ -1,4 +1,4 @@
-"""Two outcomes side by side: same, allowed, or different."""
+"""Compare two outcomes: same, allowed, or different."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One invocation of the table: how the CLI is started, and what happens around it; and words to write one with."""
+"""One invocation of the table: how the CLI is started, and what happens around it; and helpers to write one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Invocation:
     files: dict[str, str] = field(default_factory=dict)  # below the working directory, or ~/ for the home
     before: list[Invocation] = field(default_factory=list)  # runs on the same home, not compared
     real_waits: bool = (
-        False  # retries wait as long as they do in the CLI, because something happens meanwhile
+        False  # retries wait as long as they do in the CLI, because something happens during the wait
     )
 
 
@@ -68,5 +68,5 @@ def one(prompt: str, *more: Act) -> list[Act]:
 
 
 def done(count: int = 1) -> Act:
-    """End the input when so many results have come."""
+    """End the input after that many results."""
     return (f"result:{count}", "eof", None)

@@ -27,7 +27,7 @@ TIMES = frozenset(
 
 @dataclass(frozen=True)
 class Mask:
-    """One rule: what it hides, and why nobody can rely on it."""
+    """One rule: what it hides, and why it cannot be relied on."""
 
     name: str
     reason: str

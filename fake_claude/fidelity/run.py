@@ -48,13 +48,13 @@ class RunOutcome:
 
 
 class RowTimeout(Exception):
-    """The run did not get to where the row expects it; the message tells how far it came."""
+    """The run did not get to where the row expects it; the message says how far it got."""
 
 
 class Sandbox:
     """Where rows are played: a temporary folder and the CLI under test; ``claude=None`` is the fake.
 
-    ``stretch`` lengthens the pauses for what the real CLI does without telling, for a machine that is busy.
+    ``stretch`` lengthens the pauses for what the real CLI does silently, on a busy machine.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class _Run:
         """Run to the end.
 
         Raises:
-            Stuck: The row's time is over, or the process ended before its acts.
+            RowTimeout: The row's time is over, or the process ended before its acts.
         """
         row = self.row
         piped = row.stdin is not None or (bool(row.acts) and "--input-format" in row.argv)
@@ -349,8 +349,8 @@ class _Run:
             case "eof":
                 self._close(process)
             case "pause":
-                await asyncio.sleep(value * self.stretch)  # for what the real CLI does without telling
-            case "reader":  # wait until somebody reads the pipe, and keep it open
+                await asyncio.sleep(value * self.stretch)  # for what the real CLI does silently
+            case "reader":  # wait until a process reads the pipe, and keep it open
                 self._held.append(await asyncio.to_thread(os.open, self.cwd / value, os.O_WRONLY))
             case "unhold":
                 for fd in self._held:

@@ -81,25 +81,25 @@ class Programs:
 
     async def two_turns(self) -> Recorded:
         """Talk twice."""
-        told: Recorded = []
+        recorded: Recorded = []
         async with self.sdk.ClaudeSDKClient(self.options()) as client:
             for prompt in ("one", "two"):
                 await client.query(prompt)
-                told += [shown(message) async for message in client.receive_response()]
-        return told
+                recorded += [shown(message) async for message in client.receive_response()]
+        return recorded
 
     async def interrupt(self) -> Recorded:
-        """Break an answer off at its first piece, and go on."""
-        told: Recorded = []
+        """Interrupt an answer at its first delta, then continue."""
+        recorded: Recorded = []
         async with self.sdk.ClaudeSDKClient(self.options(include_partial_messages=True)) as client:
             await client.query("HOLD")
             async for message in client.receive_response():
-                told.append(shown(message))
+                recorded.append(shown(message))
                 if self._is_piece(message, "stub. "):
                     await client.interrupt()
             await client.query("after")
-            told += [shown(message) async for message in client.receive_response()]
-        return told
+            recorded += [shown(message) async for message in client.receive_response()]
+        return recorded
 
     def _is_piece(self, message: Any, text: str) -> bool:
         return (
@@ -108,10 +108,10 @@ class Programs:
 
     async def permission(self) -> Recorded:
         """Be asked about a tool: allow one, deny the next."""
-        told: Recorded = []
+        recorded: Recorded = []
 
         async def answer(name: str, given: dict[str, Any], _context: Any) -> Any:
-            told.append(["asked", name, given])
+            recorded.append(["asked", name, given])
             if "allowed" in given["command"]:
                 return self.sdk.PermissionResultAllow()
             return self.sdk.PermissionResultDeny(message="not that")
@@ -119,45 +119,45 @@ class Programs:
         async with self.sdk.ClaudeSDKClient(self.options(can_use_tool=answer)) as client:
             for prompt in ("TOOL `touch allowed`", "TOOL `touch denied`"):
                 await client.query(prompt)
-                told += [shown(message) async for message in client.receive_response()]
-        return told
+                recorded += [shown(message) async for message in client.receive_response()]
+        return recorded
 
     async def models(self) -> Recorded:
         """Change the model and the permission mode between turns."""
-        told: Recorded = []
+        recorded: Recorded = []
         async with self.sdk.ClaudeSDKClient(self.options()) as client:
             await client.set_model("claude-haiku-5-5")
             await client.set_permission_mode("acceptEdits")
             await client.query("one")
-            told += [shown(message) async for message in client.receive_response()]
-        return told
+            recorded += [shown(message) async for message in client.receive_response()]
+        return recorded
 
     async def resume(self) -> Recorded:
-        """Go on in a new process."""
+        """Continue in a new process."""
         first = [m async for m in self.sdk.query(prompt="one", options=self.options())]
         options = self.options(resume=first[-1].session_id)
         return [shown(m) async for m in self.sdk.query(prompt="two", options=options)]
 
     async def api_error(self) -> Recorded:
         """Meet an error of the API."""
-        told: Recorded = []
+        recorded: Recorded = []
         try:
             async for message in self.sdk.query(prompt="ERR403", options=self.options()):
-                told.append(shown(message))
+                recorded.append(shown(message))
         except self.sdk.ClaudeSDKError as error:
-            told.append([type(error).__name__, str(error).partition("\n")[0]])
-        return told
+            recorded.append([type(error).__name__, str(error).partition("\n")[0]])
+        return recorded
 
     async def unknown_session(self) -> Recorded:
         """Resume what was never there."""
-        told: Recorded = []
+        recorded: Recorded = []
         options = self.options(resume="99999999-2222-4333-8444-55555555bbbb")
         try:
             async for message in self.sdk.query(prompt="x", options=options):
-                told.append(shown(message))
+                recorded.append(shown(message))
         except self.sdk.ClaudeSDKError as error:
-            told.append([type(error).__name__, str(error).partition("\n")[0]])
-        return told
+            recorded.append([type(error).__name__, str(error).partition("\n")[0]])
+        return recorded
 
     def all(self) -> dict[str, Callable[[], Awaitable[Recorded]]]:
         """Return the programs by name."""
@@ -177,7 +177,7 @@ class Programs:
 
 @asynccontextmanager
 async def api(gates: Path) -> AsyncIterator[str]:
-    """Serve the table's words to the real CLI."""
+    """Serve the texts of the table to the real CLI."""
     runner = web.AppRunner(
         make_app(ScriptedApi(ScriptFinder(str(WORDS)), gates)),
         handler_cancellation=True,
@@ -193,7 +193,7 @@ async def api(gates: Path) -> AsyncIterator[str]:
 
 async def play(claude: Path | None) -> dict[str, Recorded]:
     """Run every program with one CLI; ``None`` is the fake."""
-    told: dict[str, Recorded] = {}
+    recorded: dict[str, Recorded] = {}
     with tempfile.TemporaryDirectory(prefix="sdk-") as name:
         folder = Path(name)
         async with api(folder / "gates") as url:
@@ -216,8 +216,8 @@ async def play(claude: Path | None) -> dict[str, Recorded]:
                     url.partition("://")[2]: "<api>",
                 }
                 ids = Ids()
-                told[program] = [masked(message, names, ids) for message in said]
-    return told
+                recorded[program] = [masked(message, names, ids) for message in said]
+    return recorded
 
 
 async def judge(claude: Path | None) -> int:
@@ -225,14 +225,14 @@ async def judge(claude: Path | None) -> int:
     fake = await play(None)
     real = await play(claude) if claude else {}
     wrong = 0
-    for name, told in fake.items():
-        verdict = f"{len(told)} messages"
+    for name, recorded in fake.items():
+        verdict = f"{len(recorded)} messages"
         if claude:
-            same = told == real[name]
-            verdict = f"same, {len(told)} messages" if same else "different"
+            same = recorded == real[name]
+            verdict = f"same, {len(recorded)} messages" if same else "different"
             wrong += not same
             if not same:
-                for a, b in zip([*real[name], None], [*told, None], strict=False):
+                for a, b in zip([*real[name], None], [*recorded, None], strict=False):
                     if a != b:
                         verdict += f"\n    real {json.dumps(a)[:600]}\n    fake {json.dumps(b)[:600]}"
                         break

@@ -134,7 +134,7 @@ async def fidelity(
 async def play_slowly(rows: Sequence[Invocation], folder: Path, claude: Path) -> dict[str, Normal | str]:
     """Play rows one by one, with longer pauses.
 
-    The real CLI does some things without telling, and a row waits a moment for them; on a busy machine the moment may
+    The real CLI does some things silently, and a row waits a moment for them; on a busy machine the moment may
     have been too short. The fake needs no such second chance.
     """
     return await play_rows(rows, Sandbox(folder, claude=claude, stretch=STRETCH), at_once=1)

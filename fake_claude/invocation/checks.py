@@ -249,12 +249,12 @@ def effort_warnings(context: Context) -> list[str]:
     effort = context.options.text("effort")
     if effort is None or effort in EFFORTS:
         return []
-    told = f"Warning: Unknown --effort value '{effort}' — ignoring it and using the default effort."
-    return [f"{told} Valid values: {', '.join(EFFORTS)}."]
+    warning = f"Warning: Unknown --effort value '{effort}' — ignoring it and using the default effort."
+    return [f"{warning} Valid values: {', '.join(EFFORTS)}."]
 
 
 def beta_warnings(context: Context) -> list[str]:
-    """Take over the betas that are allowed; return what the CLI says of the others."""
+    """Keep the betas that are allowed; return the warnings about the others."""
     given = context.options.lists.get("betas", [])
     context.betas = [beta for beta in given if beta in KNOWN_BETAS]
     return [

@@ -1,4 +1,4 @@
-"""Commands and skills in Markdown files, which a prompt that begins with their name becomes."""
+"""Commands and skills in Markdown files, whose text replaces a prompt that starts with their name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Command:
 
     @property
     def description(self) -> str | None:
-        """What the model is told of it; ``None`` where it is not told."""
+        """Its description for the model; ``None`` if the model is not shown it."""
         if self.members.get("disable-model-invocation") == "true":
             return None
         return self.members.get("description")
@@ -98,7 +98,7 @@ def _files(folder: str, prefix: str) -> Iterator[Command]:
 
 
 def agents(context: Context) -> Iterator[tuple[str, str]]:
-    """Yield name and description of the agents in files, which the model is told of."""
+    """Yield name and description of the agents in files, which the model is shown."""
     if not context.customised:
         return
     folders = {"user": context.config_dir, "project": os.path.join(context.cwd, ".claude")}

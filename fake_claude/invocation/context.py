@@ -84,7 +84,7 @@ class Context:
 
     @property
     def streams_out(self) -> bool:
-        """Tell whether messages are printed as they come."""
+        """Return whether messages are printed as they come."""
         return self.output_format == "stream-json"
 
     @property
@@ -121,5 +121,5 @@ class Context:
 
     @staticmethod
     def model_known(name: str) -> bool:
-        """Tell whether the API has a model of this name; the CLI may not know it."""
+        """Return whether the API has a model of this name; the CLI may not know it."""
         return find_model(name) is not None or name.startswith("claude-")

@@ -1,4 +1,4 @@
-"""What ``--help`` prints: the option table, in our own few words."""
+"""What ``--help`` prints: the option table, in short words of our own."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ class Options:
         self.swallowed: tuple[str, str] | None = None  # (option, last word) of the last variadic option
 
     def flag(self, key: str) -> bool:
-        """Tell whether the option was given."""
+        """Return whether the option was given."""
         return key in self.values or key in self.lists
 
     def text(self, key: str, default: str | None = None) -> str | None:

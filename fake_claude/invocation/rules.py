@@ -19,7 +19,7 @@ def split_rules(values: Iterable[str]) -> list[str]:
 
 
 def matches(rule: str, tool: str, given: dict[str, Any]) -> bool:
-    """Tell whether a rule such as ``Bash``, ``Bash(git *)`` or ``Bash(ls:*)`` covers this call."""
+    """Return whether a rule such as ``Bash``, ``Bash(git *)`` or ``Bash(ls:*)`` covers this call."""
     name, parenthesis, pattern = rule.rstrip(")").partition("(")
     if name != tool:
         return False

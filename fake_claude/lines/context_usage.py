@@ -43,7 +43,7 @@ def _grid(categories: Sequence[dict[str, Any]], window: int) -> list[list[dict[s
 
 
 def context_usage(model: str, messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return how full the window is; words stand for tokens, as in all answers of the fake."""
+    """Return how full the window is; words count as tokens, as everywhere in the fake."""
     known = find_model(model)
     window = known.window if known else 1_000_000
     said = sum(len(str(message["content"]).split()) for message in messages)

@@ -114,6 +114,6 @@ class Costs:
         return delta
 
     def resume(self, usage: dict[str, dict[str, Any]]) -> None:
-        """Go on from the totals that a session's file holds."""
+        """Start from the totals in a session's file."""
         for model, entry in usage.items():
             self.models[model] = {**self._entry(model), **entry}

@@ -222,7 +222,7 @@ def system(context: Context, subtype: str, **members: object) -> Message:
 
 
 def lifecycle(context: Context, command_uuid: str, state: str) -> Message:
-    """What became of an input message that carried a uuid."""
+    """The state of an input message that has a uuid."""
     return {
         "type": "command_lifecycle",
         "command_uuid": command_uuid,

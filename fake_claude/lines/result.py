@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TurnTotals:
-    """What one turn adds up to, while it runs."""
+    """The totals of one turn, while it runs."""
 
     def __init__(self, costs: Costs, api_ms_before: int) -> None:
         self.started = time.monotonic()
@@ -32,7 +32,7 @@ class TurnTotals:
         self.first_usage: Message | None = None
         self.denials: list[Message] = []
         self.stop_reason: str | None = None
-        self.timed = True  # errors tell no times of their own
+        self.timed = True  # errors report no times
         self.safety_stops = 0
         self.requested_ms: int | None = None
         self.first_event_ms: int | None = None
@@ -44,7 +44,7 @@ class TurnTotals:
         return milliseconds_since(self.started)
 
     def note_request(self, usage: Message) -> None:
-        """Keep the token counts that the first request of the turn began with."""
+        """Keep the token counts of the turn's first request."""
         if self.first_usage is None:
             self.first_usage = usage
 

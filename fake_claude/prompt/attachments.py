@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     Attachment = dict[str, Any]
 
 FILES_OFF = "CLAUDE_CODE_DISABLE_FILE_MENTIONS"
-"""With it nothing is read for a mention; the model is told what is mentioned."""
+"""With it no mentioned file is read; the model is only given its name."""
 
 ALL_OFF = "CLAUDE_CODE_DISABLE_ATTACHMENTS"
 """With it a mention is the text that it is."""
 
 SIZE_LIMIT = 256 * 1024
-"""Bytes of a file beyond which the model is only told that it is there."""
+"""Bytes of a file beyond which the model is only given its name."""
 
 TEXT_LIMIT = 100_000
-"""Bytes beyond which a file has too many tokens, and is passed over."""
+"""Bytes beyond which a file has too many tokens, and is skipped."""
 
 SMALLEST_IMAGE = 45
 BINARY = frozenset(
@@ -55,13 +55,13 @@ CODE_NOTE = (
 def mentioned(context: Context, content: object, seen: set[str]) -> Iterator[Attachment]:
     """Read what a prompt mentions; ``seen`` are the files that this process showed before, and grows.
 
-    Of content blocks only the last one is looked at. What is not there, forbidden, or no text is passed over.
+    Of content blocks only the last one is looked at. What is not there, forbidden, or no text is skipped.
     """
     text = said(content)
     if "@" not in text or context.bare or truthy(context.env.get(ALL_OFF)):
         return
     if truthy(context.env.get(FILES_OFF)):
-        yield from _told_only(text)
+        yield from _names_only(text)
         return
     for mention in mentions(text, before_332=context.before_332):
         path = _absolute(mention.path, context)
@@ -79,15 +79,15 @@ def mentioned(context: Context, content: object, seen: set[str]) -> Iterator[Att
                 yield attachment
 
 
-def _told_only(text: str) -> Iterator[Attachment]:
+def _names_only(text: str) -> Iterator[Attachment]:
     names = words(text)
     if names:
-        told = (
+        text = (
             f"The user @-mentioned {', '.join(names)}. File contents are not attached automatically in this session: if"
             " these are files or directories in your working directory, read them with your file tools before"
             " responding."
         )
-        rendered = [{"content": reminder(told)}]
+        rendered = [{"content": reminder(text)}]
         yield {
             "type": "at_mention_reference",
             "mentions": names,
@@ -97,7 +97,7 @@ def _told_only(text: str) -> Iterator[Attachment]:
 
 
 def truthy(value: str | None) -> bool:
-    """Tell whether a variable is set as the CLI understands it."""
+    """Return whether a variable is set as the CLI understands it."""
     return (value or "").lower().strip() in ("1", "true", "yes", "on")
 
 
@@ -135,7 +135,7 @@ def _folder(path: str, shown: str) -> Attachment:
 
 
 def _shown_file(path: str, shown: str, mention: Mention, context: Context) -> Attachment | None:  # noqa: PLR0911 - a list of cases, read one by one
-    """Return what becomes of one file; ``None`` for what the CLI passes over."""
+    """Return the attachment for one file; ``None`` for a file that the CLI skips."""
     kind = os.path.splitext(path)[1].lower()
     if kind in BINARY or path.startswith("/proc/self/"):
         return None

@@ -146,14 +146,14 @@ def configure(context: Context, arguments: str) -> tuple[str, list[Change]]:
     pairs = _pairs(arguments.strip())
     if pairs is None:
         return f'Expected key=value, got "{arguments.strip()}". Run /config to see what\'s available.', []
-    told: list[str] = []
+    answers: list[str] = []
     changes: list[Change] = []
     for name, value in pairs:
         text, change = _set(context, name, value)
-        told.append(text)
+        answers.append(text)
         if change is not None:
             changes.append(change)
-    return "\n".join(told), changes
+    return "\n".join(answers), changes
 
 
 def _pairs(text: str) -> list[tuple[str, str]] | None:
@@ -225,7 +225,7 @@ def _in_model(member: str) -> list[str]:
 
 
 def write(path: str, member: str, value: object) -> None:
-    """Change one member of a JSON file; what else it holds stays, a broken file is begun anew."""
+    """Change one member of a JSON file; its other members stay, a broken file is replaced."""
     try:
         with open(path, encoding="utf-8") as file:
             settings = json.load(file)

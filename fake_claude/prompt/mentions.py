@@ -33,7 +33,7 @@ class Mention:
 def words(text: str) -> list[str]:
     """Return the words that mention something, each once, those in quotes first.
 
-    A text that begins with a slash and no name of a command is taken as it is.
+    A text that starts with a slash but no command name is taken as it is.
     """
     if text.startswith("/") and not _COMMAND.match(text):
         return []

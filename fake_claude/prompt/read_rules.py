@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def denied(path: str, context: Context) -> bool:
-    """Tell whether a rule forbids to read this absolute path; a rule for the whole tool does not reach mentions."""
+    """Return whether a rule forbids to read this absolute path; a rule for the whole tool does not reach mentions."""
     rules = (re.fullmatch(r"Read\((.+)\)", rule) for rule in context.deny_rules)
     return any(_pattern(rule[1], context).fullmatch(path) for rule in rules if rule is not None)
 
 
 def _pattern(rule: str, context: Context) -> re.Pattern[str]:
-    """Return what a rule covers: ``//`` begins at the root, ``~/`` at home, all else in the working directory."""
+    """Return what a rule covers: ``//`` starts at the root, ``~/`` at home, all else in the working directory."""
     if rule.startswith("//"):
         rule = rule[1:]
     elif rule.startswith("~/"):

@@ -26,7 +26,7 @@ LISTED = (
     "dataviz", "update-config", "code-review", "simplify", "fewer-permission-prompts", "loop", "claude-api",
     "workflow-authoring", "run", "plugin-authoring", "init", "security-review",
 )  # fmt: skip
-"""Commands of its own that the CLI tells the model of."""
+"""Commands of the CLI that it lists to the model."""
 
 ULTRATHINK = (
     'The user included the keyword "ultrathink", requesting deeper reasoning on this turn.'
@@ -61,9 +61,9 @@ class UserText:
             self._unknown = name
             return
         self.record.note("command", why=f"the prompt says /{name}", path=command.path if command else None)
-        told = f"<command-message>{name}</command-message>\n<command-name>/{name}</command-name>"
+        tags = f"<command-message>{name}</command-message>\n<command-name>/{name}</command-name>"
         if arguments:
-            told += f"\n<command-args>{arguments}</command-args>"
+            tags += f"\n<command-args>{arguments}</command-args>"
         if command is not None and command.shell:
             raise NotImitated(
                 f"fake-claude does not imitate the shell command {command.shell} in {command.path}"
@@ -74,7 +74,7 @@ class UserText:
             if command.members.get("model"):
                 self.model = resolve_model(command.members["model"])
         rest = self.content[:-1] if isinstance(self.content, list) else []
-        self.lines = [told, [*rest, {"type": "text", "text": body}]]
+        self.lines = [tags, [*rest, {"type": "text", "text": body}]]
 
     def _own(self, name: str) -> bool:
         return name in PROMPT_COMMANDS and self.context.has_commands
@@ -107,15 +107,19 @@ class UserText:
             yield self._unknown_command()
         instructions = [] if "instructions" in shown_before else memory(context)
         if instructions:
-            told = [
+            listed_files = [
                 {"path": file.path, "type": file.source.capitalize(), "content": file.text}
                 for file in instructions
             ]
-            yield {"type": "instructions", "files": told, "rendered": [{"content": shown(instructions)}]}
+            yield {
+                "type": "instructions",
+                "files": listed_files,
+                "rendered": [{"content": shown(instructions)}],
+            }
         shown_before.add("instructions")
 
     def _standing(self) -> Iterator[Message]:
-        """Yield what the model is told of the operator's settings, once in a conversation."""
+        """Yield what follows from the operator's settings, once in a conversation."""
         context = self.context
         style = _style(context)
         if style is not None:
@@ -134,15 +138,15 @@ class UserText:
     def _unknown_command(self) -> Message:
         names = [command.name for command in self._listed]
         names += [name for name in LISTED if self.context.has_commands]
-        told = (
+        text = (
             f"The user's message starts with the slash command /{self._unknown}, but no command with that name is"
             " available in this session, so it did not run. "
         )
         if names:
-            told += f"Slash commands available in this session: {', '.join('/' + name for name in names)}, and more."
+            text += f"Slash commands available in this session: {', '.join('/' + name for name in names)}, and more."
         else:
-            told += "No slash commands are available in this session."
-        told += (
+            text += "No slash commands are available in this session."
+        text += (
             " Treat the message as a plain request and do the task with the tools you have. If the task needs that"
             " command, tell the user it is not installed in this session. The user can add it as an organization plugin"
             " or a project skill. Do not give installation steps you are not sure of. Do not say the command ran."
@@ -151,7 +155,7 @@ class UserText:
             "type": "unknown_command_fallback",
             "commandName": self._unknown,
             "availableCommandNames": names,
-            "rendered": [{"content": reminder(told)}],
+            "rendered": [{"content": reminder(text)}],
         }
 
 
@@ -160,7 +164,7 @@ def _system(kind: str, text: str, **members: object) -> Message:
 
 
 def language_note(name: str) -> Message:
-    """Return what the model is told of a language that settings name."""
+    """Return the instruction for a language that settings name."""
     text = (
         f"# Language\nAlways respond in {name}. Use {name} for all explanations, comments, and communications with the"
         " user. Technical terms and code identifiers should remain in their original form.\nMaintain full orthographic"

@@ -98,7 +98,7 @@ class ScriptFile:
         """Read the source.
 
         Raises:
-            FileError: It is not valid; the first mistake is told.
+            FileError: It is not valid; the error names the first mistake.
         """
         self.path = path
         self._lines = _LineIndex(source)
@@ -225,7 +225,7 @@ def load(path: str) -> ScriptFile:
 
 
 class _LineIndex:
-    """Finds the lines of headers, keys and steps; the TOML reader does not tell them."""
+    """Finds the lines of headers, keys and steps; the TOML reader does not give them."""
 
     _TOKEN = re.compile(
         r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}\n]',

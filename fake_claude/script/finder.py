@@ -22,7 +22,7 @@ def count_use(folder: str | None, name: str) -> int:
     os.makedirs(folder, exist_ok=True)
     fd = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, b".")  # with O_APPEND the position after it is nobody else's
+        os.write(fd, b".")  # with O_APPEND no other process has the position after it
         return os.lseek(fd, 0, os.SEEK_CUR) - 1
     finally:
         os.close(fd)
@@ -61,7 +61,7 @@ class ScriptFinder:
     def find(self, ask: ApiRequest, *, again: Entry | None = None) -> tuple[TurnScript, Entry | None]:
         """Return what to play, and the file's entry it comes from.
 
-        ``again`` is the entry that answered the earlier requests of the same turn: it is not counted anew.
+        ``again`` is the entry that answered the earlier requests of the same turn: it is not counted again.
 
         Raises:
             ScriptError: An inline script cannot be understood, or a strict script expects no such prompt.

@@ -33,7 +33,7 @@ class StepKind:
     ) -> None:
         self.check = check
         self.about = about
-        self.api = api  # False: misbehaviour of the CLI process, which the Messages API passes over
+        self.api = api  # False: misbehaviour of the CLI process, which the Messages API skips
         self.members = dict(members or {})
 
 
@@ -79,7 +79,7 @@ class TurnScript:
         """Return the steps of the n-th assistant message.
 
         A message ends after its last tool or its ``stop``; asked once more than there are messages, the last one is
-        told again, except that after a tool something is always said.
+        repeated, except that after a tool something is always said.
         """
         parts: list[list[Step]] = [[]]
         last = ""
@@ -102,7 +102,7 @@ TRAILING_STEPS = ("exit", "kill")
 
 
 class Duration:
-    """Seconds, or a range of them from which each use draws anew."""
+    """Seconds, or a range of them from which each use draws again."""
 
     __slots__ = ("high", "low")
 
