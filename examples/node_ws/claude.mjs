@@ -55,6 +55,8 @@ export function ask(claude, prompt, session, grace, on) {
     const inner = event.type === "stream_event" ? event.event ?? {} : {};
     if (event.type === "system" && event.subtype === "init") {
       begun = true;
+      if (known && event.session_id !== session) on({ type: "status", status: "fresh_session" }); // it has forgotten all
+      session = event.session_id ?? session;
       on({ session });
     } else if (event.parent_tool_use_id != null || event.is_api_error_message) {
       return; // a subagent's, or what the result says, too

@@ -113,7 +113,7 @@ function start(message, socket) {
   running.set(chat.id, run);
   run.stop = ask(CLAUDE, prompt, chat.session, Number(GRACE_MS), (event) => {
     if (event.session) return void (chat.session = event.session);
-    if (["token", "rewind"].includes(event.type)) return run.cancelled || add(chat, turn, event);
+    if (["token", "rewind", "status"].includes(event.type)) return run.cancelled || add(chat, turn, event);
     running.delete(chat.id);
     const nothing = { input_tokens: 0, output_tokens: 0 };
     add(chat, turn, run.cancelled ? { type: "complete", stop_reason: "cancelled", usage: nothing } : event);
@@ -271,6 +271,7 @@ server.on("upgrade", (request, socket, head) => {
   socket.on("error", () => {});
   const { pathname } = new URL(request.url, "http://here");
   const wrong = foreign(request) ? "403 Forbidden" : pathname !== "/chat/ws" ? "404 Not Found"
+    : request.httpVersion !== "1.1" ? "400 Bad Request"
     : request.headers["sec-websocket-version"] !== "13" ? "426 Upgrade Required\r\nSec-WebSocket-Version: 13" : "";
   if (wrong) return socket.end(`HTTP/1.1 ${wrong}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
   sockets.handleUpgrade(request, socket, head, talk);

@@ -63,7 +63,9 @@ async def ask(claude: str, prompt: str, session: str | None, grace: float) -> As
                 continue  # a warning, or what a later version says
             match event:
                 case {"type": "system", "subtype": "init"}:
-                    begun = True
+                    if option == "--resume" and event.get("session_id", session) != session:
+                        yield {"type": "status", "status": "fresh_session"}  # it forgot what was said before
+                    begun, session = True, event.get("session_id", session)
                     yield {"session": session}
                 case {"parent_tool_use_id": str()} | {"is_api_error_message": True}:
                     pass  # a subagent's, or what the result says, too

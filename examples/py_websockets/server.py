@@ -95,7 +95,7 @@ class Server:
             async with aclosing(asked) as events:
                 async for event in events:
                     chat["session"] = event.get("session", chat["session"])
-                    if event.get("type") in ("token", "rewind"):
+                    if event.get("type") in ("token", "rewind", "status"):
                         self.tell(self.store.add(chat, turn, event))
                     else:
                         end = event
@@ -140,7 +140,7 @@ class Server:
         if host not in self.hosts or origin not in (None, f"http://{host}") or crossing:
             return reply(403, {"error": error("forbidden", "a foreign page")})
         if url.path == "/chat/ws":
-            return None if headers.get("Sec-WebSocket-Version") == "13" else reply(426, {})
+            return None if headers.get_all("Sec-WebSocket-Version") == ["13"] else reply(426, {})
         try:
             match request.method, url.path.split("/")[1:]:
                 case "GET", ["health"]:

@@ -404,7 +404,7 @@ async def rebinding(chat: Chat) -> None:
 )
 async def sec_fetch_site(chat: Chat) -> None:
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
-    answer = await chat.http("POST", chat.target.paths.new, headers=headers)
+    answer = await chat.http("POST", chat.new_door, headers=headers)
     expect_equal(answer.status, 403, "the status")
 
 

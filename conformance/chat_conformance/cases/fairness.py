@@ -205,7 +205,7 @@ async def compressed_body(chat: Chat) -> None:
     body = head + block * BLOCKS
     async with chat.scripted(own=True) as own:
         request = encode_request(
-            own.target.paths.turn or own.target.paths.new,
+            own.target.paths.turn or own.new_door,
             {
                 "Host": f"{own.server.host}:{own.server.port}",
                 "Content-Type": "application/x-www-form-urlencoded",
@@ -337,7 +337,7 @@ async def new_is_limited(chat: Chat) -> None:
     async with chat.variant("requests_per_hour") as limited:
         limit = chat.target.variants.requests_per_hour
         assert limit is not None
-        answers = [await limited.http("POST", chat.target.paths.new) for _ in range(limit.limit + 1)]
+        answers = [await limited.http("POST", chat.new_door) for _ in range(limit.limit + 1)]
         statuses = [each.status for each in answers]
         expect_equal(
             (statuses[0], statuses[-1]),

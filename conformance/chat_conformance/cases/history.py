@@ -97,6 +97,7 @@ async def before_claude(chat: Chat) -> None:
     needs=(SOCKET_TURN,),
 )
 async def listed(chat: Chat) -> None:
+    expect_object(chat, "list")
     async with chat.peer() as peer:
         turns = [await chat.finished(peer, chat.prompt(f"chat {number}")) for number in range(3)]
         mine = [turn.conversation_id for turn in turns]
@@ -130,6 +131,7 @@ async def listed(chat: Chat) -> None:
     needs=(SOCKET_TURN,),
 )
 async def shape(chat: Chat) -> None:
+    expect_object(chat, "conversation")
     async with chat.peer() as peer:
         turn = await chat.finished(peer, chat.prompt("one"))
         await chat.finished(peer, chat.prompt("two"), conversation_id=turn.conversation_id)
@@ -182,7 +184,7 @@ async def deleted(chat: Chat) -> None:
     means="The button for a new chat does nothing.",
 )
 async def new(chat: Chat) -> None:
-    answer = await chat.http("POST", chat.target.paths.new)
+    answer = await chat.http("POST", chat.new_door)
     conversation = str(answer.member("conversation_id"))
 
     expect_equal(answer.status, 201, "the status")
@@ -206,6 +208,7 @@ async def new(chat: Chat) -> None:
     needs=(SOCKET_TURN,),
 )
 async def times(chat: Chat) -> None:
+    expect_object(chat, "conversation")
     async with chat.peer() as peer:
         turn = await chat.finished(peer, chat.prompt())
     answer = await chat.http("GET", chat.target.paths.of(turn.conversation_id))
@@ -252,6 +255,18 @@ async def steps(chat: Chat) -> None:
             )
             if when == "after the turn":
                 await scripted.server.start_again()
+
+
+def expect_object(chat: Chat, kind: str) -> None:
+    """Not for servers whose documents of this kind are arrays, which have no members beside their one list.
+
+    Raises:
+        NotOffered: The target file says so.
+    """
+    if whole := chat.target.dialect.whole(kind):
+        raise NotOffered(
+            f"dialect.documents.{kind}: the document is the list of {whole}, and has no other members"
+        )
 
 
 KEPT = {"thinking": ("thinking",), "tool": ("id", "name", "state", "input", "result")}

@@ -36,7 +36,8 @@ async def refused_everywhere(chat: Chat, headers: dict[str, Any] | list[tuple[st
     """Knock at every door as nobody else than these headers say, and be refused as unauthorized."""
     paths = chat.target.paths
     chat.users = [User("nobody")]
-    doors = [("GET", paths.history), ("POST", paths.new)]
+    doors = [("GET", paths.history)]
+    doors += [("POST", paths.new)] if paths.new else []
     doors += [("POST", paths.turn)] if chat.posts else []
     doors += [("GET", paths.of("0123456789ab")), ("DELETE", paths.of("0123456789ab"))]
     for method, path in doors:

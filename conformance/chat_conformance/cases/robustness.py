@@ -401,7 +401,7 @@ async def quick_reconnects(chat: Chat) -> None:
     needs=("turns/sent-twice", "history/new"),
 )
 async def two_tabs_at_once(chat: Chat) -> None:
-    new = await chat.http("POST", chat.target.paths.new)
+    new = await chat.http("POST", chat.new_door)
     conversation_id, message_id = str(new.member("conversation_id")), chat.next_id()
     async with chat.peer() as one, chat.peer() as two:
         turns = await asyncio.gather(

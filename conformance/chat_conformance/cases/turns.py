@@ -8,6 +8,7 @@ from chat_conformance.cases.handshake import COMPLETES
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.turn import told
 from chat_conformance.wire.peer import Garbled
 
 ANSWERED = "turns/answered"
@@ -225,28 +226,26 @@ async def side_by_side(chat: Chat) -> None:
     clause="TURN-7",
     severity=Severity.MEDIUM,
     means="A retry after a bad moment of the network runs, and costs, everything twice.",
-    needs=(ANSWERED, "history/new", "turns/seq"),
+    needs=(ANSWERED, "turns/seq"),
 )
 async def sent_twice(chat: Chat) -> None:
     async with chat.gate("twice") as gate, chat.peer() as first, chat.peer() as second:
         prompt = chat.prompt(tokens=4, hold=f"{gate.name}@2")
-        new = await chat.http("POST", chat.target.paths.new)
-        conversation_id = new.member("conversation_id")
-        one = await chat.started(first, prompt, conversation_id=conversation_id)
+        one = await chat.started(first, prompt)
         await chat.reached(gate)
-        ids = {"conversation_id": conversation_id, "message_id": one.message_id}
+        ids = {"conversation_id": one.conversation_id, "message_id": one.message_id}
         two = await chat.started(second, prompt, **ids)
         gate.open()
         await asyncio.gather(one.complete(), two.complete())
         three = await chat.finished(second, prompt, **ids)
 
         expect_equal([one.text, two.text, three.text], [pieces(4)] * 3, "the answers to the same message")
-        expect_equal(three.events[-1], one.events[-1], "the terminal event the second time")
+        expect_equal(told(three.events[-1:]), told(one.events[-1:]), "the terminal event the second time")
         if chat.posts:
             posted = await chat.post(prompt, **ids)
             expect_equal(posted.member("response"), pieces(4), "the response to the same message by POST")
         expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
-        messages = await chat.history(conversation_id)
+        messages = await chat.history(one.conversation_id)
         expect_equal([each.get("role") for each in messages], ["user", "assistant"], "the roles in history")
 
 

@@ -162,6 +162,17 @@ class Chat:
             raise NotOffered("paths.turn is empty in the target file: there is no POST")
         return self.target.paths.turn
 
+    @property
+    def new_door(self) -> str:
+        """Where empty conversations are made.
+
+        Raises:
+            NotOffered: The target has no such door.
+        """
+        if not self.target.paths.new:
+            raise NotOffered("paths.new is empty in the target file: no empty conversations are made")
+        return self.target.paths.new
+
     # Prompts and what Claude saw of them
 
     def prompt(self, text: str = "", /, **script: Any) -> str:

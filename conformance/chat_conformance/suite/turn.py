@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chat_conformance.errors import Failure
+from chat_conformance.target.dialect import MEMBERS
 from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.peer import Event, Peer
 from chat_conformance.wire.trace import shorten
@@ -95,6 +96,11 @@ class Turn:
         mine: Callable[[Event], bool] = lambda event: event.get("message_id") in (None, self.message_id)  # noqa: E731
         self._place, event = await self._peer.expect_event(self._place, within=within, where=mine)
         return event
+
+
+def told(events: list[Event]) -> list[Event]:
+    """Events as far as clauses name their members: told again, one may have others, such as when it was sent."""
+    return [{name: value for name, value in event.items() if name in MEMBERS} for event in events]
 
 
 def joined(events: list[Event]) -> str:

@@ -46,6 +46,7 @@ MEMBERS = frozenset(
     )
 )
 DOCUMENTS = frozenset(("form", "query", "post", "new", "list", "conversation", "error"))
+WHOLE = "*"
 SPEAKING = (
     "code",
     "status",
@@ -69,7 +70,7 @@ class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         frames: The same for frames of one type only, or for all frames (``*``). The member ``*`` is where all
             others lie: with ``data.*`` what `members` calls ``n`` is at ``data.n``.
         documents: The same for one kind of HTTP text only: see `DOCUMENTS`; its members may be paths, too, such as
-            ``error.code``.
+            ``error.code``. A member at ``*`` is the document itself: an array, which has no other members.
         words: Values of ``code``, ``status``, ``stop_reason``, ``role`` and ``state``.
     """
 
@@ -152,10 +153,19 @@ class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def document(self, kind: str, value: Any) -> Any:
         """A JSON document in the words of the protocol; ``kind`` is one of `DOCUMENTS`."""
+        whole = self.whole(kind)
+        if whole and isinstance(value, list):
+            value = {whole: value}
         if self == _PLAIN or not isinstance(value, dict):
             return value
-        errors = self.documents.get("error", {})
-        return self._unpacked(value, {**self.members, **errors, **self.documents.get(kind, {})}, deep=True)
+        paths = {**self.members, **self.documents.get("error", {}), **self.documents.get(kind, {})}
+        paths.pop(whole, None)
+        return self._unpacked(value, paths, deep=True)
+
+    def whole(self, kind: str) -> str:
+        """The member that a document is itself, where it is an array; empty where documents are objects."""
+        paths = self.documents.get(kind, {})
+        return next((name for name, path in paths.items() if path == WHOLE), "")
 
     def _unpacked(self, value: dict[str, Any], paths: Paths, *, deep: bool = False) -> dict[str, Any]:
         rest, found = copy.deepcopy(value), {}

@@ -36,7 +36,7 @@ class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the doors are; ``{id}`` in ``conversation`` is its id, and an empty ``turn`` is not offered."""
+    """Where the doors are; ``{id}`` in ``conversation`` is its id, and an empty ``turn`` or ``new`` is not offered."""
 
     socket: str = "/chat/ws"
     health: str = "/health"

@@ -77,6 +77,14 @@ def test_documents_are_read_as_deep_as_they_go() -> None:
     assert dialect.document("post", {"reason": "absent"}) == {"error": {"code": "not_found"}}
 
 
+def test_document_may_be_the_array_itself() -> None:
+    dialect = Dialect(members={"role": "who"}, documents={"conversation": {"messages": "*"}})
+
+    assert dialect.document("conversation", [{"who": "user"}]) == {"messages": [{"role": "user"}]}
+    assert dialect.document("list", [1]) == [1]
+    assert (dialect.whole("conversation"), dialect.whole("list")) == ("messages", "")
+
+
 @pytest.mark.parametrize(
     ("table", "told"),
     [

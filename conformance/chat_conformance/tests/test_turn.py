@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from chat_conformance.errors import Failure
-from chat_conformance.suite.turn import joined
+from chat_conformance.suite.turn import joined, told
 from chat_conformance.wire.peer import Event
 
 
@@ -24,3 +24,13 @@ def test_tokens_are_joined_and_rewinds_applied() -> None:
 def test_an_event_without_what_it_must_have_fails(event: Event) -> None:
     with pytest.raises(Failure):
         joined([token("short"), event])
+
+
+def test_members_that_no_clause_names_may_differ_when_told_again() -> None:
+    first, again = [{**TOKEN, "sent_at": number} for number in (1, 2)]
+
+    assert told([first]) == told([again]) == [TOKEN]
+    assert told([first]) != told([{**again, "seq": 2}])
+
+
+TOKEN: Event = {"type": "token", "token": "a", "seq": 1, "message_id": "m", "conversation_id": "0123456789ab"}

@@ -333,7 +333,7 @@ class Peer:
         return frame
 
     async def expect_refusal(self, *codes: int) -> None:
-        """Wait until the server ends the connection: by a close with one of these codes, or without a close frame.
+        """Wait until the server ends the connection: by a close with one of these codes or none, or without one.
 
         To leave it out is a server's right where it has to fail a connection (RFC 6455 §7.1.7), and a reset may
         overtake it on its way.
@@ -343,7 +343,7 @@ class Peer:
             lambda: self.close or self.ended, f"the end of the connection, by a close with {wanted}"
         )
         if self.close is not None:
-            await self.expect_close(*codes)
+            await self.expect_close(*codes, None)
         else:
             saw("the connection ended without a close frame")
 
