@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from chat_conformance.cases.handshake import COMPLETES
 from chat_conformance.results import Severity
@@ -233,7 +234,7 @@ async def sent_twice(chat: Chat) -> None:
         prompt = chat.prompt(tokens=4, hold=f"{gate.name}@2")
         one = await chat.started(first, prompt)
         await chat.reached(gate)
-        ids = {"conversation_id": one.conversation_id, "message_id": one.message_id}
+        ids: dict[str, Any] = {"conversation_id": one.conversation_id, "message_id": one.message_id}
         two = await chat.started(second, prompt, **ids)
         gate.open()
         await asyncio.gather(one.complete(), two.complete())
