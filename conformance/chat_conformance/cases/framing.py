@@ -286,7 +286,7 @@ async def too_big(chat: Chat) -> None:
     clause="FRAME-3",
     severity=Severity.MEDIUM,
     means="Long prompts end in a dead connection instead of an answer or a clear refusal.",
-    needs=(PING_PONG,),
+    needs=(PING_PONG, "framing/cut-anywhere"),
 )
 async def two_mib(chat: Chat) -> None:
     async with chat.peer() as peer:
@@ -319,7 +319,7 @@ async def server_frames(chat: Chat) -> None:
     clause="FRAME-1",
     severity=Severity.MEDIUM,
     means="Messages of just that length are lost, and with them all that follow on the connection.",
-    needs=(PING_PONG,),
+    needs=(PING_PONG, "framing/cut-anywhere"),
 )
 async def lengths(chat: Chat) -> None:
     async with chat.peer() as peer:

@@ -75,19 +75,33 @@ class RawChat:
 
     async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read frames and answer them until a close."""
-        decoder, joiner = FrameDecoder(), MessageJoiner()
+        feed, join = self.feeding(), self.joining()
         try:
             while data := await reader.read(1 << 16):
-                for frame in decoder.feed(data):
+                for frame in feed(data):
                     self.check(frame)
                     if frame.is_control:
                         await self.control(frame, writer)
                         if frame.opcode == Opcode.CLOSE:
                             return
-                    elif (message := joiner.add(frame)) is not None:
-                        await self.refuse(message.payload, writer)
+                    elif (payload := join(frame)) is not None:
+                        await self.refuse(payload, writer)
         except FrameError as error:
             await self.close(error, writer)
+
+    def feeding(self) -> Callable[[bytes], list[Frame]]:
+        """What makes frames of the bytes of one read."""
+        return FrameDecoder().feed
+
+    def joining(self) -> Callable[[Frame], bytes | None]:
+        """What makes messages of frames; None as long as one is not whole."""
+        joiner = MessageJoiner()
+
+        def join(frame: Frame) -> bytes | None:
+            message = joiner.add(frame)
+            return None if message is None else message.payload
+
+        return join
 
     def check(self, frame: Frame) -> None:
         """Refuse what RFC 6455 forbids."""
@@ -164,27 +178,18 @@ class DiesAtThePing(RawChat):
 class ReadsWhatComes(RawChat):
     """R1-4: what one read returns is taken for whole frames."""
 
-    async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def feeding(self) -> Callable[[bytes], list[Frame]]:
         """Forget what a read left unfinished."""
-        joiner = MessageJoiner()
-        while data := await reader.read(1 << 20):
-            for frame in FrameDecoder().feed(data):
-                if frame.is_control:
-                    await self.control(frame, writer)
-                    if frame.opcode == Opcode.CLOSE:
-                        return
-                elif (message := joiner.add(frame)) is not None:
-                    await self.refuse(message.payload, writer)
+        return lambda data: FrameDecoder().feed(data)
 
 
 class ReadsOneFrame(RawChat):
     """Of the frames that arrive in one piece the first is read."""
 
-    async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def feeding(self) -> Callable[[bytes], list[Frame]]:
         """Forget those behind it."""
-        while data := await reader.read(1 << 16):
-            for frame in FrameDecoder().feed(data)[:1]:
-                await self.control(frame, writer)
+        decoder = FrameDecoder()
+        return lambda data: decoder.feed(data)[:1]
 
 
 class HangsUpOnPongs(RawChat):
@@ -306,18 +311,16 @@ class WantsTheLatestPong(RawChat):
 class TakesFragmentsForMessages(RawChat):
     """M-12: the first fragment is taken for the whole message."""
 
-    async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def joining(self) -> Callable[[Frame], bytes | None]:
         """Join nothing."""
-        decoder = FrameDecoder()
-        while data := await reader.read(1 << 16):
-            for frame in decoder.feed(data):
-                if frame.is_control:
-                    await self.control(frame, writer)
-                else:
-                    try:
-                        await self.refuse(frame.payload, writer)
-                    except msgspec.DecodeError:
-                        return
+        return lambda frame: frame.payload
+
+    async def refuse(self, payload: bytes, writer: asyncio.StreamWriter) -> None:
+        """Hang up on half a message."""
+        try:
+            await super().refuse(payload, writer)
+        except msgspec.DecodeError:
+            raise ConnectionError from None
 
 
 class TinyChat:

@@ -92,9 +92,11 @@ class Turn:
             raise Failure("the turn to end with complete", f"it ended with {terminal}")
 
     async def _next(self, *, within: float | None = None) -> Event:
-        # A server that does not name the turn is judged by TURN-6's case, not by every case.
+        # A server that does not name the turn, or says it in other words, is judged by the case for that, not by all.
         mine: Callable[[Event], bool] = lambda event: event.get("message_id") in (None, self.message_id)  # noqa: E731
-        self._place, event = await self._peer.expect_event(self._place, within=within, where=mine)
+        self._place, event = await self._peer.expect_event(
+            self._place, within=within, where=mine, others=True
+        )
         return event
 
 

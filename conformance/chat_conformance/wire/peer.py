@@ -64,6 +64,10 @@ class Garbled:
     text: str
     why: str
 
+    def failure(self) -> Failure:
+        """What it fails a case with."""
+        return Failure("one JSON object with a type in each text frame", f"{self.why}: {self.text}")
+
 
 class Peer:
     """One TCP connection that speaks WebSocket once its handshake is answered.
@@ -376,21 +380,26 @@ class Peer:
         return next((frame for _, frame in self.frames if frame.opcode == Opcode.CLOSE), None)
 
     async def expect_event(
-        self, after: int = 0, *, within: float | None = None, where: Callable[[Event], bool] = lambda _: True
+        self,
+        after: int = 0,
+        *,
+        within: float | None = None,
+        where: Callable[[Event], bool] = lambda _: True,
+        others: bool = False,
     ) -> tuple[int, Event]:
         """Wait for an event at or after a place in ``events``, and return it with the place after it.
 
         Raises:
-            Failure: A data message there is not a JSON object with a ``type`` (MSG-1), or nothing came.
+            Failure: A data message there is not a JSON object with a ``type`` (MSG-1), unless ``others`` may stand
+                between, or nothing came.
         """
 
         def event() -> tuple[int, Event] | None:
             for place, each in enumerate(self.events[after:], after + 1):
                 if isinstance(each, Garbled):
-                    raise Failure(
-                        "one JSON object with a type in each text frame", f"{each.why}: {each.text}"
-                    )
-                if where(each):
+                    if not others:
+                        raise each.failure()
+                elif where(each):
                     return place, each
             return None
 
