@@ -8,7 +8,7 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import Chat, expect, expect_equal
 from chat_conformance.wire.frames import Frame, Opcode, close_frame, encode_frame
-from chat_conformance.wire.peer import MASK
+from chat_conformance.wire.peer import MASK, Peer
 
 GOODBYES = (1000, 1001, None)
 """How a close may be answered besides with its own code, which RFC 6455 §5.5.1 calls typical only."""
@@ -45,12 +45,17 @@ async def code(chat: Chat) -> None:
 async def before_tcp(chat: Chat) -> None:
     for _ in range(5):
         async with chat.peer() as peer:
-            await peer.send(Frame(Opcode.PING, b"last words", mask=MASK))
-            await peer.send(close_frame(1000, mask=MASK))
+            await last_words(peer)
 
-            await peer.expect_pong(b"last words")
-            await peer.until(lambda peer=peer: peer.close, "a close frame")
-            await peer.until(lambda peer=peer: peer.ended, "the end of the connection")
+
+async def last_words(peer: Peer) -> None:
+    """Say goodbye right after a ping; both must be answered before the connection ends, with whatever code."""
+    await peer.send(Frame(Opcode.PING, b"last words", mask=MASK))
+    await peer.send(close_frame(1000, mask=MASK))
+
+    await peer.expect_pong(b"last words")
+    await peer.until(lambda: peer.close, "a close frame")
+    await peer.until(lambda: peer.ended, "the end of the connection")
 
 
 @case(

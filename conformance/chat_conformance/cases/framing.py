@@ -374,7 +374,7 @@ async def highest_bit(chat: Chat) -> None:
     clause="FRAME-5",
     severity=Severity.BLOCKER,
     means="Every browser offers it: they all fail the connection at the first message.",
-    needs=(COMPLETES,),
+    needs=(COMPLETES, "framing/server-frames"),
 )
 async def deflate(chat: Chat) -> None:
     offers = (

@@ -257,10 +257,41 @@ class ReadsLengthsOf15Bits(RawChat):
 
 
 class TakesAnyFrame(RawChat):
-    """Bits, opcodes, masks and lengths that RFC 6455 forbids mean nothing to it."""
+    """Bits, opcodes and control frames that RFC 6455 forbids mean nothing to it."""
+
+    takes = "reserved|control frame|of 1 byte"
 
     def check(self, frame: Frame) -> None:
-        """Take it."""
+        """Take what is wrong in this way only."""
+        try:
+            super().check(frame)
+        except FrameError as error:
+            if re.search(self.takes, error.reason) is None:
+                raise
+
+
+class TakesBareFrames(TakesAnyFrame):
+    """Nobody needs to mask."""
+
+    takes = "not masked"
+
+
+class TakesLongLengths(TakesAnyFrame):
+    """A length may be written as one likes."""
+
+    takes = "longer than needed"
+
+
+class PassesCodesOn(TakesAnyFrame):
+    """Whatever code a close has is answered with the same."""
+
+    takes = "close code"
+
+
+class PassesReasonsOn(TakesAnyFrame):
+    """A close may have any bytes for a reason."""
+
+    takes = "close reason"
 
 
 class TakesAnyText(RawChat):
