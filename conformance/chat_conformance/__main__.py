@@ -37,7 +37,7 @@ EXTRA = ("idna", "prometheus_client", "sqlalchemy", "uvloop")
 """What the server needs and the suite does not."""
 
 EPILOG = """exit status: 0 conformant (or failing below --fail-on only), 1 not conformant,
-2 wrong use or nothing selected, 3 the target or the harness broke, or nothing could be tested"""
+2 usage error or nothing selected, 3 the target or the harness broke, or nothing could be tested"""
 
 
 LOAD_EPILOG = """exit status: 0 measured and within the bounds, 1 beyond one or not measurable,
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
             type=_count,
             default=1,
             metavar="N",
-            help="play so many cases side by side, besides those that mostly wait; default: 1",
+            help="run N cases in parallel, not counting those that mostly wait; default: 1",
         )
         command.add_argument("-x", dest="stop_early", action="store_true", help="end with the first failure")
         command.add_argument("--shuffle", action="store_true", help="play them in an order drawn by the seed")
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_count,
         default=0,
         metavar="N",
-        help="let N answers stream meanwhile; best with --quick",
+        help="keep N background streams running; best with --quick",
     )
     run.add_argument(
         "-v", "--verbose", action="store_true", help="show what each case that passes has seen to be right"

@@ -154,7 +154,7 @@ def _claude(settings: Settings) -> str:
     found = shutil.which(settings.claude)
     if found is None:
         logging.getLogger(__name__).warning(
-            "there is no program %s: every message will fail until it is there", settings.claude
+            "claude executable not found: %s; every turn fails until it exists", settings.claude
         )
     program = found or settings.claude
     return str(Path(program).absolute()) if "/" in program else program  # it runs in a folder of its own

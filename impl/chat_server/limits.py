@@ -52,14 +52,14 @@ def admit(limits: Limits, used: Used, now: float) -> None:
     tomorrow = day_start(now) + DAY - now
     refusals: list[tuple[float, type[ChatError], str]] = []
     if limits.tokens_per_day and used.tokens >= limits.tokens_per_day:
-        spent = f"today's {limits.tokens_per_day:,} tokens are spent; they start anew at midnight UTC"
+        spent = f"daily quota of {limits.tokens_per_day:,} tokens used up; it resets at midnight UTC"
         refusals.append((tomorrow, QuotaExceeded, spent))
     if limits.requests_per_day and used.day >= limits.requests_per_day:
-        reached = f"the limit of messages is reached ({limits.requests_per_day} a day)"
+        reached = f"rate limit reached: {limits.requests_per_day} messages per day"
         refusals.append((tomorrow, RateLimited, reached))
     if limits.requests_per_hour and len(used.hour) >= limits.requests_per_hour:
         leaves = used.hour[-limits.requests_per_hour] + HOUR
-        reached = f"the limit of messages is reached ({limits.requests_per_hour} an hour)"
+        reached = f"rate limit reached: {limits.requests_per_hour} messages per hour"
         refusals.append((leaves - now, RateLimited, reached))
     if refusals:
         wait, error, sentence = max(refusals, key=itemgetter(0))

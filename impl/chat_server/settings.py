@@ -101,7 +101,7 @@ class Settings:
         600.0, "how long a process stays warm after a turn; 0: one per turn"
     )
     claude_spare: int = _setting(
-        1, "how many processes wait for conversations that begin, so that nobody waits for the CLI; 0: none"
+        1, "idle processes that are started in advance for new conversations; 0: none"
     )
     claude_max_processes: int = _setting(32, "how many claude processes may live at once")
     claude_wait_seconds: float = _setting(
@@ -159,7 +159,7 @@ class Settings:
     allowed_hosts: tuple[str, ...] = _setting(
         (), "hosts the server answers to, besides that of CHAT_PUBLIC_URL; .example.org: all below it; *: any"
     )
-    keepalive_seconds: float = _setting(15.0, "longest time without a ping")
+    keepalive_seconds: float = _setting(15.0, "interval between pings")
     message_max_bytes: int = _setting(2**20, "longest prompt")
     requests_per_hour: int = _setting(60, "turns of a user in any hour; 0: no limit")
     requests_per_day: int = _setting(500, "turns of a user in a UTC day; 0: no limit")
@@ -173,7 +173,7 @@ class Settings:
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
             if isinstance(value, int | float) and not 0 <= value < math.inf:
-                raise SettingsError(f"{variable(each.name)} is {value}; it must be a number from 0 up")
+                raise SettingsError(f"{variable(each.name)} is {value}; it must be a number of at least 0")
         for name in (
             "header_seconds",
             "receive_seconds",

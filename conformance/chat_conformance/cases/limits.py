@@ -142,7 +142,7 @@ async def day(chat: Chat) -> None:
     title="Turns of every door and connection count together",
     clause="LIMIT-1",
     severity=Severity.BLOCKER,
-    means="Whoever is refused at one door goes in by the other, or opens another tab.",
+    means="A user who is refused on one route continues on the other, or in another tab.",
     finding="R2-2",
     evidence="it is .'complete'",
     needs=(HOURLY,),

@@ -268,7 +268,7 @@ async def stopped_running(chat: Chat) -> None:
     title="A server that is killed leaves no Claude behind",
     clause="PROC-3",
     severity=Severity.MEDIUM,
-    means="Every crash of the server leaves Claude processes that nobody will ever end.",
+    means="Every crash of the server leaves Claude processes that run for ever.",
     needs=(STREAMS,),
     waits=True,
     slow=True,

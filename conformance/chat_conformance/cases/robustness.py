@@ -180,7 +180,7 @@ async def stopped_family(chat: Chat) -> None:
     title="After a kill of the server nothing that Claude had started lives on",
     clause="PROC-5",
     severity=Severity.MEDIUM,
-    means="Every crash leaves commands running that nobody will ever end.",
+    means="Every crash leaves commands that run for ever.",
     needs=("processes/orphans",),
     waits=True,
     slow=True,

@@ -96,7 +96,7 @@ class Streams:
         if self._process.returncode:
             return (f"the streams beside the cases ended with exit status {self._process.returncode}",)
         told = msgspec.json.decode(said, type=Told)
-        return (f"one of the streams beside the cases broke off: {told.trouble}",) if told.trouble else ()
+        return (f"a background stream failed: {told.trouble}",) if told.trouble else ()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What people suffer from, the cases that find it, and the mutants that prove the cases: ``docs/harm.md``."""
+"""Known failure modes, the cases that cover them, and the mutants that prove the cases: ``docs/harm.md``."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ PAINS = {
 """What people who run such chats complain of, and the cases that look for it."""
 
 HEAD = """\
-# What people suffer, and what proves that the suite finds it
+# Known failure modes and the cases that cover them
 
 Every case of the suite is proven twice: the reference passes it, and a server that is broken on purpose, a *mutant*,
 fails it for the cause that was meant (`chat-conformance mutants`; those named `page/…` are judged by the browser

@@ -783,7 +783,7 @@ def asking_counts() -> None:
 
     async def start(self: Turns, old: Any, owner: str, *rest: Any) -> Any:
         if asked[owner] >= self._limits.requests_per_hour > 0:
-            raise RateLimited("the limit of messages is reached", retry_after=3600.0)
+            raise RateLimited("rate limit reached", retry_after=3600.0)
         asked[owner] += 1
         return await old(self, owner, *rest)
 

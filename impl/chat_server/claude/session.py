@@ -245,7 +245,7 @@ class Session:
         except LineTooLong as error:
             self.fail(ClaudeFailed(f"Claude wrote {error}"))
         except Exception:
-            logger.exception("what the process wrote could not be told")
+            logger.exception("output of the CLI could not be processed")
             self.fail(ClaudeFailed("the server failed on what Claude wrote; it is in its log"))
 
     def fail(self, error: Exception) -> None:

@@ -246,9 +246,7 @@ class OAuthIdentity:
         state = request.query.get("state", "")
         verifier = self._states.take(request, state) if state else None
         if verifier is None:
-            raise Unauthorized(
-                "this login was not begun in this browser, took too long or is over; log in again"
-            )
+            raise Unauthorized("login state missing, used or expired; log in again")
         code = request.query.get("code", "")
         if not code:
             raise Unauthorized(_refusal(request.query.get("error", "")))

@@ -668,7 +668,7 @@ export class ChatStore extends EventTarget {
       } else if (error.code === "not_found" && id !== null) {
         this.#forget(id);
         this.#fire("list");
-        this.#tell("This conversation does not exist, or not any more.", null);
+        this.#tell("This conversation does not exist or was deleted.", null);
       } else if (error.code !== "offline" || this.connection === "open") {
         this.#tell(sentence(error.message), again);
       }

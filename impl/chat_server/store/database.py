@@ -132,7 +132,7 @@ def _try_sqlite(path: str) -> None:
     try:
         sqlite3.connect(path).close()
     except sqlite3.Error as error:
-        raise Unavailable("the history cannot be used now", detail=f"{error}: {path}") from error
+        raise Unavailable("database unavailable", detail=f"{error}: {path}") from error
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

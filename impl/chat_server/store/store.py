@@ -548,7 +548,7 @@ def _unusable(error: SQLAlchemyError) -> Unavailable:
     reason = str(getattr(error, "orig", None) or error)
     logger.warning("the history cannot be used: %s", reason)
     kind = Locked if _is_locked(error) else Unavailable
-    return kind("the history cannot be used now", detail=reason)
+    return kind("database unavailable", detail=reason)
 
 
 def _is_locked(error: SQLAlchemyError) -> bool:

@@ -730,7 +730,7 @@ async def test_ready_says_what_is_missing(
 
     assert unready["problems"] == ["the history cannot be used", "the program of Claude is not there"]
     assert "no such table" in caplog.text
-    assert f"there is no program {fake.command[0]}" in caplog.text
+    assert f"claude executable not found: {fake.command[0]}" in caplog.text
 
 
 async def test_ready_is_looked_at_once_in_a_while(chat: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -910,7 +910,7 @@ async def test_broken_store_is_told_and_the_server_lives(chat: Site, tmp_path: P
         database.execute("ALTER TABLE conversations RENAME TO away")
     database.close()
     document = await chat.get("/chat/history", status=503)
-    assert document["error"] == {"code": "unavailable", "message": "the history cannot be used now"}
+    assert document["error"] == {"code": "unavailable", "message": "database unavailable"}
     assert (await post(chat, message="hi"))[0] == 503
     assert await chat.get("/health") == {"status": "ok"}
 

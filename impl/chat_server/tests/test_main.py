@@ -277,7 +277,7 @@ async def test_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
 
     last = heard[-1]
     assert (spoken(heard), last["code"]) == ("t1 t2 ", "unavailable")
-    assert last["message"] == "the answer could not be stored: the history cannot be used now"
+    assert last["message"] == "the answer could not be stored: database unavailable"
     assert refused["error"]["code"] == "unavailable"
     assert len(problems) == 1
     assert "turn 3 of our conversation" in taken["response"]
@@ -390,7 +390,7 @@ def test_database_that_is_none_is_told(start: Start, tmp_path: Path) -> None:
 
     assert start("--port", "0", "--data", str(tmp_path)) == (
         1,
-        "chat-server: the history cannot be used now: file is not a database",
+        "chat-server: database unavailable: file is not a database",
     )
 
 
@@ -543,7 +543,7 @@ async def test_missing_claude_warns_and_fails_each_message_until_it_is_there(
 
     assert code == 0
     warnings = [line for line in map(json.loads, err.splitlines()) if line["level"] == "warning"]
-    assert warnings[0]["message"] == f"there is no program {path}: every message will fail until it is there"
+    assert warnings[0]["message"] == f"claude executable not found: {path}; every turn fails until it exists"
 
 
 def test_missing_library_names_the_extra(

@@ -1275,7 +1275,7 @@ async def test_one_turns_failure_is_no_others(
     last = failed(told)
     assert (last.code, last.message) == (
         "unavailable",
-        "the answer could not be stored: the server failed; it is in its log",
+        "the answer could not be stored: internal error; see the server's log",
     )
     assert "ZeroDivisionError" in caplog.text
     completed(other)

@@ -395,7 +395,7 @@ async def test_cursor_that_was_never_given_out_is_refused(store: Store, before: 
 async def test_corrupt_database_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "chat.sqlite3").write_text(text)
 
-    with pytest.raises(Unavailable, match="the history cannot be used now: "):
+    with pytest.raises(Unavailable, match="database unavailable: "):
         async with opened(url(tmp_path), Clock()):
             pytest.fail("it opens")
 

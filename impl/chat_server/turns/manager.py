@@ -500,7 +500,7 @@ class Turns:
         except Exception as error:  # whatever it is: the reader is told, and other turns go on
             logger.exception("the answer could not be stored")
             self._metrics.ended("failed")
-            reason = "the server failed; it is in its log"
+            reason = "internal error; see the server's log"
             if isinstance(error, Unavailable):
                 reason, turn.owed = error.message, usage
             turn.log.fail(Unavailable.code, f"{UNSTORED}: {reason}")

@@ -161,7 +161,7 @@ class Sources:
             if self._restart is not None and (written := self._code()) != self._written:
                 self._written = written
                 if await _can_start():
-                    logger.info("= the server's code has changed: it begins anew")
+                    logger.info("= code changed, restarting")
                     self._restart()
             else:
                 self.state = _digest(seen)

@@ -98,7 +98,7 @@ async def problems(app: web.Application) -> list[str]:
         problems.append("the history cannot be used")
     command = app[COMMAND][0]
     if shutil.which(command) is None:
-        logger.warning("not ready: there is no program %s", command)
+        logger.warning("not ready: claude executable not found: %s", command)
         problems.append("the program of Claude is not there")
     return problems
 

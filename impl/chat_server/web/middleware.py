@@ -63,14 +63,16 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         return _http_error(request, error)
     except ConnectionError as error:
         logger.info("= the client of %s %s has gone: %s", request.method, request.path, error)
-        return error_answer(BadRequest("the request broke off"))  # for nobody; aiohttp wants an answer
+        return error_answer(
+            BadRequest("the client aborted the request")
+        )  # for nobody; aiohttp wants an answer
     except (HttpProcessingError, UnicodeEncodeError) as error:
         # A body that stops being HTTP half way; bytes that aiohttp wants to quote and cannot.
         logger.info("= %s %s is no HTTP: %s", request.method, request.path, type(error).__name__)
         return error_answer(BadRequest("the request cannot be understood"))
     except Exception:
         logger.exception("%s %s failed", request.method, request.path)
-        return error_answer(ChatError("the server failed; it is in its log"))
+        return error_answer(ChatError("internal error; see the server's log"))
 
 
 def _refuse_compressed(request: web.Request) -> web.Response:

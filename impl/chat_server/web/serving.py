@@ -238,7 +238,9 @@ class ClientProtocol(web.RequestHandler):
         if theirs:
             answer = error_answer(BadRequest("the request cannot be understood"), 400, HEADERS)
         else:
-            answer = error_answer(ChatError("the server failed; it is in its log"), max(status, 500), HEADERS)
+            answer = error_answer(
+                ChatError("internal error; see the server's log"), max(status, 500), HEADERS
+            )
         answer.force_close()
         return answer
 
