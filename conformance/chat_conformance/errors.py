@@ -39,6 +39,10 @@ class OwnFault(ConformanceError):
     """The suite itself sent what RFC 6455 forbids a client to send, and no case meant it."""
 
 
+class BusyError(ConformanceError):
+    """A case computed for too long and was stopped from outside."""
+
+
 class NotOffered(ConformanceError):
     """The target file does not claim what the case is about."""
 

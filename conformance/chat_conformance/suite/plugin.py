@@ -6,18 +6,19 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from chat_conformance.errors import CouldNotTest, Failure, NotOffered, OwnFault, TargetError, clip
+from chat_conformance.errors import BusyError, CouldNotTest, Failure, NotOffered, OwnFault, TargetError, clip
 from chat_conformance.results import Case, CaseResult, TraceLine, Verdict
 from chat_conformance.suite.case import OWN_BYTES, function_of, survival, survival_id
 from chat_conformance.suite.context import Chat
 from chat_conformance.suite.stage import Stage, Visit
+from chat_conformance.suite.watch import Watch
 from chat_conformance.target.places import letters
 from chat_conformance.target.server import FELL, Server
 from chat_conformance.target.variants import Fleet
@@ -80,6 +81,7 @@ class CasePlugin:
         self._starting = asyncio.Lock()
         self._shared = Stage(server, Fleet(server.target, folder, self._starting, seed))
         self._survivals: dict[str, CaseResult] = {}
+        self._watch = Watch(CASE_LIMIT)
         self._unexplained: list[tuple[str, set[str]]] = []
         self._suspected: set[str] = set()
         self._plays_alone = 0
@@ -117,6 +119,10 @@ class CasePlugin:
             pytest.fail(f"{result.verdict}: {result.happened}", pytrace=False)
         return True
 
+    def watching(self) -> AbstractContextManager[None]:
+        """Stop cases that let nobody else run, for the length of the block."""
+        return self._watch.watching()
+
     def _note(self, result: CaseResult) -> CaseResult:
         result = self._on_result(result)
         self.results.append(result)
@@ -124,6 +130,7 @@ class CasePlugin:
 
     async def _played(self, case: Case) -> CaseResult:
         """The result of a case; all of them are begun together with the first one."""
+        self._watch.begin()
         if not self._begun:
             slots = asyncio.Semaphore(self._side_by_side)
             self._begun = {
@@ -145,10 +152,12 @@ class CasePlugin:
 
         Returns what went wrong with the servers.
         """
+        broken_off = not all(task.done() for task in self._begun.values())
         for task in self._begun.values():
             task.cancel()
         await asyncio.gather(*self._begun.values(), return_exceptions=True)
-        await self._look_back()
+        if not broken_off:
+            await self._look_back()
         found = {each.case.id for each in self.results}
         trouble = [said for said, suspects in self._unexplained if not suspects & found]
         return (*trouble, *await self._shared.fleet.close())
@@ -386,6 +395,8 @@ def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:  # 
             return Verdict.COULD_NOT_TEST, "", f"blamed on {OWN_BYTES.id}: {error}", True
         case Failure():
             return Verdict.FAILED, error.expected, error.happened, False
+        case BusyError():
+            return Verdict.FAILED, f"the case to end within {CASE_LIMIT:g} s", str(error), False
         case TimeoutError():
             return Verdict.FAILED, "the case to end", f"it was not over within {CASE_LIMIT:g} s", False
         case NotOffered() | CouldNotTest():

@@ -87,7 +87,8 @@ def run(
             beside = Streams(target, server, streams)
             loop.run(beside.start())
             try:
-                _pytest(plugin)
+                with plugin.watching():
+                    _pytest(plugin)
             finally:
                 trouble = loop.run(beside.stop())
                 trouble += loop.run(plugin.close())

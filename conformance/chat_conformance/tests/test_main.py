@@ -41,6 +41,11 @@ while True:
     head = connection.recv(65536)
     if how == "falls":
         os._exit(9)
+    if how == "page" and b"health" not in head:
+        page = b"HTTP/1.1 200 OK\\r\\nContent-Type: text/html\\r\\nConnection: close\\r\\n\\r\\n<html></html>"
+        connection.sendall(page)
+        connection.close()
+        continue
     connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok")
     connection.close()
 """
