@@ -100,6 +100,7 @@ ZEROS = 1 << 20
 BLOCKS = 1024  # of zeros in a compressed body
 EACH = 3  # connections that send one kind of flood
 UNFINISHED = 40
+LARGE_ANSWERS = 12  # of 4 MiB, in one conversation
 HALF_BYTES = 2 * 2**20  # what every server takes (FRAME-3)
 
 
@@ -144,11 +145,11 @@ async def pings(chat: Chat) -> list[float]:
 
 
 def flood(
-    chat: Chat, data: bytes, *, opening: bytes | None = None, again: bool = True
+    chat: Chat, data: bytes, *, opening: bytes | None = None, again: bool = True, whole: bool = False
 ) -> Callable[[], AbstractAsyncContextManager[None]]:
     """A connection that sends this; a WebSocket unless told otherwise."""
     begin = chat.opening() if opening is None else opening
-    return partial(pouring, chat.server.host, chat.server.port, begin, data, again=again)
+    return partial(pouring, chat.server.host, chat.server.port, begin, data, again=again, whole=whole)
 
 
 @case(
@@ -216,6 +217,28 @@ async def compressed_body(chat: Chat) -> None:
         )
         bomb = flood(own, request + body, opening=b"", again=False)
         await others_are_served(own, "compressed bodies without a login", bomb, bomb)
+
+
+@case(
+    "robustness/large-history",
+    title="Reading a very large conversation holds nobody up",
+    clause="TURN-10",
+    severity=Severity.MEDIUM,
+    means="Whoever opens a chat with long answers makes everybody else's stand still.",
+    needs=(HEALTHY, "history/socket-turn"),
+    slow=True,
+)
+async def large_history(chat: Chat) -> None:
+    async with chat.scripted(own=True) as own, own.peer() as peer:
+        turn = await own.finished(peer, own.prompt("play 4-mib"))
+        for _ in range(LARGE_ANSWERS - 1):
+            await own.finished(peer, own.prompt("play 4-mib"), conversation_id=turn.conversation_id)
+        request = encode_request(
+            own.target.paths.of(turn.conversation_id),
+            {"Host": f"{own.server.host}:{own.server.port}", "Connection": "close", **own.user(0).headers},
+        )
+        reader = flood(own, request, opening=b"", again=False, whole=True)
+        await others_are_served(own, "requests for a conversation of 48 MiB", *[reader] * EACH)
 
 
 @case(

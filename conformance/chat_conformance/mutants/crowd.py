@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +13,8 @@ import msgspec
 
 import chat_server.store.store
 import chat_server.web.connection
+import chat_server.web.handlers
+import chat_server.web.responses
 from chat_conformance.mutants.registry import always, breaks, put
 from chat_server.claude.waiting_line import Ticket, WaitingLine
 from chat_server.settings import Settings
@@ -85,6 +89,21 @@ def inflates_bodies() -> None:
         return mutant
 
     put(aiohttp.web.RequestHandler, "__init__", make)
+
+
+@breaks("history-in-one-go")
+def history_in_one_go() -> None:
+    """A conversation is encoded as a whole, while everybody else waits."""
+
+    def make(pieces: Any) -> Any:
+        async def mutant(*args: Any) -> AsyncIterator[bytes]:
+            document = json.loads(b"".join([piece async for piece in pieces(*args)]))
+            yield json.dumps(document).encode()
+
+        return mutant
+
+    put(chat_server.web.responses, "PIECE", lambda _: 1 << 60)
+    put(chat_server.web.handlers, "history_pieces", make)
 
 
 @breaks("half-messages-pile-up")

@@ -36,13 +36,14 @@ class _Discard(asyncio.Protocol):
 
 @asynccontextmanager
 async def pouring(
-    host: str, port: int, opening: bytes, flood: bytes, *, again: bool = True
+    host: str, port: int, opening: bytes, flood: bytes, *, again: bool = True, whole: bool = False
 ) -> AsyncIterator[None]:
     """Send ``flood`` again and again for the length of the block, on a connection that begins with ``opening``.
 
-    When the server ends it another is opened. Without ``again`` each sends it once, and waits for an answer.
+    When the server ends it another is opened. Without ``again`` each sends it once, and waits for an answer; for the
+    ``whole`` of it, which ends with the connection, or only for its beginning.
     """
-    task = asyncio.create_task(_pour(host, port, opening, flood, again=again))
+    task = asyncio.create_task(_pour(host, port, opening, flood, again=again, whole=whole))
     try:
         yield
     finally:
@@ -50,7 +51,7 @@ async def pouring(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _pour(host: str, port: int, opening: bytes, flood: bytes, *, again: bool) -> None:
+async def _pour(host: str, port: int, opening: bytes, flood: bytes, *, again: bool, whole: bool) -> None:
     loop = asyncio.get_running_loop()
     while True:
         transport = None
@@ -58,6 +59,8 @@ async def _pour(host: str, port: int, opening: bytes, flood: bytes, *, again: bo
             transport, protocol = await loop.create_connection(_Discard, host, port)
             try:
                 await _send(transport, protocol, opening, flood, again=again)
+                if whole:
+                    await protocol.ended
             finally:
                 transport.abort()
         await asyncio.sleep(0.01)

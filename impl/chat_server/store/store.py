@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from math import inf, isfinite
 from typing import Any, TypeVar
@@ -97,6 +97,10 @@ _UPDATE_TURN = turns.update().where(
 _RUNNING_TURN = _UPDATE_TURN.where(turns.c.status == "running")
 _SAVE_ANSWER = _RUNNING_TURN.values(answer=sa.bindparam("text"))
 _SAVE_STEPS = _RUNNING_TURN.values(steps=sa.bindparam("done"))
+
+
+BATCH, BATCH_TURNS, BATCH_MOST = 1 << 18, 16, 1024
+"""How many characters of turns are read at a time; how many turns at first, and at most."""
 
 
 class Store:
@@ -207,8 +211,29 @@ class Store:
 
     async def turns(self, conversation_id: str) -> list[StoredTurn]:
         """The turns of a conversation, oldest first."""
-        query = sa.select(turns).where(turns.c.conversation_id == conversation_id).order_by(turns.c.number)
-        return await self._read(lambda db: [_turn(row) for row in db.execute(query)])
+        return [turn async for batch in self.turn_batches(conversation_id) for turn in batch]
+
+    async def turn_batches(self, conversation_id: str) -> AsyncIterator[list[StoredTurn]]:
+        """The turns of a conversation, oldest first, about ``BATCH`` characters at a time.
+
+        Reading a large conversation at once would take memory, and the time of others.
+        """
+        last, most = -1, BATCH_TURNS
+        while True:
+            query = (
+                sa.select(turns)
+                .where(turns.c.conversation_id == conversation_id, turns.c.number > last)
+                .order_by(turns.c.number)
+                .limit(most)
+            )
+            rows = await self._read(lambda db, query=query: db.execute(query).all())  # type: ignore[misc]
+            batch = [_turn(row) for row in rows]
+            yield batch
+            if len(batch) < most:
+                return
+            last = rows[-1].number
+            length = sum(len(each.prompt) + len(each.answer) + len(each.steps) for each in batch)
+            most = min(max(1, most * BATCH // (length + 1)), BATCH_MOST)
 
     async def find_turn(self, owner: str, conversation_id: str | None, message_id: str) -> StoredTurn | None:
         """The owner's newest turn of this ``message_id``, in that conversation or in any (CANCEL-2)."""

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import chat_server.store.store as store_module
 from chat_server.errors import BadRequest, NotFound, RateLimited, Unavailable
 from chat_server.limits import Limits, Used
 from chat_server.protocol import Usage
@@ -175,6 +176,22 @@ async def test_turns_come_oldest_first(store: Store, clock: Clock) -> None:
         await begin(store, conversation_id, message_id)
 
     assert [turn.message_id for turn in await store.turns(conversation_id)] == ["z", "y", "a", "m"]
+
+
+async def test_turns_are_read_in_batches_by_their_length(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "BATCH", 100)
+    monkeypatch.setattr(store_module, "BATCH_TURNS", 2)
+    conversation_id = await begin(store, message_id="m0", prompt="x" * 60)
+    lengths = [60, 200, 1, 1, 1, 1, 1]
+    for number, length in enumerate(lengths, 1):
+        await begin(store, conversation_id, f"m{number}", "x" * length)
+
+    read = [[each.message_id for each in batch] async for batch in store.turn_batches(conversation_id)]
+
+    assert read == [["m0", "m1"], ["m2"], ["m3"], ["m4", "m5", "m6", "m7"]]
+    assert [each.message_id for each in await store.turns(conversation_id)] == [f"m{n}" for n in range(8)]
 
 
 async def test_broken_off_turn_is_interrupted_after_a_restart(tmp_path: Path, clock: Clock) -> None:

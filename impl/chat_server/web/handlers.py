@@ -41,11 +41,12 @@ from chat_server.web.keys import (
 from chat_server.web.middleware import USER_ID_HEADER, Handler, _chat_address
 from chat_server.web.pages import Link, page, wants_page
 from chat_server.web.responses import (
+    answer_in_pieces,
     conversation_document,
     dumps,
     error_answer,
+    history_pieces,
     json_answer,
-    message_documents,
     outcome,
     redirect,
 )
@@ -339,12 +340,11 @@ async def list_conversations(request: web.Request) -> web.Response:
     return json_answer({"conversations": [conversation_document(each) for each in page], "next": cursor})
 
 
-async def get_conversation(request: web.Request) -> web.Response:
+async def get_conversation(request: web.Request) -> web.StreamResponse:
     """Give a conversation with its messages (HIST-4)."""
     conversation = await request.app[STORE].conversation(await _user(request), _conversation_id(request))
-    turns = await request.app[STORE].turns(conversation.id)
-    messages = [message for turn in turns for message in message_documents(turn)]
-    return json_answer({**conversation_document(conversation), "messages": messages})
+    batches = request.app[STORE].turn_batches(conversation.id)
+    return await answer_in_pieces(request, history_pieces(conversation, batches))
 
 
 async def delete_conversation(request: web.Request) -> web.Response:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -18,6 +19,12 @@ from chat_server.turns.event_log import TurnLog, answer
 
 dumps = msgspec.json.Encoder().encode
 
+PIECE = 1 << 16
+"""How much of a large document is encoded and sent at a time, in characters and in bytes."""
+
+PAUSE = 0.001
+"""Between two such pieces, in seconds, others are served, and other processes have the processor."""
+
 
 def redirect(target: str) -> web.Response:
     """Send a browser elsewhere, relative to where it is, since a proxy may have put us anywhere."""
@@ -27,6 +34,27 @@ def redirect(target: str) -> web.Response:
 def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A document as an HTTP answer."""
     return web.Response(body=dumps(document), status=status, content_type="application/json", headers=headers)
+
+
+async def answer_in_pieces(request: web.Request, pieces: AsyncIterable[bytes]) -> web.StreamResponse:
+    """A JSON document of any size as an HTTP answer; a large one is made while it is sent (TURN-10)."""
+    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/json"})
+    gathered = bytearray()
+    async for piece in pieces:
+        gathered += piece
+        if len(gathered) >= PIECE:
+            if not response.prepared:
+                await response.prepare(request)
+                if request.method == hdrs.METH_HEAD:
+                    return response
+            await response.write(bytes(gathered))
+            gathered.clear()
+            await asyncio.sleep(PAUSE)
+    if not response.prepared:
+        return web.Response(body=bytes(gathered), content_type="application/json")
+    await response.write(bytes(gathered))
+    await response.write_eof()
+    return response
 
 
 def error_answer(
@@ -61,6 +89,23 @@ def conversation_document(conversation: Conversation) -> dict[str, Any]:
         "updated_at": rfc3339(conversation.updated_at),
     }
     return document if conversation.preview is None else {**document, "preview": conversation.preview}
+
+
+async def history_pieces(
+    conversation: Conversation, batches: AsyncIterable[Sequence[StoredTurn]]
+) -> AsyncIterator[bytes]:
+    """A conversation with its messages as JSON (HIST-4), of which no piece takes long to make."""
+    yield dumps(conversation_document(conversation))[:-1] + b',"messages":['
+    between = b""
+    async for batch in batches:
+        for message in (message for turn in batch for message in message_documents(turn)):
+            content = message.pop("content")
+            yield between + dumps(message)[:-1] + b',"content":"'
+            for start in range(0, len(content), PIECE):
+                yield dumps(content[start : start + PIECE])[1:-1]
+            yield b'"}'
+            between = b","
+    yield b"]}"
 
 
 def message_documents(turn: StoredTurn) -> list[dict[str, Any]]:
