@@ -40,8 +40,8 @@ def open_session(context: Context, run: Run, refused: str | None) -> None:  # no
     Raises:
         Refusal: The CLI would refuse the ids given.
     """
-    from fake_claude.engine.transcript import Transcript, TranscriptStore  # noqa: PLC0415
-    from fake_claude.lines.result import early_error  # noqa: PLC0415
+    from fake_claude.engine.transcript import Transcript, TranscriptStore
+    from fake_claude.lines.result import early_error
 
     options = context.options
     store = TranscriptStore(context.config_dir, context.cwd)
@@ -93,7 +93,7 @@ class NoSuchTitle(Refusal):
 
 def _not_found(run: Run, session_id: str) -> NoReturn:
     """Refuse to resume; with stream-json there is a result line as well (docs/claude-cli.md, sessions)."""
-    from fake_claude.lines.result import early_error  # noqa: PLC0415
+    from fake_claude.lines.result import early_error
 
     text = f"No conversation found with session ID: {session_id}"
     run.context.session_id = session_id
@@ -131,7 +131,7 @@ def check_session_options(context: Context, refused: str | None) -> None:
     Raises:
         Refusal: As the CLI words it.
     """
-    from fake_claude.engine.transcript import TranscriptStore  # noqa: PLC0415
+    from fake_claude.engine.transcript import TranscriptStore
 
     options = context.options
     given = options.text("session-id")
@@ -165,7 +165,7 @@ def read_prompt(context: Context, run: Run) -> str:
     argument = options.positionals[0] if options.positionals else ""
     piped = ""
     if not os.isatty(0):
-        from fake_claude.engine.piped_prompt import read_piped_prompt  # noqa: PLC0415 - not for stream-json input
+        from fake_claude.engine.piped_prompt import read_piped_prompt  # not for stream-json input
 
         piped = read_piped_prompt(run)
     prompt = f"{argument}\n{piped}" if argument and piped else argument or piped
@@ -189,8 +189,8 @@ def read_prompt(context: Context, run: Run) -> str:
 
 def start_session(run: Run) -> None:
     """Do what comes before the first turn: a warning, the hooks of the start, and MCP servers."""
-    from fake_claude.engine import hooks, mcp_servers  # noqa: PLC0415 - a refusal needs none of it
-    from fake_claude.json_lines import dumps  # noqa: PLC0415
+    from fake_claude.engine import hooks, mcp_servers  # a refusal needs none of it
+    from fake_claude.json_lines import dumps
 
     context = run.context
     if find_model(context.model) is None:
@@ -206,9 +206,9 @@ def start_session(run: Run) -> None:
 
 def run_cli(argv: Sequence[str], settings: LauncherSettings) -> int:
     """Run the CLI and return its exit code; the ledger has the whole story."""
-    from fake_claude.engine.run import Run  # noqa: PLC0415 - a refusal needs none of it
-    from fake_claude.engine.signals import Signals  # noqa: PLC0415
-    from fake_claude.ledger_writer import LedgerWriter  # noqa: PLC0415
+    from fake_claude.engine.run import Run  # a refusal needs none of it
+    from fake_claude.engine.signals import Signals
+    from fake_claude.ledger_writer import LedgerWriter
 
     signals = Signals()
     record = LedgerWriter(settings.ledger, argv)
@@ -220,7 +220,7 @@ def run_cli(argv: Sequence[str], settings: LauncherSettings) -> int:
             code = 0
             return code
         if options.flag("help"):
-            from fake_claude.invocation.help import help_text  # noqa: PLC0415
+            from fake_claude.invocation.help import help_text
 
             os.write(1, help_text().encode())
             code = 0
@@ -245,7 +245,7 @@ def run_cli(argv: Sequence[str], settings: LauncherSettings) -> int:
 
 def check_and_play(run: Run) -> int:
     """Check, open the session, play; return the exit code."""
-    from fake_claude.engine.loop import Loop  # noqa: PLC0415 - a refusal needs none of it
+    from fake_claude.engine.loop import Loop  # a refusal needs none of it
 
     context, loop = run.context, Loop(run)
     try:

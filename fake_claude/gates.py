@@ -76,7 +76,7 @@ class Gate:
 
     async def reached(self) -> None:
         """Wait until a fake has arrived; each arrival ends one wait."""
-        import asyncio  # noqa: PLC0415 - the fake's side must not pay for it
+        import asyncio  # the fake's side must not pay for it
 
         loop = asyncio.get_running_loop()
         fd = self._fds[1]

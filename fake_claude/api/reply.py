@@ -203,7 +203,7 @@ class _MessageBuilder:
             yield f"t{self.numbered} "
 
     def call(self, step: Step) -> Iterator[Event | Delta | Wait]:
-        import json  # noqa: PLC0415 - loaded already, needed here only
+        import json  # loaded already, needed here only
 
         block = {"type": "tool_use", "id": fresh_id("toolu"), "name": step.value, "input": {}}
         yield from self.open("tool", block)

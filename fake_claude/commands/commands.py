@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _install(argv: Sequence[str]) -> int:
-    from fake_claude.install import install  # noqa: PLC0415
+    from fake_claude.install import install
 
     parser = argparse.ArgumentParser(
         "fake-claude install", description="Write a claude launcher into a folder."
@@ -55,7 +55,7 @@ def _install(argv: Sequence[str]) -> int:
 
 
 def _gate(argv: Sequence[str]) -> int:
-    from fake_claude.gates import open_from_shell  # noqa: PLC0415
+    from fake_claude.gates import open_from_shell
 
     parser = argparse.ArgumentParser(
         "fake-claude gate", description="Wait for a fake at a gate and let it pass."
@@ -68,7 +68,7 @@ def _gate(argv: Sequence[str]) -> int:
 
 
 def _ledger(argv: Sequence[str]) -> int:
-    from fake_claude.ledger import read, table  # noqa: PLC0415
+    from fake_claude.ledger import read, table
 
     parser = argparse.ArgumentParser("fake-claude ledger", description="Print which runs there were.")
     parser.add_argument("directory", type=Path, help="the ledger folder")
@@ -80,7 +80,7 @@ def _ledger(argv: Sequence[str]) -> int:
 
 
 def _api(argv: Sequence[str]) -> int:
-    from fake_claude.api.server import serve  # noqa: PLC0415
+    from fake_claude.api.server import serve
 
     parser = argparse.ArgumentParser(
         "fake-claude api", description="A loopback Messages API that plays scripts."
@@ -99,7 +99,7 @@ def _api(argv: Sequence[str]) -> int:
 
 
 def _lint(argv: Sequence[str]) -> int:
-    from fake_claude.script.file import FileError, load  # noqa: PLC0415
+    from fake_claude.script.file import FileError, load
 
     parser = argparse.ArgumentParser("fake-claude lint", description="Check script files.")
     parser.add_argument("scripts", type=Path, nargs="+")
@@ -117,8 +117,8 @@ def _lint(argv: Sequence[str]) -> int:
 
 
 def _coverage(argv: Sequence[str]) -> int:
-    from fake_claude.ledger import read  # noqa: PLC0415
-    from fake_claude.script.file import FileError, load  # noqa: PLC0415
+    from fake_claude.ledger import read
+    from fake_claude.script.file import FileError, load
 
     parser = argparse.ArgumentParser(
         "fake-claude coverage", description="Say which steps of a script were never reached."
@@ -156,7 +156,7 @@ def _claude(parser: argparse.ArgumentParser, *, rows: bool = True) -> None:
 
 def _rows(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[Invocation]:
     """Return the rows that were asked for; refuse a CLI that is not there, and names that no row has."""
-    from fake_claude.fidelity import suite  # noqa: PLC0415
+    from fake_claude.fidelity import suite
 
     if given.claude is not None and not os.access(given.claude, os.X_OK):
         parser.error(f"{given.claude} is not a program")
@@ -167,9 +167,9 @@ def _rows(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[In
 
 
 def _fidelity(argv: Sequence[str]) -> int:
-    import asyncio  # noqa: PLC0415
+    import asyncio
 
-    from fake_claude.fidelity import suite  # noqa: PLC0415
+    from fake_claude.fidelity import suite
 
     parser = argparse.ArgumentParser(
         "fake-claude fidelity", description="Compare the fake with the real CLI, or with its recordings."
@@ -185,9 +185,9 @@ def _fidelity(argv: Sequence[str]) -> int:
 
 
 def _record(argv: Sequence[str]) -> int:
-    import asyncio  # noqa: PLC0415
+    import asyncio
 
-    from fake_claude.fidelity import recordings, suite  # noqa: PLC0415
+    from fake_claude.fidelity import recordings, suite
 
     parser = argparse.ArgumentParser("fake-claude record", description="Record what the real CLI does.")
     _claude(parser)
@@ -202,9 +202,9 @@ def _record(argv: Sequence[str]) -> int:
 
 
 def _drift(argv: Sequence[str]) -> int:
-    import asyncio  # noqa: PLC0415
+    import asyncio
 
-    from fake_claude.fidelity import suite  # noqa: PLC0415
+    from fake_claude.fidelity import suite
 
     parser = argparse.ArgumentParser(
         "fake-claude drift", description="Compare another CLI version with the recordings."
@@ -219,7 +219,7 @@ def _drift(argv: Sequence[str]) -> int:
 
 
 def _tee(argv: Sequence[str]) -> int:
-    from fake_claude.commands.tee import tee  # noqa: PLC0415
+    from fake_claude.commands.tee import tee
 
     parser = argparse.ArgumentParser(
         "fake-claude tee",
@@ -235,7 +235,7 @@ def _tee(argv: Sequence[str]) -> int:
 
 
 def _replay(argv: Sequence[str]) -> int:
-    from fake_claude.commands.tee import replay  # noqa: PLC0415
+    from fake_claude.commands.tee import replay
 
     parser = argparse.ArgumentParser("fake-claude replay", description="Play a recording made by tee.")
     parser.add_argument("recording", type=Path)
@@ -251,7 +251,7 @@ def _replay(argv: Sequence[str]) -> int:
 
 
 def _bench(argv: Sequence[str]) -> int:
-    from fake_claude.commands.bench import report  # noqa: PLC0415
+    from fake_claude.commands.bench import report
 
     parser = argparse.ArgumentParser(
         "fake-claude bench", description="Measure what runs cost, the real CLI's beside ours."

@@ -113,7 +113,7 @@ def write_file(tool_id: str, given: Input, meta: Input) -> ToolResult:
 
 def _patch(before: str, after: str) -> list[Input]:
     """Return the changes of a file as the CLI's account has them: hunks of lines, three around each change."""
-    import difflib  # noqa: PLC0415 - only a change of a file pays for it
+    import difflib  # only a change of a file pays for it
 
     old, new = before.splitlines(), after.splitlines()
     hunks: list[Input] = []

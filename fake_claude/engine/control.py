@@ -63,7 +63,7 @@ def answer_control(request: ControlRequest) -> None:
 
 
 def _initialize(request: ControlRequest) -> None:
-    from fake_claude.lines.initialize import initialize_response  # noqa: PLC0415 - long, and rarely wanted
+    from fake_claude.lines.initialize import initialize_response  # long, and rarely wanted
 
     if request.members.get("hooks") or request.members.get("sdkMcpServers"):
         what = "hooks" if request.members.get("hooks") else "MCP servers"
@@ -181,7 +181,7 @@ def _get_settings(request: ControlRequest) -> None:
 
 
 def _get_context_usage(request: ControlRequest) -> None:
-    from fake_claude.lines.context_usage import context_usage  # noqa: PLC0415 - long, and rarely wanted
+    from fake_claude.lines.context_usage import context_usage  # long, and rarely wanted
 
     request.succeed(context_usage(request.run.context.model, request.run.transcript.messages))
 

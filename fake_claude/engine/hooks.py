@@ -82,7 +82,7 @@ def _hooks(run: Run) -> dict[str, list[str]]:
 
 def _run(run: Run, event: str, command: str, members: Message) -> tuple[int, str, str]:
     """Run one hook with its facts on standard input."""
-    import subprocess  # noqa: PLC0415 - slow to import, and few runs have hooks
+    import subprocess  # slow to import, and few runs have hooks
 
     context = run.context
     run.record.note("command", why=f"hook {event}", command=command)

@@ -86,7 +86,7 @@ class Loop:
         """
         if not steps:
             return
-        from fake_claude.engine.transcript import Transcript  # noqa: PLC0415 - a refusal needs none
+        from fake_claude.engine.transcript import Transcript  # a refusal needs none
 
         run = self.run
         run.transcript = Transcript(run.context, None)  # no session is open yet, but a signal flushes it

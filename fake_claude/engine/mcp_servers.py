@@ -47,7 +47,7 @@ def _servers(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def _spawn(run: Run, command: list[str], env: object) -> None:
     """Start a program with nothing to read, and wait for its end as the CLI waits for an answer."""
-    import subprocess  # noqa: PLC0415 - slow to import, and few runs have servers
+    import subprocess  # slow to import, and few runs have servers
 
     more = {str(name): str(value) for name, value in env.items()} if isinstance(env, dict) else {}
     try:

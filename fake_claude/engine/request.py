@@ -263,7 +263,7 @@ class Request:
 
     def close_block(self) -> Message:
         """Finish the open block."""
-        import json  # noqa: PLC0415 - loaded already
+        import json  # loaded already
 
         message = self.message
         assert message is not None and message.open is not None  # noqa: PT018

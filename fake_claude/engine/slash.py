@@ -247,7 +247,7 @@ def _answer(run: Run, tally: TurnTotals, word: str, arguments: str) -> None:
 
 
 def _config(run: Run, tally: TurnTotals, word: str, arguments: str) -> None:
-    from fake_claude.prompt.config_command import configure  # noqa: PLC0415 - few runs need it
+    from fake_claude.prompt.config_command import configure  # few runs need it
 
     context = run.context
     text, changes = configure(context, arguments)

@@ -53,7 +53,7 @@ def check_configuration(context: Context) -> None:
     Raises:
         Refusal: As the CLI words it.
     """
-    import json  # noqa: PLC0415 - loaded already
+    import json  # loaded already
 
     path = context.state_file
     try:
@@ -62,7 +62,7 @@ def check_configuration(context: Context) -> None:
     except OSError:
         return
     except ValueError:
-        from fake_claude.clock import now_ms  # noqa: PLC0415
+        from fake_claude.clock import now_ms
 
         backup = os.path.join(context.config_dir, "backups", f".claude.json.corrupted.{now_ms()}")
         wrong = "JSON Parse error: Expected '}'"
@@ -81,7 +81,7 @@ def check_mcp(context: Context) -> None:
     Raises:
         Refusal: A file is not there or not valid, or a server would have to be imitated.
     """
-    import json  # noqa: PLC0415 - loaded already
+    import json  # loaded already
 
     for given in context.options.lists.get("mcp-config", []):
         text = given
@@ -124,7 +124,7 @@ def check_agents(context: Context) -> None:
     Raises:
         Refusal: It is not JSON, no file, or an agent lacks a part.
     """
-    import json  # noqa: PLC0415 - loaded already
+    import json  # loaded already
 
     given = context.options.text("agents")
     if given is None:
@@ -201,7 +201,7 @@ def check_schema(context: Context) -> None:
     Raises:
         Refusal: As the CLI words it.
     """
-    import json  # noqa: PLC0415 - loaded already
+    import json  # loaded already
 
     text = context.options.text("json-schema")
     if not text:

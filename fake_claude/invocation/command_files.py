@@ -47,7 +47,7 @@ class Command:
 
     def render(self, arguments: str) -> str:
         """Return the text with its arguments; a text that asks for none has them at its end."""
-        import shlex  # noqa: PLC0415 - few prompts need it
+        import shlex  # few prompts need it
 
         try:
             words = shlex.split(arguments)

@@ -297,7 +297,7 @@ def parse(argv: Sequence[str]) -> Options:  # noqa: C901, PLR0912, PLR0915 - a l
         if option.key in ("version", "help"):
             return options
     if unknown is not None:
-        from fake_claude.suggestions import suggestion  # noqa: PLC0415 - only a refusal pays for it
+        from fake_claude.suggestions import suggestion  # only a refusal pays for it
 
         names = [name for known in OPTIONS if not known.hidden for name in known.names if name[:2] == "--"]
         raise Refusal(f"error: unknown option '{unknown}'{suggestion(unknown, names)}")

@@ -125,7 +125,7 @@ class ScriptFile:
         self.entries = [self._entry(index, entry) for index, entry in enumerate(entries)]
 
     def _known(self, given: Iterable[str], names: Iterable[str], where: str, line: int | None) -> None:
-        from fake_claude.suggestions import suggestion  # noqa: PLC0415 - only a mistake pays for it
+        from fake_claude.suggestions import suggestion  # only a mistake pays for it
 
         names = [name for name in names if name != "pieces"]
         for key in given:

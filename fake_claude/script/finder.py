@@ -42,9 +42,9 @@ class ScriptFinder:
         self._state = state
         self._cwd = cwd
         if path is not None:
-            from random import Random  # noqa: PLC0415 - only scripts need them
+            from random import Random  # only scripts need them
 
-            from fake_claude.script.file import load  # noqa: PLC0415
+            from fake_claude.script.file import load
 
             self.script = load(path)
             self.random = Random(self.script.seed)  # noqa: S311 - a plan, not a secret

@@ -90,7 +90,7 @@ def parse(inside: str, ask: ApiRequest, rest: str) -> list[Step]:  # noqa: C901 
     holds: list[tuple[int, str]] = []
     for key, value in _pairs(inside):
         if key not in KEYS:
-            from fake_claude.suggestions import suggestion  # noqa: PLC0415 - only a mistake pays for it
+            from fake_claude.suggestions import suggestion  # only a mistake pays for it
 
             raise ScriptError(
                 f"inline script: unknown key {key!r}; known are {', '.join(KEYS)}{suggestion(key, KEYS)}"

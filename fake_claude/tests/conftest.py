@@ -130,7 +130,7 @@ def fake(tmp_path: Path) -> Fake:
 @pytest.fixture
 def tool(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Run one of the tools beside the stand-in."""
-    from fake_claude.commands.commands import run_command  # noqa: PLC0415
+    from fake_claude.commands.commands import run_command
 
     def run(name: str, *argv: object) -> tuple[int, str, str]:
         try:

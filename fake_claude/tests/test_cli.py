@@ -157,7 +157,7 @@ async def test_unwritable_home_is_passed_over(fake: Fake) -> None:
 async def test_bash_runs_in_a_session_of_its_own_and_dies_with_term(fake: Fake) -> None:
     fake.script('[[turn]]\nsteps = [{ tool = "Bash", input = { command = "echo $$ > pid; cat fifo" } }]\n')
     pid_file, fifo = fake.cwd / "pid", fake.cwd / "fifo"
-    import os  # noqa: PLC0415
+    import os
 
     os.mkfifo(fifo)
     process = await fake.start(*ONE_SHOT, "--allowedTools", "Bash", "--", "go")

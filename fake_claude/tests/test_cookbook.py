@@ -62,7 +62,7 @@ async def test_recipe_does_what_the_page_says(fake: Fake, recipe: Recipe) -> Non
 
 
 def test_the_page_has_a_recipe_for_every_kind_of_step() -> None:
-    from fake_claude.script.steps import KINDS  # noqa: PLC0415
+    from fake_claude.script.steps import KINDS
 
     text = PAGE.read_text(encoding="utf-8")
     unnamed = {kind for kind in KINDS if not re.search(rf"\b{kind} = ", text)}

@@ -99,8 +99,8 @@ async def test_session_is_refused_once(fake: Fake) -> None:
 
 
 async def test_ignored_term_leaves_only_kill(fake: Fake) -> None:
-    import asyncio  # noqa: PLC0415
-    import signal  # noqa: PLC0415
+    import asyncio
+    import signal
 
     fake.script(
         '[[turn]]\nsteps = [{ ignore = "SIGTERM" }, { text = "a " }, { hold = "g" }, { text = "b" }]\n'
