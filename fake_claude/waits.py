@@ -42,12 +42,25 @@ class Yield(Wait):
 YIELD = Yield()
 
 
+class HostResponse(Wait):
+    """The host answers our control request; the turn is resumed with its response, or ``None`` at end of input."""
+
+    __slots__ = ("request_id",)
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+
+
 class Interrupted(Exception):
     """Thrown into a turn when the host (then ``by_host``), the end of the session or a SIGINT interrupts it."""
 
     def __init__(self, *, by_host: bool) -> None:
         super().__init__()
         self.by_host = by_host
+
+
+class Preempted(Exception):
+    """Thrown into a turn when a message of priority ``now`` replaces it."""
 
 
 class Exit(Exception):
@@ -60,16 +73,3 @@ class Exit(Exception):
 
 class LoggedOut(Exception):
     """There is no login and no API key."""
-
-
-class HostResponse(Wait):
-    """The host answers our control request; the turn is resumed with its response, or ``None`` at end of input."""
-
-    __slots__ = ("request_id",)
-
-    def __init__(self, request_id: str) -> None:
-        self.request_id = request_id
-
-
-class Preempted(Exception):
-    """Thrown into a turn when a message of priority ``now`` replaces it."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         """What a control request does to the turn that is played, and to the process."""
 
         def interrupt(self, *, by_host: bool = False) -> None:
-            """Break off the running turn."""
+            """Interrupt the running turn."""
 
         def cancel_open_requests(self) -> None:
             """Cancel the requests that the host has not answered."""

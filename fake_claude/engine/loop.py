@@ -1,7 +1,25 @@
 """The poll loop around the turns: input, output, signals, gates and time.
 
-A turn is a generator that yields what it waits for. The loop alone watches file descriptors; it resumes the turn when
-its wait is over, and throws ``Interrupted`` into it when the host or SIGINT says so.
+A turn is a generator: it yields what it waits for, and never touches a file descriptor itself. The loop keeps one
+current wait, sleeps in ``poll`` until that wait is over or something else happens, and resumes the turn with
+``send``. An interrupt, or a message that replaces the turn, is an exception thrown into it at its ``yield``. So a
+turn reads from top to bottom, and all that can break in on it is in this file.
+
+For example, the turn yields ``Hold("here")`` and the host sends an interrupt before the test opens the gate:
+
+- ``_begin_wait`` flushes stdout, announces itself at the gate and has ``poll`` watch the gate's FIFO;
+- stdin becomes readable: ``_on_stdin`` → ``answer_control`` → ``interrupt`` → ``_throw``;
+- ``_end_wait`` unwatches the FIFO, ``Interrupted`` is thrown, the turn prints its ending and stops.
+
+What must hold, because tests of callers rely on it:
+
+- Signals are handled before every other thing that is ready: a signal sent before a gate was opened counts first.
+- Stdout is flushed before the turn waits for anything: a reader who sees that it waits has all lines from before.
+- A turn that was started runs to its first wait before an exception is thrown into it, as in the real CLI; there it
+  has printed its first lines.
+- At a ``Yield`` the turn continues at once, unless its reader is more than ``HIGH_WATER`` bytes behind: this bounds
+  memory without a wait for each line.
+- A line of input is joined once, when its end has come: a line of 10 MB costs no more than its size.
 """
 
 from __future__ import annotations
@@ -51,19 +69,19 @@ class Loop:
         self._stdin: list[bytes] = []
         self._turn: Turn | None = None
         self._play: Generator[Wait, Any, None] | None = None
-        self._not_started = False  # it has not gone its first step
+        self._not_started = False  # the turn has not run to its first wait
         self._wait: Wait | None = None
         self._value: object = None  # what the turn is resumed with
         self._watched: int | None = None  # descriptor of the current wait
         self._gate: Arrival | None = None
-        self._deadline: float | None = None
-        self._flush_at: float | None = None
+        self._deadline: float | None = None  # of the current wait
+        self._flush_at: float | None = None  # when the transcript of a turn is first written
         self._ending: int | None = None  # the exit code once the end is decided
 
     # What control requests use.
 
     def interrupt(self, *, by_host: bool = False) -> None:
-        """Break off the running turn."""
+        """Interrupt the running turn."""
         if self._play is not None:
             self._throw(Interrupted(by_host=by_host))
 
