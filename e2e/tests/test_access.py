@@ -74,7 +74,27 @@ async def test_answer_is_read_out_in_sentences(site: Site, page: Page) -> None:
         gate.open()
         await expect(spoken.last).to_have_text("End of the answer.")
     everything = " ".join(await spoken.all_text_contents())
-    assert everything == "First sentence ends. The second one has two lines. Code py. Last End of the answer."
+    assert (
+        everything == "First sentence ends. The second one has two lines. Code in py. Last End of the answer."
+    )
+
+
+async def test_code_is_not_read_out_and_prose_is(page: Page) -> None:
+    """A fence in a fence, in a list, and a span of three ticks that only looks like one."""
+    chat = Chat(page)
+    spoken = page.locator("[data-part=speech] p")
+    text = (
+        "````md\n```\ninner\n```\nstill code\n````\n\n"
+        "```span``` of three ticks\n\n- delete it:\n\n  ```sh\n  rm -rf build\n  ```\n\n"
+        "| a | b |\n|---|---|\n| one | two |"
+    )
+    await chat.say(f"[[fake say={json.dumps(text)}]]")
+    await expect(spoken.last).to_have_text("End of the answer.")
+    everything = " ".join(await spoken.all_text_contents())
+
+    assert everything == (
+        "Code in md. span of three ticks delete it: Code in sh. a b one two End of the answer."
+    )
 
 
 async def test_conversation_is_had_by_keyboard_alone(page: Page) -> None:

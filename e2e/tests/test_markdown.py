@@ -45,12 +45,14 @@ EVIL = [
     "<meta http-equiv=refresh content='0;url=https://evil.example'>",
     "<sub onclick=window.pwned=1>x</sub>",
     "```<img/src=x/onerror=window.pwned=1>\ncode\n```",
+    '<kbd><p/class="quiet banner trouble">Your login has expired <a/href=&#104;ttps://evil.example class=quiet>Log in',
     "| a | b |\n|---|---|\n| <img src=x onerror=window.pwned=1> | [x](vbscript:pwned) |",
 ]
 FOUND = """(text) => ({
     pwned: window.pwned,
     tags: Array.from(new Set(Array.from(text.querySelectorAll("*"), (each) => each.localName))),
     attributes: Array.from(new Set(Array.from(text.querySelectorAll("*")).flatMap((each) => each.getAttributeNames()))),
+    classes: Array.from(new Set(Array.from(text.querySelectorAll("[class]")).flatMap((each) => [...each.classList]))),
     links: Array.from(text.querySelectorAll("a[href]"), ({ href, rel, target }) => [href, rel, target]),
 })"""
 TAGS = {
@@ -77,6 +79,7 @@ TAGS = {
     "td",
     "sub",
     "sup",
+    "kbd",
 }
 ATTRIBUTES = {"dir", "href", "rel", "target", "class", "data-part", "type", "tabindex", "role", "aria-label"}
 
@@ -159,6 +162,7 @@ async def test_model_output_can_do_no_harm(page: Page) -> None:
         assert found["pwned"] is None
         assert set(found["tags"]) <= TAGS
         assert set(found["attributes"]) <= ATTRIBUTES
+        assert set(found["classes"]) <= {"code", "wide", "quiet"}  # of code and tables, which the page makes
         assert found["links"]
         for href, rel, target in found["links"]:
             assert href.startswith("https://")

@@ -113,7 +113,7 @@ async def test_main_views_look_as_they_did(site: Site, page: Page, context: Brow
     await chat.say(f"[[fake say={json.dumps(ANSWER)}]]")
     await expect(chat.answers.first).to_have_attribute("data-state", "complete")
     await expect(chat.answers.locator("td")).to_have_count(2)
-    await expect(chat.previews).to_contain_text(["# Title", "t9"])
+    await expect(chat.previews).to_contain_text(["Title A bold link and code.", "t9"])
     await views.look("conversation")
     await page.locator(".sidebar").evaluate("(sidebar) => { sidebar.hidden = true; }")
     broken = await page.screenshot(animations="disabled")

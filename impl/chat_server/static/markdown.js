@@ -1,14 +1,18 @@
 /**
- * Markdown that nobody vouches for, as elements that can do no harm.
+ * Markdown that nobody vouches for, as elements that can do no harm, read as it was meant.
  *
  * HTML in it is shown as text, pictures become links, links open elsewhere. What marked makes of the rest goes
- * through DOMPurify, with a list of all that may come out.
+ * through DOMPurify, with a list of all that may come out. Where the letter of GFM takes marks that were not meant
+ * (single tildes, formulas) or overlooks some that were (beside Chinese and Japanese punctuation), `grammar.js` differs.
  */
 
-import { Marked } from "./vendor/marked.js";
+import { direction } from "./dom.js";
+import { grammar } from "./grammar.js";
+import { Lexer, Marked } from "./vendor/marked.js";
 import DOMPurify from "./vendor/purify.js";
 
 /** @typedef {import("./vendor/marked.js").Token} Token */
+/** What `[label]: address` lines have said, by label. @typedef {import("./vendor/marked.js").Links} Links */
 
 const ALLOWED = {
   ALLOWED_TAGS: [
@@ -30,7 +34,7 @@ const HARMLESS = /^<(?:br ?\/?|\/?(?:sub|sup|kbd))>$/i;
 const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 const escape = /** @param {string} text */ (text) => text.replace(/[&<>"']/g, (char) => ENTITIES[char] ?? char);
 
-const marked = new Marked({
+const marked = new Marked(grammar(escape), {
   gfm: true,
   renderer: {
     html({ text, block }) {
@@ -52,9 +56,28 @@ const marked = new Marked({
 
 /**
  * @param {string} source
+ * @param {Links} links what is known of earlier text; what this text defines is added
  * @returns {Token[]} its blocks, in order; their `raw` joined is the source
  */
-export const blocks = (source) => marked.lexer(source);
+export function blocks(source, links) {
+  const lexer = new Lexer(marked.defaults);
+  Object.assign(lexer.tokens.links, links);
+  const tokens = lexer.lex(source);
+  for (const label of Object.keys(lexer.tokens.links)) links[label] ??= lexer.tokens.links[label];
+  return tokens;
+}
+
+/**
+ * @param {string} source
+ * @returns {string[]} the labels of links that may be defined elsewhere in the text
+ */
+export function labels(source) {
+  if (!source.includes("[")) return [];
+  // As marked compares them.
+  return Array.from(source.matchAll(/\[((?:\\.|[^[\]\\])+)\]/g), ([, label = ""]) =>
+    label.trim().toLowerCase().replace(/\s+/g, " "),
+  );
+}
 
 /**
  * @param {Token} token of `blocks`
@@ -62,28 +85,77 @@ export const blocks = (source) => marked.lexer(source);
  */
 export function elements(token) {
   const fragment = DOMPurify.sanitize(marked.parser([token]), ALLOWED);
-  for (const link of fragment.querySelectorAll("a[href]")) {
+  for (const link of fragment.querySelectorAll("a")) {
+    if (!link.hasAttribute("href")) {
+      link.replaceWith(...link.childNodes); // what leads nowhere does not look like a link
+      continue;
+    }
     link.setAttribute("rel", "noopener noreferrer");
     link.setAttribute("target", "_blank");
+  }
+  const languages = new Map();
+  for (const each of fragment.querySelectorAll("[class]")) {
+    languages.set(each, /^language-(.*)/.exec(each.className)?.[1] ?? "");
+    each.removeAttribute("class"); // none of the page's
   }
   // Not the parts of a block: text below another `dir` has no say in which way the block runs.
   for (const each of [...fragment.children, ...fragment.querySelectorAll("td, th")]) each.setAttribute("dir", "auto");
   for (const table of fragment.querySelectorAll("table")) {
     const frame = scrollable("div", "Table");
+    // Its cells each have their own direction; in which order they stand, the first row says.
+    table.dir = frame.dir = direction(table.rows[0]?.textContent ?? "");
     table.replaceWith(frame);
     frame.append(table);
   }
   for (const pre of fragment.querySelectorAll("pre")) {
-    const language = /^language-(.*)/.exec(pre.firstElementChild?.className ?? "")?.[1] ?? "";
-    const code = new CodeBlock(language);
+    const code = new CodeBlock(languages.get(pre.firstElementChild) ?? "");
     code.show((pre.textContent ?? "").replace(/\n$/, ""));
     pre.replaceWith(code.element);
   }
-  for (const each of fragment.querySelectorAll("[class]:not(.wide, .code, .quiet)")) each.removeAttribute("class");
   for (const item of fragment.querySelectorAll("li")) {
     if (/^[☐☑] /.test(item.textContent ?? "")) item.className = "task";
   }
   return fragment;
+}
+
+/**
+ * @param {Element} element made here
+ * @returns {string} the same as one would read it out
+ */
+export function spoken(element) {
+  if (element.matches(".code")) return `${element.querySelector("pre")?.ariaLabel ?? "Code"}.`;
+  const words = [];
+  for (const node of element.childNodes) {
+    if (node instanceof Element) words.push(BREAKS.test(node.localName) ? ` ${spoken(node)} ` : spoken(node));
+    else words.push(node.textContent ?? "");
+  }
+  return words.join("");
+}
+
+const BREAKS = /^(?:p|br|h[2-6]|li|ul|ol|td|th|tr|div|table|blockquote)$/;
+
+/** @type {Map<string, string>} */
+const previews = new Map();
+const MOST_PREVIEWS = 500;
+
+/**
+ * @param {string} source the beginning of an answer
+ * @returns {string} the same without marks, in one line
+ */
+export function preview(source) {
+  const known = previews.get(source);
+  if (known !== undefined) return known;
+  let found = source;
+  try {
+    const shown = blocks(source, Object.create(null)).filter(({ type }) => type !== "space" && type !== "def");
+    const words = shown.map((token) => (token.type === "code" ? (token.text ?? "") : elements(token).textContent));
+    found = words.join(" ").replace(/\s+/g, " ").trim();
+  } catch (error) {
+    reportError(error); // and the list shows it as it is
+  }
+  if (previews.size >= MOST_PREVIEWS) previews.clear();
+  previews.set(source, found);
+  return found;
 }
 
 /**
@@ -127,6 +199,10 @@ export class CodeBlock {
     this.#code = document.createElement("code");
     pre.append(this.#code);
     this.element.append(head, pre);
+  }
+
+  get text() {
+    return this.#text;
   }
 
   /** @param {string} text all of it, usually what was there with more after it */

@@ -1,31 +1,19 @@
 /** An answer for those who hear it: whole sentences into a live region, never single tokens. */
 
+import { spoken } from "./markdown.js";
+
 /** Older lines are taken out again; a live region is not a second copy of the answer. */
 const KEPT = 12;
-/** Characters that are looked at in one go. */
-const WINDOW = 4_000;
 
-const FENCE = /^ {0,3}(?:```|~~~)[`~]*(.*)/;
 const sentences = new Intl.Segmenter(undefined, { granularity: "sentence" });
-
-/**
- * @param {string} text Markdown
- * @returns {string} the same as one would read it out
- */
-function plain(text) {
-  if (/^[\s|:=-]*$/.test(text)) return ""; // a rule
-  return text
-    .replace(/!?\[([^\]]*)\]\([^)]*\)/g, "$1")
-    .replace(/^[ \t]*(?:#{1,6}|>|[-*+]|\|)[ \t]+(?:\[[ x]\][ \t]+)?/, "")
-    .replace(/[*`|]+/g, "")
-    .trim();
-}
 
 export class Speech {
   /** @type {string | null} */
   #turn = null;
+  /** @type {Element | null} the block that is being read */
+  #block = null;
+  /** How much of it has been said. */
   #said = 0;
-  #inCode = false;
 
   /** @param {HTMLElement} region an element with aria-live */
   constructor(region) {
@@ -40,62 +28,59 @@ export class Speech {
   /**
    * Read a turn from here on.
    * @param {string} turn
-   * @param {number} said how much of its answer is known already
    */
-  begin(turn, said) {
+  begin(turn) {
     this.#turn = turn;
-    this.#said = said;
-    this.#inCode = false;
+    this.#block = null;
+    this.#said = 0;
   }
 
   /**
-   * @param {string} answer as far as it is known
-   * @returns {boolean} whether there may be more to say of it
+   * What the screen shows is what is read: code is named, not spelt.
+   * @param {Element} answer as far as it is on the screen
+   * @param {boolean} whole whether nothing more will come
    */
-  follow(answer) {
-    this.#said = Math.min(this.#said, answer.length); // after a rewind
-    const window = answer.slice(this.#said, this.#said + WINDOW);
+  follow(answer, whole) {
     const words = [];
-    let end = 0;
-    for (let next = window.indexOf("\n"); next >= 0; next = window.indexOf("\n", end)) {
-      words.push(this.#line(window.slice(end, next)));
-      end = next + 1;
+    if (this.#block?.parentNode !== answer) this.#next(this.#block === null ? answer.firstElementChild : answer.lastElementChild);
+    while (this.#block !== null) {
+      const next = this.#block.nextElementSibling;
+      words.push(this.#read(this.#block, whole || next !== null));
+      if (next === null) break;
+      this.#next(next);
     }
-    if (!this.#inCode && !FENCE.test(window.slice(end))) {
-      let last = 0; // the last sentence may go on
-      for (const { index } of sentences.segment(window.slice(end))) last = index;
-      words.push(plain(window.slice(end, end + last)));
-      end += last;
-    }
-    if (end === 0 && window.length === WINDOW) {
-      words.push(this.#inCode ? "" : plain(window));
-      end = WINDOW;
-    }
-    this.#said += end;
     this.#say(words.filter((each) => each !== "").join(" "));
-    return window.length === WINDOW;
   }
 
   /**
-   * @param {string} answer the whole
+   * @param {Element} answer all of it
    * @param {string} outcome said after it
    */
   finish(answer, outcome) {
-    while (this.follow(answer));
-    if (!this.#inCode) this.#say(plain(answer.slice(this.#said)));
+    this.follow(answer, true);
     this.#say(outcome);
     this.#turn = null;
   }
 
+  /** @param {Element | null} block */
+  #next(block) {
+    this.#block = block;
+    this.#said = 0;
+  }
+
   /**
-   * @param {string} line
-   * @returns {string}
+   * @param {Element} block
+   * @param {boolean} whole
+   * @returns {string} what of it has not been said
    */
-  #line(line) {
-    const fence = FENCE.exec(line);
-    if (fence === null) return this.#inCode ? "" : plain(line);
-    this.#inCode = !this.#inCode; // code is not for the ear
-    return this.#inCode ? `Code ${fence[1]?.trim()}.`.replace(" .", ".") : "";
+  #read(block, whole) {
+    if (!whole && block.matches(".code, .wide")) return "";
+    const rest = spoken(block).replace(/\s+/g, " ").slice(this.#said);
+    let end = rest.length;
+    // The last sentence may go on.
+    if (!whole) for (const { index } of sentences.segment(rest)) end = index;
+    this.#said += end;
+    return rest.slice(0, end).trim();
   }
 
   /** @param {string} words */

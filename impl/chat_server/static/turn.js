@@ -33,14 +33,15 @@ export class TurnView {
   /**
    * @param {HTMLTemplateElement} template
    * @param {HTMLTemplateElement} toolTemplate
+   * @param {() => void} changed is told when there is more of the answer to see
    */
-  constructor(template, toolTemplate) {
+  constructor(template, toolTemplate, changed) {
     this.toolTemplate = toolTemplate;
     const content = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
     this.element = find(content, ".turn", HTMLElement);
     this.prompt = find(content, ".prompt", HTMLElement);
     this.answer = find(content, ".answer", HTMLElement);
-    this.text = new AnswerText(find(content, "[data-part=text]", HTMLElement));
+    this.text = new AnswerText(find(content, "[data-part=text]", HTMLElement), changed);
     this.thinking = find(content, ".thinking", HTMLDetailsElement);
     this.ponders = find(content, ".thinking summary", HTMLElement);
     this.thought = find(content, "[data-part=thinking]", HTMLElement);

@@ -3,6 +3,7 @@
 import { copy } from "./clipboard.js";
 import { direction, find, onKey, say } from "./dom.js";
 import { inFrames } from "./frames.js";
+import { preview as previewOf } from "./markdown.js";
 import { Speech } from "./speech.js";
 import { isLive } from "./store.js";
 import { TurnView, outcome } from "./turn.js";
@@ -35,9 +36,10 @@ export class ChatView {
   #height = 0;
   /** An answer has come to its end while nobody looked. */
   #unseen = false;
+  /** What is being shown is not whole enough to be looked at. */
+  #arriving = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #waiting;
-  #hearing = () => this.#hear();
   #building = () => this.#build(PORTION);
 
   /**
@@ -310,8 +312,9 @@ export class ChatView {
       const link = find(item, "a", HTMLAnchorElement);
       const name = title || "New chat";
       say(find(link, "[data-part=name]", HTMLElement), name);
-      say(find(link, "[data-part=preview]", HTMLElement), preview);
-      link.ariaDescription = preview || null; // the link is named by its title alone
+      const words = previewOf(preview);
+      say(find(link, "[data-part=preview]", HTMLElement), words);
+      link.ariaDescription = words || null; // the link is named by its title alone
       link.ariaCurrent = id === current.id ? "page" : null;
       find(item, "button", HTMLButtonElement).ariaLabel = `Delete ${name}`;
       return item;
@@ -356,6 +359,8 @@ export class ChatView {
       this.#shown = current;
       this.#turns.clear();
       this.log.replaceChildren();
+      this.#arriving = current.id !== null;
+      this.log.classList.toggle("arriving", this.#arriving);
       this.#drawDraft();
     }
     for (const [id, view] of this.#turns) {
@@ -368,6 +373,7 @@ export class ChatView {
     this.#drawList();
     this.#drawComposer();
     this.#scrollToEnd(switched);
+    if (this.#arriving && current.loaded) this.#arrive();
   }
 
   /**
@@ -385,7 +391,7 @@ export class ChatView {
       if (view === undefined) {
         if (built === most) return true;
         built += 1;
-        view = new TurnView(this.turnTemplate, this.toolTemplate);
+        view = new TurnView(this.turnTemplate, this.toolTemplate, () => this.#drew(turn.id));
         this.#turns.set(turn.id, view);
       }
       view.draw(turn, turn === turns[0]);
@@ -415,23 +421,44 @@ export class ChatView {
       this.#drawComposer();
       this.#drawTitle();
     }
-    this.#listen(turn);
+    this.#listen(turn, view);
   }
 
-  /** Read out what is being answered on the screen. @param {Turn} turn */
-  #listen(turn) {
+  /** More of an answer is on the screen. @param {string} id of its turn */
+  #drew(id) {
+    const turn = this.#shown?.turns.get(id);
+    const view = this.#turns.get(id);
+    if (turn === undefined || view === undefined) return;
+    if (isLive(turn) || this.speech.turn === id) this.#listen(turn, view);
+    if (this.#arriving) this.#arrive();
+  }
+
+  /**
+   * Read out what is being answered on the screen.
+   * @param {Turn} turn
+   * @param {TurnView} view
+   */
+  #listen(turn, view) {
     if (isLive(turn)) {
-      if (this.speech.turn !== turn.id) this.speech.begin(turn.id, 0);
-      inFrames(this.#hearing);
-    } else if (this.speech.turn === turn.id) {
-      this.speech.finish(turn.answer, outcome(turn) || "End of the answer.");
+      if (this.speech.turn !== turn.id) this.speech.begin(turn.id);
+      this.speech.follow(view.text.element, false);
+    } else if (this.speech.turn === turn.id && view.text.drawn) {
+      this.speech.finish(view.text.element, outcome(turn) || "End of the answer.");
     }
   }
 
-  /** @returns {boolean} whether there is more to say at once */
-  #hear() {
-    const turn = this.#shown?.turns.get(this.speech.turn ?? "");
-    return turn !== undefined && this.speech.follow(turn.answer);
+  /** An old conversation is shown when a screen of its end is there, and not line by line. */
+  #arrive() {
+    let height = 0;
+    for (const turn of Array.from(this.store.current.turns.values()).reverse()) {
+      const view = this.#turns.get(turn.id);
+      if (view === undefined || (!view.text.drawn && !isLive(turn))) return;
+      height += view.element.offsetHeight;
+      if (height > this.scroller.clientHeight) break;
+    }
+    this.#arriving = false;
+    this.log.classList.remove("arriving");
+    this.#stayAtEnd();
   }
 
   #drawDraft() {

@@ -5,8 +5,15 @@ export interface Token {
   raw: string;
   text?: string;
   lang?: string;
-  items?: { raw: string }[];
+  label?: string;
+  codeBlockStyle?: string;
+  ordered?: boolean;
+  start?: number | "";
+  tokens?: Token[];
+  items?: Token[];
 }
+
+export type Links = Record<string, { href: string; title?: string | null } | undefined>;
 
 interface Link {
   href: string;
@@ -14,20 +21,54 @@ interface Link {
   tokens?: Token[];
 }
 
+interface Parser {
+  parseInline(tokens: Token[]): string;
+}
+
 interface Renderer {
   html(token: { text: string; block?: boolean }): string;
   image(token: Link): string;
   checkbox(token: { checked: boolean }): string;
-  heading(this: { parser: { parseInline(tokens: Token[]): string } }, token: { tokens: Token[]; depth: number }): string;
+  heading(this: { parser: Parser }, token: { tokens: Token[]; depth: number }): string;
 }
 
-interface Options {
+export class Lexer {
+  constructor(options: Options);
+  tokens: Token[] & { links: Links };
+  state: object;
+  lex(source: string): Token[];
+  inline(source: string, tokens?: Token[]): Token[];
+  inlineTokens(source: string): Token[];
+}
+
+type Read = Token | false | undefined;
+
+export class Tokenizer {
+  lexer: Lexer;
+  del(source: string): Read;
+  def(source: string): Read;
+  url(source: string): Read;
+  tag(source: string): Read;
+  emStrong(source: string, masked: string, before?: string): Read;
+}
+
+interface Extension {
+  name: string;
+  level: "block" | "inline";
+  start?(source: string): number | undefined;
+  tokenizer(this: { lexer: Lexer }, source: string): Token | undefined;
+  renderer(this: { parser: Parser }, token: Token): string;
+}
+
+export interface Options {
   gfm?: boolean;
   renderer?: Partial<Renderer>;
+  tokenizer?: Partial<Omit<Tokenizer, "lexer">> & ThisType<Tokenizer>;
+  extensions?: Extension[];
 }
 
 export class Marked {
   constructor(...options: Options[]);
-  lexer(source: string): Token[];
+  defaults: Options;
   parser(tokens: Token[]): string;
 }
