@@ -9,6 +9,7 @@ from chat_conformance.report.text import (
     code,
     counts,
     decision_reason,
+    evidence,
     hangs,
     headline,
     link,
@@ -46,8 +47,8 @@ def review(run: RunResult) -> str:
     """The body of a review: the root causes, each with what hangs on it, and what is known already."""
     said, why, worst = headline(run), decision_reason(run), run.worst_change
     if worst is not None:
-        first = f"**{worst.kind}** in {code(worst.case.id)}:"
-        lines = [f"{first} {markdown(worst.case.means)} {markdown(said)}.", ""]
+        told = f"{worst.case.title}: {evidence(run, worst.case.id)}. {worst.case.means} {said}."
+        lines = [f"**{worst.kind}** in {code(worst.case.id)}: {markdown(told)}", ""]
     else:
         lines = [f"**chat-conformance:** {markdown(said)}{'' if why == said else f' ({markdown(why)})'}", ""]
     lines += [roots(run)] if run.findings else []

@@ -121,14 +121,10 @@ def changes(run: RunResult) -> str:
     return ", ".join(f"{n} {each}" for each in Kind if (n := sum(one.kind is each for one in run.changes)))
 
 
-def what_changed(run: RunResult) -> str:
-    """The worst of what stops and is new, in a sentence; empty if the run was compared with no other."""
-    if (worst := run.worst_change) is None:
-        return ""
-    result = next(each for each in run.findings if each.case.id == worst.case.id)
-    means = worst.case.means.rstrip(".")
-    evidence = clipped(printable(f"expected {result.expected}; {result.happened}"))
-    return f"{worst.kind} in {worst.case.id}: {means} ({evidence})"
+def evidence(run: RunResult, case_id: str) -> str:
+    """What was expected of a case that failed and what happened, on a line of bounded length."""
+    result = next(each for each in run.findings if each.case.id == case_id)
+    return clipped(printable(f"expected {result.expected}; {result.happened}"))
 
 
 def decision_reason(run: RunResult) -> str:
@@ -139,7 +135,10 @@ def decision_reason(run: RunResult) -> str:
             failing = (
                 f"{stopping} {'case fails' if stopping == 1 else 'cases fail'} at {run.fail_on} or worse"
             )
-            return f"{worst}; {failing}" if (worst := what_changed(run)) else failing
+            if (worst := run.worst_change) is None:
+                return failing
+            told = f"{printable(worst.case.title)}: {evidence(run, worst.case.id)}"
+            return f"{worst.kind} in {worst.case.id}: {told}; {failing}"
         case Decision.DISCUSS if run.findings:
             return f"only failures below {run.fail_on}: {len(run.findings)}"
         case Decision.DISCUSS if not run.exit_status:

@@ -21,6 +21,7 @@ from chat_conformance.errors import TargetError, UsageError
 from chat_conformance.report import document
 from chat_conformance.results import Change, Kind, RunResult, Verdict
 from chat_conformance.suite import baseline
+from chat_conformance.suite.case import SURVIVES
 from chat_conformance.suite.checkout import Checkout, without_git_variables
 from chat_conformance.suite.compare import against, compare
 from chat_conformance.suite.kept import Kept, key_of
@@ -184,7 +185,7 @@ class _Base:
         """
         failed = {each.case.id for each in after.of(Verdict.FAILED)}
         suspects = [each.case.id for each in compare(before, after) if each.kind is Kind.REGRESSION]
-        suspects = [each for each in suspects if each in failed]
+        suspects = [each.removeprefix(SURVIVES) for each in suspects if each in failed]
         if not 0 < len(suspects) <= MOST_AGAIN:
             return None
         self._on_note(f"once more on {self._asked.base}: {', '.join(suspects)}")

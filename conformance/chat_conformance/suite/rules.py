@@ -18,7 +18,7 @@ from chat_conformance.errors import UsageError
 from chat_conformance.results import Case, CaseResult, RunResult, Severity, Verdict
 from chat_conformance.suite import baseline
 from chat_conformance.suite.baseline import Baseline, Known
-from chat_conformance.suite.case import all_cases
+from chat_conformance.suite.case import all_cases, baseline_ids
 from chat_conformance.target import file
 from chat_conformance.target.file import Target
 
@@ -99,7 +99,7 @@ def sides_of(target: str, top: Path, folder: Path) -> Sides:
     Raises:
         UsageError: The base's target file is wrong, or there is none at all.
     """
-    ids = tuple(each.id for each in all_cases())
+    ids = baseline_ids(all_cases())
     inside = _inside(target, top)
     ours = None if inside is None else top / inside
     theirs = None if inside is None else folder / inside

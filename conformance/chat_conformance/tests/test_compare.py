@@ -178,8 +178,10 @@ def test_break_of_what_fails_already_is_the_first_sentence() -> None:
     said = json.loads(review.render(against(base, head, "main"), {}))
 
     assert said["verdict"] == "REQUEST_CHANGES"
-    assert said["verdict_reason"].startswith("REGRESSION in a/streams: a/streams hurts")
-    assert said["review_markdown"].startswith("**REGRESSION** in `a/streams`: a/streams hurts.")
+    assert said["verdict_reason"].startswith("REGRESSION in a/streams: It holds: expected ; not within 5 s")
+    assert said["review_markdown"].startswith(
+        "**REGRESSION** in `a/streams`: It holds: expected ; not within 5 s"
+    )
     assert "on main it fails for another cause: each token came twice" in said["verdict_reason"]
 
 

@@ -43,6 +43,10 @@ BLOCKING_READ = {
 ANY_ORIGIN = {"chat_server/app.py": ("        check_origin(request, request.app[OWN])", "        pass")}
 
 
+TWICE = {"chat_server/turns/event_log.py": ("return Token(token=text,", "return Token(token=2 * text,")}
+NEVER = {"chat_server/turns/event_log.py": ("return Token(token=2 * text,", 'return Token(token="",')}
+
+
 def git(folder: Path, *words: str) -> None:
     who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main"]
     subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
@@ -144,6 +148,23 @@ def test_fault_of_the_base_is_debt_of_the_change(checkout: Path, command: Comman
     assert (status, said["verdict"]) == (0, "APPROVE"), printed
     assert "Debt, known before this change" in said["review_markdown"]
     assert "fails on HEAD\\~1 already" in said["review_markdown"]
+
+
+def test_break_of_what_fails_already_is_said_first(checkout: Path, command: Command, tmp_path: Path) -> None:
+    commit(checkout, {**ANY_ORIGIN, **TWICE}, "bad already")
+    commit(checkout, NEVER, "no token is shown")
+
+    status, printed = command(
+        *selected("gate"), "--base", "HEAD~1", "--report", f"review={tmp_path}/review.json"
+    )
+
+    said = review(tmp_path / "review.json")
+    assert (status, said["verdict"]) == (1, "REQUEST_CHANGES"), printed
+    assert said["review_markdown"].startswith(
+        "**REGRESSION** in `turns/streams`: Pieces of the answer arrive as token events"
+    )
+    assert said["verdict_reason"].startswith("REGRESSION in turns/streams: Pieces of the answer arrive as")
+    assert "fails for another cause: it is 't1 t2 t3 t1 t2 t3 '" in said["review_markdown"]
 
 
 def test_mended_change_is_seen_again_as_fixed(checkout: Path, command: Command, tmp_path: Path) -> None:
