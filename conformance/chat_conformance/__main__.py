@@ -9,10 +9,11 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from difflib import unified_diff
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
@@ -26,12 +27,13 @@ from chat_conformance.errors import TargetError, UsageError
 from chat_conformance.report import console, document
 from chat_conformance.report.formats import FORMATS, forget, parse, write
 from chat_conformance.report.text import line, lines, printable
-from chat_conformance.results import Case, CaseResult, RunResult, Severity
+from chat_conformance.results import Case, CaseResult, RunResult, Severity, Verdict
 from chat_conformance.suite import baseline
 from chat_conformance.suite.case import all_cases, baseline_ids, select
 from chat_conformance.suite.clauses import clauses
 from chat_conformance.suite.compare import compare
 from chat_conformance.target.file import Target, load
+from fake_claude.terminal import Counter, Unread, has_colour, in_ci, print_leniently
 
 EXTRA = ("idna", "prometheus_client", "sqlalchemy", "uvloop")
 """What the server needs and the suite does not."""
@@ -46,6 +48,8 @@ LOAD_EPILOG = """exit status: 0 measured and within the bounds, 1 beyond one or 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    if argv is None:  # it is this process's own command
+        print_leniently()
     options = _parser().parse_args(argv)
     # Who ends us ends our servers, too: TERM unwinds as an interrupt does.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -63,12 +67,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.exit(message=f"{parser.prog} {version('chatgate')}\n")
+
+
+class _Completion(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        del namespace, option_string
+        try:
+            import shtab  # noqa: PLC0415 - nobody else needs it
+        except ModuleNotFoundError:
+            parser.error("completion is made by shtab: pip install shtab")
+        if values not in shtab.SUPPORTED_SHELLS:
+            parser.error(
+                f"there is no completion for {values}; there is for {', '.join(shtab.SUPPORTED_SHELLS)}"
+            )
+        parser.exit(message=shtab.complete(parser, shell=str(values)))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chat-conformance",
         description="Judges a chat server that speaks chat-stream-v1.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print it and exit")
+    parser.add_argument(
+        "--print-completion", action=_Completion, metavar="SHELL", help="for bash, zsh or tcsh; needs shtab"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="play the cases against a target", epilog=EPILOG)
@@ -407,10 +440,13 @@ def _play(
 
     begun = RunResult(target=target.name, url=target.url, seed=seed, seconds=0, results=())
     with ExitStack() as stack:
-        lines = [document.Lines(stack.enter_context(_opened(path)), begun, selected) for path in jsonl]
+        opened = [Unread(stack.enter_context(_opened(path))) for path in jsonl]
+        lines = [document.Lines(each, begun, selected) for each in opened]
+
+        shown = _Shown(selected, verbose=getattr(options, "verbose", False))
 
         def on_result(result: CaseResult) -> None:
-            print(console.progress(result, saw=getattr(options, "verbose", False)), flush=True)
+            shown.add(result)
             for each in lines:
                 each.result(result)
 
@@ -428,14 +464,51 @@ def _play(
             fail_on=options.fail_on or Severity.MEDIUM,
             on_result=on_result,
         )
+        shown.end()
         for each in lines:
             each.end(result)
     return result
 
 
+class _Shown:
+    """The line of each case as it ends, with how many there are; in CI what is green comes after what is not.
+
+    Args:
+        selected: The cases.
+        verbose: Whether what passing cases saw is shown, too.
+    """
+
+    def __init__(self, selected: Sequence[Case], *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._counter = Counter(len(selected))
+        self._left = {each.id for each in selected}
+        self._kept_back: list[str] = []
+
+    def add(self, result: CaseResult) -> None:
+        """Show a result, or keep it back."""
+        counted = f"{self._counter.next()} " if result.case.id in self._left else ""
+        self._left.discard(result.case.id)
+        line = console.progress(result, saw=self._verbose)
+        if not in_ci() or result.verdict not in (Verdict.PASSED, Verdict.NOT_OFFERED):
+            _say(f"{counted}{line}")
+            return
+        self._kept_back.append(line)
+        if len(self._kept_back) % 25 == 0:  # a job that says nothing for long is taken for stuck
+            _say(counted.rstrip())
+
+    def end(self) -> None:
+        """Show what was kept back."""
+        for line in self._kept_back:
+            _say(line)
+
+
+def _say(text: str) -> None:
+    print(console.coloured(text) if has_colour(sys.stdout) else text, flush=True)
+
+
 def _tell(options: argparse.Namespace, result: RunResult) -> int:
     """Print the summary, write the reports, and return the exit status."""
-    print(f"\n{console.summary(result, _clauses())}", flush=True)
+    _say(f"\n{console.summary(result, _clauses())}")
     streamed = ("jsonl",) if options.command == "run" else ()
     write(result, _clauses(), [each for each in _reports(options) if each[0] not in streamed])
     return result.exit_status
@@ -540,7 +613,7 @@ def _mutants(options: argparse.Namespace) -> int:
         quick=options.quick,
         whole=options.whole,
         seed=options.seed,
-        on_row=lambda row: print(line(str(row)), flush=True),
+        on_row=_counted(len(wanted)),
         side_by_side=options.side_by_side,
     )
     wrong = sum(bool(row.wrong) for row in rows)
@@ -572,6 +645,12 @@ def _together(combinations: list[tuple[str, ...]], options: argparse.Namespace) 
     return 1 if wrong else 0
 
 
+def _counted(total: int) -> Callable[[object], None]:
+    """What prints a row after the other with how many there are and how long the rest may take."""
+    counter = Counter(total)
+    return lambda row: print(f"{counter.next()} {line(str(row))}", flush=True)
+
+
 def _page_mutants() -> ModuleType:
     try:
         from e2e import mutants  # noqa: PLC0415 - the suite does without the page's tests
@@ -581,7 +660,7 @@ def _page_mutants() -> ModuleType:
 
 
 def _judge_page(page: ModuleType, wanted: list[str], side_by_side: int) -> int:
-    rows = page.judge(wanted, on_row=lambda row: print(line(str(row)), flush=True), side_by_side=side_by_side)
+    rows = page.judge(wanted, on_row=_counted(len(wanted)), side_by_side=side_by_side)
     wrong = sum(bool(row.wrong) for row in rows)
     print(
         f"\n{len(rows) - wrong} of {len(rows)} as they should be: the page's mutants, and the page without one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from fake_claude.fidelity.compare import Difference, Normal, differences, normal
 from fake_claude.fidelity.invocation import Invocation
 from fake_claude.fidelity.rows import ROWS
 from fake_claude.fidelity.run import RowTimeout, Sandbox
+from fake_claude.terminal import Counter
 
 AT_ONCE = 4
 """Runs at the same time: the real CLI takes most of a core for itself, but some rows mostly wait."""
@@ -54,6 +56,7 @@ async def play_rows(
 ) -> dict[str, Normal | str]:
     """Play rows, some at a time; a row that got stuck has its message instead of an outcome."""
     gate = asyncio.Semaphore(at_once)
+    counter = Counter(len(rows))
     played: dict[str, Normal | str] = {}
 
     async def one(row: Invocation) -> None:
@@ -63,6 +66,11 @@ async def play_rows(
                 played[row.name] = recordings.compact(normal(outcome, names))
             except* RowTimeout as stuck:
                 played[row.name] = str(stuck.exceptions[0])
+            told = counter.next()
+            if sys.stderr.isatty():
+                end = "" if len(played) < len(rows) else "\n"
+                sys.stderr.write(f"\r{told:<24}{end}")
+                sys.stderr.flush()
 
     async with asyncio.TaskGroup() as group:
         for row in rows:

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -70,6 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.exit(message=f"{parser.prog} {version('chatgate')}\n")
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))  # it quotes what was given
@@ -88,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
         ("claude", str, "path of the claude CLI; without it the built-in fake answers"),
     ):
         parser.add_argument(f"--{name}", type=kind, help=f"{text} ({variable(name)})")
+    told = {"default": argparse.SUPPRESS, "help": "print it and exit"}  # it is no setting
+    parser.add_argument("--version", action=_Version, nargs=0, **told)
     return parser
 
 

@@ -13,9 +13,10 @@ from chat_conformance.errors import UsageError
 from chat_conformance.load import bounds, page, table
 from chat_conformance.load.plan import PLANS
 from chat_conformance.load.results import LoadResult
-from chat_conformance.load.run import check, run
+from chat_conformance.load.run import check, run, selected
 from chat_conformance.report.text import lines
 from chat_conformance.target.file import load
+from fake_claude.terminal import Counter
 
 
 def command(options: argparse.Namespace) -> int:
@@ -33,13 +34,16 @@ def command(options: argparse.Namespace) -> int:
     if options.rounds:
         plan = msgspec.structs.replace(plan, rounds=options.rounds)
     limits = bounds.load(options.bounds, [each.name for each in targets]) if options.bounds else ()
+    counter = Counter(len(targets) * plan.rounds * len(selected(plan, options.only)))
     result = run(
         targets,
         plan,
         options.plan,
         only=options.only,
         pin=not options.no_pin,
-        on_measured=lambda each: print(lines(table.progress(each)), file=sys.stderr, flush=True),
+        on_measured=lambda each: print(
+            f"{counter.next()} {lines(table.progress(each))}", file=sys.stderr, flush=True
+        ),
     )
     print(f"\n{lines(table.text(result))}", flush=True)
     _write(options.json, lambda: msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n")

@@ -55,6 +55,11 @@ def check(targets: Sequence[Target], *, beyond_loopback: bool) -> None:
             raise UsageError(f"{target.name} is at {host}; loads stay on loopback without --beyond-loopback")
 
 
+def selected(plan: Plan, only: Sequence[str]) -> list[str]:
+    """The measurements of a plan that begin so; all without any."""
+    return [each for each in measurements(plan) if not only or each.startswith(tuple(only))]
+
+
 def run(
     targets: Sequence[Target],
     plan: Plan,
@@ -78,7 +83,7 @@ def run(
         UsageError: No measurement is selected.
         TargetError: The generator cannot be set up.
     """
-    names = [each for each in measurements(plan) if not only or each.startswith(tuple(only))]
+    names = selected(plan, only)
     if not names:
         raise UsageError(f"no measurement is selected; there are {', '.join(measurements(plan))}")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from chat_conformance.report.text import changes, clipped, counts, hangs, headline, line, printable
 from chat_conformance.results import Case, CaseResult, RunResult, TraceLine, Verdict
+
+RED, GREEN, YELLOW, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
+_COLOURS = (
+    (re.compile(r"^(\[[^\]]*\] )?(FAIL)(?= )", re.MULTILINE), RED),
+    (re.compile(r"^(\[[^\]]*\] )?(ok  )(?= )", re.MULTILINE), GREEN),
+    (re.compile(r"^(\[[^\]]*\] )?(\?   |know)(?= )", re.MULTILINE), YELLOW),
+    (re.compile(r"^()(NOT CONFORMANT|  REGRESSION|  NEW)(?=[: ])", re.MULTILINE), RED),
+    (re.compile(r"^()(CONFORMANT|  FIXED)(?=$| )", re.MULTILINE), GREEN),
+    (re.compile(r"^()(NO VERDICT)(?=:)", re.MULTILINE), YELLOW),
+)
 
 MARKS = {
     Verdict.PASSED: "ok  ",
@@ -37,6 +48,13 @@ def _ended(result: CaseResult) -> str:
             return f"{begin}  {result.verdict}: {_last_line(result.why)}"
         case _:
             return begin
+
+
+def coloured(text: str) -> str:
+    """What is printed, with the words that decide in colour; lines begin with own words, never with foreign ones."""
+    for pattern, colour in _COLOURS:
+        text = pattern.sub(lambda found, colour=colour: f"{found[1] or ''}{colour}{found[2]}{PLAIN}", text)
+    return text
 
 
 def roots(run: RunResult) -> str:

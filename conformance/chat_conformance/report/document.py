@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -55,6 +55,16 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="ev
     run: RunResult
 
 
+class Sink(Protocol):
+    """What lines can be written to."""
+
+    def write(self, text: str, /) -> int:
+        """Take text."""
+
+    def flush(self) -> None:
+        """Hand it on."""
+
+
 class Lines:
     """Writes a run line by line, each line whole in the file before the next case is played.
 
@@ -64,7 +74,7 @@ class Lines:
         selected: The cases to be played.
     """
 
-    def __init__(self, file: IO[str], run: RunResult, selected: tuple[Case, ...]) -> None:
+    def __init__(self, file: Sink, run: RunResult, selected: tuple[Case, ...]) -> None:
         self._file = file
         self._write(Header(run=run, selected=tuple(each.id for each in selected)))
 

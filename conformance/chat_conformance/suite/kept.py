@@ -15,6 +15,7 @@ from pathlib import Path
 from chat_conformance.errors import UsageError
 from chat_conformance.report import document
 from chat_conformance.results import RunResult
+from fake_claude.terminal import in_ci
 
 KEPT_FOR = (
     7 * 24 * 3600
@@ -27,7 +28,7 @@ def usual_folder() -> Path | None:
 
     There the server of one change could write what the next run of that change takes for the base's.
     """
-    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+    if in_ci():
         return None
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(home) / "chat-conformance"

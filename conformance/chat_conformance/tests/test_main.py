@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def run(*words: str, cwd: Path | None = None, **env: str) -> subprocess.Complete
         text=True,
         check=False,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **env},
+        env={**os.environ, "CI": "", "PYTHONPATH": str(Path(__file__).parents[2]), **env},
         timeout=patience(120),
     )
 
@@ -85,7 +86,7 @@ def test_a_case_that_passes_gives_0_and_the_verdict(tmp_path: Path) -> None:
     done = run("run", "--target", target(tmp_path, "good"), "--select", "http/health", "--seed", "7")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[0].startswith("ok   http/health")
+    assert done.stdout.splitlines()[0].startswith("[1/1] ok   http/health")
     assert "\nCONFORMANT\n1 passed (small at http://127.0.0.1:" in done.stdout
     assert "seed 7" in done.stdout
 
@@ -339,3 +340,46 @@ def test_users_own_packages_are_not_ours(tmp_path: Path) -> None:
             timeout=patience(120),
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "chat_conformance", "run", "--target", target(tmp_path, "good")]
+    words += ["--select", "http/health", "--report", f"json={tmp_path}/a.json", "--report", "jsonl=-"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as playing:
+        assert playing.stdout is not None
+        assert playing.stderr is not None
+        playing.stdout.close()
+        error = playing.stderr.read()
+
+    assert (error, playing.returncode) == ("", 0)
+    assert (tmp_path / "a.json").exists()
+
+
+def test_output_that_knows_ascii_only_is_no_error() -> None:
+    done = run("explain", "turns/streams", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    listed = run("mutants", "--help", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+
+    assert (done.returncode, done.stderr, listed.returncode) == (0, "", 0)
+    assert "\\u2026" in listed.stdout
+
+
+def test_terminal_is_shown_colours(tmp_path: Path) -> None:
+    words = ["run", "--target", target(tmp_path, "good"), "--select", "http/health"]
+
+    assert "\x1b[32mok  \x1b[0m http/health" in run(*words, FORCE_COLOR="1").stdout
+    assert "\x1b" not in run(*words, FORCE_COLOR="1", NO_COLOR="1").stdout
+
+
+def test_failures_come_first_in_ci(tmp_path: Path) -> None:
+    words = ["run", "--target", target(tmp_path, "good"), "--select", "http/health"]
+
+    told = run(*words, "--select", "http/page", CI="true").stdout
+
+    assert 0 <= told.index("FAIL http/page") < told.index("ok   http/health") < told.index("NOT CONFORMANT")
+
+
+def test_version_and_completion_are_printed() -> None:
+    assert run("--version").stdout == f"chat-conformance {version('chatgate')}\n"
+    pytest.importorskip("shtab")
+    assert "gate" in run("--print-completion", "bash").stdout
+    assert "there is no completion for fish" in run("--print-completion", "fish").stderr
