@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.exit(message=f"{parser.prog} {version('chatgate')}\n")
+        print(f"{parser.prog} {version('chatgate')}")
+        parser.exit()
 
 
 class _Completion(argparse.Action):
@@ -84,12 +85,13 @@ class _Completion(argparse.Action):
         try:
             import shtab  # noqa: PLC0415 - nobody else needs it
         except ModuleNotFoundError:
-            parser.error("completion is made by shtab: pip install shtab")
+            parser.error("completion is made by shtab: pip install 'chatgate[completion]'")
         if values not in shtab.SUPPORTED_SHELLS:
             parser.error(
                 f"there is no completion for {values}; there is for {', '.join(shtab.SUPPORTED_SHELLS)}"
             )
-        parser.exit(message=shtab.complete(parser, shell=str(values)))
+        print(shtab.complete(parser, shell=str(values)))
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,7 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print it and exit")
     parser.add_argument(
-        "--print-completion", action=_Completion, metavar="SHELL", help="for bash, zsh or tcsh; needs shtab"
+        "--print-completion",
+        action=_Completion,
+        metavar="SHELL",
+        help="for bash, zsh, fish or tcsh; needs shtab",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="play the cases against a target", epilog=EPILOG)

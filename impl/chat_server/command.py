@@ -73,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.exit(message=f"{parser.prog} {version('chatgate')}\n")
+        print(f"{parser.prog} {version('chatgate')}")
+        parser.exit()
 
 
 class _Parser(argparse.ArgumentParser):

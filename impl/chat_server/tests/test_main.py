@@ -18,6 +18,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -553,3 +554,11 @@ def test_missing_library_names_the_extra(
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert main([]) == 2
     assert "pip install 'chatgate[server]'" in capsys.readouterr().err
+
+
+def test_version_is_no_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"chat-server {version('chatgate')}\n"
