@@ -361,7 +361,9 @@ def _gate(options: argparse.Namespace) -> int:
         return _play(options, target=target, seed=seed, without_baseline=True)
 
     folder = None if options.no_cache else Path(options.cache) if options.cache else usual_folder()
-    return _tell(options, gate(asked, play, kept=Kept(folder)))
+    return _tell(
+        options, gate(asked, play, kept=Kept(folder), on_note=lambda told: print(line(told), flush=True))
+    )
 
 
 def _baseline(options: argparse.Namespace) -> int:
@@ -493,18 +495,18 @@ class _Shown:
         """Show a result, or keep it back."""
         counted = f"{self._counter.next()} " if result.case.id in self._left else ""
         self._left.discard(result.case.id)
-        line = console.progress(result, saw=self._verbose)
+        told = console.progress(result, saw=self._verbose)
         if not in_ci() or result.verdict not in (Verdict.PASSED, Verdict.NOT_OFFERED):
-            _say(f"{counted}{line}")
+            _say(f"{counted}{told}")
             return
-        self._kept_back.append(line)
+        self._kept_back.append(told)
         if len(self._kept_back) % 25 == 0:  # a job that says nothing for long is taken for stuck
             _say(counted.rstrip())
 
     def end(self) -> None:
         """Show what was kept back."""
-        for line in self._kept_back:
-            _say(line)
+        for each in self._kept_back:
+            _say(each)
 
 
 def _say(text: str) -> None:
