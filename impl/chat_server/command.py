@@ -95,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
         ("claude", str, "path of the claude CLI; without it the built-in fake answers"),
     ):
         parser.add_argument(f"--{name}", type=kind, help=f"{text} ({variable(name)})")
-    told = {"default": argparse.SUPPRESS, "help": "print it and exit"}  # it is no setting
-    parser.add_argument("--version", action=_Version, nargs=0, **told)
+    no_setting = argparse.SUPPRESS
+    parser.add_argument("--version", action=_Version, nargs=0, default=no_setting, help="print it and exit")
     return parser
 
 

@@ -10,12 +10,12 @@ from chat_conformance.results import Case, CaseResult, RunResult, TraceLine, Ver
 
 RED, GREEN, YELLOW, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 _COLOURS = (
-    (re.compile(r"^(\[[^\]]*\] )?(FAIL)(?= )", re.MULTILINE), RED),
-    (re.compile(r"^(\[[^\]]*\] )?(ok  )(?= )", re.MULTILINE), GREEN),
-    (re.compile(r"^(\[[^\]]*\] )?(\?   |know)(?= )", re.MULTILINE), YELLOW),
-    (re.compile(r"^()(NOT CONFORMANT|  REGRESSION|  NEW)(?=[: ])", re.MULTILINE), RED),
-    (re.compile(r"^()(CONFORMANT|  FIXED)(?=$| )", re.MULTILINE), GREEN),
-    (re.compile(r"^()(NO VERDICT)(?=:)", re.MULTILINE), YELLOW),
+    (re.compile(r"^(?P<begin>(?:\[[^\]]*\] )?)(?P<word>FAIL)(?= )", re.MULTILINE), RED),
+    (re.compile(r"^(?P<begin>(?:\[[^\]]*\] )?)(?P<word>ok  )(?= )", re.MULTILINE), GREEN),
+    (re.compile(r"^(?P<begin>(?:\[[^\]]*\] )?)(?P<word>\?   |know)(?= )", re.MULTILINE), YELLOW),
+    (re.compile(r"^(?P<begin>)(?P<word>NOT CONFORMANT|  REGRESSION|  NEW)(?=[: ])", re.MULTILINE), RED),
+    (re.compile(r"^(?P<begin>)(?P<word>CONFORMANT|  FIXED)(?=$| )", re.MULTILINE), GREEN),
+    (re.compile(r"^(?P<begin>)(?P<word>NO VERDICT)(?=:)", re.MULTILINE), YELLOW),
 )
 
 MARKS = {
@@ -53,7 +53,7 @@ def _ended(result: CaseResult) -> str:
 def coloured(text: str) -> str:
     """What is printed, with the words that decide in colour; lines begin with own words, never with foreign ones."""
     for pattern, colour in _COLOURS:
-        text = pattern.sub(lambda found, colour=colour: f"{found[1] or ''}{colour}{found[2]}{PLAIN}", text)
+        text = pattern.sub(rf"\g<begin>{colour}\g<word>{PLAIN}", text)
     return text
 
 
