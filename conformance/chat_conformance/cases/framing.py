@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import zlib
+
 from chat_conformance.cases.handshake import COMPLETES
+from chat_conformance.errors import NotOffered
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import Chat, expect, expect_equal
@@ -278,6 +282,54 @@ async def too_big(chat: Chat) -> None:
             encode_frame(frame, announced=1 << 62), "a text frame that announces 2^62 bytes"
         )
         await peer.expect_refusal(1009)
+
+
+BEYOND = 20 * MIB
+"""More than a server should take as one message (FRAME-3)."""
+
+
+@case(
+    "framing/fragment-sum",
+    title="The limit of a message holds for the sum of its fragments, too",
+    clause="FRAME-3",
+    severity=Severity.LOW,
+    means="One client fills all of the server's memory, in pieces of which each is allowed.",
+    needs=(PING_PONG,),
+)
+async def fragment_sum(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        first = encode_frame(Frame(Opcode.TEXT, b"x" * MIB, fin=False, mask=MASK))
+        more = encode_frame(Frame(Opcode.CONTINUATION, b"x" * MIB, fin=False, mask=MASK))
+        peer.break_rules()
+        try:
+            async with asyncio.timeout(chat.target.within):  # a server may read no more of it
+                for number in range(BEYOND // MIB):
+                    if peer.close or peer.ended:
+                        break
+                    await peer.send_bytes(more if number else first, f"fragment {number + 1}, of 1 MiB")
+        except TimeoutError:
+            pass
+        await peer.expect_refusal(1009, 1008)
+
+
+@case(
+    "framing/deflate-bomb",
+    title="The limit of a message holds for what it is after inflation, too",
+    clause="FRAME-3",
+    severity=Severity.LOW,
+    means="One client fills all of the server's memory with a message of some kilobytes.",
+    needs=("framing/deflate",),
+)
+async def deflate_bomb(chat: Chat) -> None:
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    text = b'{"type":"no_such_type","x":"' + b"x" * BEYOND + b'"}'
+    small = (squeeze.compress(text) + squeeze.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
+    async with chat.wire() as peer:
+        response = await chat.upgrade(peer, {"Sec-WebSocket-Extensions": "permessage-deflate"})
+        if "permessage-deflate" not in (response.header("sec-websocket-extensions") or ""):
+            raise NotOffered("the server declines compression")
+        behind = Frame(Opcode.PING, b"behind it", mask=MASK)
+        await peer.expect_refused(1009, Frame(Opcode.TEXT, small, rsv=4, mask=MASK), behind)
 
 
 @case(

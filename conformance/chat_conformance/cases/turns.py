@@ -122,14 +122,16 @@ async def nobody_waits(chat: Chat) -> None:
 async def order(chat: Chat) -> None:
     async with chat.peer() as peer:
         turn = await chat.finished(peer, chat.prompt(tokens=12))
-        await chat.finished(
-            peer, chat.prompt("next")
-        )  # what would come late would come before this one's end
+        # What would come late would come before this one's end.
+        later = await chat.finished(peer, chat.prompt("next"))
 
+        events = [event for event in peer.events if isinstance(event, dict)]
+        until = next(place for place, event in enumerate(events) if event is later.accepted)
         mine = [
             event
-            for event in peer.events
-            if isinstance(event, dict) and event.get("message_id") == turn.message_id
+            for place, event in enumerate(events)
+            # That they name the turn is TURN-6's affair.
+            if event.get("message_id") == turn.message_id or (place < until and "message_id" not in event)
         ]
         kinds = [str(event.get("type")) for event in mine]
         allowed = {"token", "thinking", "tool", "status", "rewind"}

@@ -35,6 +35,8 @@ SUBPROTOCOL = "chat-stream-v1"
 class RawChat:
     """WebSocket on a bare socket: ping, close and refusals, and no turns."""
 
+    most = 4 << 20
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection from its first byte to its last."""
         try:
@@ -95,7 +97,7 @@ class RawChat:
 
     def joining(self) -> Callable[[Frame], bytes | None]:
         """What makes messages of frames; None as long as one is not whole."""
-        joiner = MessageJoiner()
+        joiner = MessageJoiner(max_message=self.most)
 
         def join(frame: Frame) -> bytes | None:
             message = joiner.add(frame)
@@ -339,6 +341,12 @@ class WantsTheLatestPong(RawChat):
         await super().control(frame, writer)
 
 
+class SumsNothing(RawChat):
+    """Each fragment is small enough, and so their sum may be anything."""
+
+    most = 1 << 40
+
+
 class TakesFragmentsForMessages(RawChat):
     """M-12: the first fragment is taken for the whole message."""
 
@@ -356,6 +364,8 @@ class TakesFragmentsForMessages(RawChat):
 
 class TinyChat:
     """A chat on aiohttp in its smallest form: turns over both doors, history, keepalive."""
+
+    most = 4 << 20
 
     def __init__(self, claude: Path) -> None:
         self.claude = claude
@@ -378,7 +388,7 @@ class TinyChat:
 
     async def socket(self, request: web.Request) -> web.WebSocketResponse:
         """One WebSocket."""
-        socket = web.WebSocketResponse(protocols=[SUBPROTOCOL])
+        socket = web.WebSocketResponse(protocols=[SUBPROTOCOL], max_msg_size=self.most)
         await socket.prepare(request)
         pings = asyncio.create_task(self.keep_alive(socket))
         try:
@@ -483,6 +493,12 @@ class TinyChat:
     async def show(self, request: web.Request) -> web.Response:
         """One conversation."""
         return web.json_response({"messages": self.history[request.match_info["id"]]})
+
+
+class InflatesWithoutEnd(TinyChat):
+    """What is small on the wire may be of any size."""
+
+    most = 0
 
 
 class Deaf(TinyChat):
