@@ -211,7 +211,7 @@ async def named(chat: Chat) -> None:
     clause="TURN-6",
     severity=Severity.MEDIUM,
     means="One answer is written into the other.",
-    needs=(STREAMS,),
+    needs=(STREAMS, "turns/nobody-waits"),
 )
 async def side_by_side(chat: Chat) -> None:
     async with chat.gate("one") as gate, chat.peer() as peer:

@@ -68,7 +68,9 @@ REFERENCE: dict[str, Kill] = {
     "M-3": Kill("handshake/foreign-origin", "it is 101", "http/foreign-origin"),
     "M-4": Kill("processes/options", "it is 'chat-1'", "http/post"),
     "M-4-resume": Kill("processes/resume", "it is 'chat-1'"),
-    "whole-messages-are-not-read": Kill("shapes/whole-around-a-tool", "it is ('', "),
+    "whole-messages-are-not-read": Kill(
+        "shapes/whole-around-a-tool", "it is ('', ", "shapes/end-in-the-result"
+    ),
     "M-5": Kill("shapes/whole", "it is ''", "shapes/result-only"),
     "M-6": Kill("queues/second-tab", "not within"),
     "M-7": Kill("turns/remembers", "turn 1"),
