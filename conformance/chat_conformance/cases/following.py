@@ -68,7 +68,7 @@ async def goes_live(chat: Chat) -> None:
     clause="SUB-1",
     severity=Severity.MEDIUM,
     means="A second tab does not see what is being said in the first.",
-    needs=(REPLAYS,),
+    needs=(REPLAYS, "turns/order"),
 )
 async def running_turn(chat: Chat) -> None:
     async with chat.gate("running") as gate, chat.peer() as asks, chat.peer() as peer:

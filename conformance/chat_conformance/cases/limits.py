@@ -329,6 +329,7 @@ async def moved_past(chat: Chat, peer: Peer, code: str) -> None:
         "limits/both-doors",
         "following/finished",
         "turns/sent-twice",
+        "limits/hour-slides",
     ),
 )
 async def free(chat: Chat) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from chat_conformance.cases.framing import answered
 from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
@@ -29,7 +30,7 @@ async def unknown_members(chat: Chat) -> None:
 
 @case(
     "messages/unknown-type",
-    title="A message of an unknown type is answered with bad_request, and the connection lives",
+    title="A message of an unknown type is answered, and the connection lives",
     clause="MSG-2",
     severity=Severity.MEDIUM,
     means="A page that is newer than its server loses its connection, or waits for an answer that never comes.",
@@ -37,8 +38,23 @@ async def unknown_members(chat: Chat) -> None:
 )
 async def unknown_type(chat: Chat) -> None:
     async with chat.peer() as peer:
-        await chat.refusal(peer, "bad_request", type="no_such_type", message_id=chat.next_id())
+        begin, name = len(peer.events), chat.next_id()
+        await peer.send_json(type="no_such_type", message_id=name)
+        await answered(peer, begin, name)
         await peer.expect_alive()
+
+
+@case(
+    "messages/refused",
+    title="What a server refuses it refuses with an error, its code and a sentence",
+    clause="MSG-2",
+    severity=Severity.MEDIUM,
+    means="The page cannot tell people what went wrong, nor programs what to do.",
+    needs=("messages/unknown-type",),
+)
+async def refused(chat: Chat) -> None:
+    async with chat.peer() as peer:
+        await chat.refusal(peer, "bad_request", type="no_such_type", message_id=chat.next_id())
 
 
 ID = "0123456789ab"
@@ -68,7 +84,7 @@ MALFORMED: dict[str, str | dict[str, Any]] = {
     clause="MSG-2",
     severity=Severity.MEDIUM,
     means="A bug in one page ends connections, or vanishes without a word.",
-    needs=("framing/ping", "messages/unknown-type"),
+    needs=("framing/ping", "messages/refused"),
 )
 async def malformed(chat: Chat) -> None:
     async with chat.peer() as peer:
@@ -220,7 +236,7 @@ async def unknown_conversation(chat: Chat) -> None:
     clause="MSG-5",
     severity=Severity.MEDIUM,
     means="Ids that are paths or SQL reach the file system or the store.",
-    needs=("framing/ping", "messages/unknown-type"),
+    needs=("framing/ping", "messages/refused"),
 )
 async def misshapen_conversation(chat: Chat) -> None:
     async with chat.peer() as peer:

@@ -101,13 +101,14 @@ async def streams(chat: Chat) -> None:
     needs=(ANSWERED,),
 )
 async def nobody_waits(chat: Chat) -> None:
-    async with chat.gate("silent") as gate, chat.peer() as silent, chat.peer() as other:
+    async with chat.gate("silent") as gate, chat.peer() as silent:
         turn = await chat.started(silent, chat.prompt("first", tokens=2, hold=f"{gate.name}@0"))
         await chat.reached(gate)
 
         health = await chat.http("GET", chat.target.paths.health)
         expect_equal(health.status, 200, "the health check while a turn is silent")
-        await chat.finished(other, chat.prompt("second"))
+        async with chat.peer() as other:
+            await chat.finished(other, chat.prompt("second"))
         expect(turn.terminal is None, "the silent turn to be running still", f"it ended with {turn.terminal}")
 
 

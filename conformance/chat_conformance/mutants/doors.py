@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp.http_websocket
 import aiohttp.web
+import msgspec
 from aiohttp import hdrs
 
 import chat_server.app
@@ -359,6 +360,21 @@ def no_object_is_no_message() -> None:
         return mutant
 
     put(Connection, "_obey", make)
+
+
+@breaks("refuses-in-other-words")
+def refuses_in_other_words() -> None:
+    """The code of a refusal is not that of the protocol."""
+
+    def make(refusal: Any) -> Any:
+        def mutant(error: Any, message_id: Any) -> Any:
+            told = refusal(error, message_id)
+            code = "invalid" if told.code == "bad_request" else told.code
+            return msgspec.structs.replace(told, code=code)
+
+        return mutant
+
+    put(chat_server.web.connection, "refusal", make)
 
 
 @breaks("hangs-up-on-bytes")
