@@ -37,7 +37,7 @@ def _install(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--needs-key",
         action="store_true",
-        help="answer only where ANTHROPIC_API_KEY is set, as a CLI that nobody logged in",
+        help="answer only where ANTHROPIC_API_KEY is set, as a CLI without a login",
     )
     given = parser.parse_args(argv)
     launcher = install(

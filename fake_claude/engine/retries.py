@@ -5,8 +5,6 @@ docs/claude-cli.md, API trouble.
 
 from __future__ import annotations
 
-import random
-
 from fake_claude.catalog import find_model
 
 TYPE_CHECKING = False
@@ -41,6 +39,8 @@ def max_retries(env: Mapping[str, str]) -> int:
 
 def retry_delay_ms(attempt: int, retry_after: int | None) -> int:
     """Return the wait before the n-th retry, counted from 1."""
+    import random  # a millisecond, and few runs retry
+
     if retry_after is not None:
         return retry_after * 1000 + random.randrange(100)  # noqa: S311
     delay = min(FIRST_DELAY_MS * 2 ** (attempt - 1), LONGEST_DELAY_MS)

@@ -170,7 +170,7 @@ MASKS = (
     Mask("times", "they depend on the machine", _times),
     Mask("process", "pids are the kernel's", _process),
     Mask("words", "descriptions for people are the CLI's own; the fake has short ones", _words),
-    Mask("own", "how large a CLI's own skills and commands are is nobody's business", _own),
+    Mask("own", "the sizes of a CLI's own skills and commands mean nothing to a caller", _own),
     Mask("request-ids", "made up by the API", _request_ids),
     Mask("tasks", "ids of background tasks are random", _tasks),
     Mask("scratch", "temporary paths hold random parts", _scratch),

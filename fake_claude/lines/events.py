@@ -70,7 +70,7 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "memory_paths": {"auto": f"{project_dir}/memory/"},
         "original_cwd": context.cwd,
         "additional_directories": context.options.lists.get("add-dir", []),
-        "messaging_socket_path": f"/tmp/cc-socks/{os.getpid()}.sock",  # noqa: S108 - told, never made
+        "messaging_socket_path": f"/tmp/cc-socks/{os.getpid()}.sock",  # noqa: S108 - printed, never created
         "fast_mode_state": "off",
         "fast_mode_disabled_reason": "sdk_opt_in_required",
         "per_turn_effort_active": known is not None and not known.earlier,

@@ -173,7 +173,9 @@ KINDS: dict[str, StepKind] = {
         api=False,
         members={**_WHEN, "shed": boolean},
     ),
-    "close": StepKind(one_of("stdout", "stderr"), "Close this stream and go on.", api=False, members=_WHEN),
+    "close": StepKind(
+        one_of("stdout", "stderr"), "Close this stream and continue.", api=False, members=_WHEN
+    ),
     # Made by the inline form.
     "pieces": StepKind(list, "Say these pieces."),
 }

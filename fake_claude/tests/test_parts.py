@@ -222,6 +222,7 @@ async def test_a_start_imports_little() -> None:
         "typing",
         "subprocess",
         "pathlib",
+        "random",
         "aiohttp",
         "tomllib",
     }
