@@ -31,6 +31,10 @@ class Failure(ConformanceError):
         super().__init__(f"expected {self.expected}; {self.happened}")
 
 
+class ClosedEarly(Failure):
+    """The server has closed with 1000 or 1001, which it may at any time (CLOSE-2); what always does so is a failure."""
+
+
 class CouldNotTest(ConformanceError):
     """The target file does not give what the case needs, such as a ledger."""
 

@@ -39,7 +39,7 @@ WAYS = {
     "one-pong": "of pings that arrive together the last one is answered",
     "closes-early": "now and then a connection is closed with 1001 at once",
 }
-SLOW, LATE, EARLY = 0.1, 0.3, 40  # seconds, seconds, connections
+SLOW, LATE, EARLY = 0.05, 0.3, 150  # seconds, seconds, connections
 TYPES = {"chat_request": "ask", "accepted": "ok", "token": "delta", "complete": "done", "error": "problem"}
 MEMBERS = {"type": "op", "message_id": "ref", "conversation_id": "thread", "token": "text"}
 

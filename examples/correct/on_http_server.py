@@ -75,6 +75,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.receive(talker)
             else:
                 self.write(encode_frame(close_frame(1001)))
+                self.request.settimeout(1)
+                while self.request.recv(1 << 16):
+                    pass  # up to the answer
         except FrameError as error:
             if not self.chat.has("drops"):
                 self.write(encode_frame(close_frame(error.code)))

@@ -13,7 +13,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from chat_conformance.errors import BusyError, CouldNotTest, Failure, NotOffered, OwnFault, TargetError, clip
+from chat_conformance.errors import (
+    BusyError,
+    ClosedEarly,
+    CouldNotTest,
+    Failure,
+    NotOffered,
+    OwnFault,
+    TargetError,
+    clip,
+)
 from chat_conformance.results import Case, CaseResult, TraceLine, Verdict
 from chat_conformance.suite.case import OWN_BYTES, function_of, survival, survival_id
 from chat_conformance.suite.context import Chat
@@ -25,6 +34,7 @@ from chat_conformance.target.variants import Fleet
 from chat_conformance.wire.evidence import gathered
 
 GOOD = (Verdict.PASSED, Verdict.NOT_OFFERED)
+TRIES, ANOTHER = 3, 1_000_000
 CASE_LIMIT = 60.0  # no case may take longer, whatever it waits for, in seconds
 
 
@@ -302,10 +312,11 @@ class CasePlugin:
                 replay=self._replay(case),
             )
         visit.starts = {each: each.starts for each in (stage.server, *stage.fleet.shared)}
-        chat = Chat(
-            stage.server, case_id=case.id, seed=self._seed, starting=self._starting, fleet=stage.fleet
-        )
-        error, step, saw = await _played(chat)
+
+        def chat_of(seed: int) -> Chat:
+            return Chat(stage.server, case_id=case.id, seed=seed, starting=self._starting, fleet=stage.fleet)
+
+        chat, error, step, saw = await _tried(chat_of, self._seed)
         if isinstance(error, OwnFault):
             self._own_faults[case.id] = str(error)
         verdict, expected, happened, broken = _verdict(error)
@@ -358,6 +369,22 @@ def blocked_by(needed: Iterable[CaseResult]) -> str | None:
     """The id of the case that shows why a case says nothing new, by the results of those that it needs."""
     bad = (Verdict.FAILED, Verdict.BLOCKED_BY)
     return next((each.root for each in needed if each.verdict in bad), None)
+
+
+async def _tried(
+    chat_of: Callable[[int], Chat], seed: int
+) -> tuple[Chat, BaseException | None, int, tuple[str, ...]]:
+    """What came of a case, as `_played` tells; played again, with other words, where the server has closed early.
+
+    That is its right (CLOSE-2), and no page would mind; a server that does so each time has failed.
+    """
+    attempt = 0
+    while True:
+        chat = chat_of(seed + attempt * ANOTHER)
+        error, step, saw = await _played(chat)
+        attempt += 1
+        if attempt == TRIES or not isinstance(error, ClosedEarly):
+            return chat, error, step, saw
 
 
 async def _played(chat: Chat) -> tuple[BaseException | None, int, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from chat_conformance.errors import ClosedEarly
 from chat_conformance.report import console
 from chat_conformance.results import Case, CaseResult, Severity, Verdict
 from chat_conformance.suite import plugin
@@ -54,6 +55,29 @@ async def test_a_case_that_looked_at_nothing_has_not_passed(
         verdict, _, _, broken = plugin._verdict(error)
 
         assert (verdict, broken, bool(saw_then)) == (wanted, function is blind, function is sees)
+
+
+async def test_a_case_is_played_again_where_the_server_closed_early(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words: list[str] = []
+    lucky_one = [0]
+
+    async def unlucky(chat: Chat) -> None:
+        words.append(chat.word)
+        if len(words) < lucky_one[0]:
+            raise ClosedEarly("an answer", "the connection ended")
+        expect(True, "something", "nothing")
+
+    monkeypatch.setattr(plugin, "function_of", lambda _id: unlucky)
+    server = Server(Target(name="bare", url="http://127.0.0.1:1"), tmp_path)
+    for number, wanted in ((3, Verdict.PASSED), (4, Verdict.FAILED)):
+        lucky_one[0] = number
+        words.clear()
+        _, error, _, _ = await plugin._tried(lambda seed: Chat(server, case_id="x/y", seed=seed), 1)
+
+        assert plugin._verdict(error)[0] is wanted
+        assert len(set(words)) == 3  # what was asked before is not asked again
 
 
 def test_console_shows_it_when_asked() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from chat_conformance.errors import Failure
+from chat_conformance.errors import ClosedEarly, Failure
 from chat_conformance.wire.frames import Frame, FrameDecoder, Opcode, close_frame, encode_frame
 from chat_conformance.wire.handshake import accept_key, encode_request, upgrade_headers
 from chat_conformance.wire.listening import listening
@@ -187,7 +187,7 @@ async def test_nothing_is_sent_behind_the_answer_to_a_close() -> None:
         await peer.send_text("too late")
         assert peer.own_fault is None
         peer.abort()
-        with pytest.raises(Failure, match="after the server's CLOSE 1001"):
+        with pytest.raises(ClosedEarly, match="after the server's CLOSE 1001"):
             await peer.expect_event()
 
     assert script.frames == [close_frame(1001, mask=MASK)]

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from chat_conformance.errors import Failure, OwnFault
+from chat_conformance.errors import ClosedEarly, Failure, OwnFault
 from chat_conformance.target.dialect import TYPES, Dialect
 from chat_conformance.wire.audit import Audit
 from chat_conformance.wire.deflate import NAME, Inflater
@@ -236,7 +236,8 @@ class Peer:
             async with asyncio.timeout(limit):
                 while (value := found()) is None:
                     if self.ended is not None:
-                        raise Failure(expected, f"the connection ended: {self._end_in_words()}")
+                        kind = ClosedEarly if self._closed_early else Failure
+                        raise kind(expected, f"the connection ended: {self._end_in_words()}")
                     self._news.clear()
                     await self._news.wait()
                 return value
@@ -246,6 +247,11 @@ class Peer:
                 if (value := found()) is not None:
                     return value
             raise Failure(expected, f"not within {limit:g} s{self._ignored_in_words()}") from None
+
+    @property
+    def _closed_early(self) -> bool:
+        """Whether the server has begun a close for no reason of ours."""
+        return self._answered_close and self.close is not None and self.close.close_code in (1000, 1001)
 
     def _end_in_words(self) -> str:
         """How the connection ended, and what the server had said before."""
@@ -329,7 +335,8 @@ class Peer:
         frame = await self.until(lambda: self.close, expected, within=within)
         code = frame.close_code
         if (codes and code not in codes) or (code is not None and not is_wire_code(code)):
-            raise Failure(expected, f"the close frame is {describe(frame)}")
+            kind = ClosedEarly if self._closed_early else Failure
+            raise kind(expected, f"the close frame is {describe(frame)}")
         if (error := check_frame(frame, from_client=False)) is not None:
             raise Failure(expected, f"the close frame is illegal: {error}")
         await self.until(lambda: self.ended, expected, within=within)
