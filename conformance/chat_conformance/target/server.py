@@ -110,7 +110,7 @@ class Server:
         self._asks = True
         self.starts = 0
         _made[folder] += 1
-        self._mark = f"{folder.name}-{_made[folder]}"
+        self._mark = f"{folder}-{_made[folder]}"  # of no other suite on this machine
         self._process: asyncio.subprocess.Process | None = None
         self._drain: asyncio.Task[None] | None = None
         self._news = asyncio.Event()

@@ -42,3 +42,13 @@ async def test_ready_line_is_not_yet_an_open_port(tmp_path: Path) -> None:
         writer.close()
     finally:
         await server.end()
+
+
+def test_servers_of_two_suites_have_two_marks(tmp_path: Path) -> None:
+    folders = [tmp_path / suite / "scripted" for suite in ("one", "two")]
+    marks = []
+    for folder in folders:
+        folder.mkdir(parents=True)
+        marks.append(Server(Target(name="t", url="http://127.0.0.1:1"), folder)._mark)
+
+    assert marks[0] != marks[1]
