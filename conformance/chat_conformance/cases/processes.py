@@ -6,14 +6,16 @@ import asyncio
 import os
 import signal
 import uuid
+from asyncio.subprocess import DEVNULL
 from contextlib import suppress
+from pathlib import Path
 
 from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces, turn_is_over
 from chat_conformance.errors import CouldNotTest, Failure, NotOffered, TargetError
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import Chat, expect, expect_equal
-from chat_conformance.target.server import Server, is_unreaped
+from chat_conformance.target.server import Server, command_line, is_unreaped
 
 
 @case(
@@ -239,6 +241,78 @@ async def expect_end(server: Server) -> None:
     expect_equal(status, 0, "the exit status after SIGTERM")
     left = await server.leftovers()
     expect(not left, "no process left", f"there is {left}")
+
+
+UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+"""What makes a command process 1 where it runs."""
+
+
+async def expect_can_be_first() -> None:
+    """Find out whether a process can be made process 1 here.
+
+    Raises:
+        NotOffered: It cannot.
+    """
+    for words in ((*UNSHARE, "true"), ("nsenter", "--version")):
+        try:
+            process = await asyncio.create_subprocess_exec(*words, stdout=DEVNULL, stderr=DEVNULL)
+        except FileNotFoundError:
+            raise NotOffered(f"there is no {words[0]} here, with which a server becomes process 1") from None
+        if await process.wait():
+            raise NotOffered("only root can make a server process 1, and not everywhere")
+
+
+@case(
+    "processes/process-1",
+    title="A server that is process 1 answers, reaps strangers and stops as any other",
+    clause="PROC-9",
+    severity=Severity.MEDIUM,
+    means="In a container each `docker exec` leaves a zombie, or `docker stop` waits ten seconds and kills.",
+    needs=("processes/clean-stop",),
+    waits=True,
+    slow=True,
+)
+async def process_1(chat: Chat) -> None:
+    first_of_all = chat.target.variants.process_1
+    if first_of_all is None:
+        raise NotOffered("the target file has no variants.process_1")
+    await expect_can_be_first()
+    async with chat.instance(before=UNSHARE, env=first_of_all.env) as server:
+        assert server.pid is not None
+        (first,) = children(server.pid)
+        async with chat.peer(server=server) as peer:
+            turn = await chat.finished(peer, chat.prompt(tokens=3))
+            expect_equal(turn.text, pieces(3), "the answer")
+            words = (
+                "nsenter",
+                "--pid",
+                "--mount",
+                "--target",
+                str(first),
+                "sh",
+                "-c",
+                "sleep 1000 & sleep 0",
+            )
+            stranger = await asyncio.create_subprocess_exec(*words, stdout=DEVNULL, stderr=DEVNULL)
+            await stranger.wait()
+            orphan = next(pid for pid in children(first) if command_line(pid).startswith("sleep"))
+            os.kill(orphan, signal.SIGKILL)
+            try:
+                async with asyncio.timeout(chat.target.within):
+                    while orphan in children(first):  # noqa: ASYNC110 - nobody tells
+                        await asyncio.sleep(0.02)
+            except TimeoutError:
+                raise Failure(
+                    "an orphan that has ended to be reaped by process 1", "it is a zombie"
+                ) from None
+            await server.signal(signal.SIGTERM, to=first)
+            await peer.expect_close(1001, within=chat.target.stop_within)
+        await expect_end(server)
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process, zombies too."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
 
 
 @case(

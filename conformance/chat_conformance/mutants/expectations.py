@@ -266,6 +266,7 @@ REFERENCE: dict[str, Kill] = {
     "decodes-all-that-comes": Kill("robustness/large-json", "they came after"),
     "inflates-bodies": Kill("http/compressed-body", "they came after"),
     "half-messages-pile-up": Kill("robustness/half-messages", "has grown by"),
+    "reaps-its-own-alone": Kill("processes/process-1", "zombie"),
     "history-in-one-go": Kill("robustness/large-history", "they came after"),
     "nobody-waits-in-line": Kill("robustness/in-line", "claude_unavailable"),
     "first-come-first-served": Kill("robustness/in-line", "not within"),

@@ -34,6 +34,7 @@ import chat_server.login.identity
 import chat_server.login.oauth
 import chat_server.login.state
 import chat_server.owner_lock
+import chat_server.processes.init
 import chat_server.processes.process
 import chat_server.protocol
 import chat_server.store.schema
@@ -190,6 +191,12 @@ def any_size() -> None:
         "WebSocketResponse",
         lambda old: lambda *args, **kw: old(*args, **{**kw, "max_msg_size": 0}),
     )
+
+
+@breaks("reaps-its-own-alone")
+def reaps_its_own_alone() -> None:
+    """As process 1 the server serves, and looks after nobody else."""
+    put(chat_server.processes.init, "be_init_if_first", always(None))
 
 
 @breaks("M-13")

@@ -7,7 +7,7 @@ import copy
 import itertools
 import random
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -566,18 +566,22 @@ class Chat:
 
     @asynccontextmanager
     async def instance(
-        self, *, claude: str | None = None, env: dict[str, str] | None = None
+        self, *, claude: str | None = None, env: dict[str, str] | None = None, before: Sequence[str] = ()
     ) -> AsyncIterator[Server]:
         """Another instance of the target, with data of its own, that a case may signal and end.
 
-        ``env`` is added to its environment.
+        ``env`` is added to its environment, and ``before`` stands before its command.
 
         Raises:
             CouldNotTest: The target file has no start command.
         """
         if not self.target.starts:
             raise CouldNotTest("the target file has no start command, so there is nothing this case may end")
-        target = msgspec.structs.replace(self.target, env={**self.target.env, **(env or {})})
+        target = msgspec.structs.replace(
+            self.target,
+            start=[*before, *self.target.start],
+            env={**self.target.env, **(env or {})},
+        )
         async with running(target, claude=claude, starting=self._starting, seed=self._key()) as server:
             self.trace.add("server", "=", f"another instance at {server.url}")
             self.used.append((server, 0))

@@ -155,7 +155,8 @@ class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What the target can be set to; what is left out is not offered.
 
     ``silence`` is for how long Claude may be silent in a turn, ``idle`` how long its process may outlive one, ``held``
-    how long a finished turn can be replayed, ``header`` how long the header of a request may take. ``patient`` is no
+    how long a finished turn can be replayed, ``header`` how long the header of a request may take. ``process_1`` says
+    that the server may be process 1 of a container, without another that reaps. ``patient`` is no
     capability: where it is given, what takes long is played on it, so that a short keepalive that makes other cases
     quick does not end a connection that is only slow.
     """
@@ -165,6 +166,7 @@ class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tokens_per_day: Limited | None = None
     concurrent_turns: Limited | None = None
     processes: Limited | None = None
+    process_1: Variant | None = None
     proxy: Proxy | None = None
     login: Login | None = None
     silence: Bounded | None = None
@@ -180,6 +182,7 @@ VARIANT_TYPES: dict[str, type[Variant]] = {
     "tokens_per_day": Limited,
     "concurrent_turns": Limited,
     "processes": Limited,
+    "process_1": Variant,
     "proxy": Proxy,
     "login": Login,
     "silence": Bounded,

@@ -379,11 +379,14 @@ class Server:
             return False
         return True
 
-    async def signal(self, number: signal.Signals) -> None:
-        """Send a signal to its process."""
+    async def signal(self, number: signal.Signals, *, to: int | None = None) -> None:
+        """Send a signal to its process, or to another that serves for it, such as the first of a container."""
         assert self._process is not None
         self._signalled = True
-        self._process.send_signal(number)
+        if to is None:
+            self._process.send_signal(number)
+        else:
+            os.kill(to, number)
 
     async def kill(self) -> None:
         """Kill it and wait until it is gone."""
