@@ -27,6 +27,7 @@ MARKS = {
     Verdict.BLOCKED_BY: "..  ",
 }
 
+SENTENCE = 2_000  # characters of one line of what was expected, or happened
 ROOT_CHARS = 160  # of what happened are shown in the list of root causes
 
 
@@ -76,16 +77,17 @@ def details(result: CaseResult, clauses: Mapping[str, str], hanging: Sequence[Ca
     lines = [f"{case.id}: {case.title} ({case.severity}{finding})"]
     lines += [f"  clause    {case.clause}: {clauses.get(case.clause, 'unknown')}"]
     lines += [f"  means     {case.means}"]
-    lines += [f"  expected  {result.expected}"] if result.expected else []
+    lines += [f"  expected  {clipped(result.expected, SENTENCE)}"] if result.expected else []
     lines += [f"  where     {result.location}"] if result.location else []
-    lines += _block("happened", result.happened.splitlines(), mark=True)
+    happened = [clipped(each, SENTENCE) for each in result.happened.splitlines()]
+    lines += _block("happened", happened, mark=True)
     lines += (
         [f"  blocks    {hangs(len(hanging))}: {', '.join(each.case.id for each in hanging)}"]
         if hanging
         else []
     )
     lines += _block("trace", [_trace_line(line) for line in result.trace])
-    lines += _block("claude", list(result.ledger))
+    lines += _block("claude", [clipped(each) for each in result.ledger])
     lines += _block("server", [clipped(each) for each in result.log], mark=True)
     return _lines([*lines, f"  again     {result.replay}"])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from chat_conformance.results import CaseResult, RunResult, Severity, TraceLine,
 
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+
+# The one script of the page; another one that got into it does not run.
+SCRIPT_HASH = f"sha256-{b64encode(sha256(f'{chr(10)}{SCRIPT}'.encode()).digest()).decode()}"
 
 WIDTH, LEFT, RIGHT, LANE, TOP = 920, 90, 34, 34, 22
 """Of a drawing, in pixels: the whole width, the names of the lanes, the space after the end, the height of a lane, and
@@ -53,7 +58,7 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+ content="default-src 'none'; style-src 'unsafe-inline'; script-src '{SCRIPT_HASH}'">
 <title>{_text(title)}</title>
 <style>
 {STYLE}</style>

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from chat_conformance.report.text import fingerprint, json_text, place, printable
+from chat_conformance.report.limits import DIAGNOSTICS, SARIF_RESULTS, TEXT, left_out
+from chat_conformance.report.text import clipped, fingerprint, json_text, place, printable
 from chat_conformance.results import CaseResult, RunResult, Severity, Verdict
 
 LEVELS = {Severity.BLOCKER: "error", Severity.MEDIUM: "warning", Severity.LOW: "note"}
-SHOWN = {Verdict.FAILED, Verdict.KNOWN_FAILURE}
 
 
 def render(run: RunResult, clauses: Mapping[str, str]) -> str:
-    """One result for each failure; a known one is there too, suppressed by the baseline file."""
-    shown = [each for each in run.results if each.verdict in SHOWN]
+    """One result for each failure, the worst first; a known one is there too, suppressed by the baseline file."""
+    failures = [*run.findings, *run.of(Verdict.KNOWN_FAILURE)]
+    shown = failures[:SARIF_RESULTS]
     document = {
         "version": "2.1.0",
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -29,7 +30,7 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
                     }
                 },
                 "automationDetails": {"id": f"chat-conformance/{printable(run.target)}/"},
-                "invocations": [_invocation(run)],
+                "invocations": [_invocation(run, len(failures) - len(shown))],
                 "columnKind": "unicodeCodePoints",
                 "results": [_result(each, index) for index, each in enumerate(shown)],
             }
@@ -43,9 +44,9 @@ def _rule(result: CaseResult, clauses: Mapping[str, str]) -> dict[str, Any]:
     clause = f"{case.clause}: {clauses.get(case.clause, 'unknown')}"
     return {
         "id": case.id,
-        "shortDescription": {"text": printable(case.title)},
-        "fullDescription": {"text": printable(case.means)},
-        "help": {"text": printable(clause)},
+        "shortDescription": {"text": _text(case.title)},
+        "fullDescription": {"text": _text(case.means)},
+        "help": {"text": _text(clause)},
         "defaultConfiguration": {"level": LEVELS[case.severity]},
         "properties": {"tags": [each for each in (case.clause, result.finding) if each]},
     }
@@ -54,13 +55,13 @@ def _rule(result: CaseResult, clauses: Mapping[str, str]) -> dict[str, Any]:
 def _result(result: CaseResult, index: int) -> dict[str, Any]:
     path, line = place(result)
     known = result.verdict is Verdict.KNOWN_FAILURE
-    reason = {"kind": "external", "status": "accepted", "justification": printable(result.why)}
+    reason = {"kind": "external", "status": "accepted", "justification": _text(result.why)}
     said = f"{result.case.title}. Expected {result.expected}; happened: {result.happened}"
     return {
         "ruleId": result.case.id,
         "ruleIndex": index,
         "level": LEVELS[result.case.severity],
-        "message": {"text": printable(result.case.means if known else said)},
+        "message": {"text": _text(result.case.means if known else said)},
         "locations": [
             {
                 "physicalLocation": {
@@ -75,9 +76,14 @@ def _result(result: CaseResult, index: int) -> dict[str, Any]:
     }
 
 
-def _invocation(run: RunResult) -> dict[str, Any]:
+def _text(text: str) -> str:
+    return printable(clipped(text, TEXT))
+
+
+def _invocation(run: RunResult, more: int) -> dict[str, Any]:
     times = {"startTimeUtc": run.began.replace("+00:00", "Z")} if run.began else {}
-    told = [{"level": "error", "message": {"text": printable(each)}} for each in run.trouble]
+    told = [{"level": "error", "message": {"text": _text(each)}} for each in run.trouble[:DIAGNOSTICS]]
+    told += [{"level": "warning", "message": {"text": left_out(more, "failures")}}] if more else []
     return {
         "executionSuccessful": not run.is_broken,
         "exitCode": run.exit_status,

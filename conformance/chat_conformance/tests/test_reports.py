@@ -5,6 +5,8 @@ After a change that is meant, run this file with ``CHATGATE_GOLDEN=write``, then
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -189,11 +191,11 @@ def test_sarif_suppresses_what_the_baseline_knows() -> None:
     results = json.loads(report("sarif"))["runs"][0]["results"]
 
     assert [(each["ruleId"], len(each["suppressions"])) for each in results] == [
-        ("framing/low", 0),
         ("turns/streams", 0),
+        ("framing/low", 0),
         ("framing/unmasked", 1),
     ]
-    place = results[1]["locations"][0]["physicalLocation"]
+    place = results[0]["locations"][0]["physicalLocation"]
     assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("src/chat%20server.py", 12)
 
 
@@ -389,3 +391,90 @@ def test_side_by_side_obeys_nothing() -> None:
     run = hostile("::error::boom")
 
     assert obeyed(console.side_by_side(run, msgspec.structs.replace(run, results=()))) == []
+
+
+def worst(findings: int) -> RunResult:
+    """A run with so many findings, each with as much evidence as a case can have, and more."""
+    big = "x" * 60_000 + "\u202e" * 2_000
+    one = msgspec.structs.replace(
+        FULL.results[2],
+        expected=big,
+        happened=big,
+        ledger=(big,) * 50,
+        log=(big,) * 20,
+        trace=tuple(TraceLine(float(number), "ws1", "<", "y" * 1_000) for number in range(400)),
+    )
+    severities = [Severity.LOW, Severity.MEDIUM, Severity.BLOCKER]
+    results = tuple(
+        msgspec.structs.replace(one, case=case(f"area{number % 40}/case-{number}", severities[number % 3]))
+        for number in range(findings)
+    )
+    blocked = tuple(
+        CaseResult(case=case(f"blocked/{number}"), verdict=Verdict.BLOCKED_BY, happened="area0/case-0")
+        for number in range(findings)
+    )
+    changes = tuple(
+        Change(kind=Kind.REGRESSION, case=each.case, before=big, after=big) for each in results[:500]
+    )
+    return msgspec.structs.replace(
+        FULL, results=results + blocked, trouble=(big,) * 100, changes=changes, target="worst"
+    )
+
+
+WORST = worst(300)
+
+
+@pytest.mark.parametrize("name", ["markdown", "review"])
+@pytest.mark.parametrize("run", [WORST, worst(3), FULL])
+def test_markdown_fits_into_a_comment(name: str, run: RunResult) -> None:
+    text = report(name, run)
+    shown = json.loads(text)["review_markdown"] if name == "review" else text
+
+    assert len(shown) < 65_536
+    assert shown.count("<details>") == shown.count("</details>")
+    if run is WORST:
+        assert re.search(r"and \d+ more findings, left out for length", shown)
+        assert shown.index("area2/case-2") < len(shown) / 2  # a blocker: the worst come first
+
+
+def test_sarif_stays_within_what_is_taken() -> None:
+    document = json.loads(report("sarif", worst(30)))["runs"][0]
+    texts = [each["message"]["text"] for each in document["results"]]
+
+    assert max(map(len, texts)) < 1_100
+    assert [each["level"] for each in document["results"]][:10] == ["error"] * 10
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("sarif", "sarif.SARIF_RESULTS"),
+        ("rdjson", "rdjson.DIAGNOSTICS"),
+        ("codequality", "codequality.DIAGNOSTICS"),
+    ],
+)
+def test_too_many_findings_are_counted(monkeypatch: pytest.MonkeyPatch, name: str, limit: str) -> None:
+    renderer(name)
+    monkeypatch.setattr(f"chat_conformance.report.{limit}", 10)
+    run = worst(30)
+    text = report(name, run)
+
+    assert text.count("and 20 more") == 1
+    assert text.index("case-2") < text.index("and 20 more")
+    assert "case-0" not in text  # a low one
+
+
+def test_junit_stays_readable() -> None:
+    text = report("junit", worst(400))
+
+    assert len(text) < 10_000_000
+    assert "left out for length" in text
+    ET.fromstring(text)
+
+
+def test_page_runs_its_own_script_only() -> None:
+    text = report("html")
+    script = text.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+    assert f"script-src 'sha256-{digest}'" in text
