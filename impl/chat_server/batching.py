@@ -13,7 +13,7 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 
-class Together(Generic[A, R]):
+class BatchExecutor(Generic[A, R]):
     """Rounds in a thread: ``do`` gets what was asked before the round began, and gives what came of each.
 
     Who is cancelled while waiting is left out; a round that has begun is not broken off.
@@ -34,14 +34,14 @@ class Together(Generic[A, R]):
         self._waiting: deque[tuple[A, asyncio.Future[R]]] = deque()
         self._loop = asyncio.get_running_loop()
 
-    def ask(self, what: A) -> asyncio.Future[R]:
+    def submit(self, what: A) -> asyncio.Future[R]:
         """What will come of it, or is raised for it or for its round. No coroutine: hundreds may wait at once."""
         outcome: asyncio.Future[R] = self._loop.create_future()
         self._waiting.append((what, outcome))
-        self._begin()
+        self._start_batch()
         return outcome
 
-    def _begin(self) -> None:
+    def _start_batch(self) -> None:
         """Begin a round, if somebody waits and a thread is free."""
         if not self._free:
             return
@@ -53,9 +53,9 @@ class Together(Generic[A, R]):
         if taken:
             self._free -= 1
             done = self._loop.run_in_executor(self._threads, self._do, [what for what, _ in taken])
-            done.add_done_callback(partial(self._end, [outcome for _, outcome in taken]))
+            done.add_done_callback(partial(self._finish_batch, [outcome for _, outcome in taken]))
 
-    def _end(
+    def _finish_batch(
         self, outcomes: list[asyncio.Future[R]], done: asyncio.Future[Sequence[R | BaseException]]
     ) -> None:
         self._free += 1
@@ -69,4 +69,4 @@ class Together(Generic[A, R]):
                 outcome.set_exception(came)
             else:
                 outcome.set_result(came)
-        self._begin()
+        self._start_batch()

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # it is this process's own command
         be_init_if_first()
         hide_memory()
-    logs.to_stderr()
+    logs.configure()
     try:
         settings = Settings.from_env(os.environ, **vars(options))
     except SettingsError as error:

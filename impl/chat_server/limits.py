@@ -78,7 +78,7 @@ def admit_new(limit: int, hour: Sequence[float], now: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LimitStatus:
     """How a user stands with one limit (LIMIT-7)."""
 
     limit: str  # the field of Limits
@@ -87,14 +87,14 @@ class Standing:
     resets_in: float | None  # seconds until some of it comes back; None while nothing of it is used
 
 
-def standings(limits: Limits, used: Used, now: float) -> list[Standing]:
+def limit_statuses(limits: Limits, used: Used, now: float) -> list[LimitStatus]:
     """How a user stands with each limit there is."""
     tomorrow = _up(day_start(now) + DAY - now)
     leaves = _up(used.hour[0] + HOUR - now) if used.hour else None
     every = [
-        Standing("requests_per_hour", len(used.hour), limits.requests_per_hour, leaves),
-        Standing("requests_per_day", used.day, limits.requests_per_day, tomorrow if used.day else None),
-        Standing("tokens_per_day", used.tokens, limits.tokens_per_day, tomorrow if used.tokens else None),
+        LimitStatus("requests_per_hour", len(used.hour), limits.requests_per_hour, leaves),
+        LimitStatus("requests_per_day", used.day, limits.requests_per_day, tomorrow if used.day else None),
+        LimitStatus("tokens_per_day", used.tokens, limits.tokens_per_day, tomorrow if used.tokens else None),
     ]
     return [each for each in every if each.of]
 

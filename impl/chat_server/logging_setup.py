@@ -51,7 +51,7 @@ def only_about(**names: str) -> contextvars.Context:
     return context
 
 
-def to_stderr(stream: TextIO = sys.stderr) -> None:
+def configure(stream: TextIO = sys.stderr) -> None:
     """Send the log to ``stream``: JSON, one object a line, unless it is a terminal."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Readable() if stream.isatty() else _Json())

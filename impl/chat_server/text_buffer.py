@@ -6,7 +6,7 @@ FOLDED = 16
 """So many pieces are joined into one: an object of its own for every few letters would outweigh them."""
 
 
-class GrowingText:
+class TextBuffer:
     """A text to which pieces are added, and whose end is asked for again and again.
 
     Attributes:
@@ -69,7 +69,7 @@ class GrowingText:
             self._tail.clear()
 
 
-class Shown:
+class VisibleText:
     """What a reader sees of a text that is told from now on and partly taken back: the text itself keeps all of it.
 
     What is added to the text is added to what is seen.
@@ -77,7 +77,7 @@ class Shown:
 
     __slots__ = ("_kept", "_start", "_told")
 
-    def __init__(self, told: GrowingText) -> None:
+    def __init__(self, told: TextBuffer) -> None:
         self._told = told
         self._kept = ""  # what was told before something was taken back, and is still seen
         self._start = told.length  # where in the text goes on what is seen

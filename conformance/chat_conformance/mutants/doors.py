@@ -345,7 +345,7 @@ def hangs_up_on_nonsense() -> None:
 
         return mutant
 
-    put(Connection, "_obey", make)
+    put(Connection, "_handle", make)
 
 
 @breaks("no-object-is-no-message")
@@ -359,7 +359,7 @@ def no_object_is_no_message() -> None:
 
         return mutant
 
-    put(Connection, "_obey", make)
+    put(Connection, "_handle", make)
 
 
 @breaks("refuses-in-other-words")
@@ -408,7 +408,7 @@ def nonsense_stops_turns() -> None:
 
         return mutant
 
-    put(Connection, "_obey", make)
+    put(Connection, "_handle", make)
 
 
 @breaks("space-is-a-message")
@@ -565,7 +565,7 @@ def named_after_the_latest() -> None:
 @breaks("later-turns-are-not-told")
 def later_turns_are_not_told() -> None:
     """Who follows a conversation is told of the turn that runs, and of no later one."""
-    put(Turns, "watch", always(None))
+    put(Turns, "subscribe", always(None))
 
 
 @breaks("over-is-forgotten")
@@ -596,7 +596,7 @@ def two_followers() -> None:
 
         return mutant
 
-    put(TurnLog, "listen", make)
+    put(TurnLog, "subscribe", make)
 
 
 @breaks("too-late-is-unknown")

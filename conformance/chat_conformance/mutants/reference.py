@@ -49,7 +49,7 @@ import chat_server.web.responses
 from chat_conformance.mutants.guardians import put_guardian, tell_guardians
 from chat_conformance.mutants.registry import always, breaks, put
 from chat_server.claude.events import Ended
-from chat_server.claude.lines import Lines, LineTooLong
+from chat_server.claude.lines import LineSplitter, LineTooLong
 from chat_server.claude.parser import TurnParser
 from chat_server.claude.session import Question, Session
 from chat_server.errors import ClaudeFailed, Forbidden, NotFound, Reset, TimedOut
@@ -75,7 +75,7 @@ def no_limits() -> None:
 @breaks("R2-3")
 def no_fallback() -> None:
     """What stands in the result only is not looked at."""
-    put(chat_server.claude.answer._Answer, "last", always(iter(())))  # noqa: SLF001 - mutants reach in
+    put(chat_server.claude.answer.AnswerText, "final", always(iter(())))
 
 
 @breaks("M-3")
@@ -142,7 +142,7 @@ def one_tab() -> None:
                 open_now.remove(self)
                 for other in open_now:
                     for log in tuple(other._cursors):  # noqa: SLF001
-                        other._leave(log)  # noqa: SLF001
+                        other._unfollow(log)  # noqa: SLF001
 
         return mutant
 
@@ -325,7 +325,7 @@ def lines_of(most: int) -> None:
     """A line may have so many bytes and no more."""
 
     def make(feed: Any) -> Any:
-        def mutant(self: Lines, data: bytes) -> list[bytes]:
+        def mutant(self: LineSplitter, data: bytes) -> list[bytes]:
             lines: list[bytes] = feed(self, data)
             if any(len(line) > most for line in lines):
                 raise LineTooLong(most)
@@ -333,7 +333,7 @@ def lines_of(most: int) -> None:
 
         return mutant
 
-    put(Lines, "feed", make)
+    put(LineSplitter, "feed", make)
 
 
 breaks("long-lines")(lambda: lines_of(1 << 16))
@@ -356,7 +356,7 @@ def result_is_for_who_said_nothing() -> None:
 
         return mutant
 
-    put(chat_server.claude.answer._Answer, "last", make)  # noqa: SLF001 - mutants reach in
+    put(chat_server.claude.answer.AnswerText, "final", make)
 
 
 def opened(**changes: Any) -> None:
@@ -404,13 +404,13 @@ def forgets_in_silence() -> None:
 @breaks("told-again-is-told-twice")
 def told_again_is_told_twice() -> None:
     """What is said of a stream that broke is not looked at."""
-    put(chat_server.claude.answer._Answer, "abandon", always(None))  # noqa: SLF001 - mutants reach in
+    put(chat_server.claude.answer.AnswerText, "discard_blocks", always(None))
 
 
 @breaks("told-otherwise-stays")
 def told_otherwise_stays() -> None:
     """What was told before a stream broke is never taken back."""
-    put(chat_server.claude.answer._Answer, "_take_back", always(iter(())))  # noqa: SLF001 - mutants reach in
+    put(chat_server.claude.answer.AnswerText, "_rewind", always(iter(())))
 
 
 @breaks("subagents-are-heard")
@@ -434,7 +434,7 @@ def told_twice() -> None:
         self.open_block()
         yield from self.piece(text)
 
-    put(chat_server.claude.answer._Answer, "whole", lambda _: whole)  # noqa: SLF001
+    put(chat_server.claude.answer.AnswerText, "full_block", lambda _: whole)
 
 
 breaks("told-twice-over")(told_twice)
@@ -669,7 +669,7 @@ def written_is_read() -> None:
 
         return mutant
 
-    put(Connection, "_let_go", make_let_go)
+    put(Connection, "_cleanup", make_let_go)
     put(Connection, "_follow", make_follow)
 
 
@@ -728,11 +728,11 @@ def gap_is_lost() -> None:
             if turn.log._listeners or not isinstance(event, chat_server.claude.events.Text):  # noqa: SLF001 - mutants reach in
                 tell(self, turn, event)
             else:  # what was told before ends behind it
-                turn.log._ends[-1] = turn.log.text.length  # noqa: SLF001 - mutants reach in
+                turn.log._text_ends[-1] = turn.log.text.length  # noqa: SLF001 - mutants reach in
 
         return mutant
 
-    put(Turns, "_tell", make)
+    put(Turns, "_on_event", make)
 
 
 def about_what_is_not_held(answer: Callable[[], Any]) -> None:
@@ -777,7 +777,7 @@ def replays_and_stops() -> None:
             await subscribe(self, message)
             for log in tuple(self._cursors):
                 if message.message_id == log.accepted.message_id:
-                    self._leave(log)
+                    self._unfollow(log)
 
         return mutant
 
@@ -914,7 +914,11 @@ def deleted_goes_on() -> None:
 @breaks("retold-without-words")
 def retold_without_words() -> None:
     """A turn that only history still has is told by its end alone."""
-    put(chat_server.turns.manager, "_retold", lambda retold: lambda turn: retold(replace(turn, answer="")))
+    put(
+        chat_server.turns.manager,
+        "_log_from_history",
+        lambda retold: lambda turn: retold(replace(turn, answer="")),
+    )
 
 
 @breaks("stops-when-all-is-said")
@@ -1059,7 +1063,7 @@ def sessions_in_memory() -> None:
     async def remember(*_: Any) -> None:
         return
 
-    put(Store, "remember_session", lambda _: remember)
+    put(Store, "set_claude_session", lambda _: remember)
 
 
 @breaks("everything-is-passed-on")
@@ -1119,7 +1123,11 @@ def dashes_are_options() -> None:
 @breaks("characters-break")
 def characters_break() -> None:
     """What one read returned is taken for whole characters."""
-    put(Lines, "feed", lambda old: lambda self, data: old(self, data.decode("utf-8", "replace").encode()))
+    put(
+        LineSplitter,
+        "feed",
+        lambda old: lambda self, data: old(self, data.decode("utf-8", "replace").encode()),
+    )
 
 
 @breaks("result-told-too")
@@ -1136,7 +1144,7 @@ def result_told_too() -> None:
 
         return mutant
 
-    put(chat_server.claude.answer._Answer, "last", make)  # noqa: SLF001 - mutants reach in
+    put(chat_server.claude.answer.AnswerText, "final", make)
 
 
 @breaks("bytes-must-be-text")
@@ -1172,7 +1180,7 @@ def says_nothing_twice() -> None:
 
         return mutant
 
-    put(Turns, "_tell", make)
+    put(Turns, "_on_event", make)
 
 
 def half_a_pair_breaks(module: Any, decoder: str) -> None:
@@ -1206,7 +1214,7 @@ def dies_of_a_long_line() -> None:
     """A line of eight MiB takes the server down."""
 
     def make(feed: Any) -> Any:
-        def mutant(self: Lines, data: bytes) -> Any:
+        def mutant(self: LineSplitter, data: bytes) -> Any:
             lines = feed(self, data)
             if any(len(line) > 1 << 23 for line in lines):
                 os._exit(3)
@@ -1214,7 +1222,7 @@ def dies_of_a_long_line() -> None:
 
         return mutant
 
-    put(Lines, "feed", make)
+    put(LineSplitter, "feed", make)
 
 
 # --- limits
@@ -1346,7 +1354,7 @@ def at_once_is_two() -> None:
     put(Store, "same_turn", lambda _: lambda self, *ids: self._read(lambda db: look(db, *ids)))
     put(Store, "_same_turn", always(None))
     put(Store, "begin_turn", make)
-    put(Turns, "_door", always(contextlib.nullcontext()))  # else one waits for the other
+    put(Turns, "_lock", always(contextlib.nullcontext()))  # else one waits for the other
 
 
 # --- others
@@ -1381,13 +1389,13 @@ def slow_is_silent() -> None:
 
     def make(hear: Any) -> Any:
         def mutant(self: Session, data: bytes) -> None:
-            heard = self._heard
+            heard = self._last_output
             hear(self, data)
-            self._heard = heard
+            self._last_output = heard
 
         return mutant
 
-    put(Session, "hear", make)
+    put(Session, "on_stdout", make)
 
 
 @breaks("who-is-gone-is-waited-for")
@@ -1401,7 +1409,7 @@ def who_is_gone_is_waited_for() -> None:
 
         return mutant
 
-    put(Connection, "_let_go", make)
+    put(Connection, "_cleanup", make)
 
 
 @breaks("one-stalls-all")

@@ -10,7 +10,7 @@ class LineTooLong(Exception):
         super().__init__(f"a line of more than {limit:,} bytes")
 
 
-class Lines:
+class LineSplitter:
     """Whole lines from a stream of bytes, however it is cut."""
 
     __slots__ = ("_begun", "_limit")

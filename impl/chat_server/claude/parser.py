@@ -1,7 +1,7 @@
 """Lines that the CLI prints become events of a turn.
 
 The CLI tells an answer up to three times: as deltas, as one ``assistant`` line per content block, and once more in the
-``result``; and it tells a block again from the beginning when the model's stream broke. ``_Answer`` holds what the
+``result``; and it tells a block again from the beginning when the model's stream broke. ``AnswerText`` holds what the
 reader was shown and compares every telling with it, so each shape shows the text once (TURN-4, TURN-12).
 """
 
@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from chat_server.claude.answer import _Answer
+from chat_server.claude.answer import AnswerText
 from chat_server.claude.events import Ended, Note, Started, StreamEvent, Thought, ToolStep
 from chat_server.protocol import Usage
-from chat_server.text_buffer import GrowingText
+from chat_server.text_buffer import TextBuffer
 
 DETAIL_CHARS = 2000
 """How much of a tool's input or output is told."""
@@ -62,8 +62,8 @@ class TurnParser:
 
     __slots__ = ("_answer", "_last_piece", "_message", "_seen", "_tools", "_usage", "ended")
 
-    def __init__(self, told: GrowingText | None = None) -> None:
-        self._answer = _Answer(GrowingText() if told is None else told)
+    def __init__(self, told: TextBuffer | None = None) -> None:
+        self._answer = AnswerText(TextBuffer() if told is None else told)
         self._seen: set[str] = set()  # uuids of lines already told, but for pieces
         self._last_piece: str | None = None  # uuid of the last piece of text
         self._tools: dict[str, str] = {}  # names of running tool calls by id
@@ -90,7 +90,7 @@ class TurnParser:
     def feed(self, lines: Sequence[bytes | bytearray]) -> Iterable[StreamEvent]:
         """The events of some lines, to be taken one by one; none for a line that is noise or of an unknown type."""
         if len(lines) == 1 and not self.ended and (piece := self._piece(lines[0])) is not None:
-            return self._answer.piece(piece)  # nearly always
+            return self._answer.delta(piece)  # nearly always
         return self._feed(lines)
 
     def _feed(self, lines: Sequence[bytes | bytearray]) -> Iterator[StreamEvent]:
@@ -102,10 +102,10 @@ class TurnParser:
             if piece is not None:
                 pieces.append(piece)
                 continue
-            yield from self._answer.piece("".join(pieces))
+            yield from self._answer.delta("".join(pieces))
             pieces.clear()
             yield from self._line(line)
-        yield from self._answer.piece(pieces[0] if len(pieces) == 1 else "".join(pieces))
+        yield from self._answer.delta(pieces[0] if len(pieces) == 1 else "".join(pieces))
 
     def _piece(self, line: bytes | bytearray) -> str | None:
         """The text of a line that is a piece of the answer and nothing else; empty when it was told before."""
@@ -133,7 +133,7 @@ class TurnParser:
                 yield from self._stream_event(_dict(message.get("event")))
                 abandoned = message.get("abandoned_blocks")
                 if isinstance(abandoned, dict):
-                    self._answer.abandon(_int(abandoned.get("from_block_index")))
+                    self._answer.discard_blocks(_int(abandoned.get("from_block_index")))
             case "assistant":
                 yield from self._assistant(message)
             case "user":
@@ -159,17 +159,17 @@ class TurnParser:
                 block = _dict(event.get("content_block"))
                 if block.get("type") == "text":
                     self._answer.open_block(_int(event.get("index")))
-                    yield from self._answer.piece(_str(block.get("text")))
+                    yield from self._answer.delta(_str(block.get("text")))
             case "content_block_delta":
                 delta = _dict(event.get("delta"))
                 if delta.get("type") == "text_delta":
-                    yield from self._answer.piece(_str(delta.get("text")))
+                    yield from self._answer.delta(_str(delta.get("text")))
                 elif delta.get("type") == "thinking_delta" and delta.get("thinking"):
                     yield Thought(_str(delta["thinking"]))
             case "message_delta":
                 self._charge(_dict(event.get("usage")))
                 if _dict(event.get("delta")).get("stop_reason") == "max_tokens":
-                    self._answer.break_off()
+                    self._answer.on_length_limit()
 
     def _assistant(self, line: dict[str, Any]) -> Iterator[StreamEvent]:
         if line.get("is_api_error_message") or line.get("error"):
@@ -182,7 +182,7 @@ class TurnParser:
         for block in blocks:
             match _dict(block).get("type"):
                 case "text":
-                    yield from self._answer.whole(_str(block.get("text")))
+                    yield from self._answer.full_block(_str(block.get("text")))
                 case "tool_use":
                     tool_id, name = _str(block.get("id")), _str(block.get("name"))
                     self._tools[tool_id] = name
@@ -217,7 +217,7 @@ class TurnParser:
                 _str(line.get("result")) or "; ".join(errors) or "Claude reported an error without a sentence"
             )
         else:
-            yield from self._answer.last(_str(line.get("result")))
+            yield from self._answer.final(_str(line.get("result")))
         reported = _dict(line.get("usage"))
         usage = Usage(_int(reported.get("input_tokens")), _int(reported.get("output_tokens")))
         aborted = _str(line.get("terminal_reason")).startswith("aborted")
@@ -228,7 +228,7 @@ class TurnParser:
     def _begin(self, message: dict[str, Any]) -> Iterator[StreamEvent]:
         self._message = _str(message.get("id"))
         self._charge(_dict(message.get("usage")))
-        yield from self._answer.message(self._message)
+        yield from self._answer.start_message(self._message)
 
     def _charge(self, usage: dict[str, Any]) -> None:
         """Usage is told per message and repeated on every line of it: the highest counts, once."""

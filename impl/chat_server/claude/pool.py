@@ -54,7 +54,7 @@ class Claude:
         await asyncio.to_thread(self._workspaces.prepare)
         self._starter = await self._owned.enter_async_context(starting(uuid.uuid4().hex, self._passed_on))
         await self._owned.enter_async_context(self._group)
-        self._start_ahead()
+        self._refill_spares()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -158,7 +158,7 @@ class Claude:
             session = spare
             self._assign(session.workspace, conversation_id)
             self._spares.remove(session)
-            session.adopt(conversation_id)
+            session.assign(conversation_id)
             self._line.serve(question.owner)
         else:
             await self._place(question)
@@ -169,10 +169,10 @@ class Claude:
                 self._make_room()
                 raise
         self._sessions[conversation_id] = session
-        self._start_ahead()
+        self._refill_spares()
         return session
 
-    def _start_ahead(self) -> None:
+    def _refill_spares(self) -> None:
         """Have as many spare processes as are wanted, where there is room."""
         wanted = min(self._settings.claude_spare, len(self._spares) + self._free - len(self._line))
         try:
@@ -237,13 +237,13 @@ class Claude:
             self._make_room()
             if (more := len(self._line) - self._leaving) > 0:
                 self._let_wait(more, question)
-            question.asked_of(ticket)
+            question.attach(ticket)
             if question.stopped:
                 ticket.interrupt()
             async with asyncio.timeout(self._settings.claude_wait_seconds or None):
                 await ticket.granted
         except BaseException as error:
-            question.asked_of(None)
+            question.attach(None)
             self._line.leave(ticket)
             if ticket.has_place:  # just when it had waited for too long, or the server ends
                 self._granted -= 1
@@ -252,7 +252,7 @@ class Claude:
             if isinstance(error, TimeoutError):
                 raise ClaudeUnavailable(self._all_answer()) from None
             raise
-        question.asked_of(None)
+        question.attach(None)
         self._line.leave(ticket)
         self._granted -= 1
 
@@ -262,7 +262,7 @@ class Claude:
         if more > most:
             self._line.refuse_one(self._all_answer())
         if most:
-            question.sink(Note("waiting", "every Claude is answering others; this question is in line"))
+            question.on_event(Note("waiting", "every Claude is answering others; this question is in line"))
 
     def _all_answer(self) -> str:
         limit = self._settings.claude_max_processes
@@ -298,7 +298,7 @@ class Claude:
                 env=environment(self._server_env, self._passed_on, workspace, home)
                 | invocation.environment(self._settings),
                 grace=self._settings.claude_grace_seconds,
-                hear=session.hear,
+                hear=session.on_stdout,
             ) as process:
                 session.started.set_result(process)
                 logger.info("= claude %d started", process.pid)
@@ -314,7 +314,7 @@ class Claude:
                 del self._sessions[session.conversation_id]
             if session in self._spares:
                 self._spares.remove(session)
-            session.gone()
+            session.on_exit()
             self._make_room()
             if not session.conversation_id:
                 await uncancelled(asyncio.to_thread(self._workspaces.remove, workspace))

@@ -13,13 +13,13 @@ import msgspec
 
 from chat_server.claude.events import Ended, StreamEvent
 from chat_server.claude.invocation import Content
-from chat_server.claude.lines import Lines, LineTooLong
+from chat_server.claude.lines import LineSplitter, LineTooLong
 from chat_server.claude.parser import TurnParser
 from chat_server.claude.workspaces import Workspace
 from chat_server.errors import ClaudeFailed, TimedOut
 from chat_server.logging_setup import about, only_about, share_names
 from chat_server.processes.process import Process
-from chat_server.text_buffer import GrowingText
+from chat_server.text_buffer import TextBuffer
 
 logger = logging.getLogger(__name__)
 
@@ -72,19 +72,19 @@ class Question:
         stopped: Whether it was asked to stop.
     """
 
-    __slots__ = ("_asked", "held", "owner", "parser", "prompt", "sink", "stopped")
+    __slots__ = ("_asked", "held", "on_event", "owner", "parser", "prompt", "stopped")
 
     def __init__(
         self,
         prompt: str,
-        told: GrowingText | None = None,
+        told: TextBuffer | None = None,
         sink: Callable[[StreamEvent], None] = lambda _: None,
         *,
         owner: str = "",
     ) -> None:
         self.prompt = prompt
         self.owner = owner
-        self.sink = sink
+        self.on_event = sink
         self.parser = TurnParser(told)
         self.stopped = False
         self.held = False
@@ -103,7 +103,7 @@ class Question:
         if self._asked is not None:
             self._asked.hold(held=self.held)
 
-    def asked_of(self, asked: Asked | None) -> None:
+    def attach(self, asked: Asked | None) -> None:
         """Whom to tell."""
         self._asked = asked
 
@@ -121,15 +121,15 @@ class Session:
 
     __slots__ = (
         "_done",
+        "_exited",
         "_grace",
-        "_heard",
         "_interrupting",
+        "_last_output",
         "_lines",
         "_loop",
-        "_over",
         "_question",
         "_silence",
-        "_watchdog",
+        "_silence_timer",
         "closing",
         "context",
         "conversation_id",
@@ -150,14 +150,14 @@ class Session:
         self.closing: asyncio.Future[None] = self._loop.create_future()
         self.task: asyncio.Task[None] | None = None
         self.idle: asyncio.TimerHandle | None = None
-        self._lines = Lines(line_max_bytes)
+        self._lines = LineSplitter(line_max_bytes)
         self._silence = silence
         self._grace = grace
         self._question: Question | None = None
         self._done: asyncio.Future[Ended] = self._loop.create_future()
-        self._heard = 0.0
-        self._over = False
-        self._watchdog: asyncio.TimerHandle | None = None
+        self._last_output = 0.0
+        self._exited = False
+        self._silence_timer: asyncio.TimerHandle | None = None
         self._interrupting: asyncio.TimerHandle | None = None
 
     async def ask(self, question: Question, content: Content) -> Ended:
@@ -171,22 +171,22 @@ class Session:
         """
         share_names(self.context)  # the process's lines name the turn that it answers, or answered last
         self._question, self._done = question, self._loop.create_future()
-        self._heard = self._loop.time()
-        self._watchdog = self._loop.call_later(self._silence, self._watch)
+        self._last_output = self._loop.time()
+        self._silence_timer = self._loop.call_later(self._silence, self._check_silence)
         try:
-            question.asked_of(self)
+            question.attach(self)
             self._send({"type": "user", "message": {"role": "user", "content": content}})
             if question.stopped:
                 self.interrupt()
             if question.held:
                 self.hold(held=True)
-            if self._over:
-                self.gone()
+            if self._exited:
+                self.on_exit()
             ended = await self._done
         finally:
-            question.asked_of(None)
+            question.attach(None)
             self._question = None
-            self._watchdog.cancel()
+            self._silence_timer.cancel()
             if self._interrupting is not None:
                 self._interrupting.cancel()
                 self._interrupting = None
@@ -197,7 +197,7 @@ class Session:
             raise ClaudeEnded(ended.error, signalled=True)
         return ended
 
-    def adopt(self, conversation_id: str) -> None:
+    def assign(self, conversation_id: str) -> None:
         """Become the session of a conversation, which a spare one has none of yet."""
         self.conversation_id = conversation_id
         self.context.run(about, conversation_id=conversation_id)
@@ -216,7 +216,7 @@ class Session:
 
     def hold(self, *, held: bool) -> None:
         """Leave what the process writes in its pipe, or read on."""
-        self._heard = self._loop.time()
+        self._last_output = self._loop.time()
         self.started.result().hold(held=held)
 
     def close(self) -> None:
@@ -227,12 +227,12 @@ class Session:
         if not self.closing.done():
             self.closing.set_result(None)
 
-    def hear(self, data: bytes) -> None:
+    def on_stdout(self, data: bytes) -> None:
         """Tell the question's sink what the process wrote; lines that no question waits for belong to nobody."""
         if not data:
             self.close()
             return
-        self._heard = self._loop.time()
+        self._last_output = self._loop.time()
         try:
             lines = self._lines.feed(data)
             if self._question is None or self._done.done():
@@ -241,7 +241,7 @@ class Session:
                 if isinstance(event, Ended):
                     self._done.set_result(event)
                     return
-                self._question.sink(event)
+                self._question.on_event(event)
         except LineTooLong as error:
             self.fail(ClaudeFailed(f"Claude wrote {error}"))
         except Exception:
@@ -254,9 +254,9 @@ class Session:
             self._done.set_exception(error)
         self.close()
 
-    def gone(self) -> None:
+    def on_exit(self) -> None:
         """The process has ended, or never began: nobody need wait any more."""
-        self._over = True
+        self._exited = True
         self.close()
         if self._question is None or self._done.done():
             return
@@ -280,14 +280,14 @@ class Session:
     def _send(self, message: dict[str, Any]) -> None:
         self.started.result().send_line(_json.encode(message))
 
-    def _watch(self) -> None:
+    def _check_silence(self) -> None:
         """End the turn if nothing was heard for too long; while it is held, nothing can be."""
         assert self._question is not None
         if self.closing.done():
             return  # the end of the process, which is on its way, ends the turn
         now = self._loop.time()
-        since = now if self._question.held else self._heard
+        since = now if self._question.held else self._last_output
         if now - since >= self._silence:
             self.fail(TimedOut(f"Claude was silent for {self._silence:g} seconds; the turn was ended"))
         else:
-            self._watchdog = self._loop.call_at(since + self._silence, self._watch)
+            self._silence_timer = self._loop.call_at(since + self._silence, self._check_silence)

@@ -10,11 +10,11 @@ from typing import IO
 CHUNK = 65_536
 """As much as a pipe holds (pipe(7))."""
 
-LAST_CHUNKS = 16
+MAX_FINAL_READS = 16
 """So much is taken at once at the end: more than the pipe held then, though somebody else may write on."""
 
 
-class Outlet:
+class PipeReader:
     """What a child writes: ``hear`` gets it as it comes, and an empty piece at the end, once.
 
     Attributes:
@@ -46,7 +46,7 @@ class Outlet:
 
     def finish(self) -> None:
         """Tell what is in the pipe now, and then the end, though somebody else may hold the pipe open."""
-        for _ in range(LAST_CHUNKS):
+        for _ in range(MAX_FINAL_READS):
             if self.ended.done() or not self._read():
                 break
         self._tell_end()
@@ -83,7 +83,7 @@ def ignore(_data: bytes) -> None:
     """Hear nothing any more."""
 
 
-class Inlet:
+class PipeWriter:
     """What a child reads. What it does not take waits here; once it is gone, writing is no error."""
 
     __slots__ = ("_file", "_loop", "_waiting")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from io import FileIO
 from typing import Protocol
 
-from chat_server.processes.pipes import Inlet, Outlet, ignore
+from chat_server.processes.pipes import PipeReader, PipeWriter, ignore
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +74,9 @@ class Process:
         self._number = number
         self._tail = b""
         stdin, stdout, stderr = ours
-        self._stdin = Inlet(FileIO(stdin, "wb"))
-        self._stdout = Outlet(FileIO(stdout, "rb"), hear)
-        self._stderr = Outlet(FileIO(stderr, "rb"), self._note)
+        self._stdin = PipeWriter(FileIO(stdin, "wb"))
+        self._stdout = PipeReader(FileIO(stdout, "rb"), hear)
+        self._stderr = PipeReader(FileIO(stderr, "rb"), self._note)
 
     @property
     def stderr_tail(self) -> str:

@@ -23,11 +23,11 @@ THREADS = 5
 """So many transactions run side by side; SQLAlchemy keeps as many connections."""
 
 
-DEAD_AFTER = {"connect_timeout": "10", "tcp_user_timeout": "10000"}
+CONNECTION_TIMEOUTS = {"connect_timeout": "10", "tcp_user_timeout": "10000"}
 """When PostgreSQL is taken for gone, in seconds and milliseconds, unless the URL says otherwise."""
 
 
-TOGETHER = 64
+MAX_BATCH = 64
 """So many may share one transaction of SQLite: its one writer is not to keep the others waiting for too long."""
 
 
@@ -52,7 +52,7 @@ async def opened(url: str | sa.URL, now: Callable[[], float], *, server: str = "
             engine,
             readers=readers,
             writers=writers,
-            together=TOGETHER if one_writer else 1,  # side by side they would wait for each other's rows
+            together=MAX_BATCH if one_writer else 1,  # side by side they would wait for each other's rows
             side_by_side=1 if one_writer else THREADS,
         )
         store = Store(transactions, now, server=server, shared=engine.dialect.name == "postgresql")
@@ -92,7 +92,7 @@ def _engine(address: str | sa.URL) -> sa.Engine:
             )
         if url.get_backend_name() == "postgresql":
             settings["pool_pre_ping"] = True  # one that was restarted costs nobody an error
-            url = url.update_query_dict({**DEAD_AFTER, **url.query})
+            url = url.update_query_dict({**CONNECTION_TIMEOUTS, **url.query})
         elif url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
             settings |= {"poolclass": sa.StaticPool, "connect_args": {"check_same_thread": False}}
         engine = sa.create_engine(url, **settings)

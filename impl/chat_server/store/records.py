@@ -52,7 +52,7 @@ class StoredTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class Admitted:
     """A turn that was admitted just now, and the CLI's id of its conversation, if there is one."""
 
     conversation_id: str

@@ -17,7 +17,7 @@ from chat_server.errors import BadRequest, Locked, NotFound, Unavailable
 from chat_server.limits import HOUR, Limits, Used, admit, admit_new, day_start
 from chat_server.protocol import Usage
 from chat_server.store.leases import Leases, interrupt
-from chat_server.store.records import Begun, Conversation, LoginSession, Progress, StoredTurn
+from chat_server.store.records import Admitted, Conversation, LoginSession, Progress, StoredTurn
 from chat_server.store.schema import (
     ESCAPE,
     conversations,
@@ -161,7 +161,7 @@ class Store:
         def work(db: sa.Connection) -> str:
             if not per_hour:
                 return self._insert_conversation(db, owner, new_id(), "")
-            self._be_the_only_writer(db)
+            self._lock_for_update(db)
             now = self._now()
             admit_new(per_hour, self._hour(db, owner, per_hour, now, usage.c.message_id == NO_MESSAGE), now)
             there = self._insert_conversation(db, owner, new_id(), "")
@@ -265,7 +265,7 @@ class Store:
         limits: Limits,
         *,
         place: str | None = None,
-    ) -> Begun | StoredTurn:
+    ) -> Admitted | StoredTurn:
         """Admit a turn and make its prompt durable, both or neither (HIST-1).
 
         Without a conversation it opens one, of the id ``place`` where that is given. A turn that has this
@@ -278,8 +278,8 @@ class Store:
             QuotaExceeded: The day's tokens are spent.
         """
 
-        def work(db: sa.Connection) -> Begun | StoredTurn:
-            self._be_the_only_writer(db)
+        def work(db: sa.Connection) -> Admitted | StoredTurn:
+            self._lock_for_update(db)
             session = None
             if conversation_id is not None:
                 session = self._conversation(db, owner, conversation_id).claude_session
@@ -303,7 +303,7 @@ class Store:
             }
             db.execute(usage.insert(), {**turn, "owner": owner, "admitted_at": now, "tokens": 0})
             db.execute(turns.insert(), {**turn, **opens, **_NOTHING_YET})
-            return Begun(there, session)
+            return Admitted(there, session)
 
         return await self._write(work)
 
@@ -370,7 +370,7 @@ class Store:
 
         await self._write(work)
 
-    async def remember_session(self, conversation_id: str, claude_session: str) -> None:
+    async def set_claude_session(self, conversation_id: str, claude_session: str) -> None:
         """Keep the id by which the CLI can resume the conversation (TURN-8)."""
         row = {"conversation": conversation_id, "session": claude_session}
         await self._write(lambda db: db.execute(_REMEMBER, row).close())
@@ -446,7 +446,7 @@ class Store:
         query = sa.select(listed_names.c.owner).where(listed_names.c.name == name)
 
         def work(db: sa.Connection) -> str:
-            self._be_the_only_writer(db)
+            self._lock_for_update(db)
             holder = db.execute(query).scalar()
             if holder is None:
                 db.execute(listed_names.insert(), {"name": name, "owner": owner})
@@ -465,7 +465,7 @@ class Store:
         def work(db: sa.Connection) -> bool:
             if db.execute(sa.select(owners_by_name).where(wanted)).first() is None:
                 return False
-            self._be_the_only_writer(db)
+            self._lock_for_update(db)
             oldest = [
                 each
                 for each in (
@@ -543,7 +543,7 @@ class Store:
         return [*db.execute(query).scalars()][::-1]
 
     @staticmethod
-    def _be_the_only_writer(db: sa.Connection) -> None:
+    def _lock_for_update(db: sa.Connection) -> None:
         """Wait until nobody else writes, and keep others from it until this transaction ends.
 
         SQLite has one writer at a time anyway; PostgreSQL locks the row. What is counted then stays true (LIMIT-5).
@@ -560,16 +560,16 @@ class Store:
         try:
             return await self._transactions.write(work)
         except SQLAlchemyError as error:
-            raise _unusable(error) from error
+            raise _unavailable(error) from error
 
     async def _read(self, work: Work[T]) -> T:
         try:
             return await self._transactions.read(work)
         except SQLAlchemyError as error:
-            raise _unusable(error) from error
+            raise _unavailable(error) from error
 
 
-def _unusable(error: SQLAlchemyError) -> Unavailable:
+def _unavailable(error: SQLAlchemyError) -> Unavailable:
     reason = str(getattr(error, "orig", None) or error)
     logger.warning("the history cannot be used: %s", reason)
     kind = Locked if _is_locked(error) else Unavailable

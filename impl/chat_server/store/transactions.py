@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from chat_server.batching import Together
+from chat_server.batching import BatchExecutor
 from chat_server.errors import ChatError
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Transactions:
     ) -> None:
         self._engine = engine
         self._readers = readers
-        self._writing: Together[Work[Any], Any] = Together(
+        self._writing: BatchExecutor[Work[Any], Any] = BatchExecutor(
             writers, self._write, most=together, side_by_side=side_by_side
         )
 
@@ -72,7 +72,7 @@ class Transactions:
             ChatError: When awaited: it refused.
             SQLAlchemyError: When awaited: the database cannot be used; nothing was written.
         """
-        return self._writing.ask(work)
+        return self._writing.submit(work)
 
     def _write(self, works: Sequence[Work[Any]]) -> list[Any]:
         """What comes of each, in one transaction; when one fails, the others are done again without it."""

@@ -124,12 +124,12 @@ def test_events_carry_what_they_were_told() -> None:
 def test_listener_hears_every_change_until_it_leaves() -> None:
     log, heard = make_log(), []
     listener = lambda log: heard.append(log.last)  # noqa: E731 - one and the same object to leave with
-    log.listen(listener)
+    log.subscribe(listener)
     log.token("a")
     log.token("b")
     log.complete(Usage(), "end_turn")
 
-    log.unlisten(listener)
+    log.unsubscribe(listener)
 
     assert heard == [1, 1, 2]
 
@@ -138,9 +138,9 @@ def test_listener_may_leave_while_it_is_called() -> None:
     log = make_log()
 
     def once(log: TurnLog) -> None:
-        log.unlisten(once)
+        log.unsubscribe(once)
 
-    log.listen(once)
+    log.subscribe(once)
     log.token("a")
     log.token("b")
 
@@ -260,7 +260,7 @@ class Readers(RuleBasedStateMachine):
 
     @invariant()
     def at_most_one_end(self) -> None:
-        ends = [seq for seq, event in self.log._others.items() if isinstance(event, Complete | Failed)]
+        ends = [seq for seq, event in self.log._events.items() if isinstance(event, Complete | Failed)]
         assert ends == ([self.log.last] if self.log.ended else [])
 
     def teardown(self) -> None:

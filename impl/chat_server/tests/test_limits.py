@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chat_server.errors import ChatError, QuotaExceeded, RateLimited
-from chat_server.limits import DAY, HOUR, Limits, Standing, Used, admit, day_start, standings
+from chat_server.limits import DAY, HOUR, Limits, LimitStatus, Used, admit, day_start, limit_statuses
 from chat_server.protocol import Usage
 from chat_server.store.database import opened
 from chat_server.store.store import Store
@@ -48,15 +48,15 @@ def test_room_below_every_limit_admits() -> None:
 def test_standings_tell_what_is_used_and_when_some_of_it_comes_back() -> None:
     state = used([NOON - 3000, NOON - 10], day=3, tokens=40)
 
-    assert standings(Limits(5, 7, 100), state, NOON) == [
-        Standing("requests_per_hour", 2, 5, 600),
-        Standing("requests_per_day", 3, 7, DAY / 2),
-        Standing("tokens_per_day", 40, 100, DAY / 2),
+    assert limit_statuses(Limits(5, 7, 100), state, NOON) == [
+        LimitStatus("requests_per_hour", 2, 5, 600),
+        LimitStatus("requests_per_day", 3, 7, DAY / 2),
+        LimitStatus("tokens_per_day", 40, 100, DAY / 2),
     ]
 
 
 def test_standings_leave_out_what_is_no_limit_and_wait_for_nothing_where_nothing_is_used() -> None:
-    assert standings(Limits(0, 7, 0), used([]), NOON) == [Standing("requests_per_day", 0, 7, None)]
+    assert limit_statuses(Limits(0, 7, 0), used([]), NOON) == [LimitStatus("requests_per_day", 0, 7, None)]
 
 
 def test_zero_is_no_limit() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.logging_setup import DETAIL, about, only_about, to_stderr
+from chat_server.logging_setup import DETAIL, about, configure, only_about
 from chat_server.tests.sites import Fake, parts
 
 
@@ -33,7 +33,7 @@ def logging_as_before() -> Iterator[None]:
 
 def test_line_for_machines_is_one_json_object() -> None:
     stream = io.StringIO()
-    to_stderr(stream)
+    configure(stream)
     logging.getLogger("a.b").info("it is %s,\nand new", "é")
 
     (line,) = stream.getvalue().splitlines()
@@ -44,7 +44,7 @@ def test_line_for_machines_is_one_json_object() -> None:
 
 def test_line_for_people_is_words() -> None:
     stream = Terminal()
-    to_stderr(stream)
+    configure(stream)
     logging.getLogger("a.b").warning("mind the gap")
 
     assert stream.getvalue().rstrip().endswith("WARNING a.b mind the gap")
@@ -57,7 +57,7 @@ def test_line_says_what_it_is_about() -> None:
         about(user="ada")
         about(message_id="m1", message="no text")
         for out in (stream, terminal):
-            to_stderr(out)
+            configure(out)
             logging.getLogger("a").info("hi")
 
     contextvars.copy_context().run(work)
@@ -70,7 +70,7 @@ def test_line_says_what_it_is_about() -> None:
 def test_traceback_comes_along() -> None:
     stream, terminal = io.StringIO(), Terminal()
     for out in (stream, terminal):
-        to_stderr(out)
+        configure(out)
         try:
             _ = 1 / 0
         except ZeroDivisionError:
@@ -82,7 +82,7 @@ def test_traceback_comes_along() -> None:
 
 async def test_names_stay_within_their_task() -> None:
     stream = io.StringIO()
-    to_stderr(stream)
+    configure(stream)
 
     async def work(name: str) -> None:
         about(user=name)
@@ -102,7 +102,7 @@ async def test_names_stay_within_their_task() -> None:
 
 async def test_new_task_may_be_about_something_else() -> None:
     stream = io.StringIO()
-    to_stderr(stream)
+    configure(stream)
 
     async def work() -> None:
         logging.getLogger("a").info("hi")
@@ -119,7 +119,7 @@ async def test_new_task_may_be_about_something_else() -> None:
 
 async def test_lines_of_a_process_name_the_turn_it_answers(fake: Fake, tmp_path: Path) -> None:
     stream = io.StringIO()
-    to_stderr(stream)
+    configure(stream)
     async with parts(fake.command, tmp_path) as server:
         told = await server.turn("[[fake tokens=1 exit=3]]", message_id="m1")
 
@@ -144,7 +144,7 @@ HOSTILE = [
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])
 def test_foreign_text_is_one_bounded_line(kind: type[io.StringIO], text: str) -> None:
     stream = kind()
-    to_stderr(stream)
+    configure(stream)
 
     def work() -> None:
         about(user=text)
@@ -159,7 +159,7 @@ def test_foreign_text_is_one_bounded_line(kind: type[io.StringIO], text: str) ->
 @pytest.mark.parametrize("kind", [io.StringIO, Terminal])
 def test_foreign_text_forges_no_traceback(kind: type[io.StringIO], text: str) -> None:
     stream = kind()
-    to_stderr(stream)
+    configure(stream)
     logging.getLogger("a").error("oh no", exc_info=ValueError(text))
 
     _, *details = stream.getvalue().rstrip("\n").split("\n")
@@ -169,7 +169,7 @@ def test_foreign_text_forges_no_traceback(kind: type[io.StringIO], text: str) ->
 
 def test_long_traceback_keeps_its_end() -> None:
     stream = Terminal()
-    to_stderr(stream)
+    configure(stream)
     logging.getLogger("a").error("oh no", exc_info=ValueError("\n" * 10_000 + "the end"))
 
     assert stream.getvalue().count("\n") < 200
@@ -178,7 +178,7 @@ def test_long_traceback_keeps_its_end() -> None:
 
 def test_name_cannot_pose_as_another() -> None:
     stream = Terminal()
-    to_stderr(stream)
+    configure(stream)
 
     def work() -> None:
         about(user="x user=bob]")

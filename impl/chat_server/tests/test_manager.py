@@ -27,9 +27,9 @@ from chat_server.errors import (
     TooLarge,
     Unavailable,
 )
-from chat_server.limits import Standing
+from chat_server.limits import LimitStatus
 from chat_server.protocol import Complete, Event, Failed, Status, Token, Usage
-from chat_server.store.records import Begun, StoredTurn
+from chat_server.store.records import Admitted, StoredTurn
 from chat_server.store.store import Store
 from chat_server.tests.loop_clock import LONG, LoopClock, in_time
 from chat_server.tests.sites import Fake, Parts, events, parts, program, until
@@ -125,12 +125,12 @@ async def test_pieces_come_while_claude_is_answering(fake: Fake, tmp_path: Path)
 async def changed(log: TurnLog) -> None:
     event = asyncio.Event()
     listener = lambda _: event.set()  # noqa: E731 - one and the same object to leave with
-    log.listen(listener)
+    log.subscribe(listener)
     try:
         async with in_time():
             await event.wait()
     finally:
-        log.unlisten(listener)
+        log.unsubscribe(listener)
 
 
 STORY = """
@@ -230,7 +230,7 @@ async def test_answers_so_far_are_saved_all_though_not_at_once(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
-    monkeypatch.setattr("chat_server.turns.manager.SAVE_AT_ONCE", 1)
+    monkeypatch.setattr("chat_server.turns.manager.SAVE_BATCH", 1)
     with fake.gate("door") as gate:
         async with parts(fake.command, tmp_path) as server:
             logs = [await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]") for _ in range(3)]
@@ -510,7 +510,7 @@ async def test_turn_stopped_in_line_ends_at_no_cost(fake: Fake, tmp_path: Path) 
                 await changed(log)
             await server.turns.cancel("bob", "m1", None)
             ended = completed(await events(log))
-            assert await server.turns.standings("bob") == [Standing("requests_per_hour", 0, 3, None)]
+            assert await server.turns.limit_statuses("bob") == [LimitStatus("requests_per_hour", 0, 3, None)]
             gate.open()
             completed(await events(running))
 
@@ -741,7 +741,7 @@ async def test_turn_without_a_claude_counts_for_no_limit(tmp_path: Path) -> None
     async with parts(["/no/such/claude"], tmp_path, requests_per_hour=1, requests_per_day=1) as server:
         for _ in range(3):
             assert failed(await server.turn("hello")).code == "claude_unavailable"
-        used = [each.used for each in await server.turns.standings("ada")]
+        used = [each.used for each in await server.turns.limit_statuses("ada")]
 
     assert used == [0, 0]
 
@@ -981,7 +981,7 @@ class Slow(Store):
     committed: asyncio.Event
     let_go: asyncio.Event
 
-    async def begin_turn(self, owner: str, *args: Any, **options: Any) -> Begun | StoredTurn:
+    async def begin_turn(self, owner: str, *args: Any, **options: Any) -> Admitted | StoredTurn:
         begun = await super().begin_turn(owner, *args, **options)
         if owner == "ada":
             self.committed.set()
@@ -1131,11 +1131,11 @@ async def test_watcher_hears_of_each_turn_until_it_leaves(fake: Fake, tmp_path: 
     watcher: Callable[[TurnLog], None] = seen.append
     async with parts(fake.command, tmp_path) as server:
         conversation_id = await server.store.new_conversation("ada")
-        server.turns.watch(conversation_id, watcher)
+        server.turns.subscribe(conversation_id, watcher)
         await server.turn("one", conversation_id=conversation_id)
         await server.turn("elsewhere")
         await server.turn("two", conversation_id=conversation_id)
-        server.turns.unwatch(conversation_id, watcher)
+        server.turns.unsubscribe(conversation_id, watcher)
         await server.turn("three", conversation_id=conversation_id)
 
         assert len(seen) == 2

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chat_server.claude.events import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep
-from chat_server.claude.lines import Lines, LineTooLong
+from chat_server.claude.lines import LineSplitter, LineTooLong
 from chat_server.claude.parser import TurnParser
 from chat_server.protocol import Usage
 from chat_server.tests.tellings import NOISE, Attempt, Block, Telling, Wire, golden, last_text, tellings
@@ -76,7 +76,7 @@ def turns(name: str) -> Iterator[Heard]:
 def test_lines_are_whole_however_they_are_cut(wanted: list[bytes], cuts: list[int]) -> None:
     wire = b"".join(line + b"\n" for line in wanted)
     edges = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
-    lines = Lines(limit=1000)
+    lines = LineSplitter(limit=1000)
 
     got = [line for start, end in pairwise(edges) for line in lines.feed(wire[start:end])]
 
@@ -84,7 +84,7 @@ def test_lines_are_whole_however_they_are_cut(wanted: list[bytes], cuts: list[in
 
 
 def test_lines_keep_an_unfinished_line_back() -> None:
-    lines = Lines(limit=10)
+    lines = LineSplitter(limit=10)
 
     assert lines.feed(b"one\ntw") == [b"one"]
     assert lines.feed(b"o") == []
@@ -94,12 +94,12 @@ def test_lines_keep_an_unfinished_line_back() -> None:
 def test_lines_are_split_at_newlines_only() -> None:
     line = "a\u2028b\u0085c\rd\x0be".encode()
 
-    assert Lines(limit=100).feed(line + b"\n") == [line]
+    assert LineSplitter(limit=100).feed(line + b"\n") == [line]
 
 
 @given(st.integers(1, 50), st.integers(1, 7))
 def test_lines_beyond_the_limit_are_refused(limit: int, size: int) -> None:
-    lines = Lines(limit)
+    lines = LineSplitter(limit)
     for start in range(0, limit, size):
         lines.feed(b"x" * min(size, limit - start))
 
@@ -109,7 +109,7 @@ def test_lines_beyond_the_limit_are_refused(limit: int, size: int) -> None:
 
 def test_whole_line_beyond_the_limit_is_refused() -> None:
     with pytest.raises(LineTooLong):
-        Lines(limit=10).feed(b"x" * 11 + b"\n")
+        LineSplitter(limit=10).feed(b"x" * 11 + b"\n")
 
 
 # --- recordings of the real CLI

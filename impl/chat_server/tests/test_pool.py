@@ -802,7 +802,7 @@ async def test_turn_that_goes_on_is_not_silent(tmp_path: Path, loop_clock: LoopC
             loop_clock.advance(LONG / 2)
             moved = asyncio.get_running_loop().time()
             session.started.result().send_line(b'{"more":true}')
-            await until(lambda: session._heard > moved)  # noqa: B023 - it is waited for here
+            await until(lambda: session._last_output > moved)  # noqa: B023 - it is waited for here
         session.started.result().send_line(b'{"more":false}')
 
         assert (await answering).error == ""

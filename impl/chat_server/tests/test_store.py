@@ -19,7 +19,7 @@ from chat_server.errors import BadRequest, NotFound, RateLimited, Unavailable
 from chat_server.limits import Limits, Used
 from chat_server.protocol import Usage
 from chat_server.store.database import opened
-from chat_server.store.records import Begun, Progress, StoredTurn
+from chat_server.store.records import Admitted, Progress, StoredTurn
 from chat_server.store.schema import metadata
 from chat_server.store.store import PREVIEW_CHARS, TITLE_CHARS, Store, rfc3339
 from chat_server.tests.sites import Clock
@@ -97,7 +97,7 @@ async def test_nothing_takes_longer_the_more_there_is(tmp_path: Path, clock: Clo
         await store.new_conversation("ada")
         _, cursor = await store.conversations("ada", before=None, limit=1)
         await store.conversations("ada", before=cursor, limit=1)
-        await store.remember_session(place, "s")
+        await store.set_claude_session(place, "s")
         await store.open_session("key", "forge:1", "ada", clock() + 9, ends=["older"])
         await store.sessions(["key", "other"])
         await store.use_session("key")
@@ -234,9 +234,9 @@ async def test_turn_that_has_begun_is_given_to_who_begins_it_again(store: Store)
 
 async def test_turn_begins_in_a_conversation_of_its_owner_alone(store: Store) -> None:
     conversation_id = await begin(store)
-    await store.remember_session(conversation_id, "s1")
+    await store.set_claude_session(conversation_id, "s1")
 
-    assert await store.begin_turn("ada", conversation_id, "m2", "hi", NO_LIMITS) == Begun(
+    assert await store.begin_turn("ada", conversation_id, "m2", "hi", NO_LIMITS) == Admitted(
         conversation_id, "s1"
     )
     for owner, place in (("eve", conversation_id), ("ada", NOWHERE)):
@@ -333,7 +333,7 @@ async def test_session_is_remembered(store: Store) -> None:
     conversation_id = await begin(store)
     assert (await store.conversation("ada", conversation_id)).claude_session is None
 
-    await store.remember_session(conversation_id, "s1")
+    await store.set_claude_session(conversation_id, "s1")
 
     assert (await store.conversation("ada", conversation_id)).claude_session == "s1"
 
@@ -427,7 +427,7 @@ async def test_of_fifty_at_once_exactly_five_are_admitted(store: Store) -> None:
     asks = (store.begin_turn("ada", None, f"m{i}", "hi", Limits(5, 0, 0)) for i in range(50))
     outcomes = await asyncio.gather(*asks, return_exceptions=True)
 
-    assert sum(isinstance(outcome, Begun) for outcome in outcomes) == 5
+    assert sum(isinstance(outcome, Admitted) for outcome in outcomes) == 5
     assert sum(isinstance(outcome, RateLimited) for outcome in outcomes) == 45
 
 

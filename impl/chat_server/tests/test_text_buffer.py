@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server.text_buffer import FOLDED, GrowingText, Shown
+from chat_server.text_buffer import FOLDED, TextBuffer, VisibleText
 
 pieces = st.lists(st.text("abé", max_size=3), max_size=3 * FOLDED)
 places = st.integers(0, 12)
 
 
-def grown(parts: list[str]) -> GrowingText:
-    text = GrowingText()
+def grown(parts: list[str]) -> TextBuffer:
+    text = TextBuffer()
     for part in parts:
         text.append(part)
     return text
@@ -46,7 +46,7 @@ def test_end_is_that_of_a_string(parts: list[str], other: str, start: int) -> No
 @given(st.lists(st.one_of(st.text("abé", min_size=1, max_size=3), places), max_size=20), places)
 def test_what_is_shown_is_what_was_not_taken_back(steps: list[str | int], start: int) -> None:
     told = grown(["of an earlier telling"])
-    shown, seen = Shown(told), ""
+    shown, seen = VisibleText(told), ""
     for step in steps:
         if isinstance(step, str):
             told.append(step)

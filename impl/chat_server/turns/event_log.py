@@ -21,7 +21,7 @@ from chat_server.protocol import (
     Usage,
     encode,
 )
-from chat_server.text_buffer import GrowingText
+from chat_server.text_buffer import TextBuffer
 
 BATCH_CHARS = 16_384
 """Most text of one entry: an unread one grows up to this, and a longer piece is cut. It bounds what is in the hands of
@@ -51,50 +51,50 @@ class TurnLog:
     """
 
     __slots__ = (
-        "_behind",
-        "_ends",
+        "_events",
         "_frame",
-        "_framed",
+        "_frame_seq",
+        "_lagging",
         "_listeners",
-        "_others",
         "_read",
+        "_text_ends",
         "accepted",
         "ended",
-        "held",
         "last",
-        "on_held",
+        "on_pause",
+        "paused",
         "text",
     )
 
     def __init__(self, message_id: str, conversation_id: str) -> None:
         self.accepted = Accepted(message_id=message_id, conversation_id=conversation_id)
         self.ended = False
-        self.held = False
-        self.on_held: Callable[[bool], None] | None = None
-        self.text = GrowingText()
+        self.paused = False
+        self.on_pause: Callable[[bool], None] | None = None
+        self.text = TextBuffer()
         self.last = 0
-        self._ends = array("I", [0])  # by seq: where the text told so far ends
-        self._others: dict[int, Event] = {}  # what is no token, by seq
+        self._text_ends = array("I", [0])  # by seq: where the text told so far ends
+        self._events: dict[int, Event] = {}  # what is no token, by seq
         self._read = 0  # the highest seq anyone has read
-        self._framed, self._frame = 0, b""  # the newest that was asked for: its seq, and the bytes
+        self._frame_seq, self._frame = 0, b""  # the newest that was asked for: its seq, and the bytes
         self._listeners: tuple[Listener, ...] = ()  # mostly one; an empty set would be 200 bytes
-        self._behind: tuple[Listener, ...] = ()
+        self._lagging: tuple[Listener, ...] = ()
 
-    def listen(self, listener: Listener) -> None:
+    def subscribe(self, listener: Listener) -> None:
         """Call ``listener`` after every change, until ``unlisten``."""
         self._listeners = _with(self._listeners, listener)
-        self._hold()
+        self._update_pause()
 
-    def unlisten(self, listener: Listener) -> None:
+    def unsubscribe(self, listener: Listener) -> None:
         """Stop calling ``listener``."""
         self._listeners = _without(self._listeners, listener)
-        self._behind = _without(self._behind, listener)
-        self._hold()
+        self._lagging = _without(self._lagging, listener)
+        self._update_pause()
 
-    def lag(self, listener: Listener, *, behind: bool) -> None:
+    def set_lagging(self, listener: Listener, *, behind: bool) -> None:
         """Note that ``listener`` cannot take more for now, or can again."""
-        self._behind = _with(self._behind, listener) if behind else _without(self._behind, listener)
-        self._hold()
+        self._lagging = _with(self._lagging, listener) if behind else _without(self._lagging, listener)
+        self._update_pause()
 
     def read(self, after: int, most: int | None = None) -> list[Event]:
         """The events with ``seq`` greater than ``after``, oldest first; they will not change any more.
@@ -105,23 +105,23 @@ class TurnLog:
         if last <= after:
             return []
         self._read = max(self._read, last)
-        base = self._ends[after]
-        text = self.text.between(base, self._ends[last])
+        base = self._text_ends[after]
+        text = self.text.between(base, self._text_ends[last])
         return [
-            self._others.get(seq)
-            or self._token(seq, text[self._ends[seq - 1] - base : self._ends[seq] - base])
+            self._events.get(seq)
+            or self._token(seq, text[self._text_ends[seq - 1] - base : self._text_ends[seq] - base])
             for seq in range(after + 1, last + 1)
         ]
 
     def newest(self) -> bytes:
         """The frame of the newest event, which is encoded once for all its readers."""
         last = self.last
-        if self._framed != last:
-            event = self._others.get(last)
+        if self._frame_seq != last:
+            event = self._events.get(last)
             if event is None:
-                event = self._token(last, self.text.between(self._ends[last - 1], self._ends[last]))
+                event = self._token(last, self.text.between(self._text_ends[last - 1], self._text_ends[last]))
             self._frame = text_frame(encode(event))
-            self._framed = self._read = last
+            self._frame_seq = self._read = last
         return self._frame
 
     async def wait_ended(self, seconds: float) -> bool:
@@ -133,32 +133,32 @@ class TurnLog:
                 over.set()
 
         look(self)
-        self.listen(look)
+        self.subscribe(look)
         try:
             async with asyncio.timeout(seconds):
                 await over.wait()
         except TimeoutError:
             return self.ended
         finally:
-            self.unlisten(look)
+            self.unsubscribe(look)
         return True
 
     def token(self, piece: str) -> None:
         """Append a piece of the answer."""
         self.text.append(piece)
-        self.tell()
+        self.extend_text()
 
-    def tell(self) -> None:
+    def extend_text(self) -> None:
         """Append what was added to the text."""
         assert not self.ended, "a token after the terminal event"  # TURN-2
-        ends, told, last = self._ends, self.text.length, self.last
-        if last > self._read and last not in self._others:  # nobody has seen the last entry: it grows
+        ends, told, last = self._text_ends, self.text.length, self.last
+        if last > self._read and last not in self._events:  # nobody has seen the last entry: it grows
             ends[last] = min(told, ends[last - 1] + BATCH_CHARS)
         while ends[last] < told:
             ends.append(min(told, ends[last] + BATCH_CHARS))
             last += 1
         self.last = last
-        self._wake()
+        self._notify()
 
     def _token(self, seq: int, text: str) -> Token:
         turn = self.accepted
@@ -192,24 +192,24 @@ class TurnLog:
     def _append(self, kind: type[Event], *, last: bool = False, **members: Any) -> None:
         assert not self.ended, f"a {kind.__name__} after the terminal event"  # TURN-2
         turn, seq = self.accepted, self.last + 1
-        self._others[seq] = kind(
+        self._events[seq] = kind(
             message_id=turn.message_id, conversation_id=turn.conversation_id, seq=seq, **members
         )
-        self._ends.append(self._ends[-1])
+        self._text_ends.append(self._text_ends[-1])
         self.last = seq
         self.ended = last
-        self._wake()
+        self._notify()
 
-    def _wake(self) -> None:
+    def _notify(self) -> None:
         for listener in self._listeners:
             listener(self)
 
-    def _hold(self) -> None:
-        held = bool(self._listeners) and len(self._behind) == len(self._listeners)
-        if held != self.held:
-            self.held = held
-            if self.on_held is not None:
-                self.on_held(held)
+    def _update_pause(self) -> None:
+        held = bool(self._listeners) and len(self._lagging) == len(self._listeners)
+        if held != self.paused:
+            self.paused = held
+            if self.on_pause is not None:
+                self.on_pause(held)
 
 
 def _with(listeners: tuple[Listener, ...], listener: Listener) -> tuple[Listener, ...]:

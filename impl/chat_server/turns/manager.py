@@ -30,12 +30,12 @@ from chat_server.errors import (
     TooLarge,
     Unavailable,
 )
-from chat_server.limits import Limits, Standing, standings
+from chat_server.limits import Limits, LimitStatus, limit_statuses
 from chat_server.logging_setup import about
 from chat_server.metrics import Metrics
 from chat_server.protocol import Usage, check_ids
-from chat_server.store.database import TOGETHER
-from chat_server.store.records import Begun, Progress, StoredTurn
+from chat_server.store.database import MAX_BATCH
+from chat_server.store.records import Admitted, Progress, StoredTurn
 from chat_server.store.store import Store, new_id
 from chat_server.tasks import uncancelled
 from chat_server.turns.event_log import TurnLog
@@ -46,13 +46,13 @@ logger = logging.getLogger(__name__)
 SAVE_SECONDS = 2.0
 """How often the answers of running turns are saved, and how soon one is saved again that the store did not take."""
 
-SAVE_AT_ONCE = 64
+SAVE_BATCH = 64
 """So many are saved at once: fewer cost more each, and more keep those waiting who are being served."""
 
 SAVE_SHARE = 10
 """Saving may take one part in so many of the time: long answers are saved less often."""
 
-SAVE_AGAIN_SECONDS = 60.0
+SAVE_RETRY_MAX_SECONDS = 60.0
 """The longest pause between such attempts; each is twice the one before."""
 
 LOCKED_SECONDS = 60.0
@@ -61,14 +61,14 @@ LOCKED_SECONDS = 60.0
 LOCKED_PAUSE, LOCKED_LONGEST_PAUSE = 0.25, 4.0
 """Between two attempts, in seconds; each pause is twice the one before, up to the longest."""
 
-ADMITTED_AT_ONCE = TOGETHER
+MAX_CONCURRENT_ADMISSIONS = MAX_BATCH
 """So many wait for the store side by side; more would take up memory, 1 KiB each, and be no sooner there."""
 
-UNSTORED = "the answer could not be stored"
+SAVE_FAILED = "the answer could not be stored"
 
 FRESH_SESSION = "Claude no longer has the earlier part of this conversation"
 
-Watcher = Callable[[TurnLog], None]
+TurnListener = Callable[[TurnLog], None]
 
 
 @dataclass(eq=False, slots=True)
@@ -80,13 +80,15 @@ class Turn:
     question: Question
     session: str | None  # the CLI's id of the conversation, as far as it is known
     asked_at: float
-    begun: bool = False  # the answer has
+    first_token_seen: bool = False  # the answer has
     steps: StepRecorder = field(default_factory=StepRecorder)
     # Events, length of the answer, version of the steps, and cost, when last saved.
-    saved: tuple[int, int, int, Usage] = (0, 0, 0, Usage())
-    notes: tuple[asyncio.Task[None], ...] = ()  # what is being written down meanwhile, or could not be
+    last_saved: tuple[int, int, int, Usage] = (0, 0, 0, Usage())
+    pending_writes: tuple[
+        asyncio.Task[None], ...
+    ] = ()  # what is being written down meanwhile, or could not be
     ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    owed: Usage | None = None  # what it cost, where the store did not take its end
+    unsaved_usage: Usage | None = None  # what it cost, where the store did not take its end
     free: bool = False  # no Claude could be had for it, so that it counts for no limit (LIMIT-4)
 
 
@@ -120,10 +122,10 @@ class Turns:
         self._running: dict[str, Turn] = {}  # by conversation
         self._of_user: Counter[str] = Counter()  # turns that run or are being admitted
         self._tasks: set[asyncio.Task[None]] = set()
-        self._watchers: dict[str, set[Watcher]] = {}  # by conversation
-        self._leaving: set[str] = set()  # conversations that are being deleted
-        self._doors: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
-        self._at_once = asyncio.Semaphore(ADMITTED_AT_ONCE)
+        self._watchers: dict[str, set[TurnListener]] = {}  # by conversation
+        self._deleting: set[str] = set()  # conversations that are being deleted
+        self._locks: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
+        self._at_once = asyncio.Semaphore(MAX_CONCURRENT_ADMISSIONS)
         self._stopping = False
         self._ending = asyncio.Event()  # the grace is over: nothing is waited for any more
         self._group = asyncio.TaskGroup()
@@ -152,7 +154,7 @@ class Turns:
     async def stop(self) -> None:
         """Start no more turns, let running ones finish within the grace, and break off the others (PROC-4)."""
         self.refuse_new()
-        for door in tuple(self._doors.values()):
+        for door in tuple(self._locks.values()):
             async with door:
                 pass  # who is in the doorway comes in first
         running = tuple(self._tasks)
@@ -191,27 +193,27 @@ class Turns:
             self._metrics.refused(error.code)
             raise
 
-    async def standings(self, owner: str) -> list[Standing]:
+    async def limit_statuses(self, owner: str) -> list[LimitStatus]:
         """How the owner stands with each limit, as the next admission will see it (LIMIT-7).
 
         Raises:
             Unavailable: The store cannot be read.
         """
         used, now = await self._store.used(owner, self._limits)
-        return standings(self._limits, used, now)
+        return limit_statuses(self._limits, used, now)
 
     async def _admit(self, owner: str, message: str, message_id: str, conversation_id: str | None) -> TurnLog:
         place = conversation_id or new_id()
-        of_message = self._door("message", owner, message_id)
-        of_place = self._door("conversation", owner, place)
+        of_message = self._lock("message", owner, message_id)
+        of_place = self._lock("conversation", owner, place)
         async with of_message, of_place, self._at_once:
             if self._stopping:
                 raise Unavailable("the server is stopping; try again in a moment")
-            if place in self._leaving:
+            if place in self._deleting:
                 raise NotFound(f"there is no conversation {place}")
             running = self._running.get(place)
             if running is not None and running.owner == owner:
-                begun: Begun | StoredTurn = await self._known(
+                begun: Admitted | StoredTurn = await self._known(
                     owner, conversation_id, message_id, "this conversation is still answering"
                 )
             elif self._concurrent and self._of_user[owner] >= self._concurrent:
@@ -225,9 +227,9 @@ class Turns:
                 begun = await self._begin(owner, conversation_id, message_id, message, place)
             if isinstance(begun, StoredTurn):
                 held = self._held.get((begun.conversation_id, message_id))
-                return held.log if held else _retold(begun)
+                return held.log if held else _log_from_history(begun)
             conversation_id, session = begun.conversation_id, begun.claude_session
-            turn = self._make(owner, message, TurnLog(message_id, conversation_id), session)
+            turn = self._create_turn(owner, message, TurnLog(message_id, conversation_id), session)
             self._running[conversation_id] = turn
             self._held[conversation_id, message_id] = turn
             task = self._group.create_task(self._run(turn))
@@ -252,7 +254,7 @@ class Turns:
 
     async def _begin(
         self, owner: str, conversation_id: str | None, message_id: str, message: str, place: str
-    ) -> Begun | StoredTurn:
+    ) -> Admitted | StoredTurn:
         """Admit a turn and count it among those of its owner that run, before the store is asked (LIMIT-5)."""
         self._of_user[owner] += 1
         begun = None
@@ -262,7 +264,7 @@ class Turns:
             )
             return begun
         finally:
-            if not isinstance(begun, Begun):
+            if not isinstance(begun, Admitted):
                 self._release(owner)
 
     def _release(self, owner: str) -> None:
@@ -271,15 +273,15 @@ class Turns:
         if not self._of_user[owner]:
             del self._of_user[owner]
 
-    def _door(self, *key: str) -> asyncio.Lock:
+    def _lock(self, *key: str) -> asyncio.Lock:
         """One at a time comes in by it; others use theirs meanwhile. It is there for as long as somebody is in it."""
-        return self._doors.setdefault(key, asyncio.Lock())
+        return self._locks.setdefault(key, asyncio.Lock())
 
-    def _make(self, owner: str, message: str, log: TurnLog, session: str | None) -> Turn:
+    def _create_turn(self, owner: str, message: str, log: TurnLog, session: str | None) -> Turn:
         question = Question(message, log.text, owner=owner)
         turn = Turn(owner, log, question, session, self._clock())
-        question.sink = lambda event: self._tell(turn, event)
-        log.on_held = question.hold  # when all its readers are behind, so may be the CLI
+        question.on_event = lambda event: self._on_event(turn, event)
+        log.on_pause = question.hold  # when all its readers are behind, so may be the CLI
         return turn
 
     async def follow(
@@ -315,11 +317,11 @@ class Turns:
             )
         return log
 
-    def watch(self, conversation_id: str, watcher: Watcher) -> None:
+    def subscribe(self, conversation_id: str, watcher: TurnListener) -> None:
         """Call ``watcher`` with the log of each turn that starts in the conversation, until ``unwatch``."""
         self._watchers.setdefault(conversation_id, set()).add(watcher)
 
-    def unwatch(self, conversation_id: str, watcher: Watcher) -> None:
+    def unsubscribe(self, conversation_id: str, watcher: TurnListener) -> None:
         """Stop calling ``watcher``."""
         watchers = self._watchers.get(conversation_id, set())
         watchers.discard(watcher)
@@ -342,7 +344,7 @@ class Turns:
         known = await self._store.find_turn(owner, conversation_id, message_id)
         if known is None:
             raise NotFound(f"there is no turn {message_id}", message_id=message_id)
-        return _retold(known)
+        return _log_from_history(known)
 
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation; its running turn is stopped and its process ended (HIST-5).
@@ -350,10 +352,10 @@ class Turns:
         Raises:
             NotFound: No such conversation for this owner.
         """
-        async with self._door("conversation", owner, conversation_id):
+        async with self._lock("conversation", owner, conversation_id):
             # Nothing is being admitted to it now, and nothing will be.
             await self._store.conversation(owner, conversation_id)
-            self._leaving.add(conversation_id)
+            self._deleting.add(conversation_id)
         try:
             turn = self._running.get(conversation_id)
             if turn is not None:
@@ -366,7 +368,7 @@ class Turns:
             await self._claude.forget(conversation_id, known.claude_session)
             await self._store.delete(owner, conversation_id)
         finally:
-            self._leaving.discard(conversation_id)
+            self._deleting.discard(conversation_id)
         for key in [each for each in self._held if each[0] == conversation_id]:
             del self._held[key]
 
@@ -386,9 +388,9 @@ class Turns:
         try:
             try:
                 ended = await self._ask(turn)
-                if turn.notes:
-                    await asyncio.wait(turn.notes)
-                    for note in turn.notes:
+                if turn.pending_writes:
+                    await asyncio.wait(turn.pending_writes)
+                    for note in turn.pending_writes:
                         note.result()
                 cancelled = turn.question.stopped and ended.aborted
                 if ended.error and not cancelled:
@@ -408,14 +410,14 @@ class Turns:
                 logger.exception("the turn failed")
                 await self._fail(turn, ClaudeFailed("the server failed during this turn; it is in the log"))
         finally:
-            if pending := [note for note in turn.notes if not note.done()]:
+            if pending := [note for note in turn.pending_writes if not note.done()]:
                 await asyncio.wait(pending)
             del self._running[conversation_id]
             self._release(turn.owner)
             turn.ended.set_result(None)
             key = (conversation_id, message_id)
             asyncio.get_running_loop().call_later(self._kept_seconds, self._held.pop, key, None)
-        await self._pay(turn)
+        await self._retry_save(turn)
         turn.question.parser = TurnParser()  # its text is in the log, and in history
         turn.steps = StepRecorder()
 
@@ -434,22 +436,22 @@ class Turns:
         turn.steps.add_status("fresh_session", FRESH_SESSION, turn.question.parser.length)
         turn.log.status("fresh_session", FRESH_SESSION)
 
-    def _tell(self, turn: Turn, event: StreamEvent) -> None:
+    def _on_event(self, turn: Turn, event: StreamEvent) -> None:
         if isinstance(event, Text):
-            if not turn.begun:
-                turn.begun = True
+            if not turn.first_token_seen:
+                turn.first_token_seen = True
                 self._metrics.first_token(self._clock() - turn.asked_at)
-            turn.log.tell()
+            turn.log.extend_text()
             return
         if isinstance(event, Started) and event.session_id != turn.session:
             if turn.session is not None:  # TURN-8: the CLI has changed its session by itself
                 self._note_fresh_session(turn)
             turn.session = event.session_id
             place = turn.log.accepted.conversation_id
-            remember = partial(self._store.remember_session, place, event.session_id)
+            remember = partial(self._store.set_claude_session, place, event.session_id)
             note = asyncio.create_task(self._despite_locks(remember))
-            note.add_done_callback(partial(_noted, turn))
-            turn.notes = (*turn.notes, note)
+            note.add_done_callback(partial(_on_write_done, turn))
+            turn.pending_writes = (*turn.pending_writes, note)
         turn.steps.record(event, turn.question.parser.length)
         _append(turn.log, event)
 
@@ -458,26 +460,26 @@ class Turns:
         pause = SAVE_SECONDS
         while True:
             running = tuple(self._running.values())
-            starts = range(0, len(running), SAVE_AT_ONCE)
+            starts = range(0, len(running), SAVE_BATCH)
             spent = 0.0
             for start in starts or (0,):
                 await asyncio.sleep(pause / max(1, len(starts)))  # all at once, they would be felt
                 begun = self._clock()
-                await self._save_some(running[start : start + SAVE_AT_ONCE])
+                await self._save_batch(running[start : start + SAVE_BATCH])
                 spent += self._clock() - begun
             pause = max(SAVE_SECONDS, SAVE_SHARE * spent)
 
-    async def _save_some(self, running: Sequence[Turn]) -> None:
+    async def _save_batch(self, running: Sequence[Turn]) -> None:
         changed: dict[Turn, tuple[int, int, int, Usage]] = {}
         progress = []
         for turn in running:
             parser, ids = turn.question.parser, turn.log.accepted
             answer, spent = parser.text, parser.usage
             state = (turn.log.last, len(answer), turn.steps.version, spent)
-            if state != turn.saved and not turn.log.ended:
+            if state != turn.last_saved and not turn.log.ended:
                 changed[turn] = state
-                more = Usage() if spent == turn.saved[-1] else spent
-                steps = None if turn.steps.version == turn.saved[2] else turn.steps.encoded()
+                more = Usage() if spent == turn.last_saved[-1] else spent
+                steps = None if turn.steps.version == turn.last_saved[2] else turn.steps.encoded()
                 progress.append(Progress(ids.conversation_id, ids.message_id, answer, more, steps))
         if not progress:
             return
@@ -487,7 +489,7 @@ class Turns:
             logger.warning("the answers so far could not be saved: %s", error)
         else:
             for turn, state in changed.items():
-                turn.saved = state
+                turn.last_saved = state
 
     async def _fail(self, turn: Turn, error: ChatError) -> None:
         status = "interrupted" if isinstance(error, Interrupted) else "failed"
@@ -496,14 +498,14 @@ class Turns:
     async def _end(self, turn: Turn, status: str, stop_reason: str, detail: str, usage: Usage) -> None:
         """Make the outcome durable, then tell it (HIST-1)."""
         try:
-            await self._despite_locks(partial(self._keep, turn, status, stop_reason, detail, usage))
+            await self._despite_locks(partial(self._save_final, turn, status, stop_reason, detail, usage))
         except Exception as error:  # whatever it is: the reader is told, and other turns go on
             logger.exception("the answer could not be stored")
             self._metrics.ended("failed")
             reason = "internal error; see the server's log"
             if isinstance(error, Unavailable):
-                reason, turn.owed = error.message, usage
-            turn.log.fail(Unavailable.code, f"{UNSTORED}: {reason}")
+                reason, turn.unsaved_usage = error.message, usage
+            turn.log.fail(Unavailable.code, f"{SAVE_FAILED}: {reason}")
             return
         self._metrics.ended(status)
         logger.info("= turn ended: %s %s", status, detail or stop_reason)
@@ -512,7 +514,7 @@ class Turns:
         else:
             turn.log.fail(stop_reason, detail)
 
-    async def _keep(self, turn: Turn, status: str, stop_reason: str, detail: str, usage: Usage) -> None:
+    async def _save_final(self, turn: Turn, status: str, stop_reason: str, detail: str, usage: Usage) -> None:
         await self._store.end_turn(
             turn.log.accepted.conversation_id,
             turn.log.accepted.message_id,
@@ -543,20 +545,22 @@ class Turns:
                     await self._ending.wait()
             pause = min(2 * pause, LOCKED_LONGEST_PAUSE)
 
-    async def _pay(self, turn: Turn) -> None:
+    async def _retry_save(self, turn: Turn) -> None:
         """Store the end of a turn that the store did not take, as it was told, as soon as it takes it."""
         pause = SAVE_SECONDS
-        while turn.owed is not None:
+        while turn.unsaved_usage is not None:
             await asyncio.sleep(pause)
-            pause = min(2 * pause, SAVE_AGAIN_SECONDS)
+            pause = min(2 * pause, SAVE_RETRY_MAX_SECONDS)
             with contextlib.suppress(Unavailable):
-                await uncancelled(self._keep(turn, "failed", Unavailable.code, UNSTORED, turn.owed))
-                turn.owed = None
+                await uncancelled(
+                    self._save_final(turn, "failed", Unavailable.code, SAVE_FAILED, turn.unsaved_usage)
+                )
+                turn.unsaved_usage = None
 
 
-def _noted(turn: Turn, note: asyncio.Task[None]) -> None:
+def _on_write_done(turn: Turn, note: asyncio.Task[None]) -> None:
     if not note.cancelled() and note.exception() is None:
-        turn.notes = tuple(each for each in turn.notes if each is not note)
+        turn.pending_writes = tuple(each for each in turn.pending_writes if each is not note)
 
 
 def _append(log: TurnLog, event: Started | Thought | ToolStep | Note | Rewound | Ended) -> None:
@@ -575,7 +579,7 @@ def _append(log: TurnLog, event: Started | Thought | ToolStep | Note | Rewound |
             assert_never(event)
 
 
-def _retold(turn: StoredTurn) -> TurnLog:
+def _log_from_history(turn: StoredTurn) -> TurnLog:
     """The log of a turn that only history still has: its text and steps in order, and its end."""
     log = TurnLog(turn.message_id, turn.conversation_id)
     sent = 0

@@ -44,7 +44,7 @@ LOGIN_EXPIRED = 4401
 LAST_CODE = 4999
 """The highest code that a close frame may carry (RFC 6455 §7.4.2)."""
 
-_OVER = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
+_CLOSED_TYPES = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
 
 HIGH_WATER = 65_536
 """With more bytes than these waiting to be sent a reader is behind; asyncio's own mark, so that ``drain`` waits too."""
@@ -56,7 +56,7 @@ nothing is read."""
 LARGE = 65_536
 """From so many characters on a message is a large one."""
 
-SLICE = 4
+READ_BATCH = 4
 """So many events are taken from a log at once; a whole answer may be large."""
 
 
@@ -143,7 +143,7 @@ class Connection:
         if self._lasts is not None:
             self._expire_in(self._lasts)
         try:
-            while (frame := await self._ws.receive()).type not in _OVER:
+            while (frame := await self._ws.receive()).type not in _CLOSED_TYPES:
                 self._unanswered = 0
                 received += 1
                 if not received % FRAMES_AT_ONCE:
@@ -152,15 +152,13 @@ class Connection:
                     case WSMsgType.TEXT:
                         self._inflow.taken()
                         self._obeying = True
-                        await self._obey(frame.data)
+                        await self._handle(frame.data)
                         self._obeying = False
-                        await self._room()  # who only asks, and reads nothing, waits
+                        await self._drain_if_full()  # who only asks, and reads nothing, waits
                     case WSMsgType.BINARY:
                         self._inflow.taken()
-                        self._answer(
-                            refusal(BadRequest("binary messages are not understood; send JSON text"))
-                        )
-                        await self._room()
+                        self._send(refusal(BadRequest("binary messages are not understood; send JSON text")))
+                        await self._drain_if_full()
                     case WSMsgType.PING:
                         await self._ws.pong(frame.data)  # FRAME-4
                     case _:
@@ -174,7 +172,7 @@ class Connection:
             self._next_ping.cancel()
             if self._expiry is not None:
                 self._expiry.cancel()
-            await self._let_go()
+            await self._cleanup()
 
     async def _answer_close(self, frame: WSMessage) -> None:
         if frame.type is WSMsgType.CLOSE:
@@ -183,12 +181,12 @@ class Connection:
             code = WSCloseCode.PROTOCOL_ERROR if forbidden else WSCloseCode.OK
             await self._ws.close(code=code, drain=False)
 
-    async def _let_go(self) -> None:
+    async def _cleanup(self) -> None:
         """Leave the logs and the turns, and end what helped."""
         for log in tuple(self._cursors):
-            self._leave(log)
+            self._unfollow(log)
         for conversation_id in self._watched:
-            self._turns.unwatch(conversation_id, self._follow)
+            self._turns.unsubscribe(conversation_id, self._follow)
         helpers = [task for task in (self._catching_up, self._expiring, self._ending) if task is not None]
         for task in helpers:
             task.cancel()
@@ -202,7 +200,7 @@ class Connection:
         except TimeoutError:
             self._transport.abort()
 
-    async def _obey(self, text: str) -> None:
+    async def _handle(self, text: str) -> None:
         message_id = None
         try:
             message = decode_client(text) if len(text) < LARGE else await self._decode_large(text)
@@ -220,11 +218,11 @@ class Connection:
                 case _:
                     assert_never(message)
         except ChatError as error:
-            self._answer(refusal(error, message_id))
+            self._send(refusal(error, message_id))
         except Exception:
             logger.exception("a message of %s failed", self.login.user)
             failure = Unavailable("the server failed on this message; it is in its log")
-            self._answer(refusal(failure, message_id))
+            self._send(refusal(failure, message_id))
 
     async def _decode_large(self, text: str) -> ClientMessage:
         """Decode what takes milliseconds: one such message in a round of the loop, whoever sends them."""
@@ -238,9 +236,9 @@ class Connection:
         )
         if message.message_id is None and message.conversation_id not in self._watched:
             self._watched = (*self._watched, message.conversation_id)
-            self._turns.watch(message.conversation_id, self._follow)
+            self._turns.subscribe(message.conversation_id, self._follow)
         if log is not None:
-            self._leave(log)
+            self._unfollow(log)
             self._follow(log, message.after)
 
     async def _cancel(self, message: Cancel) -> None:
@@ -248,7 +246,7 @@ class Connection:
         if log in self._cursors:
             return  # its terminal event comes when its turn comes
         if log.ended:
-            self._answer(log.read(log.last - 1)[0])  # CANCEL-2
+            self._send(log.read(log.last - 1)[0])  # CANCEL-2
         else:
             self._follow(log, log.last)
 
@@ -257,49 +255,49 @@ class Connection:
         if log in self._cursors:
             return
         self._cursors[log] = after
-        log.listen(self._hear)
-        self._answer(log.accepted)
+        log.subscribe(self._on_log_update)
+        self._send(log.accepted)
         if self._catching_up:
-            log.lag(self._hear, behind=True)
+            log.set_lagging(self._on_log_update, behind=True)
         else:
-            self._tell(log)
+            self._send_pending(log)
 
-    def _leave(self, log: TurnLog) -> None:
+    def _unfollow(self, log: TurnLog) -> None:
         self._cursors.pop(log, None)
-        log.unlisten(self._hear)
+        log.unsubscribe(self._on_log_update)
 
-    def _hear(self, log: TurnLog) -> None:
+    def _on_log_update(self, log: TurnLog) -> None:
         """Write what a log has got; what goes wrong here is no matter of whoever appends to it."""
         if self._catching_up:
             return
         try:
-            self._tell(log)
+            self._send_pending(log)
         except Exception as error:  # noqa: BLE001 - it is logged
             self._fail(error)
 
-    def _tell(self, log: TurnLog) -> None:
+    def _send_pending(self, log: TurnLog) -> None:
         """Write what is beyond the cursor, as far as the transport has room."""
         cursor = self._cursors[log]
         while cursor < (last := log.last):
             if self._full():
-                self._fall_behind()
+                self._start_catch_up()
                 return
             if cursor == last - 1:
                 self._write(log.newest())
                 cursor += 1
             else:
-                for event in log.read(cursor, SLICE):
+                for event in log.read(cursor, READ_BATCH):
                     self._write(text_frame(encode(event)))
                     cursor = event.seq
             self._cursors[log] = cursor
         if log.ended:
-            self._leave(log)
+            self._unfollow(log)
 
     def _fail(self, error: Exception) -> None:
         logger.error("the connection of %s failed", self.login.user, exc_info=error)
         self._transport.abort()
 
-    def _answer(self, message: ServerMessage) -> None:
+    def _send(self, message: ServerMessage) -> None:
         self._write(text_frame(encode(message)))
 
     def _write(self, frame: bytes) -> None:
@@ -310,9 +308,9 @@ class Connection:
     def _full(self) -> bool:
         return self._transport.get_write_buffer_size() > HIGH_WATER
 
-    def _fall_behind(self) -> None:
+    def _start_catch_up(self) -> None:
         for log in self._cursors:
-            log.lag(self._hear, behind=True)
+            log.set_lagging(self._on_log_update, behind=True)
         if self._catching_up is None:
             self._catching_up = asyncio.create_task(self._catch_up())
 
@@ -323,7 +321,7 @@ class Connection:
                 await self._request.writer.drain()
                 self._unanswered = 0  # it takes what it is sent
                 for log in tuple(self._cursors):
-                    self._tell(log)
+                    self._send_pending(log)
         except ConnectionError:
             return  # the receiving side sees it too
         except Exception as error:  # noqa: BLE001 - it is logged
@@ -332,9 +330,9 @@ class Connection:
         finally:
             self._catching_up = None
         for log in self._cursors:
-            log.lag(self._hear, behind=False)
+            log.set_lagging(self._on_log_update, behind=False)
 
-    async def _room(self) -> None:
+    async def _drain_if_full(self) -> None:
         if self._full():
             await self._request.writer.drain()
 

@@ -325,7 +325,7 @@ async def new_conversation(request: web.Request) -> web.Response:
 
 async def usage(request: web.Request) -> web.Response:
     """How much of each limit is used (LIMIT-7)."""
-    return json_answer({"limits": await request.app[TURNS].standings(await _user(request))})
+    return json_answer({"limits": await request.app[TURNS].limit_statuses(await _user(request))})
 
 
 async def list_conversations(request: web.Request) -> web.Response:
