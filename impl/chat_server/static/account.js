@@ -12,6 +12,7 @@ export class AccountView {
     this.line = part("account");
     this.user = part("user");
     this.button = part("logout");
+    this.caution = part("caution");
     this.link = find(page, "[data-part=logout-link]", HTMLAnchorElement);
     const dialog = find(page, "[data-part=leave]", HTMLDialogElement);
     this.button.addEventListener("click", () => dialog.showModal());
@@ -21,7 +22,8 @@ export class AccountView {
   }
 
   /** @param {Account} account */
-  draw({ user, logout, logout_url }) {
+  draw({ user, logout, logout_url, fake = false }) {
+    if (fake) say(this.caution, "This is the built-in fake, not Claude: its answers mean nothing.");
     this.line.hidden = user === null;
     say(this.user, user ?? "");
     this.user.title = user ?? "";

@@ -99,7 +99,7 @@ export async function getUsage() {
   return (await (await call("usage")).json()).limits;
 }
 
-/** Who uses the chat; no user where there is one local one (ID-7). @typedef {{user: string | null, logout: boolean, logout_url: string | null}} Account */
+/** Who uses the chat; no user where there is one local one (ID-7). @typedef {{user: string | null, logout: boolean, logout_url: string | null, fake?: boolean}} Account */
 
 /** Who the page's user is, once the server has said so. @type {string | null | undefined} */
 let user;

@@ -118,7 +118,7 @@ export function grammar(escape) {
           else if (source.startsWith("$")) end = IN_DOLLARS.exec(source)?.[0].length ?? 0;
           return end === 0 ? undefined : { type: "formula", raw: source.slice(0, end) };
         },
-        renderer: ({ raw }) => (/^\$[^$]/.test(raw) ? escape(raw) : `<code>${escape(raw)}</code>`),
+        renderer: ({ raw }) => (/^\$[^$]/.test(raw) ? escape(raw) : `<code>${escape(raw).replaceAll("\n", "<br>")}</code>`),
       },
       {
         name: "formulas",

@@ -105,6 +105,8 @@ export class ChatStore extends EventTarget {
   /** @type {Leaving | null} */
   leaving = null;
   query = "";
+  /** Conversations that have been answered while another one was on the screen. @type {Set<string>} */
+  news = new Set();
   /** @type {Conversation} */
   current = this.#blank(null);
 
@@ -137,6 +139,13 @@ export class ChatStore extends EventTarget {
   get answering() {
     for (const turn of this.#turns.values()) if (isLive(turn)) return true;
     return false;
+  }
+
+  /** Conversations that are known here and being answered. @returns {Set<string>} */
+  get busy() {
+    const found = new Set();
+    for (const turn of this.#turns.values()) if (isLive(turn) && turn.conversation.id !== null) found.add(turn.conversation.id);
+    return found;
   }
 
   /** What the list shows: without the one that is leaving, and only what the search has found. @returns {Summary[]} */
@@ -224,6 +233,7 @@ export class ChatStore extends EventTarget {
     if (id !== null && id === this.current.id) return;
     if (id === null && this.current.id === null && this.current.turns.size === 0) return;
     this.current = (id !== null && this.#known.get(id)) || this.#blank(id);
+    if (id !== null) this.news.delete(id);
     if (id !== null) this.#known.set(id, this.current);
     this.dismiss();
     this.#nameCurrent();
@@ -444,6 +454,8 @@ export class ChatStore extends EventTarget {
     turn.trouble = trouble && sentence(trouble);
     turn.progress = "";
     this.#resets.delete(turn.id);
+    if (turn.conversation !== this.current && turn.conversation.id !== null) this.news.add(turn.conversation.id);
+    this.#fire("list");
     void this.refreshList();
     void this.refreshUsage();
   }
@@ -638,6 +650,7 @@ export class ChatStore extends EventTarget {
     for (const turn of this.#known.get(id)?.turns.values() ?? []) this.#turns.delete(turn.id);
     this.#known.delete(id);
     keepDraft(id, "");
+    this.news.delete(id);
     this.conversations = this.conversations.filter((each) => each.id !== id);
     if (this.current.id === id) {
       this.current = this.#blank(null);

@@ -1,7 +1,9 @@
 /** The page, drawn from the store; what the user does goes back to it. */
 
 import { copy } from "./clipboard.js";
+import { dated } from "./dates.js";
 import { direction, find, onKey, say } from "./dom.js";
+import { ExportView } from "./export.js";
 import { inFrames } from "./frames.js";
 import { preview as previewOf } from "./markdown.js";
 import { Speech } from "./speech.js";
@@ -15,6 +17,8 @@ import { UsageView } from "./usage.js";
 
 /** How far from the end, in pixels, a reader still counts as following it. */
 const NEAR_END = 80;
+/** What the marks in the list mean. */
+const SIGNS = { "": "", busy: "Claude is answering", news: "New answer" };
 /** Turns of a long conversation that are built at once, and in each further portion. */
 const AT_ONCE = 12;
 const PORTION = 3;
@@ -81,6 +85,8 @@ export class ChatView {
     this.undo = part("undo");
     this.undoText = part("undo-text");
     this.usage = new UsageView(part("usage"), part("left"), find(page, "#usage-template", HTMLTemplateElement));
+    const failed = () => store.refuse("The conversation could not be read. Try again.");
+    this.export = new ExportView(page, () => store.current.id, failed);
     this.speech = new Speech(part("speech"));
     this.#listenToStore();
     this.#listenToUser(part);
@@ -307,14 +313,23 @@ export class ChatView {
   #drawList() {
     const { listed, current, older, query } = this.store;
     const kept = new Map(Array.from(this.list.children, (item) => [/** @type {HTMLElement} */ (item).dataset.id, item]));
-    const items = listed.map(({ id, title, preview = "" }) => {
+    const { busy, news } = this.store;
+    const items = listed.map(({ id, title, preview = "", updated_at }) => {
       const item = kept.get(id) ?? this.#newItem(id);
       const link = find(item, "a", HTMLAnchorElement);
       const name = title || "New chat";
       say(find(link, "[data-part=name]", HTMLElement), name);
       const words = previewOf(preview);
       say(find(link, "[data-part=preview]", HTMLElement), words);
-      link.ariaDescription = words || null; // the link is named by its title alone
+      const when = dated(updated_at);
+      const date = find(link, "[data-part=date]", HTMLTimeElement);
+      say(date, when.short);
+      date.dateTime = updated_at;
+      date.title = when.full;
+      const sign = busy.has(id) ? "busy" : news.has(id) ? "news" : "";
+      /** @type {HTMLElement} */ (item).dataset.sign = sign;
+      // The link is named by its title alone.
+      link.ariaDescription = [SIGNS[sign], words, when.full].filter((each) => each !== "").join(" · ");
       link.ariaCurrent = id === current.id ? "page" : null;
       find(item, "button", HTMLButtonElement).ariaLabel = `Delete ${name}`;
       return item;
@@ -370,6 +385,7 @@ export class ChatView {
     }
     if (this.#build(switched ? AT_ONCE : PORTION)) inFrames(this.#building);
     this.welcome.hidden = current.turns.size > 0 || !current.loaded;
+    this.export.draw(current.id !== null && current.turns.size > 0);
     this.#drawList();
     this.#drawComposer();
     this.#scrollToEnd(switched);

@@ -735,7 +735,7 @@ async def test_whoami_names_the_user(forge: Forge, fake: Fake, tmp_path: Path) -
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         await session_token(ada, url)
         async with ada.get(f"{url}/chat/whoami") as response:
-            assert await response.json() == {"user": "ada", "logout": True, "logout_url": None}
+            assert await response.json() == {"user": "ada", "logout": True, "logout_url": None, "fake": True}
         async with ada.get(f"{url}/chat/auth/verify") as response:
             assert response.headers["X-Chat-User"] == "ada"
             assert response.headers["X-Chat-User-Id"] == str(forge.number("ada"))

@@ -215,6 +215,7 @@ async def whoami(request: web.Request) -> web.Response:
             "user": login.name or None,
             "logout": settings.identity == "oauth",
             "logout_url": settings.logout_url or None,
+            "fake": not settings.claude,
         }
     )
 
