@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from chat_conformance.report.text import changes, clipped, counts, hangs, headline, line, printable
-from chat_conformance.results import Case, CaseResult, RunResult, TraceLine, Verdict
+from chat_conformance.results import Case, CaseResult, Kind, RunResult, TraceLine, Verdict
 
 RED, GREEN, YELLOW, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 _COLOURS = (
@@ -134,11 +134,18 @@ def summary(run: RunResult, clauses: Mapping[str, str]) -> str:
 
 
 def side_by_side(old: RunResult, new: RunResult) -> str:
-    """The cases that ended otherwise in the two runs, and the verdicts of both."""
+    """The cases that ended otherwise in the two runs, or failed for another cause, and the verdicts of both."""
     before = {each.case.id: str(each.verdict) for each in old.results}
     after = {each.case.id: str(each.verdict) for each in new.results}
-    differ = [each for each in dict.fromkeys([*before, *after]) if before.get(each) != after.get(each)]
-    rows = [f"{each:<34} {before.get(each, '-'):<15} {after.get(each, '-')}" for each in differ]
+    causes = {
+        each.case.id for each in new.changes if each.before and each.after and each.kind is Kind.REGRESSION
+    }
+    rows = []
+    for each in dict.fromkeys([*before, *after]):
+        if before.get(each) != after.get(each):
+            rows.append(f"{each:<34} {before.get(each, '-'):<15} {after.get(each, '-')}")
+        elif each in causes:
+            rows.append(f"{each:<34} {before[each]:<15} {after[each]}, for another cause")
     head = f"{'case':<34} {'old':<15} new"
     told = [f"{each.kind:<12} {each.case.id:<34} {each.case.title}" for each in new.changes]
     parts = [_lines([head, *rows]) if rows else "every case ended alike"]

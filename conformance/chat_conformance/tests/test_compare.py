@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from chat_conformance.report import review
+from chat_conformance.report import console, review
 from chat_conformance.results import (
     Case,
     CaseResult,
@@ -89,6 +89,17 @@ def test_one_case_failing_for_another_cause_is_a_change(verdict: Verdict) -> Non
         "each token came twice",
         "not within 5 s",
     )
+
+
+def test_two_runs_side_by_side_tell_another_cause() -> None:
+    old = run(result("a/b", FAILED, happened="each token came twice"))
+    new = run(result("a/b", FAILED, happened="not within 5 s"))
+
+    told = console.side_by_side(old, msgspec.structs.replace(new, changes=compare(old, new)))
+
+    assert "failed, for another cause" in told
+    assert "ended alike" not in told
+    assert "ended alike" in console.side_by_side(old, old)
 
 
 def test_case_that_comes_further_is_mended_in_part() -> None:
