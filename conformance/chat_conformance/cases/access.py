@@ -58,7 +58,7 @@ def jar_of(headers: dict[str, str]) -> dict[str, str]:
     title="A login state that the server never gave out is refused",
     clause="ID-5",
     severity=Severity.MEDIUM,
-    means="Who can plant a cookie logs people in as somebody else, who then reads all they write.",
+    means="An attacker who can plant a cookie logs people in to a foreign account, and then reads all they write.",
     needs=(LOGGED_IN,),
     slow=True,
 )
@@ -80,7 +80,7 @@ async def planted_login(chat: Chat) -> None:
     title="A session from before the login is worth nothing after it",
     clause="ID-7",
     severity=Severity.MEDIUM,
-    means="Who plants a session in somebody's browser is logged in as them once they have logged in.",
+    means="An attacker who plants a session in a browser shares the account that logs in there.",
     needs=(LOGGED_IN,),
     slow=True,
 )
@@ -148,7 +148,7 @@ async def cookie_flags(chat: Chat) -> None:
 
 @case(
     "identity/broken-cookie",
-    title="A cookie that cannot be decoded locks nobody out",
+    title="A cookie that cannot be decoded does not lock the user out",
     clause="ID-4",
     severity=Severity.LOW,
     means="One odd cookie of another program, and people are locked out until they clear their cookies.",
@@ -206,7 +206,7 @@ async def same_name_other_id(chat: Chat) -> None:
     title="What the forge sets in one login does not come back in another",
     clause="ID-2",
     severity=Severity.MEDIUM,
-    means="People are logged in as whoever logged in before them.",
+    means="People are logged in as the user before them.",
     needs=(LOGGED_IN, "identity/stranger"),
     slow=True,
 )
@@ -294,7 +294,7 @@ async def refused_page(chat: Chat) -> None:
 
 @case(
     "identity/nobodys-name",
-    title="Names that proxies send for nobody are refused",
+    title="Names that proxies send when there is no user are refused",
     clause="ID-1",
     severity=Severity.MEDIUM,
     means="All who have not logged in are one user, who reads everybody's chats.",
@@ -384,7 +384,7 @@ async def upgrade_spellings_foreign(chat: Chat) -> None:
     title="A foreign Host is refused, though its Origin is the same",
     clause="HAND-4",
     severity=Severity.MEDIUM,
-    means="A site whose name is made to lead to this machine uses the chat of whoever visits it.",
+    means="A site whose name is made to lead to this machine uses the chats of its visitors.",
     needs=("handshake/foreign-origin",),
 )
 async def rebinding(chat: Chat) -> None:
@@ -398,7 +398,7 @@ async def rebinding(chat: Chat) -> None:
     title="A request that a browser calls cross-site changes nothing, though it has no Origin",
     clause="HTTP-3",
     severity=Severity.LOW,
-    means="A form on a foreign page asks Claude as whoever visits it.",
+    means="A form on a foreign page asks Claude in its visitor's name.",
     needs=("http/foreign-origin", "identity/rebinding", "handshake/default-port"),
 )
 async def sec_fetch_site(chat: Chat) -> None:

@@ -63,7 +63,7 @@ async def last_words(peer: Peer) -> None:
     title="Nothing is sent after the close, even in the middle of a turn",
     clause="CLOSE-1",
     severity=Severity.LOW,
-    means="Clients report a broken connection where there was a clean goodbye.",
+    means="Clients report a broken connection where there was a clean close.",
     needs=(PING_PONG, ANSWERED, "closing/code"),
 )
 async def nothing_after(chat: Chat) -> None:
@@ -83,7 +83,7 @@ async def nothing_after(chat: Chat) -> None:
 
 @case(
     "closing/bad-code",
-    title="A close with a forbidden code ends the connection, with 1002 if it is told why",
+    title="A close with a forbidden code ends the connection, with 1002 if a reason is sent",
     clause="CLOSE-2",
     severity=Severity.LOW,
     means="A forbidden code goes on into logs and proxies as if it meant something.",
@@ -102,7 +102,7 @@ async def bad_code(chat: Chat) -> None:
     title="A turn goes on when its connection ends, however it ends",
     clause="CLOSE-3",
     severity=Severity.BLOCKER,
-    means="Whoever reloads the page or changes networks loses the answer they paid for.",
+    means="A user who reloads the page or changes networks loses the answer they paid for.",
     needs=(ANSWERED, "following/goes-live", "closing/code"),
 )
 async def turn_goes_on(chat: Chat) -> None:
@@ -167,7 +167,7 @@ async def inside_message(chat: Chat) -> None:
     title="What comes after a close is neither answered nor obeyed",
     clause="CLOSE-1",
     severity=Severity.LOW,
-    means="Messages behind a goodbye run, and cost, for nobody.",
+    means="Messages behind a close run, and cost, though their sender has left.",
     needs=(PING_PONG, ANSWERED, "closing/code"),
 )
 async def nothing_obeyed(chat: Chat) -> None:
@@ -188,7 +188,7 @@ async def nothing_obeyed(chat: Chat) -> None:
 
 @case(
     "closing/unanswered",
-    title="A close that the server begins ends the connection though nobody answers it",
+    title="A close that the server begins ends the connection even without an answer",
     clause="CLOSE-1",
     severity=Severity.LOW,
     means="Every client that breaks a rule and stays costs the server a connection for ever.",

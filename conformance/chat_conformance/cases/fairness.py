@@ -42,7 +42,7 @@ async def closed_in_time(chat: Chat, peers: list[Peer], seconds: float) -> None:
     title="A connection on which nothing is sent is closed in the stated time",
     clause="HAND-5",
     severity=Severity.MEDIUM,
-    means="A few hundred connections that send nothing use up the server's file descriptors: nobody else gets in.",
+    means="A few hundred connections that send nothing use up the server's file descriptors: no other user gets in.",
     needs=(HEALTHY,),
     waits=True,
 )
@@ -154,7 +154,7 @@ def flood(
 
 @case(
     "robustness/frame-flood",
-    title="Floods of empty messages, fragments and pings hold nobody else up",
+    title="Floods of empty messages, fragments and pings do not delay others",
     clause="TURN-10",
     severity=Severity.MEDIUM,
     means="One script in one tab makes everybody else's chat stand still.",
@@ -177,7 +177,7 @@ async def frame_flood(chat: Chat) -> None:
 
 @case(
     "robustness/large-json",
-    title="Large JSON messages hold nobody else up",
+    title="Large JSON messages do not delay others",
     clause="TURN-10",
     severity=Severity.MEDIUM,
     means="A message of a few megabytes makes everybody else's chat stand still for a second.",
@@ -192,7 +192,7 @@ async def large_json(chat: Chat) -> None:
 
 @case(
     "http/compressed-body",
-    title="A compressed body that nobody asked for holds nobody up",
+    title="A compressed body that was not asked for does not delay others",
     clause="TURN-10",
     severity=Severity.MEDIUM,
     means="A stranger without a login stops the server for seconds with one request of a megabyte.",
@@ -279,7 +279,7 @@ async def half_messages(chat: Chat) -> None:
 
 @case(
     "robustness/one-user-takes-all",
-    title="A user whose turns are silent has so many at once and no more; others are answered",
+    title="A user whose turns are silent has a limited number at once; others are answered",
     clause="LIMIT-8",
     severity=Severity.MEDIUM,
     means="One user takes every Claude for ten minutes, and the others pay for being refused.",
@@ -306,7 +306,7 @@ async def one_user_takes_all(chat: Chat) -> None:
 
 @case(
     "robustness/in-line",
-    title="When every Claude answers, turns wait in line, whoever has fewer goes first, and a stop is heard at once",
+    title="When every Claude answers, turns wait in line, users with fewer go first, and a stop works at once",
     clause="LIMIT-9",
     severity=Severity.MEDIUM,
     means="A few busy users, and everybody else is refused; or waits behind their next questions.",

@@ -270,10 +270,10 @@ async def unknown(chat: Chat) -> None:
 
 @case(
     "following/ended-away",
-    title="A turn that ended while nobody was there is resumed to its end at once",
+    title="A turn that ended without a reader is resumed to its end at once",
     clause="SUB-2",
     severity=Severity.BLOCKER,
-    means="Whoever comes back after the end sees an answer that never ends, until somebody says something.",
+    means="Clients that reconnect after the end wait for ever.",
     needs=(STREAMS, "closing/turn-goes-on", "history/before-claude", "following/finished"),
 )
 async def ended_away(chat: Chat) -> None:
@@ -330,7 +330,7 @@ async def stale_cursor(chat: Chat) -> None:
 
 @case(
     "following/sent-again-late",
-    title="A message whose turn is no longer held is told from history when it is sent again, or stopped",
+    title="A message whose turn is only in history is answered from there when it is sent again, or stopped",
     clause="TURN-7",
     severity=Severity.MEDIUM,
     means="A browser that restores its tabs runs, and pays, the whole day again; or shows empty answers.",

@@ -54,7 +54,7 @@ async def ping_during_turn(chat: Chat) -> None:
 
 @case(
     "framing/unsolicited-pong",
-    title="A pong that nobody asked for is ignored",
+    title="An unsolicited pong is ignored",
     clause="FRAME-4",
     severity=Severity.LOW,
     means="Browsers and proxies that send pongs as a heartbeat are thrown out.",
@@ -202,7 +202,7 @@ ILLEGAL: dict[str, list[Frame]] = {
 
 @case(
     "framing/illegal",
-    title="A frame that breaks RFC 6455 ends the connection, with 1002 if it is told why",
+    title="A frame that breaks RFC 6455 ends the connection, with 1002 if a reason is sent",
     clause="FRAME-3",
     severity=Severity.MEDIUM,
     means="Bytes that mean nothing are taken for messages, and the connection goes on out of step.",
@@ -216,7 +216,7 @@ async def illegal(chat: Chat) -> None:
 
 @case(
     "framing/unmasked",
-    title="An unmasked frame ends the connection, with 1002 if it is told why",
+    title="An unmasked frame ends the connection, with 1002 if a reason is sent",
     clause="FRAME-3",
     severity=Severity.LOW,
     means="Masking keeps pages from poisoning proxies (RFC 6455 §10.3); a server that does not insist gives that up.",
@@ -230,7 +230,7 @@ async def unmasked(chat: Chat) -> None:
 
 @case(
     "framing/long-length",
-    title="A length written longer than needed ends the connection, with 1002 if it is told why",
+    title="A length written longer than needed ends the connection, with 1002 if a reason is sent",
     clause="FRAME-3",
     severity=Severity.LOW,
     means="Two readers of the same bytes disagree about what they are, which is how filters are passed.",
@@ -246,7 +246,7 @@ async def long_length(chat: Chat) -> None:
 
 @case(
     "framing/bad-utf8",
-    title="Text that is not UTF-8 ends the connection, with 1007 if it is told why",
+    title="Text that is not UTF-8 ends the connection, with 1007 if a reason is sent",
     clause="FRAME-3",
     severity=Severity.MEDIUM,
     means="Broken text reaches Claude and history, or the connection dies without a reason.",
@@ -266,7 +266,7 @@ async def bad_utf8(chat: Chat) -> None:
 
 @case(
     "framing/too-big",
-    title="A frame that announces 2^62 bytes ends the connection at once, with 1009 if it is told why",
+    title="A frame that announces 2^62 bytes ends the connection at once, with 1009 if a reason is sent",
     clause="FRAME-3",
     severity=Severity.MEDIUM,
     means="One client can ask for all of the server's memory.",

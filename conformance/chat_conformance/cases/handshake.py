@@ -101,7 +101,7 @@ async def subprotocol_not_invented(chat: Chat) -> None:
 
 @case(
     "handshake/faulty",
-    title="A faulty handshake is refused and harms nobody",
+    title="A faulty handshake is refused and harms no other user",
     clause="HAND-3",
     severity=Severity.MEDIUM,
     means="A scanner or a broken proxy leaves tracebacks, hanging sockets or a dead server.",
@@ -134,7 +134,7 @@ async def faulty(chat: Chat) -> None:
 
 @case(
     "handshake/ambiguous",
-    title="A handshake of HTTP/1.0, without Host, with two keys or two versions is refused and harms nobody",
+    title="A handshake of HTTP/1.0, without Host, with two keys or two versions is refused and harms no other user",
     clause="HAND-3",
     severity=Severity.LOW,
     means="A proxy and the server read the same request differently, which is how one of them is passed by.",
@@ -174,7 +174,7 @@ def refused(response: Response, fault: str) -> None:
     title="A wrong version is answered with 426 and the right one",
     clause="HAND-3",
     severity=Severity.LOW,
-    means="A client of another version is not told which one to use.",
+    means="A client of another version does not learn which one to use.",
 )
 async def wrong_version(chat: Chat) -> None:
     async with chat.wire() as peer:

@@ -63,7 +63,7 @@ async def post_turn(chat: Chat) -> None:
     title="The prompt is in history while Claude is still silent",
     clause="HIST-1",
     severity=Severity.MEDIUM,
-    means="Whoever reloads during the answer finds the question gone.",
+    means="After a reload during the answer the prompt is gone.",
     needs=(STREAMS, SOCKET_TURN),
 )
 async def before_claude(chat: Chat) -> None:

@@ -62,7 +62,7 @@ def error_code(answer: Answer) -> Any:
 
 @case(
     NAMED,
-    title="A user named by the proxy is let in at every door",
+    title="A user named by the proxy is let in on every route",
     clause="ID-1",
     severity=Severity.BLOCKER,
     means="Behind its proxy the chat is closed to everybody.",
@@ -83,7 +83,7 @@ async def named(chat: Chat) -> None:
     title="A user's name without the proxy's secret is refused",
     clause="ID-1",
     severity=Severity.BLOCKER,
-    means="Whoever reaches the server directly is whoever they say they are.",
+    means="Clients that bypass the proxy can claim any user name.",
     needs=(NAMED,),
 )
 async def no_proxy(chat: Chat) -> None:
@@ -104,7 +104,7 @@ async def no_proxy(chat: Chat) -> None:
 
 @case(
     "identity/no-name",
-    title="A name that is missing, empty, given twice or an unfilled placeholder is nobody's",
+    title="A name that is missing, empty, given twice or an unfilled placeholder is refused",
     clause="ID-1",
     severity=Severity.BLOCKER,
     means="A slip in the proxy's settings makes all people one user, who reads everybody's chats.",
@@ -202,7 +202,7 @@ async def others(chat: Chat) -> None:
     title="A message_id that another user has used is free",
     clause="ID-2",
     severity=Severity.MEDIUM,
-    means="Somebody gets the answer to somebody else's question.",
+    means="A user gets the answer to another user's prompt.",
     needs=(NAMED,),
 )
 async def same_message_id(chat: Chat) -> None:
@@ -229,10 +229,10 @@ async def expect_nobody(site: Chat, variant: Login, answer: Answer, what: str) -
 
 @case(
     LOGGED_IN,
-    title="Who logs in at the forge is let in, and nobody without a login",
+    title="A login at the forge lets in, and without one there is no way in",
     clause="ID-5",
     severity=Severity.BLOCKER,
-    means="Nobody gets in, or everybody does.",
+    means="No user gets in, or everyone does.",
     needs=(ANSWERED,),
     slow=True,
 )
@@ -310,7 +310,7 @@ async def stale_cookie(chat: Chat) -> None:
     title="The answer of a login that this browser did not begin is refused",
     clause="ID-5",
     severity=Severity.MEDIUM,
-    means="A link logs people in as somebody else, who then reads all they write.",
+    means="A link logs people in to another account, whose owner then reads all they write.",
     needs=(LOGGED_IN,),
     slow=True,
 )

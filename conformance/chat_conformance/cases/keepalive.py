@@ -35,7 +35,7 @@ def interval(chat: Chat) -> float:
     title="A connection survives the first ping, and the end of another one",
     clause="KEEP-1",
     severity=Severity.BLOCKER,
-    means="Every connection dies at the first heartbeat, or when somebody else leaves.",
+    means="Every connection dies at the first heartbeat, or when another user leaves.",
     finding="R1-3",
     evidence="the connection ended",
     needs=(COMPLETES, PING_PONG),

@@ -120,7 +120,7 @@ async def hour(chat: Chat) -> None:
     title="A turn beyond the day's limit is refused until midnight UTC",
     clause="LIMIT-3",
     severity=Severity.MEDIUM,
-    means="The day's limit is void, or people are told to come back at the wrong time.",
+    means="The day's limit is void, or the time to come back is wrong.",
     finding="R2-2",
     evidence="it is .'complete'",
     needs=(ANSWERED, "limits/hour-slides"),
@@ -139,7 +139,7 @@ async def day(chat: Chat) -> None:
 
 @case(
     "limits/both-doors",
-    title="Turns of every door and connection count together",
+    title="Turns of every route and connection count together",
     clause="LIMIT-1",
     severity=Severity.BLOCKER,
     means="A user who is refused on one route continues on the other, or in another tab.",
@@ -210,7 +210,7 @@ async def running_turn(chat: Chat) -> None:
     title="A 429 carries Retry-After in whole seconds, rounded up",
     clause="HTTP-4",
     severity=Severity.LOW,
-    means="Scripts that wait as they are told come a moment too early, or do not understand how long.",
+    means="Scripts that wait as asked come a moment too early, or do not understand how long.",
     needs=(HOURLY,),
 )
 async def retry_after(chat: Chat) -> None:
@@ -228,7 +228,7 @@ async def retry_after(chat: Chat) -> None:
     title="retry_after of the hour's limit is when its oldest turn is an hour old",
     clause="LIMIT-3",
     severity=Severity.MEDIUM,
-    means="People are told to come back too early, and are refused again, or far too late.",
+    means="The time to come back is too early, so that people are refused again, or far too late.",
     needs=(HOURLY,),
 )
 async def hour_slides(chat: Chat) -> None:
@@ -250,7 +250,7 @@ async def hour_slides(chat: Chat) -> None:
     title="The same request succeeds after retry_after, and not before",
     clause="LIMIT-3",
     severity=Severity.MEDIUM,
-    means="Whoever waits as told is refused again, or the window is shorter than promised.",
+    means="A user who waits as asked is refused again, or the window is shorter than promised.",
     needs=(HOURLY,),
     waits=True,
     slow=True,
@@ -263,10 +263,10 @@ async def hour_passes(chat: Chat) -> None:
 
 @case(
     "limits/day-passes",
-    title="At midnight UTC the day's turns begin anew, and not before",
+    title="At midnight UTC the day's turns are reset, and not before",
     clause="LIMIT-3",
     severity=Severity.MEDIUM,
-    means="The day ends at another hour than told: people are locked out, or spend twice.",
+    means="The day ends at another hour than documented: people are locked out, or spend twice.",
     needs=(DAILY,),
     waits=True,
     slow=True,
@@ -280,10 +280,10 @@ async def day_passes(chat: Chat) -> None:
 
 @case(
     "quotas/day-passes",
-    title="At midnight UTC the day's tokens begin anew, and not before",
+    title="At midnight UTC the day's tokens are reset, and not before",
     clause="LIMIT-3",
     severity=Severity.MEDIUM,
-    means="Whoever spent the day's tokens stays locked out, or spends twice.",
+    means="A user who spent the day's tokens stays locked out, or spends twice.",
     needs=(TOKENS,),
     waits=True,
     slow=True,
@@ -379,7 +379,7 @@ async def free(chat: Chat) -> None:
     title="Of requests that arrive at once exactly as many run as there is room for",
     clause="LIMIT-5",
     severity=Severity.MEDIUM,
-    means="Whoever sends many at once gets more than the limit, or nothing at all.",
+    means="A user who sends many at once gets more than the limit, or nothing at all.",
     needs=(HOURLY,),
 )
 async def at_once(chat: Chat) -> None:
@@ -480,7 +480,7 @@ async def tokens(chat: Chat) -> None:
     title="Tokens spent by POST count, too",
     clause="LIMIT-1",
     severity=Severity.MEDIUM,
-    means="Whoever uses the other door spends without a quota.",
+    means="On the other route people spend without a quota.",
     finding="R2-2",
     evidence="it is .'complete'",
     needs=(TOKENS,),
@@ -534,10 +534,10 @@ async def quota_killed(chat: Chat) -> None:
 
 @case(
     "limits/usage",
-    title="What is told to be used is what the next turn is judged by",
+    title="The reported usage is what the next turn is judged by",
     clause="LIMIT-7",
     severity=Severity.LOW,
-    means="People are told that they may go on, and are refused.",
+    means="People see that they may continue, and are refused.",
     needs=(HOURLY, "limits/hour-slides", "limits/day", "quotas/tokens"),
 )
 async def told_usage(chat: Chat) -> None:

@@ -130,7 +130,7 @@ async def unhurried(chat: Chat) -> AsyncIterator[Chat]:
     title="A link that carries one byte at a time carries a handshake and a turn",
     clause="FRAME-1",
     severity=Severity.MEDIUM,
-    means="Behind a slow line, or a proxy that cuts at will, nobody gets in, or messages are misread.",
+    means="Behind a slow line, or a proxy that cuts at will, no user gets in, or messages are misread.",
     needs=(PING_PONG, STREAMS),
     waits=True,
     slow=True,

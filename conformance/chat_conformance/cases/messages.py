@@ -200,7 +200,7 @@ async def one_mib(chat: Chat) -> None:
 
 @case(
     "messages/unknown-conversation",
-    title="A conversation that does not exist is not_found, at every door",
+    title="A conversation that does not exist is not_found, on every route",
     clause="MSG-5",
     severity=Severity.MEDIUM,
     means="A typo or a deleted chat silently becomes a new one, or a traceback.",
@@ -261,7 +261,7 @@ async def misshapen_conversation(chat: Chat) -> None:
     title="Without a message_id the server chooses one",
     clause="MSG-6",
     severity=Severity.MEDIUM,
-    means="Clients that send no id cannot tell which answer is theirs.",
+    means="Clients that send no id cannot know which answer is theirs.",
     needs=(ANSWERED,),
 )
 async def id_chosen(chat: Chat) -> None:

@@ -395,7 +395,7 @@ async def killed(chat: Chat) -> None:
     title="A child that dropped environment and session ends with its conversation, and leaves no zombie",
     clause="PROC-3",
     severity=Severity.MEDIUM,
-    means="A command of Claude's that clears its environment runs on for ever, with nobody to end it.",
+    means="A command of Claude's that clears its environment runs for ever.",
     needs=("history/deleted",),
     waits=True,
     slow=True,
@@ -451,7 +451,7 @@ async def stopped_as_a_group(chat: Chat) -> None:
     title="A second server on the same data is refused, or leaves the turns of the first alone",
     clause="PROC-7",
     severity=Severity.MEDIUM,
-    means="A restart that overlaps, or a server somebody forgot, breaks off the answers of the other in everybody's "
+    means="A restart that overlaps, or a forgotten server, breaks off the answers of the other in everybody's "
     "history, and lets two Claudes work in one conversation.",
     needs=(STREAMS, "history/socket-turn"),
     waits=True,
@@ -482,7 +482,7 @@ async def one_owner(chat: Chat) -> None:
     title="Claude's environment has no secret of the server",
     clause="PROC-8",
     severity=Severity.BLOCKER,
-    means="Whoever may use a tool reads the secrets of proxy and database, and is whoever they like.",
+    means="A user with tools reads the secrets of proxy and database, and can be any user.",
     needs=(ANSWERED,),
 )
 async def environment(chat: Chat) -> None:

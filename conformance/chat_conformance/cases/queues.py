@@ -56,7 +56,7 @@ async def reconnect(chat: Chat) -> None:
     title="The words of a POST go to the POST, not to a socket that is open",
     clause="HTTP-2",
     severity=Severity.MEDIUM,
-    means="The answer goes to a queue nobody reads, or into another chat.",
+    means="The answer goes to a queue without a reader, or into another chat.",
     finding="R1-5",
     evidence="there came",
     needs=(STREAMS,),

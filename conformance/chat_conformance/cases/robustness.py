@@ -55,7 +55,7 @@ async def stop_the_deaf(chat: Chat, play: str) -> None:
 
 @case(
     "stopping/deaf-to-interrupt",
-    title="A turn whose Claude does not hear the interrupt is stopped",
+    title="A turn whose Claude ignores the interrupt is stopped",
     clause="CANCEL-1",
     severity=Severity.MEDIUM,
     means="Stop does not stop when it matters: in a tool, in a hung request.",
@@ -69,7 +69,7 @@ async def deaf_to_interrupt(chat: Chat) -> None:
 
 @case(
     "stopping/deaf-to-all",
-    title="A turn whose Claude hears nothing but KILL is stopped, and the process gone",
+    title="A turn whose Claude ignores all but KILL is stopped, and the process gone",
     clause="PROC-3",
     severity=Severity.MEDIUM,
     means="Stop does not stop, and the process runs, and costs, until the next reboot.",
@@ -160,7 +160,7 @@ async def result_ends(chat: Chat) -> None:
     title="What Claude had started is gone with it when a stop had to kill it",
     clause="PROC-3",
     severity=Severity.MEDIUM,
-    means="Commands that Claude ran go on for hours after Stop, with nobody to end them.",
+    means="Commands that Claude ran continue for hours after Stop.",
     finding="M-14",
     evidence="alive",
     needs=(CANCEL,),
@@ -195,7 +195,7 @@ async def killed_family(chat: Chat) -> None:
 
 @case(
     "robustness/silence",
-    title="A turn whose Claude went silent is ended as timeout, at every door, and its text kept",
+    title="A turn whose Claude went silent is ended as timeout, on every route, and its text kept",
     clause="TURN-11",
     severity=Severity.MEDIUM,
     means="A hung Claude is a chat that thinks for ever, and a process that is never ended.",
@@ -260,7 +260,7 @@ async def slow_turn(chat: Chat) -> None:
     title="A turn whose only reader stalls, and then is gone, comes to its end",
     clause="CLOSE-3",
     severity=Severity.MEDIUM,
-    means="Whoever loses the network in the middle of a long answer never gets the rest, and Claude waits for ever.",
+    means="A user who loses the network in the middle of a long answer never gets the rest, and Claude waits for ever.",
     needs=("processes/everyone-left",),
     waits=True,
     slow=True,
@@ -287,7 +287,7 @@ async def stalled_and_gone(chat: Chat) -> None:
 
 @case(
     "robustness/stalled-reader",
-    title="A reader that stalls holds nobody up, and gets everything or an end",
+    title="A reader that stalls does not delay others, and gets everything or an end",
     clause="TURN-10",
     severity=Severity.MEDIUM,
     means="One phone in a tunnel stops everybody's words, or loses its own for ever.",
@@ -443,7 +443,7 @@ async def half_a_character(chat: Chat) -> None:
 
 @case(
     "processes/everyone-left",
-    title="When everyone has left and the answer is told, Claude does not stay for ever",
+    title="When everyone has left and the answer is complete, Claude does not stay for ever",
     clause="PROC-3",
     severity=Severity.MEDIUM,
     means="Every conversation that was ever begun keeps a process, until the machine has no memory left.",

@@ -34,7 +34,7 @@ async def shown_once(chat: Chat, prompt: str, text: str, *, rewinds: bool = Fals
     title="An answer in pieces and in the result, and in no whole message, is shown once",
     clause="TURN-12",
     severity=Severity.MEDIUM,
-    means="The answer is told twice, or not at all.",
+    means="The answer is shown twice, or not at all.",
     needs=(STREAMS,),
 )
 async def pieces_only(chat: Chat) -> None:
@@ -107,7 +107,7 @@ async def result_only(chat: Chat) -> None:
 
 @case(
     "shapes/three-times",
-    title="An answer told in pieces, as a whole and in the result is shown once",
+    title="An answer that comes as deltas, as a full block and in the result is shown once",
     clause="TURN-12",
     severity=Severity.MEDIUM,
     means="Every answer is there twice.",
@@ -170,7 +170,7 @@ async def subagent(chat: Chat) -> None:
 
 @case(
     "shapes/told-again",
-    title="An answer whose stream breaks and is told again in the same words is shown once",
+    title="An answer whose stream breaks and is repeated in the same words is shown once",
     clause="TURN-12",
     severity=Severity.MEDIUM,
     means="After each hiccup between the CLI and the model, what was said stands there twice.",
@@ -182,7 +182,7 @@ async def told_again(chat: Chat) -> None:
 
 @case(
     "shapes/told-otherwise",
-    title="An answer whose stream breaks and is told again in other words is the one told last",
+    title="An answer whose stream breaks and comes again in other words is the last one",
     clause="TURN-4",
     severity=Severity.LOW,
     means="After a hiccup between the CLI and the model the answer begins with one that was given up.",

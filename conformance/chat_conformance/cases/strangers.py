@@ -131,10 +131,10 @@ async def no_store(chat: Chat) -> None:
 
 @case(
     "http/errors-tell-nothing",
-    title="No error tells a path, an address or a traceback of the server",
+    title="No error shows a path, an address or a traceback of the server",
     clause="HTTP-6",
     severity=Severity.MEDIUM,
-    means="Whoever looks for a way in is told which software runs where, and under which names.",
+    means="An attacker learns which software runs where, and under which names.",
     needs=(HEALTHY,),
 )
 async def errors_tell_nothing(chat: Chat) -> None:
@@ -212,7 +212,7 @@ async def strangers_mistakes(chat: Chat) -> None:
     title="What a client sends cannot write into the log",
     clause="HTTP-6",
     severity=Severity.MEDIUM,
-    means="A stranger forges lines of the log, and steers the terminal of whoever reads it.",
+    means="An attacker forges lines of the log, and controls the terminal of its reader.",
     needs=(HEALTHY,),
 )
 async def log(chat: Chat) -> None:

@@ -92,7 +92,7 @@ async def streams(chat: Chat) -> None:
 
 @case(
     "turns/nobody-waits",
-    title="An open socket and a silent turn hold nobody up",
+    title="An open socket and a silent turn do not delay others",
     clause="TURN-10",
     severity=Severity.BLOCKER,
     means="One open chat locks everyone out, health checks included.",
@@ -157,7 +157,7 @@ async def order(chat: Chat) -> None:
     title="seq counts from 1 by 1, the terminal event too",
     clause="TURN-3",
     severity=Severity.MEDIUM,
-    means="After a gap nobody can tell what is missing: words are lost or doubled on resume.",
+    means="After a gap it is unknown what is missing: words are lost or doubled on resume.",
     needs=(ANSWERED, "turns/text"),
 )
 async def seq(chat: Chat) -> None:
@@ -381,7 +381,7 @@ async def claude_fails(chat: Chat) -> None:
 
 @case(
     "turns/claude-missing",
-    title="A Claude that cannot be started is a clear error, on both doors",
+    title="A Claude that cannot be started is a clear error, on both routes",
     clause="TURN-11",
     severity=Severity.MEDIUM,
     means="A wrong path in the settings looks like a Claude that thinks for ever.",

@@ -70,7 +70,7 @@ async def post(chat: Chat) -> None:
     title="A POST that is refused or fails says so in its status and body",
     clause="HTTP-2",
     severity=Severity.MEDIUM,
-    means="Scripts take an error for an answer, or cannot tell what to do.",
+    means="Scripts take an error for an answer, or do not know what to do.",
     needs=(
         "messages/too-long",
         "messages/id-misshapen",
