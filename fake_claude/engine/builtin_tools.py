@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from fake_claude.invocation.permissions import SILENT, shell_parts
+from fake_claude.bash.parts import rough_parts
+from fake_claude.invocation.permissions import SILENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,23 +37,48 @@ def failed(
     return ToolResult(block, plain or (text if text.startswith("Error") else f"Error: {text}"), meta)
 
 
-def bash_result(tool_id: str, command: str, running: Running, meta: Input) -> ToolResult:
-    """What a finished command comes to."""
+def bash_result(
+    tool_id: str, command: str, running: Running, meta: Input, *, reset: str | None = None
+) -> ToolResult:
+    """What a finished command comes to; ``reset`` is the folder to which the shell was brought back."""
     text = running.text
-    if running.code:
+    meaning = code_meaning(command, running.code or 0)
+    if running.code and meaning is None:
         return failed(tool_id, f"Exit code {running.code}" + (f"\n{text}" if text else ""), meta=meta)
-    parts = shell_parts(command)
+    parts = rough_parts(command)
     silent = bool(parts) and all(part.split()[0] in SILENT for part in parts)
-    content = text or "(Bash completed with no output)"
+    warning = f"Shell cwd was reset to {reset}" if reset else ""
+    content = "\n".join(filter(None, (text, warning))) or "(Bash completed with no output)"
     block = {"tool_use_id": tool_id, "type": "tool_result", "content": content, "is_error": False}
     facts: Input = {
         "stdout": text,
-        "stderr": "",
+        "stderr": f"\n{warning}" if warning else "",
         "interrupted": False,
         "isImage": False,
+        **({"returnCodeInterpretation": meaning} if meaning else {}),
         "noOutputExpected": silent,
     }
     return ToolResult(block, facts, meta)
+
+
+_CODE_ONE = {
+    "[": "Condition is false",
+    "diff": "Files differ",
+    "egrep": "No matches found",
+    "fgrep": "No matches found",
+    "find": "Some directories were inaccessible",
+    "grep": "No matches found",
+    "rg": "No matches found",
+    "test": "Condition is false",
+}
+
+
+def code_meaning(command: str, code: int) -> str | None:
+    """Return what exit code 1 says, where it is not a failure: the last command decides."""
+    words = (rough_parts(command) or [""])[-1].split()
+    if words[:2] == ["git", "grep"] or (words[:2] == ["git", "diff"] and "--no-index" in words):
+        words = words[1:]
+    return _CODE_ONE.get(words[0]) if code == 1 and words else None
 
 
 def read_file(tool_id: str, given: Input, meta: Input) -> ToolResult:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_RUN = 'eval "$1" 9>&- </dev/null && pwd -P >&9'
+"""Runs a command in the shell's own process, so that a change of folder is seen after it."""
+
+
 class Running(Wait):
     """One command that runs; a turn yields it to wait for its end.
 
@@ -20,11 +24,14 @@ class Running(Wait):
     killed, and it ends them itself when it may.
     """
 
-    __slots__ = ("code", "fd", "output", "patience", "pid")
+    __slots__ = ("_folder", "code", "cwd", "fd", "output", "patience", "pid")
 
     def __init__(self, command: str, cwd: str, env: Mapping[str, str]) -> None:
         self.fd, theirs = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.fd, False)
+        self._folder, folder = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._folder, False)
+        self.cwd: str | None = None  # where the command ended, if it ended well
         self.output = b""
         self.patience: float | None = None  # seconds until the turn wants control again
         self.code: int | None = None
@@ -32,13 +39,15 @@ class Running(Wait):
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, theirs, 1),
             (os.POSIX_SPAWN_DUP2, theirs, 2),
+            (os.POSIX_SPAWN_DUP2, folder, 9),
         ]
-        argv = ["/bin/sh", "-c", 'cd "$0" && exec /bin/bash -c "$1"', cwd, command]
+        argv = ["/bin/sh", "-c", 'cd "$0" && exec /bin/bash -c "$2" /bin/bash "$1"', cwd, command, _RUN]
         defaults = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE]
         self.pid = os.posix_spawn(
             argv[0], argv, dict(env), file_actions=actions, setsid=True, setsigdef=defaults
         )
         os.close(theirs)
+        os.close(folder)
 
     def read(self) -> bool:
         """Read the output that has come; return whether the command has exited (EOF)."""
@@ -65,8 +74,11 @@ class Running(Wait):
             code = os.waitstatus_to_exitcode(status)
             self.code = code if code >= 0 else 128 - code
             os.close(self.fd)
+            with suppress(BlockingIOError):
+                self.cwd = os.fsdecode(os.read(self._folder, 1 << 13)).rstrip("\n") or None
+            os.close(self._folder)
 
     @property
     def text(self) -> str:
         """What the command printed, without the end of its last line."""
-        return self.output.decode("utf-8", "replace").rstrip("\n")
+        return self.output.decode("utf-8", "replace").rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 
 from fake_claude.catalog import STRUCTURED
@@ -10,7 +11,7 @@ from fake_claude.clock import timestamp
 from fake_claude.engine.builtin_tools import SUPPORTED, ToolResult, bash_result, failed, read_file, write_file
 from fake_claude.engine.shell import Running
 from fake_claude.ids import fresh_id, fresh_uuid
-from fake_claude.invocation.permissions import judge, suggestions
+from fake_claude.invocation.permissions import inside, judge, suggestions
 from fake_claude.lines import events
 from fake_claude.waits import Exit, HostResponse, Wait
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from fake_claude.engine.background import Background
     from fake_claude.engine.turn_state import TurnState
-    from fake_claude.invocation.permissions import Verdict
+    from fake_claude.invocation.verdict import Verdict
 
     Message = dict[str, Any]
 
@@ -52,6 +53,13 @@ NO_SERVER_CHECK = (
     " that needs the check is refused. To run these actions, use another permission mode. To use auto mode, ask whoever"
     " runs {host} to pass Claude Code's server-side safety check through:"
     " https://code.claude.com/docs/en/permission-modes#server-side-classifier-review"
+)
+
+
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+HIDDEN = (
+    'InputValidationError: [\n  {\n    "code": "custom",\n    "path": [\n      "command"\n    ],\n'
+    '    "message": "command contains control characters that would be hidden in the approval dialog"\n  }\n]'
 )
 
 
@@ -95,13 +103,16 @@ class ToolCalls:
         if call.name not in self.context.tools and call.name != "Agent":
             self._missing(call)
             return
+        if call.name == "Bash" and _HIDDEN.search(str(call.input.get("command", ""))):
+            self._finish(call, failed(call.id, HIDDEN, tagged=True, plain=HIDDEN))
+            return
         verdict = judge(call.name, call.input, self.context)
         call.verdict = verdict
         if verdict.allowed:
             call.decision = {"decision": "accept", "source": "config"}
             if verdict.reason_type is not None:
                 call.decision["reason_type"] = verdict.reason_type
-        elif not self.context.host_answers or self.context.options.text("permission-prompts") == "none":
+        elif verdict.forbidden or not self.context.asks_host:
             self._denied(call, verdict)
 
     def _missing(self, call: Call) -> None:
@@ -167,18 +178,22 @@ class ToolCalls:
                 continue
             call.request_id = fresh_uuid()
             self._run.emit_state("requires_action")
-            request = {
+            request: Message = {
                 "subtype": "can_use_tool",
                 "tool_name": call.name,
                 "display_name": call.name,
                 "input": call.input,
                 "description": _description(call),
-                "permission_suggestions": suggestions(call.name, call.input, call.verdict),
             }
+            offered = suggestions(call.name, call.verdict)
+            if offered is not None:
+                request["permission_suggestions"] = offered
             if call.verdict.path is not None and call.name == "Bash":
                 request["blocked_path"] = call.verdict.path
-            request |= call.verdict.extra
+            extra = call.verdict.extra  # here the reason comes before its type
+            request |= {name: extra[name] for name in sorted(extra)}
             request["tool_use_id"] = call.id
+            request |= call.verdict.told
             self._run.emit(events.control_request(call.request_id, request))
 
     def run(self) -> Generator[Wait, Any, None]:
@@ -255,7 +270,7 @@ class ToolCalls:
 
     def _bash(self, call: Call) -> Generator[Wait, Any, None]:
         command = str(call.input.get("command", ""))
-        call.running = Running(command, self.context.cwd, {**self.context.env, "CLAUDECODE": "1"})
+        call.running = Running(command, self.context.shell_cwd, {**self.context.env, "CLAUDECODE": "1"})
         self._run.record.note("tool", pid=call.running.pid, command=command)
         if call.input.get("run_in_background") is True:
             self._move_to_background(call, call.running)
@@ -270,7 +285,17 @@ class ToolCalls:
             yield call.running
         if task is not None:
             self._task_ended(call, task)
-        self._finish(call, bash_result(call.id, command, call.running, call.meta()))
+        reset = self._move(call.running.cwd)
+        self._finish(call, bash_result(call.id, command, call.running, call.meta(), reset=reset))
+
+    def _move(self, folder: str | None) -> str | None:
+        """Follow the shell to where it ended; outside the working directories it is brought back."""
+        context = self.context
+        if folder is None or inside(folder, context):
+            context.shell_cwd = folder or context.shell_cwd
+            return None
+        context.shell_cwd = context.cwd
+        return context.cwd
 
     def _move_to_background(self, call: Call, running: Running) -> None:
         call.running = None

@@ -30,6 +30,7 @@ from fake_claude.fidelity.invocation import (
     user,
 )
 from fake_claude.fidelity.usertext import rows as user_text_rows
+from fake_claude.fidelity.verdicts import rows as verdict_rows
 
 
 def _invocation() -> list[Invocation]:
@@ -1108,6 +1109,7 @@ ROWS = [
     *_persistent(),
     *_control(),
     *_tools(),
+    *verdict_rows(),
     *_trouble(),
     *_signals(),
     *_sdk(),

@@ -47,6 +47,9 @@ class Context:
         self.permission_mode = self._mode(options, configured.mode)
         self.allow_rules = split_rules([*options.lists.get("allowed-tools", []), *configured.allow])
         self.deny_rules = split_rules([*options.lists.get("disallowed-tools", []), *configured.deny])
+        self.ask_rules = configured.ask
+        self.directories = [*options.lists.get("add-dir", []), *configured.directories]
+        self.shell_cwd = self.cwd  # where the last command of the shell ended
         self.output_style = configured.output_style or "default"
         self.language = configured.language
         self.agents: list[str] = []  # beyond the CLI's own
@@ -74,6 +77,11 @@ class Context:
         self.has_commands = not options.flag("disable-slash-commands")
         self.has_key = bool(env.get("ANTHROPIC_API_KEY"))
         self.host_answers = options.text("permission-prompt-tool") == "stdio"
+
+    @property
+    def asks_host(self) -> bool:
+        """Tell whether questions about tools go to the host."""
+        return self.host_answers and self.options.text("permission-prompts") != "none"
 
     @staticmethod
     def _mode(options: Options, configured: str | None) -> str:

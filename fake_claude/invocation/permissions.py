@@ -1,16 +1,17 @@
 """Who may run which tool: rules, modes, and the refusals in the CLI's words (docs/claude-cli.md, tools).
 
-The shell is judged by a short list of commands, not by a parser of the shell's whole language: a script that
-needs a command outside it says ``--allowedTools``, as a careful caller of the CLI does.
+Commands of the shell are judged in ``fake_claude.bash``; what cannot be told before it runs is asked about.
 """
 
 from __future__ import annotations
 
 import os
-import re
 
+from fake_claude.bash.judge import Place, judge_bash
+from fake_claude.bash.rules import Rules
 from fake_claude.catalog import STRUCTURED
 from fake_claude.invocation.rules import matches
+from fake_claude.invocation.verdict import Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,46 +21,6 @@ if TYPE_CHECKING:
 
     Input = dict[str, Any]
 
-READS = frozenset(
-    [
-        "basename",
-        "cat",
-        "cd",
-        "cut",
-        "date",
-        "df",
-        "diff",
-        "dirname",
-        "du",
-        "echo",
-        "false",
-        "file",
-        "find",
-        "grep",
-        "head",
-        "hostname",
-        "id",
-        "ls",
-        "printf",
-        "pwd",
-        "realpath",
-        "seq",
-        "sleep",
-        "sort",
-        "stat",
-        "tail",
-        "test",
-        "tr",
-        "true",
-        "uname",
-        "uniq",
-        "wc",
-        "which",
-        "whoami",
-    ]
-)
-WRITES = frozenset(["cp", "mkdir", "mv", "rm", "rmdir", "touch"])
-GIT_READS = frozenset(["branch", "diff", "log", "show", "status"])
 SILENT = frozenset(
     [
         "cd",
@@ -80,8 +41,6 @@ SILENT = frozenset(
 )
 """Commands of which the CLI expects no output."""
 
-_BLOCKED_VERB = {"cat": "concatenate files from", "cd": "change directories to", "ls": "list files in"}
-_KNOWN_VARIABLES = frozenset(["HOME", "LANG", "OLDPWD", "PATH", "PWD", "SHELL", "TERM", "USER"])
 EDITS = ("Edit", "NotebookEdit", "Write")
 OUTSIDE = {
     "decision_reason_type": "workingDir",
@@ -104,6 +63,17 @@ NOBODY = (
     " way for the rest of this session. Tell the user what was blocked and why you needed it, then continue with the"
     " parts of the task that do not require approval. What required approval: {message}"
 )
+NO_PERSON = (
+    "Permission for this command was denied by a built-in Claude Code safety check, not by the user. The check stops"
+    " removals that can delete far more than intended: a system, home or workspace directory, or a target it cannot"
+    " resolve, such as a shell variable that, if unset or empty, turns this into `rm -rf /` or `rm -rf /*`. Only a"
+    " person may approve such a removal, and no person did (the permission prompt timed out, or none was shown). The"
+    " command was NOT run; do not claim it succeeded. Do not work around the check by splitting, scripting, or"
+    " re-issuing the removal through another tool or shell: the check exists because a removal like this can destroy"
+    " the user's data, and getting past it would not make it safe. If the text below suggests a safe rewrite, run that"
+    " instead; it goes through the same check. Otherwise finish the rest of the task without this removal, tell the"
+    " user what you wanted to delete and why, and leave the removal to them. What was flagged: {message}"
+)
 NO_CLASSIFIER = (
     "Auto mode is unavailable: its safety check does not run for this session, so {tool} was not run. Other actions"
     " that need the check will be denied too, and retrying won't help. Finish what you can without them, then tell the"
@@ -111,106 +81,23 @@ NO_CLASSIFIER = (
 )
 
 
-class Verdict:
-    """May it run? ``allowed``, or denied with ``message``, or else somebody must be asked."""
-
-    __slots__ = ("allowed", "extra", "kind", "message", "path", "reason_type")
-
-    def __init__(
-        self,
-        *,
-        allowed: bool,
-        reason_type: str | None = None,
-        message: str = "",
-        extra: Input | None = None,
-        path: str | None = None,
-        kind: str = "user-rejected",
-    ) -> None:
-        self.allowed = allowed
-        self.kind = kind  # non_execution_kind beside the result
-        self.reason_type = reason_type
-        self.message = message
-        self.extra = extra or {}  # further members of the permission_denied line
-        self.path = path
-
-
-def _other(message: str) -> Verdict:
-    extra = {"decision_reason_type": "other", "decision_reason": message}
-    return Verdict(allowed=False, message=message, extra=extra)
-
-
-def shell_parts(command: str) -> list[str]:
-    """Cut a command line at ``;``, ``&&``, ``||``, ``|`` and ``&`` outside quotes."""
-    parts = re.findall(r"(?:'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.|>&|&>|[^;&|\n'\"\\])+", command)
-    return [part.strip() for part in parts if part.strip()]
+def roots(context: Context) -> list[str]:
+    """Return the working directories of a session."""
+    return [context.cwd, *(os.path.join(context.cwd, path) for path in context.directories)]
 
 
 def inside(path: str, context: Context) -> bool:
     """Tell whether a path lies in one of the working directories."""
-    roots = [context.cwd, *context.options.lists.get("add-dir", [])]
     full = os.path.normpath(os.path.join(context.cwd, os.path.expanduser(path)))
-    return any(
-        full == os.path.normpath(root) or full.startswith(os.path.normpath(root) + "/") for root in roots
-    )
-
-
-def _absolute(path: str, context: Context) -> str:
-    return os.path.normpath(os.path.join(context.cwd, os.path.expanduser(path)))
-
-
-def _asks(what: str, path: str, context: Context) -> Verdict:
-    message = (
-        f"{what} '{path}' needs approval. The path is inside the working directories for this session"
-        f" ('{context.cwd}'), and Claude Code asks before a shell command creates, changes or removes files there."
-    )
-    return Verdict(allowed=False, message=message, path=path)
-
-
-def _judge_part(part: str, context: Context) -> Verdict:  # noqa: PLR0911 - a list of cases, read one by one
-    """Judge one simple command."""
-    redirected = re.search(r"(?<![0-9&])>>?\s*([^\s&>]+)", part)
-    if redirected and redirected.group(1) != "/dev/null":
-        return _asks("Output redirection to", _absolute(redirected.group(1), context), context)
-    names = set(re.findall(r"\$\{?(\w+)", part))
-    if names - _KNOWN_VARIABLES or "$(" in part or "`" in part:
-        return _other("A variable in this command can't be checked before it runs")
-    words = part.split()
-    name, arguments = words[0], [word.strip("'\"") for word in words[1:] if not word.startswith("-")]
-    if name == "git" and arguments and arguments[0] in GIT_READS:
-        return Verdict(allowed=True, reason_type="subcommandResults")
-    if name in WRITES and arguments:
-        return _asks(f"{name} in", _absolute(arguments[-1], context), context)
-    if name not in READS:
-        return _other("This command requires approval")
-    if name not in ("echo", "printf", "sleep", "test", "seq", "date"):
-        for argument in arguments:
-            outside = (
-                argument.startswith(("/", "~")) and argument != "/dev/null" and not inside(argument, context)
-            )
-            if outside:
-                verb = _BLOCKED_VERB.get(name, "read files from")
-                path = _absolute(argument, context)
-                message = (
-                    f"{name} in '{path}' was blocked. For security, Claude Code may only {verb} the allowed working"
-                    f" directories for this session: '{context.cwd}'."
-                )
-                return Verdict(allowed=False, message=message, path=path)
-    return Verdict(allowed=True, reason_type="subcommandResults")
+    return Place(cwd=context.cwd, roots=roots(context), home=context.home, mode="").inside(full)
 
 
 def _judge_shell(command: str, context: Context) -> Verdict:
-    parts = shell_parts(command)
-    verdicts = [(part, _judge_part(part, context)) for part in parts]
-    refused = [(part, verdict) for part, verdict in verdicts if not verdict.allowed]
-    if not refused:
-        return Verdict(allowed=True, reason_type="subcommandResults")
-    if len(refused) == 1:
-        return refused[0][1]
-    message = (
-        "This Bash command contains multiple operations. The following parts require approval: "
-        + ", ".join(part for part, _ in refused)
+    place = Place(
+        cwd=context.shell_cwd, roots=roots(context), home=context.home, mode=context.permission_mode
     )
-    return Verdict(allowed=False, message=message, extra={"decision_reason_type": "subcommandResults"})
+    rules = Rules(allow=context.allow_rules, ask=context.ask_rules, deny=context.deny_rules)
+    return judge_bash(command, place, rules)
 
 
 def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, PLR0911, PLR0912 - a list of cases, read one by one
@@ -218,18 +105,23 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
     options, mode = context.options, context.permission_mode
     if tool == STRUCTURED:
         return Verdict(allowed=True)
-    refusal = _refused_by_rule(tool, given, context)
-    if refusal is not None:
-        return refusal
-    for rule in context.allow_rules:
-        if matches(rule, tool, given):
-            # A rule for the whole tool decides itself; one for some commands decides by their parts.
-            return Verdict(allowed=True, reason_type="rule" if "(" not in rule else "subcommandResults")
+    if any(matches(rule, tool, given) for rule in context.deny_rules if tool != "Bash" or "(" not in rule):
+        return _denied(tool, given)
+    shell = _judge_shell(str(given.get("command", "")), context) if tool == "Bash" else None
+    if shell is not None and shell.forbidden:
+        return shell
+    whole = [
+        rule
+        for rule in context.allow_rules
+        if matches(rule, tool, given) and (tool != "Bash" or "(" not in rule)
+    ]
+    if whole and not (shell is not None and _unsafe(shell)):
+        return Verdict(allowed=True, reason_type="rule" if "(" not in whole[0] else "subcommandResults")
     if mode in ("bypassPermissions", "auto"):
         return Verdict(allowed=True, reason_type="mode")
     path = str(given.get("file_path") or given.get("notebook_path") or "")
-    if tool == "Bash":
-        verdict = _judge_shell(str(given.get("command", "")), context)
+    if shell is not None:
+        verdict = shell
     elif tool == "Read" and inside(path, context):
         return Verdict(allowed=True, reason_type="mode")
     elif tool in ("Read", *EDITS):
@@ -245,18 +137,21 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
         verdict = Verdict(allowed=False, message=message)
     if verdict.allowed:
         return verdict
-    if (
-        mode == "acceptEdits"
-        and tool != "Read"
-        and verdict.path is not None
-        and inside(verdict.path, context)
-    ):
-        return Verdict(allowed=True, reason_type="subcommandResults" if tool == "Bash" else "mode")
+    if mode == "acceptEdits" and tool in EDITS and inside(path, context):
+        return Verdict(allowed=True, reason_type="mode")
     if mode == "dontAsk":
         message = DONT_ASK.format(tool=tool)
         extra = {"decision_reason_type": "mode"}
         return Verdict(
             allowed=False, message=message, extra=extra, kind="permission-rule", reason_type="mode"
+        )
+    if mode == "plan" and verdict.message.startswith("Dangerous "):
+        return Verdict(
+            allowed=False,
+            message=NO_PERSON.format(message=verdict.message),
+            extra=verdict.extra,
+            kind="permission-rule",
+            reason_type="safetyCheck",
         )
     if mode == "plan":
         extra = {
@@ -279,40 +174,27 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
     return verdict
 
 
-def _refused_by_rule(tool: str, given: Input, context: Context) -> Verdict | None:
-    """Judge by the rules of what is never allowed; they come before those of what is."""
-    command = str(given.get("command", ""))
-    calls = [given, *({**given, "command": part} for part in shell_parts(command))]
-    for rule in context.deny_rules:
-        if any(matches(rule, tool, call) for call in calls):
-            if tool == "Bash":
-                message = f"Permission to use Bash with command {command} has been denied."
-                reason = "subcommandResults"
-            else:
-                message, reason = f"Permission to use {tool} has been denied.", "rule"
-            return Verdict(
-                allowed=False,
-                message=message,
-                extra={"decision_reason_type": reason},
-                kind="permission-rule",
-                reason_type=reason,
-            )
-    return None
+def _unsafe(verdict: Verdict) -> bool:
+    """Tell whether even a rule for the whole tool does not let this run."""
+    return not verdict.allowed and verdict.extra.get("decision_reason_type") == "safetyCheck"
 
 
-def suggestions(tool: str, given: Input, verdict: Verdict) -> list[Input]:
-    """Return what the CLI proposes to a host that is asked."""
-    found: list[Input] = []
+def _denied(tool: str, given: Input) -> Verdict:
+    what = f" with command {given.get('command', '')}" if tool == "Bash" else ""
+    return Verdict(
+        allowed=False,
+        message=f"Permission to use {tool}{what} has been denied.",
+        extra={"decision_reason_type": "rule"},
+        kind="permission-rule",
+        reason_type="rule",
+        forbidden=True,
+    )
+
+
+def suggestions(tool: str, verdict: Verdict) -> list[Input] | None:
+    """Return what the CLI proposes to a host that is asked; about some commands it proposes nothing at all."""
     if tool == "Bash":
-        command = str(given.get("command", ""))
-        content = f"{command} *" if verdict.path is not None else command
-        rule = {"toolName": "Bash", "ruleContent": content}
-        found.append(
-            {"type": "addRules", "rules": [rule], "behavior": "allow", "destination": "localSettings"}
-        )
-    if verdict.path is not None:
-        if tool == "Bash":
-            folder = os.path.dirname(verdict.path)
-            found.append({"type": "addDirectories", "directories": [folder], "destination": "session"})
-        found.append({"type": "setMode", "mode": "acceptEdits", "destination": "session"})
-    return found
+        return verdict.suggestions
+    return (
+        [] if verdict.path is None else [{"type": "setMode", "mode": "acceptEdits", "destination": "session"}]
+    )

@@ -25,7 +25,9 @@ class SettingsFiles:
         self.language: str | None = None
         self.mode: str | None = None
         self.allow: list[str] = []
+        self.ask: dict[str, str] = {}  # rules, with the source of each
         self.deny: list[str] = []
+        self.directories: list[str] = []
         self.hooks: dict[str, list[str]] = {}
         self.hooks_off = False
         self.files: list[str] = []  # that were read
@@ -41,15 +43,16 @@ class SettingsFiles:
             self.wrong = f"Error: Settings file not found: {os.path.join(cwd, given)}"
             return
         self.sources = self._sources(options)
-        for path in (MANAGED, *(paths[source] for source in self.sources)):
-            self._add(self._read(path))
+        self._add(self._read(MANAGED), "policySettings")
+        for source in self.sources:
+            self._add(self._read(paths[source]), f"{source}Settings")
         if given is None:
             return
         if not inline:
-            self._add(self._read(os.path.join(cwd, given)))
+            self._add(self._read(os.path.join(cwd, given)), "flagSettings")
             return
         try:
-            self._add(json.loads(given))
+            self._add(json.loads(given), "flagSettings")
         except ValueError:
             self.wrong = "Error: Invalid JSON provided to --settings"
 
@@ -67,7 +70,7 @@ class SettingsFiles:
             return ()
         return tuple(name for name in SOURCES if name in wanted)
 
-    def _add(self, settings: Any) -> None:
+    def _add(self, settings: Any, source: str) -> None:
         """Take over one source; later ones win, and rules add up."""
         if not isinstance(settings, dict):
             return
@@ -85,7 +88,9 @@ class SettingsFiles:
         if isinstance(permissions.get("defaultMode"), str):
             self.mode = permissions["defaultMode"]
         self.allow += _texts(permissions.get("allow"))
+        self.ask |= dict.fromkeys(_texts(permissions.get("ask")), source)
         self.deny += _texts(permissions.get("deny"))
+        self.directories += _texts(permissions.get("additionalDirectories"))
 
     def _read(self, path: str) -> Any:
         """Return the settings in a file; a file that is not there or broken has none (docs/claude-cli.md, sessions)."""

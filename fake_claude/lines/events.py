@@ -37,7 +37,7 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
     message = {
         "type": "system",
         "subtype": "init",
-        "cwd": context.cwd,
+        "cwd": context.shell_cwd,
         "session_id": context.session_id,
         "tools": context.tools,
         "mcp_servers": context.mcp_servers,
