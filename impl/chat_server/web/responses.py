@@ -22,7 +22,7 @@ dumps = msgspec.json.Encoder().encode
 PIECE = 1 << 16
 """How much of a large document is encoded and sent at a time, in characters and in bytes."""
 
-PAUSE = 0.001
+PAUSE = 0.003
 """Between two such pieces, in seconds, others are served, and other processes have the processor."""
 
 
