@@ -29,7 +29,7 @@ from fake_claude.fidelity.invocation import (
     one,
     user,
 )
-from fake_claude.fidelity.usertext import rows as user_text_rows
+from fake_claude.fidelity.user_text_rows import rows as user_text_rows
 from fake_claude.fidelity.verdicts import rows as verdict_rows
 
 

@@ -66,10 +66,10 @@ async def play_rows(
                 played[row.name] = recordings.compact(normal(outcome, names))
             except* RowTimeout as stuck:
                 played[row.name] = str(stuck.exceptions[0])
-            told = counter.next()
+            progress = counter.next()
             if sys.stderr.isatty():
                 end = "" if len(played) < len(rows) else "\n"
-                sys.stderr.write(f"\r{told:<24}{end}")
+                sys.stderr.write(f"\r{progress:<24}{end}")
                 sys.stderr.flush()
 
     async with asyncio.TaskGroup() as group:

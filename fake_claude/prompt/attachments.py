@@ -156,7 +156,7 @@ def _shown_file(path: str, shown: str, mention: Mention, context: Context) -> At
     if len(data) > TEXT_LIMIT:
         return None
     lines, note = _lines(data) if kind != ".ipynb" else (["[fake-claude does not imitate notebooks]"], "")
-    return _file(path, shown, lines, mention, note, tells_lines=not context.before_332)
+    return _file(path, shown, lines, mention, note, states_lines=not context.before_332)
 
 
 def _lines(data: bytes) -> tuple[list[str], str]:
@@ -219,13 +219,13 @@ def _size(size: int) -> str:
 
 
 def _file(
-    path: str, shown: str, lines: list[str], mention: Mention, note: str, *, tells_lines: bool
+    path: str, shown: str, lines: list[str], mention: Mention, note: str, *, states_lines: bool
 ) -> Attachment:
     given: dict[str, object] = {"file_path": path}
     start, total = 1, len(lines)
     if mention.first is not None and mention.count is not None:
         start = mention.first
-        if tells_lines and start > 0:
+        if states_lines and start > 0:
             given |= {"offset": start, "limit": mention.count}
         begin = max(0, start - 1)
         lines = lines[begin : begin + max(0, mention.count)] if start > 0 else lines

@@ -64,7 +64,7 @@ def masked(messages: list[Message], cwd: str = "/work/dir") -> list[Message]:
 
 
 def _goes_on(messages: list[Message], number: int) -> bool:
-    """Tell whether this is a further piece of a tool's input: where that is cut is the model's affair."""
+    """Return whether this is a further piece of a tool's input: where that is cut is the model's affair."""
     pair = [
         m.get("event", {}).get("delta", {}).get("type") for m in messages[max(0, number - 1) : number + 1]
     ]

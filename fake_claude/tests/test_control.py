@@ -75,7 +75,7 @@ async def test_small_request_is_answered(
     assert (answer["subtype"], answer.get("response")) == ("success", response)
 
 
-async def test_settings_are_told(fake: Fake) -> None:
+async def test_settings_are_printed(fake: Fake) -> None:
     async with talking(fake) as talk:
         answer = await talk.ask("get_settings")
 
@@ -194,8 +194,8 @@ async def test_interrupt_during_a_tool_kills_the_tool(fake: Fake) -> None:
         seen = await talk.until(lambda m: m["type"] == "result")
         os.close(fd)
 
-    told = [m["message"]["content"] for m in seen if m["type"] == "user"]
-    assert (told[0][0]["type"], told[0][0]["is_error"], told[1]) == ("tool_result", True, TOOL_NOTE)
+    printed = [m["message"]["content"] for m in seen if m["type"] == "user"]
+    assert (printed[0][0]["type"], printed[0][0]["is_error"], printed[1]) == ("tool_result", True, TOOL_NOTE)
     assert (seen[-1]["terminal_reason"], seen[-1]["num_turns"]) == ("aborted_tools", 3)
     assert not exists(pid)
 
@@ -233,8 +233,8 @@ async def test_queued_message_can_be_taken_back(fake: Fake) -> None:
             done = await talk.end()
 
     assert answer["response"] == {"cancelled": True, "message_uuid": uuid}
-    told = [m["state"] for m in talk.messages if m["type"] == "command_lifecycle"]
-    assert told == ["queued", "cancelled"]
+    printed = [m["state"] for m in talk.messages if m["type"] == "command_lifecycle"]
+    assert printed == ["queued", "cancelled"]
     assert (result["result"], done.out) == ("t1 t2 t3 ", "")
 
 
@@ -251,8 +251,8 @@ async def test_model_is_changed_for_the_turns_that_follow(fake: Fake) -> None:
 
     assert answer["response"] == {"model": "claude-sonnet-5"}
     assert (before, after, restored) == ("claude-opus-5-5", "claude-sonnet-5", "claude-opus-5-5")
-    told = [m["message"]["content"] for m in talk.messages if m["type"] == "user"]
-    assert told == [
+    printed = [m["message"]["content"] for m in talk.messages if m["type"] == "user"]
+    assert printed == [
         f"<local-command-stdout>Set model to `{model}`</local-command-stdout>" for model in (after, restored)
     ]
 
@@ -309,8 +309,8 @@ async def test_denied_tool_is_not_run_and_the_turn_goes_on(fake: Fake) -> None:
     )
     assert not (fake.cwd / "made").exists()
     assert (result["result"], len(result["permission_denials"]), done.code) == ("Over.", 1, 0)
-    (told,) = [m["message"]["content"][0] for m in talk.messages if m["type"] == "user"]
-    assert (told["content"], told["is_error"]) == ("The user said no", True)
+    (printed,) = [m["message"]["content"][0] for m in talk.messages if m["type"] == "user"]
+    assert (printed["content"], printed["is_error"]) == ("The user said no", True)
 
 
 async def test_interrupt_takes_an_open_question_back(fake: Fake) -> None:
@@ -345,7 +345,7 @@ def answered(question: Message, response: Message) -> str:
     return json.dumps({"type": "control_response", "response": inner}) + "\n"
 
 
-async def test_states_of_the_session_are_told_to_an_sdk(fake: Fake) -> None:
+async def test_sdk_gets_states_of_the_session(fake: Fake) -> None:
     async with talking(fake, CLAUDE_CODE_SDK_READS_SESSION_STATE="1") as talk:
         await talk.send(user("hi"))
         await talk.until("success")

@@ -50,7 +50,7 @@ def test_a_wrong_file_names_the_line_and_the_nearest_word(source: str, line: int
     assert said in str(wrong.value)
 
 
-def test_lint_tells_every_file(tmp_path: Path, tool: Callable[..., tuple[int, str, str]]) -> None:
+def test_lint_names_every_file(tmp_path: Path, tool: Callable[..., tuple[int, str, str]]) -> None:
     good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
     good.write_text(HEAD + "[[turn]]\nsteps = [{ text = 'a' }]\n")
     bad.write_text("[[turn]]\n")

@@ -90,9 +90,9 @@ async def test_blocks_of_one_message_are_lines_of_their_own(fake: Fake) -> None:
 
     done = await fake.run(*STREAM, "go")
 
-    told = [message["message"] for message in done.messages if message["type"] == "assistant"]
-    assert [len(message["content"]) for message in told] == [1, 1]
-    assert len({message["id"] for message in told}) == 1
+    printed = [message["message"] for message in done.messages if message["type"] == "assistant"]
+    assert [len(message["content"]) for message in printed] == [1, 1]
+    assert len({message["id"] for message in printed}) == 1
 
 
 async def test_usage_of_a_turn_is_the_sum_of_its_calls(fake: Fake) -> None:
@@ -143,14 +143,14 @@ async def test_limit_ends_the_turn_with_its_error(
 async def test_slash_command_is_carried_out_without_the_model(fake: Fake) -> None:
     done = await fake.run(*STREAM, "/cost")
 
-    (told,) = [message for message in done.messages if message["type"] == "assistant"]
-    assert told["message"]["model"] == "<synthetic>"
+    (printed,) = [message for message in done.messages if message["type"] == "assistant"]
+    assert printed["message"]["model"] == "<synthetic>"
     assert done.result["num_turns"] == 0
     assert "terminal_reason" not in done.result
     assert done.result["result"].startswith("Estimated cost:        $0.0000\n")
 
 
-async def test_init_tells_where_the_key_came_from(fake: Fake) -> None:
+async def test_init_says_where_the_key_came_from(fake: Fake) -> None:
     sources = [
         (await fake.run(*STREAM, "hi", ANTHROPIC_API_KEY=key)).messages[0]["apiKeySource"]
         for key in ("sk-dummy", "")

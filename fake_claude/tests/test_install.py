@@ -102,7 +102,7 @@ def test_wrong_script_is_refused_at_install(tmp_path: Path) -> None:
     assert not (tmp_path / "bin" / "claude").exists()
 
 
-async def test_version_is_what_the_launcher_was_told(tmp_path: Path) -> None:
+async def test_version_is_the_launchers(tmp_path: Path) -> None:
     launcher = install(tmp_path / "bin", version="2.1.324")
     process = await asyncio.create_subprocess_exec(launcher, "--version", stdout=subprocess.PIPE)
 

@@ -74,8 +74,8 @@ def events(text: str) -> list[dict[str, Any]]:
     return found
 
 
-def text_of(told: list[dict[str, Any]]) -> str:
-    return "".join(e["delta"].get("text", "") for e in told if e["type"] == "content_block_delta")
+def text_of(printed: list[dict[str, Any]]) -> str:
+    return "".join(e["delta"].get("text", "") for e in printed if e["type"] == "content_block_delta")
 
 
 @contextmanager
@@ -122,40 +122,40 @@ async def test_signal_stops_the_api_even_while_it_stalls(tmp_path: Path, number:
 
 
 async def test_answer_is_streamed_as_server_sent_events(api: Api) -> None:
-    status, told = await api.ask("hello", stream=True)
+    status, printed = await api.ask("hello", stream=True)
 
     assert status == 200
-    assert [event["type"] for event in told if event["type"] != "content_block_delta"] == [
+    assert [event["type"] for event in printed if event["type"] != "content_block_delta"] == [
         "message_start",
         "content_block_start",
         "content_block_stop",
         "message_delta",
         "message_stop",
     ]
-    assert text_of(told) == 'You said: "hello". This is turn 1 of our conversation.'
-    assert told[-2]["delta"]["stop_reason"] == "end_turn"
+    assert text_of(printed) == 'You said: "hello". This is turn 1 of our conversation.'
+    assert printed[-2]["delta"]["stop_reason"] == "end_turn"
 
 
 async def test_fake_and_api_say_the_same(api: Api, fake: Fake) -> None:
     for prompt in ("hello ünï 🙂", '[[fake tokens=3 say="a b"]]'):
-        _, told = await api.ask(prompt, stream=True)
+        _, printed = await api.ask(prompt, stream=True)
 
-        assert text_of(told) == (await fake.say(prompt)).text
+        assert text_of(printed) == (await fake.say(prompt)).text
 
 
 async def test_whole_message_equals_the_stream(api: Api) -> None:
-    _, told = await api.ask("usage", stream=True)
+    _, printed = await api.ask("usage", stream=True)
     _, message = await api.ask("usage")
 
-    assert message["content"] == [{"type": "text", "text": text_of(told)}]
-    assert message["usage"] == {**told[0]["message"]["usage"], "output_tokens": 9}
+    assert message["content"] == [{"type": "text", "text": text_of(printed)}]
+    assert message["usage"] == {**printed[0]["message"]["usage"], "output_tokens": 9}
     assert (message["usage"]["input_tokens"], message["usage"]["cache_read_input_tokens"]) == (12, 1000)
 
 
 async def test_turns_are_counted_from_the_history(api: Api) -> None:
-    _, told = await api.ask("one", "first answer", "two", "second answer", "three", stream=True)
+    _, printed = await api.ask("one", "first answer", "two", "second answer", "three", stream=True)
 
-    assert text_of(told) == 'You said: "three". This is turn 3 of our conversation.'
+    assert text_of(printed) == 'You said: "three". This is turn 3 of our conversation.'
 
 
 async def test_error_of_one_conversation_is_not_that_of_another(api: Api) -> None:
@@ -176,15 +176,15 @@ async def test_error_carries_its_headers_and_words(api: Api) -> None:
 
 
 async def test_pings_go_over_the_wire(api: Api) -> None:
-    _, told = await api.ask("pings", stream=True)
+    _, printed = await api.ask("pings", stream=True)
 
-    assert [event["type"] for event in told].count("ping") == 2
+    assert [event["type"] for event in printed].count("ping") == 2
 
 
 async def test_misbehaviour_of_the_process_is_passed_over(api: Api) -> None:
-    _, told = await api.ask("process", stream=True)
+    _, printed = await api.ask("process", stream=True)
 
-    assert (text_of(told), told[-1]["type"]) == ("Only this.", "message_stop")
+    assert (text_of(printed), printed[-1]["type"]) == ("Only this.", "message_stop")
 
 
 async def test_gate_holds_the_stream_where_it_stands(api: Api) -> None:
@@ -214,9 +214,9 @@ async def test_client_that_leaves_a_gate_takes_no_passage(api: Api) -> None:
         await api.ask("hello")  # answered: the leaving was seen
         gate.open()
         async with asyncio.timeout(PATIENCE):
-            _, told = await api.ask(prompt, stream=True)
+            _, printed = await api.ask(prompt, stream=True)
 
-    assert text_of(told) == "t1 t2 "
+    assert text_of(printed) == "t1 t2 "
 
 
 async def test_many_clients_are_served_at_once(api: Api) -> None:
@@ -229,9 +229,9 @@ async def test_many_clients_are_served_at_once(api: Api) -> None:
             for _ in tasks:
                 await gate.reached()
             gate.open(len(tasks))
-            told = [text_of(events_) for _, events_ in await asyncio.gather(*tasks)]
+            printed = [text_of(events_) for _, events_ in await asyncio.gather(*tasks)]
 
-    assert told == ["t1 "] * 5
+    assert printed == ["t1 "] * 5
 
 
 WRONG = [

@@ -119,7 +119,7 @@ def test_steps_for_another_moment_belong_to_no_message() -> None:
     assert [step.kind for step in play.at("after_result")] == ["exit"]
 
 
-async def test_gate_tells_of_a_fake_that_came_first(tmp_path: Path) -> None:
+async def test_gate_sees_a_fake_that_came_first(tmp_path: Path) -> None:
     arrival = Arrival(str(tmp_path), "g")
     with Gate(tmp_path, "g") as gate:
         async with asyncio.timeout(PATIENCE):

@@ -233,14 +233,14 @@ async def test_uuid_seen_before_is_dropped(fake: Fake) -> None:
     assert second["result"] == answer("two", 2)
 
 
-async def test_life_of_a_message_with_a_uuid_is_told(fake: Fake) -> None:
+async def test_message_with_a_uuid_has_states(fake: Fake) -> None:
     done = await fake.run(*PERSISTENT, stdin=user("hi", uuid=UUIDS[1]))
 
-    told = [(m["command_uuid"], m["state"]) for m in done.messages if m["type"] == "command_lifecycle"]
-    assert told == [(UUIDS[1], state) for state in ("queued", "started", "completed")]
+    printed = [(m["command_uuid"], m["state"]) for m in done.messages if m["type"] == "command_lifecycle"]
+    assert printed == [(UUIDS[1], state) for state in ("queued", "started", "completed")]
 
 
-async def test_message_without_a_uuid_has_no_life_told(fake: Fake) -> None:
+async def test_message_without_a_uuid_has_no_states(fake: Fake) -> None:
     done = await fake.run(*PERSISTENT, stdin=user("hi"))
 
     assert "command_lifecycle" not in done.kinds

@@ -101,7 +101,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("argv", "text"), REFUSED)
-async def test_refusal_is_told_on_stderr_only(fake: Fake, argv: list[str], text: str) -> None:
+async def test_refusal_is_on_stderr_only(fake: Fake, argv: list[str], text: str) -> None:
     done = await fake.run("-p", *argv)
 
     assert (done.err, done.out, done.code) == (text, "", 1)
@@ -164,7 +164,7 @@ async def test_broken_settings_stop_nothing(fake: Fake) -> None:
     assert (done.err, done.code) == ("", 0)
 
 
-async def test_two_mistakes_are_told_one_at_a_time(fake: Fake) -> None:
+async def test_first_of_two_mistakes_is_reported(fake: Fake) -> None:
     done = await fake.run("-p", "--output-format", "xml", "--no-such-flag")
 
     assert done.err.count("\n") == 1

@@ -120,7 +120,7 @@ async def test_ignored_term_leaves_only_kill(fake: Fake) -> None:
     assert fake.runs[0].signals == ["SIGTERM"]
 
 
-async def test_retries_are_told_and_counted(fake: Fake) -> None:
+async def test_retries_are_printed_and_counted(fake: Fake) -> None:
     fake.script('[[turn]]\nsteps = [{ error = 500, times = 2 }, { text = "Fine." }]\n')
 
     done = await fake.say("go")
@@ -130,7 +130,7 @@ async def test_retries_are_told_and_counted(fake: Fake) -> None:
     assert done.result["result"] == "Fine."
 
 
-async def test_broken_stream_is_told_again(fake: Fake) -> None:
+async def test_broken_stream_is_retried(fake: Fake) -> None:
     fake.script(
         '[[turn]]\nsteps = [{ text = "Hello " }, { cut_stream = true, times = 1 }, { text = "world" }]\n'
     )

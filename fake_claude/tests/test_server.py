@@ -53,11 +53,11 @@ async def events(client: Client, prompt: str) -> list[dict[str, Any]]:
 
 
 async def test_answer_is_that_of_the_fake(api: Client) -> None:
-    told = await events(api, "hello")
+    printed = await events(api, "hello")
 
-    text = "".join(event["delta"]["text"] for event in told if event["type"] == "content_block_delta")
+    text = "".join(event["delta"]["text"] for event in printed if event["type"] == "content_block_delta")
     assert text == 'You said: "hello". This is turn 1 of our conversation.'
-    assert [told[0]["type"], told[-1]["type"]] == ["message_start", "message_stop"]
+    assert [printed[0]["type"], printed[-1]["type"]] == ["message_start", "message_stop"]
 
 
 async def test_without_streaming_the_message_comes_whole(api: Client) -> None:

@@ -29,7 +29,7 @@ def files(fake: Fake) -> list[Path]:
 
 def said(path: Path) -> list[tuple[str, str]]:
     """Who said what in a transcript."""
-    told: list[tuple[str, str]] = []
+    printed: list[tuple[str, str]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             event = json.loads(line)
@@ -38,8 +38,8 @@ def said(path: Path) -> list[tuple[str, str]]:
         if event["type"] in ("user", "assistant"):
             content = event["message"]["content"]
             text = content if isinstance(content, str) else "".join(block["text"] for block in content)
-            told.append((event["type"], text))
-    return told
+            printed.append((event["type"], text))
+    return printed
 
 
 def answer(prompt: str, turn: int) -> str:
@@ -266,7 +266,7 @@ async def test_continue_takes_the_newest_session_of_the_directory(fake: Fake) ->
     assert done.result["result"] + "\n" == answer("two", 2)
 
 
-async def test_continue_with_nothing_to_continue_begins_anew(fake: Fake) -> None:
+async def test_continue_without_a_session_starts_one(fake: Fake) -> None:
     await fake.run("-p", "--session-id", SID, "one")
     fake.cwd = fake.folder / "elsewhere"
     fake.cwd.mkdir()
@@ -383,11 +383,11 @@ async def test_of_two_runs_at_once_the_last_writer_is_remembered(fake: Fake) -> 
     async with talking(fake, "--resume", SID) as a, talking(fake, "--resume", SID) as b:
         for talk in (a, b):
             await talk.ask("mcp_status")  # answered: both have read the session before either writes
-        told = []
+        printed = []
         for talk, name in ((b, "from B"), (a, "from A")):
             await talk.say(name)
-            told.append((await talk.result())["result"] + "\n")
+            printed.append((await talk.result())["result"] + "\n")
 
     after = await fake.run("-p", "--resume", SID, "after")
-    assert told == [answer("from B", 2), answer("from A", 2)]
+    assert printed == [answer("from B", 2), answer("from A", 2)]
     assert after.out == answer("after", 3)  # zero, A and this: B is lost

@@ -98,14 +98,14 @@ async def test_thinking_is_a_block_of_its_own(fake: Fake) -> None:
 
 
 @shows("tool")
-async def test_tool_without_a_body_tells_the_scripts_result(fake: Fake) -> None:
+async def test_tool_without_a_body_has_the_scripts_result(fake: Fake) -> None:
     call = "{ tool = 'WebSearch', input = { query = 'x' }, result = 'Nothing.', is_error = true }"
     fake.script(turn(call, "{ text = 'Well.' }"))
 
     done = await fake.say("go", "--allowedTools", "WebSearch")
 
-    (told,) = [m["message"]["content"][0] for m in done.messages if m["type"] == "user"]
-    assert (told["content"], told["is_error"]) == ("Nothing.", True)
+    (printed,) = [m["message"]["content"][0] for m in done.messages if m["type"] == "user"]
+    assert (printed["content"], printed["is_error"]) == ("Nothing.", True)
     assert (done.result["result"], done.result["num_turns"], done.code) == ("Well.", 2, 0)
 
 
@@ -113,8 +113,8 @@ async def test_tool_without_a_body_tells_the_scripts_result(fake: Fake) -> None:
 async def test_unknown_tool_is_an_error_and_no_denial(fake: Fake) -> None:
     done = await said(fake, "{ tool = 'NoSuchTool', input = { a = 1 } }", "{ text = 'Well.' }")
 
-    (told,) = [m["message"]["content"][0] for m in done.messages if m["type"] == "user"]
-    assert told["content"] == "<tool_use_error>Error: No such tool available: NoSuchTool</tool_use_error>"
+    (printed,) = [m["message"]["content"][0] for m in done.messages if m["type"] == "user"]
+    assert printed["content"] == "<tool_use_error>Error: No such tool available: NoSuchTool</tool_use_error>"
     assert (done.result["permission_denials"], done.code) == ([], 0)
 
 
@@ -132,8 +132,8 @@ async def test_bash_is_really_run(fake: Fake, command: str, content: str, is_err
 
     done = await fake.say("go", "--allowedTools", "Bash")
 
-    (told,) = [m["message"]["content"][0] for m in done.messages if m["type"] == "user"]
-    assert (told["content"], told["is_error"], done.code) == (content, is_error, 0)
+    (printed,) = [m["message"]["content"][0] for m in done.messages if m["type"] == "user"]
+    assert (printed["content"], printed["is_error"], done.code) == (content, is_error, 0)
 
 
 @shows("stop")
@@ -258,8 +258,8 @@ async def test_retries_end_after_as_many_as_the_environment_allows(fake: Fake) -
 
     done = await fake.say("go", CLAUDE_CODE_MAX_RETRIES="2")
 
-    told = [(m["attempt"], m["max_retries"], m["error_status"]) for m in done.messages if "attempt" in m]
-    assert told == [(1, 2, 500), (2, 2, 500)]
+    printed = [(m["attempt"], m["max_retries"], m["error_status"]) for m in done.messages if "attempt" in m]
+    assert printed == [(1, 2, 500), (2, 2, 500)]
     assert done.code == 1
 
 
@@ -274,7 +274,7 @@ async def test_waits_between_retries_double_up_to_32_seconds(fake: Fake) -> None
 
 
 @shows("cut_stream")
-async def test_cut_stream_is_told_again(fake: Fake) -> None:
+async def test_cut_stream_is_retried(fake: Fake) -> None:
     done = await said(fake, "{ text = 'Half ' }", "{ cut_stream = true, times = 1 }", "{ text = 'done' }")
 
     assert done.text == "Half Half done"
@@ -300,8 +300,8 @@ async def test_error_in_the_stream_is_asked_again_without_streaming(fake: Fake) 
 async def test_reset_is_retried_without_a_status(fake: Fake) -> None:
     done = await said(fake, "{ reset = true, times = 1 }", "{ text = 'a' }")
 
-    told = [(m["error_status"], m["error"]) for m in done.messages if m.get("subtype") == "api_retry"]
-    assert told == [(None, "unknown")]
+    printed = [(m["error_status"], m["error"]) for m in done.messages if m.get("subtype") == "api_retry"]
+    assert printed == [(None, "unknown")]
     assert done.result["result"] == "a"
 
 
@@ -601,9 +601,9 @@ async def test_more_stderr_than_the_pipe_holds_waits_for_a_reader(fake: Fake) ->
     assert done.stderr is not None
     answer = asyncio.create_task(done.stdout.read())
     early, _ = await asyncio.wait([answer], timeout=0.5)
-    told = await done.stderr.read()
+    printed = await done.stderr.read()
 
     assert not early
-    assert len(told) == 400_000
+    assert len(printed) == 400_000
     assert await answer == b"done\n"
     assert await done.wait() == 0

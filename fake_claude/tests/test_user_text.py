@@ -1,4 +1,4 @@
-"""What the CLI does with user text before the model sees it: mentions, settings, and what the ledger tells of them."""
+"""What the CLI does with user text before the model sees it: mentions, settings, and what the ledger says of them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_variable_turns_attachments_off(fake: Fake) -> None:
     assert fake.runs[-1].read == []
 
 
-async def test_model_is_told_of_mentions_turned_off(fake: Fake) -> None:
+async def test_mentions_turned_off_reach_the_model(fake: Fake) -> None:
     (fake.cwd / "note.txt").write_text("planted")
 
     await fake.say("see @note.txt", CLAUDE_CODE_DISABLE_FILE_MENTIONS="1")
@@ -112,7 +112,7 @@ async def test_shell_in_command_does_not_run(fake: Fake) -> None:
     assert not (fake.cwd / "made").exists()
 
 
-async def test_hook_runs_and_is_heard(fake: Fake) -> None:
+async def test_hook_runs_and_reaches_the_model(fake: Fake) -> None:
     settings = fake.home / ".claude" / "settings.json"
     settings.parent.mkdir()
     hook = {"hooks": [{"type": "command", "command": "echo planted; touch ran"}]}
@@ -230,9 +230,9 @@ async def test_config_does_not_run_without_slash_commands(fake: Fake) -> None:
     assert not (fake.home / ".claude" / "settings.json").exists()
 
 
-async def test_environment_is_told_by_name(fake: Fake) -> None:
-    await fake.say("x", SECRET_OF_TEST="not told")
+async def test_environment_is_noted_by_name(fake: Fake) -> None:
+    await fake.say("x", SECRET_OF_TEST="not noted")
 
     start: dict[str, Any] = fake.runs[-1].events[0]
     assert "SECRET_OF_TEST" in fake.runs[-1].environment
-    assert "not told" not in json.dumps(start)
+    assert "not noted" not in json.dumps(start)
