@@ -21,7 +21,7 @@ CASES = ["turns/streams", "keepalive/silent-turn", "handshake/foreign-origin"]
 Change = Mapping[str, tuple[str, ...]]
 
 HARMLESS = {
-    "chat_server/app.py": (
+    "chat_server/web/middleware.py": (
         "check_origin(request, request.app[OWN])",
         "own = request.app[OWN]\n        check_origin(request, own)",
     ),
@@ -34,13 +34,15 @@ BLOCKING = """def _wait_for_more(process: Process) -> None:
 class Question:"""
 BLOCKING_READ = {
     "chat_server/claude/session.py": (
-        "                self._question.sink(event)\n",
-        "                self._question.sink(event)\n            _wait_for_more(self.started.result())\n",
+        "                self._question.on_event(event)\n",
+        "                self._question.on_event(event)\n            _wait_for_more(self.started.result())\n",
         "class Question:",
         BLOCKING,
     ),
 }
-ANY_ORIGIN = {"chat_server/app.py": ("        check_origin(request, request.app[OWN])", "        pass")}
+ANY_ORIGIN = {
+    "chat_server/web/middleware.py": ("        check_origin(request, request.app[OWN])", "        pass")
+}
 
 
 TWICE = {"chat_server/turns/event_log.py": ("return Token(token=text,", "return Token(token=2 * text,")}
