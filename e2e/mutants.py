@@ -304,19 +304,12 @@ MUTANTS = {
         "  const kept = /** @type {Element[]} */ ([]);\n  for",
         "test_text.py::test_selection_outlives_the_growth_of_its_paragraph",
     ),
-    "page/history-runs-past": Mutant(
-        "an old conversation is played instead of shown",
-        "answer.js",
-        'this.#place = this.#growing ? this.element : document.createElement("div");',
-        "this.#place = this.element;",
-        "test_text.py::test_old_conversation_is_shown_at_once",
-    ),
     "page/state-of-tags": Mutant(
         "a tag that is shown as text switches off that the text after it is escaped",
         "grammar.js",
         "        Object.assign(this.lexer.state, before);\n",
         "        void before;\n",
-        "test_markdown.py::test_model_output_can_do_no_harm",
+        "test_text.py::test_text_is_read_as_it_was_meant",
     ),
     "page/spells-code": Mutant(
         "code is read out",

@@ -25,6 +25,9 @@ MEANT = {
     "\\begin{align}\nx &= b\n- c\n\\end{align}": r"<code>\begin{align}<br>x &amp;= b<br>- c<br>\end{align}</code>",
     "as one knows[^1]": "as one knows<sup>1</sup>",
     "[^1]: a note of *one*": "<sup>1</sup> a note of <em>one</em>",
+    "<kbd><p/class=banner>a <a/href=&#104;ttps://evil.example>b</kbd>": (
+        "<kbd>&lt;p/class=banner&gt;a &lt;a/href=https://evil.example&gt;b</kbd>"
+    ),
     "![a picture](data:image/png;base64,AA) and [no link](javascript:x)": "a picture and no link",
 }
 BARE = "见 https://example.com/guide，详见 www.example.org。"  # noqa: RUF001 - as above
