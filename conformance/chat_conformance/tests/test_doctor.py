@@ -29,7 +29,7 @@ def test_doctor_of_a_server_that_dies_shows_its_log(
 
     told = capsys.readouterr().out
     assert "FAIL  start    the target ended with exit status 7" in told
-    assert "server   cannot read the settings" in told
+    assert "server   | cannot read the settings" in told
 
 
 def test_init_writes_a_target_file_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
