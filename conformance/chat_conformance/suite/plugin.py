@@ -285,7 +285,7 @@ class CasePlugin:
             if stage is not self._shared or visit.alone:
                 await server.has_fallen()  # what comes a moment later is seen, too
             async with stage.looking:
-                if server.starts != visit.starts.get(server, server.starts):
+                if server.renewed > visit.began:
                     visit.disturbed = True  # it was renewed while the case was at work on it
                     continue
                 wrong, asked = await server.wrong(failed=failed)
@@ -311,7 +311,7 @@ class CasePlugin:
                 log=failed.log,
                 replay=self._replay(case),
             )
-        visit.starts = {each: each.starts for each in (stage.server, *stage.fleet.shared)}
+        visit.began = time.monotonic()
 
         def chat_of(seed: int) -> Chat:
             return Chat(stage.server, case_id=case.id, seed=seed, starting=self._starting, fleet=stage.fleet)

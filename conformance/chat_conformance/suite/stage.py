@@ -24,7 +24,7 @@ class Visit:
         suspects: Cases of which one may have disturbed it, newest first: the last that were over when it began, and
             those that were over before it was.
         beside: The cases that were played at the same time.
-        starts: How often each shared server had been started when it began.
+        began: When its play began, in seconds, monotonic.
         disturbed: Whether a server was started again while the case was at work on it.
         wrong: What was wrong with a server when the case was over.
     """
@@ -33,7 +33,7 @@ class Visit:
     first: bool
     suspects: list[Case]
     beside: set[str] = field(default_factory=set)
-    starts: dict[Server, int] = field(default_factory=dict)
+    began: float = 0.0
     disturbed: bool = False
     wrong: str = ""
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -87,7 +88,7 @@ class Server:
         on_line: Is given each line as it comes, with its line end.
         ledger: The folder of the fake's ledger, None where there is no fake.
         gates: The folder of the fake's gates, None where there is no fake.
-        starts: How often it was started.
+        renewed: When it was last started again with nothing kept, in seconds, monotonic.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Server:
         self._shares = False
         self._signalled = False
         self._asks = True
-        self.starts = 0
+        self.renewed = 0.0
         _made[folder] += 1
         self._mark = f"{folder}-{_made[folder]}"  # of no other suite on this machine
         self._process: asyncio.subprocess.Process | None = None
@@ -198,7 +199,6 @@ class Server:
             self._asks = await self._answers(self.target.within)
             return
         self._signalled = False
-        self.starts += 1
         (self._folder / "data").mkdir(exist_ok=True)
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -408,6 +408,7 @@ class Server:
 
     async def renew(self) -> None:
         """End it and start it once more at the same address, with nothing that it had kept."""
+        self.renewed = time.monotonic()
         await self.end()
         for name in ("data", "home"):
             if (folder := self._folder / name).exists():
