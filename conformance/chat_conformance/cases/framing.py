@@ -389,7 +389,7 @@ async def lengths(chat: Chat) -> None:
     clause="FRAME-1",
     severity=Severity.MEDIUM,
     means="Browsers draw a key for each frame: some messages arrive as garbage.",
-    needs=(PING_PONG,),
+    needs=(PING_PONG, "framing/fragments"),
 )
 async def masks(chat: Chat) -> None:
     async with chat.peer() as peer:

@@ -263,7 +263,7 @@ def test_list_shows_clauses_without_a_case(capsys: pytest.CaptureFixture[str]) -
     assert main(["list", "--clauses"]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("HAND-1    handshake/completes, handshake/early-frame") for line in lines)
+    assert any(re.match("HAND-1    handshake/completes, .*handshake/early-frame", line) for line in lines)
 
 
 def test_a_shuffled_run_plays_the_same_cases_in_the_order_of_its_seed(tmp_path: Path) -> None:
