@@ -58,6 +58,10 @@ CD_TWO_TOLD = (
     " that cannot be statically validated."
 )
 SCRIPT_DENIED = "A permission rule denies a command in this shell -c script"
+TRAVERSAL = (
+    "Path contains '..' traversal after a directory segment, which may follow a symlink outside the working"
+    " directory"
+)
 GLOB = "Glob patterns are not allowed in write operations. Please specify an exact file path."
 
 
@@ -168,6 +172,8 @@ def _early(  # noqa: C901, PLR0911 - a list of cases, read one by one
         if verdict is not None:
             return verdict
         words = bare(part.values)
+        if words[:1] and words[0] in _EVALUATING:
+            return _reason(f"'{words[0]}' evaluates arguments as shell code", suggestions=[])
         if words[:1] and words[0] in ("bash", "dash", "sh", "zsh") and "-c" in words[:-1]:
             script = words[words.index("-c") + 1]
             if rules.denies(rough_parts(script)):
@@ -353,6 +359,9 @@ def _pathwise(part: Part, words: list[str], place: Place) -> Ask | None:  # noqa
         return Ask(
             part.text, f"{name} command with flags requires manual approval", message=message, edits=True
         )
+    winding = [path for path in paths if re.search(r"[^/.][^/]*/\.\.(?:/|$)", path)]
+    if winding:
+        return Ask(part.text, TRAVERSAL, path=winding[0], offers=False)
     if name == "tee" and paths == ["/dev/null"]:
         return None
     if writes and any(globbed(path) for path in paths):
@@ -440,9 +449,12 @@ def _several(texts: list[str]) -> str:
 
 
 def _one(command: str, ask: Ask, place: Place, *, alone: bool) -> Verdict:
+    if ask.reason == TRAVERSAL:
+        extra = {"decision_reason_type": "other", "decision_reason": TRAVERSAL}
+        return Verdict(allowed=False, message=TRAVERSAL, path=ask.path, extra=extra)
     if ask.path is not None or ask.edits:
         told: Input = {}
-        extra: Input = {}
+        extra = {}
         if ask.reason is not None:
             safe = ask.path is not None and ask.reason != GLOB
             extra = {

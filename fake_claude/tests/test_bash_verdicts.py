@@ -91,3 +91,10 @@ def test_nothing_runs_that_the_cli_asks_about(place: Place) -> None:
     asked = [command for command, want in RECORDED["default"] if want != "run"]
     assert len(asked) > 500
     assert not [command for command in asked if told(command, place, NONE) == "run"]
+
+
+def test_winding_path_is_asked_about(place: Place) -> None:
+    """It may follow a link to the outside."""
+    found = told("cat ./sub/../a.txt", place, NONE)
+    assert found["blocked_path"] == "./sub/../a.txt"
+    assert "traversal" in found["decision_reason"]
