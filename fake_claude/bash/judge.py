@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from fake_claude.invocation.verdict import Verdict
+from fake_claude.bash.verdict import Verdict
 
 from . import parts as reasons
 from .parts import Part, Unclear, pipe_segments, read_parts, rough_parts

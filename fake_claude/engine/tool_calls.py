@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
+    from fake_claude.bash.verdict import Verdict
     from fake_claude.engine.background import Background
     from fake_claude.engine.turn_state import TurnState
-    from fake_claude.invocation.verdict import Verdict
 
     Message = dict[str, Any]
 

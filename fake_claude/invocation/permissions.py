@@ -9,9 +9,9 @@ import os
 
 from fake_claude.bash.judge import Place, judge_bash
 from fake_claude.bash.rules import Rules
+from fake_claude.bash.verdict import Verdict
 from fake_claude.catalog import STRUCTURED
 from fake_claude.invocation.rules import matches
-from fake_claude.invocation.verdict import Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
