@@ -217,8 +217,8 @@ class ToolCalls:
             if isinstance(updated, dict):
                 call.input = updated
             for update in response.get("updatedPermissions") or []:
-                if isinstance(update, dict) and update.get("type") == "setMode":
-                    self.context.permission_mode = str(update.get("mode"))
+                if isinstance(update, dict):
+                    self._grant(update)
             call.decision = {"decision": "accept", "source": "user_temporary"}
             return
         self._deny(call)
@@ -240,6 +240,23 @@ class ToolCalls:
         elif answer.get("subtype") == "error":
             text = f"{NO_ANSWER}: Error: {answer.get('error')}"
         self._finish(call, failed(call.id, text, meta=call.meta(**kind)))
+
+    def _grant(self, update: Message) -> None:
+        """Take over what the host grants for the rest of the session; nothing is written into settings files."""
+        context = self.context
+        if update.get("type") == "setMode":
+            context.permission_mode = str(update.get("mode"))
+        elif update.get("type") == "addDirectories":
+            context.directories += [str(path) for path in update.get("directories") or []]
+        elif update.get("type") == "addRules" and update.get("behavior") in ("allow", "deny"):
+            rules = context.allow_rules if update["behavior"] == "allow" else context.deny_rules
+            for rule in update.get("rules") or []:
+                content = rule.get("ruleContent")
+                rules.append(f"{rule.get('toolName')}({content})" if content else str(rule.get("toolName")))
+        else:
+            self._run.record.note("unimitated", what=f"permission update {update.get('type')}")
+        if update.get("destination") not in (None, "session"):
+            self._run.record.note("unimitated", what=f"permission update kept in {update['destination']}")
 
     def _execute(self, call: Call) -> Generator[Wait, Any, None]:
         step = self.state.play_step(call.name, call.input)

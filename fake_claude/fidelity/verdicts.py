@@ -27,6 +27,15 @@ def rows() -> list[Invocation]:
     g = "tools"
     no, yes = {"behavior": "deny", "message": "no"}, {"behavior": "allow"}
     keeps = [*one("TOOL `cd sub && pwd`"), ("result:1", "send", user("TOOL `pwd`")), done(2)]
+    rule = {"toolName": "Bash", "ruleContent": "touch *"}
+    granted = {"type": "addRules", "rules": [rule], "behavior": "allow", "destination": "session"}
+    grant = {"behavior": "allow", "updatedInput": {"command": "touch x"}, "updatedPermissions": [granted]}
+    twice = [
+        *one("TOOL `touch x`"),
+        ("ask", "answer", grant),
+        ("result:1", "send", user("TOOL `touch y`")),
+        done(2),
+    ]
     both = "TOOL `git status && mkdir x`"
     return [
         *(
@@ -49,6 +58,7 @@ def rows() -> list[Invocation]:
             "verdict_deny_rule_host", g, [*HOST, "--settings", DENY_RM], [*one("TOOL `ls && rm x`"), done()]
         ),
         Invocation("verdict_each_part_needs_rule", g, [*V, "--allowedTools", "Bash(git *)", "--", both]),
+        Invocation("verdict_granted_rule_lasts", g, HOST, twice),
         Invocation("code_one_is_no_failure", g, [*V, "TOOL `grep zzz a.txt`"], files=FILES),
         Invocation("shell_keeps_folder", g, SI, keeps, files=FILES),
         Invocation("shell_is_brought_back", g, [*V, "--allowedTools", "Bash", "--", "TOOL `cd / && pwd`"]),
