@@ -543,7 +543,7 @@ def usage_that_stands_still() -> None:
     """Users are told that nothing is used."""
     put(
         chat_server.turns.manager,
-        "standings",
+        "limit_statuses",
         lambda old: lambda limits, _used, now: old(limits, Used([], 0, 0), now),
     )
 

@@ -107,7 +107,7 @@ def test_a_server_that_differs_in_naming_only_is_judged() -> None:
     done = run("run", "--target", RENAMED, "--quick", "-n", "4", "--seed", "1", *words)
 
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("\nok ") > 40
+    assert done.stdout.count("] ok ") > 40
 
 
 def test_the_same_server_fails_without_its_dialect(tmp_path: Path) -> None:
