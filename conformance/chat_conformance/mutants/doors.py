@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -635,13 +636,14 @@ def nothing_to_stop() -> None:
 def kept(change: Any) -> None:
     """Change the turns of a conversation as history has them."""
 
-    def make(turns: Any) -> Any:
-        async def mutant(self: Store, conversation_id: str) -> Any:
-            return change(await turns(self, conversation_id))
+    def make(batches: Any) -> Any:
+        async def mutant(self: Store, conversation_id: str) -> AsyncIterator[Any]:
+            async for batch in batches(self, conversation_id):
+                yield change(batch)
 
         return mutant
 
-    put(Store, "turns", make)
+    put(Store, "turn_batches", make)
 
 
 @breaks("posts-are-forgotten")
@@ -685,7 +687,7 @@ def steps_are_lost_at_a_restart() -> None:
     def make(prepare: Any) -> Any:
         async def mutant(self: Store) -> None:
             await prepare(self)
-            await self._write(lambda db: db.execute(turns.update().values(steps="")))
+            await self._write(lambda db: db.execute(turns.update().values(steps="")).close())
 
         return mutant
 
@@ -709,11 +711,8 @@ def oldest_first() -> None:
 @breaks("untitled")
 def untitled() -> None:
     """Conversations have no title."""
-    put(
-        chat_server.web.handlers,
-        "conversation_document",
-        lambda old: lambda conversation: {**old(conversation), "title": ""},
-    )
+    for module in (chat_server.web.handlers, chat_server.web.responses):
+        put(module, "conversation_document", lambda old: lambda each: {**old(each), "title": ""})
 
 
 @breaks("deleted-is-there")

@@ -126,7 +126,7 @@ REFERENCE: dict[str, Kill] = {
     "sessions-in-memory": Kill("turns/remembers-after-restart", "turn 1"),
     "no-guardian-of-claude": Kill("processes/orphans", "there is"),
     "lines-of-half-a-mib": Kill("shapes/one-mib", "error"),
-    "dies-of-a-long-line": Kill("shapes/sixteen-mib", "the connection ended"),
+    "dies-of-a-long-line": Kill("shapes/sixteen-mib", "the server ended"),
     "half-a-pair-ends-the-turn": Kill("shapes/surrogate", "error"),
     "half-a-pair-ends-the-message": Kill("messages/half-a-character", "unavailable"),
     "failed-is-free": Kill("quotas/killed", "complete"),

@@ -17,7 +17,7 @@ from chat_conformance.mutants.expectations import REFERENCE, SMALL, Kill
 from chat_conformance.mutants.small import KEEPALIVE
 from chat_conformance.results import Case, CaseResult, RunResult, Verdict
 from chat_conformance.suite import baseline
-from chat_conformance.suite.case import all_cases
+from chat_conformance.suite.case import all_cases, survival_id
 from chat_conformance.suite.runner import run
 from chat_conformance.target.file import Target, Variants, load
 from fake_claude.patience import patience
@@ -117,8 +117,11 @@ def _judge(name: str, *, quick: bool, whole: bool, seed: int) -> Row:
         passed = _passed_by_twin(name, tuple(each.id for each in played), seed)
         played = tuple(each for each in played if each.id in passed)
     result = play(name, tuple(each for each in cases.values() if each is own or each in played), seed=seed)
+    # A server that dies in the case is a finding of its own: it is what the case finds.
+    own_death = survival_id(kill.case_id)
     found = {each.case.id: each for each in result.results}
-    findings = tuple(each.case.id for each in result.findings)
+    found[kill.case_id] = found.get(own_death, found[kill.case_id])
+    findings = tuple(kill.case_id if each.case.id == own_death else each.case.id for each in result.findings)
     wrong = list(_faults(name, kill, found))
     if name in SMALL:
         twin = play(f"twin-of-{name}", (own,), seed=seed)

@@ -432,7 +432,7 @@ def told_twice() -> None:
 
     def whole(self: Any, text: str) -> Iterator[Any]:
         self.open_block()
-        yield from self.piece(text)
+        yield from self.delta(text)
 
     put(chat_server.claude.answer.AnswerText, "full_block", lambda _: whole)
 
@@ -556,7 +556,7 @@ def deleted_is_given_back() -> None:
         async def mutant(self: Store, owner: str, conversation_id: str) -> None:
             await delete(self, owner, conversation_id)
             forget = usage.delete().where(usage.c.conversation_id == conversation_id)
-            await self._write(lambda db: db.execute(forget))
+            await self._write(lambda db: db.execute(forget).close())
 
         return mutant
 
@@ -1138,7 +1138,7 @@ def result_told_too() -> None:
         def mutant(self: Any, text: str) -> Any:
             if self._wholes < len(self._blocks):
                 self.open_block()
-                yield from self.piece(text)
+                yield from self.delta(text)
             else:
                 yield from last(self, text)
 
@@ -1303,7 +1303,7 @@ def counts_in_memory() -> None:
     def make(prepare: Any) -> Any:
         async def mutant(self: Store) -> None:
             await prepare(self)
-            await self._write(lambda db: db.execute(usage.delete()))
+            await self._write(lambda db: db.execute(usage.delete()).close())
 
         return mutant
 
