@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
-
-from chat_server.tests.processes import living
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETUP_SECONDS = 300
@@ -50,6 +49,16 @@ async def started(workdir: Path, data: Path) -> tuple[asyncio.subprocess.Process
                 break
     assert "Chat ready at " in lines[-1], "".join(lines)
     return process, lines[-1].split()[-1]
+
+
+def living(variable: str) -> list[int]:
+    """The processes that were started with ``NAME=VALUE`` in their environment; a zombie has none."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if variable.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
 
 
 async def ended(process: asyncio.subprocess.Process, data: Path) -> list[int]:
