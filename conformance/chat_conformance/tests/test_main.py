@@ -384,6 +384,5 @@ def test_failures_come_first_in_ci(tmp_path: Path) -> None:
 
 def test_version_and_completion_are_printed() -> None:
     assert run("--version").stdout == f"chat-conformance {version('chatgate')}\n"
-    pytest.importorskip("shtab")
     assert "gate" in run("--print-completion", "bash").stdout
     assert "there is no completion for abacus" in run("--print-completion", "abacus").stderr

@@ -83,6 +83,7 @@ class Transactions:
                     try:
                         outcomes.append(_values(work(db)))
                     except ChatError as refusal:
+                        _free_cursors(refusal)
                         outcomes.append(refusal)
                 if all(isinstance(outcome, ChatError) for outcome in outcomes):
                     transaction.rollback()  # nothing was written, and nobody need wait for the disk

@@ -253,3 +253,22 @@ async def test_error_holds_no_cursor(database: Database) -> None:
             await ask(fail)
         assert freed.is_set(), "the traceback keeps what the transaction had"
         del raised
+
+
+async def test_refusal_holds_no_cursor(database: Database) -> None:
+    freed = threading.Event()
+
+    class Held:
+        def __del__(self) -> None:
+            freed.set()
+
+    def look(db: sa.Connection) -> str:
+        held = Held()
+        if db.execute(sa.select(names.c.name)).first() is None:
+            raise NotFound("there is no such name")
+        return str(held)
+
+    with pytest.raises(NotFound) as raised:
+        await database.transactions.write(look)
+    assert freed.is_set(), "the traceback keeps what the transaction had"
+    del raised
