@@ -1,18 +1,23 @@
-"""The server's settings: one typed value, read from ``CHAT_*`` once at start."""
+"""The server's settings: one typed value, read from ``CHAT_*`` once at start.
+
+A field's annotation says everything about a setting: its type, bounds and description. From it follow the conversion
+of the variable's text, the sentence that refuses a value, and the table of docs/settings.md.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import ipaddress
 import math
 import os
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple, cast
+
+import msgspec
+from msgspec import Meta, inspect
 
 from chat_server.authority import origin_of, parse_authority, parse_origin
 
@@ -33,161 +38,185 @@ _BOOLS = {
     "0": False,
 }
 
-
 _SOURCES = {"user", "project", "local"}
+
+_PREFIX = "CHAT_"
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(gt=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 
 class SettingsError(Exception):
-    """A setting is unknown or does not fit; the sentence names it and says what would."""
+    """A setting is unknown or does not fit; the message names it and says what would."""
+
+
+def about(description: str, *, secret: bool = False) -> Meta:
+    """What a setting is. A secret may also be in a file, which the variable with ``_FILE`` at its end names."""
+    return Meta(description=description, extra={"secret": secret})
 
 
 def _default_data() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "chatgate"
 
 
-def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
-    """A ``secret`` may be in a file, too, which the variable with ``_FILE`` at its end names."""
-    return field(default=default, metadata={"help": help_text, "secret": secret})
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations are seconds, sizes bytes. Field ``x`` is the variable ``CHAT_X``.
 
+    msgspec checks types and bounds where it converts (`from_env`), not in the constructor.
+    """
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Durations are seconds, sizes bytes. Field ``x`` is the variable ``CHAT_X``."""
-
-    host: str = _setting("127.0.0.1", "address to listen on; the dev identity allows loopback only")
-    port: int = _setting(8000, "port to listen on; 0 takes a free one")
-    data: Path = field(
-        default_factory=_default_data,
-        metadata={"help": "folder of the database and of the built-in fake, for this server alone"},
+    host: Annotated[str, about("address to listen on; the dev identity allows loopback only")] = "127.0.0.1"
+    port: Annotated[Port, about("port to listen on; 0 takes a free one")] = 8000
+    data: Annotated[Path, about("folder of the database and of the built-in fake, for this server alone")] = (
+        msgspec.field(default_factory=_default_data)
     )
-    database: str = _setting(
-        "",
-        "URL of the database, such as postgresql://user@host/name; empty: SQLite in the data folder",
-        secret=True,
+    database: Annotated[
+        str,
+        about(
+            "URL of the database, such as postgresql://user@host/name; empty: SQLite in the data folder",
+            secret=True,
+        ),
+    ] = ""
+    claude: Annotated[str, about("path of the claude CLI; empty: the built-in fake")] = ""
+    claude_args: Annotated[tuple[str, ...], about("more arguments for the CLI, in shell syntax")] = ()
+    claude_tools: Annotated[str, about("tools Claude may use, comma-separated; empty: none")] = ""
+    claude_mentions: Annotated[
+        bool,
+        about("whether a path after @ in a prompt is read with the rights of the CLI and shown to the model"),
+    ] = False
+    claude_commands: Annotated[
+        bool, about("whether a prompt that begins with / is a command of the CLI, such as /clear or /model")
+    ] = False
+    claude_settings: Annotated[
+        str,
+        about(
+            "whose settings, memory, hooks, commands and MCP servers the CLI uses: user, "
+            "project, local, comma-separated; empty: none"
+        ),
+    ] = ""
+    claude_permission_mode: Annotated[
+        str, about("how the CLI decides about a tool's use, such as acceptEdits; empty: the CLI's default")
+    ] = ""
+    claude_model: Annotated[str, about("model for the CLI; empty: the CLI's default")] = ""
+    claude_cwd: Annotated[
+        Path | None,
+        about(
+            "working folder of the CLI, for all conversations; empty: a folder for each, in the data folder"
+        ),
+    ] = None
+    claude_home: Annotated[
+        Path | None,
+        about("HOME of the CLI, for all conversations; empty: a folder for each, in the data folder"),
+    ] = None
+    claude_env: Annotated[
+        tuple[str, ...],
+        about(
+            "further variables that the CLI gets of the server's environment, such as 'OTEL_* "
+            "NPM_CONFIG_REGISTRY'"
+        ),
+    ] = ()
+    claude_wrapper: Annotated[
+        tuple[str, ...],
+        about(
+            "a command before the CLI, such as a sandbox; {home}, {work}, {tmp} and {claude} are filled in"
+        ),
+    ] = ()
+    claude_idle_seconds: Annotated[
+        Seconds, about("how long a process stays warm after a turn; 0: one per turn")
+    ] = 600.0
+    claude_spare: Annotated[
+        Count, about("idle processes that are started in advance for new conversations; 0: none")
+    ] = 1
+    claude_max_processes: Annotated[Positive, about("how many claude processes may live at once")] = 32
+    claude_wait_seconds: Annotated[
+        Seconds, about("how long a turn waits while all processes answer others; 0: it is refused at once")
+    ] = 30.0
+    claude_waiting: Annotated[Count, about("how many turns may wait so; one more is refused")] = 100
+    claude_grace_seconds: Annotated[Seconds, about("time between interrupt, TERM and KILL")] = 2.0
+    claude_silence_seconds: Annotated[PositiveSeconds, about("a turn that is silent for longer is ended")] = (
+        600.0
     )
-    claude: str = _setting("", "path of the claude CLI; empty: the built-in fake")
-    claude_args: tuple[str, ...] = _setting((), "more arguments for the CLI, in shell syntax")
-    claude_tools: str = _setting("", "tools Claude may use, comma-separated; empty: none")
-    claude_mentions: bool = _setting(
-        False, "whether a path after @ in a prompt is read with the rights of the CLI and shown to the model"
-    )
-    claude_commands: bool = _setting(
-        False, "whether a prompt that begins with / is a command of the CLI, such as /clear or /model"
-    )
-    claude_settings: str = _setting(
-        "",
-        "whose settings, memory, hooks, commands and MCP servers the CLI uses: user, project, local, "
-        "comma-separated; empty: none",
-    )
-    claude_permission_mode: str = _setting(
-        "", "how the CLI decides about a tool's use, such as acceptEdits; empty: the CLI's default"
-    )
-    claude_model: str = _setting("", "model for the CLI; empty: the CLI's default")
-    claude_cwd: Path | None = _setting(
-        None, "working folder of the CLI, for all conversations; empty: a folder for each, in the data folder"
-    )
-    claude_home: Path | None = _setting(
-        None, "HOME of the CLI, for all conversations; empty: a folder for each, in the data folder"
-    )
-    claude_env: tuple[str, ...] = _setting(
-        (),
-        "further variables that the CLI gets of the server's environment, such as 'OTEL_* NPM_CONFIG_REGISTRY'",
-    )
-    claude_wrapper: tuple[str, ...] = _setting(
-        (),
-        "a command before the CLI, such as a sandbox; {home}, {work}, {tmp} and {claude} are filled in",
-    )
-    claude_idle_seconds: float = _setting(
-        600.0, "how long a process stays warm after a turn; 0: one per turn"
-    )
-    claude_spare: int = _setting(
-        1, "idle processes that are started in advance for new conversations; 0: none"
-    )
-    claude_max_processes: int = _setting(32, "how many claude processes may live at once")
-    claude_wait_seconds: float = _setting(
-        30.0, "how long a turn waits while all processes answer others; 0: it is refused at once"
-    )
-    claude_waiting: int = _setting(100, "how many turns may wait so; one more is refused")
-    claude_grace_seconds: float = _setting(2.0, "time between interrupt, TERM and KILL")
-    claude_silence_seconds: float = _setting(600.0, "a turn that is silent for longer is ended")
-    claude_line_max_bytes: int = _setting(64 * 2**20, "longest line the CLI may write")
-    identity: str = _setting("dev", "who users are: dev (one local user), proxy (a header), oauth (a forge)")
-    proxy_secret: str = _setting(
-        "", "what a trusted proxy sends as X-Chat-Secret; the proxy identity needs it", secret=True
-    )
-    proxy_fold_names: bool = _setting(
-        False, "whether the proxy's Ada and ada are one user, as in LDAP and Active Directory"
-    )
-    oauth_url: str = _setting("", "address of the forge where people log in")
-    oauth_client_id: str = _setting("", "id of this server as an application of the forge")
-    oauth_client_secret: str = _setting(
-        "", "secret of this server as an application of the forge", secret=True
-    )
-    public_url: str = _setting("", "address of this server as browsers see it, such as https://chat.example")
-    users: tuple[str, ...] = _setting(
-        (), "who may log in at the forge: names, or id:NUMBER of an account; * is everybody it knows"
-    )
-    session_seconds: float = _setting(30 * 86_400.0, "how long a login at the forge lasts")
-    session_idle_seconds: float = _setting(
-        7 * 86_400.0, "how long a login at the forge lasts that is not used; 0: as long as any"
-    )
-    logout_url: str = _setting(
-        "", "where the proxy logs people out, for the page's link; a path such as /oauth2/sign_out, or a URL"
-    )
-    header_seconds: float = _setting(10.0, "how long the header of a request may take to arrive")
-    receive_seconds: float = _setting(
-        60.0, "how long a message, or the body of a request, may take to arrive"
-    )
-    input_bytes_per_second: int = _setting(
-        2**20,
-        "what one connection may send in the long run, 4,096 for each frame included; 0: no limit",
-    )
-    sockets_per_user: int = _setting(32, "WebSockets of a user; 0: no limit")
-    connections: int = _setting(
-        0, "connections there may be; 0: as many as the limit of open files has room for"
-    )
-    connections_per_address: int = _setting(
-        256, "connections from one address, loopback and a trusted proxy excepted; 0: no limit"
-    )
-    metrics_token: str = _setting(
-        "",
-        "what whoever reads /metrics sends as Authorization: Bearer; empty: there are none, but with the dev identity",
-    )
-    origins: tuple[str, ...] = _setting(
-        (), "further origins that may use the chat, such as https://chat.example"
-    )
-    allowed_hosts: tuple[str, ...] = _setting(
-        (), "hosts the server answers to, besides that of CHAT_PUBLIC_URL; .example.org: all below it; *: any"
-    )
-    keepalive_seconds: float = _setting(15.0, "interval between pings")
-    message_max_bytes: int = _setting(2**20, "longest prompt")
-    requests_per_hour: int = _setting(60, "turns of a user in any hour; 0: no limit")
-    requests_per_day: int = _setting(500, "turns of a user in a UTC day; 0: no limit")
-    tokens_per_day: int = _setting(1_000_000, "tokens of a user in a UTC day; 0: no limit")
-    concurrent_turns: int = _setting(4, "turns of a user that may run at the same time; 0: no limit")
-    turn_kept_seconds: float = _setting(60.0, "how long a finished turn can be resumed from memory")
-    stop_grace_seconds: float = _setting(5.0, "how long running turns may finish when the server stops")
+    claude_line_max_bytes: Annotated[Positive, about("longest line the CLI may write")] = 64 * 2**20
+    identity: Annotated[
+        Literal["dev", "proxy", "oauth"],
+        about("who users are: dev (one local user), proxy (a header), oauth (a forge)"),
+    ] = "dev"
+    proxy_secret: Annotated[
+        str, about("what a trusted proxy sends as X-Chat-Secret; the proxy identity needs it", secret=True)
+    ] = ""
+    proxy_fold_names: Annotated[
+        bool, about("whether the proxy's Ada and ada are one user, as in LDAP and Active Directory")
+    ] = False
+    oauth_url: Annotated[str, about("address of the forge where people log in")] = ""
+    oauth_client_id: Annotated[str, about("id of this server as an application of the forge")] = ""
+    oauth_client_secret: Annotated[
+        str, about("secret of this server as an application of the forge", secret=True)
+    ] = ""
+    public_url: Annotated[
+        str, about("address of this server as browsers see it, such as https://chat.example")
+    ] = ""
+    users: Annotated[
+        tuple[str, ...],
+        about("who may log in at the forge: names, or id:NUMBER of an account; * is every account there"),
+    ] = ()
+    session_seconds: Annotated[PositiveSeconds, about("how long a login at the forge lasts")] = 30 * 86_400.0
+    session_idle_seconds: Annotated[
+        Seconds, about("how long a login at the forge lasts that is not used; 0: as long as any")
+    ] = 7 * 86_400.0
+    logout_url: Annotated[
+        str,
+        about(
+            "where the proxy logs people out, for the page's link; a path such as /oauth2/sign_out, or a URL"
+        ),
+    ] = ""
+    header_seconds: Annotated[
+        PositiveSeconds, about("how long the header of a request may take to arrive")
+    ] = 10.0
+    receive_seconds: Annotated[
+        PositiveSeconds, about("how long a message, or the body of a request, may take to arrive")
+    ] = 60.0
+    input_bytes_per_second: Annotated[
+        Count,
+        about("what one connection may send in the long run, 4,096 for each frame included; 0: no limit"),
+    ] = 2**20
+    sockets_per_user: Annotated[Count, about("WebSockets of a user; 0: no limit")] = 32
+    connections: Annotated[
+        Count, about("connections there may be; 0: as many as the limit of open files has room for")
+    ] = 0
+    connections_per_address: Annotated[
+        Count, about("connections from one address, loopback and a trusted proxy excepted; 0: no limit")
+    ] = 256
+    metrics_token: Annotated[
+        str,
+        about("bearer token that /metrics requires; empty: /metrics is off, except with the dev identity"),
+    ] = ""
+    origins: Annotated[
+        tuple[str, ...], about("further origins that may use the chat, such as https://chat.example")
+    ] = ()
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        about(
+            "hosts the server answers to, besides that of CHAT_PUBLIC_URL; .example.org: all below it; *: any"
+        ),
+    ] = ()
+    keepalive_seconds: Annotated[PositiveSeconds, about("interval between pings")] = 15.0
+    message_max_bytes: Annotated[Positive, about("longest prompt")] = 2**20
+    requests_per_hour: Annotated[Count, about("turns of a user in any hour; 0: no limit")] = 60
+    requests_per_day: Annotated[Count, about("turns of a user in a UTC day; 0: no limit")] = 500
+    tokens_per_day: Annotated[Count, about("tokens of a user in a UTC day; 0: no limit")] = 1_000_000
+    concurrent_turns: Annotated[
+        Count, about("turns of a user that may run at the same time; 0: no limit")
+    ] = 4
+    turn_kept_seconds: Annotated[Seconds, about("how long a finished turn can be resumed from memory")] = 60.0
+    stop_grace_seconds: Annotated[
+        Seconds, about("how long running turns may finish when the server stops")
+    ] = 5.0
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, by name."""
-        for each in dataclasses.fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, int | float) and not 0 <= value < math.inf:
-                raise SettingsError(f"{variable(each.name)} is {value}; it must be a number of at least 0")
-        for name in (
-            "header_seconds",
-            "receive_seconds",
-            "keepalive_seconds",
-            "message_max_bytes",
-            "claude_max_processes",
-            "claude_line_max_bytes",
-            "claude_silence_seconds",
-            "session_seconds",
-        ):
-            if getattr(self, name) <= 0:
-                raise SettingsError(f"{variable(name)} is {getattr(self, name)}; it must be more than 0")
-        if self.port > 65_535:
-            raise SettingsError(f"CHAT_PORT is {self.port}; ports end at 65535")
+        """Refuse, by name, values that a type cannot rule out or that do not go together."""
         self._check_addresses()
         self._check_sources()
         self._check_claude()
@@ -246,19 +275,17 @@ class Settings:
                     raise SettingsError(f"CHAT_CLAUDE_WRAPPER has {{{name}}}; known are {known}")
 
     def _check_identity(self) -> None:
-        needs = {
+        needs: dict[str, tuple[str, ...]] = {
             "dev": (),
             "proxy": ("proxy_secret",),
             "oauth": ("oauth_url", "oauth_client_id", "oauth_client_secret", "public_url", "users"),
         }
-        if self.identity not in needs:
-            raise SettingsError(f"CHAT_IDENTITY is {self.identity!r}; it must be one of {', '.join(needs)}")
         missing = [variable(name) for name in needs[self.identity] if not getattr(self, name)]
         if missing:
             raise SettingsError(f"CHAT_IDENTITY is {self.identity}, which also needs {', '.join(missing)}")
         if self.identity == "dev" and not _is_loopback(self.host):
             raise SettingsError(
-                f"CHAT_HOST is {self.host!r}, but the dev identity lets everybody in who can connect: "
+                f"CHAT_HOST is {self.host!r}, but the dev identity lets in every client that can connect: "
                 "it listens on loopback only (127.0.0.1, ::1 or localhost)"
             )
 
@@ -269,26 +296,86 @@ class Settings:
         Raises:
             SettingsError: An unknown ``CHAT_*`` name, or a value that does not fit.
         """
-        fields = {variable(each.name): each for each in dataclasses.fields(cls)}
-        values: dict[str, Any] = {}
-        for name, text in _with_files(env, fields).items():
-            if not name.startswith("CHAT_"):
-                continue
-            if name not in fields:
-                near = difflib.get_close_matches(name, fields, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise SettingsError(f"{name} is not a setting{hint}")
-            values[fields[name].name] = _parse(name, str(fields[name].type), text)
-        values.update((name, value) for name, value in overrides.items() if value is not None)
+        known = settings()
+        given: dict[str, Any] = {
+            name: text for name, text in _with_files(env, known).items() if name.startswith(_PREFIX)
+        }
+        given.update((variable(name), value) for name, value in overrides.items() if value is not None)
+        values = {}
+        for name, value in given.items():
+            if name not in known:
+                raise SettingsError(f"{name} is not a setting{_suggestion(name, known)}")
+            values[known[name].field] = _convert(known[name], value)
         return cls(**values)
 
 
-def _with_files(env: Mapping[str, str], fields: Mapping[str, Any]) -> dict[str, str]:
-    """The variables, where a secret that is in a file stands in the place of the variable that names the file."""
+class Setting(NamedTuple):
+    """What the annotation of a field says."""
+
+    variable: str
+    field: str
+    annotation: Any
+    type: inspect.Type
+    description: str
+    default: Any
+    secret: bool
+
+
+def settings() -> dict[str, Setting]:
+    """All settings by their variables, in the order of the fields."""
+    found = {}
+    for field in msgspec.structs.fields(Settings):
+        described = cast("inspect.Metadata", inspect.type_info(field.type))
+        name = variable(field.name)
+        found[name] = Setting(
+            variable=name,
+            field=field.name,
+            annotation=field.type,
+            type=described.type,
+            description=(described.extra_json_schema or {})["description"],
+            default=field.default,
+            secret=(described.extra or {})["secret"],
+        )
+    return found
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field."""
+    return f"{_PREFIX}{name.upper()}"
+
+
+def table() -> str:
+    """All settings as the Markdown table of docs/settings.md: variable, default, meaning."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, setting in settings().items():
+        default = "`~/.local/share/chatgate`" if setting.field == "data" else _shown(setting.default)
+        file = f"; or `{name}_FILE`: where it is" if setting.secret else ""
+        rows.append(f"| `{name}` | {default} | {setting.description}{file} |")
+    return "\n".join(rows) + "\n"
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return "`yes`" if default else "`no`"
+    if isinstance(default, float):
+        return f"`{default:.15g}`"
+    return f"`{default}`" if default not in {"", (), None} else ""
+
+
+def _suggestion(name: str, known: Collection[str]) -> str:
+    """The setting that was probably meant."""
+    # All names share the prefix: with it, difflib finds CHAT_FOO close to CHAT_PORT.
+    ends = [each.removeprefix(_PREFIX) for each in known]
+    near = difflib.get_close_matches(name.removeprefix(_PREFIX).upper(), ends, n=1)
+    return f"; did you mean {_PREFIX}{near[0]}?" if near else ""
+
+
+def _with_files(env: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, str]:
+    """The variables; a secret from a file stands in the place of the variable that names the file."""
     found = dict(env)
-    for name, each in fields.items():
+    for name, setting in known.items():
         place = f"{name}_FILE"
-        if not each.metadata.get("secret") or place not in env:
+        if not setting.secret or place not in env:
             continue
         if name in env:
             raise SettingsError(f"{name} and {place} are both set; set one of them")
@@ -303,59 +390,63 @@ def _with_files(env: Mapping[str, str], fields: Mapping[str, Any]) -> dict[str, 
     return found
 
 
-def variable(name: str) -> str:
-    """The environment variable of a field."""
-    return f"CHAT_{name.upper()}"
+def _convert(setting: Setting, value: Any) -> Any:
+    """The value of a setting, from the text of a variable or from an option.
 
-
-def table() -> str:
-    """All settings as the Markdown table of docs/settings.md: variable, default, meaning."""
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for each in dataclasses.fields(Settings):
-        default = "`~/.local/share/chatgate`" if each.name == "data" else _written(each.default)
-        file = f"; or `{variable(each.name)}_FILE`: where it is" if each.metadata.get("secret") else ""
-        rows.append(f"| `{variable(each.name)}` | {default} | {each.metadata['help']}{file} |")
-    return "\n".join(rows) + "\n"
-
-
-def _written(default: object) -> str:
-    return (
-        ("`yes`" if default else "`no`")
-        if isinstance(default, bool)
-        else f"`{default:.15g}`"
-        if isinstance(default, float)
-        else f"`{default}`"
-        if default not in {"", (), None}
-        else ""
-    )
-
-
-def _parse(name: str, kind: str, text: str) -> Any:  # noqa: PLR0911 - one for each kind
+    msgspec checks type, bounds and choices. The text is read here, since msgspec's lenient mode takes neither
+    ``yes`` nor ``.5``, and takes ``inf``.
+    """
     try:
-        match kind:
-            case "int":
-                return int(text)
-            case "float":
-                return float(text)
-            case "bool":
-                value = _BOOLS.get(text.strip().lower())
-                if value is None:
-                    raise ValueError(text)  # noqa: TRY301 - the sentence is the same
-                return value
-            case "Path" if text:
-                return Path(text)
-            case "Path | None":
-                return Path(text) if text else None
-            case "tuple[str, ...]":
-                return tuple(shlex.split(text))
-            case "str":
-                return text
-            case _:
-                raise ValueError(kind)  # noqa: TRY301 - the sentence is the same
-    except ValueError:
-        words = {"int": "a whole number", "float": "a number", "Path": "a path", "bool": "yes or no"}
-        wanted = words.get(kind, "in shell syntax")
-        raise SettingsError(f"{name} is {text!r}; it must be {wanted}") from None
+        read = _read(setting.type, value) if isinstance(value, str) else value
+        return msgspec.convert(read, setting.annotation)
+    except (ValueError, msgspec.ValidationError):
+        raise SettingsError(f"{setting.variable} is {value!r}; it must be {_wanted(setting.type)}") from None
+
+
+def _read(kind: inspect.Type, text: str) -> Any:
+    match kind:
+        case inspect.IntType():
+            return int(text)
+        case inspect.FloatType():
+            return _finite(text)
+        case inspect.BoolType():
+            return _BOOLS.get(text.strip().lower())  # None for any other word, which msgspec refuses
+        case inspect.CustomType() | inspect.UnionType():  # None for an optional path; else msgspec refuses it
+            return Path(text) if text else None
+        case inspect.VarTupleType():
+            return tuple(shlex.split(text))
+        case _:
+            return text
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _wanted(kind: inspect.Type) -> str:
+    """What a setting takes, as its error says it."""
+    match kind:
+        case inspect.IntType():
+            return f"a whole number{_bounds(kind)}"
+        case inspect.FloatType():
+            return f"a number{_bounds(kind)}"
+        case inspect.BoolType():
+            return "yes or no"
+        case inspect.LiteralType():
+            return f"one of {', '.join(map(str, kind.values))}"
+        case inspect.CustomType():
+            return "a path"
+        case _:
+            return "in shell syntax"
+
+
+def _bounds(number: inspect.IntType | inspect.FloatType) -> str:
+    if number.le is not None:
+        return f" from {number.ge} to {number.le}"
+    return f" of at least {number.ge}" if number.ge is not None else f" of more than {number.gt}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import aiohttp.web
 import msgspec
+from msgspec.structs import replace
 
 import chat_server.store.store
 import chat_server.web.connection

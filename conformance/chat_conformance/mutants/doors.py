@@ -7,7 +7,6 @@ import contextlib
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +14,7 @@ import aiohttp.http_websocket
 import aiohttp.web
 import msgspec
 from aiohttp import hdrs
+from msgspec.structs import replace
 
 import chat_server.app
 import chat_server.errors

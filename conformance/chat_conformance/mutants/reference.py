@@ -10,7 +10,6 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +18,7 @@ from urllib.parse import urlencode
 import aiohttp.web
 import sqlalchemy as sa
 from aiohttp import hdrs
+from msgspec.structs import replace
 
 import chat_server.app
 import chat_server.claude.answer

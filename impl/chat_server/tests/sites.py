@@ -8,12 +8,13 @@ import math
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
+from msgspec.structs import replace
 
 from chat_server.app import make_app
 from chat_server.claude.pool import Claude

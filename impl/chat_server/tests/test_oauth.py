@@ -8,7 +8,6 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +15,7 @@ import aiohttp
 import pytest
 import yarl
 from aiohttp import web
+from msgspec.structs import replace
 
 from chat_conformance.target.oauth_server import CLIENT_ID, CLIENT_SECRET, Forge
 from chat_conformance.target.oauth_server import forge as a_forge
@@ -56,7 +56,7 @@ async def server(
         public_url=f"http://127.0.0.1:{port}",
         users=("ada",),
     )
-    settings = replace(settings, **changes)  # type: ignore[arg-type]  # of any field
+    settings = replace(settings, **changes)
     app = make_app(settings, command=fake.command, now=now)
     runner = web.AppRunner(app)
     await runner.setup()

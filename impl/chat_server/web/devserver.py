@@ -15,10 +15,10 @@ import sys
 import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import hdrs, web
+from msgspec.structs import replace
 
 from chat_server.settings import Settings
 from chat_server.web.responses import json_answer
