@@ -29,6 +29,7 @@ PURE = [
     *(f"impl/chat_server/claude/{name}.py" for name in ("events", "answer", "parser", "lines")),
     "conformance/chat_conformance/results.py",
     *(f"conformance/chat_conformance/wire/{name}.py" for name in ("frames", "messages", "deflate", "audit")),
+    *(f"conformance/chat_conformance/wire/{name}.py" for name in ("event_stream", "json_lines", "socket_io")),
 ]
 
 
