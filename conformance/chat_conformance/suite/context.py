@@ -31,6 +31,7 @@ from chat_conformance.target.file import Limited, Target, User, Variant
 from chat_conformance.target.oauth_server import Forge
 from chat_conformance.target.places import temporary_folder
 from chat_conformance.target.server import Server, gone, is_zombie, running
+from chat_conformance.target.speech import Speech
 from chat_conformance.target.variants import Fleet
 from chat_conformance.wire.body import read_body
 from chat_conformance.wire.evidence import saw
@@ -280,7 +281,7 @@ class Chat:
             name=name,
             trace=self.trace,
             within=self.target.within,
-            dialect=self.target.dialect,
+            speech=Speech(self.target, self.user(0).values),
         ) as peer:
             yield peer
 

@@ -137,6 +137,10 @@ class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             event = {**others, **event}
         return {**event, "type": kind} if kind else event
 
+    def spoken(self, members: dict[str, Any]) -> dict[str, Any]:
+        """Members whose values are words, in the words of the protocol."""
+        return {name: self._word(name, value) for name, value in members.items()}
+
     def _paths(self, kind: str) -> tuple[dict[str, str], str]:
         """Where the members of such a frame are, and with ``*`` for the name where all others are."""
         own = {**self.frames.get("*", {}), **self.frames.get(kind, {})}

@@ -6,6 +6,7 @@ import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,6 +14,10 @@ import msgspec
 from chat_conformance.errors import UsageError
 from chat_conformance.results import Case, matches
 from chat_conformance.target.dialect import Dialect
+from chat_conformance.target.matching import Rule
+from chat_conformance.target.opening import Step
+from chat_conformance.target.roles import BY_PATH, ROLES, described
+from chat_conformance.target.transport import SocketIO, Stream, Transport
 from fake_claude.patience import patience
 
 SHIPPED = Path(__file__).parents[1]  # targets that come with the suite are looked up here
@@ -29,14 +34,16 @@ class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         name: What the trace calls them.
         headers: What identifies them, sent with every request.
+        values: What identifies them elsewhere: ``token`` here is ``{token}`` in paths, messages and opening steps.
     """
 
     name: str
     headers: dict[str, str] = {}
+    values: dict[str, str] = {}
 
 
 class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the doors are; ``{id}`` in ``conversation`` is its id, and an empty ``turn`` or ``new`` is not offered."""
+    """Where the routes are; ``{id}`` in ``conversation`` is its id, and what is empty is not offered."""
 
     socket: str = "/chat/ws"
     health: str = "/health"
@@ -199,6 +206,18 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         name: What reports call it.
         url: Its origin, such as ``http://127.0.0.1:{port}``.
+        version: Of the form of this file.
+        ca: The certificate, or authority, by which an ``https`` origin is known; ``{here}`` is the file's folder.
+        transport: By what its messages travel.
+        stream: Which requests stream, for the transports ``sse`` and ``json-lines``.
+        socket_io: For the transport ``socket.io``.
+        opening: What comes before a connection counts as open.
+        messages: What is sent, in templates, where the protocol is the server's own: ``chat_request`` and, where there
+            are such, ``cancel``, ``subscribe`` and ``pong``. With these, nothing is offered that is not described.
+        events: What comes, by rules.
+        captures: What is kept of any frame, by path, such as ``conversation_id = "session_id"``.
+        cli_lines: Where frames have the CLI's own lines, which its page puts together; ``*``: they are these lines.
+        lacks: Parts that it does not have (target/roles.py), though its protocol is chat-stream-v1.
         start: The command that starts it; empty for a server that runs already. ``{here}`` is the file's folder.
         env: What is added to the environment of the command.
         ready_line: Words in its output that say that it listens; without them its health path is asked.
@@ -225,6 +244,17 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     name: str
     url: str
+    version: Literal[1] = 1
+    ca: str = ""
+    transport: Transport = "websocket"
+    stream: Stream = Stream()
+    socket_io: SocketIO = SocketIO()
+    opening: list[Step] = []
+    messages: dict[str, Any] = {}
+    events: list[Rule] = []
+    captures: dict[str, str] = {}
+    cli_lines: str = ""
+    lacks: list[str] = []
     start: list[str] = []
     env: dict[str, str] = {}
     ready_line: str = ""
@@ -251,6 +281,26 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def starts(self) -> bool:
         """Whether the suite starts the server itself."""
         return bool(self.start)
+
+    @property
+    def described(self) -> bool:
+        """Whether its protocol is its own, and described by the file, rather than chat-stream-v1."""
+        return bool(self.messages)
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The parts that it plays; a case that relies on another one is not offered."""
+        paths = {role for role, path in BY_PATH.items() if getattr(self.paths, path)}
+        web_socket = self.transport in ("websocket", "socket.io")
+        other = {"frames", "pings"} if web_socket else set()
+        other |= {"handshake"} if self.transport == "websocket" and not self.opening else set()
+        other |= {"subprotocol"} if self.dialect.subprotocol else set()
+        if self.described:
+            found = described(self.messages, self.events, self.captures)
+            found |= {"end", "error"} if self.cli_lines else {"assembled"}
+        else:
+            found = frozenset(ROLES.keys() - BY_PATH.keys() - {"frames", "pings", "handshake", "subprotocol"})
+        return frozenset({*found, *paths, *other} - set(self.lacks))
 
     def location(self, case: Case) -> str:
         """Where to look when a case fails: by the longest of the routes that mean it, else the anchor."""
@@ -302,15 +352,29 @@ def parse(text: bytes, place: Path, name: str, *, here: Path) -> Target:
         document = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{place}: {error}") from None
+    if document.get("messages"):
+        document = {**document, **_nothing_but_described(document)}
     try:
         target = msgspec.convert(document, Target)
     except msgspec.ValidationError as error:
         raise UsageError(f"{place}: {_explain(str(error))}") from None
     start = [each.replace(HERE, str(here.absolute())) for each in target.start]
-    target = msgspec.structs.replace(target, start=start)
+    target = msgspec.structs.replace(target, start=start, ca=target.ca.replace(HERE, str(here.absolute())))
     check(target, place)
     waits = {field: patience(getattr(target, field)) for field in ("ready_within", "stop_within", "within")}
     return msgspec.structs.replace(target, anchor=target.anchor or name, **waits)
+
+
+def _nothing_but_described(document: dict[str, Any]) -> dict[str, Any]:
+    """The paths and the dialect of a server with a protocol of its own: it has no path by default, but a socket."""
+    paths = {**dict.fromkeys(Paths.__struct_fields__, ""), "socket": "/"}
+    given = {name: document.get(name, {}) for name in ("paths", "dialect")}
+    return {
+        "paths": {**paths, **given["paths"]} if isinstance(given["paths"], dict) else given["paths"],
+        "dialect": {"subprotocol": "", **given["dialect"]}
+        if isinstance(given["dialect"], dict)
+        else given["dialect"],
+    }
 
 
 def _explain(sentence: str) -> str:
@@ -351,7 +415,7 @@ def check(target: Target, place: Path) -> None:
         for key, text in getattr(getattr(target.variants, name), "env", {}).items():
             fill(text, dict.fromkeys(PLACEHOLDERS, "1"), f"{place}: variants.{name}.env.{key}")
     url = urlsplit(target.url.replace("{port}", "1"))
-    if url.scheme != "http" or not url.hostname or url.path not in ("", "/"):
+    if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
         raise UsageError(f"{place}: url is {target.url!r}; it must be like http://127.0.0.1:{{port}}")
     if not target.starts and "{port}" in target.url:
         raise UsageError(f"{place}: url has {{port}}, but there is no start command to give it to")
@@ -360,15 +424,12 @@ def check(target: Target, place: Path) -> None:
 def _check_names(target: Target, place: Path) -> None:
     for name in target.secrets:
         if name not in target.env:
-            raise UsageError(f"{place}: secrets has {name!r}, which is not in env: nothing would be tested")
-    for name in target.secrets:
-        if name not in target.env:
             raise UsageError(
                 f"{place}: secrets has {name!r}, which is not in env: without it nothing is tested"
             )
     if (unknown := target.dialect.unknown()) is not None:
         raise UsageError(f"{place}: dialect.{unknown} is no name of the protocol (docs/protocol.md)")
-    if target.paths.of("1") == target.paths.of("2"):
+    if target.paths.history and target.paths.of("1") == target.paths.of("2"):
         raise UsageError(f"{place}: paths.conversation is {target.paths.conversation!r}; it must have {{id}}")
 
 

@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from chat_conformance.errors import ClosedEarly, Failure, OwnFault
-from chat_conformance.target.dialect import TYPES, Dialect
+from chat_conformance.target.dialect import TYPES
+from chat_conformance.target.file import Target
+from chat_conformance.target.speech import Speech
 from chat_conformance.wire.audit import Audit
 from chat_conformance.wire.deflate import NAME, Inflater
 from chat_conformance.wire.evidence import saw
@@ -41,7 +43,7 @@ from chat_conformance.wire.trace import Trace, describe, shorten
 
 T = TypeVar("T")
 Event = dict[str, Any]
-_PLAIN = Dialect()
+_ANY = Target(name="any", url="")
 KINDS, TYPE_LENGTH = 3, 40  # of the types that are ignored, what a sentence tells
 STILL, STILL_SECONDS = 10, 0.3  # so many looks over so long see the same: no more comes
 MAX_RECEIVED = 512 << 20
@@ -81,7 +83,7 @@ class Peer:
         ended: How the connection ended, None while it lives.
         answers_pings: Whether pings are answered as they come.
         answers_close: Whether a close is answered as it comes.
-        dialect: What the server calls things; events are noted in the words of the protocol.
+        speech: What the server calls things; events are noted in the words of the protocol.
     """
 
     def __init__(
@@ -90,10 +92,10 @@ class Peer:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         trace: Trace,
         within: float,
-        dialect: Dialect,
+        speech: Speech,
     ) -> None:
         self.name = name
-        self.dialect = dialect
+        self.speech = speech
         self.within = within
         self.frames: list[tuple[float, Frame]] = []
         self.illegal: list[FrameError] = []
@@ -165,8 +167,7 @@ class Peer:
 
     def encode(self, **members: Any) -> bytes:
         """A client message as this server has it; members that are None are left out."""
-        frame = self.dialect.frame({name: value for name, value in members.items() if value is not None})
-        return msgspec.json.encode(frame)
+        return self.speech.encode(members)
 
     @contextmanager
     def unbroken(self) -> Iterator[None]:
@@ -476,7 +477,8 @@ class Peer:
                 self.illegal.append(error)
             if frame.opcode < 8:
                 if (message := self._joiner.add(frame)) is not None:
-                    self._note(_event(message, self.dialect))
+                    for event in _events(message, self.speech):
+                        self._note(event)
             else:
                 self._answer(frame)
 
@@ -505,18 +507,28 @@ class Peer:
             self._writer.write(encode_frame(frame))
 
 
-def _event(message: Message, dialect: Dialect) -> Event | Garbled:
-    if message.opcode != Opcode.TEXT:
-        return Garbled(shorten(message.payload), "a binary message")
+def _events(message: Message, speech: Speech) -> list[Event | Garbled]:
+    """What a data message means; in a protocol of the server's own that may be nothing, or several events."""
+    if message.opcode != Opcode.TEXT and not speech.reads_binary:
+        return [Garbled(shorten(message.payload), "a binary message")]
     try:
-        value = dialect.event(shallow(msgspec.json.decode(message.payload)))
-    except msgspec.DecodeError as error:
-        return Garbled(shorten(message.text), f"not JSON ({error})")
+        text = message.text
+        try:
+            value = shallow(msgspec.json.decode(message.payload))
+        except msgspec.DecodeError:
+            if not speech.reads_text:
+                raise
+            value = text
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return [Garbled(shorten(message.payload), f"not JSON ({error})")]
     except RecursionError:
-        return Garbled(shorten(message.text), f"nested deeper than {MAX_DEPTH} levels")
-    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        return Garbled(shorten(message.text), "not an object with a string member type")
-    return value
+        return [Garbled(shorten(message.text), f"nested deeper than {MAX_DEPTH} levels")]
+    return [
+        event
+        if isinstance(event, dict) and isinstance(event.get("type"), str)
+        else Garbled(shorten(text), "not an object with a string member type")
+        for event in speech.events(value, text)
+    ]
 
 
 def shallow(value: Any) -> Any:
@@ -548,7 +560,7 @@ class _TooMuchError(Exception):
 
 @asynccontextmanager
 async def connected(
-    host: str, port: int, *, name: str, trace: Trace, within: float, dialect: Dialect = _PLAIN
+    host: str, port: int, *, name: str, trace: Trace, within: float, speech: Speech | None = None
 ) -> AsyncIterator[Peer]:
     """A TCP connection for the length of the block, read by a pump; no handshake is sent.
 
@@ -562,7 +574,7 @@ async def connected(
     except (OSError, TimeoutError) as error:
         raise Failure("the connection to be taken", f"{type(error).__name__}: {error}") from None
     trace.add(name, "=", f"connected to {host}:{port}")
-    peer = Peer(name, streams, trace, within, dialect)
+    peer = Peer(name, streams, trace, within, speech or Speech(_ANY))
     pump = asyncio.create_task(peer.pump())
     try:
         yield peer

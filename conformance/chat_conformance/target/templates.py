@@ -1,0 +1,73 @@
+"""A client's message, or a request, from a template: ``{prompt}`` and other placeholders in JSON or in plain text.
+
+``{"type": "user", "text": "{prompt}", "session": "{conversation_id}"}`` becomes a message with that prompt. A
+member whose value is nothing but a placeholder takes the value's own type, and is left out where there is no value:
+the first message of a conversation has no ``session``. Braces around anything but a known name are text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+_MISSING = object()
+
+
+def names_in(template: Any) -> Iterator[str]:
+    """The placeholders of a template, in order, with repetitions."""
+    match template:
+        case str():
+            yield from PLACEHOLDER.findall(template)
+        case dict():
+            for name, each in template.items():
+                yield from names_in(name)
+                yield from names_in(each)
+        case list():
+            for each in template:
+                yield from names_in(each)
+        case _:
+            pass
+
+
+def filled(template: Any, values: Mapping[str, Any]) -> Any:
+    """The template with its values; an object that has lost all members to missing values stays, empty.
+
+    Raises:
+        KeyError: A placeholder within a longer text has no value.
+    """
+    found = _filled(template, values)
+    return None if found is _MISSING else found
+
+
+def text(template: str, values: Mapping[str, Any]) -> str:
+    """A text with its values in it.
+
+    Raises:
+        KeyError: A placeholder has no value.
+    """
+    return PLACEHOLDER.sub(lambda found: str(_known(found[1], values)), template)
+
+
+def _known(name: str, values: Mapping[str, Any]) -> Any:
+    if values.get(name) is None:
+        raise KeyError(name)
+    return values[name]
+
+
+def _filled(template: Any, values: Mapping[str, Any]) -> Any:
+    match template:
+        case str():
+            alone = PLACEHOLDER.fullmatch(template)
+            if alone is None:
+                return text(template, values)
+            value = values.get(alone[1])
+            return _MISSING if value is None else value
+        case dict():
+            inner = {name: _filled(each, values) for name, each in template.items()}
+            return {name: each for name, each in inner.items() if each is not _MISSING}
+        case list():
+            return [None if (each := _filled(one, values)) is _MISSING else each for one in template]
+        case _:
+            return template
