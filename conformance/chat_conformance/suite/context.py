@@ -147,6 +147,10 @@ class Chat:
         """The target's description."""
         return self.server.target
 
+    def offers(self, role: str) -> bool:
+        """Whether the target has a part of a chat (target/roles.py); a case may then look at it, too."""
+        return role in self.target.roles
+
     @property
     def posts(self) -> bool:
         """Whether turns can be run by POST, too."""

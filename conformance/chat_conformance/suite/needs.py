@@ -58,15 +58,16 @@ def needs_of(case_id: str, function: Callable[..., Any]) -> tuple[str, ...]:
 @cache
 def marks(function: Callable[..., Any]) -> frozenset[str]:
     """What a function of a case calls and reads, the functions of cases that it calls included."""
-    tree = _tree(function)
-    found = {each for node in ast.walk(tree) for each in _marks_of(node)}
+    tree = tree_of(function)
+    found = {each for node in ast.walk(tree) for each in marks_of(node)}
     found |= {"two peers"} if _open_at_once(tree, function) > 1 else set()
-    for helper in _helpers(tree, function):
+    for helper in helpers_of(tree, function):
         found |= marks(helper)
     return frozenset(found)
 
 
-def _marks_of(node: ast.AST) -> Iterator[str]:
+def marks_of(node: ast.AST) -> Iterator[str]:
+    """What one node calls or reads."""
     match node:
         case ast.Attribute():
             yield f".{node.attr}"
@@ -92,7 +93,7 @@ def _open_at_once(node: ast.AST, function: Callable[..., Any]) -> int:
             return opened + max((_open_at_once(each, function) for each in node.body), default=0)
         case ast.Call(func=ast.Name()):
             helper = _case_function(function, _name(node))
-            return max(inside, _open_at_once(_tree(helper), helper) if helper else 0)
+            return max(inside, _open_at_once(tree_of(helper), helper) if helper else 0)
         case ast.Call() if _is_peer(node):
             return 1
         case _:
@@ -103,7 +104,8 @@ def _is_peer(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and _name(node) == "peer"
 
 
-def _helpers(tree: ast.AST, function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+def helpers_of(tree: ast.AST, function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """The functions that stand with the cases, too, and that are called in a tree."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and (helper := _case_function(function, _name(node))) is not None:
             yield helper
@@ -116,7 +118,8 @@ def _case_function(function: Callable[..., Any], name: str) -> FunctionType | No
     return found if mine and found.__module__.startswith("chat_conformance.cases.") else None
 
 
-def _tree(function: Callable[..., Any]) -> ast.AST:
+def tree_of(function: Callable[..., Any]) -> ast.AST:
+    """The syntax tree of a function."""
     own = inspect.unwrap(function)
     return _functions(inspect.getfile(own))[own.__name__]
 

@@ -26,6 +26,7 @@ from chat_conformance.errors import (
 from chat_conformance.results import Case, CaseResult, TraceLine, Verdict
 from chat_conformance.suite.case import OWN_BYTES, function_of, survival, survival_id
 from chat_conformance.suite.context import Chat
+from chat_conformance.suite.roles import absent
 from chat_conformance.suite.stage import Stage, Visit
 from chat_conformance.suite.watch import Watch
 from chat_conformance.target.places import letters
@@ -151,6 +152,8 @@ class CasePlugin:
 
     async def _in_turn(self, case: Case, slot: AbstractAsyncContextManager[None]) -> CaseResult:
         """Play a case when those that it needs are known and there is room for it."""
+        if why := absent(case, self._target):
+            return CaseResult(case=case, verdict=Verdict.NOT_OFFERED, happened=why, replay=self._replay(case))
         results = [await self._begun[need] for need in case.needs if need in self._begun]
         if root := blocked_by(results):
             return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=root, replay=self._replay(case))

@@ -53,11 +53,7 @@ def described(messages: Mapping[str, Any], events: list[Rule], captures: Mapping
     found = {"conversation"}
     found |= {name for name in ("accepted", "error") if name in kinds}
     found |= {"end"} if "complete" in kinds else set()
-    found |= (
-        {"code"}
-        if any(each.kind == "error" and "code" in {*each.members, *each.constants} for each in events)
-        else set()
-    )
+    found |= {"code"} if any(each.kind == "error" and "code" in each.members for each in events) else set()
     found |= {"seq"} if "seq" in members else set()
     found |= {"usage"} if {"usage", "stop_reason"} <= members else set()
     found |= {"steps"} if {"thinking", "tool", "status"} <= kinds else set()

@@ -144,8 +144,8 @@ def test_cli_lines_give_each_text_once() -> None:
         ('lacks = ["seq"]', {"history"}, {"seq"}),
         (
             NESTED,
-            {"end", "error", "code", "usage", "conversation_id"},
-            {"history", "seq", "health", "accepted"},
+            {"end", "error", "usage", "conversation_id"},
+            {"history", "code", "seq", "health", "accepted"},
         ),
         (TEXT, {"end", "conversation", "frames"}, {"error", "conversation_id", "checked"}),
     ],

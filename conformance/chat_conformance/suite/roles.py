@@ -1,0 +1,124 @@
+"""Which parts of a chat a case relies on, read off what its functions call and read.
+
+A case that sends a ``subscribe`` says nothing of a server that has none. As with `needs`, who writes a case need
+not think of that. What stands under ``if chat.offers("history"):`` or ``if chat.posts:`` is only looked at where it
+is offered, and so the case does not rely on it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from chat_conformance.results import Case
+from chat_conformance.suite.case import function_of
+from chat_conformance.suite.needs import helpers_of, marks_of, tree_of
+from chat_conformance.target.file import Target
+from chat_conformance.target.roles import ROLES
+
+MARKS: dict[str, frozenset[str]] = {
+    "end": frozenset({"completed()", "complete()", "finish()", "finished()", ".terminal", "'complete'"}),
+    "error": frozenset({"refusal()", "error()", "'error'"}),
+    "code": frozenset({"refusal()", "error()", "'code'", "'reset'"}),
+    "accepted": frozenset({".accepted", "'accepted'"}),
+    "message_id": frozenset({".message_id", "follow()", "'message_id'", "message_id="}),
+    "conversation_id": frozenset({"follow()", "history()", "last_message()", "'conversation_id'"}),
+    "conversation": frozenset({"conversation_id="}),
+    "seq": frozenset({"'seq'", "told()", "after=", "resumed()"}),
+    "usage": frozenset({"'usage'", "'stop_reason'"}),
+    "checked": frozenset({"'no_such_type'", "'bad_request'"}),
+    "cancel": frozenset({"type='cancel'"}),
+    "subscribe": frozenset({"type='subscribe'", "follow()"}),
+    "history": frozenset({"history()", "last_message()", ".history", "http('DELETE')"}),
+    "health": frozenset({".health"}),
+    "page": frozenset({".page"}),
+    "subprotocol": frozenset({".subprotocol"}),
+    "post": frozenset({"post()", ".turn_door"}),
+    "new": frozenset({".new_door"}),
+    "pings": frozenset({"expect_ping()", "answer_last_ping()"}),
+    "frames": frozenset(
+        (
+            *("expect_pong()", "expect_alive()", "expect_close()", "expect_refused()", "expect_refusal()"),
+            *(".frames", "Frame()", "send_text()", "send_bytes()", "wire()", "upgrade()", "opening()"),
+            *("stall()", "clogged()", "close_frame()", "encode_frame()"),
+        )
+    ),
+    "handshake": frozenset({"wire()", "upgrade()", "opening()"}),
+}
+"""The roles, each with the marks of a case that relies on it."""
+
+AREAS: dict[str, tuple[str, ...]] = {
+    "shapes/": ("assembled",),
+    "messages/": ("checked",),
+    "turns/forgets-aloud": ("steps",),
+    "history/": ("history",),
+    "following/": ("subscribe",),
+    "quotas/": ("code", "usage"),
+    "limits/": ("code",),
+}
+"""What cannot be read off calls, by the beginning of an id."""
+
+FREE = ("messages/one-mib",)
+"""Ids that the line of their area does not mean: they send what any chat takes."""
+
+
+def roles_of(case: Case) -> frozenset[str]:
+    """The roles that a case relies on."""
+    found = role_marks(function_of(case.id))
+    read = {role for role, marks in MARKS.items() if marks & found}
+    areas = [] if case.id in FREE else [roles for begin, roles in AREAS.items() if case.id.startswith(begin)]
+    return frozenset({*read, *(role for roles in areas for role in roles)})
+
+
+def absent(case: Case, target: Target) -> str | None:
+    """Why a case is not offered by a target, in words; None where all roles that it relies on are there."""
+    missing = sorted(roles_of(case) - target.roles, key=list(ROLES).index)
+    return f"no {missing[0].replace('_', ' ')}: {ROLES[missing[0]]}" if missing else None
+
+
+def playable(cases: Iterable[Case], target: Target) -> list[Case]:
+    """The cases all of whose roles a target has."""
+    return [each for each in cases if roles_of(each) <= target.roles]
+
+
+@cache
+def role_marks(function: Callable[..., Any]) -> frozenset[str]:
+    """What a function of a case calls, reads and compares with, unless it looks before whether it is offered."""
+    found: set[str] = set()
+    tree = tree_of(function)
+    for node in _unguarded(tree):
+        found |= {each for mark in marks_of(node) for each in (mark, _argument(mark))}
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(repr(node.value))
+        if isinstance(node, ast.Call):
+            for helper in helpers_of(node, function):
+                found |= role_marks(helper)
+    return frozenset(found)
+
+
+def _argument(mark: str) -> str:
+    """``send_json(type='cancel')`` as ``type='cancel'``, and ``ask(message_id=)`` as ``message_id=``."""
+    _, _, inside = mark.partition("(")
+    return inside.removesuffix(")") if "=" in inside else ""
+
+
+def _unguarded(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for field, value in ast.iter_fields(node):
+        if isinstance(node, ast.If | ast.IfExp) and field == "body" and _is_guard(node.test):
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, ast.AST):
+                yield from _unguarded(each)
+
+
+def _is_guard(test: ast.expr) -> bool:
+    match test:
+        case ast.BoolOp(op=ast.And(), values=values):
+            return any(_is_guard(each) for each in values)
+        case ast.Call(func=ast.Attribute(attr="offers")) | ast.Attribute(attr="posts"):
+            return True
+        case _:
+            return False
