@@ -1,4 +1,4 @@
-"""Handlers and wiring: HTTP and WebSocket on one side, turns and history on the other."""
+"""Wiring: the services of the server, its routes, and an orderly stop."""
 
 from __future__ import annotations
 
@@ -26,31 +26,7 @@ from chat_server.shares import Shares
 from chat_server.store.database import opened
 from chat_server.store.store import Store
 from chat_server.turns.manager import Turns
-from chat_server.web.handlers import (
-    STATIC,
-    begin_login,
-    chat_page,
-    delete_conversation,
-    finish_login,
-    get_conversation,
-    health,
-    list_conversations,
-    log_out,
-    log_out_everywhere,
-    logged_out,
-    metrics,
-    new_conversation,
-    open_socket,
-    post_message,
-    problems,
-    ready,
-    redirect_to_page,
-    shared,
-    usage,
-    verify,
-    whoami,
-    wire_limit,
-)
+from chat_server.web.handlers import STATIC, problems, wire_limit
 from chat_server.web.keys import (
     COMMAND,
     CONNECTIONS,
@@ -67,6 +43,7 @@ from chat_server.web.keys import (
 )
 from chat_server.web.middleware import add_headers, error_middleware
 from chat_server.web.origins import OwnOrigins
+from chat_server.web.routes import LOGIN_ROUTES, ROUTES
 from chat_server.web.static_files import add_files
 
 logger = logging.getLogger(__name__)
@@ -76,7 +53,7 @@ READY_SECONDS = 1.0
 
 
 WAITING_MESSAGES = 16
-"""How many messages of the greatest size may wait to be read, those of all users together."""
+"""How many messages of the greatest size may wait to be read: the total for all users."""
 
 
 def make_app(
@@ -108,7 +85,7 @@ def make_app(
         bytes_in_all=WAITING_MESSAGES * wire_limit(settings),
     )
 
-    async def parts(app: web.Application) -> AsyncIterator[None]:
+    async def services(app: web.Application) -> AsyncIterator[None]:
         private_folder(settings.data)
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(opened(database(settings), now, server=server))
@@ -129,30 +106,12 @@ def make_app(
             register_gauges(app, claude)
             yield
 
-    app.cleanup_ctx.append(parts)
+    app.cleanup_ctx.append(services)
     app.on_response_prepare.append(add_headers)
     app.on_shutdown.append(close_sockets)
-    app.router.add_get("/", redirect_to_page)
-    app.router.add_get("/health", health)
-    app.router.add_get("/health/ready", ready)
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/chat/auth/verify", verify)
+    app.add_routes(ROUTES)
     if settings.identity == "oauth":
-        app.router.add_get("/chat/login", begin_login, allow_head=False)
-        app.router.add_get("/chat/oauth/callback", finish_login, allow_head=False)
-        app.router.add_post("/chat/logout", log_out)
-        app.router.add_post("/chat/logout/everywhere", log_out_everywhere)
-        app.router.add_get("/chat/logged-out", logged_out)
-    app.router.add_get("/chat", redirect_to_page)
-    app.router.add_post("/chat", post_message)
-    app.router.add_get("/chat/", chat_page)
-    app.router.add_get("/chat/ws", open_socket)
-    app.router.add_post("/chat/new", shared(new_conversation))
-    app.router.add_get("/chat/usage", shared(usage))
-    app.router.add_get("/chat/whoami", whoami)
-    app.router.add_get("/chat/history", shared(list_conversations))
-    app.router.add_get("/chat/history/{id}", shared(get_conversation))
-    app.router.add_delete("/chat/history/{id}", shared(delete_conversation))
+        app.add_routes(LOGIN_ROUTES)
     add_files(app, "/chat/static", STATIC)
     return app
 
@@ -192,7 +151,7 @@ async def _identity(settings: Settings, store: Store, now: Callable[[], float]) 
 
 
 def register_gauges(app: web.Application, claude: Claude) -> None:
-    """Measure what is read when somebody asks for the metrics."""
+    """Gauges that are read whenever ``/metrics`` is."""
     metrics, turns = app[METRICS], app[TURNS]
     metrics.watch("chat_open_sockets", "open WebSockets", lambda: len(app[CONNECTIONS]))
     metrics.watch("chat_live_turns", "turns that run", lambda: turns.running)
@@ -200,16 +159,10 @@ def register_gauges(app: web.Application, claude: Claude) -> None:
     metrics.watch("chat_claude_processes", "claude processes, warm ones included", lambda: claude.processes)
 
 
-# --- what holds for every request
-
-
-# --- handlers
-
-
 async def close_sockets(app: web.Application) -> None:
     """Refuse new turns, close every connection with 1001, and give running turns their grace (PROC-4).
 
-    It is given here, and not when the parts are left, so that whoever waits for a ``POST /chat`` still gets its answer.
+    aiohttp still delivers responses now, and no longer when the services are left: a ``POST /chat`` gets its answer.
     """
     app[TURNS].refuse_new()
     connections = app[CONNECTIONS]
@@ -217,6 +170,3 @@ async def close_sockets(app: web.Application) -> None:
         *(each.close(WSCloseCode.GOING_AWAY, "the server is stopping") for each in tuple(connections))
     )
     await app[TURNS].stop()
-
-
-# --- requests and answers

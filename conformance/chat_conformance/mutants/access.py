@@ -18,7 +18,7 @@ import chat_server.login.state
 import chat_server.web.handlers
 import chat_server.web.keys
 import chat_server.web.middleware
-from chat_conformance.mutants.registry import always, breaks, put
+from chat_conformance.mutants.registry import always, breaks, put, replace_handler
 from chat_server.errors import Forbidden
 from chat_server.login.cookies import OwnCookies
 from chat_server.login.identity import SECRET_HEADER, USER_HEADER, Login, ProxyIdentity
@@ -224,4 +224,5 @@ def links_ask() -> None:
 
         return mutant
 
-    put(chat_server.app, "redirect_to_page", make)
+    for path in ("/", "/chat"):
+        replace_handler("GET", path, make)

@@ -30,7 +30,7 @@ import chat_server.web.handlers
 import chat_server.web.keys
 import chat_server.web.middleware
 import chat_server.web.responses
-from chat_conformance.mutants.registry import always, breaks, put
+from chat_conformance.mutants.registry import always, breaks, put, replace_handler
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
 from chat_server.errors import BadRequest, Forbidden, NotFound, RateLimited, Reset, TooLarge
 from chat_server.protocol import ChatRequest
@@ -737,7 +737,7 @@ def new_is_nothing_new() -> None:
 
         return mutant
 
-    put(chat_server.app, "new_conversation", make)
+    replace_handler("POST", "/chat/new", make)
 
 
 @breaks("times-of-no-zone")
@@ -815,7 +815,7 @@ def never_healthy() -> None:
     async def health(_request: Any) -> Any:
         return aiohttp.web.Response(status=500)
 
-    put(chat_server.app, "health", lambda _: health)
+    replace_handler("GET", "/health", lambda _: health)
 
 
 @breaks("failure-is-an-answer")
@@ -846,7 +846,7 @@ def loads_elsewhere() -> None:
         script = '<script src="https://cdn.example/chat.js"></script>'
         return aiohttp.web.Response(text=script, content_type="text/html")
 
-    put(chat_server.app, "chat_page", lambda _: page)
+    replace_handler("GET", "/chat/", lambda _: page)
 
 
 @breaks("posts-wait-for-all")
@@ -861,4 +861,4 @@ def posts_wait_for_all() -> None:
 
         return mutant
 
-    put(chat_server.app, "post_message", make)
+    replace_handler("POST", "/chat", make)

@@ -47,7 +47,7 @@ import chat_server.web.keys
 import chat_server.web.middleware
 import chat_server.web.responses
 from chat_conformance.mutants.guardians import put_guardian, tell_guardians
-from chat_conformance.mutants.registry import always, breaks, put
+from chat_conformance.mutants.registry import always, breaks, put, replace_handler
 from chat_server.claude.events import Ended
 from chat_server.claude.lines import LineSplitter, LineTooLong
 from chat_server.claude.parser import TurnParser
@@ -1258,7 +1258,7 @@ def after_a_post(change: Callable[[str], Any]) -> None:
 
         return mutant
 
-    put(chat_server.app, "post_message", make)
+    replace_handler("POST", "/chat", make)
 
 
 @breaks("posts-are-free")
