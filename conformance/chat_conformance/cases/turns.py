@@ -10,7 +10,7 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import Chat, expect, expect_equal
 from chat_conformance.suite.turn import told
-from chat_conformance.wire.peer import Garbled
+from chat_conformance.wire.channel import Garbled
 
 ANSWERED = "turns/answered"
 STREAMS = "turns/streams"

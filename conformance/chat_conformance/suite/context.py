@@ -34,6 +34,7 @@ from chat_conformance.target.server import Server, gone, is_zombie, running
 from chat_conformance.target.speech import Speech
 from chat_conformance.target.variants import Fleet
 from chat_conformance.wire.body import read_body
+from chat_conformance.wire.channel import MAX_DEPTH, shallow
 from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.handshake import (
     Response,
@@ -43,7 +44,7 @@ from chat_conformance.wire.handshake import (
     upgrade_headers,
 )
 from chat_conformance.wire.middlebox import Carry, MiddleBox, as_it_comes, middle_box
-from chat_conformance.wire.peer import MAX_DEPTH, Peer, connected, shallow
+from chat_conformance.wire.peer import Peer, connected
 from chat_conformance.wire.trace import Trace, shorten
 from fake_claude import ledger
 from fake_claude.gates import Gate

@@ -7,8 +7,8 @@ from typing import Any
 
 from chat_conformance.errors import Failure
 from chat_conformance.target.dialect import MEMBERS
+from chat_conformance.wire.channel import Channel, Event
 from chat_conformance.wire.evidence import saw
-from chat_conformance.wire.peer import Event, Peer
 from chat_conformance.wire.trace import shorten
 
 TERMINAL = frozenset({"complete", "error"})
@@ -23,11 +23,11 @@ class Turn:
         events: What came after ``accepted``, in order, as far as it was waited for.
     """
 
-    def __init__(self, peer: Peer, message_id: str, begin: int) -> None:
+    def __init__(self, channel: Channel, message_id: str, begin: int) -> None:
         self.message_id = message_id
         self.accepted: Event = {}
         self.events: list[Event] = []
-        self._peer = peer
+        self._channel = channel
         self._place = begin
 
     @property
@@ -94,8 +94,8 @@ class Turn:
     async def _next(self, *, within: float | None = None) -> Event:
         # A server that does not name the turn, or says it in other words, is judged by the case for that, not by all.
         mine: Callable[[Event], bool] = lambda event: event.get("message_id") in (None, self.message_id)  # noqa: E731
-        self._place, event = await self._peer.expect_event(
-            self._place, within=within, where=mine, others=True
+        self._place, event = await self._channel.expect_event(
+            self._place, within=within, where=mine, others=True, message_id=self.message_id
         )
         return event
 

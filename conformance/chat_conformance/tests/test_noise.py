@@ -13,7 +13,7 @@ from chat_conformance.errors import SENTENCE_CHARS, Failure, clip
 from chat_conformance.fuzz.judge import wrong_in_answers
 from chat_conformance.suite import baseline
 from chat_conformance.target.server import LineCutter
-from chat_conformance.wire.peer import MAX_DEPTH, shallow
+from chat_conformance.wire.channel import MAX_DEPTH, shallow
 from chat_conformance.wire.trace import MAX_LINE, Trace
 
 

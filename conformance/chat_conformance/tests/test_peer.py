@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from chat_conformance.errors import ClosedEarly, Failure
+from chat_conformance.wire.channel import Garbled
 from chat_conformance.wire.frames import Frame, FrameDecoder, Opcode, close_frame, encode_frame
 from chat_conformance.wire.handshake import accept_key, encode_request, upgrade_headers
 from chat_conformance.wire.listening import listening
-from chat_conformance.wire.peer import MASK, Garbled, Peer, connected
+from chat_conformance.wire.peer import MASK, Peer, connected
 from chat_conformance.wire.trace import Trace
 from fake_claude.patience import patience
 
@@ -109,7 +110,7 @@ async def test_deep_event_is_garbled() -> None:
 
 
 async def test_flood_of_frames_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_conformance.wire.peer.MAX_RECEIVED", 1 << 20)
+    monkeypatch.setattr("chat_conformance.wire.channel.MAX_RECEIVED", 1 << 20)
     script = Script(frames(Frame(Opcode.PONG)) * 10_000)
     async with peer_of(script) as peer:
         await peer.until(lambda: peer.ended, "the end")

@@ -4,7 +4,7 @@ import pytest
 
 from chat_conformance.errors import Failure
 from chat_conformance.suite.turn import joined, told
-from chat_conformance.wire.peer import Event
+from chat_conformance.wire.channel import Event
 
 
 def token(text: str) -> Event:

@@ -1,8 +1,4 @@
-"""The codec on a socket: one WebSocket client that may do everything wrong on purpose.
-
-A pump reads whatever comes into lists; whoever waits looks into the lists and sleeps until something is added.
-Nothing is consumed by looking, so several turns of one connection are read side by side.
-"""
+"""The codec on a socket: the channel of a WebSocket, whose client may do everything wrong on purpose."""
 
 from __future__ import annotations
 
@@ -11,19 +7,16 @@ import fcntl
 import sys
 import termios
 import time
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from chat_conformance.errors import ClosedEarly, Failure, OwnFault
-from chat_conformance.target.dialect import TYPES
 from chat_conformance.target.file import Target
 from chat_conformance.target.speech import Speech
 from chat_conformance.wire.audit import Audit
+from chat_conformance.wire.channel import Channel, Garbled, TooMuchError, read_events
 from chat_conformance.wire.deflate import NAME, Inflater
 from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.frames import (
@@ -41,49 +34,21 @@ from chat_conformance.wire.handshake import HandshakeError, Response, ResponseDe
 from chat_conformance.wire.messages import Message, MessageJoiner
 from chat_conformance.wire.trace import Trace, describe, shorten
 
-T = TypeVar("T")
-Event = dict[str, Any]
 _ANY = Target(name="any", url="")
-KINDS, TYPE_LENGTH = 3, 40  # of the types that are ignored, what a sentence tells
 STILL, STILL_SECONDS = 10, 0.3  # so many looks over so long see the same: no more comes
-MAX_RECEIVED = 512 << 20
-"""What one connection takes in, in bytes; frames are kept, and so each counts for some more than its payload."""
 FRAME_COST = 300
-MAX_DEPTH = 200
-"""Of the JSON of an event: what is nested deeper cannot be written into a report either."""
+"""Frames are kept, and so each counts for some more than its payload, in bytes."""
 MASK = b"\x5a\x0f\xc3\x96"  # any key will do; a fixed one keeps traces comparable
 
 
-@dataclass(frozen=True, slots=True)
-class Garbled:
-    """A data message that is not a JSON object with a ``type``.
-
-    Attributes:
-        text: The message, shortened for people.
-        why: What is wrong with it.
-    """
-
-    text: str
-    why: str
-
-    def failure(self) -> Failure:
-        """What it fails a case with."""
-        return Failure("one JSON object with a type in each text frame", f"{self.why}: {self.text}")
-
-
-class Peer:
+class Peer(Channel):
     """One TCP connection that speaks WebSocket once its handshake is answered.
 
     Attributes:
-        name: What the trace calls it.
         frames: Received frames with their time (seconds, monotonic), in order.
         illegal: What RFC 6455 has against received frames that could still be read.
-        events: Received data messages, in order; those of types that clients do not know are left out (MSG-1).
-        ignored: The types that were left out, and how often each came.
-        ended: How the connection ended, None while it lives.
         answers_pings: Whether pings are answered as they come.
         answers_close: Whether a close is answered as it comes.
-        speech: What the server calls things; events are noted in the words of the protocol.
     """
 
     def __init__(
@@ -94,30 +59,22 @@ class Peer:
         within: float,
         speech: Speech,
     ) -> None:
-        self.name = name
-        self.speech = speech
-        self.within = within
+        super().__init__(name, speech, trace, within)
         self.frames: list[tuple[float, Frame]] = []
         self.illegal: list[FrameError] = []
-        self.events: list[Event | Garbled] = []
-        self.ignored: Counter[str] = Counter()
-        self.ended: str | None = None
         self.answers_pings = True
         self.answers_close = True
         self._reader, self._writer = streams
-        self._trace = trace
         self._handshake = ResponseDecoder()
         self._response: Response | None = None
         self._decoder = FrameDecoder()
         self._joiner = MessageJoiner()
         self._inflater: Inflater | None = None
-        self._news = asyncio.Event()
         self._sent_close = False
         self._answered_close = False
         self._audit: Audit | None = Audit()
         self._pongs_taken = 0
         self._held: list[Frame] | None = None
-        self._received = 0
         self._body = bytearray()
 
     @property
@@ -217,79 +174,21 @@ class Peer:
 
     # Waiting
 
-    async def until(
-        self,
-        found: Callable[[], T | None],
-        expected: str,
-        *,
-        within: float | None = None,
-        before_failing: Callable[[], Awaitable[None]] | None = None,
-    ) -> T:
-        """Wait until ``found`` gives something but None; it is asked again after all that arrives.
-
-        ``before_failing`` is awaited when the time is over, and ``found`` is asked once more.
-
-        Raises:
-            Failure: The time was over, or the connection ended, before.
-        """
-        limit = self.within if within is None else within
-        try:
-            async with asyncio.timeout(limit):
-                while (value := found()) is None:
-                    if self.ended is not None:
-                        kind = ClosedEarly if self._closed_early else Failure
-                        raise kind(expected, f"the connection ended: {self._end_in_words()}")
-                    self._news.clear()
-                    await self._news.wait()
-                return value
-        except TimeoutError:
-            if before_failing is not None:
-                await before_failing()
-                if (value := found()) is not None:
-                    return value
-            raise Failure(expected, f"not within {limit:g} s{self._ignored_in_words()}") from None
+    def _ended_before(self, expected: str) -> Failure:
+        kind = ClosedEarly if self._closed_early else Failure
+        said = "" if self.close is None else f", after the server's {describe(self.close)}"
+        return kind(expected, f"the connection ended: {self.ended}{said}{self._ignored_in_words()}")
 
     @property
     def _closed_early(self) -> bool:
         """Whether the server has begun a close for no reason of ours."""
         return self._answered_close and self.close is not None and self.close.close_code in (1000, 1001)
 
-    def _end_in_words(self) -> str:
-        """How the connection ended, and what the server had said before."""
-        close = self.close
-        said = "" if close is None else f", after the server's {describe(close)}"
-        return f"{self.ended}{said}{self._ignored_in_words()}"
-
-    def _ignored_in_words(self) -> str:
-        """The messages that were no events, for whoever waited in vain; empty if there were none."""
-        if not self.ignored:
-            return ""
-        kinds = ", ".join(f"{kind!r} ({count})" for kind, count in self.ignored.most_common(KINDS))
-        return f"; messages of types that clients do not know were ignored: {kinds}"
-
     async def expect_response(self, *, within: float | None = None) -> Response:
         """Wait for the answer to a handshake."""
         response = await self.until(lambda: self._response, "an HTTP answer to the handshake", within=within)
         saw(f"a handshake was answered with {response.status}")
         return response
-
-    async def expect_ping(
-        self,
-        number: int = 1,
-        *,
-        within: float | None = None,
-        before_failing: Callable[[], Awaitable[None]] | None = None,
-    ) -> list[float]:
-        """Wait until so many pings have come in all and return the times of all of them."""
-
-        def pings() -> list[float] | None:
-            times = [at for at, frame in self.frames if frame.opcode == Opcode.PING]
-            return times if len(times) >= number else None
-
-        expected = f"ping number {number} from the server"
-        times = await self.until(pings, expected, within=within, before_failing=before_failing)
-        saw(f"{number} pings of the server had come")
-        return times
 
     async def expect_pong(self, payload: bytes, *, within: float | None = None) -> None:
         """Wait for a pong with this payload after those already waited for.
@@ -387,32 +286,6 @@ class Peer:
         """The close frame that came, None before."""
         return next((frame for _, frame in self.frames if frame.opcode == Opcode.CLOSE), None)
 
-    async def expect_event(
-        self,
-        after: int = 0,
-        *,
-        within: float | None = None,
-        where: Callable[[Event], bool] = lambda _: True,
-        others: bool = False,
-    ) -> tuple[int, Event]:
-        """Wait for an event at or after a place in ``events``, and return it with the place after it.
-
-        Raises:
-            Failure: A data message there is not a JSON object with a ``type`` (MSG-1), unless ``others`` may stand
-                between, or nothing came.
-        """
-
-        def event() -> tuple[int, Event] | None:
-            for place, each in enumerate(self.events[after:], after + 1):
-                if isinstance(each, Garbled):
-                    if not others:
-                        raise each.failure()
-                elif where(each):
-                    return place, each
-            return None
-
-        return await self.until(event, "a message from the server", within=within)
-
     # Receiving
 
     async def pump(self) -> None:
@@ -423,25 +296,15 @@ class Peer:
                 self._news.set()
                 self._count(len(data))
             self._end("end of stream")
-        except _TooMuchError as error:
+        except TooMuchError as error:
             self._writer.transport.abort()
-            self._end(f"the server sent more than {error.limit >> 20} MiB, and nobody reads on")
+            self._end(str(error))
         except ConnectionError as error:
             self._end(f"reset ({type(error).__name__})")
         except FrameError as error:
             self._end(f"unreadable bytes: {error}")
         except HandshakeError as error:
             self._end(f"no HTTP answer: {error}")
-
-    def _count(self, cost: int) -> None:
-        self._received += cost
-        if self._received > MAX_RECEIVED:
-            raise _TooMuchError(MAX_RECEIVED)
-
-    def _end(self, how: str) -> None:
-        self.ended = how
-        self._trace.add(self.name, "=", how)
-        self._news.set()
 
     def _take(self, data: bytes) -> None:
         if self._response is None:
@@ -455,7 +318,7 @@ class Peer:
         if self._response.status != 101:
             self._body += data
             if len(self._body) > MAX_PAYLOAD:
-                raise _TooMuchError(MAX_PAYLOAD)
+                raise TooMuchError(MAX_PAYLOAD)
             return
         try:
             frames = self._decoder.feed(data)
@@ -477,18 +340,21 @@ class Peer:
                 self.illegal.append(error)
             if frame.opcode < 8:
                 if (message := self._joiner.add(frame)) is not None:
-                    for event in _events(message, self.speech):
-                        self._note(event)
+                    self._read(message)
             else:
                 self._answer(frame)
 
-    def _note(self, event: Event | Garbled) -> None:
-        if isinstance(event, Garbled) or event["type"] in TYPES:
-            self.events.append(event)
-        else:
-            self.ignored[event["type"][:TYPE_LENGTH]] += 1
+    def _read(self, message: Message) -> None:
+        """Note what a data message means."""
+        if message.opcode != Opcode.TEXT and not self.speech.reads_binary:
+            self._note(Garbled(shorten(message.payload), "a binary message"))
+            return
+        for event in read_events(message.payload, self.speech):
+            self._note(event)
 
     def _answer(self, frame: Frame) -> None:
+        if frame.opcode == Opcode.PING:
+            self.pings.append(self.frames[-1][0])
         if frame.opcode == Opcode.PING and self.answers_pings and not self._sent_close:
             self._write_control(Frame(Opcode.PONG, frame.payload[:125], mask=MASK))
         if frame.opcode == Opcode.CLOSE and self.answers_close and not self._sent_close:
@@ -505,57 +371,6 @@ class Peer:
             if self._audit:
                 self._audit.feed(encode_frame(frame))
             self._writer.write(encode_frame(frame))
-
-
-def _events(message: Message, speech: Speech) -> list[Event | Garbled]:
-    """What a data message means; in a protocol of the server's own that may be nothing, or several events."""
-    if message.opcode != Opcode.TEXT and not speech.reads_binary:
-        return [Garbled(shorten(message.payload), "a binary message")]
-    try:
-        text = message.text
-        try:
-            value = shallow(msgspec.json.decode(message.payload))
-        except msgspec.DecodeError:
-            if not speech.reads_text:
-                raise
-            value = text
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return [Garbled(shorten(message.payload), f"not JSON ({error})")]
-    except RecursionError:
-        return [Garbled(shorten(message.text), f"nested deeper than {MAX_DEPTH} levels")]
-    return [
-        event
-        if isinstance(event, dict) and isinstance(event.get("type"), str)
-        else Garbled(shorten(text), "not an object with a string member type")
-        for event in speech.events(value, text)
-    ]
-
-
-def shallow(value: Any) -> Any:
-    """The value, if it is not nested deeper than `MAX_DEPTH`.
-
-    Raises:
-        RecursionError: It is.
-    """
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return value
-    raise RecursionError
-
-
-class _TooMuchError(Exception):
-    """More came than one connection takes in."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
 
 
 @asynccontextmanager

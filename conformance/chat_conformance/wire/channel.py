@@ -1,0 +1,295 @@
+"""What carries a chat's messages, whatever it is made of: what goes out, what came, and waiting for it.
+
+A case about turns uses a `Channel` and nothing below it, so it plays on every transport. A case about frames,
+handshakes and closes needs a ``Peer``, which is the channel of a WebSocket.
+
+What comes is read by a task into lists. To wait is to look into the lists and sleep until something is added. Nothing
+is consumed by looking, so several turns of one channel are read in parallel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from chat_conformance.errors import Failure
+from chat_conformance.target.dialect import TYPES
+from chat_conformance.target.speech import Speech
+from chat_conformance.wire.evidence import saw
+from chat_conformance.wire.trace import Trace, shorten
+
+T = TypeVar("T")
+Event = dict[str, Any]
+KINDS, TYPE_LENGTH = 3, 40
+"""How many of the ignored types a sentence names, and how much of each."""
+MAX_RECEIVED = 512 << 20
+"""What one channel takes in, in bytes."""
+MAX_DEPTH = 200
+"""Of the JSON of an event: what is nested deeper cannot be written into a report either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """A data message that is not a JSON object with a ``type``.
+
+    Attributes:
+        text: The message, shortened for people.
+        why: What is wrong with it.
+    """
+
+    text: str
+    why: str
+
+    def failure(self) -> Failure:
+        """What it fails a case with."""
+        return Failure("one JSON object with a type in each text frame", f"{self.why}: {self.text}")
+
+
+class TooMuchError(Exception):
+    """More came than one channel takes in.
+
+    Attributes:
+        limit: How much it takes in, in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"the server sent more than {limit >> 20} MiB, and nobody reads on")
+
+
+class Channel(ABC):
+    """One user's connection to a chat, or what stands for one.
+
+    Attributes:
+        name: What the trace calls it.
+        speech: What the server calls things; events are noted in the words of the protocol.
+        within: How long is waited for what must come, in seconds.
+        events: Received data messages, in order; those of types that clients do not know are left out (MSG-1).
+        times: When each of them came, in seconds, monotonic.
+        pings: When came what only says that the server lives (pings, comments, blank lines), in seconds, monotonic.
+        ignored: The types that were left out, and how often each came.
+        answers_ended: How the answer to a message ended, by message id, where each message has an answer of its own.
+        ended: How the channel ended, None while it lives.
+    """
+
+    def __init__(self, name: str, speech: Speech, trace: Trace, within: float) -> None:
+        self.name = name
+        self.speech = speech
+        self.within = within
+        self.events: list[Event | Garbled] = []
+        self.times: list[float] = []
+        self.pings: list[float] = []
+        self.ignored: Counter[str] = Counter()
+        self.answers_ended: dict[str, str] = {}
+        self.ended: str | None = None
+        self._trace = trace
+        self._news = asyncio.Event()
+        self._received = 0
+
+    # Sending and the state of the connection, by each transport
+
+    @abstractmethod
+    async def send_json(self, **members: Any) -> None:
+        """Send a client message; members that are None are left out.
+
+        Raises:
+            NotOffered: The target file does not describe such a message.
+        """
+
+    @abstractmethod
+    async def expect_alive(self, *, within: float | None = None) -> None:
+        """Wait until the server shows that the connection lives.
+
+        Raises:
+            Failure: It does not.
+        """
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Drop the connection with a reset, as a dying network does."""
+
+    @abstractmethod
+    def stall(self) -> None:
+        """Read nothing any more: the server's bytes pile up on its side."""
+
+    @abstractmethod
+    async def clogged(self) -> None:
+        """Wait, after ``stall``, until no more comes: either all is there, or the server cannot send on.
+
+        Raises:
+            Failure: Nothing came at all, or it came on and on.
+        """
+
+    @abstractmethod
+    def read_on(self) -> None:
+        """Read again."""
+
+    # Waiting
+
+    async def until(
+        self,
+        found: Callable[[], T | None],
+        expected: str,
+        *,
+        within: float | None = None,
+        before_failing: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
+        """Wait until ``found`` gives something but None; it is asked again after all that arrives.
+
+        ``before_failing`` is awaited when the time is over, and ``found`` is asked once more.
+
+        Raises:
+            Failure: The time was over, or the connection ended, before.
+        """
+        limit = self.within if within is None else within
+        try:
+            async with asyncio.timeout(limit):
+                while (value := found()) is None:
+                    if self.ended is not None:
+                        raise self._ended_before(expected)
+                    self._news.clear()
+                    await self._news.wait()
+                return value
+        except TimeoutError:
+            if before_failing is not None:
+                await before_failing()
+                if (value := found()) is not None:
+                    return value
+            raise Failure(expected, f"not within {limit:g} s{self._ignored_in_words()}") from None
+
+    async def expect_event(
+        self,
+        after: int = 0,
+        *,
+        within: float | None = None,
+        where: Callable[[Event], bool] = lambda _: True,
+        others: bool = False,
+        message_id: str = "",
+    ) -> tuple[int, Event]:
+        """Wait for an event at or after a place in ``events``, and return it with the place after it.
+
+        ``message_id`` is the turn it belongs to: where its answer has ended, none comes any more.
+
+        Raises:
+            Failure: A data message there is not a JSON object with a ``type`` (MSG-1), unless ``others`` may stand
+                between, or nothing came.
+        """
+        expected = "a message from the server"
+
+        def event() -> tuple[int, Event] | None:
+            for place, each in enumerate(self.events[after:], after + 1):
+                if isinstance(each, Garbled):
+                    if not others:
+                        raise each.failure()
+                elif where(each):
+                    return place, each
+            if (how := self.answers_ended.get(message_id)) is not None:
+                raise Failure(expected, f"{how}{self._ignored_in_words()}")
+            return None
+
+        return await self.until(event, expected, within=within)
+
+    async def expect_ping(
+        self,
+        number: int = 1,
+        *,
+        within: float | None = None,
+        before_failing: Callable[[], Awaitable[None]] | None = None,
+    ) -> list[float]:
+        """Wait until so many pings have come in all and return the times of all of them."""
+
+        def pings() -> list[float] | None:
+            return self.pings if len(self.pings) >= number else None
+
+        expected = f"ping number {number} from the server"
+        times = await self.until(pings, expected, within=within, before_failing=before_failing)
+        saw(f"{number} pings of the server had come")
+        return times
+
+    def _ended_before(self, expected: str) -> Failure:
+        """What whoever waits for what no longer comes fails with."""
+        return Failure(expected, f"the connection ended: {self.ended}{self._ignored_in_words()}")
+
+    def _ignored_in_words(self) -> str:
+        """The messages that were no events, for whoever waited in vain; empty if there were none."""
+        if not self.ignored:
+            return ""
+        kinds = ", ".join(f"{kind!r} ({count})" for kind, count in self.ignored.most_common(KINDS))
+        return f"; messages of types that clients do not know were ignored: {kinds}"
+
+    # Receiving
+
+    def _note(self, event: Event | Garbled) -> None:
+        if isinstance(event, Garbled) or event["type"] in TYPES:
+            self.events.append(event)
+            self.times.append(time.monotonic())
+        else:
+            self.ignored[event["type"][:TYPE_LENGTH]] += 1
+
+    def _count(self, cost: int) -> None:
+        self._received += cost
+        if self._received > MAX_RECEIVED:
+            raise TooMuchError(MAX_RECEIVED)
+
+    def _end(self, how: str) -> None:
+        self.ended = how
+        self._trace.add(self.name, "=", how)
+        self._news.set()
+
+
+def read_events(
+    payload: bytes, speech: Speech, envelope: Mapping[str, str] | None = None
+) -> list[Event | Garbled]:
+    """What a data message means; in a protocol of the server's own that may be nothing, or several events.
+
+    Args:
+        payload: The message, JSON or text.
+        speech: The words of its connection.
+        envelope: What the transport has beside it, such as ``event`` and ``id``.
+    """
+    text = payload.decode(errors="replace")
+    try:
+        payload.decode()
+        try:
+            value = shallow(msgspec.json.decode(payload))
+        except msgspec.DecodeError:
+            if not speech.reads_text:
+                raise
+            value = text
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return [Garbled(shorten(payload), f"not JSON ({error})")]
+    except RecursionError:
+        return [Garbled(shorten(text), f"nested deeper than {MAX_DEPTH} levels")]
+    return [
+        event
+        if isinstance(event, dict) and isinstance(event.get("type"), str)
+        else Garbled(shorten(text), "not an object with a string member type")
+        for event in speech.events(value, text, envelope)
+    ]
+
+
+def shallow(value: Any) -> Any:
+    """The value, if it is not nested deeper than `MAX_DEPTH`.
+
+    Raises:
+        RecursionError: It is.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return value
+    raise RecursionError
