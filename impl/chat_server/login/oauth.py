@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -64,7 +63,6 @@ class _Profile(msgspec.Struct):
 
     id: int | str
     login: str
-    created: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,6 @@ class Account:
 
     number: str
     name: str
-    created_at: float | None  # Unix seconds
 
     @property
     def owner(self) -> str:
@@ -231,8 +228,6 @@ class OAuthIdentity:
                     f"the name {account.name} on the list of this chat's users belongs to another account; "
                     f"its operator can add {BY_ID}{account.number} to CHAT_USERS"
                 )
-        if await self._store.adopt(account.name, account.owner, account.created_at):
-            logger.info("= what was kept under the name %r is %s's now", account.name, account.owner)
 
     def _to_page(self) -> web.Response:
         return web.Response(status=303, headers={hdrs.LOCATION: f"{self._forge.public_url}/chat/"})
@@ -265,8 +260,7 @@ class OAuthIdentity:
         profile = await self._ask("GET", "/api/v1/user", _Profile, headers=bearer)
         if profile is None or not _NUMBER.fullmatch(str(profile.id)) or not profile.login.strip():
             raise Unauthorized("the forge did not say who logged in; log in again")
-        created = None if profile.created is None else profile.created.timestamp()
-        return Account(str(profile.id), profile.login.strip(), created)
+        return Account(str(profile.id), profile.login.strip())
 
     async def _ask(self, method: str, path: str, kind: type[T], **options: Any) -> T | None:
         """What the forge answers; ``None`` where it refuses or says something else.

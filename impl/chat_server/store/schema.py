@@ -108,9 +108,6 @@ listed_names = sa.Table(
 )
 """To which account a name in CHAT_USERS belongs: the first that logged in by it."""
 
-owners_by_name = sa.Table("owners_by_name", metadata, sa.Column("name", sa.String, primary_key=True))
-"""Owners from when users were known by their names: each is adopted by an account (`Store.adopt`)."""
-
 servers = sa.Table(
     "servers",
     metadata,
@@ -122,52 +119,9 @@ servers = sa.Table(
 Migration = Callable[[sa.Connection], None]
 
 
-def _index_turns(connection: sa.Connection) -> None:
-    """What is asked with every turn costs the same after a million of them."""
-    for index in (
-        "turns_by_message ON turns (message_id)",
-        "turns_that_run ON turns (status) WHERE status = 'running'",
-        "usage_by_turn ON usage (conversation_id, message_id)",
-    ):
-        connection.execute(sa.text(f"CREATE INDEX {index}"))
-
-
-def _add_steps(connection: sa.Connection) -> None:
-    """Thinking and tool calls are in history, not only on the screen."""
-    connection.execute(sa.text("ALTER TABLE turns ADD COLUMN steps TEXT DEFAULT '' NOT NULL"))
-
-
-def _name_servers(connection: sa.Connection) -> None:
-    """Of several servers on one database each knows its own turns."""
-    connection.execute(sa.text("ALTER TABLE turns ADD COLUMN server VARCHAR DEFAULT '' NOT NULL"))
-    connection.execute(
-        sa.text("CREATE TABLE servers (id VARCHAR NOT NULL, seen_at FLOAT NOT NULL, PRIMARY KEY (id))")
-    )
-
-
-def _know_accounts_by_number(connection: sa.Connection) -> None:
-    """Users who log in at a forge are known by the number of their account; names change hands.
-
-    What is kept under a name is adopted when its user logs in, which all must do once more.
-    """
-    for statement in (
-        "DROP TABLE sessions",
-        (
-            "CREATE TABLE sessions (key VARCHAR(64) NOT NULL PRIMARY KEY, owner VARCHAR NOT NULL, "
-            "name VARCHAR NOT NULL, expires_at FLOAT NOT NULL, used_at FLOAT NOT NULL)"
-        ),
-        "CREATE INDEX sessions_by_owner ON sessions (owner)",
-        "CREATE TABLE listed_names (name VARCHAR NOT NULL PRIMARY KEY, owner VARCHAR NOT NULL)",
-        "CREATE INDEX listed_names_by_owner ON listed_names (owner)",
-        "CREATE TABLE owners_by_name (name VARCHAR NOT NULL PRIMARY KEY)",
-        "INSERT INTO owners_by_name SELECT owner FROM conversations UNION SELECT owner FROM usage",
-    ):
-        connection.execute(sa.text(statement))
-
-
-MIGRATIONS: Sequence[Migration] = (_index_turns, _add_steps, _name_servers, _know_accounts_by_number)
+MIGRATIONS: Sequence[Migration] = ()
 """The n-th takes a database from version n to n + 1. None is ever changed, only added, together with the same change to
-the tables above: by these an empty database is made, without any step."""
+the tables above: an empty database is made from these, without any step."""
 
 
 MIGRATING = 0x63686174
@@ -178,7 +132,7 @@ def migrate(connection: sa.Connection, migrations: Sequence[Migration] = MIGRATI
     """Bring a database to the newest version, which is one more than there are ``migrations``; all of it or nothing.
 
     Raises:
-        Unavailable: A newer server wrote it.
+        Unavailable: A newer server wrote it, or one of before the first release.
     """
     newest = len(migrations) + 1
     if connection.dialect.name == "postgresql":  # servers that start at the same time do this one by one
@@ -190,11 +144,16 @@ def migrate(connection: sa.Connection, migrations: Sequence[Migration] = MIGRATI
         connection.execute(schema.insert().values(version=newest))
         metadata.create_all(connection)
         return
-    if version > newest:
+    # Checkouts before the first release counted from 1 to 5; their version 1 had not all tables of today's.
+    if version > newest or (version == 1 and not _has_all_tables(connection)):
         raise Unavailable(
-            f"the database has schema version {version}, this server knows {newest}: "
-            "use the server version that wrote it, or another CHAT_DATABASE"
+            f"the database has schema version {version} of a newer server, or of one before the first release; this "
+            f"server knows {newest}: use the server version that wrote it, or another CHAT_DATABASE or CHAT_DATA"
         )
     connection.execute(schema.update().values(version=newest))
     for step in migrations[version - 1 :]:
         step(connection)
+
+
+def _has_all_tables(connection: sa.Connection) -> bool:
+    return {*metadata.tables} <= {*sa.inspect(connection).get_table_names()}

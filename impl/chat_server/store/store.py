@@ -23,7 +23,6 @@ from chat_server.store.schema import (
     conversations,
     listed_names,
     migrate,
-    owners_by_name,
     schema,
     sessions,
     turns,
@@ -451,41 +450,6 @@ class Store:
             if holder is None:
                 db.execute(listed_names.insert(), {"name": name, "owner": owner})
             return owner if holder is None else str(holder)
-
-        return await self._write(work)
-
-    async def adopt(self, name: str, owner: str, account_since: float | None) -> bool:
-        """Give an account what was kept under its name when users were known by names; whether there was something.
-
-        Once only, and not to an account that is younger than what was kept, or whose age is not known: the name was
-        somebody else's then.
-        """
-        wanted = owners_by_name.c.name == name
-
-        def work(db: sa.Connection) -> bool:
-            if db.execute(sa.select(owners_by_name).where(wanted)).first() is None:
-                return False
-            self._lock_for_update(db)
-            oldest = [
-                each
-                for each in (
-                    db.execute(
-                        sa.select(sa.func.min(conversations.c.created_at)).where(
-                            conversations.c.owner == name
-                        )
-                    ).scalar(),
-                    db.execute(
-                        sa.select(sa.func.min(usage.c.admitted_at)).where(usage.c.owner == name)
-                    ).scalar(),
-                )
-                if each is not None
-            ]
-            if account_since is None or any(each < account_since for each in oldest):
-                return False
-            for table in (conversations, usage):
-                db.execute(table.update().where(table.c.owner == name).values(owner=owner))
-            db.execute(owners_by_name.delete().where(wanted))
-            return bool(oldest)
 
         return await self._write(work)
 

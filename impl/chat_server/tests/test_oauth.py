@@ -501,23 +501,6 @@ async def test_who_is_on_the_list_takes_no_other_name_of_it(forge: Forge, fake: 
                 await session_token(visitor, url)
 
 
-async def test_history_by_name_is_adopted_once(forge: Forge, fake: Fake, tmp_path: Path) -> None:
-    """By the first account of the name, unless it is younger than the history."""
-    async with server(forge, fake, tmp_path) as url:
-        pass
-    with sqlite3.connect(tmp_path / "data" / "chat.sqlite3") as db:
-        db.execute("INSERT INTO conversations VALUES ('0123456789ab', 'ada', 'old', NULL, 1.7e9, 1.7e9)")
-        db.execute("INSERT INTO conversations VALUES ('0123456789ac', 'bob', 'older', NULL, 1.0, 1.0)")
-        db.executemany("INSERT INTO owners_by_name VALUES (?)", [("ada",), ("bob",)])
-    db.close()
-    async with server(forge, fake, tmp_path, users=("*",)) as url:
-        for name, number, found in (("ada", 1, ["old"]), ("ada", 2, []), ("bob", 3, [])):
-            forge.user, forge.numbers = name, {name: number}
-            async with browser() as visitor:
-                await session_token(visitor, url)
-                assert await titles(visitor, url) == found
-
-
 # --- sessions
 
 
