@@ -10,17 +10,20 @@ from chat_conformance.cases.identity import LOGGED_IN, NAMED, expect_nobody, log
 from chat_conformance.errors import NotOffered
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.suite.login import log_in, returning
 from chat_conformance.target.file import User
 
 FOREIGN = "http://evil.example"
 
 
-async def status_of(chat: Chat, headers: dict[str, str] | list[tuple[str, str]], method: str = "GET") -> int:
+async def status_of(
+    chat: CaseContext, headers: dict[str, str] | list[tuple[str, str]], method: str = "GET"
+) -> int:
     """The status of the list of conversations for the user of these headers."""
-    chat.users = [User("nobody")]
-    return (await chat.http(method, chat.target.paths.history, headers=headers)).status
+    chat.scope.users = [User("nobody")]
+    return (await chat.http.request(method, chat.target.paths.history, headers=headers)).status
 
 
 @case(
@@ -32,15 +35,15 @@ async def status_of(chat: Chat, headers: dict[str, str] | list[tuple[str, str]],
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def two_logins(chat: Chat) -> None:
+async def two_logins(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.users = [User("nobody")]
+        site.scope.users = [User("nobody")]
         first, one = await returning(site, login(chat))
         second, two = await returning(site, login(chat))
         jar = {**jar_of(one), **jar_of(two)}  # of two cookies of one name a browser keeps the last
         for what, back in (("the first", first), ("the second", second)):
             cookies = "; ".join(f"{name}={value}" for name, value in jar.items())
-            answer = await site.http("GET", back, headers={"Cookie": cookies})
+            answer = await site.http.request("GET", back, headers={"Cookie": cookies})
             expect(
                 login(chat).cookie in answer.cookies, f"a login by {what}", f"the status is {answer.status}"
             )
@@ -62,16 +65,16 @@ def jar_of(headers: dict[str, str]) -> dict[str, str]:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def planted_login(chat: Chat) -> None:
+async def planted_login(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.users = [User("nobody")]
+        site.scope.users = [User("nobody")]
         back, cookies = await returning(site, login(chat))
         (state,) = parse_qs(urlsplit(back).query)["state"]
         made_up = "".join(site.random.choices("abcdefghijkmnpqrstuvwxyz", k=len(state)))
         planted = cookies.get("Cookie", "")
         for length in range(len(state), 7, -1):  # a part of it may name the cookie
             planted = planted.replace(state[:length], made_up[:length])
-        answer = await site.http("GET", back.replace(state, made_up), headers={"Cookie": planted})
+        answer = await site.http.request("GET", back.replace(state, made_up), headers={"Cookie": planted})
         await expect_nobody(site, login(chat), answer, "a state that was never given out")
 
 
@@ -84,14 +87,14 @@ async def planted_login(chat: Chat) -> None:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def fixation(chat: Chat) -> None:
+async def fixation(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.users = [User("nobody")]
+        site.scope.users = [User("nobody")]
         cookie = login(chat).cookie
         planted = "".join(site.random.choices("abcdefghijkmnpqrstuvwxyz", k=43))
         back, cookies = await returning(site, login(chat))
         headers = {"Cookie": f"{cookies.get('Cookie', '')}; {cookie}={planted}"}
-        answer = await site.http("GET", back, headers=headers)
+        answer = await site.http.request("GET", back, headers=headers)
         given = answer.cookies.get(cookie)
         expect(given not in (None, planted), "a new value of the cookie", f"it is {given!r}")
         expect_equal(
@@ -108,16 +111,16 @@ async def fixation(chat: Chat) -> None:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def logout(chat: Chat) -> None:
+async def logout(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         path = login(chat).logout
         if not path:
             raise NotOffered("variants.login names no logout")
         headers = await log_in(site, login(chat))
-        site.users = [User("ada", headers)]
+        site.scope.users = [User("ada", headers)]
         async with site.peer() as peer:
             await peer.expect_alive()
-            answer = await site.http("POST", path)
+            answer = await site.http.request("POST", path)
             expect(answer.status < 400, "the log out to succeed", f"the status is {answer.status}")
             await peer.expect_close(4401)
         expect_equal(await status_of(site, headers), 401, "the status with the cookie afterwards")
@@ -132,11 +135,11 @@ async def logout(chat: Chat) -> None:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def cookie_flags(chat: Chat) -> None:
+async def cookie_flags(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.users = [User("nobody")]
+        site.scope.users = [User("nobody")]
         back, cookies = await returning(site, login(chat))
-        answer = await site.http("GET", back, headers=cookies)
+        answer = await site.http.request("GET", back, headers=cookies)
         for header in answer.set_cookies:
             flags = {each.strip().partition("=")[0].lower() for each in header.split(";")[1:]}
             missing = {"httponly", "samesite"} - flags
@@ -155,7 +158,7 @@ async def cookie_flags(chat: Chat) -> None:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def broken_cookie(chat: Chat) -> None:
+async def broken_cookie(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         cookie = (await log_in(site, login(chat)))["Cookie"].encode()
         for broken in (b'%b="\xff"', b'%b="\xff', b"\xff\xfe=\xff; %b=x"):
@@ -165,7 +168,7 @@ async def broken_cookie(chat: Chat) -> None:
                 f"Host: {site.server.host}:{site.server.port}".encode(),
                 sent,
             ]
-            async with site.wire() as peer:
+            async with site.connector.wire() as peer:
                 await peer.send_bytes(b"\r\n".join(lines) + b"\r\n\r\n", f"GET with {sent!r}")
                 expect_equal(
                     (await peer.expect_response()).status,
@@ -183,21 +186,23 @@ async def broken_cookie(chat: Chat) -> None:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def same_name_other_id(chat: Chat) -> None:
+async def same_name_other_id(chat: CaseContext) -> None:
     async with chat.variant("login", own=True) as site:
-        site.users = [User("ada", await log_in(site, login(chat)))]
+        site.scope.users = [User("ada", await log_in(site, login(chat)))]
         async with site.peer() as peer:
-            turn = await site.finished(peer, site.prompt("mine"))
-        site.users = [User("nobody")]
+            turn = await site.run_turn(peer, site.fake.prompt("mine"))
+        site.scope.users = [User("nobody")]
         back, cookies = await returning(site, login(chat), number="77")
-        answer = await site.http("GET", back, headers=cookies)
+        answer = await site.http.request("GET", back, headers=cookies)
         given = answer.cookies.get(login(chat).cookie)
         if not given:
             return  # a name on a list is one account's
         headers = {"Cookie": f"{login(chat).cookie}={given}"}
         path = chat.target.paths.of(turn.conversation_id)
         expect_equal(
-            (await site.http("GET", path, headers=headers)).status, 404, "the status of the first one's chat"
+            (await site.http.request("GET", path, headers=headers)).status,
+            404,
+            "the status of the first one's chat",
         )
 
 
@@ -210,18 +215,18 @@ async def same_name_other_id(chat: Chat) -> None:
     needs=(LOGGED_IN, "identity/stranger"),
     slow=True,
 )
-async def forges_cookie(chat: Chat) -> None:
+async def forges_cookie(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         if not login(chat).stranger:
             raise NotOffered("variants.login names no stranger")
-        site.users = [User("nobody")]
+        site.scope.users = [User("nobody")]
         begun = len(site.forge.asked)
         site.forge.sets_cookies = True
         try:
             await log_in(site, login(chat))
             other = msgspec.structs.replace(login(chat), user=login(chat).stranger)
             back, cookies = await returning(site, other)
-            await site.http("GET", back, headers=cookies)
+            await site.http.request("GET", back, headers=cookies)
         finally:
             site.forge.sets_cookies = False
         kept = [each.cookies for each in site.forge.asked[begun:] if each.cookies]
@@ -237,16 +242,16 @@ async def forges_cookie(chat: Chat) -> None:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def redirect_host(chat: Chat) -> None:
+async def redirect_host(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.users = [User("nobody")]
+        site.scope.users = [User("nobody")]
         own = f"{site.server.host}:{site.server.port}"
         for headers in (
             [("Host", "evil.example")],
             [("Host", own), ("X-Forwarded-Host", "evil.example")],
             [("Host", own), ("Forwarded", "host=evil.example")],
         ):
-            answer = await site.http("GET", login(chat).path, headers=headers)
+            answer = await site.http.request("GET", login(chat).path, headers=headers)
             where = answer.headers.get("location", "")
             expect("evil.example" not in where, f"no foreign site with {headers[-1]}", f"it leads to {where}")
 
@@ -260,10 +265,10 @@ async def redirect_host(chat: Chat) -> None:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def pkce(chat: Chat) -> None:
+async def pkce(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.users = [User("nobody")]
-        answer = await site.http("GET", login(chat).path, headers={})
+        site.scope.users = [User("nobody")]
+        answer = await site.http.request("GET", login(chat).path, headers={})
         query = parse_qs(urlsplit(answer.headers.get("location", "")).query)
         found = (query.get("code_challenge_method"), bool(query.get("code_challenge")))
         expect_equal(found, (["S256"], True), "the method, and whether there is a challenge")
@@ -278,17 +283,17 @@ async def pkce(chat: Chat) -> None:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def refused_page(chat: Chat) -> None:
+async def refused_page(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.users = [User("nobody")]
+        site.scope.users = [User("nobody")]
         path = f"{login(chat).callback}?code=x&state=y"
-        page = await site.http(
+        page = await site.http.request(
             "GET", path, headers={"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
         )
         kind = page.headers.get("content-type", "")
         expect(kind.startswith("text/html"), "HTML for a browser", f"it is {kind!r}")
         expect(b"<a " in page.body or b"<form" in page.body, "a link in the page", "there is none")
-        program = await site.http("GET", path, headers={"Accept": "application/json"})
+        program = await site.http.request("GET", path, headers={"Accept": "application/json"})
         expect("error" in program.json(), "an error in JSON for a program", f"it is {program.body[:80]!r}")
 
 
@@ -300,7 +305,7 @@ async def refused_page(chat: Chat) -> None:
     means="All who have not logged in are one user, who reads everybody's chats.",
     needs=(NAMED,),
 )
-async def nobodys_name(chat: Chat) -> None:
+async def nobodys_name(chat: CaseContext) -> None:
     async with chat.variant("proxy") as behind:
         names, right = proxy(chat), behind.user(0).headers
         secret = (names.secret_header, right[names.secret_header])
@@ -325,16 +330,16 @@ async def nobodys_name(chat: Chat) -> None:
     means="What a proxy does not remove makes anybody anyone.",
     needs=(NAMED,),
 )
-async def header_aliases(chat: Chat) -> None:
+async def header_aliases(chat: CaseContext) -> None:
     async with chat.variant("proxy") as behind:
         names, right = proxy(chat), behind.user(0).headers
         secret, user = (names.secret_header, right[names.secret_header]), right[names.user_header]
         for alias in (names.user_header.replace("-", "_"), "X-Forwarded-User", "Remote-User"):
             status = await status_of(behind, [secret, (alias, user)])
             expect_equal(status, 401, f"the status with the user in {alias}")
-        behind.users = [User("nobody")]
+        behind.scope.users = [User("nobody")]
         query = f"?{names.user_header}={user}&user={user}&{names.secret_header}={secret[1]}"
-        answer = await behind.http("GET", chat.target.paths.history + query, headers={})
+        answer = await behind.http.request("GET", chat.target.paths.history + query, headers={})
         expect_equal(answer.status, 401, "the status with user and secret in the query")
 
 
@@ -346,10 +351,10 @@ async def header_aliases(chat: Chat) -> None:
     means="Behind some proxies the page loads and the chat is dead.",
     needs=("handshake/own-origin", "handshake/foreign-origin", "identity/rebinding"),
 )
-async def default_port(chat: Chat) -> None:
+async def default_port(chat: CaseContext) -> None:
     host = chat.server.host
-    async with chat.wire() as peer:
-        response = await chat.upgrade(peer, {"Host": host, "Origin": f"http://{host}"})
+    async with chat.connector.wire() as peer:
+        response = await chat.connector.upgrade(peer, {"Host": host, "Origin": f"http://{host}"})
     if response.status != 101:  # against DNS rebinding it is right to know one's own host with its port
         raise NotOffered(f"the server answers to its own host and port only: {host} alone is refused")
     pairs = [
@@ -359,8 +364,8 @@ async def default_port(chat: Chat) -> None:
         (host, f"http://{host}:8443", 403),
     ]
     for named, origin, status in pairs:
-        async with chat.wire() as peer:
-            response = await chat.upgrade(peer, {"Host": named, "Origin": origin})
+        async with chat.connector.wire() as peer:
+            response = await chat.connector.upgrade(peer, {"Host": named, "Origin": origin})
             expect_equal(response.status, status, f"the status for Host {named} and Origin {origin}")
 
 
@@ -372,10 +377,10 @@ async def default_port(chat: Chat) -> None:
     means="A check that reads a header otherwise than the server does is skipped.",
     needs=("handshake/foreign-origin",),
 )
-async def upgrade_spellings_foreign(chat: Chat) -> None:
+async def upgrade_spellings_foreign(chat: CaseContext) -> None:
     for spelled in ("websocket\u00a0", "WebSocket", "websocket, h2c", " websocket ", "h2c,websocket"):
-        async with chat.wire() as peer:
-            response = await chat.upgrade(peer, {"Upgrade": spelled, "Origin": FOREIGN})
+        async with chat.connector.wire() as peer:
+            response = await chat.connector.upgrade(peer, {"Upgrade": spelled, "Origin": FOREIGN})
             expect(response.status != 101, f"no upgrade with Upgrade {spelled!r}", "it is 101")
 
 
@@ -387,9 +392,9 @@ async def upgrade_spellings_foreign(chat: Chat) -> None:
     means="A site whose name is made to lead to this machine uses the chats of its visitors.",
     needs=("handshake/foreign-origin",),
 )
-async def rebinding(chat: Chat) -> None:
-    async with chat.wire() as peer:
-        response = await chat.upgrade(peer, {"Host": "evil.example", "Origin": FOREIGN})
+async def rebinding(chat: CaseContext) -> None:
+    async with chat.connector.wire() as peer:
+        response = await chat.connector.upgrade(peer, {"Host": "evil.example", "Origin": FOREIGN})
         expect(400 <= response.status < 500, "a 4xx status", f"it is {response.status}")
 
 
@@ -401,9 +406,9 @@ async def rebinding(chat: Chat) -> None:
     means="A form on a foreign page asks Claude in its visitor's name.",
     needs=("http/foreign-origin", "identity/rebinding", "handshake/default-port"),
 )
-async def sec_fetch_site(chat: Chat) -> None:
+async def sec_fetch_site(chat: CaseContext) -> None:
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
-    answer = await chat.http("POST", chat.new_door, headers=headers)
+    answer = await chat.http.request("POST", chat.http.new_path, headers=headers)
     expect_equal(answer.status, 403, "the status")
 
 
@@ -415,15 +420,15 @@ async def sec_fetch_site(chat: Chat) -> None:
     means="A link or a picture on a foreign page asks Claude, or deletes chats.",
     needs=("history/socket-turn",),
 )
-async def get_changes_nothing(chat: Chat) -> None:
+async def get_changes_nothing(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt("stays"))
-    asked = chat.times_asked(chat.word)
-    query = chat.target.dialect.query(message=chat.prompt("by GET"))
-    if chat.posts:
-        await chat.http("GET", f"{chat.target.paths.turn}?{query}")
+        turn = await chat.run_turn(peer, chat.fake.prompt("stays"))
+    asked = chat.fake.prompt_count(chat.marker)
+    query = chat.target.dialect.query(message=chat.fake.prompt("by GET"))
+    if chat.http.supports_post:
+        await chat.http.request("GET", f"{chat.target.paths.turn}?{query}")
     path = chat.target.paths.of(turn.conversation_id)
     for method in ("delete", "_method=DELETE"):
-        await chat.http("GET", f"{path}?{method}")
-    expect_equal(chat.times_asked(chat.word), asked, "how often Claude was asked")
-    expect_equal(len(await chat.history(turn.conversation_id)), 2, "the number of messages afterwards")
+        await chat.http.request("GET", f"{path}?{method}")
+    expect_equal(chat.fake.prompt_count(chat.marker), asked, "how often Claude was asked")
+    expect_equal(len(await chat.http.history(turn.conversation_id)), 2, "the number of messages afterwards")

@@ -6,7 +6,8 @@ from chat_conformance.cases.framing import PING_PONG
 from chat_conformance.cases.turns import ANSWERED, pieces
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.wire.frames import Frame, Opcode, close_frame, encode_frame
 from chat_conformance.wire.peer import MASK, Peer
 
@@ -24,7 +25,7 @@ GOODBYES = (1000, 1001, None)
     evidence="CLOSE 768",
     needs=(PING_PONG, "closing/before-tcp"),
 )
-async def code(chat: Chat) -> None:
+async def code(chat: CaseContext) -> None:
     for sent in (1000, 1001, 3000, 4999, None):
         async with chat.peer() as peer:
             await peer.send(close_frame(sent, "bye" if sent else "", mask=MASK))
@@ -42,7 +43,7 @@ async def code(chat: Chat) -> None:
     evidence="the connection ended",
     needs=(PING_PONG,),
 )
-async def before_tcp(chat: Chat) -> None:
+async def before_tcp(chat: CaseContext) -> None:
     for _ in range(5):
         async with chat.peer() as peer:
             await last_words(peer)
@@ -66,9 +67,9 @@ async def last_words(peer: Peer) -> None:
     means="Clients report a broken connection where there was a clean close.",
     needs=(PING_PONG, ANSWERED, "closing/code"),
 )
-async def nothing_after(chat: Chat) -> None:
+async def nothing_after(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.started(peer, chat.prompt(tokens=200, gap="2ms"))
+        turn = await chat.start_turn(peer, chat.fake.prompt(tokens=200, gap="2ms"))
         await turn.next()
         await peer.send(close_frame(1000, mask=MASK))
 
@@ -89,7 +90,7 @@ async def nothing_after(chat: Chat) -> None:
     means="A forbidden code goes on into logs and proxies as if it meant something.",
     needs=(PING_PONG,),
 )
-async def bad_code(chat: Chat) -> None:
+async def bad_code(chat: CaseContext) -> None:
     for forbidden in (0, 768, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65_535):
         async with chat.peer() as peer:
             peer.break_rules()
@@ -105,13 +106,13 @@ async def bad_code(chat: Chat) -> None:
     means="A user who reloads the page or changes networks loses the answer they paid for.",
     needs=(ANSWERED, "following/goes-live", "closing/code"),
 )
-async def turn_goes_on(chat: Chat) -> None:
+async def turn_goes_on(chat: CaseContext) -> None:
     for end in (1001, 1000, None):
-        async with chat.gate(f"away{end}") as gate, chat.peer() as stays:
+        async with chat.fake.gate(f"away{end}") as gate, chat.peer() as stays:
             async with chat.peer() as leaves:
-                prompt = chat.prompt(tokens=4, hold=f"{gate.name}@2")
-                turn = await chat.started(leaves, prompt)
-                await chat.reached(gate)
+                prompt = chat.fake.prompt(tokens=4, hold=f"{gate.name}@2")
+                turn = await chat.start_turn(leaves, prompt)
+                await chat.fake.wait_at_gate(gate)
                 if end is None:
                     leaves.abort()
                 else:
@@ -124,7 +125,7 @@ async def turn_goes_on(chat: Chat) -> None:
             expect_equal(
                 await followed.complete(), pieces(4), "the answer after the connection that asked was gone"
             )
-            kept = await chat.last_message(turn.conversation_id)
+            kept = await chat.http.last_message(turn.conversation_id)
             expect_equal(kept.get("content"), pieces(4), "the answer in history")
 
 
@@ -136,7 +137,7 @@ async def turn_goes_on(chat: Chat) -> None:
     means="Goodbyes with a reason end as broken connections, or broken text goes on into logs.",
     needs=(PING_PONG, "closing/code"),
 )
-async def reason(chat: Chat) -> None:
+async def reason(chat: CaseContext) -> None:
     for words in ("bye", "ä€👋", "x" * 123):
         async with chat.peer() as peer:
             await peer.send(close_frame(1000, words, mask=MASK))
@@ -155,7 +156,7 @@ async def reason(chat: Chat) -> None:
     means="Who leaves while sending hangs, or is taken for broken.",
     needs=(PING_PONG, "closing/code"),
 )
-async def inside_message(chat: Chat) -> None:
+async def inside_message(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         await peer.send(Frame(Opcode.TEXT, b'{"type":', fin=False, mask=MASK))
         await peer.send(close_frame(1000, mask=MASK))
@@ -170,11 +171,11 @@ async def inside_message(chat: Chat) -> None:
     means="Messages behind a close run, and cost, though their sender has left.",
     needs=(PING_PONG, ANSWERED, "closing/code"),
 )
-async def nothing_obeyed(chat: Chat) -> None:
+async def nothing_obeyed(chat: CaseContext) -> None:
     message_id = chat.next_id()
     async with chat.peer() as peer:
         peer.break_rules()
-        late = peer.encode(type="chat_request", message=chat.prompt("too late"), message_id=message_id)
+        late = peer.encode(type="chat_request", message=chat.fake.prompt("too late"), message_id=message_id)
         frames = (close_frame(1000, mask=MASK), Frame(Opcode.TEXT, late, mask=MASK))
         await peer.send_bytes(b"".join(map(encode_frame, frames)), "a close, and a chat_request behind it")
         await peer.expect_close(*GOODBYES)
@@ -182,8 +183,10 @@ async def nothing_obeyed(chat: Chat) -> None:
         expect_equal(peer.events, [], "the messages that came")
     async with chat.peer() as peer:
         # Under the id of what came too late: had that been obeyed, it would be the same turn (TURN-7).
-        await chat.finished(peer, chat.prompt("in time"), message_id=message_id)
-        expect_equal(chat.times_asked("too late"), 0, "how often Claude was given what came after the close")
+        await chat.run_turn(peer, chat.fake.prompt("in time"), message_id=message_id)
+        expect_equal(
+            chat.fake.prompt_count("too late"), 0, "how often Claude was given what came after the close"
+        )
 
 
 @case(
@@ -195,7 +198,7 @@ async def nothing_obeyed(chat: Chat) -> None:
     needs=("framing/illegal",),
     waits=True,
 )
-async def unanswered(chat: Chat) -> None:
+async def unanswered(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         peer.break_rules()
         peer.answers_close = False

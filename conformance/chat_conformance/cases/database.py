@@ -12,7 +12,8 @@ from chat_conformance.cases.turns import STREAMS, pieces
 from chat_conformance.errors import CouldNotTest, NotOffered
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect_equal
 
 LOCKED_SECONDS = 8.0
 """Longer than most servers let SQLite wait, which is five seconds."""
@@ -31,12 +32,12 @@ RETRY_SECONDS = 10.0
     waits=True,
     slow=True,
 )
-async def database_locked(chat: Chat) -> None:
-    async with chat.instance() as server, chat.gate("locked", server=server) as gate:
+async def database_locked(chat: CaseContext) -> None:
+    async with chat.instance() as server, chat.fake.gate("locked", server=server) as gate:
         if server.sqlite is None:
             raise NotOffered("the target file names no sqlite")
         async with chat.peer(server=server) as peer:
-            turn = await chat.started(peer, chat.prompt(tokens=4, hold=f"{gate.name}@2"))
+            turn = await chat.start_turn(peer, chat.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
             async with locked(server.sqlite, chat.target.within):
                 gate.open()
@@ -45,7 +46,7 @@ async def database_locked(chat: Chat) -> None:
             last = await turn.finish(within=RETRY_SECONDS + chat.target.within)
 
         expect_equal(last.get("type"), "complete", "the last event of the turn")
-        kept = (await chat.history(turn.conversation_id, server=server))[-1]
+        kept = (await chat.http.history(turn.conversation_id, server=server))[-1]
         expect_equal(
             (kept.get("content"), kept.get("status")), (pieces(4), "complete"), "the answer in history"
         )

@@ -12,7 +12,8 @@ from chat_conformance.cases.turns import ANSWERED
 from chat_conformance.errors import Failure
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.suite.latency import PATIENCE, measure, percentile
 from chat_conformance.suite.pour import pouring
 from chat_conformance.wire.evidence import saw
@@ -26,7 +27,7 @@ HALF = b"GET /chat/ws HTTP/1.1\r\nHost: chat\r\nX-Half: "
 """The beginning of a header that never ends."""
 
 
-async def closed_in_time(chat: Chat, peers: list[Peer], seconds: float) -> None:
+async def closed_in_time(chat: CaseContext, peers: list[Peer], seconds: float) -> None:
     """Wait until the server has closed these connections, and ask whether it is well."""
     for peer in peers:
         await peer.until(
@@ -34,7 +35,7 @@ async def closed_in_time(chat: Chat, peers: list[Peer], seconds: float) -> None:
             f"the connection to be closed after {seconds:g} s",
             within=seconds + chat.target.within,
         )
-    expect_equal((await chat.http("GET", chat.target.paths.health)).status, 200, "the health check")
+    expect_equal((await chat.http.request("GET", chat.target.paths.health)).status, 200, "the health check")
 
 
 @case(
@@ -46,13 +47,13 @@ async def closed_in_time(chat: Chat, peers: list[Peer], seconds: float) -> None:
     needs=(HEALTHY,),
     waits=True,
 )
-async def silent_connection(chat: Chat) -> None:
+async def silent_connection(chat: CaseContext) -> None:
     async with chat.variant("header") as timed, AsyncExitStack() as stack:
         header = chat.target.variants.header
         assert header is not None
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        silent = [await stack.enter_async_context(timed.wire()) for _ in range(IDLERS)]
+        silent = [await stack.enter_async_context(timed.connector.wire()) for _ in range(IDLERS)]
         await closed_in_time(timed, silent, header.seconds)
         early = loop.time() - begun
         expect(
@@ -69,11 +70,11 @@ async def silent_connection(chat: Chat) -> None:
     needs=(HEALTHY,),
     waits=True,
 )
-async def half_header(chat: Chat) -> None:
+async def half_header(chat: CaseContext) -> None:
     async with chat.variant("header") as timed, AsyncExitStack() as stack:
         header = chat.target.variants.header
         assert header is not None
-        halves = [await stack.enter_async_context(timed.wire()) for _ in range(IDLERS)]
+        halves = [await stack.enter_async_context(timed.connector.wire()) for _ in range(IDLERS)]
         for peer in halves:
             peer.break_rules()
             await peer.send_bytes(HALF)
@@ -105,7 +106,7 @@ HALF_BYTES = 2 * 2**20  # what every server takes (FRAME-3)
 
 
 async def others_are_served(
-    chat: Chat, what: str, *floods: Callable[[], AbstractAsyncContextManager[None]]
+    chat: CaseContext, what: str, *floods: Callable[[], AbstractAsyncContextManager[None]]
 ) -> None:
     """Ping on a connection of its own, on the quiet server and during the floods; one good round is enough.
 
@@ -134,20 +135,20 @@ async def others_are_served(
     )
 
 
-async def pings(chat: Chat) -> list[float]:
+async def pings(chat: CaseContext) -> list[float]:
     """The latencies of pings for a while; where there is not even a connection, as if none were answered."""
     try:
-        return await measure(chat.server.host, chat.server.port, chat.opening(), LONG)
+        return await measure(chat.server.host, chat.server.port, chat.connector.handshake_bytes(), LONG)
     except ConnectionError as error:
         chat.trace.add("pings", "=", str(error))
         return [PATIENCE]
 
 
 def flood(
-    chat: Chat, data: bytes, *, opening: bytes | None = None, again: bool = True, whole: bool = False
+    chat: CaseContext, data: bytes, *, opening: bytes | None = None, again: bool = True, whole: bool = False
 ) -> Callable[[], AbstractAsyncContextManager[None]]:
     """A connection that sends this; a WebSocket unless told otherwise."""
-    begin = chat.opening() if opening is None else opening
+    begin = chat.connector.handshake_bytes() if opening is None else opening
     return partial(pouring, chat.server.host, chat.server.port, begin, data, again=again, whole=whole)
 
 
@@ -160,7 +161,7 @@ def flood(
     needs=(HEALTHY,),
     slow=True,
 )
-async def frame_flood(chat: Chat) -> None:
+async def frame_flood(chat: CaseContext) -> None:
     kinds = {
         "fragments": [
             Frame(Opcode.TEXT, b"", fin=False, mask=MASK),
@@ -169,7 +170,7 @@ async def frame_flood(chat: Chat) -> None:
         "messages": [Frame(Opcode.TEXT, b"", mask=MASK)] * 40_000,
         "pings": [Frame(Opcode.PING, b"", mask=MASK)] * 40_000,
     }
-    async with chat.scripted(own=True) as own:
+    async with chat.scripted_server(own=True) as own:
         floods = [flood(own, b"".join(map(encode_frame, frames))) for frames in kinds.values()]
         await others_are_served(own, "frames without pause", *floods * EACH)
 
@@ -183,8 +184,8 @@ async def frame_flood(chat: Chat) -> None:
     needs=(HEALTHY,),
     slow=True,
 )
-async def large_json(chat: Chat) -> None:
-    async with chat.scripted(own=True) as own:
+async def large_json(chat: CaseContext) -> None:
+    async with chat.scripted_server(own=True) as own:
         message = encode_frame(Frame(Opcode.TEXT, OBJECTS, mask=MASK))
         await others_are_served(own, "large messages", *[flood(own, message, again=False)] * EACH)
 
@@ -198,14 +199,14 @@ async def large_json(chat: Chat) -> None:
     needs=(HEALTHY,),
     slow=True,
 )
-async def compressed_body(chat: Chat) -> None:
+async def compressed_body(chat: CaseContext) -> None:
     squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)
     head = squeeze.compress(b"x") + squeeze.flush(zlib.Z_FULL_FLUSH)
     block = squeeze.compress(bytes(ZEROS)) + squeeze.flush(zlib.Z_FULL_FLUSH)  # it can be repeated
     body = head + block * BLOCKS
-    async with chat.scripted(own=True) as own:
+    async with chat.scripted_server(own=True) as own:
         request = encode_request(
-            own.target.paths.turn or own.new_door,
+            own.target.paths.turn or own.http.new_path,
             {
                 "Host": f"{own.server.host}:{own.server.port}",
                 "Content-Type": "application/x-www-form-urlencoded",
@@ -227,11 +228,11 @@ async def compressed_body(chat: Chat) -> None:
     needs=(HEALTHY, "history/socket-turn"),
     slow=True,
 )
-async def large_history(chat: Chat) -> None:
-    async with chat.scripted(own=True) as own, own.peer() as peer:
-        turn = await own.finished(peer, own.prompt("play 1-mib"))
+async def large_history(chat: CaseContext) -> None:
+    async with chat.scripted_server(own=True) as own, own.peer() as peer:
+        turn = await own.run_turn(peer, own.fake.prompt("play 1-mib"))
         for _ in range(LARGE_ANSWERS - 1):
-            await own.finished(peer, own.prompt("play 1-mib"), conversation_id=turn.conversation_id)
+            await own.run_turn(peer, own.fake.prompt("play 1-mib"), conversation_id=turn.conversation_id)
         request = encode_request(
             own.target.paths.of(turn.conversation_id),
             {"Host": f"{own.server.host}:{own.server.port}", "Connection": "close", **own.user(0).headers},
@@ -250,14 +251,14 @@ async def large_history(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def half_messages(chat: Chat) -> None:
+async def half_messages(chat: CaseContext) -> None:
     half = encode_frame(Frame(Opcode.TEXT, bytes(HALF_BYTES), fin=False, mask=MASK))
-    async with chat.scripted(own=True) as own, AsyncExitStack() as stack:
+    async with chat.scripted_server(own=True) as own, AsyncExitStack() as stack:
         before = own.server.memory()
         for _ in range(UNFINISHED):
-            peer = await stack.enter_async_context(own.wire())
+            peer = await stack.enter_async_context(own.connector.wire())
             peer.break_rules()
-            if (await own.upgrade(peer)).status != 101:
+            if (await own.connector.upgrade(peer)).status != 101:
                 break  # so many connections of a user are one too many
             await peer.send_bytes(half, f"half a message of {HALF_BYTES:,} bytes")
             await peer.send(Frame(Opcode.PING, b"", mask=MASK))
@@ -267,7 +268,9 @@ async def half_messages(chat: Chat) -> None:
                 ),
                 "a pong, or the end of the connection",
             )
-        expect_equal((await own.http("GET", chat.target.paths.health)).status, 200, "the health check")
+        expect_equal(
+            (await own.http.request("GET", chat.target.paths.health)).status, 200, "the health check"
+        )
         grown = own.server.memory() - before
     expect(
         grown < UNFINISHED * HALF_BYTES // 2,
@@ -284,23 +287,23 @@ async def half_messages(chat: Chat) -> None:
     means="One user takes every Claude for ten minutes, and the others pay for being refused.",
     needs=(ANSWERED,),
 )
-async def one_user_takes_all(chat: Chat) -> None:
-    async with chat.variant("concurrent_turns") as bounded, bounded.gate("many") as gate:
+async def one_user_takes_all(chat: CaseContext) -> None:
+    async with chat.variant("concurrent_turns") as bounded, bounded.fake.gate("many") as gate:
         limit = chat.target.variants.concurrent_turns
         assert limit is not None
         async with bounded.peer() as greedy, bounded.peer(user=1) as other:
-            prompt = bounded.prompt(tokens=1, hold=gate.name)
-            running = [await bounded.started(greedy, prompt) for _ in range(limit.limit)]
+            prompt = bounded.fake.prompt(tokens=1, hold=gate.name)
+            running = [await bounded.start_turn(greedy, prompt) for _ in range(limit.limit)]
             for _ in range(3):
                 await bounded.refusal(
                     greedy, "busy", type="chat_request", message=prompt, message_id=bounded.next_id()
                 )
-            turn = await bounded.finished(other, bounded.prompt(say="hello"))
+            turn = await bounded.run_turn(other, bounded.fake.prompt(say="hello"))
             expect_equal(turn.text, "hello", "the other user's answer")
             gate.open(limit.limit)
             for each in running:
                 await each.completed()
-            await bounded.finished(greedy, bounded.prompt(say="and on"))
+            await bounded.run_turn(greedy, bounded.fake.prompt(say="and on"))
 
 
 @case(
@@ -311,7 +314,7 @@ async def one_user_takes_all(chat: Chat) -> None:
     means="A few busy users, and everybody else is refused; or waits behind their next questions.",
     needs=(ANSWERED,),
 )
-async def in_line(chat: Chat) -> None:
+async def in_line(chat: CaseContext) -> None:
     async with (
         chat.variant("processes") as full,
         AsyncExitStack() as stack,
@@ -321,15 +324,15 @@ async def in_line(chat: Chat) -> None:
     ):
         limit = chat.target.variants.processes
         assert limit is not None
-        gates = [await stack.enter_async_context(full.gate(f"place{n}")) for n in range(limit.limit)]
+        gates = [await stack.enter_async_context(full.fake.gate(f"place{n}")) for n in range(limit.limit)]
         running = []
         for gate in gates:
-            running.append(await full.started(greedy, full.prompt(tokens=1, hold=gate.name)))
-            await full.reached(gate)
-        more = await stack.enter_async_context(full.gate("more"))
-        waiting = await full.started(greedy, full.prompt(tokens=1, hold=more.name))
-        stopped = await full.started(third, full.prompt(say="too late"))
-        turn = await full.started(other, full.prompt(say="hello"))
+            running.append(await full.start_turn(greedy, full.fake.prompt(tokens=1, hold=gate.name)))
+            await full.fake.wait_at_gate(gate)
+        more = await stack.enter_async_context(full.fake.gate("more"))
+        waiting = await full.start_turn(greedy, full.fake.prompt(tokens=1, hold=more.name))
+        stopped = await full.start_turn(third, full.fake.prompt(say="too late"))
+        turn = await full.start_turn(other, full.fake.prompt(say="hello"))
 
         await third.send_json(
             type="cancel", message_id=stopped.message_id, conversation_id=stopped.conversation_id
@@ -340,7 +343,7 @@ async def in_line(chat: Chat) -> None:
         gates[0].open()
         await running[0].completed()
         expect_equal(await turn.complete(), "hello", "the answer to whoever has none")
-        await full.reached(more)
+        await full.fake.wait_at_gate(more)
         for gate in (more, *gates[1:]):
             gate.open()
         for each in (waiting, *running[1:]):
@@ -355,11 +358,11 @@ async def in_line(chat: Chat) -> None:
     means="A loop fills the database of all with empty conversations.",
     needs=("limits/hour",),
 )
-async def new_is_limited(chat: Chat) -> None:
+async def new_is_limited(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited:
         limit = chat.target.variants.requests_per_hour
         assert limit is not None
-        answers = [await limited.http("POST", chat.new_door) for _ in range(limit.limit + 1)]
+        answers = [await limited.http.request("POST", chat.http.new_path) for _ in range(limit.limit + 1)]
         statuses = [each.status for each in answers]
         expect_equal(
             (statuses[0], statuses[-1]),

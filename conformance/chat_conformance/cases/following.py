@@ -8,7 +8,8 @@ from typing import Any
 from chat_conformance.cases.turns import STREAMS, pieces
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.suite.turn import told
 
 LOOKS = 250  # at history, 20 ms apart
@@ -23,9 +24,9 @@ REPLAYS = "following/replays"
     means="Words are missing, or said twice, after every change of network.",
     needs=(STREAMS, "turns/seq"),
 )
-async def replays(chat: Chat) -> None:
-    async with chat.gate("resume") as gate, chat.peer() as first, chat.peer() as second:
-        turn = await chat.started(first, chat.prompt(tokens=6, gap="1ms", hold=f"{gate.name}@3"))
+async def replays(chat: CaseContext) -> None:
+    async with chat.fake.gate("resume") as gate, chat.peer() as first, chat.peer() as second:
+        turn = await chat.start_turn(first, chat.fake.prompt(tokens=6, gap="1ms", hold=f"{gate.name}@3"))
         await turn.until_text(pieces(3))
         seen = list(turn.events)
         followers = []
@@ -48,9 +49,9 @@ async def replays(chat: Chat) -> None:
     means="A reloaded page shows the beginning of the answer and then stands still.",
     needs=(REPLAYS,),
 )
-async def goes_live(chat: Chat) -> None:
-    async with chat.gate("live") as gate, chat.peer() as asks:
-        turn = await chat.started(asks, chat.prompt(tokens=6, hold=f"{gate.name}@3"))
+async def goes_live(chat: CaseContext) -> None:
+    async with chat.fake.gate("live") as gate, chat.peer() as asks:
+        turn = await chat.start_turn(asks, chat.fake.prompt(tokens=6, hold=f"{gate.name}@3"))
         await turn.until_text(pieces(3))
         async with chat.peer() as peer:
             named = await chat.follow(peer, turn.conversation_id, turn.message_id)
@@ -70,9 +71,9 @@ async def goes_live(chat: Chat) -> None:
     means="A second tab does not see what is being said in the first.",
     needs=(REPLAYS, "turns/order"),
 )
-async def running_turn(chat: Chat) -> None:
-    async with chat.gate("running") as gate, chat.peer() as asks, chat.peer() as peer:
-        turn = await chat.started(asks, chat.prompt(tokens=4, hold=f"{gate.name}@2"))
+async def running_turn(chat: CaseContext) -> None:
+    async with chat.fake.gate("running") as gate, chat.peer() as asks, chat.peer() as peer:
+        turn = await chat.start_turn(asks, chat.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
         await turn.until_text(pieces(2))
         await peer.send_json(type="subscribe", conversation_id=turn.conversation_id)
         place, first = await peer.expect_event()
@@ -82,7 +83,7 @@ async def running_turn(chat: Chat) -> None:
         gate.open()
         await turn.completed()
         place, _ = await peer.expect_event(place, where=lambda event: event.get("type") == "complete")
-        later = await chat.finished(asks, chat.prompt("later"), conversation_id=turn.conversation_id)
+        later = await chat.run_turn(asks, chat.fake.prompt("later"), conversation_id=turn.conversation_id)
 
         place, event = await peer.expect_event(place)
         expect_equal(
@@ -99,9 +100,9 @@ async def running_turn(chat: Chat) -> None:
     means="Who comes back a moment too late waits for ever.",
     needs=(STREAMS,),
 )
-async def finished(chat: Chat) -> None:
+async def finished(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt(tokens=5))
+        turn = await chat.run_turn(peer, chat.fake.prompt(tokens=5))
     async with chat.peer() as peer:
         followed = await chat.follow(peer, turn.conversation_id, turn.message_id)
         await followed.begin()
@@ -118,9 +119,9 @@ async def finished(chat: Chat) -> None:
     means="A page with a stale cursor waits in silence for what will never come.",
     needs=(STREAMS,),
 )
-async def future_cursor(chat: Chat) -> None:
+async def future_cursor(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt(tokens=2))
+        turn = await chat.run_turn(peer, chat.fake.prompt(tokens=2))
         for after in (len(turn.events) + 1, 1_000_000):
             error = await chat.refusal(
                 peer,
@@ -143,10 +144,10 @@ async def future_cursor(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def cursor_before_restart(chat: Chat) -> None:
+async def cursor_before_restart(chat: CaseContext) -> None:
     async with chat.instance() as server:
         async with chat.peer(server=server) as peer:
-            turn = await chat.finished(peer, chat.prompt(tokens=2))
+            turn = await chat.run_turn(peer, chat.fake.prompt(tokens=2))
         await server.start_again()
         async with chat.peer(server=server) as peer:
             followed = await chat.follow(peer, turn.conversation_id, turn.message_id, after=1)
@@ -167,9 +168,9 @@ async def cursor_before_restart(chat: Chat) -> None:
     means="Two tabs share the words between them.",
     needs=(REPLAYS, "following/goes-live"),
 )
-async def everyone(chat: Chat) -> None:
-    async with chat.gate("all") as gate, chat.peer() as one, chat.peer() as two, chat.peer() as three:
-        turn = await chat.started(one, chat.prompt(tokens=30, hold=f"{gate.name}@0"))
+async def everyone(chat: CaseContext) -> None:
+    async with chat.fake.gate("all") as gate, chat.peer() as one, chat.peer() as two, chat.peer() as three:
+        turn = await chat.start_turn(one, chat.fake.prompt(tokens=30, hold=f"{gate.name}@0"))
         others = [await chat.follow(peer, turn.conversation_id, turn.message_id) for peer in (two, three)]
         for other in others:
             await other.begin()
@@ -187,12 +188,12 @@ async def everyone(chat: Chat) -> None:
     means="Stop does not stop: Claude goes on writing, and costing.",
     needs=(STREAMS,),
 )
-async def cancel(chat: Chat) -> None:
+async def cancel(chat: CaseContext) -> None:
     for place in (2, 0):
-        async with chat.gate(f"stop{place}") as gate, chat.peer() as peer, chat.peer() as other:
-            turn = await chat.started(peer, chat.prompt(tokens=50, hold=f"{gate.name}@{place}"))
+        async with chat.fake.gate(f"stop{place}") as gate, chat.peer() as peer, chat.peer() as other:
+            turn = await chat.start_turn(peer, chat.fake.prompt(tokens=50, hold=f"{gate.name}@{place}"))
             await turn.until_text(pieces(place))
-            await chat.reached(gate)
+            await chat.fake.wait_at_gate(gate)
             await (other if place == 0 else peer).send_json(
                 type="cancel", message_id=turn.message_id, conversation_id=turn.conversation_id
             )
@@ -200,7 +201,7 @@ async def cancel(chat: Chat) -> None:
 
             ended = (terminal.get("type"), terminal.get("stop_reason"))
             expect_equal(ended, ("complete", "cancelled"), f"the end of a turn stopped after {place} pieces")
-            answer = await chat.last_message(turn.conversation_id)
+            answer = await chat.http.last_message(turn.conversation_id)
             if place == 0 and answer.get("role") == "user":
                 continue  # nothing had arrived, and nothing is kept
             kept = (answer.get("role"), answer.get("content"), answer.get("status"))
@@ -215,14 +216,14 @@ async def cancel(chat: Chat) -> None:
     means="After one stop the conversation is poisoned: the next answer ends early or is the old one.",
     needs=("stopping/cancel",),
 )
-async def goes_on(chat: Chat) -> None:
-    async with chat.gate("stopped") as gate, chat.peer() as peer:
-        turn = await chat.started(peer, chat.prompt(tokens=50, hold=f"{gate.name}@2"))
+async def goes_on(chat: CaseContext) -> None:
+    async with chat.fake.gate("stopped") as gate, chat.peer() as peer:
+        turn = await chat.start_turn(peer, chat.fake.prompt(tokens=50, hold=f"{gate.name}@2"))
         await turn.until_text(pieces(2))
         await peer.send_json(type="cancel", message_id=turn.message_id)
         await turn.finish()
-        following = await chat.finished(
-            peer, chat.prompt(say="the next"), conversation_id=turn.conversation_id
+        following = await chat.run_turn(
+            peer, chat.fake.prompt(say="the next"), conversation_id=turn.conversation_id
         )
 
         expect_equal(following.text, "the next", "the answer of the next turn")
@@ -239,16 +240,18 @@ async def goes_on(chat: Chat) -> None:
     means="The page waits for an answer to its stop, or shows an error for nothing.",
     needs=("stopping/cancel",),
 )
-async def too_late(chat: Chat) -> None:
+async def too_late(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt(tokens=2))
+        turn = await chat.run_turn(peer, chat.fake.prompt(tokens=2))
         begin = len(peer.events)
         await peer.send_json(type="cancel", message_id=turn.message_id, conversation_id=turn.conversation_id)
         _, event = await peer.expect_event(begin)
 
         expect_equal(told([event]), told(turn.events[-1:]), "the answer to a cancel that came too late")
         expect_equal(
-            (await chat.last_message(turn.conversation_id)).get("status"), "complete", "the status in history"
+            (await chat.http.last_message(turn.conversation_id)).get("status"),
+            "complete",
+            "the status in history",
         )
 
 
@@ -260,7 +263,7 @@ async def too_late(chat: Chat) -> None:
     means="A stop that hit nothing looks like one that worked.",
     needs=("framing/ping",),
 )
-async def unknown(chat: Chat) -> None:
+async def unknown(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         name = chat.next_id()
         error = await chat.refusal(peer, "not_found", type="cancel", message_id=name)
@@ -276,15 +279,15 @@ async def unknown(chat: Chat) -> None:
     means="Clients that reconnect after the end wait for ever.",
     needs=(STREAMS, "closing/turn-goes-on", "history/before-claude", "following/finished"),
 )
-async def ended_away(chat: Chat) -> None:
-    async with chat.gate("away") as gate:
+async def ended_away(chat: CaseContext) -> None:
+    async with chat.fake.gate("away") as gate:
         async with chat.peer() as first:
-            turn = await chat.started(first, chat.prompt(tokens=6, hold=f"{gate.name}@3"))
+            turn = await chat.start_turn(first, chat.fake.prompt(tokens=6, hold=f"{gate.name}@3"))
             await turn.until_text(pieces(3))
             first.abort()
         gate.open()
         for _ in range(LOOKS):
-            if (await chat.last_message(turn.conversation_id)).get("status") == "complete":
+            if (await chat.http.last_message(turn.conversation_id)).get("status") == "complete":
                 break
             await asyncio.sleep(0.02)  # nobody is told by the server: that is what this case is about
         async with chat.peer() as second:
@@ -315,16 +318,16 @@ async def ended_away(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def stale_cursor(chat: Chat) -> None:
+async def stale_cursor(chat: CaseContext) -> None:
     async with chat.variant("held") as forgets, forgets.peer() as peer:
-        turn = await forgets.finished(peer, forgets.prompt(tokens=2))
+        turn = await forgets.run_turn(peer, forgets.fake.prompt(tokens=2))
         held = chat.target.variants.held
         assert held is not None
         await asyncio.sleep(held.seconds + 0.2)  # that long it may be replayed
-        await forgets.served_meanwhile()
+        await forgets.http.settle()
         ids = {"conversation_id": turn.conversation_id, "message_id": turn.message_id}
         await forgets.refusal(peer, "reset", type="subscribe", after=1, **ids)
-        kept = await forgets.last_message(turn.conversation_id)
+        kept = await forgets.http.last_message(turn.conversation_id)
         expect_equal(kept.get("content"), pieces(2), "the answer in history")
 
 
@@ -338,19 +341,19 @@ async def stale_cursor(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def sent_again_late(chat: Chat) -> None:
+async def sent_again_late(chat: CaseContext) -> None:
     async with chat.variant("held") as forgets, forgets.peer() as peer:
         held = chat.target.variants.held
         assert held is not None
-        prompts = [forgets.prompt("well", tokens=3), forgets.prompt("ill", tokens=3, exit=3)]
-        turns = [await forgets.started(peer, prompt) for prompt in prompts]
+        prompts = [forgets.fake.prompt("well", tokens=3), forgets.fake.prompt("ill", tokens=3, exit=3)]
+        turns = [await forgets.start_turn(peer, prompt) for prompt in prompts]
         for turn in turns:
             await turn.finish()
         await asyncio.sleep(held.seconds + 0.2)  # that long it may be replayed
-        await forgets.served_meanwhile()
+        await forgets.http.settle()
         for turn, prompt in zip(turns, prompts, strict=True):
             ids = {"conversation_id": turn.conversation_id, "message_id": turn.message_id}
-            again = await forgets.started(peer, prompt, **ids)
+            again = await forgets.start_turn(peer, prompt, **ids)
             await again.finish()
             begin = len(peer.events)
             await peer.send_json(type="cancel", **ids)
@@ -359,7 +362,9 @@ async def sent_again_late(chat: Chat) -> None:
             before = (turn.text, outcome(turn.events[-1]))
             expect_equal((again.text, outcome(again.events[-1])), before, "its answer")
             expect_equal(outcome(stopped), outcome(turn.events[-1]), "the answer to a cancel of it")
-        expect_equal(forgets.times_asked(forgets.word), 2, "how often Claude was asked about two messages")
+        expect_equal(
+            forgets.fake.prompt_count(forgets.marker), 2, "how often Claude was asked about two messages"
+        )
 
 
 def outcome(event: dict[str, Any]) -> tuple[Any, ...]:
@@ -375,21 +380,21 @@ def outcome(event: dict[str, Any]) -> tuple[Any, ...]:
     means="Stop does nothing while a command runs, which is when people want it.",
     needs=("stopping/cancel", "stopping/goes-on"),
 )
-async def in_a_tool(chat: Chat) -> None:
+async def in_a_tool(chat: CaseContext) -> None:
     async with (
-        chat.scripted() as scripted,
-        scripted.gate("tool", scripted=True) as gate,
+        chat.scripted_server() as scripted,
+        scripted.fake.gate("tool", scripted=True) as gate,
         scripted.peer() as peer,
     ):
-        turn = await scripted.started(peer, scripted.prompt("play in-a-tool"))
+        turn = await scripted.start_turn(peer, scripted.fake.prompt("play in-a-tool"))
         await turn.until_text(pieces(2))
-        await scripted.reached(gate)
+        await scripted.fake.wait_at_gate(gate)
         await peer.send_json(type="cancel", message_id=turn.message_id)
         end = await turn.finish(within=3 * chat.target.grace + chat.target.within)
 
         ended = (end.get("type"), end.get("stop_reason"))
         expect_equal(ended, ("complete", "cancelled"), "the turn's end")
-        following = await scripted.finished(
-            peer, scripted.prompt(say="the next"), conversation_id=turn.conversation_id
+        following = await scripted.run_turn(
+            peer, scripted.fake.prompt(say="the next"), conversation_id=turn.conversation_id
         )
         expect_equal(following.text, "the next", "the answer of the next turn")

@@ -9,7 +9,8 @@ from chat_conformance.cases.handshake import COMPLETES
 from chat_conformance.errors import NotOffered
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
 from chat_conformance.wire.peer import MASK, Peer
 
@@ -27,7 +28,7 @@ MIB = 1 << 20
     evidence="the connection ended",
     needs=(COMPLETES,),
 )
-async def ping(chat: Chat) -> None:
+async def ping(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         for payload in (b"", b"hello", bytes(range(125))):
             await peer.send(Frame(Opcode.PING, payload, mask=MASK))
@@ -42,10 +43,10 @@ async def ping(chat: Chat) -> None:
     means="A long answer is cut because the connection looks dead while Claude thinks.",
     needs=(PING_PONG, "turns/answered"),
 )
-async def ping_during_turn(chat: Chat) -> None:
-    async with chat.gate("silent") as gate, chat.peer() as peer:
-        turn = await chat.started(peer, chat.prompt(tokens=2, hold=f"{gate.name}@0"))
-        await chat.reached(gate)
+async def ping_during_turn(chat: CaseContext) -> None:
+    async with chat.fake.gate("silent") as gate, chat.peer() as peer:
+        turn = await chat.start_turn(peer, chat.fake.prompt(tokens=2, hold=f"{gate.name}@0"))
+        await chat.fake.wait_at_gate(gate)
 
         await peer.expect_alive()
         gate.open()
@@ -60,7 +61,7 @@ async def ping_during_turn(chat: Chat) -> None:
     means="Browsers and proxies that send pongs as a heartbeat are thrown out.",
     needs=(PING_PONG,),
 )
-async def unsolicited_pong(chat: Chat) -> None:
+async def unsolicited_pong(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         await peer.send(Frame(Opcode.PONG, b"nobody asked", mask=MASK))
         await peer.expect_alive()
@@ -84,7 +85,7 @@ async def cut(peer: Peer, other: Peer, data: bytes, at: int, what: str) -> None:
     evidence="not within",
     needs=(PING_PONG,),
 )
-async def cut_anywhere(chat: Chat) -> None:
+async def cut_anywhere(chat: CaseContext) -> None:
     async with chat.peer() as peer, chat.peer() as other:
         data = encode_frame(Frame(Opcode.PING, b"cut here", mask=MASK))
         for at in range(1, len(data)):
@@ -96,7 +97,7 @@ async def cut_anywhere(chat: Chat) -> None:
                 await cut_message(chat, (peer, other), size, at)
 
 
-async def cut_message(chat: Chat, peers: tuple[Peer, Peer], size: int, at: int) -> None:
+async def cut_message(chat: CaseContext, peers: tuple[Peer, Peer], size: int, at: int) -> None:
     """Send a text message of that size cut in two; the refusal of its type shows that it was read."""
     message_id = chat.next_id("cut")
     text = peers[0].encode(type="no_such_type", message_id=message_id)
@@ -128,7 +129,7 @@ async def answered(peer: Peer, begin: int, message_id: str) -> None:
     means="The second of two quick messages is lost or waits for the next one.",
     needs=(PING_PONG,),
 )
-async def glued(chat: Chat) -> None:
+async def glued(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         names = [chat.next_id("glued") for _ in range(10)]
         texts = [peer.encode(type="no_such_type", message_id=name) for name in names]
@@ -151,7 +152,7 @@ async def glued(chat: Chat) -> None:
     evidence="the connection ended|not within",
     needs=(PING_PONG,),
 )
-async def fragments(chat: Chat) -> None:
+async def fragments(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         message_id = chat.next_id()
         text = peer.encode(type="no_such_type", message_id=message_id, detail="€" * 50)
@@ -208,7 +209,7 @@ ILLEGAL: dict[str, list[Frame]] = {
     means="Bytes that mean nothing are taken for messages, and the connection goes on out of step.",
     needs=(PING_PONG,),
 )
-async def illegal(chat: Chat) -> None:
+async def illegal(chat: CaseContext) -> None:
     for what, frames in ILLEGAL.items():
         async with chat.peer() as peer:
             await peer.expect_refused(1002, *frames, answered=what == "nothing left to continue")
@@ -222,7 +223,7 @@ async def illegal(chat: Chat) -> None:
     means="Masking keeps pages from poisoning proxies (RFC 6455 §10.3); a server that does not insist gives that up.",
     needs=(PING_PONG,),
 )
-async def unmasked(chat: Chat) -> None:
+async def unmasked(chat: CaseContext) -> None:
     for frame in (Frame(Opcode.PING, b"bare"), Frame(Opcode.TEXT, b'{"type":"no_such_type"}')):
         async with chat.peer() as peer:
             await peer.expect_refused(1002, frame)
@@ -236,7 +237,7 @@ async def unmasked(chat: Chat) -> None:
     means="Two readers of the same bytes disagree about what they are, which is how filters are passed.",
     needs=(PING_PONG,),
 )
-async def long_length(chat: Chat) -> None:
+async def long_length(chat: CaseContext) -> None:
     for size in (2, 8):
         async with chat.peer() as peer:
             await peer.expect_refused(
@@ -252,7 +253,7 @@ async def long_length(chat: Chat) -> None:
     means="Broken text reaches Claude and history, or the connection dies without a reason.",
     needs=(PING_PONG,),
 )
-async def bad_utf8(chat: Chat) -> None:
+async def bad_utf8(chat: CaseContext) -> None:
     for payload in (b'{"type":"\xff"}', b'{"type":"\xed\xa0\x80"}', b'{"type":"\xc0\xaf"}', b'"\xe2\x82'):
         async with chat.peer() as peer:
             await peer.expect_refused(1007, Frame(Opcode.TEXT, payload, mask=MASK))
@@ -274,7 +275,7 @@ async def bad_utf8(chat: Chat) -> None:
     evidence="not within",
     needs=(PING_PONG,),
 )
-async def too_big(chat: Chat) -> None:
+async def too_big(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         frame = Frame(Opcode.TEXT, b"{", mask=MASK)
         peer.break_rules()
@@ -296,7 +297,7 @@ BEYOND = 20 * MIB
     means="One client fills all of the server's memory, in pieces of which each is allowed.",
     needs=(PING_PONG,),
 )
-async def fragment_sum(chat: Chat) -> None:
+async def fragment_sum(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         first = encode_frame(Frame(Opcode.TEXT, b"x" * MIB, fin=False, mask=MASK))
         more = encode_frame(Frame(Opcode.CONTINUATION, b"x" * MIB, fin=False, mask=MASK))
@@ -320,12 +321,12 @@ async def fragment_sum(chat: Chat) -> None:
     means="One client fills all of the server's memory with a message of some kilobytes.",
     needs=("framing/deflate",),
 )
-async def deflate_bomb(chat: Chat) -> None:
+async def deflate_bomb(chat: CaseContext) -> None:
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
     text = b'{"type":"no_such_type","x":"' + b"x" * BEYOND + b'"}'
     small = (squeeze.compress(text) + squeeze.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
-    async with chat.wire() as peer:
-        response = await chat.upgrade(peer, {"Sec-WebSocket-Extensions": "permessage-deflate"})
+    async with chat.connector.wire() as peer:
+        response = await chat.connector.upgrade(peer, {"Sec-WebSocket-Extensions": "permessage-deflate"})
         if "permessage-deflate" not in (response.header("sec-websocket-extensions") or ""):
             raise NotOffered("the server declines compression")
         behind = Frame(Opcode.PING, b"behind it", mask=MASK)
@@ -340,7 +341,7 @@ async def deflate_bomb(chat: Chat) -> None:
     means="Long prompts end in a dead connection instead of an answer or a clear refusal.",
     needs=(PING_PONG, "framing/cut-anywhere"),
 )
-async def two_mib(chat: Chat) -> None:
+async def two_mib(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         begin, message_id = len(peer.events), chat.next_id()
         await peer.send_json(type="no_such_type", message_id=message_id, detail="x" * (2 * MIB))
@@ -356,10 +357,10 @@ async def two_mib(chat: Chat) -> None:
     means="Browsers fail the connection at the first such frame.",
     needs=(COMPLETES,),
 )
-async def server_frames(chat: Chat) -> None:
+async def server_frames(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         await peer.expect_alive()
-        turn = await chat.ask(peer, chat.prompt("are your frames legal?"))
+        turn = await chat.send_prompt(peer, chat.fake.prompt("are your frames legal?"))
         await turn.finish()
 
         expect(not peer.illegal, "frames that RFC 6455 allows", "; ".join(map(str, peer.illegal[:3])))
@@ -373,7 +374,7 @@ async def server_frames(chat: Chat) -> None:
     means="Messages of just that length are lost, and with them all that follow on the connection.",
     needs=(PING_PONG, "framing/cut-anywhere"),
 )
-async def lengths(chat: Chat) -> None:
+async def lengths(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         for size in (125, 126, 127, 65_535, 65_536, 65_537):
             message_id = chat.next_id("s")
@@ -391,7 +392,7 @@ async def lengths(chat: Chat) -> None:
     means="Browsers draw a key for each frame: some messages arrive as garbage.",
     needs=(PING_PONG, "framing/fragments"),
 )
-async def masks(chat: Chat) -> None:
+async def masks(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         for mask in (bytes(4), b"\xff" * 4, b"\x00\x00\x00\x01", chat.random.randbytes(4)):
             await peer.send(Frame(Opcode.PING, b"masked so", mask=mask))
@@ -411,7 +412,7 @@ async def masks(chat: Chat) -> None:
     means="A negative length: a crash, or all of the server's memory.",
     needs=(PING_PONG,),
 )
-async def highest_bit(chat: Chat) -> None:
+async def highest_bit(chat: CaseContext) -> None:
     for announced in (1 << 63, (1 << 64) - 1):
         async with chat.peer() as peer:
             peer.break_rules()
@@ -428,7 +429,7 @@ async def highest_bit(chat: Chat) -> None:
     means="Every browser offers it: they all fail the connection at the first message.",
     needs=(COMPLETES, "framing/server-frames"),
 )
-async def deflate(chat: Chat) -> None:
+async def deflate(chat: CaseContext) -> None:
     offers = (
         "permessage-deflate; client_max_window_bits",
         "x-no-such-extension, permessage-deflate; server_no_context_takeover",
@@ -437,10 +438,10 @@ async def deflate(chat: Chat) -> None:
     )
     say = "the same words again and again " * 20
     for offer in offers:
-        async with chat.wire() as peer:
-            response = await chat.upgrade(peer, {"Sec-WebSocket-Extensions": offer})
+        async with chat.connector.wire() as peer:
+            response = await chat.connector.upgrade(peer, {"Sec-WebSocket-Extensions": offer})
             expect_equal(response.status, 101, f"the status when {offer!r} is offered")
             for _ in range(2):
-                turn = await chat.finished(peer, chat.prompt(say=say))
+                turn = await chat.run_turn(peer, chat.fake.prompt(say=say))
                 expect_equal(turn.text, say, f"the answer when {offer!r} is offered")
             expect(not peer.illegal, "frames that RFC 6455 allows", "; ".join(map(str, peer.illegal[:3])))

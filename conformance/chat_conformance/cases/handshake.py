@@ -7,7 +7,8 @@ from typing import Any
 from chat_conformance.errors import Failure, NotOffered
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
 from chat_conformance.wire.handshake import Response, encode_key
 from chat_conformance.wire.peer import MASK
@@ -24,9 +25,9 @@ COMPLETES = "handshake/completes"
     finding="R1-2",
     evidence="not within",
 )
-async def completes(chat: Chat) -> None:
-    async with chat.wire() as peer:
-        response = await chat.upgrade(peer)
+async def completes(chat: CaseContext) -> None:
+    async with chat.connector.wire() as peer:
+        response = await chat.connector.upgrade(peer)
 
         expect_equal(response.status, 101, "the status of the answer")
 
@@ -38,7 +39,7 @@ async def completes(chat: Chat) -> None:
     severity=Severity.BLOCKER,
     means="Only one person at a time can chat; everybody else waits for them to leave.",
 )
-async def two_at_once(chat: Chat) -> None:
+async def two_at_once(chat: CaseContext) -> None:
     async with chat.peer() as first, chat.peer() as second:
         await second.expect_alive()
         await first.expect_alive()
@@ -52,9 +53,9 @@ async def two_at_once(chat: Chat) -> None:
     means="A message sent by a fast client, or glued on by a proxy, is lost and its answer never comes.",
     needs=(COMPLETES,),
 )
-async def early_frame(chat: Chat) -> None:
-    async with chat.wire() as peer:
-        await chat.upgrade(peer, after=encode_frame(Frame(Opcode.PING, b"early", mask=MASK)))
+async def early_frame(chat: CaseContext) -> None:
+    async with chat.connector.wire() as peer:
+        await chat.connector.upgrade(peer, after=encode_frame(Frame(Opcode.PING, b"early", mask=MASK)))
 
         await peer.expect_pong(b"early")
 
@@ -67,13 +68,13 @@ async def early_frame(chat: Chat) -> None:
     means="Browsers fail a connection whose subprotocol was not confirmed.",
     needs=(COMPLETES,),
 )
-async def subprotocol_selected(chat: Chat) -> None:
+async def subprotocol_selected(chat: CaseContext) -> None:
     ours = chat.target.dialect.subprotocol
     if not ours:
         raise NotOffered("dialect.subprotocol is empty in the target file: the server selects none")
     for offered in ((ours,), ("other-v9", ours)):
-        async with chat.wire() as peer:
-            response = await chat.upgrade(peer, offered=offered)
+        async with chat.connector.wire() as peer:
+            response = await chat.connector.upgrade(peer, offered=offered)
 
             expect_equal(response.header("sec-websocket-protocol"), ours, "the subprotocol selected")
 
@@ -86,10 +87,10 @@ async def subprotocol_selected(chat: Chat) -> None:
     means="Clients that offer another subprotocol, or none, must fail the connection.",
     needs=(COMPLETES,),
 )
-async def subprotocol_not_invented(chat: Chat) -> None:
+async def subprotocol_not_invented(chat: CaseContext) -> None:
     for offered in ((), ("other-v9",), ("chat-stream-v10",)):
-        async with chat.wire() as peer:
-            response = await chat.upgrade(peer, offered=offered)
+        async with chat.connector.wire() as peer:
+            response = await chat.connector.upgrade(peer, offered=offered)
 
             chosen = response.header("sec-websocket-protocol")
             expect(
@@ -108,7 +109,7 @@ async def subprotocol_not_invented(chat: Chat) -> None:
     finding="M-13",
     evidence="it is 50|the connection ended",
 )
-async def faulty(chat: Chat) -> None:
+async def faulty(chat: CaseContext) -> None:
     faults: dict[str, dict[str, str | None]] = {
         "no key": {"Sec-WebSocket-Key": None},
         "a key of 15 bytes": {"Sec-WebSocket-Key": encode_key(bytes(15))},
@@ -125,8 +126,8 @@ async def faulty(chat: Chat) -> None:
         "a connection to be closed": {"Connection": "close"},
     }
     for fault, headers in faults.items():
-        async with chat.wire() as peer:
-            response = await chat.upgrade(peer, headers)
+        async with chat.connector.wire() as peer:
+            response = await chat.connector.upgrade(peer, headers)
             refused(response, fault)
     async with chat.peer() as peer:
         await peer.expect_alive()
@@ -140,20 +141,20 @@ async def faulty(chat: Chat) -> None:
     means="A proxy and the server read the same request differently, which is how one of them is passed by.",
     needs=(COMPLETES,),
 )
-async def ambiguous(chat: Chat) -> None:
+async def ambiguous(chat: CaseContext) -> None:
     another = encode_key(chat.random.randbytes(16))
     twice: dict[str, list[tuple[str, str]]] = {
         "two keys": [("Sec-WebSocket-Key", another)],
         "two versions": [("Sec-WebSocket-Version", "8")],
     }
     for fault, headers in twice.items():
-        async with chat.wire() as peer:
-            refused(await chat.upgrade(peer, headers, checked=False), fault)
+        async with chat.connector.wire() as peer:
+            refused(await chat.connector.upgrade(peer, headers, checked=False), fault)
     no_http: dict[str, dict[str, Any]] = {"HTTP/1.0": {"http": "1.0"}, "no Host": {"headers": {"Host": None}}}
     for fault, sent in no_http.items():
-        async with chat.wire() as peer:
+        async with chat.connector.wire() as peer:
             try:
-                response = await chat.upgrade(peer, **sent)
+                response = await chat.connector.upgrade(peer, **sent)
             except Failure:
                 if peer.ended is None:
                     raise
@@ -176,9 +177,9 @@ def refused(response: Response, fault: str) -> None:
     severity=Severity.LOW,
     means="A client of another version does not learn which one to use.",
 )
-async def wrong_version(chat: Chat) -> None:
-    async with chat.wire() as peer:
-        response = await chat.upgrade(peer, {"Sec-WebSocket-Version": "8"})
+async def wrong_version(chat: CaseContext) -> None:
+    async with chat.connector.wire() as peer:
+        response = await chat.connector.upgrade(peer, {"Sec-WebSocket-Version": "8"})
 
         expect_equal(response.status, 426, "the status for version 8")
         expect_equal(response.header("sec-websocket-version"), "13", "Sec-WebSocket-Version in the answer")
@@ -193,7 +194,7 @@ async def wrong_version(chat: Chat) -> None:
     finding="M-3",
     evidence="it is 101",
 )
-async def foreign_origin(chat: Chat) -> None:
+async def foreign_origin(chat: CaseContext) -> None:
     own = chat.server.url
     foreign = [
         "https://evil.example",
@@ -205,8 +206,8 @@ async def foreign_origin(chat: Chat) -> None:
         f"https://{chat.server.host}:{chat.server.port}@evil.example",
     ]
     for origin in foreign:
-        async with chat.wire() as peer:
-            response = await chat.upgrade(peer, {"Origin": origin})
+        async with chat.connector.wire() as peer:
+            response = await chat.connector.upgrade(peer, {"Origin": origin})
 
             expect_equal(response.status, 403, f"the status for the origin {origin!r}")
 
@@ -219,9 +220,9 @@ async def foreign_origin(chat: Chat) -> None:
     means="The page itself is locked out.",
     needs=(COMPLETES,),
 )
-async def own_origin(chat: Chat) -> None:
-    async with chat.wire() as peer:
-        response = await chat.upgrade(peer, {"Origin": chat.server.url})
+async def own_origin(chat: CaseContext) -> None:
+    async with chat.connector.wire() as peer:
+        response = await chat.connector.upgrade(peer, {"Origin": chat.server.url})
 
         expect_equal(response.status, 101, "the status for the server's own origin")
 
@@ -234,7 +235,7 @@ async def own_origin(chat: Chat) -> None:
     means="Some browsers and proxies get no connection: Firefox sends `keep-alive, Upgrade`.",
     needs=(COMPLETES,),
 )
-async def spellings(chat: Chat) -> None:
+async def spellings(chat: CaseContext) -> None:
     key = encode_key(chat.random.randbytes(16))
     spelled: list[dict[str, str | None]] = [
         {"Connection": "keep-alive, Upgrade"},
@@ -244,8 +245,8 @@ async def spellings(chat: Chat) -> None:
         {"Sec-WebSocket-Version": None, "SEC-WEBSOCKET-VERSION": "13"},
     ]
     for headers in spelled:
-        async with chat.wire() as peer:
-            response = await chat.upgrade(peer, headers, key=key)
+        async with chat.connector.wire() as peer:
+            response = await chat.connector.upgrade(peer, headers, key=key)
 
             expect_equal(response.status, 101, f"the status with {headers}")
 
@@ -257,8 +258,8 @@ async def spellings(chat: Chat) -> None:
     severity=Severity.LOW,
     means="What filters let through as a form opens a connection.",
 )
-async def no_get(chat: Chat) -> None:
+async def no_get(chat: CaseContext) -> None:
     for method in ("POST", "PUT", "OPTIONS"):
-        async with chat.wire() as peer:
-            response = await chat.upgrade(peer, {"Content-Length": "0"}, method=method)
+        async with chat.connector.wire() as peer:
+            response = await chat.connector.upgrade(peer, {"Content-Length": "0"}, method=method)
             refused(response, method)

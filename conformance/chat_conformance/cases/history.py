@@ -10,7 +10,8 @@ from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces
 from chat_conformance.errors import NotOffered
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal, shorten_value
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal, shorten_value
 
 SOCKET_TURN = "history/socket-turn"
 
@@ -25,12 +26,12 @@ SOCKET_TURN = "history/socket-turn"
     evidence=r"it is \[\]",
     needs=(ANSWERED,),
 )
-async def socket_turn(chat: Chat) -> None:
+async def socket_turn(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        prompt = chat.prompt(tokens=40)
-        turn = await chat.finished(peer, prompt)
+        prompt = chat.fake.prompt(tokens=40)
+        turn = await chat.run_turn(peer, prompt)
 
-        messages = await chat.history(turn.conversation_id)
+        messages = await chat.http.history(turn.conversation_id)
         found = [(each.get("role"), each.get("content"), each.get("message_id")) for each in messages]
         wanted = [("user", prompt, turn.message_id), ("assistant", pieces(40), turn.message_id)]
         expect_equal(found, wanted, "the conversation in history")
@@ -46,13 +47,13 @@ async def socket_turn(chat: Chat) -> None:
     means="Half of a conversation vanishes, depending on how it was sent.",
     needs=(SOCKET_TURN, "processes/resume"),
 )
-async def post_turn(chat: Chat) -> None:
+async def post_turn(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt("one"))
-    prompt = chat.prompt(tokens=3)
-    answer = await chat.post(prompt, conversation_id=turn.conversation_id)
+        turn = await chat.run_turn(peer, chat.fake.prompt("one"))
+    prompt = chat.fake.prompt(tokens=3)
+    answer = await chat.http.post(prompt, conversation_id=turn.conversation_id)
 
-    messages = await chat.history(turn.conversation_id)
+    messages = await chat.http.history(turn.conversation_id)
     found = [(each.get("role"), each.get("content")) for each in messages[2:]]
     expect_equal(found, [("user", prompt), ("assistant", pieces(3))], "the second turn in history")
     expect_equal(answer.member("conversation_id"), turn.conversation_id, "the conversation of the POST")
@@ -66,13 +67,13 @@ async def post_turn(chat: Chat) -> None:
     means="After a reload during the answer the prompt is gone.",
     needs=(STREAMS, SOCKET_TURN),
 )
-async def before_claude(chat: Chat) -> None:
-    async with chat.gate("early") as gate, chat.peer() as peer:
-        prompt = chat.prompt(tokens=4, hold=f"{gate.name}@0")
-        turn = await chat.started(peer, prompt)
-        await chat.reached(gate)
+async def before_claude(chat: CaseContext) -> None:
+    async with chat.fake.gate("early") as gate, chat.peer() as peer:
+        prompt = chat.fake.prompt(tokens=4, hold=f"{gate.name}@0")
+        turn = await chat.start_turn(peer, prompt)
+        await chat.fake.wait_at_gate(gate)
 
-        messages = await chat.history(turn.conversation_id)
+        messages = await chat.http.history(turn.conversation_id)
         first = [(each.get("role"), each.get("content")) for each in messages[:1]]
         expect_equal(first, [("user", prompt)], "the first message")
         answers = [each.get("status") for each in messages[1:]]
@@ -84,7 +85,9 @@ async def before_claude(chat: Chat) -> None:
         gate.open()
         await turn.completed()
         expect_equal(
-            (await chat.last_message(turn.conversation_id)).get("status"), "complete", "the status at the end"
+            (await chat.http.last_message(turn.conversation_id)).get("status"),
+            "complete",
+            "the status at the end",
         )
 
 
@@ -96,17 +99,19 @@ async def before_claude(chat: Chat) -> None:
     means="People do not find their chats, or see some twice and some never.",
     needs=(SOCKET_TURN,),
 )
-async def listed(chat: Chat) -> None:
+async def listed(chat: CaseContext) -> None:
     expect_object(chat, "list")
     async with chat.peer() as peer:
-        turns = [await chat.finished(peer, chat.prompt(f"chat {number}")) for number in range(3)]
+        turns = [await chat.run_turn(peer, chat.fake.prompt(f"chat {number}")) for number in range(3)]
         mine = [turn.conversation_id for turn in turns]
-        await chat.finished(peer, chat.prompt("touched"), conversation_id=mine[0])
+        await chat.run_turn(peer, chat.fake.prompt("touched"), conversation_id=mine[0])
     wanted = [mine[0], mine[2], mine[1]]
     found: list[str] = []
     query: dict[str, str] = {"limit": "2"}
     for _ in range(100):
-        answer = await chat.http("GET", f"{chat.target.paths.history}?{chat.target.dialect.query(**query)}")
+        answer = await chat.http.request(
+            "GET", f"{chat.target.paths.history}?{chat.target.dialect.query(**query)}"
+        )
         page = answer.member("conversations")
         expect(len(page) <= 2, "at most two conversations on a page of two", f"there are {len(page)}")
         expect(
@@ -130,12 +135,12 @@ async def listed(chat: Chat) -> None:
     means="The page cannot show an old chat.",
     needs=(SOCKET_TURN,),
 )
-async def shape(chat: Chat) -> None:
+async def shape(chat: CaseContext) -> None:
     expect_object(chat, "conversation")
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt("one"))
-        await chat.finished(peer, chat.prompt("two"), conversation_id=turn.conversation_id)
-    answer = await chat.http("GET", chat.target.paths.of(turn.conversation_id))
+        turn = await chat.run_turn(peer, chat.fake.prompt("one"))
+        await chat.run_turn(peer, chat.fake.prompt("two"), conversation_id=turn.conversation_id)
+    answer = await chat.http.request("GET", chat.target.paths.of(turn.conversation_id))
 
     expect_equal(answer.member("id"), turn.conversation_id, "the id")
     expect(bool(answer.member("title")), "a title", f"it is {answer.member('title')!r}")
@@ -154,21 +159,23 @@ async def shape(chat: Chat) -> None:
     means="What people deleted is still there, or Claude goes on working on it.",
     needs=(STREAMS, SOCKET_TURN, "messages/unknown-conversation", "stopping/unknown"),
 )
-async def deleted(chat: Chat) -> None:
-    async with chat.gate("deleted") as gate, chat.peer() as peer:
-        turn = await chat.started(peer, chat.prompt(tokens=9, hold=f"{gate.name}@2"))
+async def deleted(chat: CaseContext) -> None:
+    async with chat.fake.gate("deleted") as gate, chat.peer() as peer:
+        turn = await chat.start_turn(peer, chat.fake.prompt(tokens=9, hold=f"{gate.name}@2"))
         await turn.until_text(pieces(2))
         path = chat.target.paths.of(turn.conversation_id)
-        expect_equal((await chat.http("DELETE", path)).status, 204, "the status of the DELETE")
+        expect_equal((await chat.http.request("DELETE", path)).status, 204, "the status of the DELETE")
         await turn.finish()
 
         for method in ("GET", "DELETE"):
-            expect_equal((await chat.http(method, path)).status, 404, f"the status of {method} afterwards")
-        found = (await chat.http("GET", chat.target.paths.history)).member("conversations")
+            expect_equal(
+                (await chat.http.request(method, path)).status, 404, f"the status of {method} afterwards"
+            )
+        found = (await chat.http.request("GET", chat.target.paths.history)).member("conversations")
         expect(
             turn.conversation_id not in [each["id"] for each in found], "it not to be listed", f"{found[:3]}"
         )
-        refused = await chat.ask(peer, chat.prompt("more"), conversation_id=turn.conversation_id)
+        refused = await chat.send_prompt(peer, chat.fake.prompt("more"), conversation_id=turn.conversation_id)
         expect_equal((await refused.finish()).get("code"), "not_found", "the answer to a message to it")
         there = {"message_id": turn.message_id, "conversation_id": turn.conversation_id}
         await chat.refusal(peer, "not_found", type="subscribe", **there)
@@ -183,8 +190,8 @@ async def deleted(chat: Chat) -> None:
     severity=Severity.LOW,
     means="The button for a new chat does nothing.",
 )
-async def new(chat: Chat) -> None:
-    answer = await chat.http("POST", chat.new_door)
+async def new(chat: CaseContext) -> None:
+    answer = await chat.http.request("POST", chat.http.new_path)
     conversation = str(answer.member("conversation_id"))
 
     expect_equal(answer.status, 201, "the status")
@@ -193,9 +200,9 @@ async def new(chat: Chat) -> None:
         "12 hexadecimal digits",
         f"it is {conversation!r}",
     )
-    expect_equal(await chat.history(conversation), [], "its messages")
+    expect_equal(await chat.http.history(conversation), [], "its messages")
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt(), conversation_id=conversation)
+        turn = await chat.run_turn(peer, chat.fake.prompt(), conversation_id=conversation)
         expect_equal(turn.conversation_id, conversation, "the conversation of its first turn")
 
 
@@ -207,11 +214,11 @@ async def new(chat: Chat) -> None:
     means="Chats are sorted and shown by the wrong hour.",
     needs=(SOCKET_TURN,),
 )
-async def times(chat: Chat) -> None:
+async def times(chat: CaseContext) -> None:
     expect_object(chat, "conversation")
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt())
-    answer = await chat.http("GET", chat.target.paths.of(turn.conversation_id))
+        turn = await chat.run_turn(peer, chat.fake.prompt())
+    answer = await chat.http.request("GET", chat.target.paths.of(turn.conversation_id))
     stamps = [answer.member("created_at"), answer.member("updated_at")]
     stamps += [each.get("created_at") for each in answer.member("messages")]
     for stamp in stamps:
@@ -233,16 +240,16 @@ async def times(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def steps(chat: Chat) -> None:
-    async with chat.scripted(own=True) as scripted:
+async def steps(chat: CaseContext) -> None:
+    async with chat.scripted_server(own=True) as scripted:
         async with scripted.peer() as peer:
-            turn = await scripted.finished(peer, scripted.prompt("play steps"))
+            turn = await scripted.run_turn(peer, scripted.fake.prompt("play steps"))
         sent = steps_of_events(turn.events)
         if not sent:
             raise NotOffered("the server sends neither thinking nor tool events")
 
         for when in ("after the turn", "after a restart"):
-            answer = await scripted.last_message(turn.conversation_id)
+            answer = await scripted.http.last_message(turn.conversation_id)
             kept = [
                 {name: step.get(name) for name in ("type", "at", *KEPT[step["type"]])}
                 for step in answer.get("steps", [])
@@ -257,7 +264,7 @@ async def steps(chat: Chat) -> None:
                 await scripted.server.start_again()
 
 
-def expect_object(chat: Chat, kind: str) -> None:
+def expect_object(chat: CaseContext, kind: str) -> None:
     """Not for servers whose documents of this kind are arrays, which have no members beside their one list.
 
     Raises:

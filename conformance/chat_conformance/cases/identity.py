@@ -10,7 +10,9 @@ from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces
 from chat_conformance.errors import NotOffered
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Answer, Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
+from chat_conformance.suite.http import HttpResponse
 from chat_conformance.suite.login import log_in, returning
 from chat_conformance.target.file import Login, Proxy, User
 
@@ -18,43 +20,45 @@ NAMED = "identity/named"
 LOGGED_IN = "identity/login"
 
 
-def proxy(chat: Chat) -> Proxy:
+def proxy(chat: CaseContext) -> Proxy:
     """The target's variant with a proxy, inside of which the case is."""
     variant = chat.target.variants.proxy
     assert variant is not None
     return variant
 
 
-def login(chat: Chat) -> Login:
+def login(chat: CaseContext) -> Login:
     """The target's variant with a login, inside of which the case is."""
     variant = chat.target.variants.login
     assert variant is not None
     return variant
 
 
-async def refused_everywhere(chat: Chat, headers: dict[str, Any] | list[tuple[str, str]], what: str) -> None:
+async def refused_everywhere(
+    chat: CaseContext, headers: dict[str, Any] | list[tuple[str, str]], what: str
+) -> None:
     """Knock at every door as nobody else than these headers say, and be refused as unauthorized."""
     paths = chat.target.paths
-    chat.users = [User("nobody")]
+    chat.scope.users = [User("nobody")]
     doors = [("GET", paths.history)]
     doors += [("POST", paths.new)] if paths.new else []
-    doors += [("POST", paths.turn)] if chat.posts else []
+    doors += [("POST", paths.turn)] if chat.http.supports_post else []
     doors += [("GET", paths.of("0123456789ab")), ("DELETE", paths.of("0123456789ab"))]
     for method, path in doors:
-        form = {"message": chat.prompt("let me in")} if path == paths.turn else None
-        answer = await chat.http(method, path, form=form, headers=headers)
+        form = {"message": chat.fake.prompt("let me in")} if path == paths.turn else None
+        answer = await chat.http.request(method, path, form=form, headers=headers)
         expect_equal(
             (answer.status, error_code(answer)),
             (401, "unauthorized"),
             f"the answer to {method} {path} with {what}",
         )
-    async with chat.wire() as peer:
-        response = await chat.upgrade(peer, headers)
+    async with chat.connector.wire() as peer:
+        response = await chat.connector.upgrade(peer, headers)
         expect_equal(response.status, 401, f"the status of an upgrade with {what}")
-    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
+    expect_equal(len(chat.fake.runs()), 0, "the number of times Claude was started")
 
 
-def error_code(answer: Answer) -> Any:
+def error_code(answer: HttpResponse) -> Any:
     """The code in an error's body."""
     error = answer.member("error")
     return error.get("code") if isinstance(error, dict) else error
@@ -68,13 +72,13 @@ def error_code(answer: Answer) -> Any:
     means="Behind its proxy the chat is closed to everybody.",
     needs=("handshake/completes",),
 )
-async def named(chat: Chat) -> None:
+async def named(chat: CaseContext) -> None:
     async with chat.variant("proxy") as behind, behind.peer():
-        listed = await behind.http("GET", behind.target.paths.history)
+        listed = await behind.http.request("GET", behind.target.paths.history)
         expect_equal(listed.status, 200, "the status of the list of conversations")
-        if chat.posts:
+        if chat.http.supports_post:
             # It has no message: whether somebody is let in shows before Claude is asked.
-            posted = await behind.http("POST", chat.turn_door, form={"message": " "})
+            posted = await behind.http.request("POST", chat.http.post_path, form={"message": " "})
             expect(posted.status not in (401, 403), "a POST to be let in", f"its status is {posted.status}")
 
 
@@ -86,7 +90,7 @@ async def named(chat: Chat) -> None:
     means="Clients that bypass the proxy can claim any user name.",
     needs=(NAMED,),
 )
-async def no_proxy(chat: Chat) -> None:
+async def no_proxy(chat: CaseContext) -> None:
     async with chat.variant("proxy") as behind:
         names, right = proxy(chat), behind.user(0).headers
         secret = right[names.secret_header]
@@ -110,7 +114,7 @@ async def no_proxy(chat: Chat) -> None:
     means="A slip in the proxy's settings makes all people one user, who reads everybody's chats.",
     needs=(NAMED,),
 )
-async def no_name(chat: Chat) -> None:
+async def no_name(chat: CaseContext) -> None:
     async with chat.variant("proxy") as behind:
         names, right = proxy(chat), behind.user(0).headers
         secret = (names.secret_header, right[names.secret_header])
@@ -130,20 +134,20 @@ async def no_name(chat: Chat) -> None:
             await refused_everywhere(behind, [secret, *given], what)
 
 
-async def as_absent(chat: Chat, conversation_id: str, message_id: str) -> dict[str, Any]:
+async def as_absent(chat: CaseContext, conversation_id: str, message_id: str) -> dict[str, Any]:
     """What user 1 is told at every door about a conversation and a turn."""
     history = chat.target.paths.of(conversation_id)
     told: dict[str, Any] = {}
     for method in ("GET", "DELETE"):
-        answer = await chat.http(method, history, user=1)
+        answer = await chat.http.request(method, history, user=1)
         told[f"{method} history"] = (answer.status, answer.json())
-    if chat.posts:
-        posted = await chat.post(chat.prompt("tell me"), conversation_id=conversation_id, user=1)
+    if chat.http.supports_post:
+        posted = await chat.http.post(chat.fake.prompt("tell me"), conversation_id=conversation_id, user=1)
         told["POST"] = (posted.status, posted.json())
     async with chat.peer(user=1) as peer:
         ids = {"conversation_id": conversation_id, "message_id": message_id}
         sent: dict[str, dict[str, Any]] = {
-            "chat_request": {"type": "chat_request", "message": chat.prompt("tell me"), **ids},
+            "chat_request": {"type": "chat_request", "message": chat.fake.prompt("tell me"), **ids},
             "subscribe": {"type": "subscribe", **ids},
             "subscribe with a cursor": {"type": "subscribe", **ids, "after": 1},
             "subscribe to the conversation": {"type": "subscribe", "conversation_id": conversation_id},
@@ -179,20 +183,22 @@ def masked(value: Any, *ids: str) -> str:
         "queues/second-tab",
     ),
 )
-async def others(chat: Chat) -> None:
-    async with chat.variant("proxy") as behind, behind.gate("others") as gate, behind.peer() as peer:
+async def others(chat: CaseContext) -> None:
+    async with chat.variant("proxy") as behind, behind.fake.gate("others") as gate, behind.peer() as peer:
         behind.user(1)
-        turn = await behind.started(peer, behind.prompt(tokens=4, hold=f"{gate.name}@2"))
+        turn = await behind.start_turn(peer, behind.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
         await turn.until_text(pieces(2))
-        asked = behind.times_asked(behind.word)
+        asked = behind.fake.prompt_count(behind.marker)
         absent = await as_absent(behind, f"{chat.random.getrandbits(48):012x}", behind.next_id())
         hers = await as_absent(behind, turn.conversation_id, turn.message_id)
 
         for what, told in absent.items():
             expect_equal(hers[what], told, f"what another user is told ({what})")
-        listed = (await behind.http("GET", behind.target.paths.history, user=1)).member("conversations")
+        listed = (await behind.http.request("GET", behind.target.paths.history, user=1)).member(
+            "conversations"
+        )
         expect_equal(listed, [], "the other user's list of conversations")
-        expect_equal(behind.times_asked(behind.word), asked, "how often Claude was asked")
+        expect_equal(behind.fake.prompt_count(behind.marker), asked, "how often Claude was asked")
         gate.open()
         expect_equal(await turn.complete(), pieces(4), "the answer that the other user wanted to stop")
 
@@ -205,23 +211,23 @@ async def others(chat: Chat) -> None:
     means="A user gets the answer to another user's prompt.",
     needs=(NAMED,),
 )
-async def same_message_id(chat: Chat) -> None:
+async def same_message_id(chat: CaseContext) -> None:
     async with chat.variant("proxy") as behind, behind.peer() as one, behind.peer(user=1) as two:
         name = behind.next_id()
-        first = await behind.finished(one, behind.prompt(say="hers"), message_id=name)
-        second = await behind.finished(two, behind.prompt(say="his"), message_id=name)
+        first = await behind.run_turn(one, behind.fake.prompt(say="hers"), message_id=name)
+        second = await behind.run_turn(two, behind.fake.prompt(say="his"), message_id=name)
 
         expect_equal((first.text, second.text), ("hers", "his"), "the two answers")
         expect(first.conversation_id != second.conversation_id, "two conversations", "they are one")
 
 
-async def expect_nobody(site: Chat, variant: Login, answer: Answer, what: str) -> None:
+async def expect_nobody(site: CaseContext, variant: Login, answer: HttpResponse, what: str) -> None:
     """Expect that the end of a login let nobody in: it may lead elsewhere, and set a cookie that opens nothing."""
     expect(300 <= answer.status < 500, f"a refusal of {what}", f"it is {answer.status}")
-    site.users = [User("nobody")]
+    site.scope.users = [User("nobody")]
     if given := answer.cookies.get(variant.cookie):
         headers = {"Cookie": f"{variant.cookie}={given}"}
-        opened = await site.http("GET", site.target.paths.history, headers=headers)
+        opened = await site.http.request("GET", site.target.paths.history, headers=headers)
         expect(
             opened.status == 401, f"nobody to be let in by {what}", f"it is {opened.status} with its cookie"
         )
@@ -236,12 +242,12 @@ async def expect_nobody(site: Chat, variant: Login, answer: Answer, what: str) -
     needs=(ANSWERED,),
     slow=True,
 )
-async def logged_in(chat: Chat) -> None:
+async def logged_in(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         await refused_everywhere(site, {}, "no login")
-        site.users = [User("ada", await log_in(site, login(chat)))]
+        site.scope.users = [User("ada", await log_in(site, login(chat)))]
         async with site.peer() as peer:
-            await site.finished(peer, site.prompt("hello"))
+            await site.run_turn(peer, site.fake.prompt("hello"))
 
 
 @case(
@@ -253,13 +259,13 @@ async def logged_in(chat: Chat) -> None:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def stranger(chat: Chat) -> None:
+async def stranger(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         variant = login(chat)
         if not variant.stranger:
             raise NotOffered("variants.login names no stranger: everybody may log in")
         back, cookies = await returning(site, msgspec.structs.replace(variant, user=variant.stranger))
-        answer = await site.http("GET", back, headers=cookies)
+        answer = await site.http.request("GET", back, headers=cookies)
         await expect_nobody(site, variant, answer, "the login of a stranger")
 
 
@@ -273,10 +279,10 @@ async def stranger(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def login_ends(chat: Chat) -> None:
+async def login_ends(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         cookies = await log_in(site, login(chat))
-        site.users = [User("ada", cookies)]
+        site.scope.users = [User("ada", cookies)]
         async with site.peer() as peer:
             await peer.expect_close(4401, within=login(chat).session_seconds + site.target.within)
         await refused_everywhere(site, cookies, "a login that has ended")
@@ -293,13 +299,13 @@ async def login_ends(chat: Chat) -> None:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def stale_cookie(chat: Chat) -> None:
+async def stale_cookie(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         right = (await log_in(site, login(chat)))["Cookie"]
         stale = f"{login(chat).cookie}=of-another-time"
         for cookies in (f"{stale}; {right}", f"{right}; {stale}", f'other=a; {stale}; x={{"a":1}}; {right}'):
-            site.users = [User("ada", {"Cookie": cookies})]
-            answer = await site.http("GET", site.target.paths.history)
+            site.scope.users = [User("ada", {"Cookie": cookies})]
+            answer = await site.http.request("GET", site.target.paths.history)
             expect_equal(answer.status, 200, f"the status with the cookies {cookies!r}")
             async with site.peer() as peer:
                 await peer.expect_alive()
@@ -314,10 +320,10 @@ async def stale_cookie(chat: Chat) -> None:
     needs=(LOGGED_IN,),
     slow=True,
 )
-async def foreign_login(chat: Chat) -> None:
+async def foreign_login(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         variant = login(chat)
-        site.users = [User("nobody")]
+        site.scope.users = [User("nobody")]
         back, cookies = await returning(site, variant)
         _, mine = await returning(site, variant)
         foreign = {
@@ -327,7 +333,7 @@ async def foreign_login(chat: Chat) -> None:
             "an empty state": ({}, back.split("?")[0] + "?code=" + "x" * 20 + "&state="),
         }
         for what, (headers, path) in foreign.items():
-            answer = await site.http("GET", path, headers=headers)
+            answer = await site.http.request("GET", path, headers=headers)
             await expect_nobody(site, variant, answer, what)
-        answer = await site.http("GET", back, headers=cookies)
+        answer = await site.http.request("GET", back, headers=cookies)
         expect(variant.cookie in answer.cookies, "a login for who began it", f"status {answer.status}")

@@ -8,7 +8,8 @@ from chat_conformance.cases.turns import ANSWERED, pieces
 from chat_conformance.errors import CouldNotTest
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.wire.frames import Opcode
 from chat_conformance.wire.middlebox import idle_limit
 from chat_conformance.wire.peer import Peer
@@ -17,7 +18,7 @@ LONGEST = 5.0  # a keepalive interval beyond this would make the cases slower th
 SLACK = 0.5  # what a busy machine may add to an interval, in seconds
 
 
-def interval(chat: Chat) -> float:
+def interval(chat: CaseContext) -> float:
     """The target's keepalive interval.
 
     Raises:
@@ -41,7 +42,7 @@ def interval(chat: Chat) -> float:
     needs=(COMPLETES, PING_PONG),
     waits=True,
 )
-async def first_ping(chat: Chat) -> None:
+async def first_ping(chat: CaseContext) -> None:
     interval(chat)
     async with chat.peer() as stays, chat.peer() as leaves:
         await pings(chat, stays, 1)
@@ -55,7 +56,7 @@ async def first_ping(chat: Chat) -> None:
         await peer.expect_alive()
 
 
-async def pings(chat: Chat, peer: Peer, count: int) -> None:
+async def pings(chat: CaseContext, peer: Peer, count: int) -> None:
     """Wait for so many more pings.
 
     One that is late fails the case only if the server has served others meanwhile: a busy machine delays both.
@@ -63,7 +64,7 @@ async def pings(chat: Chat, peer: Peer, count: int) -> None:
     within = 2 * interval(chat) + SLACK
     seen = sum(frame.opcode == Opcode.PING for _, frame in peer.frames)
     for number in range(seen + 1, seen + count + 1):
-        await peer.expect_ping(number, within=within, before_failing=chat.served_meanwhile)
+        await peer.expect_ping(number, within=within, before_failing=chat.http.settle)
 
 
 @case(
@@ -77,7 +78,7 @@ async def pings(chat: Chat, peer: Peer, count: int) -> None:
     needs=(ANSWERED, "keepalive/first-ping"),
     waits=True,
 )
-async def silent_turn(chat: Chat) -> None:
+async def silent_turn(chat: CaseContext) -> None:
     await silent(chat, 0)
 
 
@@ -92,22 +93,22 @@ async def silent_turn(chat: Chat) -> None:
     needs=(ANSWERED, "keepalive/first-ping"),
     waits=True,
 )
-async def silent_middle(chat: Chat) -> None:
+async def silent_middle(chat: CaseContext) -> None:
     await silent(chat, 2)
 
 
-async def silent(chat: Chat, place: int) -> None:
+async def silent(chat: CaseContext, place: int) -> None:
     """Hold Claude after so many pieces, on a link that is cut when it is idle for longer than pings allow."""
     longest = interval(chat)
     limit = longest + SLACK
     enough = int(limit / longest) + 2  # pings, before the silence is longer than the link bears
     async with (
-        chat.gate(f"silent{place}") as gate,
-        chat.box(down=idle_limit(limit, chat.served_meanwhile)) as box,
+        chat.fake.gate(f"silent{place}") as gate,
+        chat.connector.proxied(down=idle_limit(limit, chat.http.settle)) as box,
         chat.peer(server=box) as peer,
     ):
-        turn = await chat.started(peer, chat.prompt(tokens=4, hold=f"{gate.name}@{place}"))
-        await chat.reached(gate)
+        turn = await chat.start_turn(peer, chat.fake.prompt(tokens=4, hold=f"{gate.name}@{place}"))
+        await chat.fake.wait_at_gate(gate)
         await pings(chat, peer, 1 + enough)
         gate.open()
         expect_equal(await turn.complete(), pieces(4), "the answer after the silence")
@@ -122,7 +123,7 @@ async def silent(chat: Chat, place: int) -> None:
     needs=("keepalive/first-ping",),
     waits=True,
 )
-async def late_pong(chat: Chat) -> None:
+async def late_pong(chat: CaseContext) -> None:
     interval(chat)
     async with chat.peer() as peer:
         await pings(chat, peer, 1)
@@ -143,7 +144,7 @@ async def late_pong(chat: Chat) -> None:
     needs=("keepalive/first-ping",),
     waits=True,
 )
-async def dead_peer(chat: Chat) -> None:
+async def dead_peer(chat: CaseContext) -> None:
     longest = interval(chat)
     async with chat.peer() as peer:
         peer.answers_pings = peer.answers_close = False
@@ -165,11 +166,11 @@ async def dead_peer(chat: Chat) -> None:
     needs=(ANSWERED,),
     waits=True,
 )
-async def silent_post(chat: Chat) -> None:
+async def silent_post(chat: CaseContext) -> None:
     longest = interval(chat)
     limit = longest + SLACK
-    prompt = chat.prompt(tokens=2, first=f"{limit + longest:.2f}s")
-    async with chat.box(down=idle_limit(limit, chat.served_meanwhile)) as box:
-        answer = await chat.post(prompt, server=box, within=limit + longest + chat.target.within)
+    prompt = chat.fake.prompt(tokens=2, first=f"{limit + longest:.2f}s")
+    async with chat.connector.proxied(down=idle_limit(limit, chat.http.settle)) as box:
+        answer = await chat.http.post(prompt, server=box, within=limit + longest + chat.target.within)
 
     expect_equal(answer.member("response"), pieces(2), "the response")

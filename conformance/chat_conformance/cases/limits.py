@@ -11,7 +11,9 @@ from chat_conformance.cases.turns import ANSWERED, pieces
 from chat_conformance.errors import CouldNotTest, NotOffered
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Answer, Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
+from chat_conformance.suite.http import HttpResponse
 from chat_conformance.target.file import Limited
 from chat_conformance.wire.peer import Peer
 
@@ -27,7 +29,7 @@ DAILY = "limits/day"
 TOKENS = "quotas/tokens"
 
 
-def limit(chat: Chat, name: str) -> int:
+def limit(chat: CaseContext, name: str) -> int:
     """The limit of one of the target's variants.
 
     Raises:
@@ -59,27 +61,29 @@ async def away_from_midnight() -> None:
         await asyncio.sleep(left + 1)
 
 
-async def spend(chat: Chat, peer: Peer, turns: int) -> None:
+async def spend(chat: CaseContext, peer: Peer, turns: int) -> None:
     """Run so many turns of one conversation."""
     conversation_id = None
     for _ in range(turns):
-        turn = await chat.finished(peer, chat.prompt("spend"), conversation_id=conversation_id)
+        turn = await chat.run_turn(peer, chat.fake.prompt("spend"), conversation_id=conversation_id)
         conversation_id = turn.conversation_id
 
 
-async def refused(chat: Chat, peer: Peer, code: str) -> float:
+async def refused(chat: CaseContext, peer: Peer, code: str) -> float:
     """Ask once more on the socket, which must be refused with this code, and return ``retry_after``."""
-    asked = chat.times_asked(chat.word)
-    turn = await chat.ask(peer, chat.prompt("one more"))
+    asked = chat.fake.prompt_count(chat.marker)
+    turn = await chat.send_prompt(peer, chat.fake.prompt("one more"))
     error = await turn.finish()
     expect_equal((error.get("type"), error.get("code")), ("error", code), "the answer beyond the limit")
-    expect_equal(chat.times_asked(chat.word), asked, "how often Claude was asked, the refused one included")
+    expect_equal(
+        chat.fake.prompt_count(chat.marker), asked, "how often Claude was asked, the refused one included"
+    )
     return seconds(error)
 
 
-async def refused_post(chat: Chat, code: str) -> Answer:
+async def refused_post(chat: CaseContext, code: str) -> HttpResponse:
     """Ask once more by POST, which must be refused with this code."""
-    answer = await chat.post(chat.prompt("one more by POST"))
+    answer = await chat.http.post(chat.fake.prompt("one more by POST"))
     expect_equal((answer.status, answer.member("error").get("code")), (429, code), "the answer to the POST")
     return answer
 
@@ -105,13 +109,13 @@ def seconds(error: dict[str, Any]) -> float:
     evidence="it is .'complete'",
     needs=(ANSWERED,),
 )
-async def hour(chat: Chat) -> None:
+async def hour(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
         await spend(limited, peer, limit(chat, "requests_per_hour"))
 
         await refused(limited, peer, "rate_limited")
         await peer.expect_alive()
-        if chat.posts:
+        if chat.http.supports_post:
             await refused_post(limited, "rate_limited")
 
 
@@ -126,14 +130,14 @@ async def hour(chat: Chat) -> None:
     needs=(ANSWERED, "limits/hour-slides"),
     slow=True,
 )
-async def day(chat: Chat) -> None:
+async def day(chat: CaseContext) -> None:
     await away_from_midnight()
     async with chat.variant("requests_per_day") as limited, limited.peer() as peer:
         await spend(limited, peer, limit(chat, "requests_per_day"))
 
         began = until_midnight()
         expect_midnight(await refused(limited, peer, "rate_limited"), began, "retry_after")
-        if chat.posts:
+        if chat.http.supports_post:
             await refused_post(limited, "rate_limited")
 
 
@@ -147,20 +151,22 @@ async def day(chat: Chat) -> None:
     evidence="it is .'complete'",
     needs=(HOURLY,),
 )
-async def both_doors(chat: Chat) -> None:
+async def both_doors(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited, limited.peer() as one, limited.peer() as two:
         for number in range(limit(chat, "requests_per_hour")):
             match number % 3:
-                case 0 if chat.posts:
-                    expect_equal((await limited.post(limited.prompt("by POST"))).status, 200, "the status")
+                case 0 if chat.http.supports_post:
+                    expect_equal(
+                        (await limited.http.post(limited.fake.prompt("by POST"))).status, 200, "the status"
+                    )
                 case 1:
-                    await limited.finished(one, limited.prompt("one"))
+                    await limited.run_turn(one, limited.fake.prompt("one"))
                 case _:
-                    await limited.finished(two, limited.prompt("two"))
+                    await limited.run_turn(two, limited.fake.prompt("two"))
 
         await refused(limited, one, "rate_limited")
         await refused(limited, two, "rate_limited")
-        if chat.posts:
+        if chat.http.supports_post:
             await refused_post(limited, "rate_limited")
 
 
@@ -172,14 +178,14 @@ async def both_doors(chat: Chat) -> None:
     means="One busy user locks everybody out.",
     needs=(HOURLY,),
 )
-async def others(chat: Chat) -> None:
+async def others(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited:
         limited.user(1)
         async with limited.peer() as peer, limited.peer(user=1) as other:
             await spend(limited, peer, limit(chat, "requests_per_hour"))
             await refused(limited, peer, "rate_limited")
 
-            await limited.finished(other, limited.prompt("somebody else"))
+            await limited.run_turn(other, limited.fake.prompt("somebody else"))
 
 
 @case(
@@ -190,14 +196,14 @@ async def others(chat: Chat) -> None:
     means="One message too many ends an answer that is being written.",
     needs=(HOURLY,),
 )
-async def running_turn(chat: Chat) -> None:
+async def running_turn(chat: CaseContext) -> None:
     async with (
         chat.variant("requests_per_hour") as limited,
-        limited.gate("limit") as gate,
+        limited.fake.gate("limit") as gate,
         limited.peer() as peer,
     ):
         await spend(limited, peer, limit(chat, "requests_per_hour") - 1)
-        turn = await limited.started(peer, limited.prompt(tokens=4, hold=f"{gate.name}@2"))
+        turn = await limited.start_turn(peer, limited.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
         await turn.until_text(pieces(2))
         await refused(limited, peer, "rate_limited")
         gate.open()
@@ -213,7 +219,7 @@ async def running_turn(chat: Chat) -> None:
     means="Scripts that wait as asked come a moment too early, or do not understand how long.",
     needs=(HOURLY,),
 )
-async def retry_after(chat: Chat) -> None:
+async def retry_after(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited:
         async with limited.peer() as peer:
             await spend(limited, peer, limit(chat, "requests_per_hour"))
@@ -231,7 +237,7 @@ async def retry_after(chat: Chat) -> None:
     means="The time to come back is too early, so that people are refused again, or far too late.",
     needs=(HOURLY,),
 )
-async def hour_slides(chat: Chat) -> None:
+async def hour_slides(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
         began = time.monotonic()
         await spend(limited, peer, limit(chat, "requests_per_hour"))
@@ -255,7 +261,7 @@ async def hour_slides(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def hour_passes(chat: Chat) -> None:
+async def hour_passes(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour", clock=True) as limited, limited.peer() as peer:
         await spend(limited, peer, limit(chat, "requests_per_hour"))
         await moved_past(limited, peer, "rate_limited")
@@ -271,7 +277,7 @@ async def hour_passes(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def day_passes(chat: Chat) -> None:
+async def day_passes(chat: CaseContext) -> None:
     await away_from_midnight()
     async with chat.variant("requests_per_day", clock=True) as limited, limited.peer() as peer:
         await spend(limited, peer, limit(chat, "requests_per_day"))
@@ -288,21 +294,21 @@ async def day_passes(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def tokens_pass(chat: Chat) -> None:
+async def tokens_pass(chat: CaseContext) -> None:
     await away_from_midnight()
     async with chat.variant("tokens_per_day", clock=True) as limited, limited.peer() as peer:
         await twenties(limited, peer, math.ceil(limit(chat, "tokens_per_day") / 20))
         await moved_past(limited, peer, "quota_exceeded")
 
 
-async def moved_past(chat: Chat, peer: Peer, code: str) -> None:
+async def moved_past(chat: CaseContext, peer: Peer, code: str) -> None:
     """Be refused, move the clock to shortly before ``retry_after`` and then past it."""
     began = time.monotonic()
     wait = await refused(chat, peer, code)
     # What passes meanwhile on our own clock passes there, too: a slow machine is given more room.
     early = EARLY + 10 * (time.monotonic() - began)
     chat.clock.ahead(wait - early)
-    turn = await chat.ask(peer, chat.prompt("too early"))
+    turn = await chat.send_prompt(peer, chat.fake.prompt("too early"))
     error = await turn.finish()
     took = time.monotonic() - began
     if took >= early:
@@ -311,7 +317,7 @@ async def moved_past(chat: Chat, peer: Peer, code: str) -> None:
         )
     expect_equal(error.get("code"), code, f"the answer {early:.1f} s before retry_after")
     chat.clock.ahead(wait)
-    await chat.finished(peer, chat.prompt("in time"))
+    await chat.run_turn(peer, chat.fake.prompt("in time"))
 
 
 @case(
@@ -332,14 +338,14 @@ async def moved_past(chat: Chat, peer: Peer, code: str) -> None:
         "limits/hour-slides",
     ),
 )
-async def free(chat: Chat) -> None:
+async def free(chat: CaseContext) -> None:
     turns = limit(chat, "requests_per_hour")
     async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
-        prompt = limited.prompt("counted once")
-        first = await limited.finished(peer, prompt)
+        prompt = limited.fake.prompt("counted once")
+        first = await limited.run_turn(peer, prompt)
         nowhere = f"{chat.random.getrandbits(48):012x}"
         for _ in range(turns):
-            await limited.finished(
+            await limited.run_turn(
                 peer, prompt, conversation_id=first.conversation_id, message_id=first.message_id
             )
             again = await limited.follow(peer, first.conversation_id, first.message_id)
@@ -356,9 +362,9 @@ async def free(chat: Chat) -> None:
                 message_id=limited.next_id(),
                 conversation_id=nowhere,
             )
-            if chat.posts:
-                expect_equal((await limited.post(" ")).status, 400, "the status of an empty POST")
-                again_posted = await limited.post(
+            if chat.http.supports_post:
+                expect_equal((await limited.http.post(" ")).status, 400, "the status of an empty POST")
+                again_posted = await limited.http.post(
                     prompt, conversation_id=first.conversation_id, message_id=first.message_id
                 )
                 expect_equal(again_posted.status, 200, "the status of the same message by POST")
@@ -382,15 +388,15 @@ async def free(chat: Chat) -> None:
     means="A user who sends many at once gets more than the limit, or nothing at all.",
     needs=(HOURLY,),
 )
-async def at_once(chat: Chat) -> None:
+async def at_once(chat: CaseContext) -> None:
     room = 2
     async with chat.variant("requests_per_hour") as limited, limited.peer() as one, limited.peer() as two:
         await spend(limited, one, limit(chat, "requests_per_hour") - room)
-        before = limited.times_asked(limited.word)
+        before = limited.fake.prompt_count(limited.marker)
         turns = await asyncio.gather(
-            *(limited.ask(peer, limited.prompt("at once")) for peer in (one, two, one, two, one))
+            *(limited.send_prompt(peer, limited.fake.prompt("at once")) for peer in (one, two, one, two, one))
         )
-        doors = [limited.post(limited.prompt("at once"))] if chat.posts else []
+        doors = [limited.http.post(limited.fake.prompt("at once"))] if chat.http.supports_post else []
         answers, posted = await asyncio.gather(
             asyncio.gather(*(turn.finish() for turn in turns)), asyncio.gather(*doors)
         )
@@ -398,7 +404,7 @@ async def at_once(chat: Chat) -> None:
         ran_by_post = [answer for answer in posted if answer.status == 200]
 
         expect_equal(len(ran) + len(ran_by_post), room, f"how many turns ran with room for {room}")
-        expect_equal(limited.times_asked(limited.word) - before, room, "how often Claude was asked")
+        expect_equal(limited.fake.prompt_count(limited.marker) - before, room, "how often Claude was asked")
         codes = {answer.get("code") for answer in answers if answer.get("type") == "error"}
         expect_equal(codes, {"rate_limited"}, "the codes of the refusals")
 
@@ -413,7 +419,7 @@ async def at_once(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def restart(chat: Chat) -> None:
+async def restart(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour", own=True) as limited:
         async with limited.peer() as peer:
             await spend(limited, peer, limit(chat, "requests_per_hour"))
@@ -431,23 +437,24 @@ async def restart(chat: Chat) -> None:
     needs=(HOURLY, "history/deleted"),
     slow=True,
 )
-async def deletion(chat: Chat) -> None:
+async def deletion(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
         turns = [
-            await limited.finished(peer, limited.prompt()) for _ in range(limit(chat, "requests_per_hour"))
+            await limited.run_turn(peer, limited.fake.prompt())
+            for _ in range(limit(chat, "requests_per_hour"))
         ]
         for turn in turns:
             path = limited.target.paths.of(turn.conversation_id)
-            expect_equal((await limited.http("DELETE", path)).status, 204, "the status of the DELETE")
+            expect_equal((await limited.http.request("DELETE", path)).status, 204, "the status of the DELETE")
 
         await refused(limited, peer, "rate_limited")
 
 
-async def twenties(chat: Chat, peer: Peer, turns: int) -> None:
+async def twenties(chat: CaseContext, peer: Peer, turns: int) -> None:
     """Run turns of twenty tokens each."""
     conversation_id = None
     for _ in range(turns):
-        turn = await chat.finished(peer, chat.prompt("play twenty"), conversation_id=conversation_id)
+        turn = await chat.run_turn(peer, chat.fake.prompt("play twenty"), conversation_id=conversation_id)
         conversation_id = turn.conversation_id
         usage = turn.events[-1].get("usage")
         expect_equal(usage, {"input_tokens": 15, "output_tokens": 5}, "the usage in complete")
@@ -463,7 +470,7 @@ async def twenties(chat: Chat, peer: Peer, turns: int) -> None:
     evidence="it is .'complete'",
     needs=(ANSWERED, "limits/hour-slides"),
 )
-async def tokens(chat: Chat) -> None:
+async def tokens(chat: CaseContext) -> None:
     await away_from_midnight()
     async with chat.variant("tokens_per_day") as limited, limited.peer() as peer:
         await twenties(limited, peer, math.ceil(limit(chat, "tokens_per_day") / 20))
@@ -471,7 +478,7 @@ async def tokens(chat: Chat) -> None:
         began = until_midnight()
         expect_midnight(await refused(limited, peer, "quota_exceeded"), began, "retry_after")
         await peer.expect_alive()
-        if chat.posts:
+        if chat.http.supports_post:
             await refused_post(limited, "quota_exceeded")
 
 
@@ -486,10 +493,10 @@ async def tokens(chat: Chat) -> None:
     needs=(TOKENS,),
     slow=True,
 )
-async def quota_post(chat: Chat) -> None:
+async def quota_post(chat: CaseContext) -> None:
     await away_from_midnight()
     async with chat.variant("tokens_per_day") as limited, limited.peer() as peer:
-        answer = await limited.post(limited.prompt("play costly-now"))
+        answer = await limited.http.post(limited.fake.prompt("play costly-now"))
         expect_equal(answer.status, 200, "the status of the first POST")
 
         await refused(limited, peer, "quota_exceeded")
@@ -503,10 +510,10 @@ async def quota_post(chat: Chat) -> None:
     means="Stop just before the end, and everything is free.",
     needs=(TOKENS, "stopping/cancel"),
 )
-async def quota_stopped(chat: Chat) -> None:
+async def quota_stopped(chat: CaseContext) -> None:
     await away_from_midnight()
     async with chat.variant("tokens_per_day") as limited, limited.peer() as peer:
-        turn = await limited.started(peer, limited.prompt("play costly"))
+        turn = await limited.start_turn(peer, limited.fake.prompt("play costly"))
         await turn.until_text(pieces(2))
         await peer.send_json(type="cancel", message_id=turn.message_id)
         await turn.finish()
@@ -522,10 +529,10 @@ async def quota_stopped(chat: Chat) -> None:
     means="Turns that fail cost money and no quota: a loop of them has no end.",
     needs=(TOKENS, "turns/claude-fails"),
 )
-async def quota_killed(chat: Chat) -> None:
+async def quota_killed(chat: CaseContext) -> None:
     await away_from_midnight()
     async with chat.variant("tokens_per_day") as limited, limited.peer() as peer:
-        turn = await limited.started(peer, limited.prompt("play killed"))
+        turn = await limited.start_turn(peer, limited.fake.prompt("play killed"))
         error = await turn.finish()
         expect_equal(error.get("code"), "claude_failed", "the code of the error")
 
@@ -540,7 +547,7 @@ async def quota_killed(chat: Chat) -> None:
     means="People see that they may continue, and are refused.",
     needs=(HOURLY, "limits/hour-slides", "limits/day", "quotas/tokens"),
 )
-async def told_usage(chat: Chat) -> None:
+async def told_usage(chat: CaseContext) -> None:
     if not chat.target.paths.usage:
         raise NotOffered("the target file has no paths.usage")
     async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
@@ -565,9 +572,9 @@ async def told_usage(chat: Chat) -> None:
             expect_midnight(left, began, "resets_in")
 
 
-async def standing(chat: Chat, name: str, within: float) -> tuple[int, int, float]:
+async def standing(chat: CaseContext, name: str, within: float) -> tuple[int, int, float]:
     """What is told to be used of a limit, of how much, and in how many seconds some of it comes back; 0 for never."""
-    limits = (await chat.http("GET", chat.target.paths.usage)).member("limits")
+    limits = (await chat.http.request("GET", chat.target.paths.usage)).member("limits")
     told = [each for each in limits if each.get("limit") == name]
     expect_equal(len(told), 1, f"the number of entries for {name}")
     used, left = told[0].get("used"), told[0].get("resets_in")

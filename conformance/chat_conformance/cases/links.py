@@ -12,7 +12,8 @@ from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces, turn_is_over
 from chat_conformance.errors import Failure
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect_equal
 from chat_conformance.wire.middlebox import dribble, lumps, torn
 
 ACCEPTED_LOST = "following/accepted-lost"
@@ -31,16 +32,16 @@ BYTES = 100  # of a frame that pass at most; about as many as the event of one p
     means="Who loses the line in the moment of sending pays twice, or has the conversation twice.",
     needs=(ANSWERED, "turns/sent-twice"),
 )
-async def accepted_lost(chat: Chat) -> None:
-    prompt = chat.prompt(tokens=4)
-    async with chat.box(down=torn(1, 0)) as box, chat.peer(server=box) as first:
-        lost = await chat.ask(first, prompt)
+async def accepted_lost(chat: CaseContext) -> None:
+    prompt = chat.fake.prompt(tokens=4)
+    async with chat.connector.proxied(down=torn(1, 0)) as box, chat.peer(server=box) as first:
+        lost = await chat.send_prompt(first, prompt)
         await first.until(lambda: first.ended, "the link to be cut before the first event")
     async with chat.peer() as second:
-        turn = await chat.finished(second, prompt, message_id=lost.message_id)
+        turn = await chat.run_turn(second, prompt, message_id=lost.message_id)
 
     expect_equal(turn.text, pieces(4), "the answer")
-    expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
+    expect_equal(chat.fake.prompt_count(chat.marker), 1, "how often Claude was asked")
 
 
 @case(
@@ -52,7 +53,7 @@ async def accepted_lost(chat: Chat) -> None:
     needs=(REPLAYS, ACCEPTED_LOST, "closing/turn-goes-on"),
     slow=True,
 )
-async def torn_frame(chat: Chat) -> None:
+async def torn_frame(chat: CaseContext) -> None:
     for frame in chat.random.sample(range(1, FRAMES + 1), TEARS):
         byte = chat.random.randrange(BYTES)
         untorn = await torn_and_resumed(chat, frame, byte)
@@ -60,12 +61,12 @@ async def torn_frame(chat: Chat) -> None:
             await torn_and_resumed(chat, 1 + frame % untorn, byte)
 
 
-async def torn_and_resumed(chat: Chat, frame: int, byte: int) -> int:
+async def torn_and_resumed(chat: CaseContext, frame: int, byte: int) -> int:
     """Tear a turn's line there and go on as a page does; how many frames it had, if it ended before it was torn."""
     where = f"torn at byte {byte} of frame {frame}"
-    prompt = chat.prompt(tokens=PIECES, gap="2ms")
-    async with chat.box(down=torn(frame, byte)) as box, chat.peer(server=box) as first:
-        turn = await chat.ask(first, prompt)
+    prompt = chat.fake.prompt(tokens=PIECES, gap="2ms")
+    async with chat.connector.proxied(down=torn(frame, byte)) as box, chat.peer(server=box) as first:
+        turn = await chat.send_prompt(first, prompt)
         await first.until(
             lambda: first.ended or turn_is_over(first.events), "the answer, or the end of the link"
         )
@@ -76,7 +77,7 @@ async def torn_and_resumed(chat: Chat, frame: int, byte: int) -> int:
     events = turn.events
     async with chat.peer() as second:
         if not turn.accepted:
-            events = (await chat.finished(second, prompt, message_id=turn.message_id)).events
+            events = (await chat.run_turn(second, prompt, message_id=turn.message_id)).events
         elif turn.terminal is None:
             resumed = await chat.follow(second, turn.conversation_id, turn.message_id, after=len(events))
             await resumed.begin()
@@ -99,10 +100,14 @@ async def torn_and_resumed(chat: Chat, frame: int, byte: int) -> int:
     waits=True,
     slow=True,
 )
-async def half_open(chat: Chat) -> None:
+async def half_open(chat: CaseContext) -> None:
     patience = 10 * interval(chat) + chat.target.within
-    async with chat.gate("dark") as gate, chat.box() as box, chat.peer(server=box) as first:
-        turn = await chat.started(first, chat.prompt(tokens=6, hold=f"{gate.name}@3"))
+    async with (
+        chat.fake.gate("dark") as gate,
+        chat.connector.proxied() as box,
+        chat.peer(server=box) as first,
+    ):
+        turn = await chat.start_turn(first, chat.fake.prompt(tokens=6, hold=f"{gate.name}@3"))
         await turn.until_text(pieces(3))
         box.go_dark()
         async with chat.peer() as second:
@@ -116,10 +121,10 @@ async def half_open(chat: Chat) -> None:
 
 
 @asynccontextmanager
-async def unhurried(chat: Chat) -> AsyncIterator[Chat]:
+async def unhurried(chat: CaseContext) -> AsyncIterator[CaseContext]:
     """The same case where the server does not take a slow peer for a dead one so soon, if it can be set so."""
     if chat.target.starts:
-        async with chat.scripted() as patient:
+        async with chat.scripted_server() as patient:
             yield patient
     else:
         yield chat
@@ -135,14 +140,14 @@ async def unhurried(chat: Chat) -> AsyncIterator[Chat]:
     waits=True,
     slow=True,
 )
-async def byte_by_byte(chat: Chat) -> None:
+async def byte_by_byte(chat: CaseContext) -> None:
     slow = dribble(PAUSE)
     async with (
         unhurried(chat) as server,
-        server.box(down=slow, up=slow) as box,
+        server.connector.proxied(down=slow, up=slow) as box,
         server.peer(server=box) as peer,
     ):
-        turn = await server.started(peer, server.prompt(tokens=3))
+        turn = await server.start_turn(peer, server.fake.prompt(tokens=3))
 
         expect_equal(await turn.complete(), pieces(3), "the answer")
 
@@ -157,9 +162,9 @@ async def byte_by_byte(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def late_lumps(chat: Chat) -> None:
+async def late_lumps(chat: CaseContext) -> None:
     longest = interval(chat)
     late = lumps(0.8 * longest)  # there and back it takes longer than the time to the next ping
-    async with chat.box(down=late, up=late) as box, chat.peer(server=box) as peer:
+    async with chat.connector.proxied(down=late, up=late) as box, chat.peer(server=box) as peer:
         await pings(chat, peer, 6)
         await peer.expect_alive()

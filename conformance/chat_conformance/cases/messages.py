@@ -8,7 +8,8 @@ from chat_conformance.cases.framing import answered
 from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.wire.frames import Frame, Opcode
 from chat_conformance.wire.peer import MASK
 
@@ -23,9 +24,9 @@ MIB = 1 << 20
     means="Every newer page is refused by every older server.",
     needs=(ANSWERED,),
 )
-async def unknown_members(chat: Chat) -> None:
+async def unknown_members(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        await chat.finished(peer, chat.prompt(), from_the_future={"a": [1]})
+        await chat.run_turn(peer, chat.fake.prompt(), from_the_future={"a": [1]})
 
 
 @case(
@@ -36,7 +37,7 @@ async def unknown_members(chat: Chat) -> None:
     means="A page that is newer than its server loses its connection, or waits for an answer that never comes.",
     needs=("framing/ping",),
 )
-async def unknown_type(chat: Chat) -> None:
+async def unknown_type(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         begin, name = len(peer.events), chat.next_id()
         await peer.send_json(type="no_such_type", message_id=name)
@@ -52,7 +53,7 @@ async def unknown_type(chat: Chat) -> None:
     means="The page cannot tell people what went wrong, nor programs what to do.",
     needs=("messages/unknown-type",),
 )
-async def refused(chat: Chat) -> None:
+async def refused(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         await chat.refusal(peer, "bad_request", type="no_such_type", message_id=chat.next_id())
 
@@ -86,7 +87,7 @@ MALFORMED: dict[str, str | dict[str, Any]] = {
     means="A bug in one page ends connections, or vanishes without a word.",
     needs=("framing/ping", "messages/refused"),
 )
-async def malformed(chat: Chat) -> None:
+async def malformed(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         for wrong in MALFORMED.values():
             begin = len(peer.events)
@@ -110,7 +111,7 @@ async def malformed(chat: Chat) -> None:
     means="A client that sends bytes gets silence.",
     needs=("framing/ping",),
 )
-async def binary(chat: Chat) -> None:
+async def binary(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         await peer.send(Frame(Opcode.BINARY, b'{"type":"chat_request","message":"a"}', mask=MASK))
 
@@ -126,9 +127,9 @@ async def binary(chat: Chat) -> None:
     means="One wrong click ends an answer that is being written.",
     needs=(STREAMS, "messages/empty"),
 )
-async def error_is_local(chat: Chat) -> None:
-    async with chat.gate("running") as gate, chat.peer() as peer:
-        turn = await chat.started(peer, chat.prompt(tokens=4, hold=f"{gate.name}@2"))
+async def error_is_local(chat: CaseContext) -> None:
+    async with chat.fake.gate("running") as gate, chat.peer() as peer:
+        turn = await chat.start_turn(peer, chat.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
         await turn.until_text(pieces(2))
         await chat.refusal(peer, "bad_request", type="no_such_type", message_id=chat.next_id())
         await chat.refusal(peer, "bad_request", type="chat_request", message="  ", message_id=chat.next_id())
@@ -145,7 +146,7 @@ async def error_is_local(chat: Chat) -> None:
     means="An empty prompt makes the CLI refuse, and the turn fails for no visible reason.",
     needs=("framing/ping",),
 )
-async def empty(chat: Chat) -> None:
+async def empty(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         for message in ("", " ", "\n\t \r\n", "\u00a0\u2003"):
             error = await chat.refusal(
@@ -153,8 +154,8 @@ async def empty(chat: Chat) -> None:
             )
             expect_equal(error.get("message_id"), name, "the message_id in the error")
         await peer.expect_alive()
-    if chat.posts:
-        answer = await chat.post("   ")
+    if chat.http.supports_post:
+        answer = await chat.http.post("   ")
         expect_equal(answer.status, 400, "the status of a POST with an empty message")
 
 
@@ -166,7 +167,7 @@ async def empty(chat: Chat) -> None:
     means="A large paste kills the connection, or the server.",
     needs=("framing/ping", "framing/two-mib"),
 )
-async def too_long(chat: Chat) -> None:
+async def too_long(chat: CaseContext) -> None:
     limit = chat.target.message_max_bytes
     longer = {"one byte": "x" * (limit + 1), "by characters of three bytes": "€" * (limit // 3 + 1)}
     if limit < 2 * MIB:
@@ -188,14 +189,14 @@ async def too_long(chat: Chat) -> None:
     means="Long pastes, which people do send, fail or arrive cut.",
     needs=(ANSWERED, "framing/two-mib"),
 )
-async def one_mib(chat: Chat) -> None:
-    prompt = chat.prompt(tokens=2) + " "
+async def one_mib(chat: CaseContext) -> None:
+    prompt = chat.fake.prompt(tokens=2) + " "
     prompt += "y" * (MIB - len(prompt) - 3) + "END"
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, prompt)
+        turn = await chat.run_turn(peer, prompt)
 
         expect_equal(turn.text, pieces(2), "the answer")
-        expect_equal(chat.times_asked("yyyEND"), 1, "how often Claude was given the end of the message")
+        expect_equal(chat.fake.prompt_count("yyyEND"), 1, "how often Claude was given the end of the message")
 
 
 @case(
@@ -206,11 +207,11 @@ async def one_mib(chat: Chat) -> None:
     means="A typo or a deleted chat silently becomes a new one, or a traceback.",
     needs=("framing/ping",),
 )
-async def unknown_conversation(chat: Chat) -> None:
+async def unknown_conversation(chat: CaseContext) -> None:
     nowhere = f"{chat.random.getrandbits(48):012x}"
     async with chat.peer() as peer:
         requests: list[dict[str, Any]] = [
-            {"type": "chat_request", "message": chat.prompt(), "message_id": chat.next_id()},
+            {"type": "chat_request", "message": chat.fake.prompt(), "message_id": chat.next_id()},
             {"type": "subscribe", "message_id": chat.next_id()},
             {"type": "subscribe"},
         ]
@@ -220,14 +221,14 @@ async def unknown_conversation(chat: Chat) -> None:
                 expect_equal(error.get("message_id"), named, "the message_id in the error")
         await peer.expect_alive()
     for method in ("GET", "DELETE"):
-        answer = await chat.http(method, chat.target.paths.of(nowhere))
+        answer = await chat.http.request(method, chat.target.paths.of(nowhere))
         expect_equal(
             (answer.status, answer.member("error").get("code")), (404, "not_found"), f"the answer to {method}"
         )
-    if chat.posts:
-        posted = await chat.post(chat.prompt(), conversation_id=nowhere)
+    if chat.http.supports_post:
+        posted = await chat.http.post(chat.fake.prompt(), conversation_id=nowhere)
         expect_equal(posted.status, 404, "the status of a POST")
-    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
+    expect_equal(len(chat.fake.runs()), 0, "the number of times Claude was started")
 
 
 @case(
@@ -238,7 +239,7 @@ async def unknown_conversation(chat: Chat) -> None:
     means="Ids that are paths or SQL reach the file system or the store.",
     needs=("framing/ping", "messages/refused"),
 )
-async def misshapen_conversation(chat: Chat) -> None:
+async def misshapen_conversation(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         for wrong in (
             "",
@@ -250,7 +251,7 @@ async def misshapen_conversation(chat: Chat) -> None:
             "0123456789a\n",
         ):
             begin = len(peer.events)
-            await peer.send_json(type="chat_request", message=chat.prompt(), conversation_id=wrong)
+            await peer.send_json(type="chat_request", message=chat.fake.prompt(), conversation_id=wrong)
             _, event = await peer.expect_event(begin)
             refused = event.get("type") == "error" and event.get("code") in ("bad_request", "not_found")
             expect(refused, f"bad_request or not_found for {wrong!r}", f"it is {event}")
@@ -264,9 +265,9 @@ async def misshapen_conversation(chat: Chat) -> None:
     means="Clients that send no id cannot know which answer is theirs.",
     needs=(ANSWERED,),
 )
-async def id_chosen(chat: Chat) -> None:
+async def id_chosen(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        await peer.send_json(type="chat_request", message=chat.prompt())
+        await peer.send_json(type="chat_request", message=chat.fake.prompt())
         _, event = await peer.expect_event()
         chosen = event.get("message_id")
 
@@ -282,10 +283,10 @@ async def id_chosen(chat: Chat) -> None:
     means="Ids of any size and kind end up in the store and in every event.",
     needs=("framing/ping",),
 )
-async def id_misshapen(chat: Chat) -> None:
+async def id_misshapen(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         for wrong in ("", "x" * 65, "a b", "a/b", "ä", "a\n"):
             await chat.refusal(
-                peer, "bad_request", type="chat_request", message=chat.prompt(), message_id=wrong
+                peer, "bad_request", type="chat_request", message=chat.fake.prompt(), message_id=wrong
             )
-    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
+    expect_equal(len(chat.fake.runs()), 0, "the number of times Claude was started")

@@ -14,7 +14,8 @@ from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces, turn_is_over
 from chat_conformance.errors import CouldNotTest, Failure, NotOffered, TargetError
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.target.server import Server, command_line, is_unreaped
 
 
@@ -28,9 +29,9 @@ from chat_conformance.target.server import Server, command_line, is_unreaped
     evidence="not within",
     needs=(ANSWERED,),
 )
-async def stderr(chat: Chat) -> None:
+async def stderr(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt(tokens=3, stderr=1 << 20))
+        turn = await chat.run_turn(peer, chat.fake.prompt(tokens=3, stderr=1 << 20))
 
         expect_equal(turn.text, pieces(3), "the answer")
 
@@ -47,9 +48,9 @@ OPTIONS = "processes/options"
     finding="M-4",
     evidence="a UUID for",
 )
-async def options(chat: Chat) -> None:
+async def options(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        await chat.ask(peer, chat.prompt("one"))
+        await chat.send_prompt(peer, chat.fake.prompt("one"))
         with suppress(Failure):  # judged is what Claude was given, whatever becomes of it
             await peer.until(lambda: turn_is_over(peer.events), "the turn's end")
     expect_options(chat)
@@ -65,10 +66,10 @@ async def options(chat: Chat) -> None:
     evidence="a UUID for",
     needs=(OPTIONS,),
 )
-async def resume(chat: Chat) -> None:
+async def resume(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt("one"))
-        later = await chat.ask(peer, chat.prompt("two"), conversation_id=turn.conversation_id)
+        turn = await chat.run_turn(peer, chat.fake.prompt("one"))
+        later = await chat.send_prompt(peer, chat.fake.prompt("two"), conversation_id=turn.conversation_id)
         with suppress(Failure):  # first comes what Claude was given
             await later.finish()
         expect_options(chat)
@@ -76,12 +77,12 @@ async def resume(chat: Chat) -> None:
         expect(end.get("type") == "complete", "the second turn to end with complete", f"it ended with {end}")
 
 
-def expect_options(chat: Chat) -> None:
+def expect_options(chat: CaseContext) -> None:
     """Expect that every Claude started since the case began was given options that the real CLI takes.
 
     A server may have started the one that answers ahead, and start no other: then that one is judged.
     """
-    runs = chat.started_since() or chat.runs()
+    runs = chat.fake.started_since() or chat.fake.runs()
     if not runs:
         raise CouldNotTest("Claude was not started, so it was given no options")
     for run in runs:
@@ -98,7 +99,7 @@ def expect_options(chat: Chat) -> None:
                 "--verbose with --output-format stream-json",
                 f"the options are {run.argv}",
             )
-        prompts = [word for word in run.argv if chat.word in word]
+        prompts = [word for word in run.argv if chat.marker in word]
         expect(not prompts or "--" in run.argv, "prompts that cannot be taken for options", f"{run.argv}")
 
 
@@ -117,27 +118,27 @@ def _is_uuid(text: str) -> bool:
     means="Every user reads the files of the server's user, and changes the settings of Claude for all.",
     needs=(ANSWERED,),
 )
-async def prompt_is_data(chat: Chat) -> None:
+async def prompt_is_data(chat: CaseContext) -> None:
     with chat.folder() as folder:
-        secret, inside = folder / "secret.txt", folder / f"entry-of-{chat.word}"
-        secret.write_text(f"content-of-{chat.word}\n")
+        secret, inside = folder / "secret.txt", folder / f"entry-of-{chat.marker}"
+        secret.write_text(f"content-of-{chat.marker}\n")
         inside.touch()
         prompts = [
-            f"what is in @{secret} {chat.word}",
-            f"{chat.word}\n@{folder}/",
-            f'@"{secret}" {chat.word}',
-            f"/clear {chat.word}",
-            f"/etc/hosts is odd, {chat.word}",
+            f"what is in @{secret} {chat.marker}",
+            f"{chat.marker}\n@{folder}/",
+            f'@"{secret}" {chat.marker}',
+            f"/clear {chat.marker}",
+            f"/etc/hosts is odd, {chat.marker}",
         ]
         async with chat.peer() as peer:
             conversation = None
             for prompt in prompts:
-                turn = await chat.finished(peer, prompt, conversation_id=conversation)
+                turn = await chat.run_turn(peer, prompt, conversation_id=conversation)
                 conversation = turn.conversation_id
 
-        runs = chat.runs()
+        runs = chat.fake.runs()
         texts = [text for run in runs for request in run.requests for text in request["texts"]]
-        for planted in (f"content-of-{chat.word}", inside.name):
+        for planted in (f"content-of-{chat.marker}", inside.name):
             shown = [text for text in texts if planted in text]
             expect(not shown, "nothing of a file or folder in a request", f"the model was sent {shown[:1]}")
         for prompt in prompts:
@@ -153,18 +154,20 @@ async def prompt_is_data(chat: Chat) -> None:
     needs=(ANSWERED,),
     slow=True,
 )
-async def operators_own(chat: Chat) -> None:
+async def operators_own(chat: CaseContext) -> None:
     with chat.folder() as folder:
-        own, mark = folder / ".claude", f"own-{chat.word}"
+        own, mark = folder / ".claude", f"own-{chat.marker}"
         files = {"CLAUDE.md": mark, "commands/greet.md": mark, "settings.json": f'{{"language": "{mark}"}}'}
         for name, text in files.items():
             (own / name).parent.mkdir(parents=True, exist_ok=True)
             (own / name).write_text(text)
-        prompts = [f"hello {chat.word}", f"/greet {chat.word}", f"/config language={chat.word}"]
+        prompts = [f"hello {chat.marker}", f"/greet {chat.marker}", f"/config language={chat.marker}"]
         async with chat.instance(env={"HOME": str(folder)}) as server, chat.peer(server=server) as peer:
             for prompt in prompts:
-                await chat.finished(peer, prompt)
-            sent = [text for run in chat.runs_of(server) for each in run.requests for text in each["texts"]]
+                await chat.run_turn(peer, prompt)
+            sent = [
+                text for run in chat.fake.runs_of(server) for each in run.requests for text in each["texts"]
+            ]
 
         shown = [text for text in sent if mark in text]
         expect(not shown, "nothing of the operator's in a request", f"the model was sent {shown[:1]}")
@@ -181,10 +184,10 @@ async def operators_own(chat: Chat) -> None:
     means="A message such as `-v` is taken for an option of the CLI and fails.",
     needs=(ANSWERED,),
 )
-async def dash(chat: Chat) -> None:
+async def dash(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         for prompt in ("--version", "-h", "--dangerously-skip-permissions"):
-            turn = await chat.finished(peer, f"{prompt} {chat.word}")
+            turn = await chat.run_turn(peer, f"{prompt} {chat.marker}")
 
             expect(prompt in turn.text, f"an answer that quotes {prompt!r}", f"it is {turn.text!r}")
 
@@ -199,15 +202,15 @@ async def dash(chat: Chat) -> None:
     evidence="was told nothing",
     needs=("stopping/cancel",),
 )
-async def cancelled(chat: Chat) -> None:
-    async with chat.gate("gone") as gate, chat.peer() as peer:
-        turn = await chat.started(peer, chat.prompt("stop me", tokens=9, hold=f"{gate.name}@2"))
+async def cancelled(chat: CaseContext) -> None:
+    async with chat.fake.gate("gone") as gate, chat.peer() as peer:
+        turn = await chat.start_turn(peer, chat.fake.prompt("stop me", tokens=9, hold=f"{gate.name}@2"))
         await turn.until_text(pieces(2))
         await peer.send_json(type="cancel", message_id=turn.message_id)
         await turn.finish()
 
         # Told to stop and still warm, or gone: what it must not be is waiting at the gate to go on.
-        for run in chat.runs():
+        for run in chat.fake.runs():
             told = any('"interrupt"' in line for line in run.stdin) or run.signals
             expect(
                 bool(told) or not run.alive,
@@ -226,10 +229,10 @@ async def cancelled(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def clean_stop(chat: Chat) -> None:
+async def clean_stop(chat: CaseContext) -> None:
     async with chat.instance() as server:
         async with chat.peer(server=server) as idle:
-            await chat.finished(idle, chat.prompt("warm"))
+            await chat.run_turn(idle, chat.fake.prompt("warm"))
             await server.signal(signal.SIGTERM)
             await idle.expect_close(1001, within=chat.target.stop_within)
         await expect_end(server)
@@ -275,7 +278,7 @@ async def expect_can_be_first() -> None:
     waits=True,
     slow=True,
 )
-async def process_1(chat: Chat) -> None:
+async def process_1(chat: CaseContext) -> None:
     first_of_all = chat.target.variants.process_1
     if first_of_all is None:
         raise NotOffered("the target file has no variants.process_1")
@@ -284,7 +287,7 @@ async def process_1(chat: Chat) -> None:
         assert server.pid is not None
         (first,) = children(server.pid)
         async with chat.peer(server=server) as peer:
-            turn = await chat.finished(peer, chat.prompt(tokens=3))
+            turn = await chat.run_turn(peer, chat.fake.prompt(tokens=3))
             expect_equal(turn.text, pieces(3), "the answer")
             words = (
                 "nsenter",
@@ -328,15 +331,15 @@ def children(pid: int) -> list[int]:
     waits=True,
     slow=True,
 )
-async def stopped_running(chat: Chat) -> None:
-    async with chat.instance() as server, chat.gate("deployed", server=server) as gate:
+async def stopped_running(chat: CaseContext) -> None:
+    async with chat.instance() as server, chat.fake.gate("deployed", server=server) as gate:
         async with chat.peer(server=server) as peer:
-            turn = await chat.started(peer, chat.prompt(tokens=9, hold=f"{gate.name}@2"))
+            turn = await chat.start_turn(peer, chat.fake.prompt(tokens=9, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
             await server.signal(signal.SIGTERM)
             await expect_end(server)
         await server.start_again()
-        messages = await chat.history(turn.conversation_id, server=server)
+        messages = await chat.http.history(turn.conversation_id, server=server)
         expect(messages[-1].get("status") != "running", "the turn to be over", f"it is {messages[-1]}")
 
 
@@ -350,11 +353,11 @@ async def stopped_running(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def orphans(chat: Chat) -> None:
-    async with chat.instance() as server, chat.gate("killed", server=server) as gate:
+async def orphans(chat: CaseContext) -> None:
+    async with chat.instance() as server, chat.fake.gate("killed", server=server) as gate:
         async with chat.peer(server=server) as peer:
-            await chat.finished(peer, chat.prompt("warm"))
-            turn = await chat.started(peer, chat.prompt("writing", tokens=9, hold=f"{gate.name}@2"))
+            await chat.run_turn(peer, chat.fake.prompt("warm"))
+            turn = await chat.start_turn(peer, chat.fake.prompt("writing", tokens=9, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
             await server.signal(signal.SIGKILL)
             await server.wait()
@@ -373,24 +376,27 @@ async def orphans(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def killed(chat: Chat) -> None:
-    async with chat.instance() as server, chat.gate("killed", server=server) as gate:
-        first, second = chat.prompt("before", say="kept"), chat.prompt(tokens=9, hold=f"{gate.name}@2")
+async def killed(chat: CaseContext) -> None:
+    async with chat.instance() as server, chat.fake.gate("killed", server=server) as gate:
+        first, second = (
+            chat.fake.prompt("before", say="kept"),
+            chat.fake.prompt(tokens=9, hold=f"{gate.name}@2"),
+        )
         async with chat.peer(server=server) as peer:
-            before = await chat.finished(peer, first)
-            turn = await chat.started(peer, second, conversation_id=before.conversation_id)
+            before = await chat.run_turn(peer, first)
+            turn = await chat.start_turn(peer, second, conversation_id=before.conversation_id)
             await turn.until_text(pieces(2))
             await server.signal(signal.SIGKILL)
             await server.wait()
         await server.start_again()
 
-        messages = await chat.history(before.conversation_id, server=server)
+        messages = await chat.http.history(before.conversation_id, server=server)
         expect_equal([each.get("content") for each in messages[:3]], [first, "kept", second], "the messages")
         expect_equal(messages[-1].get("status"), "interrupted", "the status of the broken-off answer")
         why = messages[-1].get("error") or {}
         expect_equal(why.get("code"), "interrupted", "the code of the broken-off answer's error")
         async with chat.peer(server=server) as peer:
-            await chat.finished(peer, chat.prompt("on"), conversation_id=before.conversation_id)
+            await chat.run_turn(peer, chat.fake.prompt("on"), conversation_id=before.conversation_id)
 
 
 @case(
@@ -403,17 +409,22 @@ async def killed(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def shed_mark(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.finished(peer, scripted.prompt("play sheds"))
+async def shed_mark(chat: CaseContext) -> None:
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        turn = await scripted.run_turn(peer, scripted.fake.prompt("play sheds"))
         path = scripted.target.paths.of(turn.conversation_id)
         graces = 3 * chat.target.grace + chat.target.within
         expect_equal(
-            (await scripted.http("DELETE", path, within=graces)).status, 204, "the status of the DELETE"
+            (await scripted.http.request("DELETE", path, within=graces)).status,
+            204,
+            "the status of the DELETE",
         )
-        await scripted.expect_gone(within=graces)
+        await scripted.fake.expect_exited(within=graces)
         children = [
-            each["pid"] for run in scripted.runs() for each in run.events if each.get("event") == "grandchild"
+            each["pid"]
+            for run in scripted.fake.runs()
+            for each in run.events
+            if each.get("event") == "grandchild"
         ]
         expect_equal(len(children), 2, "the number of children")
         until = asyncio.get_running_loop().time() + chat.target.within
@@ -433,18 +444,18 @@ async def shed_mark(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def stopped_as_a_group(chat: Chat) -> None:
-    async with chat.instance() as server, chat.gate("group", server=server) as gate:
+async def stopped_as_a_group(chat: CaseContext) -> None:
+    async with chat.instance() as server, chat.fake.gate("group", server=server) as gate:
         async with chat.peer(server=server) as peer:
-            turn = await chat.started(peer, chat.prompt(tokens=9, hold=f"{gate.name}@2"))
+            turn = await chat.start_turn(peer, chat.fake.prompt(tokens=9, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
-            for run in chat.runs_of(server):
+            for run in chat.fake.runs_of(server):
                 os.kill(run.pid, signal.SIGTERM)
             await server.signal(signal.SIGTERM)
             await server.wait()
         await server.start_again()
 
-        answer = (await chat.history(turn.conversation_id, server=server))[-1]
+        answer = (await chat.http.history(turn.conversation_id, server=server))[-1]
         expect_equal(answer.get("status"), "interrupted", "the status of the answer")
         expect_equal(answer.get("content"), pieces(2), "the answer in history")
 
@@ -460,23 +471,23 @@ async def stopped_as_a_group(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def one_owner(chat: Chat) -> None:
-    async with chat.instance() as server, chat.gate("owned", server=server) as gate:
+async def one_owner(chat: CaseContext) -> None:
+    async with chat.instance() as server, chat.fake.gate("owned", server=server) as gate:
         async with chat.peer(server=server) as peer:
-            turn = await chat.started(peer, chat.prompt(tokens=3, hold=f"{gate.name}@2"))
+            turn = await chat.start_turn(peer, chat.fake.prompt(tokens=3, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
             second = server.beside()
             try:
                 with suppress(TargetError):  # it is refused
                     await second.start()
-                status = (await chat.history(turn.conversation_id, server=server))[-1].get("status")
+                status = (await chat.http.history(turn.conversation_id, server=server))[-1].get("status")
                 expect_equal(status, "running", "the status of the answer once another server was started")
                 gate.open()
                 await turn.finish()
             finally:
                 await second.end()
         expect_equal(turn.text, pieces(3), "the answer")
-        messages = await chat.history(turn.conversation_id, server=server)
+        messages = await chat.http.history(turn.conversation_id, server=server)
         expect_equal(messages[-1].get("status"), "complete", "the status of the answer in the end")
 
 
@@ -488,12 +499,12 @@ async def one_owner(chat: Chat) -> None:
     means="A user with tools reads the secrets of proxy and database, and can be any user.",
     needs=(ANSWERED,),
 )
-async def environment(chat: Chat) -> None:
+async def environment(chat: CaseContext) -> None:
     if not chat.target.secrets:
         raise NotOffered("the target file names no secrets")
     async with chat.peer() as peer:
-        await chat.finished(peer, chat.prompt("what do you know?"))
-    for run in chat.runs():
+        await chat.run_turn(peer, chat.fake.prompt("what do you know?"))
+    for run in chat.fake.runs():
         if not run.environment:
             raise CouldNotTest("the ledger does not tell what is in the environment")
         found = sorted({*run.environment} & {*chat.target.secrets})

@@ -7,7 +7,8 @@ from typing import Any
 from chat_conformance.cases.turns import STREAMS, pieces
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.wire.peer import Peer
 
 
@@ -30,16 +31,16 @@ def foreign(peer: Peer, *message_ids: str) -> list[Any]:
     evidence="there came",
     needs=(STREAMS, "closing/turn-goes-on", "framing/ping-during-turn"),
 )
-async def reconnect(chat: Chat) -> None:
-    async with chat.gate("old") as gate:
+async def reconnect(chat: CaseContext) -> None:
+    async with chat.fake.gate("old") as gate:
         async with chat.peer() as first:
-            old = await chat.started(first, chat.prompt(tokens=4, hold=f"{gate.name}@2"))
+            old = await chat.start_turn(first, chat.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
             await old.until_text(pieces(2))
             first.abort()
         async with chat.peer() as witness, chat.peer() as second:
             followed = await chat.follow(witness, old.conversation_id, old.message_id, after=len(old.events))
             gate.open()
-            new = await chat.finished(second, chat.prompt(say="the new answer"))
+            new = await chat.run_turn(second, chat.fake.prompt(say="the new answer"))
             strangers = foreign(second, new.message_id)
             expect(not strangers, "only events of the turn asked for here", f"there came {strangers[:3]}")
             await followed.begin()
@@ -61,12 +62,12 @@ async def reconnect(chat: Chat) -> None:
     evidence="there came",
     needs=(STREAMS,),
 )
-async def post(chat: Chat) -> None:
+async def post(chat: CaseContext) -> None:
     async with chat.peer() as left:
         left.abort()
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt("before"))
-        answer = await chat.post(chat.prompt(tokens=5))
+        turn = await chat.run_turn(peer, chat.fake.prompt("before"))
+        answer = await chat.http.post(chat.fake.prompt(tokens=5))
         await peer.expect_alive()
 
         expect_equal(answer.member("response"), pieces(5), "the response of the POST")
@@ -84,9 +85,9 @@ async def post(chat: Chat) -> None:
     evidence="not within",
     needs=(STREAMS, "framing/ping-during-turn"),
 )
-async def second_tab(chat: Chat) -> None:
-    async with chat.gate("tab") as gate, chat.peer() as older, chat.peer() as newer:
-        turn = await chat.started(newer, chat.prompt(tokens=4, hold=f"{gate.name}@2"))
+async def second_tab(chat: CaseContext) -> None:
+    async with chat.fake.gate("tab") as gate, chat.peer() as older, chat.peer() as newer:
+        turn = await chat.start_turn(newer, chat.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
         await turn.until_text(pieces(2))
         older.abort()
         await newer.expect_alive()

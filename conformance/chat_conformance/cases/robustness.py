@@ -9,7 +9,8 @@ from chat_conformance.cases.following import REPLAYS
 from chat_conformance.cases.turns import STREAMS, pieces
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.suite.turn import Turn
 from chat_conformance.wire.frames import Opcode
 from chat_conformance.wire.peer import Peer
@@ -21,34 +22,34 @@ STALLED = 3
 CROWD = 24  # readers that stall; a server that keeps a copy for each grows by 24 answers
 
 
-def graces(chat: Chat) -> float:
+def graces(chat: CaseContext) -> float:
     """How long a stop may take that goes all the way to KILL."""
     return 3 * chat.target.grace + chat.target.within
 
 
-async def stop(chat: Chat, peer: Peer, turn: Turn) -> None:
+async def stop(chat: CaseContext, peer: Peer, turn: Turn) -> None:
     """Cancel a turn that stands after two pieces; it must end as cancelled and be kept so."""
     await peer.send_json(type="cancel", message_id=turn.message_id, conversation_id=turn.conversation_id)
     end = await turn.finish(within=graces(chat))
     expect_equal((end.get("type"), end.get("stop_reason")), ("complete", "cancelled"), "the turn's end")
-    answer = await chat.last_message(turn.conversation_id)
+    answer = await chat.http.last_message(turn.conversation_id)
     expect_equal(
         (answer.get("content"), answer.get("status")), (pieces(2), "cancelled"), "the answer in history"
     )
 
 
-async def stop_the_deaf(chat: Chat, play: str) -> None:
+async def stop_the_deaf(chat: CaseContext, play: str) -> None:
     """Stop a turn whose Claude does not listen, from another connection, and go on in its conversation."""
-    async with chat.scripted() as scripted, scripted.peer() as peer, scripted.peer() as other:
-        turn = await scripted.started(peer, scripted.prompt(f"play {play}"))
+    async with chat.scripted_server() as scripted, scripted.peer() as peer, scripted.peer() as other:
+        turn = await scripted.start_turn(peer, scripted.fake.prompt(f"play {play}"))
         await turn.until_text(pieces(2))
         await stop(scripted, other, turn)
-        following = await scripted.finished(
-            peer, scripted.prompt(say="the next"), conversation_id=turn.conversation_id
+        following = await scripted.run_turn(
+            peer, scripted.fake.prompt(say="the next"), conversation_id=turn.conversation_id
         )
         expect_equal(following.text, "the next", "the answer of the next turn")
-        last = await scripted.finished(
-            peer, scripted.prompt(say="one more"), conversation_id=turn.conversation_id
+        last = await scripted.run_turn(
+            peer, scripted.fake.prompt(say="one more"), conversation_id=turn.conversation_id
         )
         expect_equal(last.text, "one more", "the answer of the turn after it")
 
@@ -63,7 +64,7 @@ async def stop_the_deaf(chat: Chat, play: str) -> None:
     waits=True,
     slow=True,
 )
-async def deaf_to_interrupt(chat: Chat) -> None:
+async def deaf_to_interrupt(chat: CaseContext) -> None:
     await stop_the_deaf(chat, "deaf-int")
 
 
@@ -77,12 +78,12 @@ async def deaf_to_interrupt(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def deaf_to_all(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.started(peer, scripted.prompt("play deaf-all"))
+async def deaf_to_all(chat: CaseContext) -> None:
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        turn = await scripted.start_turn(peer, scripted.fake.prompt("play deaf-all"))
         await turn.until_text(pieces(2))
         await stop(scripted, peer, turn)
-        await scripted.expect_gone(within=graces(chat))
+        await scripted.fake.expect_exited(within=graces(chat))
 
 
 @case(
@@ -95,18 +96,18 @@ async def deaf_to_all(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def late_result(chat: Chat) -> None:
+async def late_result(chat: CaseContext) -> None:
     async with (
-        chat.scripted() as scripted,
-        scripted.gate("deaf-interrupt", scripted=True) as gate,
+        chat.scripted_server() as scripted,
+        scripted.fake.gate("deaf-interrupt", scripted=True) as gate,
         scripted.peer() as peer,
     ):
-        turn = await scripted.started(peer, scripted.prompt("play deaf-interrupt"))
+        turn = await scripted.start_turn(peer, scripted.fake.prompt("play deaf-interrupt"))
         await turn.until_text(pieces(2))
-        await scripted.reached(gate)
+        await scripted.fake.wait_at_gate(gate)
         await stop(scripted, peer, turn)
-        following = await scripted.ask(
-            peer, scripted.prompt(say="the next"), conversation_id=turn.conversation_id
+        following = await scripted.send_prompt(
+            peer, scripted.fake.prompt(say="the next"), conversation_id=turn.conversation_id
         )
         gate.open()  # now the stopped turn goes on, if its process may
         await following.begin()
@@ -125,14 +126,14 @@ async def late_result(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def held_stdout(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.started(peer, scripted.prompt("play orphan-exit"))
+async def held_stdout(chat: CaseContext) -> None:
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        turn = await scripted.start_turn(peer, scripted.fake.prompt("play orphan-exit"))
         end = await turn.finish(within=graces(chat))
 
         expect_equal((end.get("type"), end.get("code")), ("error", "claude_failed"), "the turn's last event")
         expect_equal(turn.text, pieces(2), "the text that had arrived")
-        await scripted.expect_gone(within=graces(chat))
+        await scripted.fake.expect_exited(within=graces(chat))
 
 
 @case(
@@ -144,15 +145,15 @@ async def held_stdout(chat: Chat) -> None:
     needs=(STREAMS,),
     slow=True,
 )
-async def result_ends(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.finished(peer, scripted.prompt("play orphan-answer"))
+async def result_ends(chat: CaseContext) -> None:
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        turn = await scripted.run_turn(peer, scripted.fake.prompt("play orphan-answer"))
         expect_equal(turn.text, pieces(2), "the answer")
 
         path = chat.target.paths.of(turn.conversation_id)
-        deleted = await scripted.http("DELETE", path, within=graces(chat))
+        deleted = await scripted.http.request("DELETE", path, within=graces(chat))
         expect_equal(deleted.status, 204, "the status of the DELETE")
-        await scripted.expect_gone(within=graces(chat))
+        await scripted.fake.expect_exited(within=graces(chat))
 
 
 @case(
@@ -167,12 +168,12 @@ async def result_ends(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def stopped_family(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.started(peer, scripted.prompt("play orphan-stop"))
+async def stopped_family(chat: CaseContext) -> None:
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        turn = await scripted.start_turn(peer, scripted.fake.prompt("play orphan-stop"))
         await turn.until_text(pieces(2))
         await stop(scripted, peer, turn)
-        await scripted.expect_gone(within=graces(chat))
+        await scripted.fake.expect_exited(within=graces(chat))
 
 
 @case(
@@ -185,12 +186,12 @@ async def stopped_family(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def killed_family(chat: Chat) -> None:
-    async with chat.scripted(own=True) as scripted, scripted.peer() as peer:
-        turn = await scripted.started(peer, scripted.prompt("play orphan-stop"))
+async def killed_family(chat: CaseContext) -> None:
+    async with chat.scripted_server(own=True) as scripted, scripted.peer() as peer:
+        turn = await scripted.start_turn(peer, scripted.fake.prompt("play orphan-stop"))
         await turn.until_text(pieces(2))
         await scripted.server.kill()
-        await scripted.expect_gone(within=2.0)
+        await scripted.fake.expect_exited(within=2.0)
 
 
 @case(
@@ -203,29 +204,29 @@ async def killed_family(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def silence(chat: Chat) -> None:
-    async with chat.variant("silence") as watched, watched.gate("never") as gate, watched.peer() as peer:
+async def silence(chat: CaseContext) -> None:
+    async with chat.variant("silence") as watched, watched.fake.gate("never") as gate, watched.peer() as peer:
         limit = chat.target.variants.silence
         assert limit is not None
         within = limit.seconds + chat.target.within
-        prompt = watched.prompt(tokens=4, hold=f"{gate.name}@2")
-        doors = [watched.post(prompt, within=within + graces(chat))] if chat.posts else []
+        prompt = watched.fake.prompt(tokens=4, hold=f"{gate.name}@2")
+        doors = [watched.http.post(prompt, within=within + graces(chat))] if chat.http.supports_post else []
         posted = asyncio.gather(*doors)
         try:
-            turn = await watched.started(peer, prompt)
+            turn = await watched.start_turn(peer, prompt)
             end = await turn.finish(within=within)
         finally:
             answers = await posted
 
         expect_equal((end.get("type"), end.get("code")), ("error", "timeout"), "the turn's last event")
-        kept = await watched.last_message(turn.conversation_id)
+        kept = await watched.http.last_message(turn.conversation_id)
         expect_equal(
             (kept.get("content"), kept.get("status")), (pieces(2), "failed"), "the answer in history"
         )
         for answer in answers:
             expect_equal(answer.member("error").get("code"), "timeout", "the code of the POST's error")
-        await watched.expect_gone(within=graces(chat))
-        await watched.finished(peer, watched.prompt("and on"), conversation_id=turn.conversation_id)
+        await watched.fake.expect_exited(within=graces(chat))
+        await watched.run_turn(peer, watched.fake.prompt("and on"), conversation_id=turn.conversation_id)
 
 
 @case(
@@ -238,12 +239,12 @@ async def silence(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def slow_turn(chat: Chat) -> None:
+async def slow_turn(chat: CaseContext) -> None:
     async with chat.variant("silence") as watched, watched.peer() as peer:
         limit = chat.target.variants.silence
         assert limit is not None
         gap = limit.seconds / 10
-        turn = await watched.started(peer, watched.prompt(tokens=16, gap=f"{1000 * gap:.0f}ms"))
+        turn = await watched.start_turn(peer, watched.fake.prompt(tokens=16, gap=f"{1000 * gap:.0f}ms"))
         end = await turn.finish(within=16 * gap + chat.target.within)
 
         *_, before, at = (at for at, frame in peer.frames if frame.opcode == Opcode.TEXT)
@@ -265,19 +266,19 @@ async def slow_turn(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def stalled_and_gone(chat: Chat) -> None:
+async def stalled_and_gone(chat: CaseContext) -> None:
     async with chat.variant("idle") as short:
         idle = chat.target.variants.idle
         assert idle is not None
-        async with short.gate("wall") as gate, short.peer() as peer:
-            turn = await short.started(peer, short.prompt(tokens=MANY, hold=f"{gate.name}@2"))
+        async with short.fake.gate("wall") as gate, short.peer() as peer:
+            turn = await short.start_turn(peer, short.fake.prompt(tokens=MANY, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
             peer.stall()
             gate.open()
             await peer.clogged()
             peer.abort()
-        await short.expect_gone(within=idle.seconds + graces(chat))
-        kept = await short.last_message(turn.conversation_id)
+        await short.fake.expect_exited(within=idle.seconds + graces(chat))
+        kept = await short.http.last_message(turn.conversation_id)
         expect_equal(
             (len(str(kept.get("content"))), kept.get("status")),
             (len(pieces(MANY)), "complete"),
@@ -295,11 +296,15 @@ async def stalled_and_gone(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def stalled_reader(chat: Chat) -> None:
-    async with chat.scripted(own=True) as scripted, scripted.peer() as reads, AsyncExitStack() as stack:
+async def stalled_reader(chat: CaseContext) -> None:
+    async with (
+        chat.scripted_server(own=True) as scripted,
+        scripted.peer() as reads,
+        AsyncExitStack() as stack,
+    ):
         stalled = [await stack.enter_async_context(scripted.peer()) for _ in range(STALLED)]
-        gate = await stack.enter_async_context(scripted.gate("flood", scripted=True))
-        turn = await scripted.started(reads, scripted.prompt("play flood"))
+        gate = await stack.enter_async_context(scripted.fake.gate("flood", scripted=True))
+        turn = await scripted.start_turn(reads, scripted.fake.prompt("play flood"))
         followed = [await scripted.follow(peer, turn.conversation_id, turn.message_id) for peer in stalled]
         for each in followed:
             await each.begin()
@@ -308,12 +313,14 @@ async def stalled_reader(chat: Chat) -> None:
         gate.open()
         await turn.finish(within=3 * chat.target.within)
         expect_equal(len(turn.text), FLOOD, "the length of the answer for who reads")
-        expect_equal((await scripted.http("GET", chat.target.paths.health)).status, 200, "the health check")
+        expect_equal(
+            (await scripted.http.request("GET", chat.target.paths.health)).status, 200, "the health check"
+        )
         for peer, each in zip(stalled, followed, strict=True):
             await everything_or_an_end(chat, peer, each)
 
 
-async def everything_or_an_end(chat: Chat, peer: Peer, turn: Turn) -> None:
+async def everything_or_an_end(chat: CaseContext, peer: Peer, turn: Turn) -> None:
     """Read on where a reader has stalled: either the rest of the answer comes, or the connection has ended."""
     peer.read_on()
     await peer.until(
@@ -342,12 +349,12 @@ def turn_over(peer: Peer) -> bool:
     needs=(REPLAYS, "closing/turn-goes-on"),
     slow=True,
 )
-async def every_cut(chat: Chat) -> None:
+async def every_cut(chat: CaseContext) -> None:
     for cut in range(6):
-        async with chat.gate(f"cut{cut}") as gate:
+        async with chat.fake.gate(f"cut{cut}") as gate:
             async with chat.peer() as first:
-                prompt = chat.prompt(tokens=6, gap="1ms", hold=f"{gate.name}@{cut}")
-                turn = await chat.started(first, prompt)
+                prompt = chat.fake.prompt(tokens=6, gap="1ms", hold=f"{gate.name}@{cut}")
+                turn = await chat.start_turn(first, prompt)
                 await turn.until_text(pieces(cut))
                 first.abort()
             gate.open()
@@ -370,9 +377,9 @@ async def every_cut(chat: Chat) -> None:
     means="A shaky line doubles every word.",
     needs=(REPLAYS, "closing/turn-goes-on", "queues/second-tab"),
 )
-async def quick_reconnects(chat: Chat) -> None:
-    async with chat.gate("shaky") as gate, chat.peer() as asks:
-        turn = await chat.started(asks, chat.prompt(tokens=6, hold=f"{gate.name}@3"))
+async def quick_reconnects(chat: CaseContext) -> None:
+    async with chat.fake.gate("shaky") as gate, chat.peer() as asks:
+        turn = await chat.start_turn(asks, chat.fake.prompt(tokens=6, hold=f"{gate.name}@3"))
         await turn.until_text(pieces(3))
         for _ in range(8):
             async with chat.peer() as peer:
@@ -400,13 +407,15 @@ async def quick_reconnects(chat: Chat) -> None:
     means="A restored browser session sends everything twice, and pays twice.",
     needs=("turns/sent-twice", "history/new"),
 )
-async def two_tabs_at_once(chat: Chat) -> None:
-    new = await chat.http("POST", chat.new_door)
+async def two_tabs_at_once(chat: CaseContext) -> None:
+    new = await chat.http.request("POST", chat.http.new_path)
     conversation_id, message_id = str(new.member("conversation_id")), chat.next_id()
     async with chat.peer() as one, chat.peer() as two:
         turns = await asyncio.gather(
             *(
-                chat.ask(peer, chat.prompt(tokens=5), conversation_id=conversation_id, message_id=message_id)
+                chat.send_prompt(
+                    peer, chat.fake.prompt(tokens=5), conversation_id=conversation_id, message_id=message_id
+                )
                 for peer in (one, two)
             )
         )
@@ -414,7 +423,7 @@ async def two_tabs_at_once(chat: Chat) -> None:
             await turn.begin()
             expect_equal(await turn.complete(), pieces(5), "the answer in each tab")
 
-    expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
+    expect_equal(chat.fake.prompt_count(chat.marker), 1, "how often Claude was asked")
 
 
 @case(
@@ -425,11 +434,11 @@ async def two_tabs_at_once(chat: Chat) -> None:
     means="One broken emoji in a paste takes the connection down, or the turn hangs.",
     needs=(STREAMS, "messages/unknown-type"),
 )
-async def half_a_character(chat: Chat) -> None:
+async def half_a_character(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         name = chat.next_id()
         turn = Turn(peer, name, 0)
-        text = peer.encode(type="chat_request", message=f"{chat.word} HALF", message_id=name)
+        text = peer.encode(type="chat_request", message=f"{chat.marker} HALF", message_id=name)
         await peer.send_text(text.replace(b"HALF", b"\\ud83d"))
         end = await turn.finish()
 
@@ -453,19 +462,19 @@ async def half_a_character(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def everyone_left(chat: Chat) -> None:
+async def everyone_left(chat: CaseContext) -> None:
     async with chat.variant("idle") as short:
         idle = chat.target.variants.idle
         assert idle is not None
-        async with short.gate("left") as gate:
+        async with short.fake.gate("left") as gate:
             async with short.peer() as peer:
-                turn = await short.started(peer, short.prompt(tokens=4, hold=f"{gate.name}@2"))
+                turn = await short.start_turn(peer, short.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
                 await turn.until_text(pieces(2))
-                await short.reached(gate)
+                await short.fake.wait_at_gate(gate)
                 peer.abort()
             gate.open()
-        await short.expect_gone(within=idle.seconds + graces(chat))
-        kept = await short.last_message(turn.conversation_id)
+        await short.fake.expect_exited(within=idle.seconds + graces(chat))
+        kept = await short.http.last_message(turn.conversation_id)
         expect_equal(
             (kept.get("content"), kept.get("status")), (pieces(4), "complete"), "the answer in history"
         )
@@ -483,15 +492,15 @@ async def everyone_left(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def deleted(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.started(peer, scripted.prompt("play orphan-stop"))
+async def deleted(chat: CaseContext) -> None:
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        turn = await scripted.start_turn(peer, scripted.fake.prompt("play orphan-stop"))
         await turn.until_text(pieces(2))
-        answer = await scripted.http(
+        answer = await scripted.http.request(
             "DELETE", chat.target.paths.of(turn.conversation_id), within=graces(chat)
         )
         expect_equal(answer.status, 204, "the status of the DELETE")
-        await scripted.expect_gone(within=graces(chat))
+        await scripted.fake.expect_exited(within=graces(chat))
 
 
 @case(
@@ -506,14 +515,14 @@ async def deleted(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def timeout_family(chat: Chat) -> None:
+async def timeout_family(chat: CaseContext) -> None:
     async with chat.variant("silence") as watched, watched.peer() as peer:
         limit = chat.target.variants.silence
         assert limit is not None
-        turn = await watched.started(peer, watched.prompt("play orphan-stop"))
+        turn = await watched.start_turn(peer, watched.fake.prompt("play orphan-stop"))
         end = await turn.finish(within=limit.seconds + chat.target.within)
         expect_equal(end.get("code"), "timeout", "the code of the error")
-        await watched.expect_gone(within=graces(chat))
+        await watched.fake.expect_exited(within=graces(chat))
 
 
 @case(
@@ -526,16 +535,20 @@ async def timeout_family(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def stalled_memory(chat: Chat) -> None:
-    async with chat.scripted(own=True) as scripted, scripted.peer() as reads, AsyncExitStack() as stack:
-        turn = await scripted.started(reads, scripted.prompt("play flood"))
+async def stalled_memory(chat: CaseContext) -> None:
+    async with (
+        chat.scripted_server(own=True) as scripted,
+        scripted.peer() as reads,
+        AsyncExitStack() as stack,
+    ):
+        turn = await scripted.start_turn(reads, scripted.fake.prompt("play flood"))
         for _ in range(CROWD):
             peer = await stack.enter_async_context(scripted.peer())
             follower = await scripted.follow(peer, turn.conversation_id, turn.message_id)
             await follower.begin()
             peer.stall()
         before = scripted.server.memory()
-        async with scripted.gate("flood", scripted=True) as gate:
+        async with scripted.fake.gate("flood", scripted=True) as gate:
             gate.open()
             await turn.finish(within=4 * chat.target.within)
         grown = scripted.server.memory() - before

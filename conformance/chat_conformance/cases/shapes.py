@@ -5,27 +5,28 @@ from __future__ import annotations
 from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 
 MIB = 1 << 20
 PIECES_ONLY = "shapes/pieces-only"
 
 
-async def shown_once(chat: Chat, prompt: str, text: str, *, rewinds: bool = False) -> None:
+async def shown_once(chat: CaseContext, prompt: str, text: str, *, rewinds: bool = False) -> None:
     """Play a prompt at each door of a server with the script; the answer must be this text, in history too.
 
     Unless it ``rewinds``, nothing may be shown meanwhile that is no part of it (TURN-4).
     """
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.finished(peer, scripted.prompt(prompt))
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        turn = await scripted.run_turn(peer, scripted.fake.prompt(prompt))
         expect_equal(turn.text, text, "the tokens joined")
         if not rewinds:
             taken_back = [event for event in turn.events if event.get("type") == "rewind"]
             expect_equal(taken_back, [], "what was shown and taken back")
-        kept = await scripted.last_message(turn.conversation_id)
+        kept = await scripted.http.last_message(turn.conversation_id)
         expect_equal((kept.get("content"), kept.get("status")), (text, "complete"), "the answer in history")
-        if scripted.posts:
-            posted = await scripted.post(scripted.prompt(prompt))
+        if scripted.http.supports_post:
+            posted = await scripted.http.post(scripted.fake.prompt(prompt))
             expect_equal(posted.member("response"), text, "the response of a POST")
 
 
@@ -37,7 +38,7 @@ async def shown_once(chat: Chat, prompt: str, text: str, *, rewinds: bool = Fals
     means="The answer is shown twice, or not at all.",
     needs=(STREAMS,),
 )
-async def pieces_only(chat: Chat) -> None:
+async def pieces_only(chat: CaseContext) -> None:
     await shown_once(chat, "play pieces-only", pieces(5))
 
 
@@ -51,7 +52,7 @@ async def pieces_only(chat: Chat) -> None:
     evidence="it is ''",
     needs=(ANSWERED,),
 )
-async def whole(chat: Chat) -> None:
+async def whole(chat: CaseContext) -> None:
     await shown_once(chat, "play whole", pieces(5))
 
 
@@ -63,7 +64,7 @@ async def whole(chat: Chat) -> None:
     means="Without partial messages all is lost that Claude says before it uses a tool: the result has the end only.",
     needs=("shapes/whole",),
 )
-async def whole_around_a_tool(chat: Chat) -> None:
+async def whole_around_a_tool(chat: CaseContext) -> None:
     await both_shown(chat, "play whole-twice")
 
 
@@ -77,17 +78,17 @@ async def whole_around_a_tool(chat: Chat) -> None:
     evidence="'It is there.', ''",
     needs=("shapes/result-only",),
 )
-async def end_in_the_result(chat: Chat) -> None:
+async def end_in_the_result(chat: CaseContext) -> None:
     await both_shown(chat, "play end-in-the-result")
 
 
-async def both_shown(chat: Chat, prompt: str) -> None:
+async def both_shown(chat: CaseContext, prompt: str) -> None:
     """Play a prompt whose answer has a tool in between; both parts must be shown once, however they are joined."""
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.finished(peer, scripted.prompt(prompt))
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        turn = await scripted.run_turn(peer, scripted.fake.prompt(prompt))
         before, between, after = turn.text.partition("It is there.")
         expect_equal((before.strip(), between, after), ("Let me look.", "It is there.", ""), "the answer")
-        kept = await scripted.last_message(turn.conversation_id)
+        kept = await scripted.http.last_message(turn.conversation_id)
         expect_equal(kept.get("content"), turn.text, "the answer in history")
 
 
@@ -101,7 +102,7 @@ async def both_shown(chat: Chat, prompt: str) -> None:
     evidence="it is ''",
     needs=(ANSWERED,),
 )
-async def result_only(chat: Chat) -> None:
+async def result_only(chat: CaseContext) -> None:
     await shown_once(chat, "play result-only", pieces(5))
 
 
@@ -113,9 +114,9 @@ async def result_only(chat: Chat) -> None:
     means="Every answer is there twice.",
     needs=(ANSWERED,),
 )
-async def three_times(chat: Chat) -> None:
+async def three_times(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt(say="only once"))
+        turn = await chat.run_turn(peer, chat.fake.prompt(say="only once"))
 
         expect_equal(turn.text, "only once", "the tokens joined")
 
@@ -128,19 +129,19 @@ async def three_times(chat: Chat) -> None:
     means="The second `Yes.` of a conversation is taken for a repetition, and never shown.",
     needs=("shapes/three-times",),
 )
-async def same_again(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        first = await scripted.finished(peer, scripted.prompt(say="the same"))
-        second = await scripted.finished(
-            peer, scripted.prompt(say="the same"), conversation_id=first.conversation_id
+async def same_again(chat: CaseContext) -> None:
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        first = await scripted.run_turn(peer, scripted.fake.prompt(say="the same"))
+        second = await scripted.run_turn(
+            peer, scripted.fake.prompt(say="the same"), conversation_id=first.conversation_id
         )
         expect_equal([first.text, second.text], ["the same"] * 2, "the answers to two turns")
-        turn = await scripted.finished(peer, scripted.prompt("play twice"))
+        turn = await scripted.run_turn(peer, scripted.fake.prompt("play twice"))
 
         told = turn.text.count("said again.")
         expect(told == 2, "what is said before and after a tool, both times", f"the answer is {turn.text!r}")
-        if scripted.posts:
-            posted = await scripted.post(scripted.prompt("play twice"))
+        if scripted.http.supports_post:
+            posted = await scripted.http.post(scripted.fake.prompt("play twice"))
             expect_equal(posted.member("response"), turn.text, "the response of a POST")
 
 
@@ -152,7 +153,7 @@ async def same_again(chat: Chat) -> None:
     means="The next version of the CLI, or one warning on stdout, breaks every answer.",
     needs=(STREAMS,),
 )
-async def strangers(chat: Chat) -> None:
+async def strangers(chat: CaseContext) -> None:
     await shown_once(chat, "play strangers", pieces(5))
 
 
@@ -164,7 +165,7 @@ async def strangers(chat: Chat) -> None:
     means="Notes of Claude's helpers stand in the middle of its sentences.",
     needs=(STREAMS,),
 )
-async def subagent(chat: Chat) -> None:
+async def subagent(chat: CaseContext) -> None:
     await shown_once(chat, "play subagent", pieces(5))
 
 
@@ -176,7 +177,7 @@ async def subagent(chat: Chat) -> None:
     means="After each hiccup between the CLI and the model, what was said stands there twice.",
     needs=(STREAMS,),
 )
-async def told_again(chat: Chat) -> None:
+async def told_again(chat: CaseContext) -> None:
     await shown_once(chat, "play broken", "Hello world.")
 
 
@@ -188,7 +189,7 @@ async def told_again(chat: Chat) -> None:
     means="After a hiccup between the CLI and the model the answer begins with one that was given up.",
     needs=("shapes/told-again", "shapes/whole"),
 )
-async def told_otherwise(chat: Chat) -> None:
+async def told_otherwise(chat: CaseContext) -> None:
     await shown_once(chat, "play broken-otherwise", "Hello world.", rewinds=True)
 
 
@@ -200,11 +201,11 @@ async def told_otherwise(chat: Chat) -> None:
     means="A long line of the CLI, such as the output of a tool, ends the turn.",
     needs=(STREAMS, "shapes/strangers"),
 )
-async def line_lengths(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as peer:
+async def line_lengths(chat: CaseContext) -> None:
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
         for length in (65_535, 65_536, 65_537):
-            prompt = scripted.prompt("play line") + " "
-            turn = await scripted.finished(peer, prompt + "x" * (length - len(prompt)))
+            prompt = scripted.fake.prompt("play line") + " "
+            turn = await scripted.run_turn(peer, prompt + "x" * (length - len(prompt)))
             expect_equal(turn.text, pieces(4), f"the answer around a line of {length} bytes")
 
 
@@ -216,7 +217,7 @@ async def line_lengths(chat: Chat) -> None:
     means="Long answers end in an error.",
     needs=(STREAMS, "shapes/line-lengths"),
 )
-async def one_mib(chat: Chat) -> None:
+async def one_mib(chat: CaseContext) -> None:
     await long_piece(chat, "play 1-mib", MIB)
 
 
@@ -230,21 +231,21 @@ async def one_mib(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def sixteen_mib(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.started(peer, scripted.prompt("play 16-mib"))
+async def sixteen_mib(chat: CaseContext) -> None:
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        turn = await scripted.start_turn(peer, scripted.fake.prompt("play 16-mib"))
         end = await turn.finish(within=6 * chat.target.within)
 
         whole_or_failed = end.get("type") == "error" or len(turn.text) == 16 * MIB
         expect(whole_or_failed, "16 MiB of text, or an error", f"{len(turn.text)} characters and {end}")
         await peer.expect_alive()
-        await scripted.finished(peer, scripted.prompt("and on"), conversation_id=turn.conversation_id)
+        await scripted.run_turn(peer, scripted.fake.prompt("and on"), conversation_id=turn.conversation_id)
 
 
-async def long_piece(chat: Chat, prompt: str, size: int) -> None:
+async def long_piece(chat: CaseContext, prompt: str, size: int) -> None:
     """Have an answer of that many characters; all must arrive."""
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.finished(peer, scripted.prompt(prompt))
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        turn = await scripted.run_turn(peer, scripted.fake.prompt(prompt))
         expect_equal(len(turn.text), size, "the length of the answer")
 
 
@@ -257,7 +258,7 @@ async def long_piece(chat: Chat, prompt: str, size: int) -> None:
     needs=(STREAMS,),
     slow=True,
 )
-async def dribble(chat: Chat) -> None:
+async def dribble(chat: CaseContext) -> None:
     word = "ä€👩\u200d👧ü"
     await shown_once(chat, "play dribble", f"{word} {word}- {word}-- {word}---")
 
@@ -270,9 +271,9 @@ async def dribble(chat: Chat) -> None:
     means="One broken emoji ends the turn, or the connection.",
     needs=(STREAMS,),
 )
-async def surrogate(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        turn = await scripted.finished(peer, scripted.prompt("play surrogate"))
+async def surrogate(chat: CaseContext) -> None:
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        turn = await scripted.run_turn(peer, scripted.fake.prompt("play surrogate"))
 
         expect_equal(turn.text, pieces(2), "the tokens around it")
 
@@ -285,5 +286,5 @@ async def surrogate(chat: Chat) -> None:
     means="The output of one command in another encoding ends the turn, or the server.",
     needs=(STREAMS, "shapes/strangers"),
 )
-async def not_utf8(chat: Chat) -> None:
+async def not_utf8(chat: CaseContext) -> None:
     await shown_once(chat, "play not-utf8", pieces(4))

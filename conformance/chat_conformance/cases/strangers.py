@@ -9,7 +9,8 @@ from posixpath import dirname
 from chat_conformance.errors import CouldNotTest, Failure
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.target.server import Server
 
 HEALTHY = "http/health"
@@ -40,9 +41,9 @@ ESCAPES = (
 )
 
 
-async def raw(chat: Chat, data: bytes, server: Server | None = None) -> tuple[int | None, bytes]:
+async def raw(chat: CaseContext, data: bytes, server: Server | None = None) -> tuple[int | None, bytes]:
     """Send bytes and read to the end: the status and what followed; None where the connection was only closed."""
-    async with chat.wire(server) as peer:
+    async with chat.connector.wire(server) as peer:
         peer.break_rules()
         await peer.send_bytes(data)
         try:
@@ -55,7 +56,7 @@ async def raw(chat: Chat, data: bytes, server: Server | None = None) -> tuple[in
         return response.status, peer.body
 
 
-def request(chat: Chat, line: bytes, *headers: bytes, host: bool = True) -> bytes:
+def request(chat: CaseContext, line: bytes, *headers: bytes, host: bool = True) -> bytes:
     """A request whose answer ends the connection."""
     named = [b"Host: %s:%d" % (chat.server.host.encode(), chat.server.port)] if host else []
     named += [f"{name}: {value}".encode() for name, value in chat.user(0).headers.items()]
@@ -70,9 +71,9 @@ def request(chat: Chat, line: bytes, *headers: bytes, host: bool = True) -> byte
     means="Anybody reads the server's files: keys, settings, other people's chats.",
     needs=("http/page",),
 )
-async def traversal(chat: Chat) -> None:
+async def traversal(chat: CaseContext) -> None:
     page = chat.target.paths.page
-    body = (await chat.http("GET", page)).body
+    body = (await chat.http.request("GET", page)).body
     folders = {dirname(page)} | {f"{dirname(page)}/{dirname(link.decode())}" for link in LOCAL.findall(body)}
     for folder in sorted(each.rstrip("/") for each in folders):
         for escape in ESCAPES:
@@ -91,8 +92,8 @@ async def traversal(chat: Chat) -> None:
     means="One hole in the page is enough to read and send everything as the user; a foreign page can steal clicks.",
     needs=("http/page",),
 )
-async def page_headers(chat: Chat) -> None:
-    answer = await chat.http("GET", chat.target.paths.page)
+async def page_headers(chat: CaseContext) -> None:
+    answer = await chat.http.request("GET", chat.target.paths.page)
     policy = answer.headers.get("content-security-policy", "")
     rules = {words[0].lower(): words[1:] for each in policy.split(";") if (words := each.split())}
     scripts = rules.get("script-src", rules.get("default-src"))
@@ -106,7 +107,7 @@ async def page_headers(chat: Chat) -> None:
     loose = {"'unsafe-inline'", "'unsafe-eval'", "*", "http:", "https:", "data:"}.intersection(scripts or ())
     expect(not loose, "a policy that lets no foreign script run", f"it lets {sorted(loose)} in: {policy!r}")
     expect("frame-ancestors" in rules, "a policy that says who may frame the page", f"it is {policy!r}")
-    missing = await chat.http("GET", f"{chat.target.paths.health}/{chat.word}")
+    missing = await chat.http.request("GET", f"{chat.target.paths.health}/{chat.marker}")
     expect_equal(
         missing.headers.get("x-content-type-options"), "nosniff", "X-Content-Type-Options of a refusal"
     )
@@ -120,10 +121,10 @@ async def page_headers(chat: Chat) -> None:
     means="After logging out the Back button, or the next user of a shared computer or cache, shows the chats.",
     needs=(HEALTHY,),
 )
-async def no_store(chat: Chat) -> None:
+async def no_store(chat: CaseContext) -> None:
     paths = [path for path in (chat.target.paths.history, chat.target.paths.usage) if path]
     for path in paths:
-        answer = await chat.http("GET", path)
+        answer = await chat.http.request("GET", path)
         expect_equal(answer.status, 200, f"the status of {path}")
         control = answer.headers.get("cache-control", "")
         expect("no-store" in control, f"Cache-Control: no-store for {path}", f"it is {control!r}")
@@ -137,12 +138,12 @@ async def no_store(chat: Chat) -> None:
     means="An attacker learns which software runs where, and under which names.",
     needs=(HEALTHY,),
 )
-async def errors_tell_nothing(chat: Chat) -> None:
-    missing = f"/nonexistent/{chat.word}/claude"
+async def errors_tell_nothing(chat: CaseContext) -> None:
+    missing = f"/nonexistent/{chat.marker}/claude"
     told: list[str] = []
     async with chat.instance(claude=missing) as server:
         async with chat.peer(server=server) as peer:
-            turn = await chat.ask(peer, chat.prompt())
+            turn = await chat.send_prompt(peer, chat.fake.prompt())
             told.append(str(await turn.finish()))
         paths = chat.target.paths
         for method, path in (
@@ -150,9 +151,9 @@ async def errors_tell_nothing(chat: Chat) -> None:
             ("GET", paths.of("0123456789ab")),
             ("GET", f"{paths.history}?limit=x&before=%ff"),
             ("PUT", paths.page),
-            ("GET", f"/{chat.word}"),
+            ("GET", f"/{chat.marker}"),
         ):
-            told.append((await chat.http(method, path, server=server)).body.decode(errors="replace"))
+            told.append((await chat.http.request(method, path, server=server)).body.decode(errors="replace"))
         for line in (b"GET /%s HTTP/1.1" % (b"a" * 20_000), b"\xff\xfe / HTTP/1.1"):
             _, body = await raw(chat, request(chat, line), server)
             told.append(body.decode(errors="replace"))
@@ -173,8 +174,8 @@ async def errors_tell_nothing(chat: Chat) -> None:
     means="Every scanner that comes by looks like a broken server, and fills its disk.",
     needs=("http/page", "handshake/faulty"),
 )
-async def strangers_mistakes(chat: Chat) -> None:
-    body = (await chat.http("GET", chat.target.paths.page)).body
+async def strangers_mistakes(chat: CaseContext) -> None:
+    body = (await chat.http.request("GET", chat.target.paths.page)).body
     page = chat.target.paths.page.encode()
     links = LOCAL.findall(body)
     files = page + (dirname(links[0]) + b"/" if links else b"")
@@ -200,7 +201,7 @@ async def strangers_mistakes(chat: Chat) -> None:
             status, _ = await raw(chat, data, server)
             right = status is None or 400 <= status < 500 or status in (501, 505)
             expect(right, f"a 4xx status for {what}", f"it is {status}")
-        answer = await chat.http("GET", chat.target.paths.health, server=server)
+        answer = await chat.http.request("GET", chat.target.paths.health, server=server)
         expect_equal(answer.status, 200, "the health check after all of them")
     lines = written(server, before)
     traces = [line for line in lines if TRACEBACK.search(line)]
@@ -215,11 +216,11 @@ async def strangers_mistakes(chat: Chat) -> None:
     means="An attacker forges lines of the log, and controls the terminal of its reader.",
     needs=(HEALTHY,),
 )
-async def log(chat: Chat) -> None:
-    forged = f"forged-{chat.word}"
-    hostile = f"%1b]0;{chat.word}%07%c2%9b31m%e2%80%a8%e2%80%ae%0d%0a{forged}".encode()
+async def log(chat: CaseContext) -> None:
+    forged = f"forged-{chat.marker}"
+    hostile = f"%1b]0;{chat.marker}%07%c2%9b31m%e2%80%a8%e2%80%ae%0d%0a{forged}".encode()
     page = chat.target.paths.page.encode()
-    turn = (chat.target.paths.turn or chat.new_door).encode()
+    turn = (chat.target.paths.turn or chat.http.new_path).encode()
     async with chat.instance() as server:
         before = server.lines_seen
         for data in (
@@ -230,13 +231,13 @@ async def log(chat: Chat) -> None:
             request(chat, b"GET %s HTTP/1.1" % page, b"Origin: \x1b[31m", b"X-Forwarded-For: \xc2\x9b"),
         ):
             await raw(chat, data, server)
-        async with chat.wire(server) as peer:  # one that leaves in the middle of its form
+        async with chat.connector.wire(server) as peer:  # one that leaves in the middle of its form
             form = (b"Content-Type: application/x-www-form-urlencoded", b"Content-Length: 99")
             peer.break_rules()
             await peer.send_bytes(
                 request(chat, b"POST %s?%s HTTP/1.1" % (turn, hostile), *form) + b"message="
             )
-        answer = await chat.http("GET", chat.target.paths.health, server=server)
+        answer = await chat.http.request("GET", chat.target.paths.health, server=server)
         expect_equal(answer.status, 200, "the health check")
     for line in written(server, before):
         unsafe = [

@@ -8,7 +8,8 @@ from typing import Any
 from chat_conformance.cases.handshake import COMPLETES
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.suite.turn import told
 from chat_conformance.wire.channel import Garbled
 
@@ -31,14 +32,14 @@ def pieces(count: int) -> str:
     evidence="to come to its end; not within",
     needs=(COMPLETES, "processes/options"),
 )
-async def answered(chat: Chat) -> None:
+async def answered(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        await chat.ask(peer, chat.prompt("is anybody there?"))
+        await chat.send_prompt(peer, chat.fake.prompt("is anybody there?"))
         end = await peer.until(
             lambda: turn_is_over(peer.events), "the turn to be accepted and to come to its end"
         )
 
-        asked = chat.times_asked(chat.word)
+        asked = chat.fake.prompt_count(chat.marker)
         expect(asked == 1, "Claude to be asked once", f"it was given the prompt {asked} times")
         expect_equal(end, "complete", "the turn's last event")
 
@@ -58,9 +59,9 @@ def turn_is_over(events: list[dict[str, object] | Garbled]) -> str | None:
     finding="M-1",
     evidence="not JSON",
 )
-async def words(chat: Chat) -> None:
+async def words(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.started(peer, chat.prompt(say="here it is"))
+        turn = await chat.start_turn(peer, chat.fake.prompt(say="here it is"))
         await turn.finish()
         for event in peer.events:
             if isinstance(event, Garbled):
@@ -79,10 +80,10 @@ async def words(chat: Chat) -> None:
     means="All of the answer appears at the end.",
     needs=(ANSWERED,),
 )
-async def streams(chat: Chat) -> None:
-    async with chat.gate("writing") as gate, chat.peer() as peer:
-        turn = await chat.started(peer, chat.prompt(tokens=6, hold=f"{gate.name}@3"))
-        await chat.reached(gate)
+async def streams(chat: CaseContext) -> None:
+    async with chat.fake.gate("writing") as gate, chat.peer() as peer:
+        turn = await chat.start_turn(peer, chat.fake.prompt(tokens=6, hold=f"{gate.name}@3"))
+        await chat.fake.wait_at_gate(gate)
 
         await turn.until_text(pieces(3))  # Claude stands at the gate: the turn cannot be over
         expect_equal(turn.text, pieces(3), "the answer while Claude is held")
@@ -100,15 +101,15 @@ async def streams(chat: Chat) -> None:
     evidence="not within",
     needs=(ANSWERED,),
 )
-async def nobody_waits(chat: Chat) -> None:
-    async with chat.gate("silent") as gate, chat.peer() as silent:
-        turn = await chat.started(silent, chat.prompt("first", tokens=2, hold=f"{gate.name}@0"))
-        await chat.reached(gate)
+async def nobody_waits(chat: CaseContext) -> None:
+    async with chat.fake.gate("silent") as gate, chat.peer() as silent:
+        turn = await chat.start_turn(silent, chat.fake.prompt("first", tokens=2, hold=f"{gate.name}@0"))
+        await chat.fake.wait_at_gate(gate)
 
-        health = await chat.http("GET", chat.target.paths.health)
+        health = await chat.http.request("GET", chat.target.paths.health)
         expect_equal(health.status, 200, "the health check while a turn is silent")
         async with chat.peer() as other:
-            await chat.finished(other, chat.prompt("second"))
+            await chat.run_turn(other, chat.fake.prompt("second"))
         expect(turn.terminal is None, "the silent turn to be running still", f"it ended with {turn.terminal}")
 
 
@@ -120,11 +121,11 @@ async def nobody_waits(chat: Chat) -> None:
     means="The page shows an answer as unfinished for ever, or adds to it after its end.",
     needs=(ANSWERED,),
 )
-async def order(chat: Chat) -> None:
+async def order(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt(tokens=12))
+        turn = await chat.run_turn(peer, chat.fake.prompt(tokens=12))
         # What would come late would come before this one's end.
-        later = await chat.finished(peer, chat.prompt("next"))
+        later = await chat.run_turn(peer, chat.fake.prompt("next"))
 
         events = [event for event in peer.events if isinstance(event, dict)]
         until = next(place for place, event in enumerate(events) if event is later.accepted)
@@ -160,10 +161,10 @@ async def order(chat: Chat) -> None:
     means="After a gap it is unknown what is missing: words are lost or doubled on resume.",
     needs=(ANSWERED, "turns/text"),
 )
-async def seq(chat: Chat) -> None:
+async def seq(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         for _ in range(2):
-            turn = await chat.finished(peer, chat.prompt(tokens=10))
+            turn = await chat.run_turn(peer, chat.fake.prompt(tokens=10))
 
             numbers = [event.get("seq") for event in turn.events]
             expect_equal(numbers, list(range(1, len(numbers) + 1)), "the seq of the turn's events")
@@ -177,15 +178,15 @@ async def seq(chat: Chat) -> None:
     means="After a reload the answer is another one than was read.",
     needs=(STREAMS,),
 )
-async def same_as_history(chat: Chat) -> None:
+async def same_as_history(chat: CaseContext) -> None:
     say = 'Umlaut ä, euro €, emoji 👩\u200d👩\u200d👧, quote " and backslash \\,\n\n'
     say += "    code\ttab, <b>&amp;</b>, \u2028 end.  "
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt(say=say))
+        turn = await chat.run_turn(peer, chat.fake.prompt(say=say))
 
         expect_equal(turn.text, say, "the tokens joined")
         expect_equal(
-            (await chat.last_message(turn.conversation_id)).get("content"), say, "the answer in history"
+            (await chat.http.last_message(turn.conversation_id)).get("content"), say, "the answer in history"
         )
 
 
@@ -197,9 +198,9 @@ async def same_as_history(chat: Chat) -> None:
     means="With two chats in one tab, words land in the wrong one.",
     needs=(ANSWERED,),
 )
-async def named(chat: Chat) -> None:
+async def named(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.finished(peer, chat.prompt(tokens=5))
+        turn = await chat.run_turn(peer, chat.fake.prompt(tokens=5))
 
         for event in [turn.accepted, *turn.events]:
             ids = (event.get("message_id"), event.get("conversation_id"))
@@ -214,11 +215,11 @@ async def named(chat: Chat) -> None:
     means="One answer is written into the other.",
     needs=(STREAMS, "turns/nobody-waits"),
 )
-async def side_by_side(chat: Chat) -> None:
-    async with chat.gate("one") as gate, chat.peer() as peer:
-        one = await chat.started(peer, chat.prompt(tokens=4, hold=f"{gate.name}@2"))
+async def side_by_side(chat: CaseContext) -> None:
+    async with chat.fake.gate("one") as gate, chat.peer() as peer:
+        one = await chat.start_turn(peer, chat.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
         await one.until_text(pieces(2))
-        two = await chat.finished(peer, chat.prompt(say="the other answer"))
+        two = await chat.run_turn(peer, chat.fake.prompt(say="the other answer"))
         gate.open()
 
         expect_equal(await one.complete(), pieces(4), "the answer of the first turn")
@@ -233,24 +234,24 @@ async def side_by_side(chat: Chat) -> None:
     means="A retry after a bad moment of the network runs, and costs, everything twice.",
     needs=(ANSWERED, "turns/seq"),
 )
-async def sent_twice(chat: Chat) -> None:
-    async with chat.gate("twice") as gate, chat.peer() as first, chat.peer() as second:
-        prompt = chat.prompt(tokens=4, hold=f"{gate.name}@2")
-        one = await chat.started(first, prompt)
-        await chat.reached(gate)
+async def sent_twice(chat: CaseContext) -> None:
+    async with chat.fake.gate("twice") as gate, chat.peer() as first, chat.peer() as second:
+        prompt = chat.fake.prompt(tokens=4, hold=f"{gate.name}@2")
+        one = await chat.start_turn(first, prompt)
+        await chat.fake.wait_at_gate(gate)
         ids: dict[str, Any] = {"conversation_id": one.conversation_id, "message_id": one.message_id}
-        two = await chat.started(second, prompt, **ids)
+        two = await chat.start_turn(second, prompt, **ids)
         gate.open()
         await asyncio.gather(one.complete(), two.complete())
-        three = await chat.finished(second, prompt, **ids)
+        three = await chat.run_turn(second, prompt, **ids)
 
         expect_equal([one.text, two.text, three.text], [pieces(4)] * 3, "the answers to the same message")
         expect_equal(told(three.events[-1:]), told(one.events[-1:]), "the terminal event the second time")
-        if chat.posts:
-            posted = await chat.post(prompt, **ids)
+        if chat.http.supports_post:
+            posted = await chat.http.post(prompt, **ids)
             expect_equal(posted.member("response"), pieces(4), "the response to the same message by POST")
-        expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
-        messages = await chat.history(one.conversation_id)
+        expect_equal(chat.fake.prompt_count(chat.marker), 1, "how often Claude was asked")
+        messages = await chat.http.history(one.conversation_id)
         expect_equal([each.get("role") for each in messages], ["user", "assistant"], "the roles in history")
 
 
@@ -264,19 +265,19 @@ async def sent_twice(chat: Chat) -> None:
     evidence="This is turn 1",
     needs=(ANSWERED,),
 )
-async def remembers(chat: Chat) -> None:
+async def remembers(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        first = await chat.finished(peer, chat.prompt("hello"))
-        second = await chat.finished(peer, chat.prompt("again"), conversation_id=first.conversation_id)
-        other = await chat.finished(peer, chat.prompt("elsewhere"))
+        first = await chat.run_turn(peer, chat.fake.prompt("hello"))
+        second = await chat.run_turn(peer, chat.fake.prompt("again"), conversation_id=first.conversation_id)
+        other = await chat.run_turn(peer, chat.fake.prompt("elsewhere"))
 
         expect_equal(second.conversation_id, first.conversation_id, "the conversation of the second turn")
         expect("turn 2" in second.text, "Claude to say that it is turn 2", f"the answer is {second.text!r}")
         expect(
             "turn 1" in other.text, "a new conversation to begin with turn 1", f"the answer is {other.text!r}"
         )
-        if chat.posts:
-            answer = await chat.post(chat.prompt("by POST"), conversation_id=first.conversation_id)
+        if chat.http.supports_post:
+            answer = await chat.http.post(chat.fake.prompt("by POST"), conversation_id=first.conversation_id)
             expect("turn 3" in answer.member("response"), "the POST to be turn 3", f"it is {answer.body!r}")
 
 
@@ -290,13 +291,15 @@ async def remembers(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def remembers_after_restart(chat: Chat) -> None:
+async def remembers_after_restart(chat: CaseContext) -> None:
     async with chat.instance() as server:
         async with chat.peer(server=server) as peer:
-            first = await chat.finished(peer, chat.prompt("before"))
+            first = await chat.run_turn(peer, chat.fake.prompt("before"))
         await server.start_again()
         async with chat.peer(server=server) as peer:
-            second = await chat.finished(peer, chat.prompt("after"), conversation_id=first.conversation_id)
+            second = await chat.run_turn(
+                peer, chat.fake.prompt("after"), conversation_id=first.conversation_id
+            )
 
         expect("turn 2" in second.text, "Claude to say that it is turn 2", f"the answer is {second.text!r}")
 
@@ -309,11 +312,11 @@ async def remembers_after_restart(chat: Chat) -> None:
     means="Claude suddenly knows nothing of the conversation, and nothing on the page says why.",
     needs=("turns/remembers",),
 )
-async def forgets_aloud(chat: Chat) -> None:
-    async with chat.scripted() as scripted, scripted.peer() as peer:
-        first = await scripted.finished(peer, scripted.prompt("hello"))
-        second = await scripted.finished(
-            peer, scripted.prompt("play another-session"), conversation_id=first.conversation_id
+async def forgets_aloud(chat: CaseContext) -> None:
+    async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        first = await scripted.run_turn(peer, scripted.fake.prompt("hello"))
+        second = await scripted.run_turn(
+            peer, scripted.fake.prompt("play another-session"), conversation_id=first.conversation_id
         )
         found = [event.get("status") for event in second.events if event.get("type") == "status"]
         expect("fresh_session" in found, "a status fresh_session", f"the turn's statuses are {found}")
@@ -329,23 +332,27 @@ async def forgets_aloud(chat: Chat) -> None:
     means="Two prompts are merged into one answer, or one of them disappears.",
     needs=(STREAMS, "http/while-others-chat"),
 )
-async def busy(chat: Chat) -> None:
-    async with chat.gate("busy") as gate, chat.peer() as peer:
-        turn = await chat.started(peer, chat.prompt("first", tokens=4, hold=f"{gate.name}@2"))
-        await chat.reached(gate)
-        refused = await chat.ask(peer, chat.prompt("second"), conversation_id=turn.conversation_id)
+async def busy(chat: CaseContext) -> None:
+    async with chat.fake.gate("busy") as gate, chat.peer() as peer:
+        turn = await chat.start_turn(peer, chat.fake.prompt("first", tokens=4, hold=f"{gate.name}@2"))
+        await chat.fake.wait_at_gate(gate)
+        refused = await chat.send_prompt(
+            peer, chat.fake.prompt("second"), conversation_id=turn.conversation_id
+        )
         error = await refused.finish()
 
         expect_equal(
             (error.get("type"), error.get("code")), ("error", "busy"), "the answer to the second message"
         )
-        if chat.posts:
-            posted = await chat.post(chat.prompt("third"), conversation_id=turn.conversation_id)
+        if chat.http.supports_post:
+            posted = await chat.http.post(chat.fake.prompt("third"), conversation_id=turn.conversation_id)
             expect_equal(posted.status, 409, "the status of a POST to the busy conversation")
         gate.open()
         expect_equal(await turn.complete(), pieces(4), "the answer of the first turn")
-        expect_equal(chat.times_asked(chat.word), 1, "how often Claude was asked")
-        expect_equal(len(await chat.history(turn.conversation_id)), 2, "the number of messages in history")
+        expect_equal(chat.fake.prompt_count(chat.marker), 1, "how often Claude was asked")
+        expect_equal(
+            len(await chat.http.history(turn.conversation_id)), 2, "the number of messages in history"
+        )
 
 
 @case(
@@ -358,15 +365,15 @@ async def busy(chat: Chat) -> None:
     evidence="'running'",
     needs=(STREAMS,),
 )
-async def claude_fails(chat: Chat) -> None:
+async def claude_fails(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        turn = await chat.started(peer, chat.prompt(tokens=3, exit=3))
+        turn = await chat.start_turn(peer, chat.fake.prompt(tokens=3, exit=3))
         error = await turn.finish()
 
         expect_equal(
             (error.get("type"), error.get("code")), ("error", "claude_failed"), "the turn's last event"
         )
-        answer = await chat.last_message(turn.conversation_id)
+        answer = await chat.http.last_message(turn.conversation_id)
         expect_equal(
             (answer.get("content"), answer.get("status")), (pieces(3), "failed"), "the answer in history"
         )
@@ -376,7 +383,7 @@ async def claude_fails(chat: Chat) -> None:
             "the answer in history to have the error, claude_failed, and its sentence",
             f"it is {why}",
         )
-        await chat.finished(peer, chat.prompt("and on"), conversation_id=turn.conversation_id)
+        await chat.run_turn(peer, chat.fake.prompt("and on"), conversation_id=turn.conversation_id)
 
 
 @case(
@@ -389,15 +396,15 @@ async def claude_fails(chat: Chat) -> None:
     waits=True,
     slow=True,
 )
-async def claude_missing(chat: Chat) -> None:
+async def claude_missing(chat: CaseContext) -> None:
     async with chat.instance(claude="/nonexistent/claude") as server:
         async with chat.peer(server=server) as peer:
-            turn = await chat.ask(peer, chat.prompt())
+            turn = await chat.send_prompt(peer, chat.fake.prompt())
             error = await turn.finish()
 
             expect_equal(error.get("code"), "claude_unavailable", "the code of the error")
-        if chat.posts:
-            answer = await chat.post(chat.prompt(), server=server)
+        if chat.http.supports_post:
+            answer = await chat.http.post(chat.fake.prompt(), server=server)
             expect_equal(answer.status, 503, "the status of a POST")
             code = answer.member("error").get("code")
             expect_equal(code, "claude_unavailable", "the code of the POST's error")

@@ -7,7 +7,8 @@ import re
 from chat_conformance.cases.turns import ANSWERED, pieces
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 
 _TAG_PARTS = re.compile(
     r"(<(?:script|link|img|iframe|source|video|audio)\b)|>"
@@ -37,9 +38,11 @@ NO_DOOR = {404, 405, 501}
     severity=Severity.MEDIUM,
     means="Whatever watches the server takes it for dead and restarts it.",
 )
-async def health(chat: Chat) -> None:
+async def health(chat: CaseContext) -> None:
     expect_equal(
-        (await chat.http("GET", chat.target.paths.health)).status, 200, "the status of the health check"
+        (await chat.http.request("GET", chat.target.paths.health)).status,
+        200,
+        "the status of the health check",
     )
 
 
@@ -50,9 +53,9 @@ async def health(chat: Chat) -> None:
     severity=Severity.BLOCKER,
     means="Clients without WebSocket get no answer.",
 )
-async def post(chat: Chat) -> None:
+async def post(chat: CaseContext) -> None:
     message_id = chat.next_id()
-    answer = await chat.post(chat.prompt(tokens=5), message_id=message_id)
+    answer = await chat.http.post(chat.fake.prompt(tokens=5), message_id=message_id)
 
     expect_equal(answer.status, 200, "the status")
     expect_equal(answer.member("response"), pieces(5), "the response")
@@ -76,7 +79,7 @@ async def post(chat: Chat) -> None:
         "messages/id-misshapen",
     ),
 )
-async def post_errors(chat: Chat) -> None:
+async def post_errors(chat: CaseContext) -> None:
     refused = {
         "no message": ({}, 400, "bad_request"),
         "a misshapen message_id": ({"message": "a", "message_id": "a b"}, 400, "bad_request"),
@@ -86,13 +89,13 @@ async def post_errors(chat: Chat) -> None:
             "too_large",
         ),
     }
-    failed = await chat.post(chat.prompt(tokens=2, exit=3))
+    failed = await chat.http.post(chat.fake.prompt(tokens=2, exit=3))
     expect_equal(failed.member("error").get("code"), "claude_failed", "the code when Claude fails")
-    async with chat.scripted() as scripted:
-        late = await scripted.post(scripted.prompt("play dies-late"))
+    async with chat.scripted_server() as scripted:
+        late = await scripted.http.post(scripted.fake.prompt("play dies-late"))
     expect_equal(late.member("error").get("code"), "claude_failed", "the code when Claude fails after a tool")
     for what, (form, status, code) in refused.items():
-        answer = await chat.http("POST", chat.turn_door, form=form)
+        answer = await chat.http.request("POST", chat.http.post_path, form=form)
         expect_equal(
             (answer.status, answer.member("error").get("code")), (status, code), f"the answer to {what}"
         )
@@ -105,8 +108,8 @@ async def post_errors(chat: Chat) -> None:
     severity=Severity.LOW,
     means="A bug in one script looks like a broken server, and fills its log with tracebacks.",
 )
-async def broken_forms(chat: Chat) -> None:
-    form, message = "application/x-www-form-urlencoded", f"message={chat.word}".encode()
+async def broken_forms(chat: CaseContext) -> None:
+    form, message = "application/x-www-form-urlencoded", f"message={chat.marker}".encode()
     broken = {
         "another kind of body": ("application/json", b'{"message":"a"}'),
         "parts without a boundary": ("multipart/form-data", b"message"),
@@ -121,13 +124,15 @@ async def broken_forms(chat: Chat) -> None:
         "bytes that are no UTF-8": (form, message + b"%ff%fe&message_id=%ff"),
     }
     for what, (kind, body) in broken.items():
-        answer = await chat.http("POST", chat.turn_door, body=body, headers={"Content-Type": kind})
+        answer = await chat.http.request(
+            "POST", chat.http.post_path, body=body, headers={"Content-Type": kind}
+        )
         expect(400 <= answer.status < 500, f"a 4xx status for {what}", f"it is {answer.status}")
         expect_equal(answer.member("error").get("code"), "bad_request", f"the code for {what}")
-    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
+    expect_equal(len(chat.fake.runs()), 0, "the number of times Claude was started")
     # A form has no charset (URL Standard §5.1), so one that is named may be looked at or not.
     unknown = {"Content-Type": f"{form}; charset=no-such"}
-    answer = await chat.http("POST", chat.turn_door, body=message, headers=unknown)
+    answer = await chat.http.request("POST", chat.http.post_path, body=message, headers=unknown)
     expect(answer.status < 500, "an answer to a charset that nobody knows", f"it is {answer.status}")
 
 
@@ -140,11 +145,11 @@ async def broken_forms(chat: Chat) -> None:
     finding="M-3",
     evidence="it is 2",
 )
-async def foreign_origin(chat: Chat) -> None:
+async def foreign_origin(chat: CaseContext) -> None:
     paths = chat.target.paths
-    doors = [("POST", paths.turn)] if chat.posts else []
+    doors = [("POST", paths.turn)] if chat.http.supports_post else []
     refusals = {403}
-    own = await chat.http("POST", paths.new) if paths.new else None
+    own = await chat.http.request("POST", paths.new) if paths.new else None
     if own is None or own.status in NO_DOOR:
         kept = "0123456789ab"
         refusals |= NO_DOOR  # there is no conversation that could be deleted
@@ -153,14 +158,14 @@ async def foreign_origin(chat: Chat) -> None:
         doors += [("POST", paths.new)]
     for origin in ("https://evil.example", "null", "http://[", f"{chat.server.url}.evil.example"):
         for method, path in [*doors, ("DELETE", paths.of(kept))]:
-            form = {"message": chat.prompt()} if path == paths.turn else None
-            answer = await chat.http(method, path, form=form, headers={"Origin": origin})
+            form = {"message": chat.fake.prompt()} if path == paths.turn else None
+            answer = await chat.http.request(method, path, form=form, headers={"Origin": origin})
             expect(
                 answer.status in (refusals if method == "DELETE" else {403}),
                 f"the status of {method} {path} from {origin!r} to be 403",
                 f"it is {answer.status}",
             )
-    expect_equal(len(chat.runs()), 0, "the number of times Claude was started")
+    expect_equal(len(chat.fake.runs()), 0, "the number of times Claude was started")
 
 
 @case(
@@ -170,8 +175,8 @@ async def foreign_origin(chat: Chat) -> None:
     severity=Severity.MEDIUM,
     means="Without a network, or with a strict policy, the page stays empty; with one, others see who chats.",
 )
-async def page(chat: Chat) -> None:
-    answer = await chat.http("GET", chat.target.paths.page)
+async def page(chat: CaseContext) -> None:
+    answer = await chat.http.request("GET", chat.target.paths.page)
 
     expect_equal(answer.status, 200, "the status of the page")
     expect("text/html" in answer.headers.get("content-type", ""), "a page in HTML", f"it is {answer.headers}")
@@ -187,10 +192,10 @@ async def page(chat: Chat) -> None:
     means="Answers are mixed up between people.",
     needs=(ANSWERED, "turns/nobody-waits"),
 )
-async def while_others_chat(chat: Chat) -> None:
-    async with chat.gate("first") as gate, chat.peer() as peer:
-        turn = await chat.started(peer, chat.prompt(tokens=3, hold=f"{gate.name}@1"))
-        answer = await chat.post(chat.prompt(say="for the POST"))
+async def while_others_chat(chat: CaseContext) -> None:
+    async with chat.fake.gate("first") as gate, chat.peer() as peer:
+        turn = await chat.start_turn(peer, chat.fake.prompt(tokens=3, hold=f"{gate.name}@1"))
+        answer = await chat.http.post(chat.fake.prompt(say="for the POST"))
         gate.open()
 
         expect_equal(answer.member("response"), "for the POST", "the response")

@@ -11,7 +11,7 @@ from chat_conformance.errors import Failure
 from chat_conformance.fuzz import requests
 from chat_conformance.fuzz.judge import answers, wrong_in_answers, wrong_in_frames, wrong_in_log
 from chat_conformance.fuzz.sent import Kind, Sent
-from chat_conformance.suite.context import Chat
+from chat_conformance.suite.context import CaseContext
 from chat_conformance.target.server import Server
 from chat_conformance.wire.frames import MAX_PAYLOAD, Frame, Opcode, encode_frame
 from chat_conformance.wire.handshake import (
@@ -93,8 +93,8 @@ class Player:
     async def behaves(self) -> str | None:
         """What is wrong with an ordinary turn, None if nothing."""
         try:
-            async with Chat(self.server, case_id="fuzz", seed=0) as chat, chat.peer() as peer:
-                turn = await chat.finished(peer, chat.prompt(tokens=3))
+            async with CaseContext(self.server, case_id="fuzz", seed=0) as chat, chat.peer() as peer:
+                turn = await chat.run_turn(peer, chat.fake.prompt(tokens=3))
         except Failure as failure:
             return f"an ordinary turn fails after all: {failure}"
         return None if turn.text == "t1 t2 t3 " else f"an ordinary answer is {turn.text!r}"

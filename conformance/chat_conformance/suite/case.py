@@ -131,7 +131,7 @@ def _depth(case_id: str, above: tuple[str, ...] = ()) -> int:
 
 
 def function_of(case_id: str) -> Callable[..., Awaitable[None]]:
-    """The test function of a case that `all_cases` has read; it takes a ``Chat``."""
+    """The test function of a case that `all_cases` has read; it takes a ``CaseContext``."""
     return _functions[case_id]
 
 

@@ -14,7 +14,10 @@ _ALIKE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[\w./-]*/chatgate-[\w-]+"), "FOLDER"),
     (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "ID"),
     (re.compile(r"(?:\d{1,3}\.){3}\d{1,3}:\d+|\[::1?\]:\d+|\blocalhost:\d+"), "ADDRESS"),
-    (re.compile(r"\b(?:[a-z]+-)?[bcdfghjkmnpqrstvwxz]{10}\d*(?:-\d+)?\b"), "WORD"),  # of a case: `Chat.word`
+    (
+        re.compile(r"\b(?:[a-z]+-)?[bcdfghjkmnpqrstvwxz]{10}\d*(?:-\d+)?\b"),
+        "WORD",
+    ),  # of a case: `CaseScope.marker`
     (re.compile(r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{8,}\b"), "ID"),
     (re.compile(r"\b(?=[\w+/-]*\d)(?=[\w+/-]*[A-Z])[\w+/-]{20,}={0,2}"), "ID"),
     (re.compile(r"(?:\\x[0-9a-f]{2}|[!-~ ](?=\\x)){3,}"), "BYTES"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from chat_conformance.errors import ConformanceError, TargetError
 from chat_conformance.report.text import line
-from chat_conformance.suite.context import Chat
+from chat_conformance.suite.context import CaseContext
 from chat_conformance.target.file import VARIANT_TYPES, Target
 from chat_conformance.target.places import temporary_folder
 from chat_conformance.target.server import Server
@@ -42,7 +42,9 @@ async def examine(target: Target, tell: Callable[[str], None]) -> int:
             async with AsyncExitStack() as stack:
                 fleet = Fleet(target, folder, asyncio.Lock())
                 stack.push_async_callback(fleet.close)
-                chat = await stack.enter_async_context(Chat(server, case_id="doctor", seed=0, fleet=fleet))
+                chat = await stack.enter_async_context(
+                    CaseContext(server, case_id="doctor", seed=0, fleet=fleet)
+                )
                 for step in _steps(chat, fleet, stack):
                     if not await _try(step, server, tell):
                         return 3
@@ -70,7 +72,7 @@ async def _try(step: Step, server: Server, tell: Callable[[str], None]) -> bool:
     return True
 
 
-def _steps(chat: Chat, fleet: Fleet, stack: AsyncExitStack) -> list[Step]:
+def _steps(chat: CaseContext, fleet: Fleet, stack: AsyncExitStack) -> list[Step]:
     server, target = chat.server, chat.target
     peers: list[Peer] = []
 
@@ -79,11 +81,11 @@ def _steps(chat: Chat, fleet: Fleet, stack: AsyncExitStack) -> list[Step]:
         return f"it listens at {server.url}" if target.starts else f"somebody listens at {server.url}"
 
     async def health() -> str:
-        answer = await chat.http("GET", target.paths.health)
+        answer = await chat.http.request("GET", target.paths.health)
         return _expect(answer.status == 200, f"{target.paths.health} answers {answer.status}")
 
     async def login() -> str:
-        answer = await chat.http("GET", target.paths.history)
+        answer = await chat.http.request("GET", target.paths.history)
         return _expect(answer.status == 200, f"{target.paths.history} answers {answer.status}")
 
     async def socket() -> str:
@@ -91,7 +93,9 @@ def _steps(chat: Chat, fleet: Fleet, stack: AsyncExitStack) -> list[Step]:
         return f"{target.paths.socket} is a WebSocket"
 
     async def token() -> str:
-        turn = await chat.started(peers[0], chat.prompt(tokens=3) if server.ledger else chat.prompt())
+        turn = await chat.start_turn(
+            peers[0], chat.fake.prompt(tokens=3) if server.ledger else chat.fake.prompt()
+        )
         await turn.complete()
         return f"the answer is {turn.text[:60]!r}"
 
@@ -100,7 +104,7 @@ def _steps(chat: Chat, fleet: Fleet, stack: AsyncExitStack) -> list[Step]:
             return (
                 "no ledger is named, so what Claude was asked cannot be seen: many cases could not be tested"
             )
-        asked = chat.times_asked(chat.word)
+        asked = chat.fake.prompt_count(chat.marker)
         return _expect(asked == 1, f"the fake Claude was asked {asked} time(s)")
 
     async def variants() -> str:

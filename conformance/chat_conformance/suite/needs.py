@@ -22,7 +22,7 @@ ROOTS: dict[str, frozenset[str]] = {
     "messages/refused": frozenset({"refusal('bad_request')", "error('bad_request')"}),
     "handshake/two-at-once": frozenset({"two peers"}),
     "processes/options": frozenset(),
-    "turns/answered": frozenset({"ask()", "started()", "finished()"}),
+    "turns/answered": frozenset({"send_prompt()", "start_turn()", "run_turn()"}),
     "turns/text": frozenset({".text", "complete()", "until_text()"}),
     "shapes/three-times": frozenset({".text", "complete()", "until_text()"}),
     "turns/streams": frozenset({"until_text()"}),
@@ -32,7 +32,7 @@ ROOTS: dict[str, frozenset[str]] = {
     "following/replays": frozenset({"follow()"}),
     "stopping/cancel": frozenset({"send_json(type='cancel')"}),
     "processes/cancelled": frozenset({"send_json(type='cancel')"}),
-    "history/deleted": frozenset({"http('DELETE')"}),
+    "history/deleted": frozenset({"request('DELETE')"}),
     "turns/claude-fails": frozenset({"prompt(exit=)"}),
     "keepalive/first-ping": frozenset({"pings()"}),
     "identity/login": frozenset({"variant('login')"}),
@@ -78,7 +78,7 @@ def marks_of(node: ast.AST) -> Iterator[str]:
             for each in node.keywords:
                 value = repr(each.value.value) if isinstance(each.value, ast.Constant) else ""
                 yield f"{name}({each.arg}={value})"
-                if each.arg == "conversation_id" and name in ("ask", "started", "finished"):
+                if each.arg == "conversation_id" and name in ("send_prompt", "start_turn", "run_turn"):
                     yield "conversation_id="
         case _:
             pass

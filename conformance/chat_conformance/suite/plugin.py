@@ -25,7 +25,7 @@ from chat_conformance.errors import (
 )
 from chat_conformance.results import Case, CaseResult, TraceLine, Verdict
 from chat_conformance.suite.case import OWN_BYTES, function_of, survival, survival_id
-from chat_conformance.suite.context import Chat
+from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.roles import absent
 from chat_conformance.suite.stage import Stage, Visit
 from chat_conformance.suite.watch import Watch
@@ -274,7 +274,7 @@ class CasePlugin:
                 f"{fell} between cases; the last were {_named(visit.suspects)}", visit.suspects
             )
 
-    async def _aftermath(self, chat: Chat, stage: Stage, visit: Visit, *, failed: bool) -> str:
+    async def _aftermath(self, chat: CaseContext, stage: Stage, visit: Visit, *, failed: bool) -> str:
         """What is wrong with the servers that a case has used, now that it is over.
 
         Those that are shared are started again with nothing kept.
@@ -316,8 +316,10 @@ class CasePlugin:
             )
         visit.began = time.monotonic()
 
-        def chat_of(seed: int) -> Chat:
-            return Chat(stage.server, case_id=case.id, seed=seed, starting=self._starting, fleet=stage.fleet)
+        def chat_of(seed: int) -> CaseContext:
+            return CaseContext(
+                stage.server, case_id=case.id, seed=seed, starting=self._starting, fleet=stage.fleet
+            )
 
         chat, error, step, saw = await _tried(chat_of, self._seed)
         if isinstance(error, OwnFault):
@@ -375,8 +377,8 @@ def blocked_by(needed: Iterable[CaseResult]) -> str | None:
 
 
 async def _tried(
-    chat_of: Callable[[int], Chat], seed: int
-) -> tuple[Chat, BaseException | None, int, tuple[str, ...]]:
+    chat_of: Callable[[int], CaseContext], seed: int
+) -> tuple[CaseContext, BaseException | None, int, tuple[str, ...]]:
     """What came of a case, as `_played` tells; played again, with other words, where the server has closed early.
 
     That is its right (CLOSE-2), and no page would mind; a server that does so each time has failed.
@@ -390,7 +392,7 @@ async def _tried(
             return chat, error, step, saw
 
 
-async def _played(chat: Chat) -> tuple[BaseException | None, int, tuple[str, ...]]:
+async def _played(chat: CaseContext) -> tuple[BaseException | None, int, tuple[str, ...]]:
     """What stopped a case and at which line of its own, None and 0 if nothing did; and what it saw.
 
     A case that comes to its end and has looked at nothing has judged nothing: that is a fault of ours.
@@ -438,17 +440,17 @@ def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:  # 
             return Verdict.COULD_NOT_TEST, "", clip("".join(traceback.format_exception(error)), 20_000), True
 
 
-def server_lines(chat: Chat, error: BaseException | None) -> tuple[str, ...]:
+def server_lines(chat: CaseContext, error: BaseException | None) -> tuple[str, ...]:
     """What the servers of a case wrote during it; of one that did not start, what it said."""
     if isinstance(error, TargetError) and error.log:
         return error.log
     return tuple(line for server, seen in chat.used for line in server.lines_since(seen))
 
 
-def with_processes(chat: Chat) -> tuple[TraceLine, ...]:
+def with_processes(chat: CaseContext) -> tuple[TraceLine, ...]:
     """The trace with the life of each Claude of the case in it: when it began, what signals it got, how it ended."""
     lives = []
-    for run in [run for server, _ in chat.used for run in chat.runs_of(server)]:
+    for run in [run for server, _ in chat.used for run in chat.fake.runs_of(server)]:
         for event in run.events:
             match event["event"]:
                 case "start":
@@ -466,13 +468,13 @@ def with_processes(chat: Chat) -> tuple[TraceLine, ...]:
     return tuple(sorted([*chat.trace.lines, *seen], key=lambda each: each.ms))
 
 
-def ledger_lines(chat: Chat) -> list[str]:
+def ledger_lines(chat: CaseContext) -> list[str]:
     """What Claude was started with and given during the case."""
     lines = []
-    for run in [run for server, _ in chat.used for run in chat.runs_of(server)]:
+    for run in [run for server, _ in chat.used for run in chat.fake.runs_of(server)]:
         end = "alive" if run.alive else f"exit {run.exit_code}" if run.exit_code is not None else "gone"
         lines.append(f"pid {run.pid} {end} {' '.join(run.signals)} argv {run.argv}"[:400])
-        lines += [f"  stdin {line[:200]}" for line in run.stdin if chat.word in line]
+        lines += [f"  stdin {line[:200]}" for line in run.stdin if chat.marker in line]
     return lines
 
 

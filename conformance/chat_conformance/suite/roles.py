@@ -1,8 +1,8 @@
 """Which parts of a chat a case relies on, read off what its functions call and read.
 
-A case that sends a ``subscribe`` says nothing of a server that has none. As with `needs`, who writes a case need
-not think of that. What stands under ``if chat.offers("history"):`` or ``if chat.posts:`` is only looked at where it
-is offered, and so the case does not rely on it.
+A case that sends a ``subscribe`` says nothing of a server that has none. As with `needs`, authors of cases need not
+think of that. What stands under ``if chat.offers("history"):`` or ``if chat.http.supports_post:`` is only looked at
+where it is offered, and so the case does not rely on it.
 """
 
 from __future__ import annotations
@@ -19,33 +19,43 @@ from chat_conformance.target.file import Target
 from chat_conformance.target.roles import ROLES
 
 MARKS: dict[str, frozenset[str]] = {
-    "end": frozenset({"completed()", "complete()", "finish()", "finished()", ".terminal", "'complete'"}),
+    "end": frozenset({"completed()", "complete()", "finish()", "run_turn()", ".terminal", "'complete'"}),
     "error": frozenset({"refusal()", "error()", "'error'"}),
     "code": frozenset({"refusal()", "error()", "'code'", "'reset'"}),
     "accepted": frozenset({".accepted", "'accepted'"}),
     "message_id": frozenset({".message_id", "follow()", "'message_id'", "message_id="}),
-    "conversation_id": frozenset({"follow()", "history()", "last_message()", "'conversation_id'"}),
+    "conversation_id": frozenset(
+        {"follow()", "type='subscribe'", "history()", "last_message()", "'conversation_id'"}
+    ),
     "conversation": frozenset({"conversation_id="}),
     "seq": frozenset({"'seq'", "told()", "after=", "resumed()"}),
     "usage": frozenset({"'usage'", "'stop_reason'"}),
     "checked": frozenset({"'no_such_type'", "'bad_request'"}),
     "cancel": frozenset({"type='cancel'"}),
     "subscribe": frozenset({"type='subscribe'", "follow()"}),
-    "history": frozenset({"history()", "last_message()", ".history", "http('DELETE')"}),
+    "history": frozenset({"history()", "last_message()", ".history", "request('DELETE')"}),
     "health": frozenset({".health"}),
     "page": frozenset({".page"}),
     "subprotocol": frozenset({".subprotocol"}),
-    "post": frozenset({"post()", ".turn_door"}),
-    "new": frozenset({".new_door"}),
+    "post": frozenset({"post()", ".post_path"}),
+    "new": frozenset({".new_path"}),
     "pings": frozenset({"expect_ping()", "answer_last_ping()"}),
     "frames": frozenset(
         (
             *("expect_pong()", "expect_alive()", "expect_close()", "expect_refused()", "expect_refusal()"),
-            *(".frames", "Frame()", "send_text()", "send_bytes()", "wire()", "upgrade()", "opening()"),
+            *(
+                ".frames",
+                "Frame()",
+                "send_text()",
+                "send_bytes()",
+                "wire()",
+                "upgrade()",
+                "handshake_bytes()",
+            ),
             *("stall()", "clogged()", "close_frame()", "encode_frame()"),
         )
     ),
-    "handshake": frozenset({"wire()", "upgrade()", "opening()"}),
+    "handshake": frozenset({"wire()", "upgrade()", "handshake_bytes()"}),
 }
 """The roles, each with the marks of a case that relies on it."""
 
@@ -99,7 +109,7 @@ def role_marks(function: Callable[..., Any]) -> frozenset[str]:
 
 
 def _argument(mark: str) -> str:
-    """``send_json(type='cancel')`` as ``type='cancel'``, and ``ask(message_id=)`` as ``message_id=``."""
+    """``send_json(type='cancel')`` as ``type='cancel'``, and ``send_prompt(message_id=)`` as ``message_id=``."""
     _, _, inside = mark.partition("(")
     return inside.removesuffix(")") if "=" in inside else ""
 
@@ -118,7 +128,7 @@ def _is_guard(test: ast.expr) -> bool:
     match test:
         case ast.BoolOp(op=ast.And(), values=values):
             return any(_is_guard(each) for each in values)
-        case ast.Call(func=ast.Attribute(attr="offers")) | ast.Attribute(attr="posts"):
+        case ast.Call(func=ast.Attribute(attr="offers")) | ast.Attribute(attr="supports_post"):
             return True
         case _:
             return False

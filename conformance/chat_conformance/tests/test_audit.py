@@ -6,7 +6,7 @@ import pytest
 
 from chat_conformance.__main__ import main
 from chat_conformance.suite import case
-from chat_conformance.suite.context import Chat
+from chat_conformance.suite.context import CaseContext
 from chat_conformance.tests.test_main import target
 from chat_conformance.wire.audit import Audit
 from chat_conformance.wire.frames import Frame, Opcode, close_frame, encode_frame
@@ -55,8 +55,8 @@ def test_what_no_client_may_send_is_a_fault(frames: list[Frame], why: str) -> No
 def test_the_suite_blames_itself_for_what_it_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def sends_a_bare_frame(chat: Chat) -> None:
-        async with chat.wire() as peer:
+    async def sends_a_bare_frame(chat: CaseContext) -> None:
+        async with chat.connector.wire() as peer:
             await peer.send_bytes(HEAD)
             await peer.send(Frame(Opcode.PING))
 

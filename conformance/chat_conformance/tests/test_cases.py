@@ -18,7 +18,7 @@ from chat_conformance.mutants.registry import all_breaks
 from chat_conformance.results import Case, CaseResult, RunResult, Verdict
 from chat_conformance.suite.case import all_cases, function_of
 from chat_conformance.suite.clauses import clauses
-from chat_conformance.suite.context import Chat
+from chat_conformance.suite.context import CaseContext
 from chat_conformance.target.file import Target
 from chat_conformance.target.server import Server
 
@@ -126,6 +126,6 @@ def test_causes_of_several_faults_are_named(
 async def test_a_case_that_needs_a_fake_cannot_be_tested_without_one(tmp_path: Path) -> None:
     async with mutants.serving(mutants.RawChat()) as url:
         target = Target(name="bare", url=url)
-        async with Chat(Server(target, tmp_path), case_id="x/y", seed=1) as chat:
+        async with CaseContext(Server(target, tmp_path), case_id="x/y", seed=1) as chat:
             with pytest.raises(CouldNotTest, match="no ledger and gates"):
                 await function_of("turns/streams")(chat)

@@ -9,7 +9,8 @@ from chat_conformance.errors import ClosedEarly
 from chat_conformance.report import console
 from chat_conformance.results import Case, CaseResult, Severity, Verdict
 from chat_conformance.suite import plugin
-from chat_conformance.suite.context import Chat, expect, expect_equal
+from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.target.file import Target
 from chat_conformance.target.server import Server
 from chat_conformance.wire.evidence import MOST, gathered, saw
@@ -43,15 +44,17 @@ def test_what_was_seen_too_often_is_counted() -> None:
 async def test_a_case_that_looked_at_nothing_has_not_passed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def blind(_chat: Chat) -> None: ...
+    async def blind(_chat: CaseContext) -> None: ...
 
-    async def sees(_chat: Chat) -> None:
+    async def sees(_chat: CaseContext) -> None:
         expect(True, "something", "nothing")
 
     for function, wanted in ((sees, Verdict.PASSED), (blind, Verdict.COULD_NOT_TEST)):
         monkeypatch.setattr(plugin, "function_of", lambda _id, function=function: function)
         target = Target(name="bare", url="http://127.0.0.1:1")
-        error, _, saw_then = await plugin._played(Chat(Server(target, tmp_path), case_id="x/y", seed=1))
+        error, _, saw_then = await plugin._played(
+            CaseContext(Server(target, tmp_path), case_id="x/y", seed=1)
+        )
         verdict, _, _, broken = plugin._verdict(error)
 
         assert (verdict, broken, bool(saw_then)) == (wanted, function is blind, function is sees)
@@ -63,8 +66,8 @@ async def test_a_case_is_played_again_where_the_server_closed_early(
     words: list[str] = []
     lucky_one = [0]
 
-    async def unlucky(chat: Chat) -> None:
-        words.append(chat.word)
+    async def unlucky(chat: CaseContext) -> None:
+        words.append(chat.marker)
         if len(words) < lucky_one[0]:
             raise ClosedEarly("an answer", "the connection ended")
         expect(True, "something", "nothing")
@@ -74,7 +77,7 @@ async def test_a_case_is_played_again_where_the_server_closed_early(
     for number, wanted in ((3, Verdict.PASSED), (4, Verdict.FAILED)):
         lucky_one[0] = number
         words.clear()
-        _, error, _, _ = await plugin._tried(lambda seed: Chat(server, case_id="x/y", seed=seed), 1)
+        _, error, _, _ = await plugin._tried(lambda seed: CaseContext(server, case_id="x/y", seed=seed), 1)
 
         assert plugin._verdict(error)[0] is wanted
         assert len(set(words)) == 3  # what was asked before is not asked again

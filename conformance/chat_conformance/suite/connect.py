@@ -1,0 +1,150 @@
+"""How a case connects: a TCP connection, the opening handshake, and a hostile box in between.
+
+A case that only wants to talk calls ``CaseContext.peer`` and does not see what carries its messages. What is about
+WebSocket itself calls ``wire`` and ``upgrade`` here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from chat_conformance.errors import Failure
+from chat_conformance.suite.scope import CaseScope
+from chat_conformance.target.server import Server
+from chat_conformance.target.speech import Speech
+from chat_conformance.wire.handshake import (
+    Response,
+    check_response,
+    encode_key,
+    encode_request,
+    upgrade_headers,
+)
+from chat_conformance.wire.middlebox import Carry, MiddleBox, as_it_comes, middle_box
+from chat_conformance.wire.peer import Peer, connected
+from chat_conformance.wire.trace import shorten
+
+
+class Connector:
+    """The connections of one case to one server."""
+
+    def __init__(self, scope: CaseScope) -> None:
+        self._scope = scope
+
+    @asynccontextmanager
+    async def wire(self, server: Server | MiddleBox | None = None) -> AsyncIterator[Peer]:
+        """A TCP connection, nothing sent; to another server than the case's, or through a box before it."""
+        where = server or self._scope.server
+        target = self._scope.target
+        async with connected(
+            where.host,
+            where.port,
+            name=f"ws{self._scope.next_number()}",
+            trace=self._scope.trace,
+            within=target.within,
+            speech=Speech(target, self._scope.user(0).values),
+        ) as peer:
+            yield peer
+
+    async def upgrade(
+        self,
+        peer: Peer,
+        headers: dict[str, str | None] | list[tuple[str, str]] | None = None,
+        *,
+        user: int = 0,
+        path: str | None = None,
+        method: str = "GET",
+        key: str | None = None,
+        offered: tuple[str, ...] | None = None,
+        after: bytes = b"",
+        http: str = "1.1",
+        checked: bool = True,
+        server: Server | None = None,
+    ) -> Response:
+        """Send an opening handshake and wait for its response.
+
+        Args:
+            peer: The connection.
+            headers: What differs from a valid handshake; None takes a header away.
+            user: Whose headers are sent.
+            path: Another path.
+            method: Another method.
+            key: Another key.
+            offered: The subprotocols; without it, the server's own.
+            after: Bytes that are sent glued to the request.
+            http: Another version of HTTP.
+            checked: Whether a 101 must be the right one; a faulty handshake has no right one.
+            server: Another server than the case's, whose name is sent as Host.
+
+        Raises:
+            Failure: There is no response, or a 101 that does not fit the handshake.
+        """
+        key = key or encode_key(self._scope.random.randbytes(16))
+        offered = self._subprotocols if offered is None else offered
+        path = path or self._scope.target.paths.socket
+        sent: dict[str, str | None] = dict(
+            upgrade_headers(_host(server or self._scope.server), key, subprotocols=offered)
+        )
+        sent |= self._scope.user(user).headers
+        more = headers if isinstance(headers, list) else []
+        sent |= headers if isinstance(headers, dict) else {}
+        request = encode_request(path, sent, method=method, http=http, more=more)
+        what = f"{method} {path} upgrade{f' with {headers}' if headers else ''}"
+        await peer.send_bytes(request + after, what)
+        response = await peer.expect_response()
+        if (
+            checked
+            and response.status == 101
+            and (
+                wrong := check_response(
+                    response,
+                    sent.get("Sec-WebSocket-Key") or key,
+                    offered=offered,
+                    extensions=sent.get("Sec-WebSocket-Extensions") or "",
+                )
+            )
+        ):
+            raise Failure("a right answer to the handshake", wrong)
+        return response
+
+    @property
+    def _subprotocols(self) -> tuple[str, ...]:
+        """What a handshake offers; nothing where the server has no subprotocol."""
+        ours = self._scope.target.dialect.subprotocol
+        return (ours,) if ours else ()
+
+    def handshake_bytes(self, *, user: int = 0) -> bytes:
+        """A valid opening handshake, for code that does not use a ``Peer``."""
+        key = encode_key(self._scope.random.randbytes(16))
+        headers: dict[str, str | None] = dict(
+            upgrade_headers(_host(self._scope.server), key, subprotocols=self._subprotocols)
+        )
+        return encode_request(self._scope.target.paths.socket, headers | self._scope.user(user).headers)
+
+    @asynccontextmanager
+    async def peer(self, *, user: int = 0, server: Server | MiddleBox | None = None) -> AsyncIterator[Peer]:
+        """An open WebSocket; to another server than the case's, or through a box before it.
+
+        Raises:
+            Failure: The handshake was not answered as it must be.
+        """
+        async with self.wire(server) as peer:
+            response = await self.upgrade(
+                peer, user=user, server=server if isinstance(server, Server) else None
+            )
+            if response.status != 101:
+                raise Failure(
+                    "101 to a valid handshake", f"{response.status} {response.reason} {shorten(peer.body)}"
+                )
+            yield peer
+
+    def proxied(
+        self, *, down: Carry = as_it_comes, up: Carry = as_it_comes
+    ) -> AbstractAsyncContextManager[MiddleBox]:
+        """A hostile middle box before the server."""
+        server = self._scope.server
+        return middle_box(server.host, server.port, self._scope.trace, down=down, up=up)
+
+
+def _host(server: Server) -> str:
+    return f"{server.host}:{server.port}"

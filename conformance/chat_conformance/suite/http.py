@@ -1,0 +1,263 @@
+"""A case's HTTP client: requests as one of the users, turns by POST, and history."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+from multidict import CIMultiDict
+
+from chat_conformance.errors import Failure, NotOffered
+from chat_conformance.suite.scope import CaseScope
+from chat_conformance.target.server import Server
+from chat_conformance.wire.body import read_body
+from chat_conformance.wire.channel import MAX_DEPTH, shallow
+from chat_conformance.wire.evidence import saw
+from chat_conformance.wire.middlebox import MiddleBox
+from chat_conformance.wire.trace import shorten
+
+Headers = dict[str, str] | list[tuple[str, str]]
+_IDS = re.compile(r"\b[0-9a-f]{12}\b")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """An HTTP response.
+
+    Attributes:
+        status: The status code.
+        headers: Names in lower case.
+        body: All of it.
+        cookies: The cookies it sets.
+        set_cookies: The headers that set them, as they are.
+        read: Translates a JSON document from the target's names to the protocol's.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    cookies: dict[str, str]
+    read: Callable[[Any], Any] = lambda value: value
+    set_cookies: tuple[str, ...] = ()
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            Failure: It is not JSON, or nested too deep.
+        """
+        try:
+            return self.read(shallow(msgspec.json.decode(self.body)))
+        except msgspec.DecodeError as error:
+            raise Failure("a JSON body", f"{error}: status {self.status}, {shorten(self.body)}") from None
+        except RecursionError:
+            deep = f"it is nested deeper than {MAX_DEPTH} levels: {shorten(self.body)}"
+            raise Failure("a JSON body", deep) from None
+
+    def member(self, name: str) -> Any:
+        """One member of the body.
+
+        Raises:
+            Failure: The body is not an object that has it.
+        """
+        value = self.json()
+        if not isinstance(value, dict) or name not in value:
+            raise Failure(f"a JSON object with {name!r}", f"status {self.status}, {shorten(self.body)}")
+        return value[name]
+
+
+class HttpClient:
+    """Requests of one case to one server; an async context manager, which holds the connections."""
+
+    def __init__(self, scope: CaseScope) -> None:
+        self._scope = scope
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        # Cookies are what some cases are about, so none is sent that a case does not name.
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def on(self, scope: CaseScope) -> HttpClient:
+        """A client of the same connections for another server; it must not be entered."""
+        other = HttpClient(scope)
+        other._session = self._session
+        return other
+
+    @property
+    def supports_post(self) -> bool:
+        """Whether turns can be run by POST, too."""
+        return bool(self._scope.target.paths.turn)
+
+    @property
+    def post_path(self) -> str:
+        """The path where turns are run by POST.
+
+        Raises:
+            NotOffered: The target has none.
+        """
+        if not self.supports_post:
+            raise NotOffered("paths.turn is empty in the target file: there is no POST")
+        return self._scope.target.paths.turn
+
+    @property
+    def new_path(self) -> str:
+        """The path where empty conversations are made.
+
+        Raises:
+            NotOffered: The target has none.
+        """
+        if not self._scope.target.paths.new:
+            raise NotOffered("paths.new is empty in the target file: no empty conversations are made")
+        return self._scope.target.paths.new
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        form: dict[str, str] | None = None,
+        body: bytes | None = None,
+        headers: Headers | None = None,
+        user: int = 0,
+        server: Server | MiddleBox | None = None,
+        url: str | None = None,
+        within: float | None = None,
+    ) -> HttpResponse:
+        """Send a request, with a form or with a body as it is, and read the whole response.
+
+        Args:
+            method: The method.
+            path: The path with its query.
+            form: The body as a form, its names those of the protocol.
+            body: The body as bytes.
+            headers: What is sent beside the user's headers.
+            user: Whose headers are sent.
+            server: Another server than the case's, or a box before it.
+            url: Another origin, such as the forge's.
+            within: How long it may take, in seconds; without it, as the target file says.
+
+        Raises:
+            Failure: The connection broke, or the response took longer than ``within``.
+        """
+        assert self._session is not None
+        scope = self._scope
+        where = (url or (server or scope.server).url) + path
+        scope.trace.add("http", ">", f"{method} {path}{f' {shorten(str(form))}' if form else ''}")
+        limit = within or scope.target.within
+        named = (
+            [("Host", f"{scope.server.host}:{scope.server.port}")] if isinstance(server, MiddleBox) else []
+        )
+        try:
+            async with (
+                asyncio.timeout(limit),
+                self._session.request(
+                    method,
+                    where,
+                    data=body if form is None else scope.target.dialect.form(form),
+                    headers=CIMultiDict([*scope.user(user).headers.items(), *pairs(headers), *named]),
+                    allow_redirects=False,
+                ) as response,
+            ):
+                body = await read_body(response)
+        except TimeoutError:
+            raise Failure(f"an answer to {method} {path}", f"not within {limit:g} s") from None
+        except aiohttp.ClientError as error:
+            raise Failure(f"an answer to {method} {path}", f"{type(error).__name__}: {error}") from None
+        scope.trace.add("http", "<", f"{response.status} {shorten(body)}")
+        saw(f"{method} {_IDS.sub('{id}', path.partition('?')[0])} was answered with {response.status}")
+        kind = self._document_kind(method, path)
+        return HttpResponse(
+            response.status,
+            {name.lower(): value for name, value in response.headers.items()},
+            body,
+            {name: morsel.value for name, morsel in response.cookies.items()},
+            lambda value: scope.target.dialect.document(kind, value),
+            tuple(response.headers.getall("Set-Cookie", [])),
+        )
+
+    def _document_kind(self, method: str, path: str) -> str:
+        """Which of the dialect's documents answers a request."""
+        paths = self._scope.target.paths
+        match method, path.partition("?")[0]:
+            case "POST", route if route == paths.turn:
+                return "post"
+            case "POST", route if route == paths.new:
+                return "new"
+            case "GET", route if route == paths.history:
+                return "list"
+            case _:
+                return "conversation"
+
+    async def post(
+        self,
+        message: str,
+        *,
+        within: float | None = None,
+        server: Server | MiddleBox | None = None,
+        user: int = 0,
+        **fields: str,
+    ) -> HttpResponse:
+        """Run a turn by HTTP (HTTP-2).
+
+        Raises:
+            NotOffered: The target runs no turns by POST.
+        """
+        form = {"message": message, **fields}
+        return await self.request("POST", self.post_path, form=form, within=within, server=server, user=user)
+
+    async def history(
+        self, conversation_id: str, *, server: Server | None = None, user: int = 0
+    ) -> list[dict[str, Any]]:
+        """The messages of a conversation as history has them (HIST-4).
+
+        Raises:
+            Failure: The status is not 200, or the document has no list of messages.
+        """
+        path = self._scope.target.paths.of(conversation_id)
+        response = await self.request("GET", path, server=server, user=user)
+        if response.status != 200:
+            raise Failure("200 for the conversation's history", f"{response.status} {shorten(response.body)}")
+        messages = response.member("messages")
+        if not isinstance(messages, list) or not all(isinstance(each, dict) for each in messages):
+            raise Failure("a list of messages in history", f"it is {shorten(response.body)}")
+        return messages
+
+    async def last_message(self, conversation_id: str) -> dict[str, Any]:
+        """The newest message of a conversation as history has it.
+
+        Raises:
+            Failure: It has none.
+        """
+        messages = await self.history(conversation_id)
+        if not messages:
+            raise Failure("the conversation to have messages in history", "it is []")
+        return messages[-1]
+
+    async def settle(self) -> None:
+        """Wait until the server has answered two requests, one after the other: what was due before has happened.
+
+        So a case judges by order and not by the clock: on a machine that stalls, these answers are late, too. A server
+        that does not answer at all has had its time.
+        """
+        with suppress(Failure):
+            for _ in range(2):
+                await self.request("GET", self._scope.target.paths.health)
+
+
+def pairs(headers: Headers | None) -> list[tuple[str, str]]:
+    """Headers as a list, which may have a name twice."""
+    return list(headers.items()) if isinstance(headers, dict) else list(headers or [])
