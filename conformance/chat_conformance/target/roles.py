@@ -58,6 +58,8 @@ def described(messages: Mapping[str, Any], events: list[Rule], captures: Mapping
     found |= {"usage"} if {"usage", "stop_reason"} <= members else set()
     found |= {"steps"} if {"thinking", "tool", "status"} <= kinds else set()
     found |= {"message_id"} if "message_id" in asked and "message_id" in members else set()
-    found |= {"conversation_id"} if "conversation_id" in asked and "conversation_id" in known else set()
+    found |= (
+        {"conversation_id"} if "conversation_id" in asked & known or "conversation_uuid" in asked else set()
+    )
     found |= {name for name in ("cancel", "subscribe") if name in messages}
     return frozenset(found)

@@ -16,7 +16,7 @@ from chat_conformance.errors import NotOffered
 from chat_conformance.target.cli_lines import CliLines
 from chat_conformance.target.file import Target
 from chat_conformance.target.matching import NOTHING, Rule, enclosed, taken, text_at, value_at
-from chat_conformance.target.templates import filled
+from chat_conformance.target.templates import filled, names_in
 
 ALL = frozenset({"type", "message", "message_id", "conversation_id", "after"})
 
@@ -31,7 +31,7 @@ class Speech:
 
     def __init__(self, target: Target, values: Mapping[str, Any] | None = None) -> None:
         self.target = target
-        self.captures: dict[str, Any] = dict(values or {})
+        self.captures: dict[str, Any] = {"connection_uuid": str(uuid.uuid4()), **(values or {})}
         self._cli = CliLines()
         self._so_far = ""
 
@@ -63,7 +63,12 @@ class Speech:
             raise NotOffered(f"messages.{kind} of the target file has no {more[0]}")
         self._so_far = ""
         values = {**self.captures, **given, "prompt": given.get("message"), "uuid": str(uuid.uuid4())}
-        return filled(self.target.messages[kind], values)
+        values["conversation_id"] = given.get("conversation_id")
+        template = self.target.messages[kind]
+        if "conversation_uuid" in names_in(template):  # ours to choose
+            values["conversation_uuid"] = given.get("conversation_id") or values["uuid"]
+            self.captures["conversation_id"] = values["conversation_uuid"]
+        return filled(template, values)
 
     def encode(self, members: Mapping[str, Any]) -> bytes:
         """The same as the payload of a frame."""

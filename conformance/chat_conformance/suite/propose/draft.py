@@ -1,0 +1,295 @@
+"""The target file that a recorded session suggests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from chat_conformance.errors import UsageError
+from chat_conformance.suite.propose.answer import Found, find
+from chat_conformance.suite.propose.leaves import is_random, leaves, path_to, replaced, tags
+from chat_conformance.suite.propose.recording import Exchange, Frame, Recording, Socket, decoded, path_of
+
+SPOKEN = ("prompt", "message", "text", "content", "query", "input", "question", "command", "data", "q", "msg")
+"""Names under which pages send what people typed, likely ones first."""
+NOISE = ("ping", "pong", "heartbeat", "keepalive")
+
+
+@dataclass(slots=True)
+class Draft:
+    """What goes into the target file.
+
+    Attributes:
+        url: The origin.
+        transport: By what frames travel.
+        socket: The path of the connection.
+        stream: The table ``stream``.
+        opening: The steps.
+        chat_request: The template of a prompt.
+        captures: What is kept of frames.
+        members: Members of every event, by path.
+        headers: What identifies the user.
+        found: The answer.
+        notes: What was seen, for people.
+    """
+
+    url: str
+    transport: str = "websocket"
+    socket: str = "/"
+    stream: dict[str, Any] = field(default_factory=dict)
+    opening: list[dict[str, Any]] = field(default_factory=list)
+    chat_request: Any = None
+    captures: dict[str, str] = field(default_factory=dict)
+    members: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    found: Found | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def draft(recording: Recording, prompt: str = "") -> Draft:
+    """What a recorded session suggests; ``prompt`` is what was typed, if that is known.
+
+    Raises:
+        UsageError: No prompt, or no answer to one, can be recognised.
+    """
+    for socket in sorted(recording.sockets, key=lambda each: -len(each.frames)):
+        asked = [
+            place for place, each in enumerate(socket.frames) if each.sent and _spoken(each.value, prompt)
+        ]
+        if asked:
+            return _of_socket(recording, socket, _chosen(socket.frames, asked, prompt), prompt)
+    for exchange in recording.exchanges:
+        if exchange.streams and _spoken(exchange.value, prompt):
+            return _of_stream(recording, exchange, prompt)
+    raise UsageError(
+        "no prompt is recognised in the recording; say what was typed with --prompt,"
+        " and record until the answer is over"
+    )
+
+
+def _spoken(value: Any, prompt: str) -> str | None:
+    """The text of a message that somebody typed; with ``prompt`` only that."""
+    if isinstance(value, str):
+        return value if (value == prompt if prompt else value and not _is_noise(value)) else None
+    texts = [
+        (path, each)
+        for path, each in leaves(value)
+        if isinstance(each, str) and each and (each == prompt if prompt else not is_random(each))
+    ]
+    if prompt:
+        return texts[0][1] if texts else None
+    named = [
+        (SPOKEN.index(name), -len(each), each)
+        for path, each in texts
+        if (name := path.rpartition(".")[2].lower()) in SPOKEN
+    ]
+    # An array has its event first; a text with a space in it was typed by somebody, whatever it is called.
+    named += [
+        (len(SPOKEN), -len(each), each) for path, each in texts if path not in ("0", "type") and " " in each
+    ]
+    return min(named)[2] if named else None
+
+
+def _is_noise(text: str) -> bool:
+    return any(word in text.lower() for word in NOISE)
+
+
+def _chosen(frames: list[Frame], asked: list[int], prompt: str) -> list[int]:
+    """The places of the prompts: of what looks like one, those that most frames follow, of the same shape."""
+    if prompt:
+        shape = {path for path, _ in leaves(frames[asked[0]].value)}
+        alike = [
+            place
+            for place, each in enumerate(frames)
+            if each.sent and place >= asked[0] and {path for path, _ in leaves(each.value)} == shape
+        ]
+        return alike if shape else asked
+
+    def follow(place: int) -> int:
+        later = next((each for each in asked if each > place), len(frames))
+        return sum(not each.sent for each in frames[place + 1 : later])
+
+    best = max(asked, key=follow)
+    shape = {path for path, _ in leaves(frames[best].value)}
+    same = [each for each in asked if {path for path, _ in leaves(frames[each].value)} >= shape]
+    return [each for each in same if follow(each)] or [best]
+
+
+def _of_socket(recording: Recording, socket: Socket, asked: list[int], prompt: str) -> Draft:
+    first, frames = asked[0], socket.frames
+    until = asked[1] if len(asked) > 1 else len(frames)
+    received = [each for each in frames[first + 1 : until] if not each.sent]
+    typed = _spoken(frames[first].value, prompt) or ""
+    found = find(received, typed)
+    if found is None:
+        raise UsageError(f"no text answers {typed!r} in the recording: record until the answer is over")
+    made = Draft(url=_origin(socket.url), found=found)
+    names: dict[Any, str] = {typed: "prompt"}
+    before = [each for each in recording.exchanges if each.at <= socket.at]
+    if socket.is_socket_io:
+        made.transport, made.socket = "socket.io", ""
+    else:
+        made.socket = _addressed(made, path_of(socket.url), before, names)
+    _opened(made, frames[:first], before, names)
+    _templated(made, frames, asked, names, prompt=prompt)
+    made.headers = _identity(socket.headers, before)
+    return made
+
+
+def _of_stream(recording: Recording, exchange: Exchange, prompt: str) -> Draft:
+    typed = _spoken(exchange.value, prompt) or ""
+    answer = list(exchange.frames())
+    found = find(answer, typed)
+    if found is None:
+        raise UsageError(f"no text answers {typed!r} in the recording: record until the answer is over")
+    made = Draft(url=_origin(exchange.url), transport=exchange.streams, socket="", found=found)
+    names: dict[Any, str] = {typed: "prompt"}
+    before = [each for each in recording.exchanges if each.at < exchange.at]
+    path = _addressed(made, exchange.path, before, names)
+    made.stream = {"send": f"{exchange.method} {path}"}
+    if "form" in exchange.headers.get("content-type", ""):
+        made.stream["encoding"] = "form"
+    asked = [
+        each
+        for each in recording.exchanges
+        if each.streams
+        and each.method == exchange.method
+        and _spoken(each.value, "")
+        and each.at >= exchange.at
+    ]
+    frames: list[Frame] = []
+    places = []
+    for each in asked:
+        places.append(len(frames))
+        frames += [Frame(sent=True, text=each.body, value=each.value), *each.frames()]
+    _templated(made, frames, places, names, prompt=prompt, before=before)
+    made.headers = _identity(exchange.headers, before)
+    return made
+
+
+def _addressed(made: Draft, path: str, before: list[Exchange], names: dict[Any, str]) -> str:
+    """A path with placeholders for what earlier answers had given, by steps that make the same requests again."""
+    pieces = [*urlsplit(path).path.split("/"), *(value for _, value in parse_qsl(urlsplit(path).query))]
+    for piece in pieces:
+        if len(piece) < 4 or piece in names:
+            continue
+        if (name := _captured(made, piece, before, names)) is not None:
+            path = path.replace(piece, f"{{{name}}}")
+        elif is_random(piece):
+            path = path.replace(piece, "{connection_uuid}")
+            made.notes.append(
+                f"{piece!r} in the address comes from nowhere in the recording: a fresh id each time"
+            )
+    return path
+
+
+def _captured(made: Draft, value: Any, before: list[Exchange], names: dict[Any, str]) -> str | None:
+    """The name under which an earlier answer's value is kept; None if none has it."""
+    for each in before:
+        place = path_to(_value(each), value)
+        if place is None:
+            continue
+        name = place.rpartition(".")[2] if not place.rpartition(".")[2].isdecimal() else "value"
+        name = "".join(char if char.isalnum() else "_" for char in name.lower())
+        name = name if name not in ("id", "prompt", "user") and name[:1].isalpha() else f"session_{name}"
+        step: dict[str, Any] = {"request": f"{each.method} {each.path}"}
+        if each.body:
+            body = replaced(each.value, names)
+            step["form" if "form" in each.headers.get("content-type", "") else "json"] = body
+        same = next((old for old in made.opening if old.get("request") == step["request"]), None)
+        if same is None:
+            made.opening.append(step)
+            same = step
+        same.setdefault("capture", {})[name] = place
+        names[value] = name
+        return name
+    return None
+
+
+def _value(exchange: Exchange) -> Any:
+    return decoded(exchange.answer)
+
+
+def _opened(made: Draft, frames: list[Frame], before: list[Exchange], names: dict[Any, str]) -> None:
+    """Steps for what was sent before the prompt, and for the greeting after it."""
+    greeting = [each for each in frames if not each.sent and not _is_noise(each.text)]
+    for each in frames:
+        if not each.sent or _is_noise(each.text):
+            continue
+        for _, value in leaves(each.value):
+            if isinstance(value, str) and is_random(value):
+                _captured(made, value, before, names)
+        made.opening.append({"send": replaced(each.value, names)})
+    if greeting:
+        kept = tags(greeting[-1].value)
+        made.opening.append(
+            {"wait": {path: each for path, each in kept.items() if not isinstance(each, bool)}}
+        )
+
+
+def _templated(
+    made: Draft,
+    frames: list[Frame],
+    asked: list[int],
+    names: dict[Any, str],
+    *,
+    prompt: str,
+    before: list[Exchange] | None = None,
+) -> None:
+    """The template of a prompt: what an answer says before it is asked again is captured, what it repeats is our id."""
+    message = frames[asked[-1]].value
+    first = frames[asked[0]].value
+    typed = _same_place(first, _spoken(first, prompt) or "", message)
+    names[typed] = "prompt"
+    mine = frames[asked[-1] + 1 :]
+    earlier = [each for each in frames[: asked[-1]] if not each.sent]
+    for path, value in leaves(message):
+        if value in names or not is_random(value):
+            continue
+        if (
+            place := next((found for each in earlier if (found := path_to(each.value, value))), None)
+        ) is not None:
+            names[value] = "conversation_id"
+            made.captures["conversation_id"] = place
+        elif before and _captured(made, value, before, names):
+            pass
+        elif (
+            place := next((found for each in mine if (found := path_to(each.value, value))), None)
+        ) is not None:
+            repeated = any(path_to(frames[one].value, value) for one in asked[:-1])
+            names[value] = "conversation_uuid" if repeated else "message_id"
+            made.members["conversation_id" if repeated else "message_id"] = place
+        elif any(path_to(frames[one].value, value) for one in asked[:-1]):
+            names[value] = "conversation_uuid"
+        else:
+            names[value] = "uuid"
+            made.notes.append(f"{path} of the message is new each time: {{uuid}}")
+    made.chat_request = replaced(message, names)
+    if isinstance(message, str):
+        made.chat_request = message.replace(typed, "{prompt}")
+    if len(asked) == 1:
+        made.notes.append(
+            "one prompt was recorded; with a second one the id of the conversation would be recognised"
+        )
+
+
+def _same_place(message: Any, typed: str, other: Any) -> str:
+    """What stands in another message where this one has what was typed."""
+    if not isinstance(message, dict | list):
+        return str(other)
+    place = path_to(message, typed)
+    return next((str(each) for path, each in leaves(other) if path == place), typed)
+
+
+def _identity(headers: dict[str, str], before: list[Exchange]) -> dict[str, str]:
+    """The headers that say who the user is, unless the steps before make the server set such a cookie."""
+    sets = any(name == "set-cookie" for each in before for name, _ in each.answer_headers)
+    kept = {"authorization": "Authorization"} | ({} if sets else {"cookie": "Cookie"})
+    return {name: headers[low] for low, name in kept.items() if headers.get(low)}
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme or "http")
+    return f"{scheme}://{parts.netloc or '127.0.0.1:8000'}"
