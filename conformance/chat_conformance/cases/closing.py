@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from chat_conformance.cases.framing import PING_PONG
 from chat_conformance.cases.turns import ANSWERED, pieces
+from chat_conformance.errors import Failure, NotOffered
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
+from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.frames import Frame, Opcode, close_frame, encode_frame
 from chat_conformance.wire.peer import MASK, Peer
 
+BEGUN_BY_SERVER = "closing/begun-by-server"
 GOODBYES = (1000, 1001, None)
 """How a close may be answered besides with its own code, which RFC 6455 §5.5.1 calls typical only."""
 
@@ -190,12 +195,39 @@ async def nothing_obeyed(chat: CaseContext) -> None:
 
 
 @case(
+    BEGUN_BY_SERVER,
+    title="A connection that the server closes ends when the client has answered",
+    clause="CLOSE-1",
+    severity=Severity.LOW,
+    means="Every client that is refused costs the server a connection for ever.",
+    needs=(PING_PONG,),
+)
+async def begun_by_server(chat: CaseContext) -> None:
+    # Whatever it closes for: which frames it has to refuse is judged by other cases.
+    for frame in (
+        Frame(3, b"", mask=MASK),
+        Frame(Opcode.PING, b"bare"),
+        Frame(Opcode.TEXT, b"\xff", mask=MASK),
+    ):
+        async with chat.peer() as peer:
+            peer.break_rules()
+            await peer.send(frame)
+            with suppress(Failure):
+                await peer.until(lambda: peer.close or peer.ended, "the end of the connection")
+            if peer.close or peer.ended:
+                await peer.until(lambda: peer.ended, "the end of a connection whose close is answered")
+                saw("a connection that the server closed has ended")
+                return
+    raise NotOffered("the server closes no connection, whatever comes")
+
+
+@case(
     "closing/unanswered",
     title="A close that the server begins ends the connection even without an answer",
     clause="CLOSE-1",
     severity=Severity.LOW,
     means="Every client that breaks a rule and stays costs the server a connection for ever.",
-    needs=("framing/illegal",),
+    needs=(BEGUN_BY_SERVER, "framing/illegal"),
     waits=True,
 )
 async def unanswered(chat: CaseContext) -> None:

@@ -134,7 +134,7 @@ PAINS = {
     ],
     "Reserved bits and opcodes are taken for legal": ["framing/illegal"],
     "Codes that may not be on the wire are sent, or passed on": ["closing/code", "closing/bad-code"],
-    "A close that the server begins never ends": ["closing/unanswered"],
+    "A close that the server begins never ends": ["closing/begun-by-server", "closing/unanswered"],
     "Frames that come glued to the handshake are lost": ["handshake/early-frame"],
 }
 """What people who run such chats complain of, and the cases that look for it."""

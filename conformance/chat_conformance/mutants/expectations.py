@@ -56,7 +56,9 @@ SMALL: dict[str, tuple[str, Kill]] = {
     "inflates-without-end": ("InflatesWithoutEnd", Kill("framing/deflate-bomb", "taken for legal")),
     "takes-any-text": ("TakesAnyText", Kill("framing/bad-utf8", "taken for legal")),
     "waits-for-the-close": ("WaitsForTheClose", Kill("closing/unanswered", "not within")),
-    "compresses-unasked": ("CompressesUnasked", Kill("framing/deflate", "was not offered")),
+    "stays-after-its-close": ("StaysAfterItsClose", Kill("closing/begun-by-server", "not within")),
+    "compresses-unasked": ("CompressesUnasked", Kill("handshake/completes", "was not offered")),
+    "compresses-anything": ("CompressesWhateverIsOffered", Kill("framing/deflate", "was not offered")),
     "wants-the-latest-pong": ("WantsTheLatestPong", Kill("keepalive/lumps", "the connection ended")),
     "TURN-5": ("AllAtTheEnd", Kill("turns/streams", "not within")),
 }

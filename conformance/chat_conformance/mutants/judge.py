@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from chat_conformance.errors import TargetError
 from chat_conformance.mutants import small
 from chat_conformance.mutants.expectations import REFERENCE, SMALL, Kill
 from chat_conformance.mutants.small import KEEPALIVE
@@ -77,7 +78,9 @@ def judge(
 
     ``quick`` plays their own cases only, ``whole`` all cases.
     """
-    return _each(partial(_judge, quick=quick, whole=whole, seed=seed), wanted, on_row, side_by_side)
+    return _each(
+        partial(_judge_if_it_starts, quick=quick, whole=whole, seed=seed), wanted, on_row, side_by_side
+    )
 
 
 def judge_combinations(
@@ -101,6 +104,19 @@ def _each(
             on_row(row)
             rows.append(row)
     return rows
+
+
+def _judge_if_it_starts(name: str, *, quick: bool, whole: bool, seed: int) -> Row:
+    try:
+        return _judge(name, quick=quick, whole=whole, seed=seed)
+    except TargetError as error:
+        return _not_started(name, error)
+
+
+def _not_started(name: str, error: TargetError) -> Row:
+    """The row of a mutant that is no server: nothing judged it, and the others are judged all the same."""
+    said = "; ".join([str(error), *error.log[-3:]])
+    return Row(name, "", f"could not be judged: {' '.join(said.split())}", "", 0.0)
 
 
 def _judge(name: str, *, quick: bool, whole: bool, seed: int) -> Row:
@@ -146,6 +162,13 @@ def judge_together(mutants: tuple[str, ...], *, seed: int) -> Row:
 
     A cause is named by its own case, or hangs on the case of another one, which has to be mended first.
     """
+    try:
+        return _judge_together(mutants, seed=seed)
+    except TargetError as error:
+        return _not_started(",".join(mutants), error)
+
+
+def _judge_together(mutants: tuple[str, ...], *, seed: int) -> Row:
     kills = [REFERENCE[each] for each in mutants]
     cases = {each.id: each for each in all_cases()}
     owns = {kill.case_id for kill in kills}

@@ -89,7 +89,7 @@ class RawChat:
                     elif (payload := join(frame)) is not None:
                         await self.refuse(payload, writer)
         except FrameError as error:
-            await self.close(error, writer)
+            await self.close(error, reader, writer)
 
     def feeding(self) -> Callable[[bytes], list[Frame]]:
         """What makes frames of the bytes of one read."""
@@ -110,7 +110,9 @@ class RawChat:
         if (error := check_frame(frame, from_client=True)) is not None:
             raise error
 
-    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
+    async def close(
+        self, error: FrameError, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         """Say why the connection ends, which it does when this returns."""
         writer.write(encode_frame(close_frame(error.code)))
         await writer.drain()
@@ -207,12 +209,14 @@ class HangsUpOnPongs(RawChat):
 class WaitsForNegativeBytes(RawChat):
     """A length whose highest bit is set is waited for."""
 
-    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
+    async def close(
+        self, error: FrameError, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         """Wait until the other side has gone."""
-        if "highest bit" not in error.reason:
-            await super().close(error, writer)
-        while not writer.transport.is_closing():  # noqa: ASYNC110 - a mutant may be crude
-            await asyncio.sleep(0.01)
+        if "highest bit" in error.reason:
+            await reader.read()
+        else:
+            await super().close(error, reader, writer)
 
 
 class ClosesWith768(RawChat):
@@ -299,22 +303,40 @@ class PassesReasonsOn(TakesAnyFrame):
 class TakesAnyText(RawChat):
     """Text is not looked at: it is answered whatever its bytes are."""
 
-    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
+    async def close(
+        self, error: FrameError, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         """Answer what is only no UTF-8."""
         if error.code == 1007:
             await self.refuse(b"{}", writer)
         else:
-            await super().close(error, writer)
+            await super().close(error, reader, writer)
+
+
+class StaysAfterItsClose(RawChat):
+    """What was closed here stays open until the other side has gone, even when the close was answered."""
+
+    async def close(
+        self, error: FrameError, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Wait until the other side has gone."""
+        await super().close(error, reader, writer)
+        await reader.read()
 
 
 class WaitsForTheClose(RawChat):
     """A close that was begun here waits for its answer, however long."""
 
-    async def close(self, error: FrameError, writer: asyncio.StreamWriter) -> None:
-        """Wait until the other side has gone."""
-        await super().close(error, writer)
-        while not writer.transport.is_closing():  # noqa: ASYNC110 - a mutant may be crude
-            await asyncio.sleep(0.01)
+    async def close(
+        self, error: FrameError, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Read on until the close is answered."""
+        await super().close(error, reader, writer)
+        decoder = FrameDecoder()
+        with suppress(FrameError):
+            while data := await reader.read(1 << 16):
+                if any(frame.opcode == Opcode.CLOSE for frame in decoder.feed(data)):
+                    return
 
 
 class WantsTheLatestPong(RawChat):
@@ -572,13 +594,22 @@ class KeepsNothing(TinyChat):
 
 
 class CompressesUnasked(TinyChat):
-    """The extension is chosen whatever was offered."""
+    """The extension is chosen though none was offered."""
+
+    offered = False
 
     async def socket(self, request: web.Request) -> web.WebSocketResponse:
         """Ask for the extension in the client's place."""
         headers = request.headers.copy()
-        headers["Sec-WebSocket-Extensions"] = "permessage-deflate"
+        if not self.offered or "Sec-WebSocket-Extensions" in headers:
+            headers["Sec-WebSocket-Extensions"] = "permessage-deflate"
         return await super().socket(request.clone(headers=headers))
+
+
+class CompressesWhateverIsOffered(CompressesUnasked):
+    """The extension is chosen whenever one is offered, whichever it is."""
+
+    offered = True
 
 
 class BareText(TinyChat):

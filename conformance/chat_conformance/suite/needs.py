@@ -18,6 +18,7 @@ ROOTS: dict[str, frozenset[str]] = {
     "http/health": frozenset({".health"}),
     "handshake/completes": frozenset({"peer()"}),
     "framing/ping": frozenset({"expect_pong()", "expect_alive()"}),
+    "closing/begun-by-server": frozenset({"expect_refused()", "expect_refusal()"}),
     "messages/unknown-type": frozenset({"answered()"}),
     "messages/refused": frozenset({"refusal('bad_request')", "error('bad_request')"}),
     "handshake/two-at-once": frozenset({"two peers"}),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_conformance.errors import CouldNotTest
+from chat_conformance.errors import CouldNotTest, TargetError
 from chat_conformance.mutants import judge as judging
 from chat_conformance.mutants import small as mutants
 from chat_conformance.mutants.coverage_page import FINDINGS
@@ -85,6 +85,18 @@ def test_a_mutant_that_is_caught_for_another_cause_is_told(monkeypatch: pytest.M
     (row,) = judge(["M-3"], quick=True, seed=1, on_row=lambda _: None)
 
     assert row.wrong.startswith("caught for another cause: it is 101")
+
+
+def test_a_mutant_that_does_not_start_is_a_wrong_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def play(name: str, *_args: object, **_options: object) -> RunResult:
+        raise TargetError(f"{name} ended", ("Traceback", "ImportError: no such part"))
+
+    monkeypatch.setattr(judging, "play", play)
+    rows = judge(["M-3", "M-7"], quick=True, seed=1, on_row=lambda _: None)
+    together = judging.judge_together(("M-3", "M-7"), seed=1)
+
+    assert [row.name for row in (*rows, together)] == ["M-3", "M-7", "M-3,M-7"]
+    assert rows[1].wrong == "could not be judged: M-7 ended; Traceback; ImportError: no such part"
 
 
 def test_each_mutant_of_a_combination_has_a_row() -> None:
