@@ -14,7 +14,7 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
-from chat_conformance.suite.latency import PATIENCE, measure, percentile
+from chat_conformance.suite.latency import PATIENCE, percentile, pinging
 from chat_conformance.suite.pour import pouring
 from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
@@ -110,20 +110,18 @@ async def others_are_served(
 ) -> None:
     """Ping on a connection of its own, on the quiet server and during the floods; one good round is enough.
 
+    The pings have begun when the floods do: what stands still but once, at their beginning, is seen, too.
+
     Raises:
         Failure: In each round the pongs came too late.
     """
     worst: list[str] = []
     for _ in range(ROUNDS):
-        quiet = percentile(await pings(chat), 99)
+        quiet = await late(chat)
         if quiet >= PATIENCE and worst:  # it is still busy with the round before
             break
         expect(quiet < PATIENCE, "a quiet server to answer pings", f"not within {PATIENCE:g} s")
-        async with AsyncExitStack() as stack:
-            for flood in floods:
-                await stack.enter_async_context(flood())
-            await asyncio.sleep(0.1)
-            during = percentile(await pings(chat), 99)
+        during = await late(chat, *floods)
         came = f"{1000 * during:.0f} ms, and {1000 * quiet:.0f} ms before"
         if during - quiet <= LATE:
             saw(f"others' pongs (99 % of them) came after {came}, while one user sent {what}")
@@ -135,13 +133,19 @@ async def others_are_served(
     )
 
 
-async def pings(chat: CaseContext) -> list[float]:
-    """The latencies of pings for a while; where there is not even a connection, as if none were answered."""
+async def late(chat: CaseContext, *floods: Callable[[], AbstractAsyncContextManager[None]]) -> float:
+    """How late the pongs come during the floods, 99 % of them; without a connection, as if none came."""
     try:
-        return await measure(chat.server.host, chat.server.port, chat.connector.handshake_bytes(), LONG)
+        async with (
+            pinging(chat.server.host, chat.server.port, chat.connector.handshake_bytes(), LONG) as latencies,
+            AsyncExitStack() as stack,
+        ):
+            for flood in floods:
+                await stack.enter_async_context(flood())
+            return percentile(await latencies(), 99)
     except ConnectionError as error:
         chat.trace.add("pings", "=", str(error))
-        return [PATIENCE]
+        return PATIENCE
 
 
 def flood(

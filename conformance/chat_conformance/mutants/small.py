@@ -325,13 +325,15 @@ class StaysAfterItsClose(RawChat):
 
 
 class WaitsForTheClose(RawChat):
-    """A close that was begun here waits for its answer, however long."""
+    """A close that was begun here, for an opcode nobody knows, waits for its answer, however long."""
 
     async def close(
         self, error: FrameError, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Read on until the close is answered."""
         await super().close(error, reader, writer)
+        if "opcode" not in error.reason:
+            return
         decoder = FrameDecoder()
         with suppress(FrameError):
             while data := await reader.read(1 << 16):

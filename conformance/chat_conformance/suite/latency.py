@@ -13,17 +13,25 @@ import select
 import socket
 import sys
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 PAUSE = 0.01
 PATIENCE = 1.5  # how long pongs are waited for after the last ping
+BEGUN = b"begun\n"
 _MASK = b"\0\0\0\0"
 
 
-async def measure(host: str, port: int, handshake: bytes, seconds: float) -> list[float]:
-    """The latencies of pings for so long, in seconds; ``PATIENCE`` for what was not answered.
+@asynccontextmanager
+async def pinging(
+    host: str, port: int, handshake: bytes, seconds: float
+) -> AsyncIterator[Callable[[], Awaitable[list[float]]]]:
+    """Send pings for so long; they have begun when the block is entered.
+
+    What is given waits for their end and returns their latencies, in seconds: `PATIENCE` for what was not answered.
 
     Raises:
-        ConnectionError: There is no WebSocket, or it ended.
+        ConnectionError: There is no WebSocket, or, from what is given, it ended.
     """
     words = [host, str(port), base64.b64encode(handshake).decode(), str(seconds)]
     process = await asyncio.create_subprocess_exec(
@@ -31,16 +39,23 @@ async def measure(host: str, port: int, handshake: bytes, seconds: float) -> lis
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    try:
+
+    async def latencies() -> list[float]:
         out, err = await process.communicate()
+        if process.returncode:
+            raise ConnectionError(err.decode(errors="replace").strip().rpartition("\n")[2])
+        found: list[float] = json.loads(out)
+        return found
+
+    try:
+        assert process.stdout is not None
+        if await process.stdout.readline() != BEGUN:
+            await latencies()  # tells why not
+        yield latencies
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if process.returncode:
-        raise ConnectionError(err.decode(errors="replace").strip().rpartition("\n")[2])
-    latencies: list[float] = json.loads(out)
-    return latencies
 
 
 def percentile(values: list[float], percent: float) -> float:
@@ -64,6 +79,7 @@ def _main(host: str, port: str, handshake: str, seconds: str) -> None:
         if b" 101 " not in head.split(b"\r\n", 1)[0]:
             raise ConnectionError(head.decode(errors="replace").split("\r\n", 1)[0])
         connection.setblocking(False)
+        print(BEGUN.decode(), end="", flush=True)  # noqa: T201 - whoever started us waits for it
         print(json.dumps(_pings(connection, received, float(seconds))))  # noqa: T201 - it is the result
 
 
