@@ -46,7 +46,7 @@ async def code(chat: CaseContext) -> None:
     means="The last frames are lost with the socket: clean goodbyes look like broken connections.",
     finding="R1-7",
     evidence="the connection ended",
-    needs=(PING_PONG,),
+    needs=(PING_PONG, "framing/glued"),
 )
 async def before_tcp(chat: CaseContext) -> None:
     for _ in range(5):
@@ -159,7 +159,7 @@ async def reason(chat: CaseContext) -> None:
     clause="CLOSE-1",
     severity=Severity.LOW,
     means="Who leaves while sending hangs, or is taken for broken.",
-    needs=(PING_PONG, "closing/code"),
+    needs=(PING_PONG, "closing/code", "framing/fragments"),
 )
 async def inside_message(chat: CaseContext) -> None:
     async with chat.peer() as peer:

@@ -207,7 +207,7 @@ ILLEGAL: dict[str, list[Frame]] = {
     clause="FRAME-3",
     severity=Severity.MEDIUM,
     means="Bytes that mean nothing are taken for messages, and the connection goes on out of step.",
-    needs=(PING_PONG,),
+    needs=(PING_PONG, "framing/glued"),
 )
 async def illegal(chat: CaseContext) -> None:
     for what, frames in ILLEGAL.items():
@@ -251,7 +251,7 @@ async def long_length(chat: CaseContext) -> None:
     clause="FRAME-3",
     severity=Severity.MEDIUM,
     means="Broken text reaches Claude and history, or the connection dies without a reason.",
-    needs=(PING_PONG,),
+    needs=(PING_PONG, "framing/glued"),
 )
 async def bad_utf8(chat: CaseContext) -> None:
     for payload in (b'{"type":"\xff"}', b'{"type":"\xed\xa0\x80"}', b'{"type":"\xc0\xaf"}', b'"\xe2\x82'):
@@ -390,7 +390,7 @@ async def lengths(chat: CaseContext) -> None:
     clause="FRAME-1",
     severity=Severity.MEDIUM,
     means="Browsers draw a key for each frame: some messages arrive as garbage.",
-    needs=(PING_PONG, "framing/fragments"),
+    needs=(PING_PONG, "framing/fragments", "framing/glued"),
 )
 async def masks(chat: CaseContext) -> None:
     async with chat.peer() as peer:

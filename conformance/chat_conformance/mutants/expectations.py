@@ -46,7 +46,7 @@ SMALL: dict[str, tuple[str, Kill]] = {
     "passes-codes-on": ("PassesCodesOn", Kill("closing/bad-code", "the close frame is CLOSE")),
     "passes-reasons-on": ("PassesReasonsOn", Kill("closing/reason", "the close frame is CLOSE 1000")),
     "breaks-at-a-goodbye": (
-        "TakesFragmentsForMessages",
+        "BreaksAtAGoodbye",
         Kill("closing/inside-message", "the connection ended"),
     ),
     "reads-one-frame": ("ReadsOneFrame", Kill("framing/glued", "not within")),

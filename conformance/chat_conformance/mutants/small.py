@@ -131,7 +131,8 @@ class RawChat:
 
     async def refuse(self, payload: bytes, writer: asyncio.StreamWriter) -> None:
         """Answer any message with bad_request."""
-        named = msgspec.json.decode(payload).get("message_id")
+        message = msgspec.json.decode(payload)
+        named = message.get("message_id") if isinstance(message, dict) else None
         error = {"type": "error", "code": "bad_request", "message": "no turns here", "message_id": named}
         writer.write(encode_frame(Frame(Opcode.TEXT, msgspec.json.encode(error))))
         await writer.drain()
@@ -382,8 +383,27 @@ class TakesFragmentsForMessages(RawChat):
         """Hang up on half a message."""
         try:
             await super().refuse(payload, writer)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise ConnectionError from None
+
+
+class BreaksAtAGoodbye(RawChat):
+    """Whoever says goodbye inside a message is hung up on."""
+
+    def feeding(self) -> Callable[[bytes], list[Frame]]:
+        """Look for a close between fragments."""
+        feed, inside = super().feeding(), False
+
+        def fed(data: bytes) -> list[Frame]:
+            nonlocal inside
+            frames = feed(data)
+            for frame in frames:
+                if frame.opcode == Opcode.CLOSE and inside:
+                    raise ConnectionAbortedError
+                inside = inside if frame.is_control else not frame.fin
+            return frames
+
+        return fed
 
 
 class TinyChat:
