@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from difflib import unified_diff
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -373,7 +372,7 @@ def _baseline(options: argparse.Namespace) -> int:
     if result.is_broken:
         print(f"\n{console.summary(result, _clauses())}", flush=True)
         raise TargetError("a run without a verdict changes no baseline")
-    after = baseline.updated(before, place, result.results, datetime.now(UTC).date())
+    after = baseline.updated(before, place, result.results, baseline.today())
     lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
     changed = "".join(unified_diff(*lines, fromfile=str(place), tofile=str(place))) if before != after else ""
     print("\n" + "\n".join(map(printable, (changed or "nothing to change").split("\n"))))

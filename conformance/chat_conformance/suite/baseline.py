@@ -8,7 +8,7 @@ import platform
 import re
 import tomllib
 from collections.abc import Collection, Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -38,6 +38,23 @@ class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Baseline = Mapping[str, Known]
+
+
+TODAY = "CHATGATE_TODAY"
+"""The day on which known failures are judged, if it is to be another than the day it is: ``2027-01-31``."""
+
+
+def today() -> date:
+    """The day on which known failures are judged.
+
+    Raises:
+        UsageError: The environment gives a day that is none.
+    """
+    given = os.environ.get(TODAY)
+    try:
+        return date.fromisoformat(given) if given else datetime.now(UTC).date()
+    except ValueError as error:
+        raise UsageError(f"{TODAY}: {error}") from None
 
 
 def place_of(target_path: str) -> Path:

@@ -10,7 +10,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -265,7 +264,7 @@ def _judged(
     asked: Asked, sides: Sides, before: RunResult | None, again: RunResult | None, after: RunResult
 ) -> RunResult:
     """The head's run as the gate sees it."""
-    today = datetime.now(UTC).date()
+    today = baseline.today()
     of_head = baseline.applying(sides.head.known, sides.head.target.name)
     known = baseline.applying(sides.rules.known, sides.rules.target.name)
     nothing = msgspec.structs.replace(after, results=())

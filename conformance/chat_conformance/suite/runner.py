@@ -17,7 +17,7 @@ import pytest
 from chat_conformance.errors import TargetError
 from chat_conformance.load.background import Streams
 from chat_conformance.results import Case, CaseResult, RunResult, Severity
-from chat_conformance.suite.baseline import Baseline, apply
+from chat_conformance.suite.baseline import Baseline, apply, today
 from chat_conformance.suite.case import culprit
 from chat_conformance.suite.plugin import CasePlugin
 from chat_conformance.target.file import Target
@@ -60,10 +60,10 @@ def run(
         TargetError: The target cannot be reached, started or ended.
     """
     began, now = time.monotonic(), datetime.now(UTC)
-    today = now.date()
+    day = today()
 
     def judged(result: CaseResult) -> CaseResult:
-        counts = apply(known or {}, result, today)
+        counts = apply(known or {}, result, day)
         counts = msgspec.structs.replace(counts, location=target.location(culprit(result.case)))
         on_result(counts)
         return counts

@@ -10,7 +10,7 @@ import pytest
 from chat_conformance.__main__ import main
 from chat_conformance.errors import UsageError
 from chat_conformance.results import Case, CaseResult, Severity, Verdict
-from chat_conformance.suite.baseline import Known, apply, load, updated
+from chat_conformance.suite.baseline import TODAY, Known, apply, load, today, updated
 from chat_conformance.suite.case import all_cases
 from chat_conformance.tests.test_main import target
 
@@ -24,6 +24,15 @@ def test_an_accepted_failure_is_a_known_one() -> None:
 
     assert (result.verdict, result.reason, result.link) == (Verdict.KNOWN_FAILURE, "because", "http://x")
     assert result.happened == "x"
+
+
+def test_known_failures_are_judged_on_a_given_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TODAY, "2030-01-02")
+    assert today() == AFTER
+
+    monkeypatch.setenv(TODAY, "tomorrow")
+    with pytest.raises(UsageError, match="CHATGATE_TODAY: Invalid isoformat"):
+        today()
 
 
 def test_an_entry_that_is_no_longer_true_fails() -> None:
