@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chat_conformance.cases.fairness import late
 from chat_conformance.mutants.small import RawChat, serving
-from chat_conformance.suite.context import Chat
+from chat_conformance.suite.context import CaseContext
 from chat_conformance.target.file import Target
 from chat_conformance.target.server import Server
 
@@ -21,5 +21,5 @@ async def test_one_stall_at_the_beginning_counts(tmp_path: Path) -> None:
         yield
 
     async with serving(RawChat()) as url:
-        async with Chat(Server(Target(name="raw", url=url), tmp_path), case_id="x/y", seed=1) as chat:
+        async with CaseContext(Server(Target(name="raw", url=url), tmp_path), case_id="x/y", seed=1) as chat:
             assert await late(chat, stall) > 0.3
