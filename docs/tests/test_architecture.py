@@ -21,7 +21,7 @@ FOREIGN = {
     "impl/chat_server": {"chat_conformance", "e2e"},
     "conformance/chat_conformance": {"chat_server", "e2e"},
 }
-MAY = {"conformance/chat_conformance": {"mutants", "__main__"}}
+MAY = {"conformance/chat_conformance": {"mutants", "commands"}}
 """The top-level modules that may import other packages of ours."""
 
 PURE = [
