@@ -288,11 +288,24 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return bool(self.messages)
 
     @property
+    def says_end(self) -> bool:
+        """Whether a message says that an answer has ended; where none does, the end of a stream may."""
+        return (
+            not self.described or bool(self.cli_lines) or any(each.kind == "complete" for each in self.events)
+        )
+
+    @property
+    def answers_each(self) -> bool:
+        """Whether each message is answered by a stream of its own."""
+        return self.transport in ("sse", "json-lines") and not self.stream.open
+
+    @property
     def roles(self) -> frozenset[str]:
         """The parts that it plays; a case that relies on another one is not offered."""
         paths = {role for role, path in BY_PATH.items() if getattr(self.paths, path)}
         web_socket = self.transport in ("websocket", "socket.io")
-        other = {"frames", "pings"} if web_socket else set()
+        other = {"pings", "frames"} if web_socket else {"pings"}
+        other |= {"end"} if self.answers_each else set()
         other |= {"handshake"} if self.transport == "websocket" and not self.opening else set()
         other |= {"subprotocol"} if self.dialect.subprotocol else set()
         if self.described:

@@ -1,0 +1,486 @@
+"""The channel of a chat that streams over HTTP: server-sent events or JSON lines.
+
+There are two kinds. Where each message is answered by a stream of its own, the end of the stream is that of the answer,
+and what comes on it belongs to that message, whether it says so or not::
+
+    POST /chat {"prompt": "hi"}     ->  data: {"delta": "Hel"}   data: {"delta": "lo"}   (end of the body)
+
+Where one request streams all events of a connection, messages go out by other requests, whose answers are short::
+
+    GET /events                     ->  id: 7   data: {"delta": "Hello"}   …   (stays open)
+    POST /chat {"prompt": "hi"}     ->  202
+
+Such a stream is taken up again by ``Last-Event-ID`` after a cut, as a browser's ``EventSource`` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import sys
+import termios
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import msgspec
+from multidict import CIMultiDict
+
+from chat_conformance.errors import Failure, NotOffered, UsageError
+from chat_conformance.target.speech import Speech
+from chat_conformance.target.templates import text
+from chat_conformance.target.transport import Stream
+from chat_conformance.wire.body import read_body
+from chat_conformance.wire.channel import Channel, Event, Garbled, TooMuchError, read_events
+from chat_conformance.wire.event_stream import EventStreamError, EventStreamParser
+from chat_conformance.wire.evidence import saw
+from chat_conformance.wire.json_lines import JsonLines, JsonLinesError
+from chat_conformance.wire.trace import Trace, shorten
+
+ACCEPT = {"sse": "text/event-stream", "json-lines": "application/x-ndjson, application/json"}
+RETRY_SECONDS = 3.0
+"""How long a browser waits before it takes up a stream, unless the stream says otherwise."""
+MAX_SHORT = 1 << 20
+"""The longest answer that is no stream, in bytes."""
+STILL, STILL_SECONDS = 10, 0.3  # so many looks over so long see the same: no more comes
+CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    409: "busy",
+    413: "too_large",
+    422: "bad_request",
+    429: "rate_limited",
+    502: "claude_failed",
+    503: "unavailable",
+    504: "timeout",
+}
+"""What a refusal means that says so by its status alone (docs/protocol.md, errors)."""
+TERMINAL = ("complete", "error")
+
+
+class StreamChannel(Channel):
+    """A user of a chat that streams over HTTP.
+
+    Args:
+        origin: Where requests go, no slash at the end.
+        headers: What goes along with each request.
+        session: The client; it is the channel's own, cookies included.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        speech: Speech,
+        trace: Trace,
+        within: float,
+        *,
+        origin: str,
+        headers: Mapping[str, str],
+        session: aiohttp.ClientSession,
+    ) -> None:
+        super().__init__(name, speech, trace, within)
+        self.last_event_id = ""
+        self._origin = origin
+        self._session = session
+        self._headers = headers
+        self._stream: Stream = speech.target.stream
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._responses: set[aiohttp.ClientResponse] = set()
+        self._retry = RETRY_SECONDS
+        self._followed: aiohttp.ClientResponse | None = None
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+
+    async def open(self) -> None:
+        """Open the stream of all events, where there is one.
+
+        Raises:
+            Failure: It is refused, or not answered in time.
+        """
+        if not self._stream.open:
+            return
+        expected = f"a stream to {self._stream.open}"
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._start(self._follow(opened))
+        await self.until(lambda: opened.done() or None, expected)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def aclose(self) -> None:
+        """End all that is under way."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # Sending
+
+    async def send_json(self, **members: Any) -> None:
+        """Send a client message; members that are None are left out.
+
+        It is sent by a task: servers answer when there is something to stream.
+
+        Raises:
+            NotOffered: The target file does not describe such a message.
+        """
+        kind = str(members.get("type"))
+        message = self.speech.message(members)
+        where = self._stream.requests.get(kind) or self._stream.send
+        if kind != "chat_request" and self.speech.target.described and kind not in self._stream.requests:
+            raise NotOffered(f"stream.requests of the target file has no {kind}")
+        values = {
+            **self.speech.captures,
+            **{name: each for name, each in members.items() if each is not None},
+        }
+        self._start(self._ask(where, values, message, str(members.get("message_id") or "")))
+        await asyncio.sleep(0)
+
+    async def _ask(self, where: str, values: Mapping[str, Any], message: Any, message_id: str) -> None:
+        """Send one request and read its answer."""
+        method, path = self._request(where, values)
+        body, kind, query = self._body(message)
+        path += f"{'&' if '?' in path else '?'}{query}" if query else ""
+        self._trace.add(self.name, ">", f"{method} {path} {shorten(body) if body else ''}".rstrip())
+        headers = {"Content-Type": kind} if kind else {}
+        speech = Speech(self.speech.target)
+        speech.captures = self.speech.captures  # what is learned is learned for all
+        with self._failures(message_id):
+            async with self._request_stream(method, path, body or None, headers) as response:
+                if response.status >= 400 or self._stream.open:
+                    await self._take_short(response, speech, message_id)
+                    return
+                await self._take_stream(response, speech, message_id)
+                self._answer_ended(message_id, "the answer ended before its end was said")
+
+    def _request(self, where: str, values: Mapping[str, Any]) -> tuple[str, str]:
+        method, _, path = where.partition(" ")
+        try:
+            quoted = {name: quote(str(each), safe="") for name, each in values.items()}
+            return method, text(path.strip(), quoted)
+        except KeyError as error:
+            raise NotOffered(f"{where} needs {error}, which nothing has told") from None
+
+    def _body(self, message: Any) -> tuple[bytes, str, str]:
+        """A message as a body, its type, and what it adds to the address.
+
+        Raises:
+            UsageError: It cannot be encoded as the target file says.
+        """
+        encoding = self._stream.encoding
+        if encoding == "text" or (encoding == "json" and isinstance(message, str)):
+            return str(message).encode(), "text/plain; charset=utf-8", ""
+        if encoding == "json":
+            return msgspec.json.encode(message), "application/json", ""
+        if not isinstance(message, dict):
+            raise UsageError(f"stream.encoding is {encoding}, and a message is no table: {message!r}")
+        flat = urlencode(
+            {name: each if isinstance(each, str) else _json(each) for name, each in message.items()}
+        )
+        return (
+            (b"", "", flat)
+            if encoding == "query"
+            else (flat.encode(), "application/x-www-form-urlencoded", "")
+        )
+
+    @asynccontextmanager
+    async def _request_stream(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        accept = {"Accept": ACCEPT[self.speech.target.transport]}
+        named = CIMultiDict({**accept, **self._stream.headers, **self._headers, **headers})
+        async with self._session.request(
+            method, self._origin + path, data=body, headers=named, allow_redirects=False
+        ) as response:
+            self._trace.add(self.name, "<", f"{response.status} {response.headers.get('Content-Type', '')}")
+            self._responses.add(response)
+            try:
+                yield response
+            finally:
+                self._responses.discard(response)
+
+    # Receiving
+
+    async def _follow(self, opened: asyncio.Future[None]) -> None:
+        """Read the stream of all events, again after a cut where the target file says that it can be taken up."""
+        while self.ended is None:
+            method, path = self._request(self._stream.open, self.speech.captures)
+            headers = {"Last-Event-ID": self.last_event_id} if self.last_event_id else {}
+            self._trace.add(self.name, ">", f"{method} {path} {headers or ''}".rstrip())
+            try:
+                async with self._request_stream(method, path, None, headers) as response:
+                    if response.status != 200:
+                        self._end(f"{method} {path} was answered with {response.status}")
+                        return
+                    if not opened.done():
+                        opened.set_result(None)
+                    self._followed = response
+                    self._news.set()
+                    await self._take_stream(response, self.speech, "")
+                how = "the server ended the stream"
+            except (aiohttp.ClientError, ConnectionError) as error:
+                how = f"the stream broke off ({type(error).__name__})"
+            except (EventStreamError, JsonLinesError, TooMuchError) as error:
+                self._end(f"unreadable bytes: {error}")
+                return
+            finally:
+                self._followed = None
+            if not self._stream.resume:
+                self._end(how)
+                return
+            self._trace.add(self.name, "=", f"{how}; we take it up")
+            await asyncio.sleep(min(self._retry, RETRY_SECONDS))
+
+    async def _take_stream(self, response: aiohttp.ClientResponse, speech: Speech, message_id: str) -> None:
+        """Read a stream to its end."""
+        reader = _Events() if speech.target.transport == "sse" else _Lines()
+        async for data in response.content.iter_any():
+            await self._may_read.wait()
+            self._count(len(data))
+            self._trace.add(self.name, "<", shorten(data))
+            before = reader.signs
+            self._take(reader.feed(data), speech, message_id)
+            if reader.signs > before:
+                self.pings.append(time.monotonic())
+            self.last_event_id, self._retry = reader.last_event_id, reader.retry
+            self._news.set()
+        self._take(reader.end(), speech, message_id)
+
+    def _take(self, frames: list[tuple[bytes, dict[str, str]]], speech: Speech, message_id: str) -> None:
+        for payload, envelope in frames:
+            for event in read_events(payload, speech, envelope):
+                self._note_of(event, message_id)
+
+    def _note_of(self, event: Event | Garbled, message_id: str) -> None:
+        """Note what came on the answer to a message: it belongs to that message."""
+        if isinstance(event, dict) and message_id and self.speech.target.described:
+            event = {"message_id": message_id, **event}
+        self._note(event)
+        if isinstance(event, dict) and event["type"] in TERMINAL and message_id:
+            self.answers_ended[message_id] = "the answer has ended"
+        self._news.set()
+
+    async def _take_short(self, response: aiohttp.ClientResponse, speech: Speech, message_id: str) -> None:
+        """Read an answer that is no stream: a refusal, or that a message was taken."""
+        body = await read_body(response, limit=MAX_SHORT)
+        self._trace.add(self.name, "<", shorten(body))
+        known: list[Event | Garbled] = []
+        if speech.target.described and body.strip():
+            known = [
+                each
+                for each in read_events(body, speech, {"status": str(response.status)})
+                if isinstance(each, dict)
+            ]
+        for each in known:
+            self._note_of(each, message_id)
+        if response.status >= 400 and not known:
+            saw(f"a message was refused with {response.status}")
+            refusal: Event = {
+                "type": "error",
+                "message": body.decode(errors="replace"),
+                "status": response.status,
+            }
+            code = CODES.get(response.status, "bad_request" if response.status < 500 else "internal")
+            refusal["code"] = code
+            refusal["message_id"] = message_id
+            self._note_of(refusal, message_id)
+
+    @contextmanager
+    def _failures(self, message_id: str) -> Iterator[None]:
+        """Note how an answer ended that did not end well."""
+        try:
+            yield
+        except (aiohttp.ClientError, ConnectionError) as error:
+            self._answer_ended(
+                message_id, f"the answer broke off ({type(error).__name__}: {error})", broken=True
+            )
+        except (EventStreamError, JsonLinesError) as error:
+            self._answer_ended(message_id, f"the answer cannot be read: {error}", broken=True)
+        except TooMuchError as error:
+            self._end(str(error))
+        except (NotOffered, UsageError, Failure) as error:
+            self._end(str(error))
+
+    def _answer_ended(self, message_id: str, how: str, *, broken: bool = False) -> None:
+        if message_id not in self.answers_ended:
+            if not broken and not self.speech.target.says_end:
+                self._note_of({"type": "complete"}, message_id)
+            else:
+                self._trace.add(self.name, "=", how)
+                self.answers_ended[message_id] = how
+        self._news.set()
+
+    # The state of the connection
+
+    async def expect_alive(self, *, within: float | None = None) -> None:
+        """Wait until the server answers another request, whatever it says.
+
+        Raises:
+            Failure: It does not, or the stream of all events has ended.
+        """
+        if self.ended is not None:
+            raise self._ended_before("the connection to live")
+        paths = self.speech.target.paths
+        path = paths.health or paths.page or "/"
+        limit = within or self.within
+        try:
+            async with (
+                asyncio.timeout(limit),
+                self._session.get(self._origin + path, headers=self._headers) as response,
+            ):
+                await read_body(response)
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise Failure(f"an answer to GET {path}", f"{type(error).__name__}: {error}") from None
+        saw(f"the server has answered GET {path}")
+
+    def abort(self) -> None:
+        """Drop all connections with a reset, as a dying network does."""
+        self._trace.add(self.name, "=", "we drop the connection")
+        for response in self._responses:
+            if response.connection is not None and response.connection.transport is not None:
+                response.connection.transport.abort()
+        self._end("we dropped it")
+        for task in self._tasks:
+            task.cancel()
+
+    def cut(self) -> None:
+        """Drop the stream of all events only; it is taken up again where the target file says that it can be."""
+        self._trace.add(self.name, "=", "we drop the stream")
+        followed = self._followed
+        if (
+            followed is not None
+            and followed.connection is not None
+            and followed.connection.transport is not None
+        ):
+            followed.connection.transport.abort()
+
+    def stall(self) -> None:
+        """Read nothing any more: the server's bytes pile up on its side."""
+        self._trace.add(self.name, "=", "we stop reading")
+        self._may_read.clear()
+
+    async def clogged(self) -> None:
+        """Wait, after ``stall``, until no more comes, by the kernel's count of unread bytes."""
+        counts = deque([0] * STILL, maxlen=STILL)
+        try:
+            async with asyncio.timeout(self.within):
+                while not counts[-1] or len(set(counts)) > 1:
+                    await asyncio.sleep(STILL_SECONDS / STILL)
+                    counts.append(sum(map(_unread, self._responses)))
+        except TimeoutError:
+            raise Failure("unread bytes to pile up, and then no more", f"they were {counts[-1]}") from None
+
+    def read_on(self) -> None:
+        """Read again."""
+        self._trace.add(self.name, "=", "we read again")
+        self._may_read.set()
+
+
+class _Events:
+    """Frames of a stream of server-sent events: the data, with type and id beside it."""
+
+    def __init__(self) -> None:
+        self._parser = EventStreamParser()
+
+    @property
+    def signs(self) -> int:
+        return self._parser.comments
+
+    @property
+    def last_event_id(self) -> str:
+        return self._parser.last_event_id
+
+    @property
+    def retry(self) -> float:
+        return RETRY_SECONDS if self._parser.retry is None else self._parser.retry / 1000
+
+    def feed(self, data: bytes) -> list[tuple[bytes, dict[str, str]]]:
+        return [
+            (each.data.encode(), {"event": each.event, "id": each.last_event_id})
+            for each in self._parser.feed(data)
+        ]
+
+    def end(self) -> list[tuple[bytes, dict[str, str]]]:
+        return []
+
+
+class _Lines:
+    """Frames of a stream of JSON lines."""
+
+    last_event_id = ""
+    retry = RETRY_SECONDS
+
+    def __init__(self) -> None:
+        self._lines = JsonLines()
+
+    @property
+    def signs(self) -> int:
+        return self._lines.blanks
+
+    def feed(self, data: bytes) -> list[tuple[bytes, dict[str, str]]]:
+        return [(each, {}) for each in self._lines.feed(data)]
+
+    def end(self) -> list[tuple[bytes, dict[str, str]]]:
+        return [(each, {}) for each in self._lines.end()]
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _unread(response: aiohttp.ClientResponse) -> int:
+    """How many bytes the kernel has for a response that nobody has read."""
+    transport = response.connection.transport if response.connection else None
+    connection = transport.get_extra_info("socket") if transport else None
+    if connection is None:
+        return 0
+    unread = bytearray(4)
+    fcntl.ioctl(connection.fileno(), termios.FIONREAD, unread)
+    return int.from_bytes(unread, sys.byteorder)
+
+
+@asynccontextmanager
+async def streaming(
+    origin: str,
+    *,
+    name: str,
+    trace: Trace,
+    within: float,
+    speech: Speech,
+    headers: Mapping[str, str],
+    cookies: Mapping[str, str] | None = None,
+) -> AsyncIterator[StreamChannel]:
+    """A channel over HTTP for the length of the block; its stream of all events is open, where it has one.
+
+    Args:
+        origin: Where requests go, such as ``http://127.0.0.1:8000``.
+        name: What the trace calls it.
+        trace: Where what goes over it is noted.
+        within: How long is waited for what must come, in seconds.
+        speech: What the server calls things.
+        headers: What goes along with each request.
+        cookies: What the client has been given before; more are kept as they come.
+
+    Raises:
+        Failure: The stream of all events is refused.
+    """
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    timeout = aiohttp.ClientTimeout(total=None)
+    jar = aiohttp.CookieJar(unsafe=True)  # the server is an address, not a name
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, cookie_jar=jar, cookies=dict(cookies or {})
+    ) as session:
+        channel = StreamChannel(name, speech, trace, within, origin=origin, headers=headers, session=session)
+        try:
+            await channel.open()
+            yield channel
+        finally:
+            await channel.aclose()
