@@ -62,7 +62,7 @@ def say(kind, **members): print(json.dumps({{"type": kind, **members}}), flush=T
 def init(session="11111111-2222-4333-8444-55555555aaaa"): say("system", subtype="init", session_id=session)
 def text(words): say("assistant", message={{"id": "m", "content": [{{"type": "text", "text": words}}]}})
 def result(**members): say("result", **{{"subtype": "success", "is_error": False, "result": "", **members}})
-def hear(): return json.loads(sys.stdin.readline())
+def read(): return json.loads(sys.stdin.readline())
 """
 
 
@@ -169,7 +169,7 @@ class Peer:
     async def chat(self, message: str, **named: str) -> None:
         await self.send("chat_request", message=message, **named)
 
-    async def hear(self) -> dict[str, Any]:
+    async def receive(self) -> dict[str, Any]:
         """The next message."""
         async with in_time():
             frame = await self.ws.receive()
@@ -179,10 +179,10 @@ class Peer:
 
     async def until(self, *kinds: str) -> list[dict[str, Any]]:
         """The messages up to the next one of these types."""
-        heard = [await self.hear()]
-        while heard[-1]["type"] not in kinds:
-            heard.append(await self.hear())
-        return heard
+        received = [await self.receive()]
+        while received[-1]["type"] not in kinds:
+            received.append(await self.receive())
+        return received
 
     async def turn(self) -> list[dict[str, Any]]:
         """The messages up to the end of a turn."""
@@ -190,10 +190,10 @@ class Peer:
 
     async def text(self, wanted: str) -> list[dict[str, Any]]:
         """The messages until their tokens are the text wanted."""
-        heard: list[dict[str, Any]] = []
-        while spoken(heard) != wanted:
-            heard.append(await self.hear())
-        return heard
+        received: list[dict[str, Any]] = []
+        while spoken(received) != wanted:
+            received.append(await self.receive())
+        return received
 
     async def closed(self) -> int | None:
         """The close code, once the server has closed."""

@@ -231,7 +231,7 @@ async def test_busy_conversation_answers_409(chat: Site, fake: Fake) -> None:
     with fake.gate("door") as gate:
         async with chat.socket() as peer:
             await peer.chat("[[fake tokens=1 hold=door]]")
-            conversation_id = (await peer.hear())["conversation_id"]
+            conversation_id = (await peer.receive())["conversation_id"]
             status, document = await post(chat, message="me too", conversation_id=conversation_id)
             gate.open()
             await peer.turn()
@@ -250,9 +250,9 @@ async def test_limit_answers_429_and_says_when(fake: Fake, tmp_path: Path) -> No
 
 
 FAILURES: list[Any] = [
-    pytest.param("hear(); init(); sys.exit(3)", 502, "claude_failed", id="exit"),
+    pytest.param("read(); init(); sys.exit(3)", 502, "claude_failed", id="exit"),
     pytest.param(
-        "hear(); init(); result(is_error=True, result='no'); hear()", 502, "claude_failed", id="error"
+        "read(); init(); result(is_error=True, result='no'); read()", 502, "claude_failed", id="error"
     ),
 ]
 
@@ -268,7 +268,7 @@ async def test_failed_turn_answers_with_its_status(
 
 
 async def test_silent_turn_answers_504(tmp_path: Path, loop_clock: LoopClock) -> None:
-    silent = program(tmp_path, "hear(); init(); text('half'); signal.pause()")
+    silent = program(tmp_path, "read(); init(); text('half'); signal.pause()")
     limits = {"claude_silence_seconds": LONG, "claude_grace_seconds": 0}
     async with site(silent, tmp_path, **limits) as chat:
         posting = asyncio.create_task(post(chat, message="hi"))
@@ -419,7 +419,7 @@ async def test_history_shows_a_running_turn(chat: Site, fake: Fake) -> None:
     with fake.gate("door") as gate:
         async with chat.socket() as peer:
             await peer.chat("[[fake tokens=1 hold=door]]")
-            conversation_id = (await peer.hear())["conversation_id"]
+            conversation_id = (await peer.receive())["conversation_id"]
             _, reply = await chat.history(conversation_id)
             gate.open()
             await peer.turn()
@@ -468,7 +468,7 @@ async def test_delete_ends_the_turn_and_all_is_gone(chat: Site, fake: Fake) -> N
     with fake.gate("door") as gate:
         async with chat.socket() as peer:
             await peer.chat("[[fake tokens=1 hold=door]]")
-            conversation_id = (await peer.hear())["conversation_id"]
+            conversation_id = (await peer.receive())["conversation_id"]
             await gate.reached()
             async with chat.http.delete(f"{chat.url}/chat/history/{conversation_id}") as response:
                 assert (response.status, await response.read()) == (204, b"")
@@ -606,7 +606,7 @@ async def test_faulty_handshake_is_refused(
         assert response.headers["Sec-WebSocket-Version"] == "13"
     async with there.socket() as peer:  # it goes on serving others
         await peer.send("cancel", message_id="m1")
-        assert (await peer.hear())["code"] == "not_found"
+        assert (await peer.receive())["code"] == "not_found"
 
 
 async def test_subprotocol_is_chosen_only_if_offered(there: Address) -> None:

@@ -43,7 +43,7 @@ async def peer(chat: Site) -> AsyncIterator[Peer]:
 
 async def test_turn_comes_as_the_protocol_says(peer: Peer) -> None:
     await peer.chat("[[fake tokens=3]]", message_id="m1")
-    accepted, *told = await peer.turn()
+    accepted, *got = await peer.turn()
 
     assert peer.ws.protocol == "chat-stream-v1"
     assert accepted == {
@@ -51,20 +51,20 @@ async def test_turn_comes_as_the_protocol_says(peer: Peer) -> None:
         "message_id": "m1",
         "conversation_id": accepted["conversation_id"],
     }
-    assert [message["seq"] for message in told] == list(range(1, len(told) + 1))
-    assert {(each["message_id"], each["conversation_id"]) for each in told} == {
+    assert [message["seq"] for message in got] == list(range(1, len(got) + 1))
+    assert {(each["message_id"], each["conversation_id"]) for each in got} == {
         ("m1", accepted["conversation_id"])
     }
-    assert spoken(told) == "t1 t2 t3 "
-    assert told[-1]["type"] == "complete"
-    assert set(told[-1]["usage"]) == {"input_tokens", "output_tokens"}
+    assert spoken(got) == "t1 t2 t3 "
+    assert got[-1]["type"] == "complete"
+    assert set(got[-1]["usage"]) == {"input_tokens", "output_tokens"}
 
 
 async def test_pieces_come_while_claude_answers(peer: Peer, fake: Fake) -> None:
     with fake.gate("door") as gate:
         await peer.chat("[[fake tokens=4 hold=door@2]]")
-        heard = await peer.text("t1 t2 ")
-        assert heard[0]["type"] == "accepted"
+        received = await peer.text("t1 t2 ")
+        assert received[0]["type"] == "accepted"
         gate.open()
 
         assert spoken(await peer.turn()) == "t3 t4 "
@@ -75,13 +75,13 @@ async def test_turns_share_a_connection(peer: Peer, fake: Fake) -> None:
         await peer.chat("[[fake tokens=4 hold=door@2]]", message_id="slow")
         await gate.reached()
         await peer.chat("[[fake tokens=2]]", message_id="fast")
-        heard = await peer.until("complete")
-        assert heard[-1]["message_id"] == "fast"
+        received = await peer.until("complete")
+        assert received[-1]["message_id"] == "fast"
         gate.open()
-        heard += await peer.turn()
+        received += await peer.turn()
 
-    assert spoken([each for each in heard if each["message_id"] == "slow"]) == "t1 t2 t3 t4 "
-    assert spoken([each for each in heard if each["message_id"] == "fast"]) == "t1 t2 "
+    assert spoken([each for each in received if each["message_id"] == "slow"]) == "t1 t2 t3 t4 "
+    assert spoken([each for each in received if each["message_id"] == "fast"]) == "t1 t2 "
 
 
 async def test_long_prompt_arrives_whole(peer: Peer, fake: Fake) -> None:
@@ -167,7 +167,7 @@ async def test_bad_message_is_told_what_is_wrong(
 ) -> None:
     async with aiohttp.ClientSession() as http, Address(outpost, http).socket() as peer:
         await peer.ws.send_str(text)
-        answer = await peer.hear()
+        answer = await peer.receive()
 
     assert (answer["type"], answer["code"], answer.get("message_id")) == ("error", code, named)
     assert sentence in answer["message"]
@@ -179,7 +179,7 @@ async def test_bad_messages_harm_neither_connection_nor_turn(peer: Peer, fake: F
         await peer.text("t1 t2 ")
         for bad in BAD:
             await peer.ws.send_str(bad.values[0])
-            assert (await peer.hear())["type"] == "error"
+            assert (await peer.receive())["type"] == "error"
         gate.open()
 
         assert spoken(await peer.turn()) == "t3 t4 "
@@ -188,7 +188,7 @@ async def test_bad_messages_harm_neither_connection_nor_turn(peer: Peer, fake: F
 async def test_binary_message_is_answered(peer: Peer) -> None:
     await peer.ws.send_bytes(b'{"type":"chat_request","message":"hi"}')
 
-    assert (await peer.hear())["message"] == "binary messages are not understood; send JSON text"
+    assert (await peer.receive())["message"] == "binary messages are not understood; send JSON text"
     await peer.chat("hi")
     assert (await peer.turn())[-1]["type"] == "complete"
 
@@ -199,7 +199,7 @@ async def test_failure_of_the_server_is_answered_and_harms_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(chat.app[TURNS], "start", None)
         await peer.chat("hi", message_id="m")
-        answer = await peer.hear()
+        answer = await peer.receive()
 
     assert (answer["code"], answer["message_id"]) == ("unavailable", "m")
     assert "TypeError" in caplog.text
@@ -261,11 +261,11 @@ async def test_message_sent_again_elsewhere_is_told_from_the_beginning(
 async def test_message_sent_twice_at_once_is_told_once(peer: Peer, fake: Fake) -> None:
     for _ in range(2):
         await peer.chat("hello", message_id="m1")
-    heard = await peer.turn()
+    received = await peer.turn()
     await peer.send("cancel", message_id="m1")
 
-    assert [message["type"] for message in heard].count("accepted") == 1
-    assert await peer.hear() == heard[-1]  # nothing came in between
+    assert [message["type"] for message in received].count("accepted") == 1
+    assert await peer.receive() == received[-1]  # nothing came in between
     assert len(fake.runs()) == 1
 
 
@@ -275,11 +275,11 @@ async def test_message_sent_twice_at_once_is_told_once(peer: Peer, fake: Fake) -
 async def test_resume_tells_what_came_after(chat: Site, peer: Peer, fake: Fake) -> None:
     with fake.gate("door") as gate:
         await peer.chat("[[fake tokens=6 hold=door@4]]", message_id="m1")
-        heard = await peer.text("t1 t2 t3 t4 ")
-        conversation_id, last = heard[0]["conversation_id"], heard[-1]["seq"]
+        received = await peer.text("t1 t2 t3 t4 ")
+        conversation_id, last = received[0]["conversation_id"], received[-1]["seq"]
         async with chat.socket() as other:
             await other.send("subscribe", conversation_id=conversation_id, message_id="m1", after=last)
-            assert await other.hear() == heard[0]
+            assert await other.receive() == received[0]
             gate.open()
             rest = await other.turn()
 
@@ -289,37 +289,37 @@ async def test_resume_tells_what_came_after(chat: Site, peer: Peer, fake: Fake) 
 
 async def test_turn_that_is_over_is_told_to_its_end(chat: Site, peer: Peer) -> None:
     await peer.chat("[[fake tokens=3]]", message_id="m1")
-    told = await peer.turn()
+    got = await peer.turn()
     async with chat.socket() as other:
-        await other.send("subscribe", conversation_id=told[0]["conversation_id"], message_id="m1")
+        await other.send("subscribe", conversation_id=got[0]["conversation_id"], message_id="m1")
 
-        assert await other.turn() == told
+        assert await other.turn() == got
 
 
 async def test_turn_can_be_told_again_on_the_same_connection(peer: Peer) -> None:
     await peer.chat("[[fake tokens=3]]", message_id="m1")
-    told = await peer.turn()
-    for after in (0, 1, told[-1]["seq"] - 1):
-        await peer.send("subscribe", conversation_id=told[0]["conversation_id"], message_id="m1", after=after)
+    got = await peer.turn()
+    for after in (0, 1, got[-1]["seq"] - 1):
+        await peer.send("subscribe", conversation_id=got[0]["conversation_id"], message_id="m1", after=after)
 
-        assert await peer.turn() == [told[0], *told[1 + after :]]
+        assert await peer.turn() == [got[0], *got[1 + after :]]
 
 
 async def test_cursor_at_the_end_is_answered_by_accepted(peer: Peer) -> None:
     await peer.chat("hi", message_id="m1")
-    told = await peer.turn()
-    conversation_id, last = told[0]["conversation_id"], told[-1]["seq"]
+    got = await peer.turn()
+    conversation_id, last = got[0]["conversation_id"], got[-1]["seq"]
     await peer.send("subscribe", conversation_id=conversation_id, message_id="m1", after=last)
 
-    assert await peer.hear() == told[0]
+    assert await peer.receive() == got[0]
 
 
 async def test_cursor_beyond_the_end_is_answered_by_reset(peer: Peer) -> None:
     await peer.chat("hi", message_id="m1")
-    told = await peer.turn()
-    conversation_id, last = told[0]["conversation_id"], told[-1]["seq"]
+    got = await peer.turn()
+    conversation_id, last = got[0]["conversation_id"], got[-1]["seq"]
     await peer.send("subscribe", conversation_id=conversation_id, message_id="m1", after=last + 1)
-    answer = await peer.hear()
+    answer = await peer.receive()
 
     assert (answer["code"], answer["message_id"]) == ("reset", "m1")
 
@@ -330,14 +330,14 @@ async def test_follower_hears_the_running_turn_and_later_ones(chat: Site, peer: 
         conversation_id = (await peer.text("t1 "))[0]["conversation_id"]
         async with chat.socket() as other:
             await other.send("subscribe", conversation_id=conversation_id)
-            heard = await other.text("t1 ")
+            received = await other.text("t1 ")
             gate.open()
-            heard += await other.turn()
+            received += await other.turn()
             await peer.turn()
             await peer.chat("and again", message_id="m2", conversation_id=conversation_id)
             later = await other.turn()
 
-            assert spoken(heard) == "t1 t2 "
+            assert spoken(received) == "t1 t2 "
             assert later == await peer.turn()
 
 
@@ -348,12 +348,12 @@ async def test_follower_of_a_silent_conversation_hears_its_first_turn(chat: Site
         for _ in range(3):
             await other.send("subscribe", conversation_id=conversation_id)
         await other.send("cancel", message_id="ready")
-        assert (await other.hear())["code"] == "not_found"
+        assert (await other.receive())["code"] == "not_found"
         await peer.chat("hi", conversation_id=conversation_id)
 
         assert await other.turn() == await peer.turn()
         await other.send("cancel", message_id="ready")
-        assert (await other.hear())["code"] == "not_found"  # and nothing twice
+        assert (await other.receive())["code"] == "not_found"  # and nothing twice
 
 
 # --- stopping
@@ -383,10 +383,10 @@ async def test_cancel_from_elsewhere_is_told_to_both(chat: Site, peer: Peer, fak
 
 async def test_cancel_of_a_turn_that_is_over_is_answered_by_its_end(peer: Peer) -> None:
     await peer.chat("hi", message_id="m1")
-    told = await peer.turn()
-    await peer.send("cancel", message_id="m1", conversation_id=told[0]["conversation_id"])
+    got = await peer.turn()
+    await peer.send("cancel", message_id="m1", conversation_id=got[0]["conversation_id"])
 
-    assert await peer.hear() == told[-1]
+    assert await peer.receive() == got[-1]
 
 
 # --- the end of a connection
@@ -419,7 +419,7 @@ async def test_connection_leaves_nothing_in_the_server(chat: Site, fake: Fake) -
     with fake.gate("door") as gate:
         async with chat.socket() as peer:
             await peer.chat("[[fake tokens=1 hold=door]]", message_id="m1")
-            conversation_id = (await peer.hear())["conversation_id"]
+            conversation_id = (await peer.receive())["conversation_id"]
             await peer.send("subscribe", conversation_id=conversation_id)
             await gate.reached()
             log = await chat.app[TURNS].follow("dev", conversation_id, "m1", 0)
@@ -501,7 +501,7 @@ async def test_late_pong_is_soon_enough(fake: Fake, tmp_path: Path, loop_clock: 
             await until(lambda: not connection._unanswered)
         await peer.chat("hi")
 
-        assert (await peer.hear())["type"] == "accepted"
+        assert (await peer.receive())["type"] == "accepted"
 
 
 async def test_peer_that_answers_stays(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
@@ -534,7 +534,7 @@ async def test_peer_whose_message_waits_for_the_store_stays(
     monkeypatch.setattr(Turns, "start", late)
     async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat, chat.socket() as peer:
         await peer.chat("hi")
-        heard = asyncio.create_task(peer.turn())
+        received = asyncio.create_task(peer.turn())
         (connection,) = chat.app[CONNECTIONS]
         await until(lambda: connection._obeying)
         for _ in range(5):
@@ -543,13 +543,13 @@ async def test_peer_whose_message_waits_for_the_store_stays(
             await until(lambda: connection._next_ping is not before)  # noqa: B023 - it is waited for here
         go.set()
 
-        assert (await heard)[-1]["type"] == "complete"
+        assert (await received)[-1]["type"] == "complete"
 
 
 # --- a reader that stalls
 
 
-async def stalled(chat: Site, told: list[dict[str, Any]]) -> socket.socket:
+async def stalled(chat: Site, got: list[dict[str, Any]]) -> socket.socket:
     """A client that asks for more than the line holds, and reads nothing."""
     loop = asyncio.get_running_loop()
     others = chat.app[CONNECTIONS].copy()
@@ -566,7 +566,7 @@ async def stalled(chat: Site, told: list[dict[str, Any]]) -> socket.socket:
     await until(lambda: chat.app[CONNECTIONS] - others)
     (connection,) = chat.app[CONNECTIONS] - others
     connection._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    again = {"type": "subscribe", "conversation_id": told[0]["conversation_id"], "message_id": "big"}
+    again = {"type": "subscribe", "conversation_id": got[0]["conversation_id"], "message_id": "big"}
     payload = json.dumps(again).encode()
     frame = bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload  # a mask of zeros leaves it as it is
     await loop.sock_sendall(raw, frame)
@@ -592,7 +592,7 @@ async def test_reader_that_stalls_is_dropped_and_harms_nobody(
         with await stalled(chat, await big_turn(peer)):
             await peer.chat("hi")
             assert (await peer.turn())[-1]["type"] == "complete"
-            listening = asyncio.create_task(peer.hear())
+            listening = asyncio.create_task(peer.receive())
             for _ in range(4):
                 await beat(loop_clock, connection)
             await until(lambda: len(chat.app[CONNECTIONS]) == 1)
@@ -603,9 +603,9 @@ async def test_reader_that_stalls_is_dropped_and_harms_nobody(
 
 async def test_reader_that_stalls_costs_a_few_pieces_of_its_turn(fake: Fake, tmp_path: Path) -> None:
     async with site(fake.command, tmp_path) as chat, chat.socket() as peer:
-        told = await big_turn(peer, 1_000_000)
+        got = await big_turn(peer, 1_000_000)
         others = chat.app[CONNECTIONS].copy()
-        with await stalled(chat, told):
+        with await stalled(chat, got):
             (connection,) = chat.app[CONNECTIONS] - others
             protocol: Any = connection._transport.get_protocol()
             await until(lambda: protocol._paused)
@@ -640,34 +640,34 @@ async def test_turn_asked_for_again_by_a_reader_who_is_behind_is_told_from_there
     chat: Site, peer: Peer
 ) -> None:
     await peer.chat("[[fake tokens=2]]", message_id="m1")
-    told = await peer.turn()
-    again = {"conversation_id": told[0]["conversation_id"], "message_id": "m1"}
+    got = await peer.turn()
+    again = {"conversation_id": got[0]["conversation_id"], "message_id": "m1"}
     (connection,) = chat.app[CONNECTIONS]
     await fall_behind(connection)
     await peer.send("subscribe", **again)
     await peer.send("subscribe", **again)
     await peer.send("cancel", message_id="unknown")
-    heard = await peer.until("error")
+    received = await peer.until("error")
     catch_up(connection)
 
-    assert [message["type"] for message in heard] == ["accepted", "accepted", "error"]
-    assert await peer.turn() == told[1:]
+    assert [message["type"] for message in received] == ["accepted", "accepted", "error"]
+    assert await peer.turn() == got[1:]
 
 
 async def test_cancel_of_a_turn_still_being_told_keeps_the_order(chat: Site, peer: Peer) -> None:
     await peer.chat("[[fake tokens=2]]", message_id="m1")
-    told = await peer.turn()
+    got = await peer.turn()
     (connection,) = chat.app[CONNECTIONS]
     await fall_behind(connection)
-    await peer.send("subscribe", conversation_id=told[0]["conversation_id"], message_id="m1")
+    await peer.send("subscribe", conversation_id=got[0]["conversation_id"], message_id="m1")
     await peer.send("cancel", message_id="m1")
     await peer.send("cancel", message_id="unknown")
-    heard = await peer.until("error")
+    received = await peer.until("error")
     catch_up(connection)
 
-    assert heard[:-1] + await peer.turn() == told
+    assert received[:-1] + await peer.turn() == got
     await peer.send("cancel", message_id="unknown")
-    assert (await peer.hear())["code"] == "not_found"  # the end came once
+    assert (await peer.receive())["code"] == "not_found"  # the end came once
 
 
 async def test_end_of_the_server_closes_with_1001(fake: Fake, tmp_path: Path) -> None:

@@ -122,8 +122,8 @@ def test_events_carry_what_they_were_told() -> None:
 
 
 def test_listener_hears_every_change_until_it_leaves() -> None:
-    log, heard = make_log(), []
-    listener = lambda log: heard.append(log.last)  # noqa: E731 - one and the same object to leave with
+    log, received = make_log(), []
+    listener = lambda log: received.append(log.last)  # noqa: E731 - one and the same object to leave with
     log.subscribe(listener)
     log.token("a")
     log.token("b")
@@ -131,7 +131,7 @@ def test_listener_hears_every_change_until_it_leaves() -> None:
 
     log.unsubscribe(listener)
 
-    assert heard == [1, 1, 2]
+    assert received == [1, 1, 2]
 
 
 def test_listener_may_leave_while_it_is_called() -> None:
@@ -193,7 +193,7 @@ class Reader:
     """A connection as the log sees it: a cursor, and what it has been given."""
 
     cursor: int = 0
-    heard: list[Event] = field(default_factory=list)
+    received: list[Event] = field(default_factory=list)
 
 
 class Readers(RuleBasedStateMachine):
@@ -237,9 +237,9 @@ class Readers(RuleBasedStateMachine):
     @rule(data=st.data())
     def join(self, data: st.DataObject) -> None:
         """A connection comes, or comes back: it has heard a part of the story before."""
-        before = data.draw(st.sampled_from([[], *(reader.heard for reader in self.readers)]))
-        heard = before[: data.draw(st.integers(0, len(before)))]
-        self.readers.append(Reader(len(heard), list(heard)))
+        before = data.draw(st.sampled_from([[], *(reader.received for reader in self.readers)]))
+        received = before[: data.draw(st.integers(0, len(before)))]
+        self.readers.append(Reader(len(received), list(received)))
 
     @precondition(lambda self: self.readers)
     @rule(data=st.data())
@@ -248,7 +248,7 @@ class Readers(RuleBasedStateMachine):
         reader = data.draw(st.sampled_from(self.readers))
         new = self.log.read(reader.cursor)
         taken = new[: data.draw(st.integers(0, len(new)))]
-        reader.heard += taken
+        reader.received += taken
         reader.cursor += len(taken)
         for event in new:
             assert self.seen.setdefault(event.seq, event) == event, "an event that was read has changed"
@@ -256,7 +256,7 @@ class Readers(RuleBasedStateMachine):
     @invariant()
     def stories_agree(self) -> None:
         for reader in self.readers:
-            assert [event.seq for event in reader.heard] == list(range(1, reader.cursor + 1))
+            assert [event.seq for event in reader.received] == list(range(1, reader.cursor + 1))
 
     @invariant()
     def at_most_one_end(self) -> None:
@@ -265,9 +265,9 @@ class Readers(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for reader in [*self.readers, Reader()]:
-            heard = reader.heard + self.log.read(reader.cursor)
-            assert [event.seq for event in heard] == list(range(1, self.log.last + 1))
-            assert answer(heard) == self.golden
+            received = reader.received + self.log.read(reader.cursor)
+            assert [event.seq for event in received] == list(range(1, self.log.last + 1))
+            assert answer(received) == self.golden
 
 
 def test_any_readers_hear_the_same_story() -> None:

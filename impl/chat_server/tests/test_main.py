@@ -116,8 +116,8 @@ async def test_server_is_ready_when_it_says_so_and_ends_when_it_is_told(tmp_path
     assert (code, out) == (0, b"")
     lines = [json.loads(line) for line in err.splitlines()]
     about = {"user": "dev", "conversation_id": answer["conversation_id"], "message_id": "m1"}
-    told = [line["message"] for line in lines if about.items() <= line.items()]
-    assert "= turn ended: complete end_turn" in told
+    got = [line["message"] for line in lines if about.items() <= line.items()]
+    assert "= turn ended: complete end_turn" in got
     assert all({"time", "level", "message"} <= line.keys() for line in lines)
     assert b"secret" not in err
 
@@ -261,12 +261,12 @@ async def test_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
         with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
             conversation = (await chat.post(message="hello"))["conversation_id"]
             await peer.chat("[[fake tokens=2 hold=door@1]]", conversation_id=conversation)
-            heard = await peer.text("t1 ")
+            received = await peer.text("t1 ")
             resource.prlimit(
                 chat.process.pid, resource.RLIMIT_FSIZE, (4096, -1)
             )  # less than a page with its head
             gate.open()
-            heard += await peer.turn()
+            received += await peer.turn()
         async with chat.http.get(f"{chat.url}/health/ready") as ready:
             problems = (await ready.json())["problems"]
         async with chat.http.get(f"{chat.url}/health") as health:
@@ -276,8 +276,8 @@ async def test_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
         await until(lambda: kept(tmp_path)[1] == ("failed", "t1 t2 "))
         taken = await chat.post(message="hello", conversation_id=conversation)
 
-    last = heard[-1]
-    assert (spoken(heard), last["code"]) == ("t1 t2 ", "unavailable")
+    last = received[-1]
+    assert (spoken(received), last["code"]) == ("t1 t2 ", "unavailable")
     assert last["message"] == "the answer could not be stored: database unavailable"
     assert refused["error"]["code"] == "unavailable"
     assert len(problems) == 1

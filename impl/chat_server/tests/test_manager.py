@@ -39,16 +39,16 @@ NOWHERE = "0123456789ab"
 S = TypeVar("S", bound=Store)
 
 
-def completed(told: list[Event]) -> Complete:
+def completed(got: list[Event]) -> Complete:
     """The terminal event of a turn that went well, or was cancelled."""
-    last = told[-1]
+    last = got[-1]
     assert isinstance(last, Complete), last
     return last
 
 
-def failed(told: list[Event]) -> Failed:
+def failed(got: list[Event]) -> Failed:
     """The terminal event of a turn that did not end well."""
-    last = told[-1]
+    last = got[-1]
     assert isinstance(last, Failed), last
     return last
 
@@ -89,23 +89,23 @@ NO_TURNS = "CREATE TRIGGER full BEFORE INSERT ON turns BEGIN SELECT RAISE(ABORT,
 async def test_turn_is_told_in_order_and_kept(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         log = await server.turns.start("ada", "[[fake tokens=3]]", "m1")
-        told = await events(log)
+        got = await events(log)
         (turn,) = await stored(server, log.accepted.conversation_id)
 
     assert re.fullmatch("[0-9a-f]{12}", log.accepted.conversation_id)
     assert log.accepted.message_id == "m1"
-    assert [event.seq for event in told] == list(range(1, len(told) + 1))
-    assert answer(told) == turn.answer == "t1 t2 t3 "
+    assert [event.seq for event in got] == list(range(1, len(got) + 1))
+    assert answer(got) == turn.answer == "t1 t2 t3 "
     assert (turn.prompt, turn.status, turn.stop_reason) == ("[[fake tokens=3]]", "complete", "end_turn")
-    assert completed(told).usage == turn.usage
+    assert completed(got).usage == turn.usage
     assert turn.usage.output_tokens == 3
 
 
 async def test_message_id_is_chosen_where_none_is_given(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
-        told = await server.turn("hello")
+        got = await server.turn("hello")
 
-    assert re.fullmatch("[A-Za-z0-9_-]{1,64}", told[0].message_id)
+    assert re.fullmatch("[A-Za-z0-9_-]{1,64}", got[0].message_id)
 
 
 async def test_pieces_come_while_claude_is_answering(fake: Fake, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ async def changed(log: TurnLog) -> None:
 STORY = """
 def event(kind, **members): say("stream_event", event={"type": kind, **members})
 def delta(kind, **members): event("content_block_delta", index=0, delta={"type": kind, **members})
-hear(); init()
+read(); init()
 event("message_start", message={"id": "m1", "usage": {"input_tokens": 5, "output_tokens": 1}})
 delta("thinking_delta", thinking="hm")
 event("content_block_start", index=1, content_block={"type": "text", "text": ""})
@@ -149,26 +149,26 @@ delta("text_delta", text="Hello there")
 tool = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}
 say("assistant", message={"id": "m2", "content": [tool]})
 say("user", message={"content": [{"type": "tool_result", "tool_use_id": "t1", "content": "a b"}]})
-result(usage={"input_tokens": 10, "output_tokens": 7}); hear()
+result(usage={"input_tokens": 10, "output_tokens": 7}); read()
 """
 
 
 async def test_everything_that_claude_does_is_told(tmp_path: Path) -> None:
     async with parts(program(tmp_path, STORY), tmp_path) as server:
-        told = await server.turn("hello")
-        (turn,) = await stored(server, told[0].conversation_id)
+        got = await server.turn("hello")
+        (turn,) = await stored(server, got[0].conversation_id)
 
-    kinds = [type(event).__name__ for event in told if not isinstance(event, Token)]
+    kinds = [type(event).__name__ for event in got if not isinstance(event, Token)]
     assert kinds == ["Thinking", "Status", "Rewind", "Tool", "Tool", "Complete"]
-    assert answer(told) == turn.answer == "Hello there"
-    assert completed(told).usage == Usage(10, 7)
+    assert answer(got) == turn.answer == "Hello there"
+    assert completed(got).usage == Usage(10, 7)
 
 
 async def test_steps_of_turn_are_kept(tmp_path: Path) -> None:
     async with parts(program(tmp_path, STORY), tmp_path) as server:
-        told = await server.turn("hello", message_id="m1")
+        got = await server.turn("hello", message_id="m1")
     async with parts(program(tmp_path, STORY), tmp_path) as server:
-        (turn,) = await stored(server, told[0].conversation_id)
+        (turn,) = await stored(server, got[0].conversation_id)
         again = await server.turn("hello", message_id="m1")
 
     assert msgspec.json.decode(turn.steps) == [
@@ -186,14 +186,14 @@ async def test_steps_of_turn_are_kept(tmp_path: Path) -> None:
     ]
     kinds = [type(event).__name__ for event in again]
     assert kinds == ["Thinking", "Token", "Status", "Token", "Tool", "Tool", "Complete"]
-    assert answer(again) == answer(told)
+    assert answer(again) == answer(got)
 
 
 PAUSED = """
-hear(); init()
+read(); init()
 tool = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}
 say("assistant", message={"id": "m2", "content": [tool]})
-hear()
+read()
 """
 
 
@@ -321,8 +321,8 @@ async def test_message_of_just_the_limit_is_taken(fake: Fake, tmp_path: Path) ->
 
 async def test_strangers_conversation_is_like_none(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
-        told = await server.turn("hello", message_id="m1")
-        conversation_id = told[0].conversation_id
+        got = await server.turn("hello", message_id="m1")
+        conversation_id = got[0].conversation_id
         for attempt in (
             server.turns.start("eve", "hi", None, conversation_id),
             server.turns.follow("eve", conversation_id, None, 0),
@@ -530,10 +530,10 @@ async def test_cancel_while_streaming_keeps_the_partial_answer(fake: Fake, tmp_p
                 await changed(log)
 
             assert await server.turns.cancel("ada", "m1", None) is log
-            told = await events(log)
+            got = await events(log)
             (turn,) = await stored(server, log.accepted.conversation_id)
 
-    last = completed(told)
+    last = completed(got)
     assert last.stop_reason == "cancelled"
     assert last.usage.input_tokens > 0  # what was spent is charged, though the result says 0
     assert (turn.status, turn.answer, turn.usage) == ("cancelled", "t1 t2 t3 ", last.usage)
@@ -543,19 +543,19 @@ async def test_cancel_while_starting_ends_the_turn(fake: Fake, tmp_path: Path) -
     async with parts(fake.command, tmp_path) as server:
         log = await server.turns.start("ada", "[[fake tokens=9 first=60s]]", "m1")
         await server.turns.cancel("ada", "m1", log.accepted.conversation_id)
-        told = await events(log)
+        got = await events(log)
 
-    assert [type(event) for event in told] == [Complete]
-    assert completed(told).stop_reason == "cancelled"
+    assert [type(event) for event in got] == [Complete]
+    assert completed(got).stop_reason == "cancelled"
 
 
 async def test_cancel_of_a_turn_that_is_over_changes_nothing(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
-        told = await server.turn("hello", message_id="m1")
+        got = await server.turn("hello", message_id="m1")
         log = await server.turns.cancel("ada", "m1", None)
-        (turn,) = await stored(server, told[0].conversation_id)
+        (turn,) = await stored(server, got[0].conversation_id)
 
-    assert log.read(0) == told
+    assert log.read(0) == got
     assert turn.status == "complete"
 
 
@@ -565,11 +565,11 @@ async def test_cancel_of_a_turn_long_over_is_answered_from_history(
 ) -> None:
     async with parts(fake.command, tmp_path, turn_kept_seconds=0) as server:
         conversation_id = await server.store.new_conversation("ada")
-        told = await server.turn("hello", message_id="m1", conversation_id=conversation_id)
+        got = await server.turn("hello", message_id="m1", conversation_id=conversation_id)
         await asyncio.sleep(0)
         log = await server.turns.cancel("ada", "m1", conversation_id if where else None)
 
-    assert completed(log.read(0)).usage == completed(told).usage
+    assert completed(log.read(0)).usage == completed(got).usage
 
 
 async def test_cancel_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path) -> None:
@@ -599,9 +599,9 @@ async def test_conversation_goes_on_after_a_cancel(fake: Fake, tmp_path: Path) -
             await gate.reached()
             await server.turns.cancel("ada", "m1", None)
             await events(log)
-            told = await server.turn("go on", conversation_id=log.accepted.conversation_id)
+            got = await server.turn("go on", conversation_id=log.accepted.conversation_id)
 
-    assert "go on" in answer(told)
+    assert "go on" in answer(got)
 
 
 # --- deleting
@@ -630,8 +630,8 @@ async def test_delete_during_a_turn_ends_it(fake: Fake, tmp_path: Path) -> None:
 
 async def test_delete_ends_an_idle_process(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
-        told = await server.turn("hello")
-        await server.turns.delete("ada", told[0].conversation_id)
+        got = await server.turn("hello")
+        await server.turns.delete("ada", got[0].conversation_id)
 
         assert fake.runs()[0].gone
         assert server.claude.processes == 0
@@ -680,9 +680,9 @@ async def test_message_that_meets_the_end_of_a_deletion_finds_nothing(fake: Fake
 
 async def test_two_deletes_at_once_are_one(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
-        told = await server.turn("hello")
+        got = await server.turn("hello")
         outcomes = await asyncio.gather(
-            *(server.turns.delete("ada", told[0].conversation_id) for _ in range(2)), return_exceptions=True
+            *(server.turns.delete("ada", got[0].conversation_id) for _ in range(2)), return_exceptions=True
         )
 
     assert sorted(type(each).__name__ for each in outcomes) == ["NoneType", "NotFound"]
@@ -710,8 +710,8 @@ async def test_forgotten_session_is_begun_afresh_and_says_so(fake: Fake, tmp_pat
 
 
 CHANGES_SESSION = """
-hear(); init(); result(); hear()
-init(session="another"); say("system", subtype="compact_boundary"); result(); hear()
+read(); init(); result(); read()
+init(session="another"); say("system", subtype="compact_boundary"); result(); read()
 """
 
 
@@ -728,10 +728,10 @@ async def test_changed_session_is_told(tmp_path: Path) -> None:
 
 async def test_missing_claude_is_unavailable(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with parts(["/no/such/claude"], tmp_path) as server:
-        told = await server.turn("hello")
-        (turn,) = await stored(server, told[0].conversation_id)
+        got = await server.turn("hello")
+        (turn,) = await stored(server, got[0].conversation_id)
 
-    last = failed(told)
+    last = failed(got)
     assert last.code == "claude_unavailable"
     assert "/no/such/claude" in caplog.text  # and not in what the user is told
     assert (turn.status, turn.stop_reason, turn.detail) == ("failed", "claude_unavailable", last.message)
@@ -747,18 +747,18 @@ async def test_turn_without_a_claude_counts_for_no_limit(tmp_path: Path) -> None
 
 
 FAILURES = [
-    pytest.param("hear(); init(); text('half'); sys.exit(3)", "claude_failed", r"exit code 3", id="exit"),
+    pytest.param("read(); init(); text('half'); sys.exit(3)", "claude_failed", r"exit code 3", id="exit"),
     pytest.param(
-        "hear(); init(); text('half'); os.kill(os.getpid(), 9)", "claude_failed", r"code -9", id="kill"
+        "read(); init(); text('half'); os.kill(os.getpid(), 9)", "claude_failed", r"code -9", id="kill"
     ),
     pytest.param(
-        "hear(); init(); text('half'); result(is_error=True, result='API Error: 500'); hear()",
+        "read(); init(); text('half'); result(is_error=True, result='API Error: 500'); read()",
         "claude_failed",
         r"^API Error: 500$",
         id="error-result",
     ),
     pytest.param(
-        "hear(); init(); text('half'); result(is_error=True, errors=['a', 'b']); hear()",
+        "read(); init(); text('half'); result(is_error=True, errors=['a', 'b']); read()",
         "claude_failed",
         r"^a; b$",
         id="errors",
@@ -772,18 +772,18 @@ async def test_failed_turn_keeps_what_had_arrived(
 ) -> None:
     del fake  # for its home
     async with parts(program(tmp_path, code), tmp_path) as server:
-        told = await server.turn("hello")
-        (turn,) = await stored(server, told[0].conversation_id)
+        got = await server.turn("hello")
+        (turn,) = await stored(server, got[0].conversation_id)
 
-    last = failed(told)
+    last = failed(got)
     assert last.code == error
     assert re.search(sentence, last.message)
-    assert (turn.answer, turn.status) == (answer(told), "failed")
+    assert (turn.answer, turn.status) == (answer(got), "failed")
     assert turn.answer == "half"
 
 
 async def test_silent_turn_keeps_what_had_arrived(tmp_path: Path, loop_clock: LoopClock) -> None:
-    silent = program(tmp_path, "hear(); init(); text('half'); signal.pause()")
+    silent = program(tmp_path, "read(); init(); text('half'); signal.pause()")
     async with parts(silent, tmp_path, claude_silence_seconds=LONG, claude_grace_seconds=0) as server:
         log = await server.turns.start("ada", "hello")
         while answer(log.read(0)) != "half":
@@ -820,15 +820,15 @@ async def test_store_that_takes_no_turn_refuses_it(fake: Fake, tmp_path: Path) -
 async def test_store_that_takes_no_answer_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
         await break_database(server, NO_ANSWERS)
-        told = await server.turn("hello")
-        conversation_id = told[0].conversation_id
+        got = await server.turn("hello")
+        conversation_id = got[0].conversation_id
         await break_database(server, "DROP TRIGGER full")
         again = await server.turn("again", conversation_id=conversation_id)
 
-    last = failed(told)
+    last = failed(got)
     assert (last.code, last.message.startswith("the answer could not be stored")) == ("unavailable", True)
     assert (
-        answer(told) == 'You said: "hello". This is turn 1 of our conversation.'
+        answer(got) == 'You said: "hello". This is turn 1 of our conversation.'
     )  # it was shown all the same
     completed(again)
 
@@ -839,14 +839,14 @@ async def test_answer_that_was_not_taken_is_kept_as_soon_as_it_can_be(
     monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
     async with parts(fake.command, tmp_path) as server:
         await break_database(server, NO_ANSWERS)
-        told = await server.turn("hello")
-        before = (await stored(server, told[0].conversation_id))[0].status
+        got = await server.turn("hello")
+        before = (await stored(server, got[0].conversation_id))[0].status
         await break_database(server, "DROP TRIGGER full")
         async with in_time():
-            while (turn := (await stored(server, told[0].conversation_id))[0]).status == before:
+            while (turn := (await stored(server, got[0].conversation_id))[0]).status == before:
                 pass
 
-    assert (turn.status, turn.stop_reason, turn.answer) == ("failed", "unavailable", answer(told))
+    assert (turn.status, turn.stop_reason, turn.answer) == ("failed", "unavailable", answer(got))
     assert turn.usage.output_tokens > 0
 
 
@@ -891,7 +891,7 @@ async def test_answer_that_ended_while_the_database_was_locked_is_complete(
 async def test_session_that_began_while_the_database_was_locked_is_known(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    waits = program(tmp_path, "hear(); hear(); init('its-session'); text('a'); result(); hear()")
+    waits = program(tmp_path, "read(); read(); init('its-session'); text('a'); result(); read()")
     async with parts(waits, tmp_path) as server:
         log = await server.turns.start("ada", "hello")
         place = log.accepted.conversation_id
@@ -968,10 +968,10 @@ async def test_locked_database_refuses_what_can_be_asked_again(what: str, fake: 
 async def test_store_that_forgets_the_session_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         await break_database(server, NO_SESSIONS)
-        told = await server.turn("hello")
-        (turn,) = await stored(server, told[0].conversation_id)
+        got = await server.turn("hello")
+        (turn,) = await stored(server, got[0].conversation_id)
 
-    last = failed(told)
+    last = failed(got)
     assert (last.code, turn.status) == ("unavailable", "failed")
 
 
@@ -1007,9 +1007,9 @@ async def test_sender_who_leaves_in_the_doorway_is_served_all_the_same(fake: Fak
         await asyncio.wait([sending])
         assert sending.cancelled()
 
-        told = await server.turn("hello", message_id="m1")
+        got = await server.turn("hello", message_id="m1")
 
-    completed(told)
+    completed(got)
     assert sum(len(run.stdin) for run in fake.runs()) == 1
 
 
@@ -1072,11 +1072,11 @@ async def test_stopping_server_waits_for_who_is_in_the_doorway(fake: Fake, tmp_p
         slow.let_go.set()
         await stopping
 
-        told = await events(await sending)
+        got = await events(await sending)
         with pytest.raises(Unavailable, match="stopping"):
             await later
 
-    completed(told)
+    completed(got)
 
 
 # --- following
@@ -1099,29 +1099,29 @@ async def test_follow_finds_what_runs(fake: Fake, tmp_path: Path) -> None:
 
 async def test_follow_with_a_cursor_beyond_the_end_is_a_reset(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
-        told = await server.turn("hello", message_id="m1")
+        got = await server.turn("hello", message_id="m1")
 
-        with pytest.raises(Reset, match=f"after is {len(told) + 1}, but the turn has had {len(told)} events"):
-            await server.turns.follow("ada", told[0].conversation_id, "m1", len(told) + 1)
+        with pytest.raises(Reset, match=f"after is {len(got) + 1}, but the turn has had {len(got)} events"):
+            await server.turns.follow("ada", got[0].conversation_id, "m1", len(got) + 1)
 
 
 async def test_follow_of_a_turn_no_longer_held_is_a_reset(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, turn_kept_seconds=0) as server:
-        told = await server.turn("hello", message_id="m1")
+        got = await server.turn("hello", message_id="m1")
         await asyncio.sleep(0)
 
         with pytest.raises(Reset) as caught:
-            await server.turns.follow("ada", told[0].conversation_id, "m1", 0)
+            await server.turns.follow("ada", got[0].conversation_id, "m1", 0)
         assert caught.value.message_id == "m1"
         assert server.turns._held == {}
 
 
 async def test_follow_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
-        told = await server.turn("hello")
+        got = await server.turn("hello")
 
         with pytest.raises(NotFound, match="there is no turn m9"):
-            await server.turns.follow("ada", told[0].conversation_id, "m9", 0)
+            await server.turns.follow("ada", got[0].conversation_id, "m9", 0)
         with pytest.raises(NotFound):
             await server.turns.follow("ada", NOWHERE, None, 0)
 
@@ -1223,7 +1223,7 @@ async def test_claude_that_alone_is_told_to_stop_has_failed(
     assert last.code == "claude_failed"
 
 
-WRITES = 'init(); hear(); text("t1 t2 ")'
+WRITES = 'init(); read(); text("t1 t2 ")'
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGTERM)", "sys.exit(3)"])
@@ -1269,10 +1269,10 @@ async def test_one_turns_failure_is_no_others(
     async with parts(fake.command, tmp_path) as server:
         with monkeypatch.context() as patch:
             patch.setattr(server.store, "end_turn", fail)
-            told = await server.turn("hello")
+            got = await server.turn("hello")
         other = await server.turn("hello")
 
-    last = failed(told)
+    last = failed(got)
     assert (last.code, last.message) == (
         "unavailable",
         "the answer could not be stored: internal error; see the server's log",

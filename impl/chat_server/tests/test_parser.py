@@ -15,7 +15,7 @@ from chat_server.claude.events import Ended, Note, Rewound, Started, StreamEvent
 from chat_server.claude.lines import LineSplitter, LineTooLong
 from chat_server.claude.parser import TurnParser
 from chat_server.protocol import Usage
-from chat_server.tests.tellings import NOISE, Attempt, Block, Telling, Wire, golden, last_text, tellings
+from chat_server.tests.replies import NOISE, Attempt, Block, Reply, Wire, golden, last_text, replies
 
 RECORDINGS = Path(__file__).parent / "recordings"
 STUB = "Hello from the stub. You said something. Done"
@@ -40,7 +40,7 @@ def shown(events: list[StreamEvent]) -> str:
 
 
 @dataclass
-class Heard:
+class Received:
     """What became of one turn's lines."""
 
     parser: TurnParser
@@ -56,16 +56,16 @@ class Heard:
         return end
 
 
-def turns(name: str) -> Iterator[Heard]:
+def turns(name: str) -> Iterator[Received]:
     """The turns of a recorded process, as a server hears them: one parser until the result, then the next."""
-    heard = Heard(TurnParser(), [])
+    received = Received(TurnParser(), [])
     for line in (RECORDINGS / f"{name}.jsonl").read_bytes().splitlines():
-        heard.events.extend(heard.parser.feed([line]))
-        if heard.parser.ended:
-            yield heard
-            heard = Heard(TurnParser(), [])
-    if heard.events:
-        yield heard
+        received.events.extend(received.parser.feed([line]))
+        if received.parser.ended:
+            yield received
+            received = Received(TurnParser(), [])
+    if received.events:
+        yield received
 
 
 # --- lines
@@ -288,58 +288,58 @@ def with_noise(lines: list[str], noise: list[tuple[int, str | None]]) -> list[st
     return noisy
 
 
-@given(told=tellings(), noise=NOISES, repeats=st.booleans())
-@example(told=[Telling((Block("text", " "),), "result", 1)], noise=[], repeats=False)
+@given(got=replies(), noise=NOISES, repeats=st.booleans())
+@example(got=[Reply((Block("text", " "),), "result", 1)], noise=[], repeats=False)
 @example(  # two blocks shown, then told again in the same words
-    told=[Telling((Block("text", "a"), Block("text", "b")), "streamed", 1, (Attempt(("a", "b"), 9, 0),))],
+    got=[Reply((Block("text", "a"), Block("text", "b")), "streamed", 1, (Attempt(("a", "b"), 9, 0),))],
     noise=[],
     repeats=True,
 )
 @example(  # the second attempt breaks off earlier than the first
-    told=[Telling((Block("text", "ab"),), "streamed", 1, (Attempt(("ab",), 2, 0), Attempt(("ab",), 1, 0)))],
+    got=[Reply((Block("text", "ab"),), "streamed", 1, (Attempt(("ab",), 2, 0), Attempt(("ab",), 1, 0)))],
     noise=[],
     repeats=True,
 )
 @example(  # what was shown first is no part of the answer in the end, nor is the paragraph break before it
-    told=[
-        Telling((Block("text", "a"),), "whole", 1),
-        Telling((Block("text", ""),), "deltas", 1, (Attempt(("b",), 1, 0),)),
+    got=[
+        Reply((Block("text", "a"),), "whole", 1),
+        Reply((Block("text", ""),), "deltas", 1, (Attempt(("b",), 1, 0),)),
     ],
     noise=[],
     repeats=False,
 )
 @example(  # only the first paragraph after a length limit goes on in mid-sentence
-    told=[
-        Telling((Block("text", "a"),), "deltas", 1, goes_on=True),
-        Telling((Block("text", "b"), Block("text", "c")), "deltas", 1),
+    got=[
+        Reply((Block("text", "a"),), "deltas", 1, goes_on=True),
+        Reply((Block("text", "b"), Block("text", "c")), "deltas", 1),
     ],
     noise=[],
     repeats=True,
 )
 def test_answer_is_shown_once_in_whatever_shape(
-    told: list[Telling], noise: list[tuple[int, str | None]], *, repeats: bool
+    got: list[Reply], noise: list[tuple[int, str | None]], *, repeats: bool
 ) -> None:
     wire = Wire()
-    for telling in told:
-        wire.tell(telling)
-    wire.result(last_text(told) if repeats or told[-1].how == "result" else "")
+    for reply in got:
+        wire.emit(reply)
+    wire.result(last_text(got) if repeats or got[-1].how == "result" else "")
     lines = with_noise(wire.lines, noise)
     parser = TurnParser()
 
     events = parse(parser, lines)
 
-    assert shown(events) == parser.text == golden(told)
+    assert shown(events) == parser.text == golden(got)
     assert events[-1] == Ended(Usage(7, 3), "end_turn")
 
 
-@given(told=tellings(), noise=NOISES, cuts=st.lists(st.integers(0, 60), max_size=8))
+@given(got=replies(), noise=NOISES, cuts=st.lists(st.integers(0, 60), max_size=8))
 def test_bunches_of_lines_tell_what_the_lines_tell(
-    told: list[Telling], noise: list[tuple[int, str | None]], cuts: list[int]
+    got: list[Reply], noise: list[tuple[int, str | None]], cuts: list[int]
 ) -> None:
     wire = Wire()
-    for telling in told:
-        wire.tell(telling)
-    wire.result(last_text(told))
+    for reply in got:
+        wire.emit(reply)
+    wire.result(last_text(got))
     lines = [line.encode() for line in with_noise(wire.lines, noise)]
     edges = [0, *sorted(min(cut, len(lines)) for cut in cuts), len(lines)]
     singly, bunched = TurnParser(), TurnParser()
@@ -354,12 +354,12 @@ def test_bunches_of_lines_tell_what_the_lines_tell(
     ]
 
 
-@given(tellings(alike=True))
-def test_answer_told_again_in_the_same_words_is_never_taken_back(told: list[Telling]) -> None:
+@given(replies(alike=True))
+def test_answer_told_again_in_the_same_words_is_never_taken_back(got: list[Reply]) -> None:
     wire = Wire()
-    for telling in told:
-        wire.tell(telling)
-    wire.result(last_text(told))
+    for reply in got:
+        wire.emit(reply)
+    wire.result(last_text(got))
 
     events = parse(TurnParser(), wire.lines)
 
@@ -418,7 +418,7 @@ def test_any_json_is_read_as_nothing_or_as_events(documents: list[object]) -> No
 
 def test_result_alone_is_shown_after_a_tool() -> None:
     wire = Wire()
-    wire.tell(Telling((Block("text", "I will look."), Block("tool_use")), "streamed", 4))
+    wire.emit(Reply((Block("text", "I will look."), Block("tool_use")), "streamed", 4))
     wire.result("It is empty.")
     parser = TurnParser()
 
@@ -495,7 +495,7 @@ def test_partial_text_survives_an_error() -> None:
 def test_lines_after_the_result_are_nobodys() -> None:
     wire = Wire()
     wire.result("done")
-    wire.tell(Telling((Block("text", "ghost"),), "streamed", 2))
+    wire.emit(Reply((Block("text", "ghost"),), "streamed", 2))
     parser = TurnParser()
 
     parse(parser, wire.lines)

@@ -30,9 +30,9 @@ class Ask:
 
     def __init__(self, claude: Claude, owner: str = "ada") -> None:
         self.claude = claude
-        self.question = Question("", sink=self.hear, owner=owner)
+        self.question = Question("", sink=self.receive, owner=owner)
         self.events: list[StreamEvent] = []
-        self.heard = asyncio.Event()  # a piece of the answer has come
+        self.received = asyncio.Event()  # a piece of the answer has come
 
     async def __call__(self, prompt: str, conversation: str = "c1", resume: str | None = None) -> Ended:
         self.question.prompt = prompt
@@ -43,10 +43,10 @@ class Ask:
     def text(self) -> str:
         return self.question.parser.text
 
-    def hear(self, event: StreamEvent) -> None:
+    def receive(self, event: StreamEvent) -> None:
         self.events.append(event)
         if isinstance(event, Text):
-            self.heard.set()
+            self.received.set()
 
     @property
     def session(self) -> str:
@@ -639,7 +639,7 @@ async def test_crash_fails_the_turn_after_what_was_told(fake: Fake, tmp_path: Pa
 
 
 async def test_crash_is_seen_though_a_child_holds_the_pipes(tmp_path: Path) -> None:
-    code = "hear(); init(); text('half')\nif os.fork() == 0: signal.pause()\nos._exit(3)"
+    code = "read(); init(); text('half')\nif os.fork() == 0: signal.pause()\nos._exit(3)"
     async with asking(program(tmp_path, code), tmp_path) as claude:
         ask = Ask(claude)
         with pytest.raises(ClaudeFailed, match="exit code 3"):
@@ -693,7 +693,7 @@ async def test_talkative_stderr_stops_nothing(fake: Fake, tmp_path: Path) -> Non
 
 
 async def test_line_beyond_the_cap_fails_the_turn(tmp_path: Path) -> None:
-    code = "hear(); init(); text('kept'); print('x' * 300_000, flush=True); signal.pause()"
+    code = "read(); init(); text('kept'); print('x' * 300_000, flush=True); signal.pause()"
     limits = {"claude_line_max_bytes": 200_000, "claude_grace_seconds": 0}
     async with asking(program(tmp_path, code), tmp_path, **limits) as claude:
         ask = Ask(claude)
@@ -704,7 +704,7 @@ async def test_line_beyond_the_cap_fails_the_turn(tmp_path: Path) -> None:
 
 
 async def test_megabytes_in_one_line_are_fine(tmp_path: Path) -> None:
-    code = "hear(); init(); text('x' * 3_000_000); result(); hear()"
+    code = "read(); init(); text('x' * 3_000_000); result(); read()"
     async with asking(program(tmp_path, code), tmp_path) as claude:
         ask = Ask(claude)
         await ask("hello")
@@ -714,9 +714,9 @@ async def test_megabytes_in_one_line_are_fine(tmp_path: Path) -> None:
 
 async def test_noise_between_the_lines_is_passed_over(tmp_path: Path) -> None:
     code = """
-hear()
+read()
 os.write(1, b'warning: \\xff\\xfe\\n\\n[' + b'[' * 50_000 + b'\\n{"type":"future"}\\n')
-init(); text('fine'); result(); hear()
+init(); text('fine'); result(); read()
 """
     async with asking(program(tmp_path, code), tmp_path) as claude:
         ask = Ask(claude)
@@ -758,7 +758,7 @@ async def test_silent_turn_is_ended(fake: Fake, tmp_path: Path, loop_clock: Loop
 
 async def test_answer_that_is_held_waits_in_the_pipe(tmp_path: Path, loop_clock: LoopClock) -> None:
     code = """
-hear(); init(); text('begun')
+read(); init(); text('begun')
 try:
     while True: os.write(1, b'{}\\n' * 10_000)
 except BrokenPipeError:
@@ -768,7 +768,7 @@ except BrokenPipeError:
     async with asking(program(tmp_path, code), tmp_path, **limits) as claude:
         ask = Ask(claude)
         answering = asyncio.create_task(ask("hello"))
-        await ask.heard.wait()
+        await ask.received.wait()
         ask.question.hold(True)
         process = claude._sessions["c1"].started.result()
         await until(lambda: waits_in_write(process.pid))
@@ -792,7 +792,7 @@ def waits_in_write(pid: int) -> bool:
 
 
 async def test_turn_that_goes_on_is_not_silent(tmp_path: Path, loop_clock: LoopClock) -> None:
-    code = "hear(); init()\nwhile hear()['more']: say('noise')\nresult(); hear()"
+    code = "read(); init()\nwhile read()['more']: say('noise')\nresult(); read()"
     async with asking(program(tmp_path, code), tmp_path, claude_silence_seconds=LONG) as claude:
         ask = Ask(claude)
         answering = asyncio.create_task(ask("hello"))
@@ -817,7 +817,7 @@ async def test_stop_interrupts_and_keeps_the_process(fake: Fake, tmp_path: Path)
             ask, after = Ask(claude), Ask(claude)
             answering = asyncio.create_task(ask("[[fake tokens=5 hold=door@2]]"))
             await gate.reached()
-            await ask.heard.wait()
+            await ask.received.wait()
             ask.question.stop()
             ended = await answering
             await after("and now?")
@@ -842,9 +842,9 @@ async def test_stop_before_the_answer_begins_stops_it_too(fake: Fake, tmp_path: 
 
 
 DEAF = [
-    pytest.param("hear(); init(); text('so far'); signal.pause()", "hello", id="deaf-to-interrupts"),
+    pytest.param("read(); init(); text('so far'); signal.pause()", "hello", id="deaf-to-interrupts"),
     pytest.param(
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN); hear(); init(); text('so far')\nwhile 1: signal.pause()",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); read(); init(); text('so far')\nwhile 1: signal.pause()",
         "hello",
         id="deaf-to-term",
     ),
@@ -857,7 +857,7 @@ async def test_stop_ends_a_process_that_does_not_listen(code: str, prompt: str, 
     async with asking(program(tmp_path, code), tmp_path, claude_grace_seconds=0) as claude:
         ask = Ask(claude)
         answering = asyncio.create_task(ask(prompt))
-        await ask.heard.wait()
+        await ask.received.wait()
 
         ask.question.stop()
 

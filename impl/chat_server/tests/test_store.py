@@ -56,14 +56,14 @@ async def begin(
 
 
 async def finish(store: Store, conversation_id: str, message_id: str = "m1", **changes: str) -> None:
-    told = {"answer": "hello", "status": "complete", "stop_reason": "end_turn", "detail": "", **changes}
+    stored = {"answer": "hello", "status": "complete", "stop_reason": "end_turn", "detail": "", **changes}
     await store.end_turn(
         conversation_id,
         message_id,
-        answer=told["answer"],
-        status=told["status"],
-        stop_reason=told["stop_reason"],
-        detail=told["detail"],
+        answer=stored["answer"],
+        status=stored["status"],
+        stop_reason=stored["stop_reason"],
+        detail=stored["detail"],
         spent=Usage(3, 4),
     )
 

@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 )
 
 from chat_server.tests.loop_clock import PATIENCE, in_time
+from chat_server.tests.replies import TEXTS
 from chat_server.tests.sites import Peer, Site, program, site, spoken, until
-from chat_server.tests.tellings import TEXTS
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """To shrink a failure takes minutes, since each try runs a server."""
@@ -116,7 +116,7 @@ class Turn:
     prompt: str
     conversation: str
     puppet: Puppet | None  # while it runs
-    telling: str = ""  # what Claude has said since the stream last broke
+    reply: str = ""  # what Claude has said since the stream last broke
     shown: str = ""  # what a reader is to see: an earlier telling stays until the new one differs
     status: str = "running"
     held: bool = True  # by the server, to be resumed
@@ -131,9 +131,9 @@ class Turn:
 
     def say(self, text: str) -> None:
         self.tell("piece", text=text)
-        self.telling += text
-        if not self.shown.startswith(self.telling):
-            self.shown = self.telling
+        self.reply += text
+        if not self.shown.startswith(self.reply):
+            self.shown = self.reply
 
 
 @dataclass(eq=False, repr=False)
@@ -142,33 +142,33 @@ class Tab:
 
     turn: Turn
     peer: Peer | None
-    heard: list[dict[str, Any]] = field(default_factory=list)
+    received: list[dict[str, Any]] = field(default_factory=list)
 
     def __repr__(self) -> str:
-        return f"tab of {self.turn} with {len(self.heard)} events"
+        return f"tab of {self.turn} with {len(self.received)} events"
 
     @property
     def over(self) -> bool:
-        return bool(self.heard) and self.heard[-1]["type"] in {"complete", "error"}
+        return bool(self.received) and self.received[-1]["type"] in {"complete", "error"}
 
-    async def hear(self) -> None:
+    async def receive(self) -> None:
         """The next event of the turn, which is the one that everybody heard in its place."""
         assert self.peer is not None
         assert not self.over
-        while (event := await self.peer.hear()).get("message_id") != self.turn.message_id:
+        while (event := await self.peer.receive()).get("message_id") != self.turn.message_id:
             pass  # a later turn, of which who follows a conversation hears as well
         if event["type"] == "accepted":
             assert event["conversation_id"] == self.turn.conversation
             return
-        assert event["seq"] == len(self.heard) + 1, event
+        assert event["seq"] == len(self.received) + 1, event
         assert self.turn.seen.setdefault(event["seq"], event) == event, "an event has changed"
-        self.heard.append(event)
+        self.received.append(event)
 
-    async def hear_all(self) -> None:
+    async def receive_all(self) -> None:
         """All there is by now."""
-        while not (self.over or (self.turn.puppet and spoken(self.heard) == self.turn.shown)):
-            await self.hear()
-        assert spoken(self.heard) == self.turn.shown
+        while not (self.over or (self.turn.puppet and spoken(self.received) == self.turn.shown)):
+            await self.receive()
+        assert spoken(self.received) == self.turn.shown
 
 
 class Tabs(RuleBasedStateMachine):
@@ -225,12 +225,12 @@ class Tabs(RuleBasedStateMachine):
             await tab.peer.ws.close()
             tab.peer = None
 
-    async def follow(self, turn: Turn, heard: list[dict[str, Any]], *, named: bool = True) -> Tab:
+    async def follow(self, turn: Turn, received: list[dict[str, Any]], *, named: bool = True) -> Tab:
         """A tab that has heard so much already."""
-        tab = Tab(turn, await self.connect(), heard)
+        tab = Tab(turn, await self.connect(), received)
         assert tab.peer is not None
         names = {"message_id": turn.message_id} if named else {}
-        await tab.peer.send("subscribe", conversation_id=turn.conversation, after=len(heard), **names)
+        await tab.peer.send("subscribe", conversation_id=turn.conversation, after=len(received), **names)
         self.tabs.append(tab)
         return tab
 
@@ -247,7 +247,7 @@ class Tabs(RuleBasedStateMachine):
         await self.follow(turn, [])
         for tab in self.tabs:
             if tab.turn is turn and tab.peer and not tab.over:
-                await tab.hear_all()
+                await tab.receive_all()
         await self.close(self.tabs.pop())
 
     async def over(self, turn: Turn, status: str, last: dict[str, Any]) -> None:
@@ -287,7 +287,7 @@ class Tabs(RuleBasedStateMachine):
         peer = await self.connect()
         where = {"conversation_id": conversation} if conversation else {}
         await peer.chat(f"prompt {number}", message_id=f"m{number}", **where)
-        accepted = await peer.hear()
+        accepted = await peer.receive()
         puppet, prompt = await self.stage.asked.get()
         assert (accepted["type"], accepted["message_id"]) == ("accepted", f"m{number}")
         assert prompt == f"prompt {number}"
@@ -310,7 +310,7 @@ class Tabs(RuleBasedStateMachine):
         turn = data.draw(st.sampled_from(self.running))
         same = turn.shown[: data.draw(st.integers(0, len(turn.shown)))]
         turn.tell("break")
-        turn.telling = ""
+        turn.reply = ""
         turn.say(same + text)
         self.do(self.settle(turn))
 
@@ -318,7 +318,7 @@ class Tabs(RuleBasedStateMachine):
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
         turn = data.draw(st.sampled_from(self.running))
-        turn.shown = turn.telling
+        turn.shown = turn.reply
         turn.tell("finish")
         self.do(self.over(turn, "complete", {"type": "complete", "stop_reason": "end_turn"}))
 
@@ -359,24 +359,24 @@ class Tabs(RuleBasedStateMachine):
     def resume(self, data: st.DataObject) -> None:
         """A tab comes back with all it had, or with less; what the server no longer has, history has."""
         tab = data.draw(st.sampled_from(self.tabs))
-        lost = data.draw(st.integers(0, len(tab.heard)))
-        heard = tab.heard[: len(tab.heard) - lost]
+        lost = data.draw(st.integers(0, len(tab.received)))
+        received = tab.received[: len(tab.received) - lost]
 
         async def again() -> None:
             await self.close(tab)
             self.tabs.remove(tab)
-            await self.come_back(tab.turn, heard)
+            await self.come_back(tab.turn, received)
 
         self.do(again())
 
-    async def come_back(self, turn: Turn, heard: list[dict[str, Any]]) -> None:
-        tab = await self.follow(turn, list(heard))
+    async def come_back(self, turn: Turn, received: list[dict[str, Any]]) -> None:
+        tab = await self.follow(turn, list(received))
         if turn.held:
             if not tab.over:
-                await tab.hear_all()
+                await tab.receive_all()
             return
         assert tab.peer is not None
-        assert (await tab.peer.hear())["code"] == "reset"
+        assert (await tab.peer.receive())["code"] == "reset"
         await self.close(self.tabs.pop())
         assert (await self.kept(turn))[1] == turn.shown
 
@@ -386,7 +386,7 @@ class Tabs(RuleBasedStateMachine):
         turn = data.draw(st.sampled_from(self.running))
 
         async def look() -> None:
-            await (await self.follow(turn, [], named=named)).hear_all()
+            await (await self.follow(turn, [], named=named)).receive_all()
 
         self.do(look())
 
@@ -397,11 +397,11 @@ class Tabs(RuleBasedStateMachine):
         turn = data.draw(st.sampled_from(self.turns))
 
         async def again() -> None:
-            told = turn if turn.held else replace(turn, seen={})  # history may cut it otherwise
-            tab = Tab(told, await self.connect())
+            got = turn if turn.held else replace(turn, seen={})  # history may cut it otherwise
+            tab = Tab(got, await self.connect())
             assert tab.peer is not None
             await tab.peer.chat(turn.prompt, message_id=turn.message_id, conversation_id=turn.conversation)
-            await tab.hear_all()
+            await tab.receive_all()
             await self.close(tab)
 
         self.do(again())
@@ -414,7 +414,7 @@ class Tabs(RuleBasedStateMachine):
         async def knock() -> None:
             peer = await self.connect()
             await peer.chat("me too", conversation_id=turn.conversation)
-            assert (await peer.hear())["code"] == "busy"
+            assert (await peer.receive())["code"] == "busy"
             await peer.ws.close()
 
         self.do(knock())

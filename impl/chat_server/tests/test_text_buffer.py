@@ -45,11 +45,11 @@ def test_end_is_that_of_a_string(parts: list[str], other: str, start: int) -> No
 
 @given(st.lists(st.one_of(st.text("abé", min_size=1, max_size=3), places), max_size=20), places)
 def test_what_is_shown_is_what_was_not_taken_back(steps: list[str | int], start: int) -> None:
-    told = grown(["of an earlier telling"])
-    shown, seen = VisibleText(told), ""
+    got = grown(["of an earlier telling"])
+    shown, seen = VisibleText(got), ""
     for step in steps:
         if isinstance(step, str):
-            told.append(step)
+            got.append(step)
             seen += step
         else:
             length = min(step, len(seen))
@@ -60,4 +60,4 @@ def test_what_is_shown_is_what_was_not_taken_back(steps: list[str | int], start:
     assert shown.since(min(start, len(seen))) == seen[start:]
     assert shown.ends_with(seen[start:])
     assert not shown.ends_with("x" + seen)
-    assert str(told).startswith("of an earlier telling")
+    assert str(got).startswith("of an earlier telling")

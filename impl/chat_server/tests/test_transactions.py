@@ -173,10 +173,10 @@ async def test_database_that_cannot_be_used_is_tried_once_for_all(database: Data
         holder.execute(names.insert().values(name="held"))
         async with database.busy():
             tasks = database.begin(attempt("a"), attempt("b"), attempt("c"))
-        told = await outcomes(tasks)
+        got = await outcomes(tasks)
     other.dispose()
 
-    assert [type(each) for each in told] == [OperationalError] * 3
+    assert [type(each) for each in got] == [OperationalError] * 3
     assert tries == ["a"]
     assert await database.transactions.write(add("d")) == "d"
     assert await database.names() == {"d"}
@@ -189,10 +189,10 @@ async def test_commit_that_fails_is_told_to_all(database: Database) -> None:
     sa.event.listen(database.engine, "commit", too_early)
     async with database.busy():
         tasks = database.begin(add("a"), refuse, add("b"))
-    told = await outcomes(tasks)
+    got = await outcomes(tasks)
     sa.event.remove(database.engine, "commit", too_early)
 
-    assert [type(each) for each in told] == [ArithmeticError] * 3
+    assert [type(each) for each in got] == [ArithmeticError] * 3
     assert await database.names() == set()
 
 

@@ -32,7 +32,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Telling:
+class Reply:
     """A message and how it is told: ``streamed``, in ``deltas`` only, ``whole`` only, or as ``result`` only."""
 
     blocks: tuple[Block, ...]
@@ -92,20 +92,20 @@ class Wire:
             done = {"type": "tool_result", "tool_use_id": content["id"], "content": "ok"}
             self.line("user", message={"role": "user", "content": [done]}, parent_tool_use_id=None)
 
-    def attempt(self, telling: Telling, attempt: Attempt) -> None:
+    def attempt(self, reply: Reply, attempt: Attempt) -> None:
         """A telling that breaks off; the blocks before the broken one are told for good."""
         self.start()
         left = attempt.chars
-        for index, block in enumerate(telling.blocks):
+        for index, block in enumerate(reply.blocks):
             if index < attempt.kept:
-                self.pieces(index, block, telling.size)
+                self.pieces(index, block, reply.size)
                 self.whole(block)
                 self.event("content_block_stop", index=index)
                 continue
             if block.kind == "tool_use":
                 break  # a tool that runs is never told again
             text = attempt.texts[index] if block.kind == "text" else block.text
-            self.pieces(index, Block(block.kind, text), telling.size, left)
+            self.pieces(index, Block(block.kind, text), reply.size, left)
             self.event("content_block_stop", index=index)
             if block.kind == "text":
                 left -= len(text)
@@ -113,24 +113,24 @@ class Wire:
                 break
         self.event("message_stop", abandoned=attempt.kept)
 
-    def tell(self, telling: Telling) -> None:
+    def emit(self, reply: Reply) -> None:
         first = 0
-        for attempt in telling.attempts:
-            self.attempt(telling, attempt)
+        for attempt in reply.attempts:
+            self.attempt(reply, attempt)
             first = attempt.kept
-        streamed = telling.how in {"streamed", "deltas"}
-        if telling.how == "result":
+        streamed = reply.how in {"streamed", "deltas"}
+        if reply.how == "result":
             return
         self.start(streamed=streamed)
-        for index, block in enumerate(telling.blocks[first:]):
+        for index, block in enumerate(reply.blocks[first:]):
             if streamed:
-                self.pieces(index, block, telling.size)
-            if telling.how != "deltas":
+                self.pieces(index, block, reply.size)
+            if reply.how != "deltas":
                 self.whole(block)
             if streamed:
                 self.event("content_block_stop", index=index)
         if streamed:
-            reason = "max_tokens" if telling.goes_on else "end_turn"
+            reason = "max_tokens" if reply.goes_on else "end_turn"
             self.event("message_delta", delta={"stop_reason": reason}, usage={"output_tokens": 1})
             self.event("message_stop")
 
@@ -139,22 +139,22 @@ class Wire:
         self.line("result", subtype="success", is_error=False, result=text, usage=usage, **members)
 
 
-def golden(tellings: Sequence[Telling]) -> str:
+def golden(replies: Sequence[Reply]) -> str:
     """The answer as it should be shown: its text blocks as paragraphs, a broken-off sentence continued."""
     text, goes_on = "", False
-    for telling in tellings:
-        for block in telling.blocks:
+    for reply in replies:
+        for block in reply.blocks:
             if block.kind == "text" and block.text:
                 breaks = text and not goes_on and not text.endswith("\n")
                 text += ("\n\n" if breaks else "") + block.text
                 goes_on = False
-        goes_on = goes_on or telling.goes_on
+        goes_on = goes_on or reply.goes_on
     return text
 
 
-def last_text(tellings: Sequence[Telling]) -> str:
+def last_text(replies: Sequence[Reply]) -> str:
     """What the result repeats: the last message's last text."""
-    return next((block.text for block in reversed(tellings[-1].blocks) if block.kind == "text"), "")
+    return next((block.text for block in reversed(replies[-1].blocks) if block.kind == "text"), "")
 
 
 @st.composite
@@ -174,9 +174,9 @@ def _attempts(draw: st.DrawFn, blocks: tuple[Block, ...], *, alike: bool) -> tup
 
 
 @st.composite
-def tellings(draw: st.DrawFn, *, alike: bool = False) -> list[Telling]:
+def replies(draw: st.DrawFn, *, alike: bool = False) -> list[Reply]:
     """An answer of one to three messages; ``alike``: what is told again is told in the same words."""
-    told = []
+    got = []
     count = draw(st.integers(1, 3))
     for number in range(count):
         kinds = st.sampled_from(["text", "text", "thinking", "tool_use"])
@@ -184,8 +184,8 @@ def tellings(draw: st.DrawFn, *, alike: bool = False) -> list[Telling]:
         only = count == 1 and len(blocks) == 1 and blocks[0].kind == "text"
         hows = ["streamed", "deltas", "whole", *(["result"] if only else [])]
         how = draw(st.sampled_from(hows))
-        told.append(
-            Telling(
+        got.append(
+            Reply(
                 blocks,
                 how,
                 size=draw(st.integers(1, 5)),
@@ -193,7 +193,7 @@ def tellings(draw: st.DrawFn, *, alike: bool = False) -> list[Telling]:
                 goes_on=how in {"streamed", "deltas"} and number < count - 1 and draw(st.booleans()),
             )
         )
-    return told
+    return got
 
 
 NOISE = st.sampled_from(
