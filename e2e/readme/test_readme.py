@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
+
+from chat_conformance.target.processes import with_variable
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETUP_SECONDS = 300
@@ -51,22 +52,12 @@ async def started(workdir: Path, data: Path) -> tuple[asyncio.subprocess.Process
     return process, lines[-1].split()[-1]
 
 
-def living(variable: str) -> list[int]:
-    """The processes that were started with ``NAME=VALUE`` in their environment; a zombie has none."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if variable.encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-    return found
-
-
 async def ended(process: asyncio.subprocess.Process, data: Path) -> list[int]:
     """Wait for the end of the command; the processes of its that live on."""
     assert process.stdout is not None
     async with asyncio.timeout(30):
         await asyncio.gather(process.wait(), process.stdout.read())
-    return living(f"{MARK}={data}")
+    return with_variable(f"{MARK}={data}")
 
 
 async def test_the_dev_server_comes_up_and_answers(workdir: Path, tmp_path: Path) -> None:
@@ -93,7 +84,7 @@ async def test_signal_to_the_command_ends_all_of_it(
     async with aiohttp.ClientSession() as session:
         async with session.post(address.removesuffix("/"), data={"message": "hello"}) as response:
             assert response.status == 200  # and a claude waits for the next message
-    assert len(living(f"{MARK}={tmp_path / 'data'}")) >= 4  # tox, the server, its guardian, its claude
+    assert len(with_variable(f"{MARK}={tmp_path / 'data'}")) >= 4  # tox, the server, its guardian, its claude
 
     process.send_signal(number)
 

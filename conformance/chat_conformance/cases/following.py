@@ -148,7 +148,7 @@ async def cursor_before_restart(chat: CaseContext) -> None:
     async with chat.instance() as server:
         async with chat.peer(server=server) as peer:
             turn = await chat.run_turn(peer, chat.fake.prompt(tokens=2))
-        await server.start_again()
+        await server.restart()
         async with chat.peer(server=server) as peer:
             followed = await chat.follow(peer, turn.conversation_id, turn.message_id, after=1)
             first = await followed.next()

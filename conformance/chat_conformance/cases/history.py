@@ -261,7 +261,7 @@ async def steps(chat: CaseContext) -> None:
                 f"{when} they are {shorten_value(kept)}",
             )
             if when == "after the turn":
-                await scripted.server.start_again()
+                await scripted.server.restart()
 
 
 def expect_object(chat: CaseContext, kind: str) -> None:

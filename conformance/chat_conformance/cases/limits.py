@@ -423,7 +423,7 @@ async def restart(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour", own=True) as limited:
         async with limited.peer() as peer:
             await spend(limited, peer, limit(chat, "requests_per_hour"))
-        await limited.server.start_again()
+        await limited.server.restart()
         async with limited.peer() as peer:
             await refused(limited, peer, "rate_limited")
 

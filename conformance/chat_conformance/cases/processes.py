@@ -8,7 +8,6 @@ import signal
 import uuid
 from asyncio.subprocess import DEVNULL
 from contextlib import suppress
-from pathlib import Path
 
 from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces, turn_is_over
 from chat_conformance.errors import CouldNotTest, Failure, NotOffered, TargetError
@@ -16,7 +15,8 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
-from chat_conformance.target.server import Server, command_line, is_unreaped
+from chat_conformance.target.processes import children, command_line, is_unreaped
+from chat_conformance.target.server import Server
 
 
 @case(
@@ -245,7 +245,7 @@ async def expect_end(server: Server) -> None:
     except TimeoutError:
         status = None
     expect_equal(status, 0, "the exit status after SIGTERM")
-    left = await server.leftovers()
+    left = await server.surviving_processes()
     expect(not left, "no process left", f"there is {left}")
 
 
@@ -316,11 +316,6 @@ async def process_1(chat: CaseContext) -> None:
         await expect_end(server)
 
 
-def children(pid: int) -> list[int]:
-    """The children of a process, zombies too."""
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
-
-
 @case(
     "processes/stopped-running",
     title="SIGTERM in the middle of an answer ends the server in its time, and the turn with it",
@@ -338,7 +333,7 @@ async def stopped_running(chat: CaseContext) -> None:
             await turn.until_text(pieces(2))
             await server.signal(signal.SIGTERM)
             await expect_end(server)
-        await server.start_again()
+        await server.restart()
         messages = await chat.http.history(turn.conversation_id, server=server)
         expect(messages[-1].get("status") != "running", "the turn to be over", f"it is {messages[-1]}")
 
@@ -362,7 +357,7 @@ async def orphans(chat: CaseContext) -> None:
             await server.signal(signal.SIGKILL)
             await server.wait()
 
-        left = await server.leftovers()
+        left = await server.surviving_processes()
         expect(not left, "no process left a second after the kill of the server", f"there is {left}")
 
 
@@ -388,7 +383,7 @@ async def killed(chat: CaseContext) -> None:
             await turn.until_text(pieces(2))
             await server.signal(signal.SIGKILL)
             await server.wait()
-        await server.start_again()
+        await server.restart()
 
         messages = await chat.http.history(before.conversation_id, server=server)
         expect_equal([each.get("content") for each in messages[:3]], [first, "kept", second], "the messages")
@@ -453,7 +448,7 @@ async def stopped_as_a_group(chat: CaseContext) -> None:
                 os.kill(run.pid, signal.SIGTERM)
             await server.signal(signal.SIGTERM)
             await server.wait()
-        await server.start_again()
+        await server.restart()
 
         answer = (await chat.http.history(turn.conversation_id, server=server))[-1]
         expect_equal(answer.get("status"), "interrupted", "the status of the answer")

@@ -295,7 +295,7 @@ async def remembers_after_restart(chat: CaseContext) -> None:
     async with chat.instance() as server:
         async with chat.peer(server=server) as peer:
             first = await chat.run_turn(peer, chat.fake.prompt("before"))
-        await server.start_again()
+        await server.restart()
         async with chat.peer(server=server) as peer:
             second = await chat.run_turn(
                 peer, chat.fake.prompt("after"), conversation_id=first.conversation_id

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from chat_conformance.errors import Failure
 from chat_conformance.fuzz import requests
 from chat_conformance.fuzz.judge import answers, wrong_in_answers, wrong_in_frames, wrong_in_log
 from chat_conformance.fuzz.sent import Kind, Sent
 from chat_conformance.suite.context import CaseContext
+from chat_conformance.target.processes import open_descriptors, own_memory
 from chat_conformance.target.server import Server
 from chat_conformance.wire.frames import MAX_PAYLOAD, Frame, Opcode, encode_frame
 from chat_conformance.wire.handshake import (
@@ -103,8 +103,9 @@ class Player:
         """What the server has now."""
         own = self.server.pid
         assert own is not None  # it is started by the run
-        processes = len(set(self.server.family()) - {own})
-        return Kept(_memory(own), _descriptors(own, processes), processes)
+        processes = len(set(self.server.marked_processes()) - {own})
+        descriptors = open_descriptors(own)
+        return Kept(own_memory(own), None if descriptors is None else descriptors - 3 * processes, processes)
 
     async def _healthy(self) -> bool:
         with suppress(OSError, TimeoutError):
@@ -173,19 +174,6 @@ class Player:
     def _user(self) -> dict[str, str | None]:
         users = self.server.target.users
         return dict(users[0].headers) if users else {}
-
-
-def _memory(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise Failure("memory", "none is told")
-
-
-def _descriptors(pid: int, processes: int) -> int | None:
-    with suppress(PermissionError):  # a server may hide them from all but root
-        return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()) - 3 * processes
-    return None
 
 
 async def _send(writer: asyncio.StreamWriter, sent: Sent, user: dict[str, str | None] | None = None) -> None:

@@ -84,7 +84,7 @@ async def run(
             player = Player(server)
             wrong, batch = await _rounds(player, _plan(seed, most_frames, most_requests, only), sent, say)
             if wrong is not None:
-                fallen = await server.has_fallen()
+                fallen = await server.exited_unexpectedly()
                 ended = f"it ended with {server.exit_status}" if fallen else "it is alive"
                 wrong = "\n  | ".join(
                     [f"{wrong}\nthe server: {ended}; its last lines:", *list(server.log)[-10:]]
@@ -207,8 +207,8 @@ async def _smallest(target: Target, batch: list[Sent], wrong: str) -> Sent | Non
         async def shows(sent: Sent) -> bool:
             player.faults.clear()
             found = await player.play(sent) or await player.settled()
-            if found is not None and await server.has_fallen():
-                await server.start_again()
+            if found is not None and await server.exited_unexpectedly():
+                await server.restart()
             return found is not None
 
         try:

@@ -13,10 +13,11 @@ from functools import partial
 from itertools import count
 
 from chat_conformance.errors import TargetError
-from chat_conformance.load import processes
 from chat_conformance.load.answer import Ask
 from chat_conformance.load.client import Client, Connection
 from chat_conformance.load.plan import Plan
+from chat_conformance.load.priority import realtime_priority
+from chat_conformance.target import processes
 
 Figures = dict[str, float]
 
@@ -68,7 +69,7 @@ class Bench:
 
     def server(self) -> list[int]:
         """The server's processes, without the claude processes it started."""
-        return processes.family(self.pid, without=set(self.hub("pids")))
+        return processes.process_tree(self.pid, without=set(self.hub("pids")))
 
     def wait(self, done: Callable[[], bool]) -> None:
         """Serve the connections until then."""
@@ -155,24 +156,24 @@ def streams(bench: Bench, number: int) -> Figures:
     client.close(first)
     connections = client.open(number)
     client.run_for(SETTLE)
-    before = processes.memory_bytes(bench.server())
+    before = processes.shared_memory(bench.server())
     for each in connections:
         client.ask(each, Ask(tokens=ENDLESS, rate=plan.rate, gate=1))
     bench.first_tokens(connections)
     bench.hub("go")
     client.run_for(2 * SETTLE)
     pids = bench.server()
-    begun = processes.memory_bytes(pids)
+    begun = processes.shared_memory(pids)
     figures["stream_bytes"] = (begun - before) / number
     # What waits for the hub, which shares the client's processor, or for something else that the machine does, or has
     # waited while memory was looked at, is no delay of the server's.
-    with processes.going_first([*pids, bench.hub_pid]):
+    with realtime_priority([*pids, bench.hub_pid]):
         client.run_for(SETTLE)
         client.delays = []
         with bench.watched(figures, pids) as watch:
             client.run_for(plan.seconds)
     delays, client.delays = client.delays, None
-    grown = processes.memory_bytes(bench.server()) - begun
+    grown = processes.shared_memory(bench.server()) - begun
     figures["token_bytes"] = grown / max(1, len(delays))
     bench.hub("stop")
     bench.ends(connections)
@@ -232,10 +233,10 @@ def idle(bench: Bench, number: int, *, deflate: bool) -> Figures:
     client.run_for(SETTLE)
     client.close(first)
     client.run_for(SETTLE)
-    before = processes.memory_bytes(bench.server())
+    before = processes.shared_memory(bench.server())
     connections = client.open(number, deflate=deflate)
     client.run_for(SETTLE)
-    grown = processes.memory_bytes(bench.server()) - before
+    grown = processes.shared_memory(bench.server()) - before
     lost = sum(bool(each.trouble) for each in connections)
     if lost:
         raise TargetError(f"{lost} of {number} idle connections were lost")
@@ -252,7 +253,7 @@ def stalled(bench: Bench) -> Figures:
     client.ask(reader, Ask(tokens=tokens, size=STALLED_PIECE, gate=1))
     bench.first_tokens([reader])
     pids = bench.server()
-    before = most = processes.resident_bytes(pids)
+    before = most = processes.resident_memory(pids)
     client.stop_reading(reader)
     client.delays = []
     with bench.watched(figures):
@@ -260,7 +261,7 @@ def stalled(bench: Bench) -> Figures:
         end = time.monotonic() + plan.stalled_seconds
         while time.monotonic() < end:
             client.run_for(0.1)
-            most = max(most, processes.resident_bytes(pids))
+            most = max(most, processes.resident_memory(pids))
     delays, client.delays = client.delays, None
     figures["grown_bytes"] = most - before
     figures["others_p99_us"] = _delays(delays)["p99_us"]
@@ -328,7 +329,7 @@ def soak(bench: Bench, turns: int) -> Figures:
         bench.whole(connections, tokens)
         done += users
         if done // every != (done - users) // every:
-            samples.append((done, processes.memory_bytes(bench.server())))
+            samples.append((done, processes.shared_memory(bench.server())))
         if done >= turns:
             break
         if number % reconnect == 0:

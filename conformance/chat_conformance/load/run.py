@@ -24,9 +24,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chat_conformance.errors import TargetError, UsageError
-from chat_conformance.load import processes
 from chat_conformance.load.measure import measurements
 from chat_conformance.load.plan import Plan
+from chat_conformance.load.priority import realtime_priority
 from chat_conformance.load.results import LoadResult, Measured
 from chat_conformance.load.worker import LIMIT, Job, Outcome
 from chat_conformance.target.file import Target
@@ -267,7 +267,7 @@ def _machine(made_by: str, server_cpus: set[int]) -> dict[str, str]:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    with processes.going_first() as first:
+    with realtime_priority() as first:
         client = "before all others" if first else "as all others (it may not go first: CAP_SYS_NICE)"
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {

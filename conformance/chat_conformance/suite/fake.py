@@ -9,7 +9,8 @@ from typing import Any
 
 from chat_conformance.errors import CouldNotTest, Failure
 from chat_conformance.suite.scope import CaseScope
-from chat_conformance.target.server import Server, gone, is_zombie
+from chat_conformance.target.processes import is_zombie, wait_for_exit
+from chat_conformance.target.server import Server
 from fake_claude import ledger
 from fake_claude.gates import Gate
 
@@ -104,7 +105,7 @@ class FakeClaude:
         for run in self.runs():
             children = [each["pid"] for each in run.events if each.get("event") == "grandchild"]
             for pid in [run.pid, *children]:
-                if not await gone(pid, max(0.0, until - loop.time())) and not is_zombie(pid):
+                if not await wait_for_exit(pid, max(0.0, until - loop.time())) and not is_zombie(pid):
                     what = "a child that Claude left behind" if pid in children else "Claude"
                     raise Failure(f"{what} (pid {pid}) to be gone", "it is alive")
 

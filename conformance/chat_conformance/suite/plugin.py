@@ -23,9 +23,10 @@ from chat_conformance.errors import (
     TargetError,
     clip,
 )
-from chat_conformance.results import Case, CaseResult, TraceLine, Verdict
+from chat_conformance.results import Case, CaseResult, Verdict
 from chat_conformance.suite.case import OWN_BYTES, function_of, survival, survival_id
 from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.evidence import CASE_TIMEOUT, ledger_lines, server_lines, trace_with_processes
 from chat_conformance.suite.roles import absent
 from chat_conformance.suite.stage import Stage, Visit
 from chat_conformance.suite.watch import Watch
@@ -36,7 +37,6 @@ from chat_conformance.wire.evidence import gathered
 
 GOOD = (Verdict.PASSED, Verdict.NOT_OFFERED)
 TRIES, ANOTHER = 3, 1_000_000
-CASE_LIMIT = 60.0  # no case may take longer, whatever it waits for, in seconds
 
 
 class CasePlugin:
@@ -86,13 +86,13 @@ class CasePlugin:
         self._seed = seed
         self._replay = replay
         self._on_result = on_result
-        self._begun: dict[str, asyncio.Task[CaseResult]] = {}
+        self._tasks: dict[str, asyncio.Task[CaseResult]] = {}
         self._side_by_side = side_by_side
-        self._own_faults: dict[str, str] = {}
+        self._suite_errors: dict[str, str] = {}
         self._starting = asyncio.Lock()
         self._shared = Stage(server, Fleet(server.target, folder, self._starting, seed))
         self._survivals: dict[str, CaseResult] = {}
-        self._watch = Watch(CASE_LIMIT)
+        self._watch = Watch(CASE_TIMEOUT)
         self._unexplained: list[tuple[str, set[str]]] = []
         self._suspected: set[str] = set()
         self._plays_alone = 0
@@ -119,10 +119,10 @@ class CasePlugin:
         case: Case = pyfuncitem.obj.case
         result = self._loop.run(self._played(case))
         if (fallen := self._survivals.pop(case.id, None)) is not None:
-            self._note(fallen)
-        result = self._note(result)
-        if (fault := self._own_faults.pop(case.id, None)) is not None:
-            self._note(msgspec.structs.replace(result, case=OWN_BYTES, happened=f"in {case.id}: {fault}"))
+            self._record(fallen)
+        result = self._record(result)
+        if (fault := self._suite_errors.pop(case.id, None)) is not None:
+            self._record(msgspec.structs.replace(result, case=OWN_BYTES, happened=f"in {case.id}: {fault}"))
         if result.verdict is Verdict.FAILED and self._stop_early:
             self.stopped_early = True
             pyfuncitem.session.shouldstop = "the first failure"
@@ -134,7 +134,7 @@ class CasePlugin:
         """Stop cases that let nobody else run, for the length of the block."""
         return self._watch.watching()
 
-    def _note(self, result: CaseResult) -> CaseResult:
+    def _record(self, result: CaseResult) -> CaseResult:
         result = self._on_result(result)
         self.results.append(result)
         return result
@@ -142,19 +142,21 @@ class CasePlugin:
     async def _played(self, case: Case) -> CaseResult:
         """The result of a case; all of them are begun together with the first one."""
         self._watch.begin()
-        if not self._begun:
+        if not self._tasks:
             slots = asyncio.Semaphore(self._side_by_side)
-            self._begun = {
-                each.id: asyncio.create_task(self._in_turn(each, nullcontext() if each.waits else slots))
+            self._tasks = {
+                each.id: asyncio.create_task(
+                    self._play_after_needs(each, nullcontext() if each.waits else slots)
+                )
                 for each in self._selected
             }
-        return await self._begun[case.id]
+        return await self._tasks[case.id]
 
-    async def _in_turn(self, case: Case, slot: AbstractAsyncContextManager[None]) -> CaseResult:
+    async def _play_after_needs(self, case: Case, slot: AbstractAsyncContextManager[None]) -> CaseResult:
         """Play a case when those that it needs are known and there is room for it."""
         if why := absent(case, self._target):
             return CaseResult(case=case, verdict=Verdict.NOT_OFFERED, happened=why, replay=self._replay(case))
-        results = [await self._begun[need] for need in case.needs if need in self._begun]
+        results = [await self._tasks[need] for need in case.needs if need in self._tasks]
         if root := blocked_by(results):
             return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=root, replay=self._replay(case))
         async with slot:
@@ -165,10 +167,10 @@ class CasePlugin:
 
         Returns what went wrong with the servers.
         """
-        broken_off = not all(task.done() for task in self._begun.values())
-        for task in self._begun.values():
+        broken_off = not all(task.done() for task in self._tasks.values())
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._begun.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         if not broken_off:
             await self._look_back()
         found = {each.case.id for each in self.results}
@@ -178,7 +180,7 @@ class CasePlugin:
     async def _look_back(self) -> None:
         """Look whether the last cases have left the target well: nobody comes after them to suffer from it."""
         server, last = self._shared.server, self._shared.last
-        if last and self._again_alone and not await server.has_fallen():
+        if last and self._again_alone and not await server.exited_unexpectedly():
             wrong, _ = await server.wrong()
         else:
             wrong = server.fell
@@ -205,7 +207,7 @@ class CasePlugin:
     async def _play_alone(self, case: Case, first: CaseResult, visit: Visit) -> CaseResult:
         """The result of a case that may have been disturbed, from a play on servers of its own."""
         self._survivals.pop(case.id, None)
-        self._own_faults.pop(case.id, None)
+        self._suite_errors.pop(case.id, None)
         result = await self._alone(case)
         if result is None:
             return first
@@ -245,13 +247,13 @@ class CasePlugin:
             if suspect.id in self._suspected:
                 continue
             self._suspected.add(suspect.id)
-            kept = self._own_faults.pop(suspect.id, None)
+            kept = self._suite_errors.pop(suspect.id, None)
             await self._alone(suspect)
-            self._own_faults.pop(suspect.id, None)
+            self._suite_errors.pop(suspect.id, None)
             if kept is not None:
-                self._own_faults[suspect.id] = kept
+                self._suite_errors[suspect.id] = kept
             if (fallen := self._survivals.pop(suspect.id, None)) is not None:
-                self._note(fallen)
+                self._record(fallen)
                 return
         self._unexplained.append((said, {survival_id(each) for each in beside}))
 
@@ -286,7 +288,7 @@ class CasePlugin:
                 found = found or server.fell
                 continue
             if stage is not self._shared or visit.alone:
-                await server.has_fallen()  # what comes a moment later is seen, too
+                await server.exited_unexpectedly()  # what comes a moment later is seen, too
             async with stage.looking:
                 if server.renewed > visit.began:
                     visit.disturbed = True  # it was renewed while the case was at work on it
@@ -323,7 +325,7 @@ class CasePlugin:
 
         chat, error, step, saw = await _tried(chat_of, self._seed)
         if isinstance(error, OwnFault):
-            self._own_faults[case.id] = str(error)
+            self._suite_errors[case.id] = str(error)
         verdict, expected, happened, broken = _verdict(error)
         log = server_lines(chat, error)
         try:
@@ -337,7 +339,7 @@ class CasePlugin:
             seconds=time.monotonic() - began,
             expected=expected,
             happened=happened,
-            trace=with_processes(chat) if evidence else (),
+            trace=trace_with_processes(chat) if evidence else (),
             ledger=tuple(ledger_lines(chat)) if evidence else (),
             log=log if evidence else (),
             replay=self._replay(case),
@@ -400,7 +402,7 @@ async def _played(chat: CaseContext) -> tuple[BaseException | None, int, tuple[s
     function = function_of(chat.case_id)
     with gathered() as seen:
         try:
-            async with asyncio.timeout(CASE_LIMIT), chat:
+            async with asyncio.timeout(CASE_TIMEOUT), chat:
                 await function(chat)
         except Exception as error:  # noqa: BLE001  (the edge of a case: a fault of ours must not hide the others)
             return _first(error), step_of(error, function), ()
@@ -428,9 +430,9 @@ def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:  # 
         case Failure():
             return Verdict.FAILED, error.expected, error.happened, False
         case BusyError():
-            return Verdict.FAILED, f"the case to end within {CASE_LIMIT:g} s", str(error), False
+            return Verdict.FAILED, f"the case to end within {CASE_TIMEOUT:g} s", str(error), False
         case TimeoutError():
-            return Verdict.FAILED, "the case to end", f"it was not over within {CASE_LIMIT:g} s", False
+            return Verdict.FAILED, "the case to end", f"it was not over within {CASE_TIMEOUT:g} s", False
         case NotOffered() | CouldNotTest():
             offered = Verdict.COULD_NOT_TEST if isinstance(error, CouldNotTest) else Verdict.NOT_OFFERED
             return offered, "", clip(str(error)), False
@@ -438,44 +440,6 @@ def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:  # 
             return Verdict.FAILED, "the target to start", clip(str(error)), False
         case _:
             return Verdict.COULD_NOT_TEST, "", clip("".join(traceback.format_exception(error)), 20_000), True
-
-
-def server_lines(chat: CaseContext, error: BaseException | None) -> tuple[str, ...]:
-    """What the servers of a case wrote during it; of one that did not start, what it said."""
-    if isinstance(error, TargetError) and error.log:
-        return error.log
-    return tuple(line for server, seen in chat.used for line in server.lines_since(seen))
-
-
-def with_processes(chat: CaseContext) -> tuple[TraceLine, ...]:
-    """The trace with the life of each Claude of the case in it: when it began, what signals it got, how it ended."""
-    lives = []
-    for run in [run for server, _ in chat.used for run in chat.fake.runs_of(server)]:
-        for event in run.events:
-            match event["event"]:
-                case "start":
-                    text = f"pid {run.pid} started"
-                case "signal":
-                    text = f"pid {run.pid} got {event['name']}"
-                case "exit":
-                    text = f"pid {run.pid} ended with {event['code']}"
-                case _:
-                    continue
-            lives.append(TraceLine((event["time"] - chat.trace.began) * 1000, "claude", "=", text))
-    seen = [
-        each for each in lives if 0 <= each.ms <= CASE_LIMIT * 1000
-    ]  # not those of a process whose clock is moved
-    return tuple(sorted([*chat.trace.lines, *seen], key=lambda each: each.ms))
-
-
-def ledger_lines(chat: CaseContext) -> list[str]:
-    """What Claude was started with and given during the case."""
-    lines = []
-    for run in [run for server, _ in chat.used for run in chat.fake.runs_of(server)]:
-        end = "alive" if run.alive else f"exit {run.exit_code}" if run.exit_code is not None else "gone"
-        lines.append(f"pid {run.pid} {end} {' '.join(run.signals)} argv {run.argv}"[:400])
-        lines += [f"  stdin {line[:200]}" for line in run.stdin if chat.marker in line]
-    return lines
 
 
 def _function(item: pytest.Item) -> Any:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from random import Random
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -22,60 +19,28 @@ import aiohttp
 from chat_conformance.errors import CouldNotTest, TargetError
 from chat_conformance.target.environment import small
 from chat_conformance.target.file import Target, fill
+from chat_conformance.target.output import LineCutter
 from chat_conformance.target.places import temporary_folder
+from chat_conformance.target.ports import free_port
+from chat_conformance.target.processes import (
+    command_line,
+    is_unreaped,
+    own_memory,
+    wait_for_exit,
+    with_variable,
+)
 from fake_claude import ledger
 from fake_claude.install import install
 from fake_claude.patience import patience
 
 MARK = "CHATGATE_TARGET"  # in the environment of all that a target starts, so that leftovers are found
+_made: Counter[Path] = Counter()
 LOG_LINES = 200
 FELL = "the server ended"
 LINE_BYTES = 4_096
 """So much of a line of its output is kept."""
-_LAST_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,3}\Z")
 GONE_WITHIN = patience(1.0)
 FALLS_WITHIN = patience(0.5)  # a process that dies closes its sockets before it is gone
-
-
-class LineCutter:
-    """Lines from a stream of bytes; of a long one the beginning, and how much of it was left out.
-
-    Args:
-        limit: How much of a line is kept, in bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._line = bytearray()
-        self._left_out = 0
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The lines that these bytes end, each with its line end."""
-        *whole, rest = data.split(b"\n")
-        lines = []
-        for each in whole:
-            self._add(each)
-            lines.append(self._taken() + b"\n")
-        self._add(rest)
-        return lines
-
-    def end(self) -> list[bytes]:
-        """The last line, if it has no end."""
-        return [self._taken()] if self._line else []
-
-    def _add(self, data: bytes) -> None:
-        room = self._limit - len(self._line)
-        self._line += data[:room]
-        self._left_out += max(0, len(data) - room)
-
-    def _taken(self) -> bytes:
-        more = f" … ({self._left_out:,} bytes left out)".encode() if self._left_out else b""
-        line = bytes(self._line)
-        if more:  # a character that is cut through is no fault of who wrote it
-            line = _LAST_CHARACTER.sub(b"", line) + more
-        self._line.clear()
-        self._left_out = 0
-        return line
 
 
 class Server:
@@ -174,14 +139,14 @@ class Server:
         """
         if self._process is None:
             raise CouldNotTest("the target runs already, so its memory cannot be looked at")
-        return sum(_own_memory(pid) for pid in {self._process.pid, *self.family()})
+        return sum(own_memory(pid) for pid in {self._process.pid, *self.marked_processes()})
 
-    def family(self) -> list[int]:
+    def marked_processes(self) -> list[int]:
         """The living processes that its own has started, and those of theirs.
 
         Its own is not among them where it hides its environment, and so the mark.
         """
-        return marked_processes(self._mark)
+        return with_variable(f"{MARK}={self._mark}")
 
     def lines_since(self, seen: int) -> tuple[str, ...]:
         """The lines it wrote after so many, as far as they are kept."""
@@ -307,7 +272,7 @@ class Server:
         with suppress(ConnectionError):
             await writer.wait_closed()
 
-    async def has_fallen(self) -> bool:
+    async def exited_unexpectedly(self) -> bool:
         """Whether its process ended by itself; one that is just ending is given a moment."""
         if self._process is None or (self._process.returncode is None and await self._stays()):
             return False
@@ -341,12 +306,12 @@ class Server:
         within = self.target.within
         if await self._answers(within):
             return "", True
-        if await self.has_fallen():
+        if await self.exited_unexpectedly():
             return self.fell, True
         if await self._answers(within):
             slow = f"the server is slow: it took more than {within:g} s to answer a request that came after"
             return slow, True
-        if await self.has_fallen():
+        if await self.exited_unexpectedly():
             return self.fell, True
         return (
             f"the server hangs: it does not answer a request that comes after, within {2 * within:g} s",
@@ -360,7 +325,7 @@ class Server:
         return not self._asks
 
     async def _stays(self) -> bool:
-        return self.pid is None or not await gone(self.pid, FALLS_WITHIN)
+        return self.pid is None or not await wait_for_exit(self.pid, FALLS_WITHIN)
 
     async def _answers(self, within: float) -> bool:
         """Whether it answers a request, be it by closing the connection."""
@@ -400,7 +365,7 @@ class Server:
             TimeoutError: It did not end in time.
         """
         assert self._process is not None
-        if not await gone(self._process.pid, self.target.stop_within if within is None else within):
+        if not await wait_for_exit(self._process.pid, self.target.stop_within if within is None else within):
             raise TimeoutError
         await self._noticed()
         assert self._process.returncode is not None
@@ -413,9 +378,9 @@ class Server:
         for name in ("data", "home"):
             if (folder := self._folder / name).exists():
                 shutil.rmtree(folder, ignore_errors=True)
-        await self.start_again()
+        await self.restart()
 
-    async def start_again(self) -> None:
+    async def restart(self) -> None:
         """End it, if it runs, and start it once more with the same data, address and fake."""
         await self.end()
         self._process = self._drain = None
@@ -435,7 +400,7 @@ class Server:
             trouble.append(f"the target did not end within {self.target.stop_within:g} s of SIGTERM")
             self._process.kill()
             await self._process.wait()
-        trouble += [f"the target left a process behind: {each}" for each in await self.leftovers()]
+        trouble += [f"the target left a process behind: {each}" for each in await self.surviving_processes()]
         if self._drain is not None:
             await self._drain
         return tuple(trouble)
@@ -451,114 +416,18 @@ class Server:
             *(each["pid"] for each in children if ledger.lives(each["pid"], each.get("proc_start"))),
         ]
 
-    async def leftovers(self) -> list[str]:
+    async def surviving_processes(self) -> list[str]:
         """The processes that outlive its own by more than a moment; they are ended."""
-        left = [pid for pid in dict.fromkeys((*self.family(), *self._noted())) if pid != self.pid]
+        left = [pid for pid in dict.fromkeys((*self.marked_processes(), *self._noted())) if pid != self.pid]
         survivors = []
         for pid in left:
             words = command_line(pid)
-            if not await gone(pid, GONE_WITHIN):
+            if not await wait_for_exit(pid, GONE_WITHIN):
                 survivors.append(f"{pid} {words}")
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                await gone(pid, GONE_WITHIN)
+                await wait_for_exit(pid, GONE_WITHIN)
         return survivors
-
-
-PORTS = range(20_000, 32_000)
-"""Below those that the kernel gives to whoever asks for any, or connects somewhere (ip_local_port_range)."""
-
-_given: dict[int, socket.socket] = {}  # a server that is started again still wants its own
-_made: Counter[Path] = Counter()
-
-
-def free_port(key: str) -> int:
-    """A port on loopback that nobody listens on now and that no suite was given before, drawn by a key.
-
-    Raises:
-        TargetError: A hundred ports in a row were taken.
-    """
-    for port in Random(key).sample(PORTS, 100):  # noqa: S311 - it is to be repeatable
-        # A name in the kernel, gone with this process: two suites at once must not choose alike.
-        taken = socket.socket(socket.AF_UNIX)
-        try:
-            taken.bind(f"\0chatgate-port-{port}")
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
-                probe.bind(("127.0.0.1", port))
-        except OSError:
-            taken.close()
-            continue
-        _given[port] = taken
-        return port
-    raise TargetError(f"no port from {PORTS.start} to {PORTS.stop} is free")
-
-
-def marked_processes(mark: str) -> list[int]:
-    """The living processes whose environment carries the mark."""
-    wanted = f"{MARK}={mark}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-    return found
-
-
-def _own_memory(pid: int) -> int:
-    """What a process has in memory that is not of files, in bytes; 0 if it is gone."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def command_line(pid: int) -> str:
-    """The words of a process, shortened; empty if it is gone."""
-    try:
-        return (
-            Path(f"/proc/{pid}/cmdline")
-            .read_bytes()
-            .replace(b"\0", b" ")
-            .decode(errors="replace")[:120]
-            .strip()
-        )
-    except OSError:
-        return ""
-
-
-def is_zombie(pid: int) -> bool:
-    """Whether a process has ended and only waits for its parent to notice."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X")
-    except OSError:
-        return True
-
-
-def is_unreaped(pid: int) -> bool:
-    """Whether a process has ended, and its parent has not noticed yet."""
-    return Path(f"/proc/{pid}").exists() and is_zombie(pid)
-
-
-async def gone(pid: int, within: float) -> bool:
-    """Wait for the end of any process, ours or not; False if it did not come in time."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(fd, ended.set)
-    try:
-        async with asyncio.timeout(within):
-            await ended.wait()
-        return True
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_reader(fd)
-        os.close(fd)
 
 
 @asynccontextmanager

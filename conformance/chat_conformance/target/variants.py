@@ -49,7 +49,7 @@ class Fleet:
         server = await asyncio.shield(self._servers[name])
         async with self._starting:
             if not server.alive:
-                await server.start_again()
+                await server.restart()
         return server
 
     async def make(self, folder: Path, variant: Variant) -> Server:

@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp import WSMsgType, hdrs, web
 from multidict import istr
 
-from chat_conformance.target.server import free_port
+from chat_conformance.target.ports import free_port
 
 OURS = "acme-talk"
 MEMBERS = {

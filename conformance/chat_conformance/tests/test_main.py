@@ -14,7 +14,7 @@ import pytest
 
 from chat_conformance.__main__ import main
 from chat_conformance.suite.case import all_cases
-from chat_conformance.target.server import command_line
+from chat_conformance.target.processes import arguments, children, command_line
 from fake_claude.patience import patience
 
 # A server in one file: what it does is the last word of its command.
@@ -303,24 +303,18 @@ def await_listener(port: int) -> None:
                 return
 
 
-def words_of(pid: str) -> list[str]:
-    """The command of a process, whole."""
-    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0")[:-1]
-
-
 def test_a_run_that_is_ended_ends_its_server(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "chat_conformance", "run", "--target", target(tmp_path, "mute")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as suite:
-        started = Path(f"/proc/{suite.pid}/task/{suite.pid}/children")
-        children: list[str] = []
-        while not (children and words_of(children[0])[-1:] == ["mute"]):
+        started: list[int] = []
+        while not (started and arguments(started[0])[-1:] == ["mute"]):
             assert suite.poll() is None
-            children = started.read_text(encoding="ascii").split()
-        await_listener(int(words_of(children[0])[-2]))  # it never gets ready, and is waited for
+            started = children(suite.pid)
+        await_listener(int(arguments(started[0])[-2]))  # it never gets ready, and is waited for
         suite.terminate()
         suite.communicate(timeout=patience(60))
 
-    assert [command_line(int(pid)) for pid in children] == [""] * len(children)
+    assert [command_line(pid) for pid in started] == [""] * len(started)
 
 
 def test_users_own_packages_are_not_ours(tmp_path: Path) -> None:

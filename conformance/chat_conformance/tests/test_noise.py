@@ -12,7 +12,7 @@ from chat_conformance.cases.web import loaded_elsewhere
 from chat_conformance.errors import SENTENCE_CHARS, Failure, clip
 from chat_conformance.fuzz.judge import wrong_in_answers
 from chat_conformance.suite import baseline
-from chat_conformance.target.server import LineCutter
+from chat_conformance.target.output import LineCutter
 from chat_conformance.wire.channel import MAX_DEPTH, shallow
 from chat_conformance.wire.trace import MAX_LINE, Trace
 

@@ -13,7 +13,8 @@ import pytest
 from chat_conformance.target.environment import small
 from chat_conformance.target.file import Target
 from chat_conformance.target.places import letters, temporary_folder
-from chat_conformance.target.server import Server, free_port
+from chat_conformance.target.ports import free_port
+from chat_conformance.target.server import Server
 from fake_claude.ledger_writer import proc_start
 
 SLEEPS = Target(name="sleeps", url="http://127.0.0.1:{port}", start=["sleep", "600"], env={"OWN": "1"})
@@ -40,7 +41,7 @@ def test_ports_come_from_the_key() -> None:
         [
             "python",
             "-c",
-            "from chat_conformance.target.server import free_port as f; print(f('a key of this test'))",
+            "from chat_conformance.target.ports import free_port as f; print(f('a key of this test'))",
         ],
         capture_output=True,
         text=True,
@@ -103,7 +104,7 @@ def test_process_without_our_mark_is_left_behind(tmp_path: Path) -> None:
         # Another process has the number of this one now: it is left alone.
         other = {**started, "pid": os.getpid(), "proc_start": 1}
         (server.ledger / "2.jsonl").write_text(json.dumps(other) + "\n")
-        found = await server.leftovers()
+        found = await server.surviving_processes()
         await left.wait()
         return found
 

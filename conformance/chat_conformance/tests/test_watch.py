@@ -67,7 +67,7 @@ import re, sys
 from chat_conformance.cases import web
 from chat_conformance.suite import plugin
 from chat_conformance.__main__ import main
-plugin.CASE_LIMIT = float(sys.argv[1])
+plugin.CASE_TIMEOUT = float(sys.argv[1])
 web.loaded_elsewhere = lambda page: re.match("(a+)+$", "a" * 64 + "b")
 sys.exit(main(sys.argv[2:]))
 """

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from chat_conformance.__main__ import main
 from chat_conformance.load.background import Job, stream
 from chat_conformance.target.file import Load
+from chat_conformance.target.processes import with_argument
 
 EXAMPLES = Path(__file__).resolve().parents[4] / "examples" / "load"
 
@@ -106,8 +106,4 @@ def test_load_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
 
     assert load.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
-    words_of_all = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            words_of_all.append(each.read_bytes())
-    assert [words for words in words_of_all if bytes(tmp_path) in words] == []
+    assert with_argument(str(tmp_path)) == []
