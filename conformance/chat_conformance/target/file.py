@@ -7,7 +7,7 @@ import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -298,6 +298,13 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def answers_each(self) -> bool:
         """Whether each message is answered by a stream of its own."""
         return self.transport in ("sse", "json-lines") and not self.stream.open
+
+    @property
+    def socket_path(self) -> str:
+        """Where the WebSocket is; that of Engine.IO has members in its address."""
+        if self.transport != "socket.io":
+            return self.paths.socket
+        return f"{self.socket_io.path}?{urlencode({'EIO': '4', 'transport': 'websocket', **self.socket_io.query})}"
 
     @property
     def roles(self) -> frozenset[str]:

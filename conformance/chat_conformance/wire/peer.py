@@ -135,7 +135,7 @@ class Peer(Channel):
         finally:
             held, self._held = self._held, None
             for frame in held:
-                self._write_control(frame)
+                self._write_own(frame)
 
     def abort(self) -> None:
         """Drop the TCP connection with a reset, as a dying network does."""
@@ -217,7 +217,7 @@ class Peer(Channel):
     def answer_last_ping(self) -> None:
         """Send the pong of the latest ping now; one pong answers all before it (RFC 6455 §5.5.3)."""
         pings = [frame for _, frame in self.frames if frame.opcode == Opcode.PING]
-        self._write_control(Frame(Opcode.PONG, pings[-1].payload, mask=MASK))
+        self._write_own(Frame(Opcode.PONG, pings[-1].payload, mask=MASK))
 
     async def expect_alive(self, *, within: float | None = None) -> None:
         """Ping and wait for the pong: the oracle that the connection lives and what was sent before was read."""
@@ -356,13 +356,14 @@ class Peer(Channel):
         if frame.opcode == Opcode.PING:
             self.pings.append(self.frames[-1][0])
         if frame.opcode == Opcode.PING and self.answers_pings and not self._sent_close:
-            self._write_control(Frame(Opcode.PONG, frame.payload[:125], mask=MASK))
+            self._write_own(Frame(Opcode.PONG, frame.payload[:125], mask=MASK))
         if frame.opcode == Opcode.CLOSE and self.answers_close and not self._sent_close:
             self._sent_close = self._answered_close = True
             code = frame.close_code
-            self._write_control(close_frame(code if code and is_wire_code(code) else None, mask=MASK))
+            self._write_own(close_frame(code if code and is_wire_code(code) else None, mask=MASK))
 
-    def _write_control(self, frame: Frame) -> None:
+    def _write_own(self, frame: Frame) -> None:
+        """Send what no case has asked for, at once or when a frame that is sent in pieces is whole."""
         if self._held is not None:
             self._held.append(frame)
             return
@@ -375,9 +376,18 @@ class Peer(Channel):
 
 @asynccontextmanager
 async def connected(
-    host: str, port: int, *, name: str, trace: Trace, within: float, speech: Speech | None = None
+    host: str,
+    port: int,
+    *,
+    name: str,
+    trace: Trace,
+    within: float,
+    speech: Speech | None = None,
+    kind: type[Peer] | None = None,
 ) -> AsyncIterator[Peer]:
     """A TCP connection for the length of the block, read by a pump; no handshake is sent.
+
+    ``kind`` is the class of the peer, for what is built upon WebSocket.
 
     Raises:
         Failure: The connection is refused or not taken in time.
@@ -389,7 +399,7 @@ async def connected(
     except (OSError, TimeoutError) as error:
         raise Failure("the connection to be taken", f"{type(error).__name__}: {error}") from None
     trace.add(name, "=", f"connected to {host}:{port}")
-    peer = Peer(name, streams, trace, within, speech or Speech(_ANY))
+    peer = (kind or Peer)(name, streams, trace, within, speech or Speech(_ANY))
     pump = asyncio.create_task(peer.pump())
     try:
         yield peer
