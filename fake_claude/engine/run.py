@@ -92,6 +92,8 @@ class Run:
         self.emit(message, "result")
         self.last_result = message
         self.results += 1
+        text = message.get("result") or ""
+        self.record.note("result", chars=len(text), error=bool(message.get("is_error")))
 
     # Notes in the ledger.
 

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from chat_conformance.errors import Failure
+from chat_conformance.suite.http import HttpClient, HttpResponse
+from chat_conformance.suite.opening import Opening, address, with_cookies
 from chat_conformance.suite.scope import CaseScope
 from chat_conformance.target.server import Server
 from chat_conformance.target.speech import Speech
@@ -28,8 +30,10 @@ from chat_conformance.wire.trace import shorten
 class Connector:
     """The connections of one case to one server."""
 
-    def __init__(self, scope: CaseScope) -> None:
+    def __init__(self, scope: CaseScope, http: HttpClient) -> None:
         self._scope = scope
+        self._http = http
+        self._openings: dict[str, Opening] = {}
 
     @asynccontextmanager
     async def wire(self, server: Server | MiddleBox | None = None) -> AsyncIterator[Peer]:
@@ -81,11 +85,13 @@ class Connector:
         """
         key = key or encode_key(self._scope.random.randbytes(16))
         offered = self._subprotocols if offered is None else offered
-        path = path or self._scope.target.paths.socket
+        cookies: dict[str, str] = {}
+        if path is None:
+            path, cookies = await self._opening(peer, user, server).before()
         sent: dict[str, str | None] = dict(
             upgrade_headers(_host(server or self._scope.server), key, subprotocols=offered)
         )
-        sent |= self._scope.user(user).headers
+        sent |= with_cookies(self._scope.user(user).headers, cookies)
         more = headers if isinstance(headers, list) else []
         sent |= headers if isinstance(headers, dict) else {}
         request = encode_request(path, sent, method=method, http=http, more=more)
@@ -119,7 +125,27 @@ class Connector:
         headers: dict[str, str | None] = dict(
             upgrade_headers(_host(self._scope.server), key, subprotocols=self._subprotocols)
         )
-        return encode_request(self._scope.target.paths.socket, headers | self._scope.user(user).headers)
+        path = address(self._scope.target.paths.socket, Speech(self._scope.target, self._values(user)))
+        return encode_request(path, headers | self._scope.user(user).headers)
+
+    def _values(self, user: int) -> dict[str, str]:
+        """What identifies a user in paths and messages."""
+        who = self._scope.user(user)
+        return {"user": who.name, **who.values}
+
+    def _opening(self, peer: Peer, user: int, server: Server | None) -> Opening:
+        """The steps of one connection, not played yet."""
+        peer.speech.captures |= self._values(user)
+
+        async def request(
+            method: str, path: str, *, body: bytes | None, headers: dict[str, str]
+        ) -> HttpResponse:
+            mine = self._scope.user(user).headers
+            own = with_cookies(mine, headers)
+            return await self._http.request(method, path, body=body, only=own, server=server)
+
+        opening = self._openings[peer.name] = Opening(peer.speech, request)
+        return opening
 
     @asynccontextmanager
     async def peer(self, *, user: int = 0, server: Server | MiddleBox | None = None) -> AsyncIterator[Peer]:
@@ -136,6 +162,7 @@ class Connector:
                 raise Failure(
                     "101 to a valid handshake", f"{response.status} {response.reason} {shorten(peer.body)}"
                 )
+            await self._openings.pop(peer.name).after(peer)
             yield peer
 
     def proxied(

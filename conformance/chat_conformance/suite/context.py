@@ -11,6 +11,7 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
 )
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -23,11 +24,12 @@ from chat_conformance.suite.connect import Connector
 from chat_conformance.suite.fake import FakeClaude
 from chat_conformance.suite.http import HttpClient
 from chat_conformance.suite.scope import CaseScope
-from chat_conformance.suite.turn import Turn
+from chat_conformance.suite.turn import Turn, connection_of
 from chat_conformance.target.clock import Clock
 from chat_conformance.target.file import Limited, Target, User, Variant
 from chat_conformance.target.oauth_server import Forge
 from chat_conformance.target.places import temporary_folder
+from chat_conformance.target.roles import ROLES
 from chat_conformance.target.server import Server, running
 from chat_conformance.target.variants import Fleet
 from chat_conformance.wire.evidence import saw
@@ -60,14 +62,15 @@ class CaseContext:
         """``starting`` is held while a server starts, since servers that start together starve each other."""
         self.case_id = case_id
         self.scope = CaseScope.create(server, case_id, seed)
-        self.connector = Connector(self.scope)
         self.http = HttpClient(self.scope)
+        self.connector = Connector(self.scope, self.http)
         self.fake = FakeClaude(self.scope)
         self.used = [(server, server.lines_seen)]
         self._seed = seed
         self._fleet = fleet
         self._starting = starting or asyncio.Lock()
         self._clock: Clock | None = None
+        self._turns: dict[str, Turn] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -139,15 +142,40 @@ class CaseContext:
     ) -> Turn:
         """Send a ``chat_request`` and return its turn, not waited for."""
         message_id = message_id or self.next_id()
-        turn = Turn(peer, message_id, len(peer.events))
+        turn = Turn(
+            peer,
+            message_id,
+            len(peer.events),
+            conversation_id=conversation_id,
+            outcome=partial(self.fake.outcome, message),
+        )
         await peer.send_json(
             type="chat_request",
             message=message,
             message_id=message_id,
-            conversation_id=conversation_id,
+            conversation_id=self._sent_id(peer, conversation_id),
             **more,
         )
+        self._turns[peer.name] = turn
         return turn
+
+    def _sent_id(self, peer: Peer, conversation_id: str | None) -> str | None:
+        """The id that goes into a message; none where the connection is the conversation.
+
+        Raises:
+            NotOffered: The server cannot go on with that conversation here, or not now.
+        """
+        roles = self.target.roles
+        last = self._turns.get(peer.name)
+        if "message_id" not in roles and last is not None and not last.is_over:
+            raise NotOffered(f"two turns at once on one connection: {ROLES['message_id']}")
+        if conversation_id is None or "conversation_id" in roles:
+            if not conversation_id and conversation_id is not None and self.target.described:
+                raise NotOffered("the server has not said in time which conversation it is")
+            return conversation_id
+        if "conversation" not in roles or conversation_id != connection_of(peer):
+            raise NotOffered(ROLES["conversation_id"])
+        return None
 
     async def start_turn(self, peer: Peer, message: str, **more: Any) -> Turn:
         """Send a ``chat_request`` and wait for ``accepted``."""
@@ -286,8 +314,8 @@ class CaseContext:
     def _on(self, server: Server) -> CaseContext:
         other = copy.copy(self)
         other.scope = self.scope.on(server)
-        other.connector = Connector(other.scope)
         other.http = self.http.on(other.scope)
+        other.connector = Connector(other.scope, other.http)
         other.fake = FakeClaude(other.scope)
         self.used.append((server, server.lines_seen))
         self.trace.add("server", "=", f"now the server at {server.url}")

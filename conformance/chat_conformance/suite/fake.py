@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -108,6 +109,28 @@ class FakeClaude:
                 if not await wait_for_exit(pid, max(0.0, until - loop.time())) and not is_zombie(pid):
                     what = "a child that Claude left behind" if pid in children else "Claude"
                     raise Failure(f"{what} (pid {pid}) to be gone", "it is alive")
+
+    async def outcome(self, prompt: str, within: float) -> tuple[int, bool]:
+        """Wait until the fake has printed the result of a prompt; how many characters, and whether it is an error.
+
+        Raises:
+            Failure: It has not within this many seconds.
+        """
+        self._require()
+        said = json.dumps(prompt)[1:-1], json.dumps(prompt, ensure_ascii=False)[1:-1], prompt
+        until = asyncio.get_running_loop().time() + within
+        while True:
+            for run in reversed(self.runs()):
+                asked = [each for each in [*run.argv, *run.stdin] if any(text in each for text in said)]
+                results = [each for each in run.events if each.get("event") == "result"]
+                given = max(1, sum(self._scope.marker in each for each in [*run.argv, *run.stdin]))
+                if asked and len(results) >= given:
+                    return results[-1]["chars"], results[-1]["error"]
+                if asked and run.gone:
+                    return 0, True
+            if asyncio.get_running_loop().time() > until:
+                raise Failure("Claude to come to the end of its answer", f"not within {within:g} s")
+            await asyncio.sleep(0.02)  # the ledger is files
 
     def prompt_count(self, text: str) -> int:
         """How often the fake was given a prompt with this text."""

@@ -136,6 +136,7 @@ class HttpClient:
         server: Server | MiddleBox | None = None,
         url: str | None = None,
         within: float | None = None,
+        only: dict[str, str] | None = None,
     ) -> HttpResponse:
         """Send a request, with a form or with a body as it is, and read the whole response.
 
@@ -149,6 +150,7 @@ class HttpClient:
             server: Another server than the case's, or a box before it.
             url: Another origin, such as the forge's.
             within: How long it may take, in seconds; without it, as the target file says.
+            only: The headers that are sent in place of the user's.
 
         Raises:
             Failure: The connection broke, or the response took longer than ``within``.
@@ -158,6 +160,7 @@ class HttpClient:
         where = (url or (server or scope.server).url) + path
         scope.trace.add("http", ">", f"{method} {path}{f' {shorten(str(form))}' if form else ''}")
         limit = within or scope.target.within
+        mine = scope.user(user).headers if only is None else only
         named = (
             [("Host", f"{scope.server.host}:{scope.server.port}")] if isinstance(server, MiddleBox) else []
         )
@@ -168,7 +171,7 @@ class HttpClient:
                     method,
                     where,
                     data=body if form is None else scope.target.dialect.form(form),
-                    headers=CIMultiDict([*scope.user(user).headers.items(), *pairs(headers), *named]),
+                    headers=CIMultiDict([*mine.items(), *pairs(headers), *named]),
                     allow_redirects=False,
                 ) as response,
             ):
@@ -188,6 +191,19 @@ class HttpClient:
             lambda value: scope.target.dialect.document(kind, value),
             tuple(response.headers.getall("Set-Cookie", [])),
         )
+
+    async def expect_alive(self, when: str) -> None:
+        """Ask whether the server is well: its health check, or any answer where it has none.
+
+        Raises:
+            Failure: It does not answer, or says that it is not well.
+        """
+        paths = self._scope.target.paths
+        answer = await self.request("GET", paths.alive)
+        well = answer.status == 200 if paths.health else answer.status < 500
+        if not well:
+            raise Failure(f"a healthy answer {when}", f"{paths.alive} answers {answer.status}")
+        saw(f"the server answered {when}")
 
     def _document_kind(self, method: str, path: str) -> str:
         """Which of the dialect's documents answers a request."""
@@ -255,7 +271,7 @@ class HttpClient:
         """
         with suppress(Failure):
             for _ in range(2):
-                await self.request("GET", self._scope.target.paths.health)
+                await self.request("GET", self._scope.target.paths.alive)
 
 
 def pairs(headers: Headers | None) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -96,6 +97,8 @@ class Opening:
                     await self._asked(step)
                 case _:
                     pass
+        self._speech.opening = False
+        self._speech.heard.clear()
 
     async def _waited(self, step: Step, channel: Channel, place: int) -> int:
         rule = Rule(kind="status", when=step.wait or {})
@@ -119,8 +122,6 @@ class Opening:
             body = msgspec.json.encode(filled(step.json, values))
             headers = {"Content-Type": "application/json", **headers}
         elif step.form:
-            from urllib.parse import urlencode  # noqa: PLC0415
-
             body = urlencode({name: text(each, values) for name, each in step.form.items()}).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded", **headers}
         elif step.body:
@@ -142,7 +143,11 @@ class Opening:
             self._speech.captures[name] = value
 
     def _cookie_header(self) -> dict[str, str]:
-        return {"Cookie": "; ".join(f"{name}={each}" for name, each in self.cookies.items())} if self.cookies else {}
+        return (
+            {"Cookie": "; ".join(f"{name}={each}" for name, each in self.cookies.items())}
+            if self.cookies
+            else {}
+        )
 
 
 def address(path: str, speech: Speech) -> str:
@@ -172,3 +177,9 @@ def _of_answer(answer: HttpAnswer, place: str) -> Any:
                 return value_at(msgspec.json.decode(answer.body), place)
             except msgspec.DecodeError:
                 return NOTHING
+
+
+def with_cookies(headers: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Headers and more of them; cookies of both stand in one header."""
+    both = [each for each in (headers.get("Cookie"), more.get("Cookie")) if each]
+    return {**headers, **more, **({"Cookie": "; ".join(both)} if both else {})}

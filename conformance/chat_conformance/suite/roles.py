@@ -19,11 +19,11 @@ from chat_conformance.target.file import Target
 from chat_conformance.target.roles import ROLES
 
 MARKS: dict[str, frozenset[str]] = {
-    "end": frozenset({"completed()", "complete()", "finish()", "run_turn()", ".terminal", "'complete'"}),
+    "end": frozenset({"'complete'"}),
     "error": frozenset({"refusal()", "error()", "'error'"}),
     "code": frozenset({"refusal()", "error()", "'code'", "'reset'"}),
     "accepted": frozenset({".accepted", "'accepted'"}),
-    "message_id": frozenset({".message_id", "follow()", "'message_id'", "message_id="}),
+    "message_id": frozenset({".message_id", "'message_id'", "message_id="}),
     "conversation_id": frozenset(
         {"follow()", "type='subscribe'", "history()", "last_message()", "'conversation_id'"}
     ),
@@ -99,6 +99,9 @@ def role_marks(function: Callable[..., Any]) -> frozenset[str]:
     found: set[str] = set()
     tree = tree_of(function)
     for node in _unguarded(tree):
+        if isinstance(node, ast.Call) and (asked := _without_ids(node)):
+            found |= {*asked, *(each for each in marks_of(node) if each.endswith("()"))}
+            continue
         found |= {each for mark in marks_of(node) for each in (mark, _argument(mark))}
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.add(repr(node.value))
@@ -106,6 +109,12 @@ def role_marks(function: Callable[..., Any]) -> frozenset[str]:
             for helper in helpers_of(node, function):
                 found |= role_marks(helper)
     return frozenset(found)
+
+
+def _without_ids(call: ast.Call) -> set[str]:
+    """The marks of a ``cancel`` or ``subscribe``: whether it names a turn is for the target's template to say."""
+    found = {f"type={each.value.value!r}" for each in call.keywords if isinstance(each.value, ast.Constant)}
+    return found & {"type='cancel'", "type='subscribe'"}
 
 
 def _argument(mark: str) -> str:
@@ -116,6 +125,9 @@ def _argument(mark: str) -> str:
 
 def _unguarded(node: ast.AST) -> Iterator[ast.AST]:
     yield node
+    if isinstance(node, ast.Call) and _without_ids(node):
+        yield from _unguarded(node.func)
+        return
     for field, value in ast.iter_fields(node):
         if isinstance(node, ast.If | ast.IfExp) and field == "body" and _is_guard(node.test):
             continue

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from chat_conformance.errors import Failure
@@ -12,6 +13,14 @@ from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.trace import shorten
 
 TERMINAL = frozenset({"complete", "error"})
+EARLY = 1.0  # how long a conversation's id is waited for before an answer, in seconds
+Outcome = Callable[[float], Awaitable[tuple[int, bool]]]
+"""Waits until Claude has printed a result, for so many seconds; its characters, and whether it is an error."""
+
+
+def connection_of(channel: Channel) -> str:
+    """What stands for the conversation of a server whose conversations are connections."""
+    return f"connection {channel.name}"
 
 
 class Turn:
@@ -23,17 +32,47 @@ class Turn:
         events: What came after ``accepted``, in order, as far as it was waited for.
     """
 
-    def __init__(self, channel: Channel, message_id: str, begin: int) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        message_id: str,
+        begin: int,
+        *,
+        conversation_id: str | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        """``outcome`` says what Claude printed; it is asked where the server does not mark the end."""
         self.message_id = message_id
         self.accepted: Event = {}
         self.events: list[Event] = []
         self._channel = channel
-        self._place = begin
+        self._begin = self._place = begin
+        self._roles = channel.speech.target.roles
+        self._conversation_id = conversation_id
+        self._outcome = outcome
 
     @property
     def conversation_id(self) -> str:
-        """The conversation that ``accepted`` named."""
-        return str(self.accepted.get("conversation_id"))
+        """The conversation that ``accepted`` named; without that, the first event that names one, or the connection."""
+        if "accepted" in self._roles:
+            return str(self.accepted.get("conversation_id"))
+        if "conversation_id" not in self._roles:
+            return connection_of(self._channel)
+        return self._conversation_id or self._named() or ""
+
+    def _named(self) -> str | None:
+        events = (each for each in self._channel.events[self._begin :] if isinstance(each, dict))
+        found = next((each["conversation_id"] for each in events if each.get("conversation_id")), None)
+        found = found or self._channel.speech.captures.get("conversation_id")
+        return None if found is None else str(found)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its end has come, be it waited for or not."""
+        later = self._channel.events[self._begin :]
+        return self.terminal is not None or any(
+            isinstance(each, dict) and each.get("type") in TERMINAL for each in later
+        )
 
     @property
     def text(self) -> str:
@@ -46,11 +85,16 @@ class Turn:
         return self.events[-1] if self.events and self.events[-1].get("type") in TERMINAL else None
 
     async def begin(self) -> Turn:
-        """Wait for ``accepted``.
+        """Wait for ``accepted``; where there is none, for the id of a new conversation.
 
         Raises:
             Failure: Something else came first, or nothing.
         """
+        if "accepted" not in self._roles:
+            if "conversation_id" in self._roles and self._conversation_id is None:
+                with suppress(Failure):  # some servers name it at the end only
+                    await self._channel.until(self._named, "the id of the conversation", within=EARLY)
+            return self
         first = await self._next()
         if first.get("type") != "accepted":
             raise Failure("accepted as the first event of the turn", f"the first event is {first}")
@@ -72,6 +116,8 @@ class Turn:
 
     async def finish(self, *, within: float | None = None) -> Event:
         """Wait for the turn's last event."""
+        if "end" not in self._roles and self._outcome is not None:
+            await self._until_said(self._outcome, self._channel.within if within is None else within)
         while self.terminal is None:
             await self.next(within=within)
         last = self.events[-1]
@@ -90,6 +136,27 @@ class Turn:
         terminal = await self.finish()
         if terminal.get("type") != "complete":
             raise Failure("the turn to end with complete", f"it ended with {terminal}")
+
+    async def _until_said(self, outcome: Outcome, within: float) -> None:
+        """Wait until all that Claude has printed is there; what comes once more comes with it.
+
+        Where no message marks the end of an answer, Claude's own end does, and an answer to a ping behind it.
+        """
+        length, failed = await outcome(within)
+        channel = self._channel
+
+        def came() -> list[Event]:
+            events = [each for each in channel.events[self._place :] if isinstance(each, dict)]
+            return [*self.events, *events]
+
+        with suppress(Failure):  # what is missing is for the case to say
+            await channel.until(
+                lambda: True if len(joined(came())) >= length else None, "all of the answer", within=within
+            )
+        with suppress(Failure):
+            await channel.expect_alive()
+        self.events = [*came(), {"type": "error" if failed else "complete"}]
+        self._place = len(channel.events)
 
     async def _next(self, *, within: float | None = None) -> Event:
         # A server that does not name the turn, or says it in other words, is judged by the case for that, not by all.

@@ -54,6 +54,11 @@ class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     usage: str = ""  # where there is one, it is tested
     conversation: str = ""
 
+    @property
+    def alive(self) -> str:
+        """A path at which a living server answers, whatever it answers."""
+        return self.health or self.page or "/"
+
     def of(self, conversation_id: str) -> str:
         """Where one conversation is; below history unless told otherwise."""
         return (self.conversation or f"{self.history}/{{id}}").replace("{id}", conversation_id)

@@ -251,6 +251,8 @@ class Server:
         return True
 
     async def _is_healthy(self) -> bool:
+        if not self.target.paths.health:
+            return await self._listens()
         try:
             async with (
                 aiohttp.ClientSession() as session,
@@ -329,7 +331,7 @@ class Server:
 
     async def _answers(self, within: float) -> bool:
         """Whether it answers a request, be it by closing the connection."""
-        path, host = self.target.paths.health, f"{self.host}:{self.port}"
+        path, host = self.target.paths.alive, f"{self.host}:{self.port}"
         try:
             async with asyncio.timeout(within):
                 reader, writer = await asyncio.open_connection(self.host, self.port)

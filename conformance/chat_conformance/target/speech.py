@@ -27,18 +27,23 @@ class Speech:
     Attributes:
         target: Whose words they are.
         captures: What was learned of the server on this connection, by name; they fill templates and paths.
+        opening: Whether the connection is not open yet: then frames are kept in ``heard``.
+        heard: The frames that came before, each with its text.
     """
 
     def __init__(self, target: Target, values: Mapping[str, Any] | None = None) -> None:
         self.target = target
         self.captures: dict[str, Any] = {"connection_uuid": str(uuid.uuid4()), **(values or {})}
+        self.heard: list[tuple[Any, str]] = []
+        self.opening = bool(target.opening)
         self._cli = CliLines()
         self._so_far = ""
 
     @property
     def reads_text(self) -> bool:
         """Whether a frame that is no JSON can mean something."""
-        return any(each.takes_text for each in self.target.events)
+        awaited = any(isinstance(each.wait, str) for each in self.target.opening)
+        return awaited or any(each.takes_text for each in self.target.events)
 
     @property
     def reads_binary(self) -> bool:
@@ -89,6 +94,8 @@ class Speech:
         if not target.described:
             return [target.dialect.event(frame)]
         frame = enclosed(frame, envelope or {})
+        if self.opening:
+            self.heard.append((frame, text))
         for name, path in target.captures.items():
             if (found := value_at(frame, path)) is not NOTHING and found is not None:
                 self.captures[name] = found

@@ -104,6 +104,10 @@ class Channel(ABC):
         """
 
     @abstractmethod
+    async def send_message(self, message: Any) -> None:
+        """Send a message of the server's own protocol, JSON or a text: a step of its opening."""
+
+    @abstractmethod
     async def expect_alive(self, *, within: float | None = None) -> None:
         """Wait until the server shows that the connection lives.
 

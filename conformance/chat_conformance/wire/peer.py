@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
+import msgspec
+
 from chat_conformance.errors import ClosedEarly, Failure, OwnFault
 from chat_conformance.target.file import Target
 from chat_conformance.target.speech import Speech
@@ -121,6 +123,10 @@ class Peer(Channel):
     async def send_json(self, **members: Any) -> None:
         """Send a client message; members that are None are left out."""
         await self.send_text(self.encode(**members))
+
+    async def send_message(self, message: Any) -> None:
+        """Send a message of the server's own protocol, JSON or a text: a step of its opening."""
+        await self.send_text(message if isinstance(message, str) else msgspec.json.encode(message))
 
     def encode(self, **members: Any) -> bytes:
         """A client message as this server has it; members that are None are left out."""
