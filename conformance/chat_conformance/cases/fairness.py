@@ -35,7 +35,7 @@ async def closed_in_time(chat: CaseContext, peers: list[Peer], seconds: float) -
             f"the connection to be closed after {seconds:g} s",
             within=seconds + chat.target.within,
         )
-    expect_equal((await chat.http.request("GET", chat.target.paths.health)).status, 200, "the health check")
+    await chat.http.expect_alive("after all of them")
 
 
 @case(
@@ -272,9 +272,7 @@ async def half_messages(chat: CaseContext) -> None:
                 ),
                 "a pong, or the end of the connection",
             )
-        expect_equal(
-            (await own.http.request("GET", chat.target.paths.health)).status, 200, "the health check"
-        )
+        await own.http.expect_alive("after all of them")
         grown = own.server.memory() - before
     expect(
         grown < UNFINISHED * HALF_BYTES // 2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from dataclasses import dataclass, replace
 
 from chat_conformance.cases.handshake import COMPLETES
 from chat_conformance.errors import NotOffered
@@ -11,6 +12,7 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
+from chat_conformance.suite.turn import Turn
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
 from chat_conformance.wire.peer import MASK, Peer
 
@@ -93,32 +95,67 @@ async def cut_anywhere(chat: CaseContext) -> None:
             await peer.expect_pong(b"cut here")
         for size in (200, 70_000):  # lengths of 16 and of 64 bits
             header = 4 if size < 1 << 16 else 10
-            for at in (*range(1, header + 6), size // 2, size - 1):
+            places = (*range(1, header + 6), size // 2, size - 1)
+            for at in places if chat.offers("checked") else places[:: len(places) // 3]:  # a turn for each
                 await cut_message(chat, (peer, other), size, at)
 
 
 async def cut_message(chat: CaseContext, peers: tuple[Peer, Peer], size: int, at: int) -> None:
-    """Send a text message of that size cut in two; the refusal of its type shows that it was read."""
-    message_id = chat.next_id("cut")
-    text = peers[0].encode(type="no_such_type", message_id=message_id)
-    text = text[:1] + b" " * (size - len(text)) + text[1:]
-    begin = len(peers[0].events)
-    frame = Frame(Opcode.TEXT, text, mask=MASK)
-    await cut(*peers, encode_frame(frame), at, f"a text frame of {size} bytes")
-    await answered(peers[0], begin, message_id)
-
-
-async def answered(peer: Peer, begin: int, message_id: str) -> None:
-    """Wait for the error that answers a message of a type that no server knows: so it was read, as one message.
-
-    It names this message or none: whether errors do is MSG-6's affair, and which code they have MSG-2's.
-    """
-    _, event = await peer.expect_event(begin)
-    expect(
-        event.get("type") == "error" and event.get("message_id") in (None, message_id),
-        f"an error for the message {message_id!r}",
-        f"it is {event}",
+    """Send a text message of that size cut in two; what answers it shows that it was read."""
+    asked = probe(chat, peers[0], "cut", size=size)
+    await cut(
+        *peers, encode_frame(Frame(Opcode.TEXT, asked.data, mask=MASK)), at, f"a text frame of {size} bytes"
     )
+    await answered(chat, peers[0], asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A message that shows by its answer that it was read, as one message.
+
+    Attributes:
+        name: What tells it from others.
+        data: The payload of its frame.
+        begin: The place in the peer's events behind which the answer is.
+        turn: The turn that it begins; None if it is of a type that no server knows.
+    """
+
+    name: str
+    data: bytes
+    begin: int
+    turn: Turn | None
+
+
+def probe(chat: CaseContext, peer: Peer, name: str = "m", *, size: int = 0, text: str = "x") -> Probe:
+    """A message of that many bytes, or a little more, with a text in it.
+
+    It is of an unknown type, which is answered with an error (MSG-2); where no clause asks for that, it is a prompt.
+    """
+    name, begin = chat.next_id(name), len(peer.events)
+    if chat.offers("checked"):
+        data = peer.encode(type="no_such_type", message_id=name, detail=text)
+        return Probe(name, data[:1] + b" " * (size - len(data)) + data[1:], begin, None)
+    prompt = f"{chat.fake.prompt(name)} {text}"
+    empty = len(peer.encode(type="chat_request", message=prompt))
+    prompt += "x" * (size - empty)
+    return Probe(name, peer.encode(type="chat_request", message=prompt), begin, chat.turn_of(peer, prompt))
+
+
+async def answered(chat: CaseContext, peer: Peer, asked: Probe) -> None:
+    """Wait for what answers a probe: so it was read, as one message.
+
+    An error names this message or none: whether errors do is MSG-6's affair, and which code they have MSG-2's.
+    """
+    if asked.turn is not None:
+        await asked.turn.completed()
+        expect_equal(chat.fake.prompt_count(asked.name), 1, "how often Claude was given the message")
+    if chat.offers("checked"):
+        _, event = await peer.expect_event(asked.begin)
+        expect(
+            event.get("type") == "error" and event.get("message_id") in (None, asked.name),
+            f"an error for the message {asked.name!r}",
+            f"it is {event}",
+        )
 
 
 @case(
@@ -131,15 +168,15 @@ async def answered(peer: Peer, begin: int, message_id: str) -> None:
 )
 async def glued(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        names = [chat.next_id("glued") for _ in range(10)]
-        texts = [peer.encode(type="no_such_type", message_id=name) for name in names]
-        frames = [Frame(Opcode.TEXT, text, mask=MASK) for text in texts]
+        count = 10 if chat.offers("checked") else 1  # turns may have to wait for one another
+        probes = [probe(chat, peer, "glued") for _ in range(count)]
+        frames = [Frame(Opcode.TEXT, each.data, mask=MASK) for each in probes]
         frames += [Frame(Opcode.PING, f"glued {number}".encode(), mask=MASK) for number in range(10)]
-        await peer.send_bytes(b"".join(map(encode_frame, frames)), "10 messages and 10 pings in one piece")
+        await peer.send_bytes(b"".join(map(encode_frame, frames)), "messages and 10 pings in one piece")
 
-        for place, name in enumerate(names):
-            await answered(peer, place, name)
         await peer.expect_pong(b"glued 9")  # it may stand for all of them (RFC 6455 §5.5.3)
+        for place, each in enumerate(probes):
+            await answered(chat, peer, replace(each, begin=each.begin + place))
 
 
 @case(
@@ -154,10 +191,9 @@ async def glued(chat: CaseContext) -> None:
 )
 async def fragments(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        message_id = chat.next_id()
-        text = peer.encode(type="no_such_type", message_id=message_id, detail="€" * 50)
-        inside = text.index("€".encode()) + 1  # between the bytes of one character
-        begin = len(peer.events)
+        asked = probe(chat, peer, text="ä€ " + "€" * 50)
+        text = asked.data
+        inside = text.rindex("€".encode()) + 1  # between the bytes of one character
         await peer.send(Frame(Opcode.TEXT, text[:5], fin=False, mask=MASK))
         await peer.expect_alive()
         await peer.send(Frame(Opcode.CONTINUATION, text[5:inside], fin=False, mask=MASK))
@@ -165,7 +201,7 @@ async def fragments(chat: CaseContext) -> None:
         await peer.expect_alive()
         await peer.send(Frame(Opcode.CONTINUATION, text[inside:], mask=MASK))
 
-        await answered(peer, begin, message_id)
+        await answered(chat, peer, asked)
 
 
 ILLEGAL: dict[str, list[Frame]] = {
@@ -343,9 +379,9 @@ async def deflate_bomb(chat: CaseContext) -> None:
 )
 async def two_mib(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        begin, message_id = len(peer.events), chat.next_id()
-        await peer.send_json(type="no_such_type", message_id=message_id, detail="x" * (2 * MIB))
-        await answered(peer, begin, message_id)
+        asked = probe(chat, peer, text="x" * (2 * MIB))
+        await peer.send_text(asked.data)
+        await answered(chat, peer, asked)
         await peer.expect_alive()
 
 
@@ -377,11 +413,10 @@ async def server_frames(chat: CaseContext) -> None:
 async def lengths(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         for size in (125, 126, 127, 65_535, 65_536, 65_537):
-            message_id = chat.next_id("s")
-            text = peer.encode(type="no_such_type", message_id=message_id)
-            begin = len(peer.events)
-            await peer.send_text(text[:1] + b" " * (size - len(text)) + text[1:])
-            await answered(peer, begin, message_id)
+            asked = probe(chat, peer, "s", size=size)
+            if len(asked.data) == size:  # the shortest are shorter than some servers' shortest message
+                await peer.send_text(asked.data)
+                await answered(chat, peer, asked)
 
 
 @case(
@@ -397,11 +432,10 @@ async def masks(chat: CaseContext) -> None:
         for mask in (bytes(4), b"\xff" * 4, b"\x00\x00\x00\x01", chat.random.randbytes(4)):
             await peer.send(Frame(Opcode.PING, b"masked so", mask=mask))
             await peer.expect_pong(b"masked so")
-        begin, message_id = len(peer.events), chat.next_id()
-        text = peer.encode(type="no_such_type", message_id=message_id)
-        await peer.send(Frame(Opcode.TEXT, text[:7], fin=False, mask=chat.random.randbytes(4)))
-        await peer.send(Frame(Opcode.CONTINUATION, text[7:], mask=chat.random.randbytes(4)))
-        await answered(peer, begin, message_id)
+        asked = probe(chat, peer)
+        await peer.send(Frame(Opcode.TEXT, asked.data[:7], fin=False, mask=chat.random.randbytes(4)))
+        await peer.send(Frame(Opcode.CONTINUATION, asked.data[7:], mask=chat.random.randbytes(4)))
+        await answered(chat, peer, asked)
 
 
 @case(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chat_conformance.cases.framing import answered
+from chat_conformance.cases.framing import Probe, answered
 from chat_conformance.cases.turns import ANSWERED, STREAMS, pieces
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
@@ -41,7 +41,7 @@ async def unknown_type(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         begin, name = len(peer.events), chat.next_id()
         await peer.send_json(type="no_such_type", message_id=name)
-        await answered(peer, begin, name)
+        await answered(chat, peer, Probe(name, b"", begin, None))
         await peer.expect_alive()
 
 

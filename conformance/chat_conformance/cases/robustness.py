@@ -313,9 +313,7 @@ async def stalled_reader(chat: CaseContext) -> None:
         gate.open()
         await turn.finish(within=3 * chat.target.within)
         expect_equal(len(turn.text), FLOOD, "the length of the answer for who reads")
-        expect_equal(
-            (await scripted.http.request("GET", chat.target.paths.health)).status, 200, "the health check"
-        )
+        await scripted.http.expect_alive("while readers stall")
         for peer, each in zip(stalled, followed, strict=True):
             await everything_or_an_end(chat, peer, each)
 

@@ -142,13 +142,7 @@ class CaseContext:
     ) -> Turn:
         """Send a ``chat_request`` and return its turn, not waited for."""
         message_id = message_id or self.next_id()
-        turn = Turn(
-            peer,
-            message_id,
-            len(peer.events),
-            conversation_id=conversation_id,
-            outcome=partial(self.fake.outcome, message),
-        )
+        turn = self.turn_of(peer, message, message_id=message_id, conversation_id=conversation_id)
         await peer.send_json(
             type="chat_request",
             message=message,
@@ -158,6 +152,13 @@ class CaseContext:
         )
         self._turns[peer.name] = turn
         return turn
+
+    def turn_of(
+        self, peer: Peer, message: str, *, message_id: str = "", conversation_id: str | None = None
+    ) -> Turn:
+        """The turn of a prompt that is sent next on a connection."""
+        outcome = partial(self.fake.outcome, message)
+        return Turn(peer, message_id, len(peer.events), conversation_id=conversation_id, outcome=outcome)
 
     def _sent_id(self, peer: Peer, conversation_id: str | None) -> str | None:
         """The id that goes into a message; none where the connection is the conversation.

@@ -117,14 +117,16 @@ class FakeClaude:
             Failure: It has not within this many seconds.
         """
         self._require()
-        said = json.dumps(prompt)[1:-1], json.dumps(prompt, ensure_ascii=False)[1:-1], prompt
+        forms = json.dumps(prompt)[1:-1], json.dumps(prompt, ensure_ascii=False)[1:-1], prompt
+        wanted = ["".join(each.split()) for each in forms]
         until = asyncio.get_running_loop().time() + within
         while True:
             for run in reversed(self.runs()):
-                asked = [each for each in [*run.argv, *run.stdin] if any(text in each for text in said)]
+                given = "".join("".join([*run.argv, *run.stdin]).split())  # as text it may be several lines
+                asked = any(each in given for each in wanted)
                 results = [each for each in run.events if each.get("event") == "result"]
-                given = max(1, sum(self._scope.marker in each for each in [*run.argv, *run.stdin]))
-                if asked and len(results) >= given:
+                prompts = max(1, sum(self._scope.marker in each for each in [*run.argv, *run.stdin]))
+                if asked and len(results) >= prompts:
                     return results[-1]["chars"], results[-1]["error"]
                 if asked and run.gone:
                     return 0, True

@@ -73,7 +73,7 @@ def marks_of(node: ast.AST) -> Iterator[str]:
         case ast.Attribute():
             yield f".{node.attr}"
         case ast.Call():
-            name = _name(node)
+            name = name_of(node)
             yield f"{name}()"
             yield from (f"{name}({each.value!r})" for each in node.args if isinstance(each, ast.Constant))
             for each in node.keywords:
@@ -93,7 +93,7 @@ def _open_at_once(node: ast.AST, function: Callable[..., Any]) -> int:
             opened = sum(_is_peer(item.context_expr) for item in node.items)
             return opened + max((_open_at_once(each, function) for each in node.body), default=0)
         case ast.Call(func=ast.Name()):
-            helper = _case_function(function, _name(node))
+            helper = _case_function(function, name_of(node))
             return max(inside, _open_at_once(tree_of(helper), helper) if helper else 0)
         case ast.Call() if _is_peer(node):
             return 1
@@ -102,13 +102,13 @@ def _open_at_once(node: ast.AST, function: Callable[..., Any]) -> int:
 
 
 def _is_peer(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and _name(node) == "peer"
+    return isinstance(node, ast.Call) and name_of(node) == "peer"
 
 
 def helpers_of(tree: ast.AST, function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """The functions that stand with the cases, too, and that are called in a tree."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and (helper := _case_function(function, _name(node))) is not None:
+        if isinstance(node, ast.Call) and (helper := _case_function(function, name_of(node))) is not None:
             yield helper
 
 
@@ -134,7 +134,8 @@ def _functions(path: str) -> dict[str, ast.AST]:
     }
 
 
-def _name(call: ast.Call) -> str:
+def name_of(call: ast.Call) -> str:
+    """What a call calls, without what stands before its dot."""
     match call.func:
         case ast.Attribute(attr=name) | ast.Name(id=name):
             return name

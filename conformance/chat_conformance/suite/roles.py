@@ -14,7 +14,7 @@ from typing import Any
 
 from chat_conformance.results import Case
 from chat_conformance.suite.case import function_of
-from chat_conformance.suite.needs import helpers_of, marks_of, tree_of
+from chat_conformance.suite.needs import helpers_of, marks_of, name_of, tree_of
 from chat_conformance.target.file import Target
 from chat_conformance.target.roles import ROLES
 
@@ -28,7 +28,9 @@ MARKS: dict[str, frozenset[str]] = {
         {"follow()", "type='subscribe'", "history()", "last_message()", "'conversation_id'"}
     ),
     "conversation": frozenset({"conversation_id="}),
-    "seq": frozenset({"'seq'", "told()", "after=", "resumed()"}),
+    "seq": frozenset(
+        {"'seq'", "told()", "follow(after=)", "send_json(after=)", "refusal(after=)", "resumed()"}
+    ),
     "usage": frozenset({"'usage'", "'stop_reason'"}),
     "checked": frozenset({"'no_such_type'", "'bad_request'"}),
     "cancel": frozenset({"type='cancel'"}),
@@ -65,6 +67,7 @@ AREAS: dict[str, tuple[str, ...]] = {
     "turns/forgets-aloud": ("steps",),
     "history/": ("history",),
     "following/": ("subscribe",),
+    "framing/two-mib": ("checked",),  # how long a prompt may be is the server's affair
     "quotas/": ("code", "usage"),
     "limits/": ("code",),
 }
@@ -103,6 +106,8 @@ def role_marks(function: Callable[..., Any]) -> frozenset[str]:
             found |= {*asked, *(each for each in marks_of(node) if each.endswith("()"))}
             continue
         found |= {each for mark in marks_of(node) for each in (mark, _argument(mark))}
+        if isinstance(node, ast.Call):
+            found |= {f"{name_of(node)}({each.arg}=)" for each in node.keywords}
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.add(repr(node.value))
         if isinstance(node, ast.Call):

@@ -14,7 +14,7 @@ CASES = {each.id: each for each in all_cases()}
 @pytest.mark.parametrize(
     ("case_id", "relies", "not_on"),
     [
-        ("turns/seq", {"seq", "end"}, {"history", "post"}),
+        ("turns/seq", {"seq"}, {"history", "post", "end"}),
         ("turns/remembers", {"conversation"}, {"post", "conversation_id"}),  # POST only where there is one
         ("following/replays", {"subscribe", "seq", "message_id"}, {"cancel"}),
         ("processes/cancelled", {"cancel"}, {"history"}),
