@@ -100,7 +100,10 @@ def playable(cases: Iterable[Case], target: Target) -> list[Case]:
 def role_marks(function: Callable[..., Any]) -> frozenset[str]:
     """What a function of a case calls, reads and compares with, unless it looks before whether it is offered."""
     found: set[str] = set()
-    tree = tree_of(function)
+    try:
+        tree = tree_of(function)
+    except KeyError:  # it does not stand in its module under its name
+        return frozenset()
     for node in _unguarded(tree):
         if isinstance(node, ast.Call) and (asked := _without_ids(node)):
             found |= {*asked, *(each for each in marks_of(node) if each.endswith("()"))}

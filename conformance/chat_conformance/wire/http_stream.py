@@ -144,6 +144,11 @@ class StreamChannel(Channel):
         self._start(self._ask(where, values, message, str(members.get("message_id") or "")))
         await asyncio.sleep(0)
 
+    async def send_message(self, message: Any) -> None:
+        """Send a message of the server's own protocol, JSON or a text: a step of its opening."""
+        self._start(self._ask(self._stream.send, self.speech.captures, message, ""))
+        await asyncio.sleep(0)
+
     async def _ask(self, where: str, values: Mapping[str, Any], message: Any, message_id: str) -> None:
         """Send one request and read its answer."""
         method, path = self._request(where, values)
