@@ -275,6 +275,10 @@ REFERENCE: dict[str, Kill] = {
     "waits-to-be-stopped": Kill("robustness/in-line", "not within"),
     "one-user-takes-all": Kill("robustness/one-user-takes-all", "accepted"),
     "new-without-end": Kill("limits/new", "(201, 201)"),
+    "usage-is-text": Kill(
+        "messages/schema", "complete: Expected `int`, got `str` - at `$.usage.input_tokens`"
+    ),
+    "tools-have-numbers": Kill("messages/schema", "tool: Expected `str`, got `int` - at `$.id`"),
 }
 """Mutants of the reference server, by what breaks it."""
 

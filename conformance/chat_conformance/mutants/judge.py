@@ -18,7 +18,7 @@ from chat_conformance.mutants.expectations import REFERENCE, SMALL, Kill
 from chat_conformance.mutants.small import KEEPALIVE
 from chat_conformance.results import Case, CaseResult, RunResult, Verdict
 from chat_conformance.suite import baseline
-from chat_conformance.suite.case import all_cases, survival_id
+from chat_conformance.suite.case import TRAFFIC, all_cases, survival_id
 from chat_conformance.suite.runner import run
 from chat_conformance.target.file import Target, Variants, load
 from fake_claude.patience import patience
@@ -137,7 +137,11 @@ def _judge(name: str, *, quick: bool, whole: bool, seed: int) -> Row:
     own_death = survival_id(kill.case_id)
     found = {each.case.id: each for each in result.results}
     found[kill.case_id] = found.get(own_death, found[kill.case_id])
-    findings = tuple(kill.case_id if each.case.id == own_death else each.case.id for each in result.findings)
+    findings = tuple(
+        kill.case_id if each.case.id == own_death else each.case.id
+        for each in result.findings
+        if each.case.id != TRAFFIC.id  # a fault of which a case tells may be seen in the schema, too
+    )
     wrong = list(_faults(name, kill, found))
     if name in SMALL:
         twin = play(f"twin-of-{name}", (own,), seed=seed)
@@ -176,7 +180,7 @@ def _judge_together(mutants: tuple[str, ...], *, seed: int) -> Row:
     selected = tuple(each for each in cases.values() if not (each.slow or each.waits) or each.id in further)
     result = play(",".join(mutants), selected, seed=seed)
     found = {each.case.id: each for each in result.results}
-    findings = tuple(each.case.id for each in result.findings)
+    findings = tuple(each.case.id for each in result.findings if each.case.id != TRAFFIC.id)
     wrong = _invented(findings, kills)
     for name, kill in zip(mutants, kills, strict=True):
         own = found[kill.case_id]

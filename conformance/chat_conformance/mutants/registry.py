@@ -8,7 +8,7 @@ from typing import Any
 
 Break = Callable[[], None]
 BREAKS: dict[str, Break] = {}
-MODULES = ("reference", "doors", "crowd", "strangers", "access")
+MODULES = ("reference", "doors", "crowd", "strangers", "access", "schema")
 
 
 def all_breaks() -> dict[str, Break]:

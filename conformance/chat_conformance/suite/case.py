@@ -26,6 +26,15 @@ OWN_BYTES = Case(
 )
 """Not a case to be selected: under this id the suite blames itself."""
 
+TRAFFIC = Case(
+    id="traffic/schema",
+    title="All that the server sends in a run is valid by the protocol's schema",
+    clause="MSG-7",
+    severity=Severity.MEDIUM,
+    means="A client that is generated from the schema fails on a member that no case looks at.",
+)
+"""Not a case to be selected: it has a result only where something sent to another case was not valid."""
+
 SURVIVES = "survives/"
 
 
@@ -35,9 +44,9 @@ def survival_id(case_id: str) -> str:
 
 
 def baseline_ids(known: Iterable[Case]) -> set[str]:
-    """The ids of what may be a known failure: cases, and that a server does not survive one."""
+    """The ids of what may be a known failure: cases, that a server does not survive one, and what it sends."""
     ids = {each.id for each in known}
-    return ids | {survival_id(each) for each in ids}
+    return ids | {survival_id(each) for each in ids} | {TRAFFIC.id}
 
 
 def survival(case: Case) -> Case:

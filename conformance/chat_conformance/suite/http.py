@@ -16,9 +16,11 @@ from multidict import CIMultiDict
 
 from chat_conformance.errors import Failure, NotOffered
 from chat_conformance.suite.scope import CaseScope
+from chat_conformance.target.file import Paths
 from chat_conformance.target.server import Server
 from chat_conformance.wire.body import read_body
 from chat_conformance.wire.channel import MAX_DEPTH, shallow
+from chat_conformance.wire.contract import look_at_document
 from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.middlebox import MiddleBox
 from chat_conformance.wire.trace import shorten
@@ -183,7 +185,7 @@ class HttpClient:
         scope.trace.add("http", "<", f"{response.status} {shorten(body)}")
         saw(f"{method} {_IDS.sub('{id}', path.partition('?')[0])} was answered with {response.status}")
         kind = self._document_kind(method, path)
-        return HttpResponse(
+        answer = HttpResponse(
             response.status,
             {name.lower(): value for name, value in response.headers.items()},
             body,
@@ -191,6 +193,19 @@ class HttpClient:
             lambda value: scope.target.dialect.document(kind, value),
             tuple(response.headers.getall("Set-Cookie", [])),
         )
+        if url is None:
+            self._look_at(method, path, answer)
+        return answer
+
+    def _look_at(self, method: str, path: str, answer: HttpResponse) -> None:
+        """Hold a JSON document to the schema; one that is no JSON is for the case to judge."""
+        target = self._scope.target
+        kind = document_kind(target.paths, method, path.partition("?")[0], answer.status)
+        if not kind or "json" not in answer.headers.get("content-type", ""):
+            return
+        with suppress(Failure):
+            what = f"{method} {_IDS.sub('{id}', path.partition('?')[0])} ({answer.status})"
+            look_at_document(kind, answer.json(), target, what)
 
     async def expect_alive(self, when: str) -> None:
         """Ask whether the server is well: its health check, or any answer where it has none.
@@ -272,6 +287,18 @@ class HttpClient:
         with suppress(Failure):
             for _ in range(2):
                 await self.request("GET", self._scope.target.paths.alive)
+
+
+def document_kind(paths: Paths, method: str, path: str, status: int) -> str:
+    """What the schema calls the document of an answer; empty where the protocol knows none."""
+    turn, new, listed, usage = paths.turn, paths.new, paths.history, paths.usage
+    before, _, after = paths.of("{id}").partition("{id}")
+    one = bool(before) and path.startswith(before) and path.endswith(after)
+    known = {("POST", turn): "post", ("POST", new): "new", ("GET", listed): "list", ("GET", usage): "usage"}
+    kind = known.get((method, path), "conversation" if one and method == "GET" else "") if path else ""
+    if status < 400:
+        return kind if 200 <= status < 300 else ""
+    return "error" if kind or one else ""
 
 
 def pairs(headers: Headers | None) -> list[tuple[str, str]]:

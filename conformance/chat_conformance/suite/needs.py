@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import textwrap
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -120,9 +121,10 @@ def _case_function(function: Callable[..., Any], name: str) -> FunctionType | No
 
 
 def tree_of(function: Callable[..., Any]) -> ast.AST:
-    """The syntax tree of a function."""
+    """The syntax tree of a function; one that is defined inside of another is parsed by itself."""
     own = inspect.unwrap(function)
-    return _functions(inspect.getfile(own))[own.__name__]
+    found = _functions(inspect.getfile(own)).get(own.__name__)
+    return found or ast.parse(textwrap.dedent(inspect.getsource(own))).body[0]
 
 
 @cache

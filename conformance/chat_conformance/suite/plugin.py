@@ -24,7 +24,7 @@ from chat_conformance.errors import (
     clip,
 )
 from chat_conformance.results import Case, CaseResult, Verdict
-from chat_conformance.suite.case import OWN_BYTES, function_of, survival, survival_id
+from chat_conformance.suite.case import OWN_BYTES, TRAFFIC, function_of, survival, survival_id
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.evidence import CASE_TIMEOUT, ledger_lines, server_lines, trace_with_processes
 from chat_conformance.suite.roles import absent
@@ -33,10 +33,12 @@ from chat_conformance.suite.watch import Watch
 from chat_conformance.target.places import letters
 from chat_conformance.target.server import FELL, Server
 from chat_conformance.target.variants import Fleet
+from chat_conformance.wire.contract import Contract, holding
 from chat_conformance.wire.evidence import gathered
 
 GOOD = (Verdict.PASSED, Verdict.NOT_OFFERED)
 TRIES, ANOTHER = 3, 1_000_000
+SCHEMA = "messages/schema"
 
 
 class CasePlugin:
@@ -58,6 +60,7 @@ class CasePlugin:
         results: What was found, in order of play.
         collection_errors: Case files that could not be read.
         stopped_early: Whether a failure ended the run.
+        contract: What the schema has against what servers sent.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class CasePlugin:
         self._unexplained: list[tuple[str, set[str]]] = []
         self._suspected: set[str] = set()
         self._plays_alone = 0
+        self.contract = Contract()
 
     @pytest.fixture
     def chat(self) -> None:
@@ -161,6 +165,25 @@ class CasePlugin:
             return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=root, replay=self._replay(case))
         async with slot:
             return await self._play(case)
+
+    def note_traffic(self) -> None:
+        """Note what the schema has against what servers sent to cases that do not look at that themselves."""
+        said = {each.case.id: each for each in self.results}
+        if said.get(SCHEMA) is not None and said[SCHEMA].verdict not in GOOD:
+            return
+        if told := self.contract.told:
+            found = next(iter(self.contract.breaches.values()))
+            replay = said[found.case_id].replay if found.case_id in said else ""
+            expected = "all messages and documents to be valid by the schema"
+            self._record(
+                CaseResult(
+                    case=TRAFFIC,
+                    verdict=Verdict.FAILED,
+                    expected=expected,
+                    happened=clip(told),
+                    replay=replay,
+                )
+            )
 
     async def close(self) -> tuple[str, ...]:
         """End the cases that were begun and not asked for, as after an interrupt, and the further servers.
@@ -323,7 +346,8 @@ class CasePlugin:
                 stage.server, case_id=case.id, seed=seed, starting=self._starting, fleet=stage.fleet
             )
 
-        chat, error, step, saw = await _tried(chat_of, self._seed)
+        with holding(self.contract, case.id):
+            chat, error, step, saw = await _tried(chat_of, self._seed)
         if isinstance(error, OwnFault):
             self._suite_errors[case.id] = str(error)
         verdict, expected, happened, broken = _verdict(error)

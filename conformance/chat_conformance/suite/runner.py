@@ -92,6 +92,7 @@ def run(
             finally:
                 trouble = loop.run(beside.stop())
                 trouble += loop.run(plugin.close())
+            plugin.note_traffic()
         finally:
             trouble_at_the_end = loop.run(server.end())
         if plugin.collection_errors:

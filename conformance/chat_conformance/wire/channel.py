@@ -22,6 +22,7 @@ import msgspec
 from chat_conformance.errors import Failure
 from chat_conformance.target.dialect import TYPES
 from chat_conformance.target.speech import Speech
+from chat_conformance.wire.contract import look_at_event, look_at_no_message
 from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.trace import Trace, shorten
 
@@ -231,6 +232,10 @@ class Channel(ABC):
     # Receiving
 
     def _note(self, event: Event | Garbled) -> None:
+        if isinstance(event, Garbled):
+            look_at_no_message(event.why, event.text, self.speech.target)
+        else:
+            look_at_event(event, self.speech.target)
         if isinstance(event, Garbled) or event["type"] in TYPES:
             self.events.append(event)
             self.times.append(time.monotonic())

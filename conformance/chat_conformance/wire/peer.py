@@ -19,6 +19,7 @@ from chat_conformance.target.file import Target
 from chat_conformance.target.speech import Speech
 from chat_conformance.wire.audit import Audit
 from chat_conformance.wire.channel import Channel, Garbled, TooMuchError, read_events
+from chat_conformance.wire.contract import check_request
 from chat_conformance.wire.deflate import NAME, Inflater
 from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.frames import (
@@ -87,7 +88,7 @@ class Peer(Channel):
     # Sending
 
     def break_rules(self) -> None:
-        """From here on the case sends on purpose what RFC 6455 forbids; else the suite would blame itself."""
+        """From here on the case breaks RFC 6455 or the schema on purpose; else the suite would blame itself."""
         self._audit = None
 
     @property
@@ -122,6 +123,9 @@ class Peer(Channel):
 
     async def send_json(self, **members: Any) -> None:
         """Send a client message; members that are None are left out."""
+        given = {name: value for name, value in members.items() if value is not None}
+        if self._audit:
+            check_request(given, self.speech.target)
         await self.send_text(self.encode(**members))
 
     async def send_message(self, message: Any) -> None:

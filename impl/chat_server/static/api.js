@@ -1,7 +1,7 @@
 /** The history that the server keeps, over HTTP (docs/protocol.md, section 9). */
 
-/** @typedef {{id: string, title: string, created_at: string, updated_at: string, preview?: string}} Summary */
-/** @typedef {{conversations: Summary[], next: string | null}} Page */
+/** @typedef {import("../../../docs/protocol/chat-stream-v1").Summary} Summary */
+/** @typedef {import("../../../docs/protocol/chat-stream-v1").ConversationList} Page */
 /** @typedef {"running" | "complete" | "cancelled" | "failed" | "interrupted"} Status */
 /**
  * @typedef {object} Message
@@ -25,7 +25,7 @@
  * @property {string} [status]
  * @property {string} [detail]
  */
-/** How one stands with a limit (LIMIT-7). @typedef {{limit: string, used: number, of: number, resets_in: number | null}} Standing */
+/** How one stands with a limit (LIMIT-7). @typedef {import("../../../docs/protocol/chat-stream-v1").LimitStanding} Standing */
 /** @typedef {Summary & {messages: Message[]}} History */
 
 /** The server said no, or could not be asked (code `offline`). */
@@ -99,7 +99,7 @@ export async function getUsage() {
   return (await (await call("usage")).json()).limits;
 }
 
-/** Who uses the chat; no user where there is one local one (ID-7). @typedef {{user: string | null, logout: boolean, logout_url: string | null, fake?: boolean}} Account */
+/** Who uses the chat; no user where there is one local one (ID-7). @typedef {import("../../../docs/protocol/chat-stream-v1").Whoami} Account */
 
 /** Who the page's user is, once the server has said so. @type {string | null | undefined} */
 let user;

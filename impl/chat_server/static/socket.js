@@ -30,7 +30,7 @@ import { ApiError, ownLogin, postMessage, reach } from "./api.js";
  * @property {string} [message]
  * @property {number} [retry_after]
  */
-/** @typedef {{type: "chat_request", message: string, message_id: string, conversation_id?: string}} ChatRequest */
+/** @typedef {import("../../../docs/protocol/chat-stream-v1").ChatRequest & {message_id: string}} ChatRequest */
 /** @typedef {"connecting" | "open" | "lost" | "posting" | "expired"} Connection */
 /**
  * A turn that is not over, as the connection sees it.

@@ -151,8 +151,8 @@ export class ChatStore extends EventTarget {
   /** What the list shows: without the one that is leaving, and only what the search has found. @returns {Summary[]} */
   get listed() {
     const words = this.query.toLocaleLowerCase().split(/\s+/).filter((word) => word !== "");
-    return this.conversations.filter(({ id, title, preview = "" }) => {
-      const text = `${title}\n${preview}`.toLocaleLowerCase();
+    return this.conversations.filter(({ id, title, preview }) => {
+      const text = `${title}\n${preview ?? ""}`.toLocaleLowerCase();
       return id !== this.leaving?.id && words.every((word) => text.includes(word));
     });
   }

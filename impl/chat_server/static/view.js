@@ -314,12 +314,12 @@ export class ChatView {
     const { listed, current, older, query } = this.store;
     const kept = new Map(Array.from(this.list.children, (item) => [/** @type {HTMLElement} */ (item).dataset.id, item]));
     const { busy, news } = this.store;
-    const items = listed.map(({ id, title, preview = "", updated_at }) => {
+    const items = listed.map(({ id, title, preview, updated_at }) => {
       const item = kept.get(id) ?? this.#newItem(id);
       const link = find(item, "a", HTMLAnchorElement);
       const name = title || "New chat";
       say(find(link, "[data-part=name]", HTMLElement), name);
-      const words = previewOf(preview);
+      const words = previewOf(preview ?? "");
       say(find(link, "[data-part=preview]", HTMLElement), words);
       const when = dated(updated_at);
       const date = find(link, "[data-part=date]", HTMLTimeElement);
