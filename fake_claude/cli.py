@@ -197,6 +197,7 @@ def start_session(run: Run) -> None:
         facts = {"model": context.model, "query_source": "sdk"}
         run.err.line(f"[claude-code:unrecognized_model] {dumps(facts)}")
     configured = context.configuration
+    run.warn(configured.warnings)
     run.record.note("configuration", files=configured.files, sources=list(configured.sources))
     if configured.hooks:
         hooks.note_unsupported(run)

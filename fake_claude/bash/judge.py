@@ -160,7 +160,9 @@ def _reason(
     if kind == "safetyCheck":
         told = {"classifier_approvable": False, "suppress_always_allow_rule": True}
     extra = {"decision_reason_type": kind, "decision_reason": reason}
-    return Verdict(allowed=False, message=message or reason, extra=extra, told=told, suggestions=suggestions)
+    return Verdict(
+        allowed=False, message=message or reason, extra=extra, asked_with=told, suggestions=suggestions
+    )
 
 
 def _early(  # noqa: C901, PLR0911 - a list of cases, read one by one
@@ -186,7 +188,7 @@ def _early(  # noqa: C901, PLR0911 - a list of cases, read one by one
     if len(asked) == 1:
         source = rules.asks([asked[0].plain, " ".join(asked[0].values)])
         told: Input = {"decision_reason_rule_source": source, "server_policy_ask_only": False}
-        return Verdict(allowed=False, message=USE, extra={"decision_reason_type": "rule"}, told=told)
+        return Verdict(allowed=False, message=USE, extra={"decision_reason_type": "rule"}, asked_with=told)
     if asked:
         return Verdict(
             allowed=False,
@@ -464,7 +466,12 @@ def _one(command: str, ask: Ask, place: Place, *, alone: bool) -> Verdict:
             told = {"classifier_approvable": True} if safe else {}
         offers = _path_offers(command, ask, place)
         return Verdict(
-            allowed=False, message=ask.message, path=ask.path, extra=extra, told=told, suggestions=offers
+            allowed=False,
+            message=ask.message,
+            path=ask.path,
+            extra=extra,
+            asked_with=told,
+            suggestions=offers,
         )
     rule = [_allow([prefix_rule(ask.text, cut=True)])] if ask.offers else []
     if alone or not ask.offers:

@@ -14,14 +14,15 @@ class Verdict:
 
     __slots__ = (
         "allowed",
+        "asked_with",
         "extra",
         "forbidden",
         "kind",
         "message",
         "path",
         "reason_type",
+        "source",
         "suggestions",
-        "told",
     )
 
     def __init__(
@@ -34,15 +35,17 @@ class Verdict:
         path: str | None = None,
         kind: str = "user-rejected",
         suggestions: list[Input] | None = None,
-        told: Input | None = None,
+        asked_with: Input | None = None,
         forbidden: bool = False,
+        source: str = "config",
     ) -> None:
         self.allowed = allowed
+        self.source = source  # of what decided
         self.kind = kind  # non_execution_kind beside the result
         self.reason_type = reason_type
         self.message = message
         self.extra = extra or {}  # further members of the permission_denied line and of the question
-        self.told = told or {}  # members of the question alone
+        self.asked_with = asked_with or {}  # members of the question alone
         self.path = path
         self.suggestions = suggestions  # what a host is offered about a command of the shell
         self.forbidden = forbidden  # by a rule: nobody is asked

@@ -34,6 +34,7 @@ class Task:
         self.running = running
         self.tool_use_id = tool_use_id
         self.description = description
+        self.stopped = False  # by the host
         folder = os.path.join("/tmp", f"claude-{os.getuid()}", encode_cwd(context.cwd), context.session_id)  # noqa: S108
         self.output_file = os.path.join(folder, "tasks", f"{self.id}.output")
 
@@ -73,6 +74,17 @@ class Background:
             task_type="local_bash",
         )
         return task
+
+    def find(self, task_id: str) -> Task | None:
+        """Return the task with this id, if it still runs."""
+        return next((task for task in self.tasks if task.id == task_id), None)
+
+    def stop(self, task_id: str) -> None:
+        """End one command because the host wants it; an unknown one is none."""
+        task = self.find(task_id)
+        if task is not None:
+            task.stopped = True
+            task.running.kill()
 
     def kill(self) -> None:
         """End every command: the process ends."""

@@ -10,65 +10,44 @@ from fake_claude.lines import events
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
+    from typing import Any
 
-    from fake_claude.engine.inbox import Inbox
-    from fake_claude.engine.run import Run
+    from fake_claude.engine.control_request import ControlRequest
 
     Message = dict[str, Any]
-
-    class Turns(Protocol):
-        """What a control request does to the turn that is played, and to the process."""
-
-        def interrupt(self, *, by_host: bool = False) -> None:
-            """Interrupt the running turn."""
-
-        def cancel_open_requests(self) -> None:
-            """Cancel the requests that the host has not answered."""
-
-        def end(self, code: int) -> None:
-            """End the process after what is being handled."""
-
-
-class ControlRequest:
-    """One control request, what it may act on, and its answer."""
-
-    def __init__(self, run: Run, inbox: Inbox, turns: Turns, message: Message) -> None:
-        self.run = run
-        self.inbox = inbox
-        self.turns = turns
-        self.id: object = message.get("request_id")
-        self.members: Message = message["request"]
-        self.subtype: object = self.members.get("subtype", "undefined")
-
-    def succeed(self, response: Message | None, **beside: object) -> None:
-        """Answer that it was carried out."""
-        self.run.emit(events.control_success(self.id, response, **beside))
-
-    def refuse(self, text: str, code: str | None) -> None:
-        """Answer with an error."""
-        self.run.emit(events.control_error(self.id, text, code))
 
 
 def answer_control(request: ControlRequest) -> None:
     """Carry out one control request and answer it."""
     handler = _HANDLERS.get(request.subtype)
-    if handler is None:
-        text = f"Unsupported control request subtype: {request.subtype}"
-        if request.subtype in _NOT_IMITATED:
-            text = f"fake-claude does not imitate the control request {request.subtype}"
-        request.refuse(text, "unsupported_request")
+    if handler is not None:
+        handler(request)
         return
-    handler(request)
+    from fake_claude.engine.requests.by_subtype import answer  # few runs have them
+
+    answer(request)
 
 
 def _initialize(request: ControlRequest) -> None:
     from fake_claude.lines.initialize import initialize_response  # long, and rarely wanted
 
+    members, context = request.members, request.run.context
+    wrong = _wrong_initialize(members)
+    if wrong is not None:
+        request.refuse(f"initialize: {wrong}", None)
+        return
     if request.members.get("hooks") or request.members.get("sdkMcpServers"):
         what = "hooks" if request.members.get("hooks") else "MCP servers"
         request.refuse(f"fake-claude does not imitate {what}", "unsupported_request")
         return
+    if isinstance(members.get("title"), str) and members["title"].strip():
+        from fake_claude.engine.requests.session import set_title
+
+        set_title(request.run, " ".join(members["title"].split()))
+    if isinstance(members.get("agents"), dict) and not request.run.initialized:
+        context.take_agents(members["agents"])
+    if isinstance(members.get("jsonSchema"), dict):
+        context.wants_structure = context.late_structure = True
     response = initialize_response(request.run.context, running=request.run.playing)
     request.succeed(response, pending_permission_requests=[], pending_user_dialog_requests=[])
     if request.run.results or request.run.initialized:
@@ -76,21 +55,55 @@ def _initialize(request: ControlRequest) -> None:
     request.run.initialized = True
 
 
+def _wrong_initialize(members: Message) -> str | None:
+    """Return why the CLI does not accept an ``initialize``."""
+    hooks, servers, skills = members.get("hooks"), members.get("sdkMcpServers"), members.get("skills", [])
+    exempt = members.get("webSearchIsolationExemptMcpServers")
+    if not all(names is None or _are_texts(names) for names in (servers, exempt)):
+        return "sdkMcpServers and webSearchIsolationExemptMcpServers must be arrays of strings"
+    if hooks is not None and not (isinstance(hooks, dict) and all(map(_are_matchers, hooks.values()))):
+        return "hooks must map hook events to arrays of matchers carrying hookCallbackIds arrays and string matchers"
+    return None if _are_texts(skills) else "skills must be an array of strings"
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _are_matchers(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(matcher, dict)
+        and _are_texts(matcher.get("hookCallbackIds"))
+        and isinstance(matcher.get("matcher"), str | None)
+        for matcher in value
+    )
+
+
 def _interrupt(request: ControlRequest) -> None:
     request.turns.cancel_open_requests()
     queued = [waiting["uuid"] for waiting in request.inbox.queue if waiting["uuid"]]
-    request.succeed({"still_queued": queued})
+    response: Message = {"still_queued": queued}
+    if request.members.get("cancel_queued") is True:
+        response["cancelled"] = [uuid for uuid in queued if request.inbox.cancel(uuid)]
+        response["still_queued"] = []
+    request.succeed(response)
     if "interrupt" not in request.run.ignored:
         request.turns.interrupt(by_host=True)
 
 
 def _set_model(request: ControlRequest) -> None:
-    name = request.members.get("model") or "default"
+    name = request.members.get("model")
+    if not isinstance(name, str | None):
+        _refuse_model(request, "set_model: model must be a string", "invalid_request")
+        return
+    if name == "":
+        text = 'Model "(unrecognized model name)" is not a recognized model id. Run /model to see available models.'
+        _refuse_model(request, text, "catalog_unknown")
+        return
+    name = name or "default"
     model = resolve_model(str(name))
     if not request.run.context.model_known(model):
-        answer = events.control_error(request.id, f"Model '{name}' not found", "not_found")
-        answer["response"]["model"] = request.run.context.model
-        request.run.emit(answer)
+        _refuse_model(request, f"Model '{name}' not found", "not_found")
         return
     changed = model != request.run.context.model
     request.run.context.model = model
@@ -101,6 +114,12 @@ def _set_model(request: ControlRequest) -> None:
         request.run.emit(event)
         request.run.defer_write(lambda: request.run.transcript.local_command("model", str(name), event))
     request.succeed({"model": model})
+
+
+def _refuse_model(request: ControlRequest, text: str, code: str) -> None:
+    answer = events.control_error(request.id, text, code)
+    answer["response"]["model"] = request.run.context.model
+    request.run.emit(answer)
 
 
 def _set_permission_mode(request: ControlRequest) -> None:
@@ -142,10 +161,6 @@ def _cancel_async_message(request: ControlRequest) -> None:
     request.succeed(response)
 
 
-def _mcp_status(request: ControlRequest) -> None:
-    request.succeed({"mcpServers": list(request.run.context.mcp_servers)})
-
-
 def _set_max_thinking_tokens(request: ControlRequest) -> None:
     tokens, display = request.members.get("max_thinking_tokens"), request.members.get("thinking_display")
     whole = tokens is None or (isinstance(tokens, int) and not isinstance(tokens, bool))
@@ -157,33 +172,6 @@ def _set_max_thinking_tokens(request: ControlRequest) -> None:
         request.run.emit(events.control_error(request.id, text, None))
         return
     request.succeed(None)
-
-
-def _get_settings(request: ControlRequest) -> None:
-    applied = {
-        "model": request.run.context.model,
-        "effort": "medium",
-        "advisor": None,
-        "ultracode": False,
-        "ultracodeRequested": False,
-        "ultracodeAvailable": True,
-        "ultrathinkAvailable": False,
-        "outsideFileToolReadsBlocked": False,
-        "outsideFileToolWritesBlocked": False,
-        "outsideBlocksCountLaunchFoldersOnly": False,
-        "launchEnvLeftOwnFilesInPlace": True,
-    }
-    response: Message = {"effective": {}, "sources": []}
-    if not request.run.context.before_330:
-        response["served_settings_state"] = "ineligible"
-    response["applied"] = applied
-    request.succeed(response)
-
-
-def _get_context_usage(request: ControlRequest) -> None:
-    from fake_claude.lines.context_usage import context_usage  # long, and rarely wanted
-
-    request.succeed(context_usage(request.run.context.model, request.run.transcript.messages))
 
 
 def _end_session(request: ControlRequest) -> None:
@@ -198,12 +186,6 @@ _HANDLERS: dict[object, Callable[[ControlRequest], None]] = {
     "set_model": _set_model,
     "set_permission_mode": _set_permission_mode,
     "cancel_async_message": _cancel_async_message,
-    "mcp_status": _mcp_status,
     "set_max_thinking_tokens": _set_max_thinking_tokens,
-    "get_context_usage": _get_context_usage,
-    "get_settings": _get_settings,
     "end_session": _end_session,
 }
-
-_NOT_IMITATED = ("mcp_message", "mcp_set_servers", "rewind_files", "reload_plugins")
-"""Requests that the CLI carries out and the fake refuses by name."""

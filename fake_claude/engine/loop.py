@@ -30,7 +30,8 @@ import time
 
 from fake_claude.engine import slash
 from fake_claude.engine.background import Background
-from fake_claude.engine.control import ControlRequest, answer_control
+from fake_claude.engine.control import answer_control
+from fake_claude.engine.control_request import ControlRequest
 from fake_claude.engine.inbox import Inbox
 from fake_claude.engine.input_lines import StdinError, read_chunk, read_line
 from fake_claude.engine.misbehaviour import misbehave
@@ -64,7 +65,7 @@ class Loop:
         self.run = run
         self.inbox = Inbox(run)
         self._selector = selectors.PollSelector()
-        self._background = Background(run, self.inbox, self._selector)
+        self.background = Background(run, self.inbox, self._selector)
         self._stdin_open = True
         self._stdin: list[bytes] = []
         self._turn: Turn | None = None
@@ -152,12 +153,12 @@ class Loop:
                 self._poll()
         if self._turn is not None:
             self._turn.tools.on_terminate()
-        self._background.kill()
+        self.background.kill()
         return self.run.exit_code() if self._ending is None else self._ending
 
     def _is_done(self) -> bool:
         """Return whether the process should exit: it was asked to, or no input and no work is left."""
-        waiting = self._stdin_open or self.inbox.queue or self._background.tasks
+        waiting = self._stdin_open or self.inbox.queue or self.background.tasks
         nothing_left = self._play is None and not waiting
         return self._ending is not None or nothing_left
 
@@ -172,7 +173,7 @@ class Loop:
             self.inbox.queue = rest + self.inbox.queue
             self._play = slash.play(self.run, command, prompts[0])
         else:
-            self._turn = Turn(self.run, self.inbox, self._background, prompts)
+            self._turn = Turn(self.run, self.inbox, self.background, prompts)
             self._turn.state.echo_merged()
             self._play = self._turn.play()
         self.run.playing = True

@@ -249,6 +249,7 @@ class Request:
         usage = {**raw["usage"], **event["usage"]}
         self.message.raw = {**raw, "stop_reason": event["delta"]["stop_reason"], "usage": usage}
         self.state.tally.count(self.state.model, usage)
+        self.run.last_usage = usage
         if streaming:
             self.refusals.on_message_end(self.message)
             self._stream(event)

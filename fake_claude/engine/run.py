@@ -6,6 +6,7 @@ import selectors
 import time
 
 from fake_claude import json_lines
+from fake_claude.engine.checkpoints import Checkpoints
 from fake_claude.engine.output import Output
 from fake_claude.ids import fresh_id
 from fake_claude.lines import events
@@ -51,6 +52,9 @@ class Run:
         self.err = Output(2)
         self.costs = Costs()
         self.api_ms = 0
+        self.last_usage: Message | None = None  # of the newest request
+        self.checkpoints = Checkpoints(context.cwd)
+        self._started = time.monotonic()
         self.results = 0
         self.request_id = fresh_id("req")
         self.project_dir = ""
@@ -64,6 +68,11 @@ class Run:
         self.last_result: Message | None = None
         self._array: list[Message] = []
         self._deferred_writes: list[Callable[[], None]] = []
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the run began."""
+        return int((time.monotonic() - self._started) * 1000)
 
     # What is printed.
 

@@ -8,6 +8,7 @@ from fake_claude.engine.local_commands import ANSWERS, WITH_ARGUMENTS
 from fake_claude.ids import fresh_uuid
 from fake_claude.invocation.command_files import commands
 from fake_claude.lines import events
+from fake_claude.lines.cost_text import cost_text
 from fake_claude.lines.costs import empty_usage
 from fake_claude.lines.result import TurnTotals
 from fake_claude.prompt.attachments import said
@@ -166,28 +167,7 @@ def play(run: Run, called: tuple[str, str, str], prompt: Message) -> Generator[W
 
 
 def _usage(run: Run, tally: TurnTotals, word: str, arguments: str) -> None:
-    totals = [0, 0, 0, 0]
-    for entry in run.costs.models.values():
-        keys = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
-        totals = [total + entry[key] for total, key in zip(totals, keys, strict=True)]
-    read, written = totals[2:]
-    spent = f"Usage:                 {totals[0]} input, {totals[1]} output, {read} cache read, {written} cache write"
-    if run.costs.models:
-        spent = "Usage by model:\n" + "\n".join(
-            _line(name, entry) for name, entry in run.costs.models.items()
-        )
-        asked = f"{run.results} request{'s' if run.results != 1 else ''}"
-        spent += (
-            f"\nPrompt cache (main):   {asked} · 0% of input tokens from cache · no misses"
-            " · no prompt caching reported by the API"
-        )
-    title = "Total cost:            " if run.context.before_330 else "Estimated cost:        "
-    text = (
-        f"{title}${run.costs.total:.4f}\n"
-        f"Total duration (API):  {run.api_ms // 1000}s\n"
-        "Total duration (wall): 0s\n"
-        "Total code changes:    0 lines added, 0 lines removed\n" + spent
-    )
+    text = cost_text(run.costs, run.api_ms, run.results, before_330=run.context.before_330)
     _print(run, text, command=("usage", arguments))
     _result(run, tally, word, text)
 
@@ -305,13 +285,6 @@ def _model(run: Run, tally: TurnTotals, name: str) -> None:
     if name and context.model_known(model):
         context.model = model
     _result(run, tally, "model", text)
-
-
-def _line(name: str, entry: Message) -> str:
-    fresh, out = entry["inputTokens"], entry["outputTokens"]
-    read, written = entry["cacheReadInputTokens"], entry["cacheCreationInputTokens"]
-    spent = f"{fresh} input, {out} output, {read} cache read, {written} cache write"
-    return f"     {name}:  {spent} (${entry['costUSD']:.4f})"
 
 
 def _clear(run: Run, tally: TurnTotals) -> None:

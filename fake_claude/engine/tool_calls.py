@@ -11,7 +11,7 @@ from fake_claude.clock import timestamp
 from fake_claude.engine.builtin_tools import SUPPORTED, ToolResult, bash_result, failed, read_file, write_file
 from fake_claude.engine.shell import Running
 from fake_claude.ids import fresh_id, fresh_uuid
-from fake_claude.invocation.permissions import inside, judge, suggestions
+from fake_claude.invocation.permissions import DENIED_FOLDER, inside, judge, suggestions
 from fake_claude.lines import events
 from fake_claude.waits import Exit, HostResponse, Wait
 
@@ -109,7 +109,7 @@ class ToolCalls:
         verdict = judge(call.name, call.input, self.context)
         call.verdict = verdict
         if verdict.allowed:
-            call.decision = {"decision": "accept", "source": "config"}
+            call.decision = {"decision": "accept", "source": verdict.source}
             if verdict.reason_type is not None:
                 call.decision["reason_type"] = verdict.reason_type
         elif verdict.forbidden or not self.context.asks_host:
@@ -150,6 +150,11 @@ class ToolCalls:
                     timestamp=timestamp(),
                 )
             )
+        if verdict.message == DENIED_FOLDER:  # a path that a rule hides is an error of the tool
+            self._deny(call)
+            call.decision = {"decision": "reject", "source": "config", "reason_type": "rule"}
+            self._finish(call, failed(call.id, DENIED_FOLDER, tagged=True, meta=call.meta()))
+            return
         self._run.emit(
             events.system(
                 self.context,
@@ -193,7 +198,7 @@ class ToolCalls:
             extra = call.verdict.extra  # here the reason comes before its type
             request |= {name: extra[name] for name in sorted(extra)}
             request["tool_use_id"] = call.id
-            request |= call.verdict.told
+            request |= call.verdict.asked_with
             self._run.emit(events.control_request(call.request_id, request))
 
     def run(self) -> Generator[Wait, Any, None]:
@@ -249,10 +254,10 @@ class ToolCalls:
         elif update.get("type") == "addDirectories":
             context.directories += [str(path) for path in update.get("directories") or []]
         elif update.get("type") == "addRules" and update.get("behavior") in ("allow", "deny"):
-            rules = context.allow_rules if update["behavior"] == "allow" else context.deny_rules
             for rule in update.get("rules") or []:
                 content = rule.get("ruleContent")
-                rules.append(f"{rule.get('toolName')}({content})" if content else str(rule.get("toolName")))
+                text = f"{rule.get('toolName')}({content})" if content else str(rule.get("toolName"))
+                context.grant(update["behavior"], text)
         else:
             self._run.record.note("unimitated", what=f"permission update {update.get('type')}")
         if update.get("destination") not in (None, "session"):
@@ -279,6 +284,7 @@ class ToolCalls:
         elif call.name == "Read":
             self._finish(call, read_file(call.id, call.input, call.meta()))
         elif call.name == "Write":
+            self._run.checkpoints.keep(str(call.input.get("file_path", "")))
             self._finish(call, write_file(call.id, call.input, call.meta()))
         else:
             known = ", ".join(SUPPORTED)

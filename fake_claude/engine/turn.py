@@ -97,6 +97,7 @@ class Turn:
         if self.context.configuration.hooks:
             extra += prompt_submitted(run, said(state.content))
         run.transcript.prompt(text.lines[0], state.uuids[-1] if state.uuids else None)
+        run.checkpoints.begin(run.transcript.last_prompt_uuid)
         place = run.transcript.place
         for line in text.lines[1:]:
             run.transcript.user(events.user(self.context, line), isMeta=True)

@@ -21,6 +21,8 @@ TIMES = frozenset(
         "retry_delay_ms",
         "thinking_duration_ms",
         "request_sent_wall_ms",
+        "total_api_duration_ms",
+        "total_duration_ms",
     ]
 )
 
@@ -103,7 +105,7 @@ def _words(message: Any) -> Any:
     """Blank the long descriptions of an initialize answer."""
 
     def change(key: str, value: Any) -> Any:
-        if key == "response" and isinstance(value, dict) and "commands" in value:
+        if key == "response" and isinstance(value, dict) and ("commands" in value or "skills" in value):
             return walk(
                 value, lambda name, text: "<words>" if name in ("description", "displayName") else text
             )
@@ -145,6 +147,8 @@ def _scratch(message: Any) -> Any:
 
 
 _OWN = (
+    "attachmentTokens",
+    "attachmentsByType",
     "includedCommands",
     "includedSkills",
     "skillFrontmatter",

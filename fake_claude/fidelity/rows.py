@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from fake_claude.fidelity.control_rows import rows as control_rows
+from fake_claude.fidelity.control_rows import settings_rows
 from fake_claude.fidelity.invocation import (
     ALLOW_TOUCH,
     DENY_BASH,
@@ -1110,6 +1112,8 @@ ROWS = [
     *_control(),
     *_tools(),
     *verdict_rows(),
+    *control_rows(),
+    *settings_rows(),
     *_trouble(),
     *_signals(),
     *_sdk(),

@@ -18,7 +18,7 @@ from fake_claude.catalog import (
 from fake_claude.ids import fresh_uuid
 from fake_claude.invocation.javascript import number
 from fake_claude.invocation.rules import split_rules
-from fake_claude.invocation.settings_files import SettingsFiles
+from fake_claude.invocation.settings_files import SettingsFiles, folders_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,18 +41,22 @@ class Context:
         self.home = env.get("HOME", "/")
         self.config_dir = env.get("CLAUDE_CONFIG_DIR") or os.path.join(self.home, ".claude")
         self.state_file = os.path.join(env.get("CLAUDE_CONFIG_DIR") or self.home, ".claude.json")
-        configured = self.configuration = SettingsFiles(options, config_dir=self.config_dir, cwd=self.cwd)
+        configured = self.configuration = SettingsFiles(
+            options, config_dir=self.config_dir, cwd=self.cwd, state_file=self.state_file
+        )
+        self.env = env = {**env, **configured.env}
         named = env.get("ANTHROPIC_MODEL") or configured.model or DEFAULT_MODEL
         self.model = resolve_model(options.text("model", named) or "")
         self.permission_mode = self._mode(options, configured.mode)
-        self.allow_rules = split_rules([*options.lists.get("allowed-tools", []), *configured.allow])
-        self.deny_rules = split_rules([*options.lists.get("disallowed-tools", []), *configured.deny])
-        self.ask_rules = configured.ask
-        self.directories = [*options.lists.get("add-dir", []), *configured.directories]
+        self.granted: list[tuple[str, str]] = []  # rules that the host added: behaviour and rule
+        self.take_rules()
+        self.directories = [*configured.directories, *options.lists.get("add-dir", [])]
         self.shell_cwd = self.cwd  # where the last command of the shell ended
         self.output_style = configured.output_style or "default"
         self.language = configured.language
-        self.agents: list[str] = []  # beyond the CLI's own
+        self.agents: list[str] = []  # beyond the CLI's own, of the command line
+        self.host_agents: list[str] = []
+        self.described_agents: list[dict[str, str]] = []  # the host's, as it lists them
         self.betas: list[str] = []
         self.output_format = options.text("output-format", "text") or "text"
         self.streams_in = options.text("input-format") == "stream-json"
@@ -64,6 +68,7 @@ class Context:
             for name in ("dangerously-skip-permissions", "allow-dangerously-skip-permissions")
         )
         self.wants_structure = bool(options.text("json-schema"))
+        self.late_structure = False  # a host brought the form, which puts the tool for it last
         self.bare = options.flag("bare")
         self.safe = options.flag("safe-mode")
         self.customised = not (self.bare or self.safe or env.get("CLAUDE_CODE_SIMPLE"))
@@ -78,9 +83,62 @@ class Context:
         self.has_key = bool(env.get("ANTHROPIC_API_KEY"))
         self.host_answers = options.text("permission-prompt-tool") == "stdio"
 
+    def take_agents(self, agents: dict[str, object]) -> None:
+        """Take agents that the host defines beside the CLI's own."""
+        for name, agent in agents.items():
+            if isinstance(agent, dict) and name not in self.host_agents:
+                self.host_agents.append(name)
+                model = {"model": agent["model"]} if isinstance(agent.get("model"), str) else {}
+                self.described_agents.append(
+                    {"name": name, "description": str(agent.get("description")), **model}
+                )
+
+    def take_rules(self) -> None:
+        """Take the rules of the command line, the settings and the host together."""
+        lists, configured = self.options.lists, self.configuration
+        added = {
+            behaviour: [rule for name, rule in self.granted if name == behaviour]
+            for behaviour in ("allow", "deny")
+        }
+        self.allow_rules = [*split_rules(lists.get("allowed-tools", [])), *configured.allow, *added["allow"]]
+        self.deny_rules = [*split_rules(lists.get("disallowed-tools", [])), *configured.deny, *added["deny"]]
+        self.ask_rules = configured.ask
+
+    def grant(self, behaviour: str, rule: str) -> None:
+        """Add a rule of the host for the rest of the session; ``behaviour`` is allow or deny."""
+        self.granted.append((behaviour, rule))
+        self.take_rules()
+
+    def rules_of(self, behaviour: str, source: str) -> list[str]:
+        """Return the rules of one source."""
+        if source == "session":
+            return [rule for name, rule in self.granted if name == behaviour]
+        if source == "cliArg":
+            option = {"allow": "allowed-tools", "deny": "disallowed-tools"}.get(behaviour, "")
+            return split_rules(self.options.lists.get(option, []))
+        return self.configuration.rules(behaviour, source)
+
+    @property
+    def folders(self) -> list[tuple[str, str]]:
+        """The working directories beside the first, each with its source."""
+        given = self.options.lists.get("add-dir", [])
+        configured = self.configuration.directories
+        return [
+            (path, "cliArg" if path in given else "localSettings" if path in configured else "session")
+            for path in self.directories
+        ]
+
+    @property
+    def announced_folders(self) -> list[str]:
+        """The working directories that the command line names, as whole paths."""
+        flags = [settings for source, settings in self.configuration.given if source == "flagSettings"]
+        configured = [path for settings in flags for path in folders_of(settings)]
+        given = [*configured, *self.options.lists.get("add-dir", [])]
+        return [os.path.normpath(os.path.join(self.cwd, path)) for path in given]
+
     @property
     def asks_host(self) -> bool:
-        """Tell whether questions about tools go to the host."""
+        """Return whether questions about tools go to the host."""
         return self.host_answers and self.options.text("permission-prompts") != "none"
 
     @staticmethod
@@ -115,11 +173,13 @@ class Context:
         if options.text("permission-prompt-tool") and options.text("permission-prompts") != "none":
             tools = ["Task", *sorted({*tools[1:], *HOST_TOOLS})]
         denied = {rule for rule in self.deny_rules if "(" not in rule}
-        if self.wants_structure:
+        if self.wants_structure and not self.late_structure:
             tools = ["Task", *sorted([*tools[1:], STRUCTURED])]
         if "Bash" in denied:  # its work falls to the tools it replaces
             tools = sorted({*tools[1:], "Glob", "Grep"} - {"Monitor"})
             tools.insert(0, "Task")
+        if self.late_structure:
+            tools.append(STRUCTURED)
         return [name for name in tools if name not in denied]
 
     @property

@@ -11,6 +11,7 @@ from fake_claude.bash.judge import Place, judge_bash
 from fake_claude.bash.rules import Rules
 from fake_claude.bash.verdict import Verdict
 from fake_claude.catalog import STRUCTURED
+from fake_claude.invocation.path_rules import covered
 from fake_claude.invocation.rules import matches
 
 TYPE_CHECKING = False
@@ -74,6 +75,7 @@ NO_PERSON = (
     " instead; it goes through the same check. Otherwise finish the rest of the task without this removal, tell the"
     " user what you wanted to delete and why, and leave the removal to them. What was flagged: {message}"
 )
+DENIED_FOLDER = "File is in a directory that is denied by your permission settings."
 NO_CLASSIFIER = (
     "Auto mode is unavailable: its safety check does not run for this session, so {tool} was not run. Other actions"
     " that need the check will be denied too, and retrying won't help. Finish what you can without them, then tell the"
@@ -87,7 +89,7 @@ def roots(context: Context) -> list[str]:
 
 
 def inside(path: str, context: Context) -> bool:
-    """Tell whether a path lies in one of the working directories."""
+    """Return whether a path lies in one of the working directories."""
     full = os.path.normpath(os.path.join(context.cwd, os.path.expanduser(path)))
     return Place(cwd=context.cwd, roots=roots(context), home=context.home, mode="").inside(full)
 
@@ -105,21 +107,30 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
     options, mode = context.options, context.permission_mode
     if tool == STRUCTURED:
         return Verdict(allowed=True)
-    if any(matches(rule, tool, given) for rule in context.deny_rules if tool != "Bash" or "(" not in rule):
+    path = str(given.get("file_path") or given.get("notebook_path") or "")
+    full = os.path.normpath(os.path.join(context.cwd, path)) if path else ""
+    kind = "Edit" if tool in EDITS else tool
+    by_path = bool(path) and kind in ("Read", "Edit")
+    plain = tool == "Bash" or by_path  # their rules with parentheses are looked at elsewhere
+    if any(matches(rule, tool, given) for rule in context.deny_rules if not plain or "(" not in rule):
         return _denied(tool, given)
+    if by_path and covered(full, kind, context.deny_rules, context):
+        return Verdict(allowed=False, message=DENIED_FOLDER, kind="", reason_type="rule", forbidden=True)
     shell = _judge_shell(str(given.get("command", "")), context) if tool == "Bash" else None
     if shell is not None and shell.forbidden:
         return shell
     whole = [
-        rule
-        for rule in context.allow_rules
-        if matches(rule, tool, given) and (tool != "Bash" or "(" not in rule)
+        rule for rule in context.allow_rules if matches(rule, tool, given) and (not plain or "(" not in rule)
     ]
+    if by_path:
+        whole += [rule for rule in context.allow_rules if covered(full, kind, [rule], context)]
     if whole and not (shell is not None and _unsafe(shell)):
-        return Verdict(allowed=True, reason_type="rule" if "(" not in whole[0] else "subcommandResults")
+        kept = {*context.rules_of("allow", "userSettings"), *context.rules_of("allow", "localSettings")}
+        source = "user_permanent" if whole[0] in kept else "config"
+        reason = "rule" if "(" not in whole[0] or by_path else "subcommandResults"
+        return Verdict(allowed=True, reason_type=reason, source=source)
     if mode in ("bypassPermissions", "auto"):
         return Verdict(allowed=True, reason_type="mode")
-    path = str(given.get("file_path") or given.get("notebook_path") or "")
     if shell is not None:
         verdict = shell
     elif tool == "Read" and inside(path, context):
@@ -160,8 +171,8 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
             "decision_reason": "Classifier unavailable",
         }
         message = NO_CLASSIFIER.format(tool=tool)
-        kind = "automode-unavailable"
-        return Verdict(allowed=False, message=message, extra=extra, kind=kind, reason_type="classifier")
+        why = "automode-unavailable"
+        return Verdict(allowed=False, message=message, extra=extra, kind=why, reason_type="classifier")
     if options.text("permission-prompts") == "none":
         extra = {
             "decision_reason_type": "asyncAgent",
@@ -175,7 +186,7 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
 
 
 def _unsafe(verdict: Verdict) -> bool:
-    """Tell whether even a rule for the whole tool does not let this run."""
+    """Return whether even a rule for the whole tool does not let this run."""
     return not verdict.allowed and verdict.extra.get("decision_reason_type") == "safetyCheck"
 
 

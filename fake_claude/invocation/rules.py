@@ -21,7 +21,7 @@ def split_rules(values: Iterable[str]) -> list[str]:
 def matches(rule: str, tool: str, given: dict[str, Any]) -> bool:
     """Return whether a rule such as ``Bash``, ``Bash(git *)`` or ``Bash(ls:*)`` covers this call."""
     name, parenthesis, pattern = rule.rstrip(")").partition("(")
-    if name != tool:
+    if name != tool or (parenthesis and not rule.endswith(")")):
         return False
     if not parenthesis or pattern in ("", "*"):
         return True

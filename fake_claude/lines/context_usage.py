@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fake_claude.catalog import find_model
+from fake_claude.json_lines import dumps
 from fake_claude.lines.initialize import COMMANDS
 
 TYPE_CHECKING = False
@@ -10,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-_SYSTEM_PROMPT, _SKILLS = 1115, 2067  # tokens, by the CLI's own reckoning
+_SYSTEM_PROMPT, _SKILLS, _COMMANDS = 1115, 2067, 1102  # tokens, by the CLI's own reckoning
+_ESTIMATED_PROMPT, _TOOLS, _DEFERRED = 2360, 8723, 10211  # the same for a summary, which asks no API
 _RESERVE = 33_000
 _COLUMNS, _ROWS = 20, 10
 
@@ -42,49 +44,99 @@ def _grid(categories: Sequence[dict[str, Any]], window: int) -> list[list[dict[s
     return [squares[row * _COLUMNS : (row + 1) * _COLUMNS] for row in range(_ROWS)]
 
 
-def context_usage(model: str, messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return how full the window is; words count as tokens, as everywhere in the fake."""
+def _tokens(text: str) -> int:
+    """Estimate tokens: four characters are one, and half of one counts."""
+    return (len(text) + 2) // 4
+
+
+def _breakdown(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the messages of a conversation come to, by kind."""
+    counts = dict.fromkeys(("call", "result", "assistant", "user"), 0)
+    tools: dict[str, list[int]] = {}
+    names: dict[str, str] = {}
+    for message in messages:
+        content = message["content"]
+        if isinstance(content, str):
+            counts[message["role"]] += _tokens(content)
+            continue
+        for block in content:
+            size = _tokens(
+                str(block["text"]) if "text" in block and message["role"] == "user" else dumps(block)
+            )
+            if block["type"] == "tool_use":
+                names[block["id"]] = block["name"]
+                counts["call"] += size
+                tools.setdefault(block["name"], [0, 0])[0] += size
+            elif block["type"] == "tool_result":
+                counts["result"] += size
+                tools.setdefault(names.get(block["tool_use_id"], "unknown"), [0, 0])[1] += size
+            else:
+                counts[message["role"]] += size
+    return {
+        "toolCallTokens": counts["call"],
+        "toolResultTokens": counts["result"],
+        "attachmentTokens": 0,
+        "assistantMessageTokens": counts["assistant"],
+        "userMessageTokens": counts["user"],
+        "redirectedContextTokens": 0,
+        "unattributedTokens": 0 if messages else 1,
+        "toolCallsByType": [
+            {"name": name, "callTokens": call, "resultTokens": result}
+            for name, (call, result) in tools.items()
+        ],
+        "attachmentsByType": [],
+    }
+
+
+def context_usage(
+    model: str, messages: Sequence[dict[str, Any]], usage: dict[str, Any] | None, *, summary: bool = False
+) -> dict[str, Any]:
+    """Return how full the window is; ``usage`` is that of the last request, ``summary`` an estimate without any."""
     known = find_model(model)
     window = known.window if known else 1_000_000
-    said = sum(len(str(message["content"]).split()) for message in messages)
     used = [
-        _category("system_prompt", "System prompt", _SYSTEM_PROMPT, "promptBorder"),
-        _category("skills", "Skills", _SKILLS, "warning"),
-        _category("messages", "Messages", max(1, said), "purple_FOR_SUBAGENTS_ONLY"),
+        _category(
+            "system_prompt", "System prompt", _ESTIMATED_PROMPT if summary else _SYSTEM_PROMPT, "promptBorder"
+        )
     ]
-    total = sum(category["tokens"] for category in used)
-    categories = [
-        *used,
+    deferred = []
+    if summary:
+        used.append(_category("system_tools", "System tools", _TOOLS, "inactive"))
+        name = "System tools (deferred)"
+        deferred = [
+            {"id": "system_tools_deferred", "name": name, "tokens": _DEFERRED, "color": "inactive"}
+            | {"isDeferred": True, "kind": "deferred"}
+        ]
+    skills = _category("skills", "Skills", _SKILLS, "warning")
+    messages_said = [] if messages else [_category("messages", "Messages", 1, "purple_FOR_SUBAGENTS_ONLY")]
+    shown = [*used, skills, *messages_said]
+    total = sum(category["tokens"] for category in shown)
+    ends = [
         _category("autocompact_buffer", "Autocompact buffer", _RESERVE, "inactive", "buffer"),
         _category("free_space", "Free space", window - total - _RESERVE, "promptBorder", "free"),
     ]
+    counted = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     return {
-        "categories": categories,
+        "categories": [*used, *deferred, skills, *messages_said, *ends],
         "totalTokens": total,
         "maxTokens": window,
         "rawMaxTokens": window,
         "autocompactSource": "model-default",
         "percentage": round(100 * total / window),
-        "gridRows": _grid(categories, window),
+        "gridRows": _grid([*shown, *ends], window),
         "model": model,
         "memoryFiles": [],
         "mcpTools": [],
         "mcpInstructions": [],
         "agents": [],
-        "slashCommands": {"totalCommands": len(COMMANDS), "includedCommands": len(COMMANDS), "tokens": 1},
+        "slashCommands": {
+            "totalCommands": len(COMMANDS),
+            "includedCommands": len(COMMANDS),
+            "tokens": _COMMANDS if summary else 1,
+        },
         "skills": {"totalSkills": 0, "includedSkills": 0, "tokens": _SKILLS, "skillFrontmatter": []},
         "autoCompactThreshold": window - _RESERVE,
         "isAutoCompactEnabled": True,
-        "messageBreakdown": {
-            "toolCallTokens": 0,
-            "toolResultTokens": 0,
-            "attachmentTokens": 0,
-            "assistantMessageTokens": 0,
-            "userMessageTokens": 0,
-            "redirectedContextTokens": 0,
-            "unattributedTokens": max(1, said),
-            "toolCallsByType": [],
-            "attachmentsByType": [],
-        },
-        "apiUsage": None,
+        "messageBreakdown": _breakdown(messages),
+        "apiUsage": {name: usage.get(name) or 0 for name in counted} if usage is not None else None,
     }

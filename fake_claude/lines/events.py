@@ -50,7 +50,11 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "output_style": context.output_style,
         "agents": [
             *sorted(
-                [*(AGENTS[:-1] if context.safe else AGENTS), *(name for name, _ in agents(context))],
+                [
+                    *(AGENTS[:-1] if context.safe else AGENTS),
+                    *(name for name, _ in agents(context)),
+                    *context.host_agents,
+                ],
                 key=str.lower,
             ),
             *context.agents,
@@ -69,7 +73,7 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "uuid": fresh_uuid(),
         "memory_paths": {"auto": f"{project_dir}/memory/"},
         "original_cwd": context.cwd,
-        "additional_directories": context.options.lists.get("add-dir", []),
+        "additional_directories": context.announced_folders,
         "messaging_socket_path": f"/tmp/cc-socks/{os.getpid()}.sock",  # noqa: S108 - printed, never created
         "fast_mode_state": "off",
         "fast_mode_disabled_reason": "sdk_opt_in_required",

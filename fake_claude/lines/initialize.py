@@ -65,10 +65,23 @@ COMMANDS = (
 )
 """Slash commands: name, argument hint, aliases."""
 
+HIDDEN = (("keybindings-help", "", ()),)
+"""Skills that no list of commands has."""
+
+SKILLS = (
+    "dataviz", "update-config", "keybindings-help", "code-review", "simplify", "fewer-permission-prompts", "loop",
+    "claude-api", "workflow-authoring", "run", "plugin-authoring", "init", "security-review",
+)  # fmt: skip
+"""Commands that are skills, in the order in which they are listed."""
+
+OUTPUT_STYLES = ("default", "Proactive", "Concise", "Explanatory", "Learning")
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
+    from fake_claude.catalog import Model
     from fake_claude.invocation.context import Context
 
 AGENTS = (
@@ -78,16 +91,42 @@ AGENTS = (
     {"name": "Plan", "description": "Plans an implementation", "model": "inherit"},
     {"name": "statusline-setup", "description": "Sets up the status line", "model": "sonnet"},
 )
+PURPOSES = {
+    "opus": "Best for everyday, complex tasks",
+    "fable": "Most capable for your hardest and longest-running tasks",
+    "sonnet": "Efficient for routine tasks",
+    "haiku": "Fastest for quick answers",
+}
+"""What each model is for, as hosts show it."""
+
+MORE = {"haiku": "($0.50/$2.50 for prompts over 100k)"}
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
-def _models() -> list[dict[str, Any]]:
-    def entry(value: str, shown: str, name: str) -> dict[str, Any]:
+def commands(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return slash commands as hosts are given them: all of them, or those of these names."""
+    known = {command[0]: command for command in (*COMMANDS, *HIDDEN)}
+    return [
+        {
+            "name": name,
+            "description": name.replace("-", " "),
+            "argumentHint": hint,
+            **({"aliases": list(aliases)} if aliases else {}),
+            "builtin": True,
+        }
+        for name, hint, aliases in (known[name] for name in names or [command[0] for command in COMMANDS])
+    ]
+
+
+def models() -> list[dict[str, Any]]:
+    """Return the models as hosts are given them."""
+
+    def entry(value: str, shown: str, name: str, description: str) -> dict[str, Any]:
         return {
             "value": value,
             "resolvedModel": name,
             "displayName": shown,
-            "description": shown,
+            "description": description,
             "supportsEffort": True,
             "supportedEffortLevels": list(EFFORTS),
             "supportsAdaptiveThinking": True,
@@ -97,30 +136,39 @@ def _models() -> list[dict[str, Any]]:
         }
 
     first = MODELS[0]
+    default = f"Use the default model (currently {first.title}) · {_price(first)}"
     return [
-        entry("default", "Default (recommended)", first.name),
-        *(entry(model.alias, model.alias.capitalize(), model.name) for model in MODELS),
+        entry("default", "Default (recommended)", first.name, default),
+        *(
+            entry(
+                model.alias,
+                model.alias.capitalize(),
+                model.name,
+                f"{model.title} · {PURPOSES[model.alias]} · {_price(model)}{' ' * bool(MORE.get(model.alias))}"
+                f"{MORE.get(model.alias, '')}",
+            )
+            for model in MODELS
+        ),
     ]
+
+
+def _price(model: Model) -> str:
+    prices = (f"${price:g}" if price >= 1 else f"${price:.2f}" for price in (model.cost_in, model.cost_out))
+    return f"{'/'.join(prices)} per Mtok"
 
 
 def initialize_response(context: Context, *, running: bool) -> dict[str, Any]:
     """Return the ``response`` member: what this CLI offers to a host."""
     response: dict[str, Any] = {
-        "commands": [
-            {
-                "name": name,
-                "description": name.replace("-", " "),
-                "argumentHint": hint,
-                **({"aliases": list(aliases)} if aliases else {}),
-                "builtin": True,
-            }
-            for name, hint, aliases in COMMANDS
-        ],
-        "agents": [dict(agent) for agent in AGENTS],
+        "commands": commands(),
+        "agents": sorted(
+            [*(dict(agent) for agent in AGENTS), *context.described_agents],
+            key=lambda agent: agent["name"].lower(),
+        ),
         "output_style": context.output_style,
-        "available_output_styles": ["default", "Proactive", "Concise", "Explanatory", "Learning"],
+        "available_output_styles": list(OUTPUT_STYLES),
         "user_output_styles_dir": f"{context.config_dir}/output-styles",
-        "models": _models(),
+        "models": models(),
         "account": {
             "tokenSource": "none",
             "apiKeySource": "ANTHROPIC_API_KEY" if context.has_key else "none",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from fake_claude.invocation.path_rules import denied
 from fake_claude.json_lines import dumps
 from fake_claude.prompt.mentions import mentions, words
-from fake_claude.prompt.read_rules import denied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

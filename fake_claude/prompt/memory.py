@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 
+from fake_claude.invocation.path_rules import denied
 from fake_claude.prompt.attachments import reminder, truthy
 from fake_claude.prompt.mentions import SPACE
-from fake_claude.prompt.read_rules import denied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ def told(command: str, place: Place, rules: Rules) -> Any:
         found["permission_suggestions"] = verdict.suggestions
     if verdict.path is not None:
         found["blocked_path"] = verdict.path
-    found |= verdict.extra | verdict.told
+    found |= verdict.extra | verdict.asked_with
     found.pop("server_policy_ask_only", None)
     base = place.cwd.removesuffix("/dir")
     text = json.dumps(found, ensure_ascii=False).replace(place.cwd, "<cwd>").replace(place.home, "<home>")

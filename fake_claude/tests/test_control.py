@@ -85,9 +85,9 @@ async def test_settings_are_printed(fake: Fake) -> None:
 
 async def test_request_that_is_not_imitated_is_refused_by_name(fake: Fake) -> None:
     async with talking(fake) as talk:
-        answer = await talk.ask("rewind_files")
+        answer = await talk.ask("side_question")
 
-    assert answer["error"] == "fake-claude does not imitate the control request rewind_files"
+    assert answer["error"] == "fake-claude does not imitate the control request side_question"
 
 
 async def test_end_of_session_ends_the_process(fake: Fake) -> None:

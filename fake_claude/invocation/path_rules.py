@@ -1,4 +1,4 @@
-"""Rules such as ``Read(//etc/**)`` that keep the CLI from reading a path for a prompt."""
+"""Rules such as ``Read(//etc/**)`` that are about paths; ``Edit`` stands for every tool that writes files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ if TYPE_CHECKING:
 
 def denied(path: str, context: Context) -> bool:
     """Return whether a rule forbids to read this absolute path; a rule for the whole tool does not reach mentions."""
-    rules = (re.fullmatch(r"Read\((.+)\)", rule) for rule in context.deny_rules)
-    return any(_pattern(rule[1], context).fullmatch(path) for rule in rules if rule is not None)
+    return covered(path, "Read", context.deny_rules, context)
+
+
+def covered(path: str, tool: str, rules: list[str], context: Context) -> bool:
+    """Return whether one of the rules with a path covers this absolute path; ``tool`` is Read or Edit."""
+    found = (re.fullmatch(rf"{tool}\((.+)\)", rule) for rule in rules)
+    return any(_pattern(rule[1], context).fullmatch(path) for rule in found if rule is not None)
 
 
 def _pattern(rule: str, context: Context) -> re.Pattern[str]:
