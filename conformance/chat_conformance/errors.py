@@ -39,7 +39,7 @@ class CouldNotTest(ConformanceError):
     """The target file does not give what the case needs, such as a ledger."""
 
 
-class OwnFault(ConformanceError):
+class SuiteError(ConformanceError):
     """The suite itself sent what RFC 6455 forbids a client to send, and no case meant it."""
 
 

@@ -140,7 +140,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.happened if self.verdict is Verdict.BLOCKED_BY else self.case.id
 
 
-class Kind(StrEnum):
+class ChangeKind(StrEnum):
     """What became of a finding since an earlier run, or what a new one is.
 
     Attributes:
@@ -177,7 +177,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         after: What happened in this one; empty if the case passed or was not judged.
     """
 
-    kind: Kind
+    kind: ChangeKind
     case: Case
     before: str = ""
     after: str = ""
@@ -247,7 +247,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(each for each in self.of(Verdict.BLOCKED_BY) if each.root not in found)
 
     @property
-    def stopping(self) -> tuple[CaseResult, ...]:
+    def blocking(self) -> tuple[CaseResult, ...]:
         """The findings that the gate does not let through."""
         order = list(Severity)
         worst = order.index(self.fail_on)
@@ -264,7 +264,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         """0 nothing stops, 1 something does, 2 nothing selected, 3 the target or the harness broke."""
         if not self.results and not self.broke_off:
             return 2
-        if self.stopping:
+        if self.blocking:
             return 1
         return 3 if self.is_broken else 0
 
@@ -274,14 +274,14 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
         A failure below the gate, one that a mended root cause hid, or a run without a verdict is for people to discuss.
         """
-        if self.stopping:
+        if self.blocking:
             return Decision.REQUEST_CHANGES
-        uncovered = any(each.kind is Kind.NEWLY_VISIBLE for each in self.changes)
+        uncovered = any(each.kind is ChangeKind.NEWLY_VISIBLE for each in self.changes)
         return Decision.DISCUSS if self.exit_status or self.findings or uncovered else Decision.APPROVE
 
     @property
     def worst_change(self) -> Change | None:
         """The worst of what is new and stops; None if nothing is, or the run was compared with no other."""
-        stopping = {each.case.id for each in self.stopping}
-        urgent = (Kind.REGRESSION, Kind.NEW)
+        stopping = {each.case.id for each in self.blocking}
+        urgent = (ChangeKind.REGRESSION, ChangeKind.NEW)
         return next((each for each in self.changes if each.kind in urgent and each.case.id in stopping), None)

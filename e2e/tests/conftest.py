@@ -22,8 +22,8 @@ from playwright.async_api import (
     expect,
 )
 
-from chat_conformance.target.oauth_server import CLIENT_ID, CLIENT_SECRET, Forge
-from chat_conformance.target.oauth_server import forge as running_forge
+from chat_conformance.target.oauth_server import CLIENT_ID, CLIENT_SECRET, OAuthServer
+from chat_conformance.target.oauth_server import oauth_server as running_forge
 from e2e.browser import NoBrowserError, arguments, find_or_install
 from e2e.mutants import MUTANT, MUTANTS
 from e2e.site import Site
@@ -95,13 +95,13 @@ FRUGAL = {
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def forge() -> AsyncIterator[Forge]:
+async def forge() -> AsyncIterator[OAuthServer]:
     async with running_forge() as place:
         yield place
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def sites(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sites]:
+async def sites(forge: OAuthServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sites]:
     """Chats by their settings: those of equal settings are one, with users of their own for each test."""
     async with AsyncExitStack() as stack:
         started: dict[tuple[tuple[str, str], ...], Site] = {}
@@ -125,7 +125,7 @@ async def sites(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Async
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def site(sites: Sites, forge: Forge, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+async def site(sites: Sites, forge: OAuthServer, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
     """A chat behind Caddy, for a user of the test's own, who logs in at the forge; with the settings of its mark."""
     marker = request.node.get_closest_marker("settings")
     chat = await sites({} if marker is None else marker.kwargs)

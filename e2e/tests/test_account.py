@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import BrowserContext, Page, Route, expect
 
-from chat_conformance.target.oauth_server import Forge
+from chat_conformance.target.oauth_server import OAuthServer
 from e2e.site import Site
 from e2e.tests.chat import Chat, expect_nothing_serious
 
@@ -23,7 +23,7 @@ async def look(page: Page, name: str) -> None:
 
 
 async def test_name_is_shown_and_log_out_ends_every_tab(
-    forge: Forge, page: Page, context: BrowserContext, site: Site
+    forge: OAuthServer, page: Page, context: BrowserContext, site: Site
 ) -> None:
     await expect(page.locator("[data-part=user]")).to_have_text(forge.user)
     await look(page, "account")
@@ -77,7 +77,7 @@ async def test_log_out_on_all_devices_ends_other_browsers(
     await phone.close()
 
 
-async def test_account_line_fits_a_phone(page: Page, forge: Forge) -> None:
+async def test_account_line_fits_a_phone(page: Page, forge: OAuthServer) -> None:
     await page.set_viewport_size({"width": 390, "height": 800})
     await page.emulate_media(color_scheme="dark")
     await page.get_by_role("button", name="Conversations").click()
@@ -88,7 +88,7 @@ async def test_account_line_fits_a_phone(page: Page, forge: Forge) -> None:
 
 
 async def test_login_in_another_tab_keeps_this_one(
-    page: Page, context: BrowserContext, site: Site, forge: Forge
+    page: Page, context: BrowserContext, site: Site, forge: OAuthServer
 ) -> None:
     """A new login ends the old one; the tab goes on with it if it is the same user's, and stops if it is not."""
     chat = Chat(page)
@@ -110,7 +110,7 @@ async def test_login_in_another_tab_keeps_this_one(
 
 
 async def test_tab_that_asks_too_early_comes_back(
-    page: Page, context: BrowserContext, site: Site, forge: Forge
+    page: Page, context: BrowserContext, site: Site, forge: OAuthServer
 ) -> None:
     """The old login ends before the browser has the new one: who asks in between is out, but not for good."""
     chat = Chat(page)
@@ -142,7 +142,7 @@ async def test_tab_that_asks_too_early_comes_back(
     await chat.expect_answer("t1 t2", number=1)
 
 
-async def test_drafts_are_not_shown_to_the_next_user(page: Page, site: Site, forge: Forge) -> None:
+async def test_drafts_are_not_shown_to_the_next_user(page: Page, site: Site, forge: OAuthServer) -> None:
     message = page.get_by_role("textbox", name="Message")
     await expect(page.locator("[data-part=user]")).to_have_text(forge.user)
     await message.fill("hers alone")
@@ -158,7 +158,9 @@ async def test_drafts_are_not_shown_to_the_next_user(page: Page, site: Site, for
 
 
 @pytest.mark.settings(CHAT_USERS="ada")
-async def test_stranger_gets_a_page_with_ways_on(site: Site, context: BrowserContext, forge: Forge) -> None:
+async def test_stranger_gets_a_page_with_ways_on(
+    site: Site, context: BrowserContext, forge: OAuthServer
+) -> None:
     forge.user = "mallory"
     page = await context.new_page()
     await page.set_viewport_size({"width": 390, "height": 700})

@@ -12,7 +12,7 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
-from chat_conformance.suite.turn import Turn
+from chat_conformance.suite.turn import TurnReader
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
 from chat_conformance.wire.peer import MASK, Peer
 
@@ -123,7 +123,7 @@ class Probe:
     name: str
     data: bytes
     begin: int
-    turn: Turn | None
+    turn: TurnReader | None
 
 
 def probe(chat: CaseContext, peer: Peer, name: str = "m", *, size: int = 0, text: str = "x") -> Probe:

@@ -14,7 +14,7 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect_equal
-from chat_conformance.wire.middlebox import dribble, lumps, torn
+from chat_conformance.wire.middlebox import buffer_for, bytewise, cut_in_frame
 
 ACCEPTED_LOST = "following/accepted-lost"
 PAUSE = 0.001  # between two bytes of a link that dribbles, in seconds; a server reads many times meanwhile
@@ -34,7 +34,7 @@ BYTES = 100  # of a frame that pass at most; about as many as the event of one p
 )
 async def accepted_lost(chat: CaseContext) -> None:
     prompt = chat.fake.prompt(tokens=4)
-    async with chat.connector.proxied(down=torn(1, 0)) as box, chat.peer(server=box) as first:
+    async with chat.connector.proxied(down=cut_in_frame(1, 0)) as box, chat.peer(server=box) as first:
         lost = await chat.send_prompt(first, prompt)
         await first.until(lambda: first.ended, "the link to be cut before the first event")
     async with chat.peer() as second:
@@ -62,10 +62,10 @@ async def torn_frame(chat: CaseContext) -> None:
 
 
 async def torn_and_resumed(chat: CaseContext, frame: int, byte: int) -> int:
-    """Tear a turn's line there and go on as a page does; how many frames it had, if it ended before it was torn."""
+    """Tear a turn's line there and go on as a page does; how many frames it had, if it ended before."""
     where = f"torn at byte {byte} of frame {frame}"
     prompt = chat.fake.prompt(tokens=PIECES, gap="2ms")
-    async with chat.connector.proxied(down=torn(frame, byte)) as box, chat.peer(server=box) as first:
+    async with chat.connector.proxied(down=cut_in_frame(frame, byte)) as box, chat.peer(server=box) as first:
         turn = await chat.send_prompt(first, prompt)
         await first.until(
             lambda: first.ended or turn_is_over(first.events), "the answer, or the end of the link"
@@ -109,11 +109,11 @@ async def half_open(chat: CaseContext) -> None:
     ):
         turn = await chat.start_turn(first, chat.fake.prompt(tokens=6, hold=f"{gate.name}@3"))
         await turn.until_text(pieces(3))
-        box.go_dark()
+        box.blackhole()
         async with chat.peer() as second:
             resumed = await chat.follow(second, turn.conversation_id, turn.message_id, after=len(turn.events))
             await resumed.begin()
-            if not await box.links[0].is_let_go(patience):
+            if not await box.links[0].server_closed(patience):
                 raise Failure("the server to let go of a link that is dead", f"not within {patience:g} s")
             gate.open()
             await resumed.completed()
@@ -141,7 +141,7 @@ async def unhurried(chat: CaseContext) -> AsyncIterator[CaseContext]:
     slow=True,
 )
 async def byte_by_byte(chat: CaseContext) -> None:
-    slow = dribble(PAUSE)
+    slow = bytewise(PAUSE)
     async with (
         unhurried(chat) as server,
         server.connector.proxied(down=slow, up=slow) as box,
@@ -165,7 +165,7 @@ async def byte_by_byte(chat: CaseContext) -> None:
 )
 async def late_lumps(chat: CaseContext) -> None:
     longest = interval(chat)
-    late = lumps(0.8 * longest)  # there and back it takes longer than the time to the next ping
+    late = buffer_for(0.8 * longest)  # there and back it takes longer than the time to the next ping
     async with chat.connector.proxied(down=late, up=late) as box, chat.peer(server=box) as peer:
         await pings(chat, peer, 6)
         await peer.expect_alive()

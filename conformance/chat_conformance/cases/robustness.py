@@ -11,7 +11,7 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
-from chat_conformance.suite.turn import Turn
+from chat_conformance.suite.turn import TurnReader
 from chat_conformance.wire.frames import Opcode
 from chat_conformance.wire.peer import Peer
 
@@ -27,7 +27,7 @@ def graces(chat: CaseContext) -> float:
     return 3 * chat.target.grace + chat.target.within
 
 
-async def stop(chat: CaseContext, peer: Peer, turn: Turn) -> None:
+async def stop(chat: CaseContext, peer: Peer, turn: TurnReader) -> None:
     """Cancel a turn that stands after two pieces; it must end as cancelled and be kept so."""
     await peer.send_json(type="cancel", message_id=turn.message_id, conversation_id=turn.conversation_id)
     end = await turn.finish(within=graces(chat))
@@ -318,7 +318,7 @@ async def stalled_reader(chat: CaseContext) -> None:
             await everything_or_an_end(chat, peer, each)
 
 
-async def everything_or_an_end(chat: CaseContext, peer: Peer, turn: Turn) -> None:
+async def everything_or_an_end(chat: CaseContext, peer: Peer, turn: TurnReader) -> None:
     """Read on where a reader has stalled: either the rest of the answer comes, or the connection has ended."""
     peer.read_on()
     await peer.until(
@@ -435,7 +435,7 @@ async def two_tabs_at_once(chat: CaseContext) -> None:
 async def half_a_character(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         name = chat.next_id()
-        turn = Turn(peer, name, 0)
+        turn = TurnReader(peer, name, 0)
         text = peer.encode(type="chat_request", message=f"{chat.marker} HALF", message_id=name)
         await peer.send_text(text.replace(b"HALF", b"\\ud83d"))
         end = await turn.finish()

@@ -10,7 +10,7 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
-from chat_conformance.suite.turn import joined, told
+from chat_conformance.suite.turn import join_tokens, told
 from chat_conformance.wire.channel import Garbled
 
 ANSWERED = "turns/answered"
@@ -132,7 +132,7 @@ async def order(chat: CaseContext) -> None:
         later = await chat.run_turn(peer, chat.fake.prompt(say="and that is all"))
 
         if not chat.offers("message_id"):  # what came late is in the next answer
-            expect_equal(joined(later.events), "and that is all", "the answer of the next turn")
+            expect_equal(join_tokens(later.events), "and that is all", "the answer of the next turn")
         events = [event for event in peer.events if isinstance(event, dict)]
         if chat.offers("accepted"):
             until = next(place for place, event in enumerate(events) if event is later.accepted)

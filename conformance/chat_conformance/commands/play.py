@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
 def update_baseline(options: argparse.Namespace) -> int:
     """Play the selected cases, write the known failures, and show what changed."""
-    place = baseline.place_of(options.target)
+    place = baseline.baseline_path(options.target)
     before = place.read_text(encoding="utf-8") if place.exists() else ""
     result = play_selected(options, without_baseline=True)
     if result.is_broken:
@@ -131,7 +131,7 @@ def play_selected(
     begun = RunResult(target=target.name, url=target.url, seed=seed, seconds=0, results=())
     with ExitStack() as stack:
         opened = [Unread(stack.enter_context(open_report(path))) for path in jsonl]
-        lines = [document.Lines(each, begun, selected) for each in opened]
+        lines = [document.JsonLinesWriter(each, begun, selected) for each in opened]
 
         shown = ProgressLines(selected, verbose=getattr(options, "verbose", False))
 

@@ -35,7 +35,7 @@ def compare_reports(options: argparse.Namespace) -> int:
     """Print two runs side by side, and write reports of the changes."""
     old, new = document.read(options.old), document.read(options.new)
     result = msgspec.structs.replace(new, changes=compare(old, new), fail_on=options.fail_on or new.fail_on)
-    print(console.side_by_side(old, result))
+    print(console.comparison(old, result))
     write(result, all_clauses(), reports_of(options))
     return result.exit_status
 

@@ -25,7 +25,7 @@ _PROMPT = re.compile(rb"\[\[load ([a-z0-9= ]*)\]\]")
 
 
 @dataclass(frozen=True)
-class Ask:
+class AnswerSpec:
     """What a prompt such as ``[[load tokens=100 rate=50]]`` asks for.
 
     Attributes:
@@ -44,17 +44,19 @@ class Ask:
 
     def prompt(self) -> str:
         """The prompt that asks for it."""
-        words = [f"{name}={value}" for name, value in vars(self).items() if value != getattr(Ask, name)]
+        words = [
+            f"{name}={value}" for name, value in vars(self).items() if value != getattr(AnswerSpec, name)
+        ]
         return f"[[load {' '.join(words)}]]"
 
 
-def find_ask(data: bytes) -> Ask | None:
+def find_ask(data: bytes) -> AnswerSpec | None:
     """What the first prompt in some bytes asks for, None if there is none."""
     found = _PROMPT.search(data)
     if found is None:
         return None
     pairs = (word.split("=") for word in found[1].decode().split())
-    return Ask(**{name: int(value) for name, value in pairs})
+    return AnswerSpec(**{name: int(value) for name, value in pairs})
 
 
 class Pause:
@@ -66,7 +68,7 @@ class Pause:
         self.at = at
 
 
-class Lines:
+class AnswerTemplates:
     """The lines of ``fake-claude``, as templates.
 
     Args:
@@ -126,7 +128,7 @@ class Lines:
             b"%s%s-0000-4000-8000-%012x%s" % (before, IDLE.encode(), place, after) for place in range(count)
         )
 
-    def answer(self, ask: Ask, session: str, stopped: Callable[[], bool]) -> Iterator[bytes | Pause]:
+    def answer(self, ask: AnswerSpec, session: str, stopped: Callable[[], bool]) -> Iterator[bytes | Pause]:
         """What is written, piece by piece, and the pauses between; a piece is made at the moment it is asked for.
 
         ``stopped`` is asked before each piece; once it says so, the answer comes to its end.
@@ -161,7 +163,7 @@ class Lines:
                 break
         yield self._line("result", session, "", text)
 
-    def _long_line(self, ask: Ask, session: str) -> Iterator[bytes | Pause]:
+    def _long_line(self, ask: AnswerSpec, session: str) -> Iterator[bytes | Pause]:
         """An answer with a line of megabytes, made before the gate: others would wait for it meanwhile."""
         message, stamp, piece = f"msg_{session[:8]}", _stamp(), _counted(ask.line)
         yield self._beginning(session, message) + self._line("content_block_delta", session, message, stamp)
@@ -188,7 +190,7 @@ class Lines:
         )
 
     def _paced(
-        self, ask: Ask, session: str, message: str, told: list[str], stopped: Callable[[], bool]
+        self, ask: AnswerSpec, session: str, message: str, told: list[str], stopped: Callable[[], bool]
     ) -> Iterator[bytes | Pause]:
         stamp = _stamp()
         line = self._line("content_block_delta", session, message, stamp)
@@ -219,7 +221,7 @@ class Lines:
             yield told, block.replace(f'"{IDLE}-'.encode(), number.encode())
 
 
-def _split(ask: Ask) -> list[int]:
+def _split(ask: AnswerSpec) -> list[int]:
     """The tokens of each message of an answer."""
     if ask.rate:
         return [ask.tokens]

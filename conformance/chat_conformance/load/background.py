@@ -34,39 +34,39 @@ class Job(msgspec.Struct, frozen=True):
     load: Load
 
 
-class Told(msgspec.Struct, frozen=True):
+class StreamReport(msgspec.Struct, frozen=True):
     """How many turns were completed, and what went wrong."""
 
     turns: int
     trouble: str = ""
 
 
-def stream(job: Job) -> Told:
+def stream(job: Job) -> StreamReport:
     """Keep so many turns running until standard input ends, and let the last ones end."""
     turns = 0
     connections: list[Connection] = []
 
-    def go_on() -> bool:
+    def restart_finished() -> bool:
         nonlocal turns
         for each in connections:
             if each.ended:
                 turns += 1
-                client.say(each, PROMPT)
+                client.send_prompt(each, PROMPT)
         return bool(select.select([sys.stdin], [], [], 0)[0])
 
     with Client(job.url, job.path, job.load, job.headers) as client:
         try:
             connections = client.open(job.streams, within=WITHIN)
             for each in connections:
-                client.say(each, PROMPT)
-            client.run(go_on, FOR_EVER)
+                client.send_prompt(each, PROMPT)
+            client.run(restart_finished, FOR_EVER)
             client.run(lambda: all(each.ended for each in connections), WITHIN)
         except TargetError as error:
-            return Told(turns, str(error))
-    return Told(turns + len(connections))
+            return StreamReport(turns, str(error))
+    return StreamReport(turns + len(connections))
 
 
-class Streams:
+class BackgroundStreams:
     """So many streams on a server, from `start` to `stop`; none, and nothing is done, if there are to be 0."""
 
     def __init__(self, target: Target, server: Server, count: int) -> None:
@@ -95,7 +95,7 @@ class Streams:
         said, _ = await self._process.communicate()
         if self._process.returncode:
             return (f"the streams beside the cases ended with exit status {self._process.returncode}",)
-        told = msgspec.json.decode(said, type=Told)
+        told = msgspec.json.decode(said, type=StreamReport)
         return (f"a background stream failed: {told.trouble}",) if told.trouble else ()
 
 

@@ -14,8 +14,8 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from chat_conformance.errors import TargetError
-from chat_conformance.load.answer import Ask
-from chat_conformance.load.wire import Tokens, Walk, Words
+from chat_conformance.load.answer import AnswerSpec
+from chat_conformance.load.wire import FrameScanner, PhraseFinder, TokenCounter
 from chat_conformance.target.file import Load
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
 from chat_conformance.wire.handshake import ResponseDecoder, encode_key, encode_request, upgrade_headers
@@ -42,26 +42,26 @@ class Connection:
         self.fd = sock.fileno()
         self.load = load
         self.head: ResponseDecoder | None = ResponseDecoder()
-        self.walk = Walk()
-        self.tokens = Tokens()
+        self.walk = FrameScanner()
+        self.tokens = TokenCounter()
         self.opened = self.asked = self.ended = 0.0
         self.began = time.monotonic()
         self.trouble = ""
         self.conversation = ""
         self.quiet = False  # a reader that has stopped
         self.may_end = False  # whether the server may close it
-        self.then: Ask | None = None  # asked as soon as it is open
+        self.then: AnswerSpec | None = None  # asked as soon as it is open
         self.unsent = b""
         self.beginning = b""  # of the answer, where the conversation is told
-        self._end = Words(load.end.encode())
-        self._failed = Words(load.failed.encode()) if load.failed else None
+        self._end = PhraseFinder(load.end.encode())
+        self._failed = PhraseFinder(load.failed.encode()) if load.failed else None
 
     def begin(self, now: float) -> None:
         """Forget the last turn."""
         self.asked, self.ended = now, 0.0
-        self.tokens = Tokens()
+        self.tokens = TokenCounter()
         self.beginning = b""
-        self._end = Words(self.load.end.encode())
+        self._end = PhraseFinder(self.load.end.encode())
 
     def take(self, data: bytes, now: int, delays: list[int] | None) -> None:
         """Bytes that were read at ``now``, nanoseconds."""
@@ -73,7 +73,9 @@ class Connection:
         if self.load.conversation and not self.conversation and len(self.beginning) < READ:
             self.beginning += b"".join(pieces)
             self._find_conversation()
-        last = pieces[-1] if len(pieces[-1]) >= Words.BACK or len(pieces) == 1 else b"".join(pieces[-64:])
+        last = (
+            pieces[-1] if len(pieces[-1]) >= PhraseFinder.BACK or len(pieces) == 1 else b"".join(pieces[-64:])
+        )
         if self._end.feed(last) and not self.ended:
             self.ended = now / 1e9
         if self._failed is not None and self._failed.feed(last):
@@ -116,7 +118,9 @@ class Client:
         self.close(tuple(self._by_fd.values()))
         self._epoll.close()
 
-    def connect(self, count: int, *, deflate: bool = False, ask: Ask | None = None) -> list[Connection]:
+    def connect(
+        self, count: int, *, deflate: bool = False, ask: AnswerSpec | None = None
+    ) -> list[Connection]:
         """Begin so many connections at once; `opened` says when they are. Each asks ``ask`` as soon as it is open."""
         headers = upgrade_headers(
             self._host,
@@ -155,11 +159,11 @@ class Client:
             made += some
         return made
 
-    def ask(self, connection: Connection, ask: Ask) -> None:
+    def ask(self, connection: Connection, ask: AnswerSpec) -> None:
         """Begin a turn that the hub answers."""
-        self.say(connection, ask.prompt())
+        self.send_prompt(connection, ask.prompt())
 
-    def say(self, connection: Connection, prompt: str) -> None:
+    def send_prompt(self, connection: Connection, prompt: str) -> None:
         """Begin a turn with this prompt, which needs no escaping in JSON."""
         text = self._load.ask
         if connection.conversation and self._load.ask_again:
@@ -169,12 +173,12 @@ class Client:
         connection.begin(time.monotonic())
         self._send(connection, frame)
 
-    def stop_reading(self, connection: Connection) -> None:
+    def pause_reading(self, connection: Connection) -> None:
         """Let a connection be a reader that has stopped."""
         connection.quiet = True
         self._epoll.modify(connection.fd, 0)
 
-    def read_again(self, connection: Connection) -> None:
+    def resume_reading(self, connection: Connection) -> None:
         """And let it read again."""
         connection.quiet = False
         self._epoll.modify(connection.fd, select.EPOLLIN)
@@ -197,15 +201,15 @@ class Client:
                 raise TargetError(self._trouble)
             if time.monotonic() > deadline:
                 raise TargetError(f"{self._state()} after {within:g} s")
-            self._serve_until_news(min(deadline, time.monotonic() + every))
+            self._serve_until_change(min(deadline, time.monotonic() + every))
 
     def run_for(self, seconds: float) -> None:
         """Serve the connections for so long."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self._serve_until_news(end)
+            self._serve_until_change(end)
 
-    def _serve_until_news(self, until: float) -> None:
+    def _serve_until_change(self, until: float) -> None:
         """Until then, or until a connection opened, was lost, or began or ended its answer."""
         poll, by_fd, clock = self._epoll.poll, self._by_fd, time.monotonic_ns
         end = int(until * 1e9)

@@ -10,7 +10,7 @@ HIDDEN = {"generator", "max_us", "delivered"}  # in the JSON, not in a table
 
 
 @dataclass(frozen=True)
-class Row:
+class Figure:
     """One figure of a measurement, for people.
 
     Attributes:
@@ -56,10 +56,10 @@ _TITLES = {
 MORE_IS_BETTER = {"tokens_per_s", "turns_per_s", "delivered", "resumed"}
 
 
-def rows(result: LoadResult) -> list[Row]:
+def rows(result: LoadResult) -> list[Figure]:
     """What a table of this run has, in order."""
     return [
-        Row(measure, name, _title(result, measure, name), name in MORE_IS_BETTER)
+        Figure(measure, name, _title(result, measure, name), name in MORE_IS_BETTER)
         for measure, name in result.rows()
         if name not in HIDDEN
     ]
@@ -80,7 +80,7 @@ def _title(result: LoadResult, measure: str, name: str) -> str:
     )
 
 
-def written(name: str, value: float) -> str:
+def format_figure(name: str, value: float) -> str:
     """A figure with its unit, which the end of its name tells."""
     if name == "resumed":
         return "yes" if value else "no"
@@ -97,7 +97,7 @@ def written(name: str, value: float) -> str:
     return f"{value:,.2f}"
 
 
-def ratio(result: LoadResult, row: Row, target: str, against: str) -> float | None:
+def ratio(result: LoadResult, row: Figure, target: str, against: str) -> float | None:
     """A target's figure divided by another's; None where one is missing or not above zero."""
     mine = result.figure(target, row.measure, row.name)
     other = result.figure(against, row.measure, row.name)

@@ -33,14 +33,14 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from chat_conformance.load.answer import Ask, Lines, Pause, find_ask
+from chat_conformance.load.answer import AnswerSpec, AnswerTemplates, Pause, find_ask
 
 PACKET = 65_536
 INPUT_MAX = 4 << 20
 """A prompt that is longer is not one of ours."""
 
 
-class Voice:
+class FakeProcess:
     """One claude process: its pipes, its prompts and the answer that it is giving."""
 
     def __init__(self, channel: socket.socket, pid: int, words: list[str], stdin: int, stdout: int) -> None:
@@ -50,7 +50,7 @@ class Voice:
         self.stdout = stdout
         self.persistent = ("--input-format", "stream-json") in pairwise(words)
         self.session = _session(words)
-        self.asks: deque[Ask] = deque()
+        self.asks: deque[AnswerSpec] = deque()
         self.answer: Iterator[bytes | Pause] | None = None
         self.left = memoryview(b"")  # of the piece that is being written
         self.input = b""
@@ -66,11 +66,11 @@ class Voice:
 class Hub:
     """All voices, and the loop that serves them."""
 
-    def __init__(self, path: str, lines: Lines) -> None:
+    def __init__(self, path: str, lines: AnswerTemplates) -> None:
         self._lines = lines
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[], None]] = {}
-        self._voices: dict[int, Voice] = {}  # by file descriptor of the channel
+        self._voices: dict[int, FakeProcess] = {}  # by file descriptor of the channel
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_number = 0
         self._start_seconds = 0.0
@@ -85,11 +85,11 @@ class Hub:
         self._epoll.register(fd, events)
         self._callbacks[fd] = callback
 
-    def _forget(self, fd: int) -> None:
+    def _unwatch(self, fd: int) -> None:
         if self._callbacks.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def _later(self, at: float, callback: Callable[[], None]) -> None:
+    def _call_at(self, at: float, callback: Callable[[], None]) -> None:
         self._timer_number += 1
         heapq.heappush(self._timers, (at, self._timer_number, callback))
 
@@ -116,9 +116,9 @@ class Hub:
             while True:
                 channel, _ = self._listener.accept()
                 channel.setblocking(False)
-                self._watch(channel.fileno(), partial(self._first, channel))
+                self._watch(channel.fileno(), partial(self._on_hello, channel))
 
-    def _first(self, channel: socket.socket) -> None:
+    def _on_hello(self, channel: socket.socket) -> None:
         """The first packet tells who it is."""
         try:
             packet, fds, _, _ = socket.recv_fds(channel, PACKET, 2)
@@ -126,7 +126,7 @@ class Hub:
             return
         except OSError:
             packet, fds = b"", []
-        self._forget(channel.fileno())
+        self._unwatch(channel.fileno())
         if packet == b"control":
             self._watch(channel.fileno(), lambda: self._control(channel))
             return
@@ -135,7 +135,7 @@ class Hub:
             return
         pid = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         words = packet.decode(errors="replace").split("\0")[:-1]
-        voice = Voice(channel, pid, words, *fds)
+        voice = FakeProcess(channel, pid, words, *fds)
         self._voices[channel.fileno()] = voice
         self._watch(channel.fileno(), lambda: self._close(voice))
         os.set_blocking(voice.stdin, False)
@@ -143,25 +143,25 @@ class Hub:
         if (ask := find_ask(packet)) is not None:
             voice.asks.append(ask)
         if self._start_seconds:
-            self._later(time.monotonic() + self._start_seconds, lambda: self._started(voice))
+            self._call_at(time.monotonic() + self._start_seconds, lambda: self._started(voice))
         else:
             self._started(voice)
 
-    def _started(self, voice: Voice) -> None:
+    def _started(self, voice: FakeProcess) -> None:
         if voice.channel.fileno() in self._voices:
             try:
                 self._watch(voice.stdin, lambda: self._read(voice))
             except PermissionError:  # a file, or /dev/null: epoll refuses what never waits
                 while not (voice.ended or voice.closed):
                     self._read(voice)
-            self._go_on(voice)
+            self._write_until_blocked(voice)
 
     def _control(self, channel: socket.socket) -> None:
         packet = channel.recv(PACKET)
         word, *rest = packet.decode().split() or [""]
         voices = list(self._voices.values())
         if word not in {"go", "stop", "start", "pids"}:
-            self._forget(channel.fileno())
+            self._unwatch(channel.fileno())
             channel.close()
             return
         # Who asks waits for the answer, and reads no tokens meanwhile.
@@ -176,7 +176,7 @@ class Hub:
             case "start":
                 self._start_seconds = int(rest[0]) / 1000
 
-    def _read(self, voice: Voice) -> None:
+    def _read(self, voice: FakeProcess) -> None:
         try:
             data = os.read(voice.stdin, PACKET)
         except BlockingIOError:
@@ -184,10 +184,10 @@ class Hub:
         except OSError:
             data = b""
         if not data:
-            self._forget(voice.stdin)
+            self._unwatch(voice.stdin)
             voice.ended = True
             if not voice.persistent and voice.answer is None and voice.input.strip():
-                voice.asks.append(Ask())  # a prompt that is not ours
+                voice.asks.append(AnswerSpec())  # a prompt that is not ours
         voice.input += data
         if voice.persistent:
             *lines, voice.input = voice.input.split(b"\n")
@@ -197,19 +197,19 @@ class Hub:
             voice.asks.append(ask)
             voice.input = b""
         voice.input = voice.input[-INPUT_MAX:]
-        self._go_on(voice)
+        self._write_until_blocked(voice)
 
-    def _open_gates(self, voices: list[Voice]) -> None:
+    def _open_gates(self, voices: list[FakeProcess]) -> None:
         for voice in voices:
             if voice.gated:
                 voice.gated = False
                 self._resume(voice)
 
-    def _resume(self, voice: Voice) -> None:
+    def _resume(self, voice: FakeProcess) -> None:
         voice.paused = False
-        self._go_on(voice)
+        self._write_until_blocked(voice)
 
-    def _message(self, voice: Voice, line: bytes) -> None:
+    def _message(self, voice: FakeProcess, line: bytes) -> None:
         """One line of a persistent process's input."""
         if b'"control_request"' in line:
             request = json.loads(line)
@@ -220,9 +220,9 @@ class Hub:
                 json.dumps({"type": "control_response", "response": response}).encode() + b"\n"
             )
         elif line.strip():
-            voice.asks.append(find_ask(line) or Ask())
+            voice.asks.append(find_ask(line) or AnswerSpec())
 
-    def _go_on(self, voice: Voice) -> None:
+    def _write_until_blocked(self, voice: FakeProcess) -> None:
         """Write until the pipe is full, the answer pauses, or nothing is left to say."""
         while not voice.closed:
             if voice.left:
@@ -243,7 +243,7 @@ class Hub:
                 break
         self._unblock(voice)
 
-    def _write(self, voice: Voice) -> bool:
+    def _write(self, voice: FakeProcess) -> bool:
         """Write what is left of a piece; False if that has to wait."""
         try:
             voice.left = voice.left[os.write(voice.stdout, voice.left) :]
@@ -254,10 +254,10 @@ class Hub:
             return False
         if voice.left and not voice.blocked:
             voice.blocked = True
-            self._watch(voice.stdout, lambda: self._go_on(voice), select.EPOLLOUT)
+            self._watch(voice.stdout, lambda: self._write_until_blocked(voice), select.EPOLLOUT)
         return not voice.left
 
-    def _next(self, voice: Voice) -> None:
+    def _next(self, voice: FakeProcess) -> None:
         assert voice.answer is not None
         piece = next(voice.answer, None)
         if piece is None:
@@ -267,25 +267,25 @@ class Hub:
             voice.paused = True
             voice.gated = piece.at is None
             if piece.at is not None:
-                self._later(piece.at, lambda: self._resume(voice))
+                self._call_at(piece.at, lambda: self._resume(voice))
         else:
             voice.left = memoryview(piece)
 
-    def _unblock(self, voice: Voice) -> None:
+    def _unblock(self, voice: FakeProcess) -> None:
         if voice.blocked:
             voice.blocked = False
-            self._forget(voice.stdout)
+            self._unwatch(voice.stdout)
 
-    def _exit(self, voice: Voice) -> None:
+    def _exit(self, voice: FakeProcess) -> None:
         with suppress(OSError):
             voice.channel.send(b"\0")
         self._close(voice)
 
-    def _close(self, voice: Voice) -> None:
+    def _close(self, voice: FakeProcess) -> None:
         if self._voices.pop(voice.channel.fileno(), None) is None:
             return
-        self._forget(voice.channel.fileno())
-        self._forget(voice.stdin)
+        self._unwatch(voice.channel.fileno())
+        self._unwatch(voice.stdin)
         self._unblock(voice)
         voice.closed = True
         voice.answer = None  # it knows the voice: no circle is left behind
@@ -303,7 +303,7 @@ def _session(words: list[str]) -> str:
 
 if __name__ == "__main__":
     with suppress(KeyboardInterrupt):  # who started it ends it
-        hub = Hub(sys.argv[1], Lines(Path(sys.argv[2]).read_bytes()))
+        hub = Hub(sys.argv[1], AnswerTemplates(Path(sys.argv[2]).read_bytes()))
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         gc.disable()  # a collection is a pause, which would count as the server's

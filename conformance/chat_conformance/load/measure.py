@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count
 
 from chat_conformance.errors import TargetError
-from chat_conformance.load.answer import Ask
+from chat_conformance.load.answer import AnswerSpec
 from chat_conformance.load.client import Client, Connection
 from chat_conformance.load.plan import Plan
 from chat_conformance.load.priority import realtime_priority
@@ -48,7 +48,7 @@ class Control:
 
 
 @dataclass
-class Bench:
+class LoadRig:
     """A server under test, and the means to load and to watch it.
 
     Attributes:
@@ -95,13 +95,13 @@ class Bench:
         self.wait(lambda: all(each.ended for each in connections))
 
     @contextmanager
-    def watched(self, figures: Figures, pids: Sequence[int] = ()) -> Iterator[Watch]:
+    def watched(self, figures: Figures, pids: Sequence[int] = ()) -> Iterator[CostSample]:
         """Watch what the block costs the server, and how busy this process and the hub are in it.
 
         ``pids`` are the server's processes, where they are known: to look for them takes milliseconds.
         """
         pids = pids or self.server()
-        watch = Watch()
+        watch = CostSample()
         cpu, own, hub = (
             processes.cpu_seconds(pids),
             time.process_time(),
@@ -119,20 +119,20 @@ class Bench:
 
 
 @dataclass
-class Watch:
+class CostSample:
     """What a block took: seconds of time, and of the server's processor time."""
 
     seconds: float = 0.0
     cpu: float = 0.0
 
 
-def flat(bench: Bench, streams: int) -> Figures:
+def flat(bench: LoadRig, streams: int) -> Figures:
     """Answers as fast as they are read."""
     figures: Figures = {}
     tokens = bench.plan.flat_tokens[streams]
     connections = bench.client.open(streams)
     for each in connections:
-        bench.client.ask(each, Ask(tokens=tokens, gate=1))
+        bench.client.ask(each, AnswerSpec(tokens=tokens, gate=1))
     bench.first_tokens(connections)
     with bench.watched(figures) as watch:
         began = time.monotonic()
@@ -145,20 +145,20 @@ def flat(bench: Bench, streams: int) -> Figures:
     return figures
 
 
-def streams(bench: Bench, number: int) -> Figures:
+def streams(bench: LoadRig, number: int) -> Figures:
     """So many answers at once at the pace of a model."""
     figures: Figures = {}
     client, plan = bench.client, bench.plan
     first = client.open(min(WARM_UP, number))
     for each in first:
-        client.ask(each, Ask())
+        client.ask(each, AnswerSpec())
     bench.ends(first)
     client.close(first)
     connections = client.open(number)
     client.run_for(SETTLE)
     before = processes.shared_memory(bench.server())
     for each in connections:
-        client.ask(each, Ask(tokens=ENDLESS, rate=plan.rate, gate=1))
+        client.ask(each, AnswerSpec(tokens=ENDLESS, rate=plan.rate, gate=1))
     bench.first_tokens(connections)
     bench.hub("go")
     client.run_for(2 * SETTLE)
@@ -186,7 +186,7 @@ def streams(bench: Bench, number: int) -> Figures:
     return figures
 
 
-def firsts(bench: Bench, number: int) -> Figures:
+def first_token(bench: LoadRig, number: int) -> Figures:
     """The first token of a conversation's first turn, and of its second."""
     cold: list[float] = []
     warm: list[float] = []
@@ -194,9 +194,9 @@ def firsts(bench: Bench, number: int) -> Figures:
     for _ in range(number):
         [connection] = bench.client.open(1)
         for seconds in (cold, warm):
-            bench.client.ask(connection, Ask())
+            bench.client.ask(connection, AnswerSpec())
             bench.ends([connection])
-            bench.whole([connection], Ask().tokens)
+            bench.whole([connection], AnswerSpec().tokens)
             seconds.append(connection.tokens.first - connection.asked)
         added.append(connection.tokens.first_delay)
         bench.client.close([connection])
@@ -209,7 +209,7 @@ def firsts(bench: Bench, number: int) -> Figures:
     }
 
 
-def start_up(bench: Bench, number: int) -> Figures:
+def start_up(bench: LoadRig, number: int) -> Figures:
     """The first token of a first turn, where the CLI needs ``start_ms`` to start."""
     bench.hub(f"start {bench.plan.start_ms}")
     # Users come one by one, so that a server that keeps a process ready has time to make the next one.
@@ -218,7 +218,7 @@ def start_up(bench: Bench, number: int) -> Figures:
     for turn in range(number + 2):
         [connection] = bench.client.open(1)
         bench.client.run_for(pause)
-        bench.client.ask(connection, Ask())
+        bench.client.ask(connection, AnswerSpec())
         bench.ends([connection])
         if turn > 1:  # processes from before the start-up time was set may have been waiting
             seconds.append(connection.tokens.first - connection.asked)
@@ -226,7 +226,7 @@ def start_up(bench: Bench, number: int) -> Figures:
     return {"cold_p50_ms": _part(seconds, 0.5) * 1e3}
 
 
-def idle(bench: Bench, number: int, *, deflate: bool) -> Figures:
+def idle(bench: LoadRig, number: int, *, deflate: bool) -> Figures:
     """Connections on which nothing happens."""
     client = bench.client
     first = client.open(min(WARM_UP, number), deflate=deflate)
@@ -243,18 +243,18 @@ def idle(bench: Bench, number: int, *, deflate: bool) -> Figures:
     return {"connection_bytes": grown / number}
 
 
-def stalled(bench: Bench) -> Figures:
+def stalled(bench: LoadRig) -> Figures:
     """A reader that stops, and the others meanwhile."""
     figures: Figures = {}
     client, plan = bench.client, bench.plan
     tokens = plan.stalled_bytes // STALLED_PIECE
     [reader] = client.open(1)
-    others = _others(bench)
-    client.ask(reader, Ask(tokens=tokens, size=STALLED_PIECE, gate=1))
+    others = _background_streams(bench)
+    client.ask(reader, AnswerSpec(tokens=tokens, size=STALLED_PIECE, gate=1))
     bench.first_tokens([reader])
     pids = bench.server()
     before = most = processes.resident_memory(pids)
-    client.stop_reading(reader)
+    client.pause_reading(reader)
     client.delays = []
     with bench.watched(figures):
         bench.hub("go")
@@ -266,7 +266,7 @@ def stalled(bench: Bench) -> Figures:
     figures["grown_bytes"] = most - before
     figures["others_p99_us"] = _delays(delays)["p99_us"]
     reader.may_end = True
-    client.read_again(reader)
+    client.resume_reading(reader)
     bench.wait(lambda: bool(reader.ended or reader.trouble))
     figures["resumed"] = float(
         bool(reader.ended)
@@ -277,13 +277,13 @@ def stalled(bench: Bench) -> Figures:
     return figures
 
 
-def line(bench: Bench, size: int) -> Figures:
+def line(bench: LoadRig, size: int) -> Figures:
     """A line of so many bytes, and the others meanwhile."""
     figures: Figures = {}
     client = bench.client
     [reader] = client.open(1)
-    others = _others(bench)
-    client.ask(reader, Ask(line=size, gate=1))
+    others = _background_streams(bench)
+    client.ask(reader, AnswerSpec(line=size, gate=1))
     bench.first_tokens([reader])
     client.delays = []
     with bench.watched(figures):
@@ -300,13 +300,13 @@ def line(bench: Bench, size: int) -> Figures:
     return figures
 
 
-def arrivals(bench: Bench, number: int) -> Figures:
+def arrivals(bench: LoadRig, number: int) -> Figures:
     """So many users who connect at once, and ask at once."""
     figures: Figures = {}
     with bench.watched(figures) as watch:
-        connections = bench.client.connect(number, ask=Ask())
+        connections = bench.client.connect(number, ask=AnswerSpec())
         bench.ends(connections)
-    bench.whole(connections, Ask().tokens)
+    bench.whole(connections, AnswerSpec().tokens)
     seconds = [each.tokens.first - each.began for each in connections]
     figures["p50_ms"] = _part(seconds, 0.5) * 1e3
     figures["p99_ms"] = _part(seconds, 0.99) * 1e3
@@ -314,7 +314,7 @@ def arrivals(bench: Bench, number: int) -> Figures:
     return figures
 
 
-def soak(bench: Bench, turns: int) -> Figures:
+def soak(bench: LoadRig, turns: int) -> Figures:
     """Turn after turn on few conversations that come back on new connections: what grows?"""
     users, tokens, reconnect = 20, 20, 25
     client = bench.client
@@ -324,7 +324,7 @@ def soak(bench: Bench, turns: int) -> Figures:
     every = max(1, turns // 20)
     for number in count(1):
         for each in connections:
-            client.ask(each, Ask(tokens=tokens))
+            client.ask(each, AnswerSpec(tokens=tokens))
         bench.ends(connections)
         bench.whole(connections, tokens)
         done += users
@@ -354,17 +354,17 @@ def slope(samples: Sequence[tuple[float, float]]) -> float:
     return sum((x - mean_x) * (y - mean_y) for x, y in samples) / below if below else 0.0
 
 
-def _others(bench: Bench) -> list[Connection]:
+def _background_streams(bench: LoadRig) -> list[Connection]:
     """Streams beside what is measured, running."""
     others = bench.client.open(bench.plan.others)
     for each in others:
-        bench.client.ask(each, Ask(tokens=ENDLESS, rate=bench.plan.rate))
+        bench.client.ask(each, AnswerSpec(tokens=ENDLESS, rate=bench.plan.rate))
     bench.first_tokens(others)
     bench.client.run_for(SETTLE)
     return others
 
 
-def _stop(bench: Bench, others: Sequence[Connection]) -> None:
+def _stop(bench: LoadRig, others: Sequence[Connection]) -> None:
     bench.hub("stop")
     bench.ends(others)
     bench.whole(others, 0)
@@ -386,15 +386,15 @@ def _part(values: Sequence[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
-def measurements(plan: Plan) -> dict[str, Callable[[Bench], Figures]]:
+def measurements(plan: Plan) -> dict[str, Callable[[LoadRig], Figures]]:
     """All measurements of a plan, by name, in order."""
-    found: dict[str, Callable[[Bench], Figures]] = {}
+    found: dict[str, Callable[[LoadRig], Figures]] = {}
     for number in plan.flat_tokens:
         found[f"flat/{number}"] = partial(flat, streams=number)
     for number in plan.streams:
         found[f"streams/{number}"] = partial(streams, number=number)
     if plan.firsts:
-        found["first"] = partial(firsts, number=plan.firsts)
+        found["first"] = partial(first_token, number=plan.firsts)
         if plan.start_ms:
             found["start-up"] = partial(start_up, number=min(10, plan.firsts))
     for number in plan.idle:

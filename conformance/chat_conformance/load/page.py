@@ -8,7 +8,7 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from chat_conformance.load.figures import ratio, rows, written
+from chat_conformance.load.figures import format_figure, ratio, rows
 from chat_conformance.load.results import LoadResult
 from chat_conformance.load.table import notes
 
@@ -77,7 +77,7 @@ def _table(result: LoadResult) -> str:
             times = ratio(result, row, target, first) if target != first else None
             ahead = times is not None and (times < 1 if row.more_is_better else times > 1)
             part = f' <small class="{"ahead" if ahead else "behind"}">{times:.2f}x</small>' if times else ""
-            cells.append(f"<td>{mark}{_text(written(row.name, value))}{part}</td>")
+            cells.append(f"<td>{mark}{_text(format_figure(row.name, value))}{part}</td>")
         body.append(f"<tr><th scope=row>{_text(row.title)}</th>{''.join(cells)}</tr>\n")
     return (
         f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead>\n'
@@ -104,7 +104,9 @@ def _chart(result: LoadResult, name: str, title: str, what: str) -> str:
     for tick in ticks:
         _, y = place(numbers[0], tick)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text class="y" x="{LEFT - 8}" y="{y + 4:.1f}">{_text(written(name, tick))}</text>')
+        parts.append(
+            f'<text class="y" x="{LEFT - 8}" y="{y + 4:.1f}">{_text(format_figure(name, tick))}</text>'
+        )
     for number in numbers:
         x, _ = place(number, low)
         parts.append(f'<text class="x" x="{x:.1f}" y="{HEIGHT - 20}">{number:,.0f}</text>')
@@ -114,7 +116,7 @@ def _chart(result: LoadResult, name: str, title: str, what: str) -> str:
         lines = "".join(f"M{a:.1f} {b:.1f}L{c:.1f} {d:.1f}" for (a, b), (c, d) in pairwise(spots))
         dots = "".join(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>'
-            f"{_text(f'{target}, {number:,.0f} streams: {written(name, value)}')}</title></circle>"
+            f"{_text(f'{target}, {number:,.0f} streams: {format_figure(name, value)}')}</title></circle>"
             for (x, y), (number, value) in zip(spots, curve, strict=True)
         )
         parts.append(f'<g class="c{order % COLOURS}"><path d="{lines}"/>{dots}</g>')

@@ -28,7 +28,7 @@ from chat_conformance.load.measure import measurements
 from chat_conformance.load.plan import Plan
 from chat_conformance.load.priority import realtime_priority
 from chat_conformance.load.results import LoadResult, Measured
-from chat_conformance.load.worker import LIMIT, Job, Outcome
+from chat_conformance.load.worker import LIMIT, Job, JobResult
 from chat_conformance.target.file import Target
 from chat_conformance.target.server import Server
 from fake_claude.install import install
@@ -143,14 +143,14 @@ class _Run:
             seconds=time.monotonic() - began,
         )
 
-    async def _one(self, target: Target, name: str, job: Job, claude: str) -> Outcome:
+    async def _one(self, target: Target, name: str, job: Job, claude: str) -> JobResult:
         """One measurement of one target, on a fresh server."""
         most = target.load.connections
         wanted = int(name.partition("/")[2] or 0)
         if most and wanted > most:
-            return Outcome(trouble=f"left out: its target file asks for at most {most} connections")
+            return JobResult(trouble=f"left out: its target file asks for at most {most} connections")
         if wanted + 100 > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
-            return Outcome(
+            return JobResult(
                 trouble=f"left out: this shell may open fewer than {wanted + 100} files (ulimit -Hn)"
             )
         self._servers += 1
@@ -159,7 +159,7 @@ class _Run:
         set_so = msgspec.structs.replace(target, env={**target.env, **target.load.env})
         server = Server(set_so, folder, claude=claude)
         try:
-            with _on(self._server_cpus):
+            with _pinned(self._server_cpus):
                 await server.start()
             assert server.pid is not None
             return await self._work(
@@ -174,12 +174,12 @@ class _Run:
                 )
             )
         except TargetError as error:
-            return Outcome(trouble="\n".join([str(error), *error.log[-5:]]))
+            return JobResult(trouble="\n".join([str(error), *error.log[-5:]]))
         finally:
             await server.end()
             shutil.rmtree(folder, ignore_errors=True)
 
-    async def _work(self, job: Job) -> Outcome:
+    async def _work(self, job: Job) -> JobResult:
         worker = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "chat_conformance.load.worker"),
             stdin=asyncio.subprocess.PIPE,
@@ -189,14 +189,14 @@ class _Run:
             async with asyncio.timeout(3 * self._plan.within):
                 told, _ = await worker.communicate(msgspec.json.encode(job))
         except TimeoutError:
-            return Outcome(trouble=f"gave up after {3 * self._plan.within:g} s")
+            return JobResult(trouble=f"gave up after {3 * self._plan.within:g} s")
         finally:
             if worker.returncode is None:
                 worker.kill()
                 await worker.wait()
         if worker.returncode:
-            return Outcome(trouble=f"the measuring process ended with {worker.returncode}")
-        return msgspec.json.decode(told, type=Outcome)
+            return JobResult(trouble=f"the measuring process ended with {worker.returncode}")
+        return msgspec.json.decode(told, type=JobResult)
 
 
 @contextmanager
@@ -244,7 +244,7 @@ def launcher(folder: Path, socket: Path) -> tuple[Path, str]:
 
 
 @contextmanager
-def _on(cpus: set[int]) -> Iterator[None]:
+def _pinned(cpus: set[int]) -> Iterator[None]:
     """What is started in the block runs on these processors."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chat_conformance.load.figures import Row, ratio, rows, written
+from chat_conformance.load.figures import Figure, format_figure, ratio, rows
 from chat_conformance.load.results import BUSY, NEAR, LoadResult, Measured
 
 
@@ -30,7 +30,9 @@ def markdown(result: LoadResult) -> str:
 def progress(measured: Measured) -> str:
     """A line about a measurement that has just been made."""
     figures = ", ".join(
-        f"{name} {written(name, value)}" for name, value in measured.figures.items() if name != "generator"
+        f"{name} {format_figure(name, value)}"
+        for name, value in measured.figures.items()
+        if name != "generator"
     )
     return f"{measured.round}  {measured.measure:<18} {measured.target:<16} {figures or measured.trouble}"
 
@@ -41,14 +43,14 @@ def _cells(result: LoadResult) -> tuple[list[str], list[list[str]]]:
     return head, [_line(result, row, first, others) for row in rows(result)]
 
 
-def _line(result: LoadResult, row: Row, first: str, others: Sequence[str]) -> list[str]:
+def _line(result: LoadResult, row: Figure, first: str, others: Sequence[str]) -> list[str]:
     cells = [row.title]
     for target in (first, *others):
         value = result.figure(target, row.measure, row.name)
         if value is None:
             cells.append("failed" if result.trouble(target, row.measure) else "")
             continue
-        cell = written(row.name, value)
+        cell = format_figure(row.name, value)
         if result.by_generator(target, row.measure):
             cell = f"*{cell}"
         part = ratio(result, row, target, first) if target != first else None

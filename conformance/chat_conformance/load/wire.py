@@ -13,7 +13,7 @@ CLOSE: Final = 0x88
 PING: Final = 0x89
 
 
-class Walk:
+class FrameScanner:
     """The payload of a server's data frames from a stream of bytes, however it is cut (RFC 6455 §5.2).
 
     Attributes:
@@ -88,7 +88,7 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(data[at + 2 : begin]), begin
 
 
-class Tokens:
+class TokenCounter:
     """Counts the tokens of an answer (`chat_conformance.load.answer`) in pieces of payload, and reads their times.
 
     What repeats an answer, as a forwarder's last lines do, has times that are not newer than the last one.
@@ -134,7 +134,7 @@ class Tokens:
             at = piece.find(b"@", at + 1)
 
 
-class Words:
+class PhraseFinder:
     """Whether some words came in a stream of payload, looked for at the end of what was read at once."""
 
     BACK = 8192  # a CLI's result line ends in some hundred bytes after its type

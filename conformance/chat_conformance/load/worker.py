@@ -12,11 +12,11 @@ from contextlib import closing
 import msgspec
 
 from chat_conformance.errors import ConformanceError
-from chat_conformance.load.answer import Ask
+from chat_conformance.load.answer import AnswerSpec
 from chat_conformance.load.client import READ, Client
-from chat_conformance.load.measure import Bench, Control, Figures, measurements
+from chat_conformance.load.measure import Control, Figures, LoadRig, measurements
 from chat_conformance.load.plan import Plan
-from chat_conformance.load.wire import Tokens, Words
+from chat_conformance.load.wire import PhraseFinder, TokenCounter
 from chat_conformance.target.file import Load
 
 LIMIT = "limit"
@@ -49,24 +49,24 @@ class Job(msgspec.Struct, frozen=True):
     pid: int = 0
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class JobResult(msgspec.Struct, frozen=True):
     """The figures of a job, or why there are none."""
 
     figures: Figures = {}
     trouble: str = ""
 
 
-def work(job: Job) -> Outcome:
+def work(job: Job) -> JobResult:
     """Do it."""
     try:
         if job.measure == LIMIT:
-            return Outcome(bare_pipe(job.hub, max([*job.plan.flat_tokens.values(), 1_000])))
+            return JobResult(bare_pipe(job.hub, max([*job.plan.flat_tokens.values(), 1_000])))
         with closing(Control(job.hub)) as hub, Client(job.url, job.path, job.load, job.headers) as client:
             hub("start 0")  # whatever an earlier measurement has set
-            bench = Bench(client, hub, job.pid, job.hub_pid, job.plan, job.load.exact)
-            return Outcome(measurements(job.plan)[job.measure](bench))
+            bench = LoadRig(client, hub, job.pid, job.hub_pid, job.plan, job.load.exact)
+            return JobResult(measurements(job.plan)[job.measure](bench))
     except ConformanceError as error:
-        return Outcome(trouble=str(error))
+        return JobResult(trouble=str(error))
 
 
 def bare_pipe(hub: str, tokens: int) -> Figures:
@@ -78,9 +78,9 @@ def bare_pipe(hub: str, tokens: int) -> Figures:
         socket.send_fds(channel, [b"-p\0"], [asked, told])
         os.close(asked)
         os.close(told)
-        os.write(prompt, Ask(tokens=tokens).prompt().encode())
+        os.write(prompt, AnswerSpec(tokens=tokens).prompt().encode())
         os.close(prompt)
-        counted, end = Tokens(), Words(b'"type":"result"')
+        counted, end = TokenCounter(), PhraseFinder(b'"type":"result"')
         began = 0.0
         while data := os.read(answer, READ):
             began = began or time.monotonic()

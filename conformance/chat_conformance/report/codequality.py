@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chat_conformance.report.limits import DIAGNOSTICS, TEXT, left_out
-from chat_conformance.report.text import clipped, fingerprint, json_text, place, printable
+from chat_conformance.report.text import clipped, fingerprint, json_text, location_of, printable
 from chat_conformance.results import RunResult, Severity
 
 SEVERITIES = {Severity.BLOCKER: "blocker", Severity.MEDIUM: "major", Severity.LOW: "minor"}
@@ -15,7 +15,7 @@ def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
     """One entry for each finding, the worst first."""
     entries = []
     for each in run.findings[:DIAGNOSTICS]:
-        path, line = place(each)
+        path, line = location_of(each)
         entries.append(
             {
                 "description": printable(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from chat_conformance.report.text import changes, clipped, counts, hangs, headline, line, printable
-from chat_conformance.results import Case, CaseResult, Kind, RunResult, TraceLine, Verdict
+from chat_conformance.results import Case, CaseResult, ChangeKind, RunResult, TraceLine, Verdict
 
 RED, GREEN, YELLOW, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 _COLOURS = (
@@ -133,12 +133,14 @@ def summary(run: RunResult, clauses: Mapping[str, str]) -> str:
     return "\n\n".join([*parts, verdict(run)])
 
 
-def side_by_side(old: RunResult, new: RunResult) -> str:
+def comparison(old: RunResult, new: RunResult) -> str:
     """The cases that ended otherwise in the two runs, or failed for another cause, and the verdicts of both."""
     before = {each.case.id: str(each.verdict) for each in old.results}
     after = {each.case.id: str(each.verdict) for each in new.results}
     causes = {
-        each.case.id for each in new.changes if each.before and each.after and each.kind is Kind.REGRESSION
+        each.case.id
+        for each in new.changes
+        if each.before and each.after and each.kind is ChangeKind.REGRESSION
     }
     rows = []
     for each in dict.fromkeys([*before, *after]):

@@ -18,13 +18,15 @@ SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
 def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
     """The run as one JSON document; ``schema`` says what is in it."""
-    return json_text(_sound(run)) + "\n"
+    return json_text(_escape_surrogates(run)) + "\n"
 
 
 def render_lines(run: RunResult, _clauses: Mapping[str, str]) -> str:
-    """The run as JSON Lines, as ``Lines`` writes it while it goes on."""
+    """The run as JSON Lines, as ``JsonLinesWriter`` writes it while it goes on."""
     file = StringIO()
-    lines = Lines(file, msgspec.structs.replace(run, results=()), tuple(each.case for each in run.results))
+    lines = JsonLinesWriter(
+        file, msgspec.structs.replace(run, results=()), tuple(each.case for each in run.results)
+    )
     for each in run.results:
         lines.result(each)
     lines.end(run)
@@ -43,7 +45,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="ev
     selected: tuple[str, ...]
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="case", tag_field="event"):
+class CaseLine(msgspec.Struct, frozen=True, kw_only=True, tag="case", tag_field="event"):
     """One line for each case."""
 
     result: CaseResult
@@ -65,7 +67,7 @@ class Sink(Protocol):
         """Hand it on."""
 
 
-class Lines:
+class JsonLinesWriter:
     """Writes a run line by line, each line whole in the file before the next case is played.
 
     Args:
@@ -80,28 +82,28 @@ class Lines:
 
     def result(self, result: CaseResult) -> None:
         """Write how a case ended."""
-        self._write(Ended(result=result))
+        self._write(CaseLine(result=result))
 
     def end(self, run: RunResult) -> None:
         """Write the end."""
         self._write(Footer(run=msgspec.structs.replace(run, results=())))
 
-    def _write(self, line: Header | Ended | Footer) -> None:
-        self._file.write(json_text(_sound(line), indent=None) + "\n")
+    def _write(self, line: Header | CaseLine | Footer) -> None:
+        self._file.write(json_text(_escape_surrogates(line), indent=None) + "\n")
         self._file.flush()
 
 
-def _sound(value: Any) -> Any:
+def _escape_surrogates(value: Any) -> Any:
     """The value as plain data, with lone surrogates, which cannot be read back, written as escapes."""
     match value:
         case str():
             return value.encode(errors="backslashreplace").decode()
         case dict():
-            return {name: _sound(each) for name, each in value.items()}
+            return {name: _escape_surrogates(each) for name, each in value.items()}
         case list() | tuple():
-            return [_sound(each) for each in value]
+            return [_escape_surrogates(each) for each in value]
         case msgspec.Struct():
-            return _sound(msgspec.to_builtins(value))
+            return _escape_surrogates(msgspec.to_builtins(value))
         case _:
             return value
 
@@ -123,11 +125,11 @@ def read(path: str) -> RunResult:
 
 def _of_lines(text: str) -> RunResult:
     *whole, rest = text.split("\n")  # what follows the last line end was cut off while it was written
-    lines = [msgspec.json.decode(line, type=Header | Ended | Footer) for line in whole]
+    lines = [msgspec.json.decode(line, type=Header | CaseLine | Footer) for line in whole]
     header, footer = lines[0], lines[-1]
     if not isinstance(header, Header):
         raise msgspec.ValidationError("the first line is not that of a run")
-    results = tuple(line.result for line in lines if isinstance(line, Ended))
+    results = tuple(line.result for line in lines if isinstance(line, CaseLine))
     if isinstance(footer, Footer) and not rest:
         return msgspec.structs.replace(footer.run, results=results)
     missing = len(header.selected) - len(results)

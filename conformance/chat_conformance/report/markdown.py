@@ -14,10 +14,10 @@ from chat_conformance.report.text import (
     hangs,
     headline,
     link,
+    location_of,
     markdown,
-    place,
 )
-from chat_conformance.results import CaseResult, Change, Kind, RunResult, Severity, Verdict
+from chat_conformance.results import CaseResult, Change, ChangeKind, RunResult, Severity, Verdict
 
 
 def render(run: RunResult, clauses: Mapping[str, str]) -> str:
@@ -123,7 +123,7 @@ def _hanging(results: tuple[CaseResult, ...]) -> str:
 
 def finding(result: CaseResult) -> str:
     """One line: severity, location, what is wrong, the evidence, and what to do."""
-    path, line = place(result)
+    path, line = location_of(result)
     where = f"{path}:{line}" if ":" in result.location else path
     return (
         f"- **{result.case.severity}** {code(clipped(where))}: {_text(result.case.means)}"
@@ -142,7 +142,7 @@ def changed(run: RunResult) -> list[str]:
 
 
 def _told(change: Change) -> str:
-    if change.before and change.after and change.kind in (Kind.REGRESSION, Kind.PARTIAL):
+    if change.before and change.after and change.kind in (ChangeKind.REGRESSION, ChangeKind.PARTIAL):
         return f"before: {_text(change.before)}; now: {_text(change.after)}"
     return _text(change.after)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat_conformance.report.limits import DIAGNOSTICS, TEXT, left_out
-from chat_conformance.report.text import clipped, json_text, place, printable
+from chat_conformance.report.text import clipped, json_text, location_of, printable
 from chat_conformance.results import CaseResult, RunResult, Severity
 
 SEVERITIES = {Severity.BLOCKER: "ERROR", Severity.MEDIUM: "WARNING", Severity.LOW: "INFO"}
@@ -34,7 +34,7 @@ def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
 
 
 def _diagnostic(result: CaseResult) -> dict[str, Any]:
-    path, line = place(result)
+    path, line = location_of(result)
     case = result.case
     said = f"{case.title}. {case.means} Expected {result.expected}; happened: {result.happened}."
     return {

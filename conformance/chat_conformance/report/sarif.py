@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from chat_conformance.report.limits import DIAGNOSTICS, SARIF_RESULTS, TEXT, left_out
-from chat_conformance.report.text import clipped, fingerprint, json_text, place, printable
+from chat_conformance.report.text import clipped, fingerprint, json_text, location_of, printable
 from chat_conformance.results import CaseResult, RunResult, Severity, Verdict
 
 LEVELS = {Severity.BLOCKER: "error", Severity.MEDIUM: "warning", Severity.LOW: "note"}
@@ -53,7 +53,7 @@ def _rule(result: CaseResult, clauses: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _result(result: CaseResult, index: int) -> dict[str, Any]:
-    path, line = place(result)
+    path, line = location_of(result)
     known = result.verdict is Verdict.KNOWN_FAILURE
     reason = {"kind": "external", "status": "accepted", "justification": _text(result.why)}
     said = f"{result.case.title}. Expected {result.expected}; happened: {result.happened}"

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from chat_conformance.results import CaseResult, Decision, Kind, RunResult, Severity, Verdict
+from chat_conformance.results import CaseResult, ChangeKind, Decision, RunResult, Severity, Verdict
 
 LINE_CHARS = 500
 """So much of one line is shown; what was written in one may be megabytes."""
@@ -80,7 +80,7 @@ def json_text(value: Any, indent: int | None = 1) -> str:
     return _RUNNER.sub(r"\\u0023#", json.dumps(value, indent=indent))
 
 
-def place(result: CaseResult) -> tuple[str, int]:
+def location_of(result: CaseResult) -> tuple[str, int]:
     """The path and the line to look at; line 1 where none is known, and the case's id where no path is."""
     path, _, line = result.location.rpartition(":")
     if path and line.isdigit():
@@ -102,8 +102,8 @@ def headline(run: RunResult) -> str:
     """The verdict in one sentence."""
     failed = run.findings
     by = [f"{n} {each}" for each in Severity if (n := sum(run.harm(one) is each for one in failed))]
-    if run.stopping or (failed and not run.is_broken):
-        below = "" if run.stopping else f", none of them {run.fail_on} or worse, so the gate lets it through"
+    if run.blocking or (failed and not run.is_broken):
+        below = "" if run.blocking else f", none of them {run.fail_on} or worse, so the gate lets it through"
         sentence = f"NOT CONFORMANT: {len(failed)} failed ({', '.join(by)}){below}"
     elif run.broke_off:
         return "NO VERDICT: the run broke off"
@@ -118,7 +118,9 @@ def headline(run: RunResult) -> str:
 
 def changes(run: RunResult) -> str:
     """What is different from the earlier run, counted."""
-    return ", ".join(f"{n} {each}" for each in Kind if (n := sum(one.kind is each for one in run.changes)))
+    return ", ".join(
+        f"{n} {each}" for each in ChangeKind if (n := sum(one.kind is each for one in run.changes))
+    )
 
 
 def evidence(run: RunResult, case_id: str) -> str:
@@ -131,9 +133,9 @@ def decision_reason(run: RunResult) -> str:
     """Why the gate decides as it does, in a sentence for people."""
     match run.decision:
         case Decision.REQUEST_CHANGES:
-            stopping = len(run.stopping)
+            blocking = len(run.blocking)
             failing = (
-                f"{stopping} {'case fails' if stopping == 1 else 'cases fail'} at {run.fail_on} or worse"
+                f"{blocking} {'case fails' if blocking == 1 else 'cases fail'} at {run.fail_on} or worse"
             )
             if (worst := run.worst_change) is None:
                 return failing
@@ -142,7 +144,7 @@ def decision_reason(run: RunResult) -> str:
         case Decision.DISCUSS if run.findings:
             return f"only failures below {run.fail_on}: {len(run.findings)}"
         case Decision.DISCUSS if not run.exit_status:
-            count = sum(each.kind is Kind.NEWLY_VISIBLE for each in run.changes)
+            count = sum(each.kind is ChangeKind.NEWLY_VISIBLE for each in run.changes)
             return f"what hid {count} {'failure' if count == 1 else 'failures'} is mended"
         case Decision.DISCUSS:
             return headline(run)

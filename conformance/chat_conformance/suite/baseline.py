@@ -20,7 +20,7 @@ from chat_conformance.results import CaseResult, Verdict
 from chat_conformance.target.file import find
 
 
-class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KnownFailure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a case may fail, and until when.
 
     Attributes:
@@ -37,7 +37,7 @@ class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     when: dict[str, str] = {}
 
 
-Baseline = Mapping[str, Known]
+Baseline = Mapping[str, KnownFailure]
 
 
 TODAY = "CHATGATE_TODAY"
@@ -57,7 +57,7 @@ def today() -> date:
         raise UsageError(f"{TODAY}: {error}") from None
 
 
-def place_of(target_path: str) -> Path:
+def baseline_path(target_path: str) -> Path:
     """The file of a target's known failures, ``NAME.baseline.toml`` beside ``NAME.toml``, there or not."""
     place = find(target_path)
     return place.with_name(f"{place.stem}.baseline.toml")
@@ -69,7 +69,7 @@ def load(target_path: str, case_ids: Collection[str], *, target: str = "") -> Ba
     Raises:
         UsageError: The file is no TOML, an entry does not fit, or no case has its id.
     """
-    place = place_of(target_path)
+    place = baseline_path(target_path)
     if not place.exists():
         return {}
     return applying(parse(place.read_bytes(), place, case_ids), target)
@@ -101,9 +101,9 @@ def applying(entries: Baseline, target: str) -> Baseline:
     return {case_id: entry for case_id, entry in entries.items() if _applies(entry, here)}
 
 
-def _parse(text: bytes, place: Path) -> dict[str, Known]:
+def _parse(text: bytes, place: Path) -> dict[str, KnownFailure]:
     try:
-        return msgspec.convert(tomllib.loads(text.decode()), dict[str, Known])
+        return msgspec.convert(tomllib.loads(text.decode()), dict[str, KnownFailure])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"{place}: {error}") from None
 
@@ -118,7 +118,7 @@ def _here(target: str) -> dict[str, str]:
     }
 
 
-def _applies(entry: Known, here: Mapping[str, str]) -> bool:
+def _applies(entry: KnownFailure, here: Mapping[str, str]) -> bool:
     def value(name: str) -> str:
         return here[name] if name in here else os.environ.get(name.removeprefix("env."), "")
 
@@ -172,7 +172,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def why_over(entry: Known, today: date) -> str:
+def why_over(entry: KnownFailure, today: date) -> str:
     """Why an entry accepts nothing on a day; empty if it does."""
     if today > entry.expires:
         return f"accepted until {entry.expires}"

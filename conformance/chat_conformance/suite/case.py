@@ -139,7 +139,7 @@ def _depth(case_id: str, above: tuple[str, ...] = ()) -> int:
     return max((1 + _depth(need, (*above, case_id)) for need in _registry[case_id].needs), default=0)
 
 
-def function_of(case_id: str) -> Callable[..., Awaitable[None]]:
+def case_function(case_id: str) -> Callable[..., Awaitable[None]]:
     """The test function of a case that `all_cases` has read; it takes a ``CaseContext``."""
     return _functions[case_id]
 

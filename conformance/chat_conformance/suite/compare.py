@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from chat_conformance.results import CaseResult, Change, Kind, RunResult, Severity, Verdict
+from chat_conformance.results import CaseResult, Change, ChangeKind, RunResult, Severity, Verdict
 from chat_conformance.suite.case import SURVIVES, survival
 from chat_conformance.suite.cause import cause, is_further
 
-BAD = (Verdict.FAILED, Verdict.KNOWN_FAILURE)
-NOT_OF_THE_CHANGE = (Kind.NOT_FIXED, Kind.PARTIAL, Kind.NEWLY_VISIBLE)
+NOT_PASSED = (Verdict.FAILED, Verdict.KNOWN_FAILURE)
+NOT_OF_THE_CHANGE = (ChangeKind.NOT_FIXED, ChangeKind.PARTIAL, ChangeKind.NEWLY_VISIBLE)
 
 
 def compare(previous: RunResult, current: RunResult) -> tuple[Change, ...]:
@@ -29,7 +29,7 @@ def compare(previous: RunResult, current: RunResult) -> tuple[Change, ...]:
 
     def urgency(change: Change) -> tuple[int, int]:
         found = order.index(change.case.id) if change.case.id in order else len(order)
-        return list(Kind).index(change.kind), found
+        return list(ChangeKind).index(change.kind), found
 
     return tuple(sorted(changes, key=urgency))
 
@@ -39,49 +39,51 @@ def _of(results: dict[str, CaseResult], case_id: str) -> CaseResult | None:
     if case_id in results or not case_id.startswith(SURVIVES):
         return results.get(case_id)
     played = results.get(case_id.removeprefix(SURVIVES))
-    if played is None or played.verdict not in (Verdict.PASSED, *BAD):
+    if played is None or played.verdict not in (Verdict.PASSED, *NOT_PASSED):
         return None
     return msgspec.structs.replace(played, case=survival(played.case), verdict=Verdict.PASSED, happened="")
 
 
 def _became(
     old: CaseResult | None, new: CaseResult | None, previous: RunResult, current: RunResult
-) -> Kind | None:
+) -> ChangeKind | None:
     """What became of one case; None if there is nothing to tell."""
-    was_bad = old is not None and old.verdict in BAD
-    is_bad = new is not None and new.verdict in BAD
+    was_bad = old is not None and old.verdict in NOT_PASSED
+    is_bad = new is not None and new.verdict in NOT_PASSED
     kind = None
     if old is not None and new is not None and was_bad and is_bad:
         kind = _still(old, new, previous, current)
     elif was_bad:
-        kind = Kind.FIXED if new is not None and new.verdict is Verdict.PASSED else Kind.NOT_TESTED
+        kind = (
+            ChangeKind.FIXED if new is not None and new.verdict is Verdict.PASSED else ChangeKind.NOT_TESTED
+        )
     elif old is not None and old.verdict is Verdict.PASSED:
         dropped = new is not None and new.verdict is Verdict.NOT_OFFERED
-        kind = Kind.REGRESSION if is_bad or dropped else None
+        kind = ChangeKind.REGRESSION if is_bad or dropped else None
     elif is_bad:
         uncovered = old is not None and _is_uncovered(old, previous, current)
-        kind = Kind.NEWLY_VISIBLE if uncovered else Kind.NEW
+        kind = ChangeKind.NEWLY_VISIBLE if uncovered else ChangeKind.NEW
     return kind
 
 
-def _still(old: CaseResult, new: CaseResult, previous: RunResult, current: RunResult) -> Kind | None:
+def _still(old: CaseResult, new: CaseResult, previous: RunResult, current: RunResult) -> ChangeKind | None:
     """What became of a case that failed in both runs; None if it is a known failure in both."""
     if cause(old) != cause(new):
         # Where nobody can tell which of the two is worse, the new one is a fault that was not there before.
-        return Kind.PARTIAL if is_further(new, old) else Kind.REGRESSION
+        return ChangeKind.PARTIAL if is_further(new, old) else ChangeKind.REGRESSION
     if new.verdict is old.verdict is Verdict.KNOWN_FAILURE:
         return None
-    return Kind.PARTIAL if _harm(new, current) < _harm(old, previous) else Kind.NOT_FIXED
+    return ChangeKind.PARTIAL if _impact(new, current) < _impact(old, previous) else ChangeKind.NOT_FIXED
 
 
 def _is_uncovered(old: CaseResult, previous: RunResult, current: RunResult) -> bool:
     """Whether a case was blocked by a failure that blocks it no more."""
     root = next((each for each in previous.results if each.case.id == old.root), None)
     mended = any(each.case.id == old.root and each.verdict is Verdict.PASSED for each in current.results)
-    return old.verdict is Verdict.BLOCKED_BY and root is not None and root.verdict in BAD and mended
+    return old.verdict is Verdict.BLOCKED_BY and root is not None and root.verdict in NOT_PASSED and mended
 
 
-def against(
+def compare_to_base(
     base: RunResult, head: RunResult, name: str, *, again: RunResult | None = None, may_drop: bool = False
 ) -> RunResult:
     """What a change did: ``head`` with what is not its doing taken for known failures.
@@ -99,27 +101,27 @@ def against(
     changes = tuple(
         each
         for each in _seen_again(compare(base, head), again, head)
-        if not (may_drop and each.kind is Kind.REGRESSION and _is_dropped(each, head))
+        if not (may_drop and each.kind is ChangeKind.REGRESSION and _is_dropped(each, head))
     )
     kinds = {each.case.id: each.kind for each in changes}
     before = {each.case.id: each for each in base.results}
 
     def judged(result: CaseResult) -> CaseResult:
         kind = kinds.get(result.case.id)
-        if kind is Kind.REGRESSION and result.verdict is Verdict.NOT_OFFERED:
+        if kind is ChangeKind.REGRESSION and result.verdict is Verdict.NOT_OFFERED:
             lost = f"it is not offered any more: {result.happened}"
             expected = f"what {name} does"
             return msgspec.structs.replace(result, verdict=Verdict.FAILED, expected=expected, happened=lost)
         if result.verdict is not Verdict.FAILED:
             return result
-        if kind is Kind.REGRESSION and (old := before[result.case.id]).verdict in BAD:
+        if kind is ChangeKind.REGRESSION and (old := before[result.case.id]).verdict in NOT_PASSED:
             happened = f"{result.happened} (on {name} it fails for another cause: {old.happened})"
             return msgspec.structs.replace(result, happened=happened)
         if kind not in NOT_OF_THE_CHANGE:
             return result
-        if kind is Kind.NEWLY_VISIBLE:
+        if kind is ChangeKind.NEWLY_VISIBLE:
             reason = f"hidden on {name} by {before[result.case.id].root}, which is mended: {result.happened}"
-        elif kind is Kind.PARTIAL and cause(before[result.case.id]) != cause(result):
+        elif kind is ChangeKind.PARTIAL and cause(before[result.case.id]) != cause(result):
             reason = (
                 f"came less far on {name} ({before[result.case.id].happened}), and now: {result.happened}"
             )
@@ -132,23 +134,25 @@ def against(
         for each in head.of(Verdict.COULD_NOT_TEST)
         if not each.broken
         and each.case.id in before
-        and before[each.case.id].verdict in (Verdict.PASSED, *BAD)
+        and before[each.case.id].verdict in (Verdict.PASSED, *NOT_PASSED)
     ]
     return msgspec.structs.replace(
         head,
         results=tuple(judged(each) for each in head.results),
-        changes=tuple(each for each in changes if each.kind is not Kind.NOT_FIXED),
+        changes=tuple(each for each in changes if each.kind is not ChangeKind.NOT_FIXED),
         trouble=(*head.trouble, *untested),
     )
 
 
 def _seen_again(changes: tuple[Change, ...], again: RunResult | None, head: RunResult) -> tuple[Change, ...]:
     """The changes, where a regression that is seen on the base as well is none."""
-    causes = {each.case.id: cause(each) for each in again.results if each.verdict in BAD} if again else {}
+    causes = (
+        {each.case.id: cause(each) for each in again.results if each.verdict in NOT_PASSED} if again else {}
+    )
     also = {each.case.id for each in head.results if causes.get(each.case.id) == cause(each)}
     return tuple(
-        msgspec.structs.replace(each, kind=Kind.NOT_FIXED)
-        if each.kind is Kind.REGRESSION and each.case.id in also
+        msgspec.structs.replace(each, kind=ChangeKind.NOT_FIXED)
+        if each.kind is ChangeKind.REGRESSION and each.case.id in also
         else each
         for each in changes
     )
@@ -160,7 +164,7 @@ def _is_dropped(change: Change, head: RunResult) -> bool:
     )
 
 
-def _harm(result: CaseResult, run: RunResult) -> tuple[int, int]:
+def _impact(result: CaseResult, run: RunResult) -> tuple[int, int]:
     """How bad a failure is: its severity, and how many cases it blocks."""
     severity = list(reversed(Severity)).index(result.case.severity)
     return severity, sum(each.root == result.case.id for each in run.of(Verdict.BLOCKED_BY))

@@ -22,7 +22,7 @@ from chat_conformance.wire.handshake import (
     encode_request,
     upgrade_headers,
 )
-from chat_conformance.wire.middlebox import Carry, MiddleBox, as_it_comes, middle_box
+from chat_conformance.wire.middlebox import Forwarder, MiddleBox, middle_box, pass_through
 from chat_conformance.wire.peer import Peer, connected
 from chat_conformance.wire.trace import shorten
 
@@ -166,7 +166,7 @@ class Connector:
             yield peer
 
     def proxied(
-        self, *, down: Carry = as_it_comes, up: Carry = as_it_comes
+        self, *, down: Forwarder = pass_through, up: Forwarder = pass_through
     ) -> AbstractAsyncContextManager[MiddleBox]:
         """A hostile middle box before the server."""
         server = self._scope.server

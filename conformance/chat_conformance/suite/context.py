@@ -24,14 +24,14 @@ from chat_conformance.suite.connect import Connector
 from chat_conformance.suite.fake import FakeClaude
 from chat_conformance.suite.http import HttpClient
 from chat_conformance.suite.scope import CaseScope
-from chat_conformance.suite.turn import Turn, connection_of
+from chat_conformance.suite.turn import TurnReader, connection_of
 from chat_conformance.target.clock import Clock
 from chat_conformance.target.file import Limited, Target, User, Variant
-from chat_conformance.target.oauth_server import Forge
+from chat_conformance.target.oauth_server import OAuthServer
 from chat_conformance.target.places import temporary_folder
 from chat_conformance.target.roles import ROLES
 from chat_conformance.target.server import Server, running
-from chat_conformance.target.variants import Fleet
+from chat_conformance.target.variants import VariantServers
 from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.middlebox import MiddleBox
 from chat_conformance.wire.peer import Peer
@@ -57,7 +57,7 @@ class CaseContext:
         case_id: str,
         seed: int,
         starting: asyncio.Lock | None = None,
-        fleet: Fleet | None = None,
+        variants: VariantServers | None = None,
     ) -> None:
         """``starting`` is held while a server starts, since servers that start together starve each other."""
         self.case_id = case_id
@@ -67,10 +67,10 @@ class CaseContext:
         self.fake = FakeClaude(self.scope)
         self.used = [(server, server.lines_seen)]
         self._seed = seed
-        self._fleet = fleet
+        self._variants = variants
         self._starting = starting or asyncio.Lock()
         self._clock: Clock | None = None
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[str, TurnReader] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -139,7 +139,7 @@ class CaseContext:
         conversation_id: str | None = None,
         message_id: str | None = None,
         **more: Any,
-    ) -> Turn:
+    ) -> TurnReader:
         """Send a ``chat_request`` and return its turn, not waited for."""
         message_id = message_id or self.next_id()
         turn = self.turn_of(peer, message, message_id=message_id, conversation_id=conversation_id)
@@ -155,10 +155,12 @@ class CaseContext:
 
     def turn_of(
         self, peer: Peer, message: str, *, message_id: str = "", conversation_id: str | None = None
-    ) -> Turn:
+    ) -> TurnReader:
         """The turn of a prompt that is sent next on a connection."""
         outcome = partial(self.fake.outcome, message)
-        return Turn(peer, message_id, len(peer.events), conversation_id=conversation_id, outcome=outcome)
+        return TurnReader(
+            peer, message_id, len(peer.events), conversation_id=conversation_id, outcome=outcome
+        )
 
     def _sent_id(self, peer: Peer, conversation_id: str | None) -> str | None:
         """The id that goes into a message; none where the connection is the conversation.
@@ -178,11 +180,11 @@ class CaseContext:
             raise NotOffered(ROLES["conversation_id"])
         return None
 
-    async def start_turn(self, peer: Peer, message: str, **more: Any) -> Turn:
+    async def start_turn(self, peer: Peer, message: str, **more: Any) -> TurnReader:
         """Send a ``chat_request`` and wait for ``accepted``."""
         return await (await self.send_prompt(peer, message, **more)).begin()
 
-    async def run_turn(self, peer: Peer, message: str, **more: Any) -> Turn:
+    async def run_turn(self, peer: Peer, message: str, **more: Any) -> TurnReader:
         """Send a ``chat_request`` and wait for ``complete``."""
         turn = await self.start_turn(peer, message, **more)
         await turn.completed()
@@ -190,9 +192,9 @@ class CaseContext:
 
     async def follow(
         self, peer: Peer, conversation_id: str, message_id: str, *, after: int | None = None
-    ) -> Turn:
+    ) -> TurnReader:
         """Send a ``subscribe`` for a turn and return the turn, not waited for."""
-        turn = Turn(peer, message_id, len(peer.events))
+        turn = TurnReader(peer, message_id, len(peer.events))
         await peer.send_json(
             type="subscribe", conversation_id=conversation_id, message_id=message_id, after=after
         )
@@ -273,7 +275,7 @@ class CaseContext:
             if own or clock or spent:
                 other = await self._own_server(stack, variant, clock=clock)
             else:
-                other = self._on(await self._fleet_of_run.get(name, variant))
+                other = self._on(await self._variant_servers.get(name, variant))
             other.scope.users = users or other.scope.users
             yield other
 
@@ -291,12 +293,12 @@ class CaseContext:
             if own:
                 yield await self._own_server(stack, variant, clock=False)
             else:
-                yield self._on(await self._fleet_of_run.get("scripted", variant))
+                yield self._on(await self._variant_servers.get("scripted", variant))
 
     @property
-    def forge(self) -> Forge:
+    def forge(self) -> OAuthServer:
         """The forge where the users of a variant log in."""
-        forge = self._fleet_of_run.forge
+        forge = self._variant_servers.forge
         assert forge is not None
         return forge
 
@@ -307,10 +309,10 @@ class CaseContext:
         return self._clock
 
     @property
-    def _fleet_of_run(self) -> Fleet:
-        if self._fleet is None:
+    def _variant_servers(self) -> VariantServers:
+        if self._variants is None:
             raise CouldNotTest("this run has one server only")
-        return self._fleet
+        return self._variants
 
     def _on(self, server: Server) -> CaseContext:
         other = copy.copy(self)
@@ -327,7 +329,7 @@ class CaseContext:
         moved = Clock(folder) if clock else None
         if moved is not None:
             variant = Variant(env={**variant.env, **moved.env})
-        server = await self._fleet_of_run.make(folder, variant)
+        server = await self._variant_servers.create(folder, variant)
         stack.push_async_callback(server.end)
         async with self._starting:
             await server.start()

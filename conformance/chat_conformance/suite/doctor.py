@@ -13,7 +13,7 @@ from chat_conformance.suite.context import CaseContext
 from chat_conformance.target.file import VARIANT_TYPES, Target
 from chat_conformance.target.places import temporary_folder
 from chat_conformance.target.server import Server
-from chat_conformance.target.variants import Fleet
+from chat_conformance.target.variants import VariantServers
 from chat_conformance.wire.peer import Peer
 
 LOG_TAIL = 10
@@ -40,12 +40,12 @@ async def examine(target: Target, tell: Callable[[str], None]) -> int:
         server = Server(target, folder)
         try:
             async with AsyncExitStack() as stack:
-                fleet = Fleet(target, folder, asyncio.Lock())
-                stack.push_async_callback(fleet.close)
+                variants = VariantServers(target, folder, asyncio.Lock())
+                stack.push_async_callback(variants.close)
                 chat = await stack.enter_async_context(
-                    CaseContext(server, case_id="doctor", seed=0, fleet=fleet)
+                    CaseContext(server, case_id="doctor", seed=0, variants=variants)
                 )
-                for step in _steps(chat, fleet, stack):
+                for step in _steps(chat, variants, stack):
                     if not await _try(step, server, tell):
                         return 3
         finally:
@@ -72,7 +72,7 @@ async def _try(step: Step, server: Server, tell: Callable[[str], None]) -> bool:
     return True
 
 
-def _steps(chat: CaseContext, fleet: Fleet, stack: AsyncExitStack) -> list[Step]:
+def _steps(chat: CaseContext, variants: VariantServers, stack: AsyncExitStack) -> list[Step]:
     server, target = chat.server, chat.target
     peers: list[Peer] = []
 
@@ -107,10 +107,10 @@ def _steps(chat: CaseContext, fleet: Fleet, stack: AsyncExitStack) -> list[Step]
         asked = chat.fake.prompt_count(chat.marker)
         return _expect(asked == 1, f"the fake Claude was asked {asked} time(s)")
 
-    async def variants() -> str:
+    async def start_variants() -> str:
         claimed = [name for name in VARIANT_TYPES if getattr(target.variants, name) is not None]
         for name in claimed:
-            await fleet.get(name, getattr(target.variants, name))
+            await variants.get(name, getattr(target.variants, name))
         missing = [name for name in VARIANT_TYPES if name not in claimed]
         return f"started: {', '.join(claimed) or 'none'}; not offered: {', '.join(missing) or 'none'}"
 
@@ -125,7 +125,7 @@ def _steps(chat: CaseContext, fleet: Fleet, stack: AsyncExitStack) -> list[Step]
             "the server's log; does its claude come from {claude}? dialect, if it names things otherwise",
         ),
         Step("fake", fake, "env or start in the target file: the server must run the claude at {claude}"),
-        Step("variants", variants, "variants in the target file; take out what the server cannot do"),
+        Step("variants", start_variants, "variants in the target file; take out what the server cannot do"),
     ]
 
 

@@ -18,11 +18,11 @@ import msgspec
 import fake_claude
 from chat_conformance.errors import TargetError, UsageError
 from chat_conformance.report import document
-from chat_conformance.results import Change, Kind, RunResult, Verdict
+from chat_conformance.results import Change, ChangeKind, RunResult, Verdict
 from chat_conformance.suite import baseline
 from chat_conformance.suite.case import SURVIVES
 from chat_conformance.suite.checkout import Checkout, without_git_variables
-from chat_conformance.suite.compare import against, compare
+from chat_conformance.suite.compare import compare, compare_to_base
 from chat_conformance.suite.kept import Kept, key_of
 from chat_conformance.suite.rules import Sides, Source, judged, sides_of
 from chat_conformance.target.file import Target
@@ -183,7 +183,7 @@ class _Base:
         What the base does now and then is not the change's doing.
         """
         failed = {each.case.id for each in after.of(Verdict.FAILED)}
-        suspects = [each.case.id for each in compare(before, after) if each.kind is Kind.REGRESSION]
+        suspects = [each.case.id for each in compare(before, after) if each.kind is ChangeKind.REGRESSION]
         suspects = [each.removeprefix(SURVIVES) for each in suspects if each in failed]
         if not 0 < len(suspects) <= MOST_AGAIN:
             return None
@@ -269,7 +269,7 @@ def _judged(
     known = baseline.applying(sides.rules.known, sides.rules.target.name)
     nothing = msgspec.structs.replace(after, results=())
     accepted = asked.source is Source.HEAD
-    run = against(before or nothing, after, asked.base, again=again, may_drop=accepted)
+    run = compare_to_base(before or nothing, after, asked.base, again=again, may_drop=accepted)
     results = []
     for result in run.results:
         if result.verdict is Verdict.PASSED or accepted:
@@ -283,7 +283,7 @@ def _judged(
     if (own := judged(after, sides.edits, asked.source)) is not None:
         results.append(own)
         if own.verdict is Verdict.FAILED:
-            told = Change(kind=Kind.REGRESSION, case=own.case, after=own.happened)
-            last = sum(each.kind is Kind.REGRESSION for each in changes)
+            told = Change(kind=ChangeKind.REGRESSION, case=own.case, after=own.happened)
+            last = sum(each.kind is ChangeKind.REGRESSION for each in changes)
             changes = (*changes[:last], told, *changes[last:])
     return msgspec.structs.replace(run, results=tuple(results), changes=changes)

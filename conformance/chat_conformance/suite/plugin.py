@@ -19,12 +19,12 @@ from chat_conformance.errors import (
     CouldNotTest,
     Failure,
     NotOffered,
-    OwnFault,
+    SuiteError,
     TargetError,
     clip,
 )
 from chat_conformance.results import Case, CaseResult, Verdict
-from chat_conformance.suite.case import OWN_BYTES, TRAFFIC, function_of, survival, survival_id
+from chat_conformance.suite.case import OWN_BYTES, TRAFFIC, case_function, survival, survival_id
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.evidence import CASE_TIMEOUT, ledger_lines, server_lines, trace_with_processes
 from chat_conformance.suite.roles import absent
@@ -32,7 +32,7 @@ from chat_conformance.suite.stage import Stage, Visit
 from chat_conformance.suite.watch import Watch
 from chat_conformance.target.places import letters
 from chat_conformance.target.server import FELL, Server
-from chat_conformance.target.variants import Fleet
+from chat_conformance.target.variants import VariantServers
 from chat_conformance.wire.contract import Contract, holding
 from chat_conformance.wire.evidence import gathered
 
@@ -93,7 +93,7 @@ class CasePlugin:
         self._side_by_side = side_by_side
         self._suite_errors: dict[str, str] = {}
         self._starting = asyncio.Lock()
-        self._shared = Stage(server, Fleet(server.target, folder, self._starting, seed))
+        self._shared = Stage(server, VariantServers(server.target, folder, self._starting, seed))
         self._survivals: dict[str, CaseResult] = {}
         self._watch = Watch(CASE_TIMEOUT)
         self._unexplained: list[tuple[str, set[str]]] = []
@@ -198,7 +198,7 @@ class CasePlugin:
             await self._look_back()
         found = {each.case.id for each in self.results}
         trouble = [said for said, suspects in self._unexplained if not suspects & found]
-        return (*trouble, *await self._shared.fleet.close())
+        return (*trouble, *await self._shared.variants.close())
 
     async def _look_back(self) -> None:
         """Look whether the last cases have left the target well: nobody comes after them to suffer from it."""
@@ -247,7 +247,7 @@ class CasePlugin:
         folder = self._folder / letters(f"{self._seed} {case.id} {self._plays_alone}")
         folder.mkdir()
         server = Server(self._target, folder)
-        stage = Stage(server, Fleet(self._target, folder, self._starting, self._seed))
+        stage = Stage(server, VariantServers(self._target, folder, self._starting, self._seed))
         try:
             async with self._starting:
                 await server.start()
@@ -255,7 +255,7 @@ class CasePlugin:
         except TargetError:
             return None
         finally:
-            await stage.fleet.close()
+            await stage.variants.close()
             await server.end()
 
     async def _explain(self, said: str, suspects: Iterable[Case], beside: Iterable[str] = ()) -> None:
@@ -305,7 +305,7 @@ class CasePlugin:
         Those that are shared are started again with nothing kept.
         """
         found = ""
-        shared = [stage.server, *stage.fleet.shared]
+        shared = [stage.server, *stage.variants.shared]
         for server in dict.fromkeys(each for each, _ in chat.used):
             if server not in shared:
                 found = found or server.fell
@@ -343,12 +343,12 @@ class CasePlugin:
 
         def chat_of(seed: int) -> CaseContext:
             return CaseContext(
-                stage.server, case_id=case.id, seed=seed, starting=self._starting, fleet=stage.fleet
+                stage.server, case_id=case.id, seed=seed, starting=self._starting, variants=stage.variants
             )
 
         with holding(self.contract, case.id):
             chat, error, step, saw = await _tried(chat_of, self._seed)
-        if isinstance(error, OwnFault):
+        if isinstance(error, SuiteError):
             self._suite_errors[case.id] = str(error)
         verdict, expected, happened, broken = _verdict(error)
         log = server_lines(chat, error)
@@ -423,7 +423,7 @@ async def _played(chat: CaseContext) -> tuple[BaseException | None, int, tuple[s
 
     A case that comes to its end and has looked at nothing has judged nothing: that is a fault of ours.
     """
-    function = function_of(chat.case_id)
+    function = case_function(chat.case_id)
     with gathered() as seen:
         try:
             async with asyncio.timeout(CASE_TIMEOUT), chat:
@@ -449,7 +449,7 @@ def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:  # 
     match error:
         case None:
             return Verdict.PASSED, "", "", False
-        case OwnFault():
+        case SuiteError():
             return Verdict.COULD_NOT_TEST, "", f"blamed on {OWN_BYTES.id}: {error}", True
         case Failure():
             return Verdict.FAILED, error.expected, error.happened, False

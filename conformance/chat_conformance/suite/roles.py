@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from chat_conformance.results import Case
-from chat_conformance.suite.case import function_of
+from chat_conformance.suite.case import case_function
 from chat_conformance.suite.needs import helpers_of, marks_of, name_of, tree_of
 from chat_conformance.target.file import Target
 from chat_conformance.target.roles import ROLES
@@ -79,7 +79,7 @@ FREE = ("messages/one-mib",)
 
 def roles_of(case: Case) -> frozenset[str]:
     """The roles that a case relies on."""
-    found = role_marks(function_of(case.id))
+    found = role_marks(case_function(case.id))
     read = {role for role, marks in MARKS.items() if marks & found}
     areas = [] if case.id in FREE else [roles for begin, roles in AREAS.items() if case.id.startswith(begin)]
     return frozenset({*read, *(role for roles in areas for role in roles)})

@@ -17,7 +17,7 @@ import msgspec
 from chat_conformance.errors import UsageError
 from chat_conformance.results import Case, CaseResult, RunResult, Severity, Verdict
 from chat_conformance.suite import baseline
-from chat_conformance.suite.baseline import Baseline, Known
+from chat_conformance.suite.baseline import Baseline, KnownFailure
 from chat_conformance.suite.case import all_cases, baseline_ids
 from chat_conformance.target import file
 from chat_conformance.target.file import Target
@@ -231,7 +231,9 @@ def _short(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def _stricter_known(base: Mapping[str, Known], head: Mapping[str, Known]) -> tuple[Baseline, list[Edit]]:
+def _stricter_known(
+    base: Mapping[str, KnownFailure], head: Mapping[str, KnownFailure]
+) -> tuple[Baseline, list[Edit]]:
     edits, known = [], {}
     for case_id, new in head.items():
         old = base.get(case_id)

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from chat_conformance.errors import TargetError
-from chat_conformance.load.background import Streams
+from chat_conformance.load.background import BackgroundStreams
 from chat_conformance.results import Case, CaseResult, RunResult, Severity
 from chat_conformance.suite.baseline import Baseline, apply, today
 from chat_conformance.suite.case import culprit
@@ -84,7 +84,7 @@ def run(
                 replay=replay,
                 on_result=judged,
             )
-            beside = Streams(target, server, streams)
+            beside = BackgroundStreams(target, server, streams)
             loop.run(beside.start())
             try:
                 with plugin.watching():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from chat_conformance.results import Case
 from chat_conformance.target.server import Server
-from chat_conformance.target.variants import Fleet
+from chat_conformance.target.variants import VariantServers
 
 SUSPECTS = 8
 """So many cases before one are looked at when it suffers from something that it did not do."""
@@ -48,14 +48,14 @@ class Stage:
 
     Attributes:
         server: The target.
-        fleet: The target set otherwise.
+        variants: The target with other settings.
         last: The cases that were over last, newest first.
         looking: Held while somebody looks whether a server is well, and renews it.
     """
 
-    def __init__(self, server: Server, fleet: Fleet) -> None:
+    def __init__(self, server: Server, variants: VariantServers) -> None:
         self.server = server
-        self.fleet = fleet
+        self.variants = variants
         self.looking = asyncio.Lock()
         self._there: list[Visit] = []
         self._used = False

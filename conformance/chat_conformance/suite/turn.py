@@ -23,7 +23,7 @@ def connection_of(channel: Channel) -> str:
     return f"connection {channel.name}"
 
 
-class Turn:
+class TurnReader:
     """The events of one turn, read as they come.
 
     Attributes:
@@ -46,7 +46,7 @@ class Turn:
         self.accepted: Event = {}
         self.events: list[Event] = []
         self._channel = channel
-        self._begin = self._place = begin
+        self._begin = self._cursor = begin
         self._roles = channel.speech.target.roles
         self._conversation_id = conversation_id
         self._outcome = outcome
@@ -77,14 +77,14 @@ class Turn:
     @property
     def text(self) -> str:
         """The answer so far: tokens joined, rewinds applied (TURN-4)."""
-        return joined(self.events)
+        return join_tokens(self.events)
 
     @property
     def terminal(self) -> Event | None:
         """The turn's last event, None before it came."""
         return self.events[-1] if self.events and self.events[-1].get("type") in TERMINAL else None
 
-    async def begin(self) -> Turn:
+    async def begin(self) -> TurnReader:
         """Wait for ``accepted``; where there is none, for the id of a new conversation.
 
         Raises:
@@ -146,23 +146,25 @@ class Turn:
         channel = self._channel
 
         def came() -> list[Event]:
-            events = [each for each in channel.events[self._place :] if isinstance(each, dict)]
+            events = [each for each in channel.events[self._cursor :] if isinstance(each, dict)]
             return [*self.events, *events]
 
         with suppress(Failure):  # what is missing is for the case to say
             await channel.until(
-                lambda: True if len(joined(came())) >= length else None, "all of the answer", within=within
+                lambda: True if len(join_tokens(came())) >= length else None,
+                "all of the answer",
+                within=within,
             )
         with suppress(Failure):
             await channel.expect_alive()
         self.events = [*came(), {"type": "error" if failed else "complete"}]
-        self._place = len(channel.events)
+        self._cursor = len(channel.events)
 
     async def _next(self, *, within: float | None = None) -> Event:
         # A server that does not name the turn, or says it in other words, is judged by the case for that, not by all.
         mine: Callable[[Event], bool] = lambda event: event.get("message_id") in (None, self.message_id)  # noqa: E731
-        self._place, event = await self._channel.expect_event(
-            self._place, within=within, where=mine, others=True, message_id=self.message_id
+        self._cursor, event = await self._channel.expect_event(
+            self._cursor, within=within, where=mine, others=True, message_id=self.message_id
         )
         return event
 
@@ -172,7 +174,7 @@ def told(events: list[Event]) -> list[Event]:
     return [{name: value for name, value in event.items() if name in MEMBERS} for event in events]
 
 
-def joined(events: list[Event]) -> str:
+def join_tokens(events: list[Event]) -> str:
     """The tokens joined, rewinds applied.
 
     Raises:

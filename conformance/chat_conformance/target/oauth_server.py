@@ -36,7 +36,7 @@ class Asked:
 
 
 @dataclass
-class Forge:
+class OAuthServer:
     """A forge that answers.
 
     Whoever comes is the user whom their cookie ``user`` names, as if they had logged in here, or else ``user``; empty:
@@ -132,9 +132,9 @@ class Forge:
 
 
 @asynccontextmanager
-async def forge(seed: object = 0) -> AsyncIterator[Forge]:
+async def oauth_server(seed: object = 0) -> AsyncIterator[OAuthServer]:
     """A forge on a free loopback port, for the length of the block; its codes and tokens come from the seed."""
-    place = Forge(_random=Random(f"{seed} forge"))  # noqa: S311 - to be repeatable
+    place = OAuthServer(_random=Random(f"{seed} forge"))  # noqa: S311 - to be repeatable
     app = web.Application()
     app.router.add_get("/login/oauth/authorize", place.authorize)
     app.router.add_post("/login/oauth/access_token", place.access_token)

@@ -10,14 +10,14 @@ import msgspec
 
 from chat_conformance.errors import CouldNotTest
 from chat_conformance.target.file import Target, Variant
-from chat_conformance.target.oauth_server import Forge, forge
+from chat_conformance.target.oauth_server import OAuthServer, oauth_server
 from chat_conformance.target.server import Server
 
 SCRIPT = Path(__file__).parent / "script.toml"
 """What the fake of every server here plays to the prompts that it names."""
 
 
-class Fleet:
+class VariantServers:
     """Servers that cases share, and the forge where their users log in; started on demand, ended together.
 
     Args:
@@ -28,7 +28,7 @@ class Fleet:
     """
 
     def __init__(self, target: Target, folder: Path, starting: asyncio.Lock, seed: object = 0) -> None:
-        self.forge: Forge | None = None
+        self.forge: OAuthServer | None = None
         self._target = target
         self._folder = folder
         self._starting = starting
@@ -52,7 +52,7 @@ class Fleet:
                 await server.restart()
         return server
 
-    async def make(self, folder: Path, variant: Variant) -> Server:
+    async def create(self, folder: Path, variant: Variant) -> Server:
         """A server that is set so, not started.
 
         Raises:
@@ -62,7 +62,7 @@ class Fleet:
             raise CouldNotTest("the target runs already; to be set otherwise it needs a start command")
         async with self._forging:
             if self.forge is None:
-                self.forge = await self._stack.enter_async_context(forge(self._seed))
+                self.forge = await self._stack.enter_async_context(oauth_server(self._seed))
         folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - a folder of our own, at once
         target = msgspec.structs.replace(self._target, env={**self._target.env, **variant.env})
         return Server(target, folder, forge=self.forge.url, script=SCRIPT)
@@ -74,7 +74,7 @@ class Fleet:
         return [each.result() for each in started if each.exception() is None]
 
     async def _start(self, name: str, variant: Variant) -> Server:
-        server = await self.make(self._folder / name.replace("_", ""), variant)  # letters only
+        server = await self.create(self._folder / name.replace("_", ""), variant)  # letters only
         try:
             async with self._starting:
                 await server.start()

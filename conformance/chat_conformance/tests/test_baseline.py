@@ -10,12 +10,12 @@ import pytest
 from chat_conformance.__main__ import main
 from chat_conformance.errors import UsageError
 from chat_conformance.results import Case, CaseResult, Severity, Verdict
-from chat_conformance.suite.baseline import TODAY, Known, apply, load, today, updated
+from chat_conformance.suite.baseline import TODAY, KnownFailure, apply, load, today, updated
 from chat_conformance.suite.case import all_cases
 from chat_conformance.tests.test_main import target
 
 CASE = Case(id="a/b", title="t", clause="C-1", severity=Severity.LOW, means="m")
-KNOWN = {"a/b": Known(reason="because", expires=date(2030, 1, 1), link="http://x")}
+KNOWN = {"a/b": KnownFailure(reason="because", expires=date(2030, 1, 1), link="http://x")}
 BEFORE, AFTER = date(2029, 12, 31), date(2030, 1, 2)
 
 

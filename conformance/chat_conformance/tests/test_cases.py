@@ -16,7 +16,7 @@ from chat_conformance.mutants.expectations import COMBINATIONS, REFERENCE, SMALL
 from chat_conformance.mutants.judge import judge
 from chat_conformance.mutants.registry import all_breaks
 from chat_conformance.results import Case, CaseResult, RunResult, Verdict
-from chat_conformance.suite.case import all_cases, function_of
+from chat_conformance.suite.case import all_cases, case_function
 from chat_conformance.suite.clauses import clauses
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.target.file import Target
@@ -140,4 +140,4 @@ async def test_a_case_that_needs_a_fake_cannot_be_tested_without_one(tmp_path: P
         target = Target(name="bare", url=url)
         async with CaseContext(Server(target, tmp_path), case_id="x/y", seed=1) as chat:
             with pytest.raises(CouldNotTest, match="no ledger and gates"):
-                await function_of("turns/streams")(chat)
+                await case_function("turns/streams")(chat)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from chat_conformance.errors import Failure
 from chat_conformance.mutants.expectations import SMALL
 from chat_conformance.mutants.judge import _target
-from chat_conformance.results import Case, CaseResult, Kind, RunResult, Severity, TraceLine, Verdict
-from chat_conformance.suite.case import all_cases, function_of
+from chat_conformance.results import Case, CaseResult, ChangeKind, RunResult, Severity, TraceLine, Verdict
+from chat_conformance.suite.case import all_cases, case_function
 from chat_conformance.suite.cause import alike, cause, is_further
 from chat_conformance.suite.compare import compare
 from chat_conformance.suite.plugin import step_of
@@ -120,7 +120,7 @@ def test_step_is_the_line_of_the_case() -> None:
         asyncio.run(outer())
 
     assert step_of(caught.value, outer) == 2
-    assert step_of(caught.value, function_of(all_cases()[0].id)) == 0
+    assert step_of(caught.value, case_function(all_cases()[0].id)) == 0
 
 
 @pytest.mark.parametrize("mutant", ["R1-1", "R1-3", "R1-6", "M-1"])
@@ -133,5 +133,5 @@ def test_two_runs_of_one_fault_have_one_cause(mutant: str) -> None:
     one, other = play(1), play(2)
 
     assert [each.verdict for each in (*one.results, *other.results)] == [Verdict.FAILED] * 2
-    assert [each.kind for each in compare(one, other)] == [Kind.NOT_FIXED]
+    assert [each.kind for each in compare(one, other)] == [ChangeKind.NOT_FIXED]
     assert one.results[0].step > 0

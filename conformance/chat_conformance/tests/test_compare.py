@@ -11,14 +11,14 @@ from chat_conformance.report import console, review
 from chat_conformance.results import (
     Case,
     CaseResult,
+    ChangeKind,
     Decision,
-    Kind,
     RunResult,
     Severity,
     TraceLine,
     Verdict,
 )
-from chat_conformance.suite.compare import against, compare
+from chat_conformance.suite.compare import compare, compare_to_base
 
 
 def result(
@@ -43,36 +43,40 @@ FAILED, PASSED, BLOCKED = Verdict.FAILED, Verdict.PASSED, Verdict.BLOCKED_BY
 @pytest.mark.parametrize(
     ("before", "after", "kind"),
     [
-        ([result("a/b", FAILED)], [result("a/b", PASSED)], Kind.FIXED),
-        ([result("a/b", FAILED)], [result("a/b", FAILED)], Kind.NOT_FIXED),
-        ([result("a/b", FAILED)], [result("a/b", Verdict.KNOWN_FAILURE)], Kind.NOT_FIXED),
-        ([result("a/b", Verdict.KNOWN_FAILURE)], [result("a/b", FAILED)], Kind.NOT_FIXED),
-        ([result("a/b", FAILED)], [], Kind.NOT_TESTED),
-        ([result("a/b", PASSED)], [result("a/b", PASSED), result("survives/a/b", FAILED)], Kind.REGRESSION),
-        ([result("survives/a/b", FAILED)], [result("a/b", PASSED)], Kind.FIXED),
-        ([], [result("survives/a/b", FAILED)], Kind.NEW),
-        ([result("a/b", FAILED)], [result("a/b", Verdict.COULD_NOT_TEST)], Kind.NOT_TESTED),
-        ([result("a/b", FAILED)], [result("a/b", BLOCKED, happened="a/c")], Kind.NOT_TESTED),
+        ([result("a/b", FAILED)], [result("a/b", PASSED)], ChangeKind.FIXED),
+        ([result("a/b", FAILED)], [result("a/b", FAILED)], ChangeKind.NOT_FIXED),
+        ([result("a/b", FAILED)], [result("a/b", Verdict.KNOWN_FAILURE)], ChangeKind.NOT_FIXED),
+        ([result("a/b", Verdict.KNOWN_FAILURE)], [result("a/b", FAILED)], ChangeKind.NOT_FIXED),
+        ([result("a/b", FAILED)], [], ChangeKind.NOT_TESTED),
+        (
+            [result("a/b", PASSED)],
+            [result("a/b", PASSED), result("survives/a/b", FAILED)],
+            ChangeKind.REGRESSION,
+        ),
+        ([result("survives/a/b", FAILED)], [result("a/b", PASSED)], ChangeKind.FIXED),
+        ([], [result("survives/a/b", FAILED)], ChangeKind.NEW),
+        ([result("a/b", FAILED)], [result("a/b", Verdict.COULD_NOT_TEST)], ChangeKind.NOT_TESTED),
+        ([result("a/b", FAILED)], [result("a/b", BLOCKED, happened="a/c")], ChangeKind.NOT_TESTED),
         (
             [result("a/b", FAILED, Severity.BLOCKER)],
             [result("a/b", FAILED, Severity.LOW)],
-            Kind.PARTIAL,
+            ChangeKind.PARTIAL,
         ),
         (
             [result("a/b", FAILED), result("a/c", BLOCKED, happened="a/b")],
             [result("a/b", FAILED), result("a/c", PASSED)],
-            Kind.PARTIAL,
+            ChangeKind.PARTIAL,
         ),
-        ([result("a/b", PASSED)], [result("a/b", FAILED)], Kind.REGRESSION),
-        ([result("a/b", PASSED)], [result("a/b", Verdict.KNOWN_FAILURE)], Kind.REGRESSION),
-        ([result("a/b", PASSED)], [result("a/b", Verdict.NOT_OFFERED)], Kind.REGRESSION),
-        ([], [result("a/b", FAILED)], Kind.NEW),
-        ([result("a/b", Verdict.NOT_OFFERED)], [result("a/b", FAILED)], Kind.NEW),
-        ([result("a/b", BLOCKED, happened="a/a")], [result("a/b", FAILED)], Kind.NEW),
+        ([result("a/b", PASSED)], [result("a/b", FAILED)], ChangeKind.REGRESSION),
+        ([result("a/b", PASSED)], [result("a/b", Verdict.KNOWN_FAILURE)], ChangeKind.REGRESSION),
+        ([result("a/b", PASSED)], [result("a/b", Verdict.NOT_OFFERED)], ChangeKind.REGRESSION),
+        ([], [result("a/b", FAILED)], ChangeKind.NEW),
+        ([result("a/b", Verdict.NOT_OFFERED)], [result("a/b", FAILED)], ChangeKind.NEW),
+        ([result("a/b", BLOCKED, happened="a/a")], [result("a/b", FAILED)], ChangeKind.NEW),
     ],
 )
 def test_every_finding_of_either_run_is_accounted_for(
-    before: list[CaseResult], after: list[CaseResult], kind: Kind
+    before: list[CaseResult], after: list[CaseResult], kind: ChangeKind
 ) -> None:
     assert [each.kind for each in compare(run(*before), run(*after))] == [kind]
 
@@ -85,7 +89,7 @@ def test_one_case_failing_for_another_cause_is_a_change(verdict: Verdict) -> Non
     (change,) = compare(before, after)
 
     assert (change.kind, change.before, change.after) == (
-        Kind.REGRESSION,
+        ChangeKind.REGRESSION,
         "each token came twice",
         "not within 5 s",
     )
@@ -95,20 +99,22 @@ def test_two_runs_side_by_side_tell_another_cause() -> None:
     old = run(result("a/b", FAILED, happened="each token came twice"))
     new = run(result("a/b", FAILED, happened="not within 5 s"))
 
-    told = console.side_by_side(old, msgspec.structs.replace(new, changes=compare(old, new)))
+    told = console.comparison(old, msgspec.structs.replace(new, changes=compare(old, new)))
 
     assert "failed, for another cause" in told
     assert "ended alike" not in told
-    assert "ended alike" in console.side_by_side(old, old)
+    assert "ended alike" in console.comparison(old, old)
 
 
 def test_case_that_comes_further_is_mended_in_part() -> None:
     before = run(result("a/b", FAILED, happened="not within 5 s", step=3))
     after = run(result("a/b", FAILED, happened="each token came twice", step=7))
 
-    assert [each.kind for each in compare(before, after)] == [Kind.PARTIAL]
-    assert [each.kind for each in compare(after, before)] == [Kind.REGRESSION]
-    assert [each.verdict for each in against(before, after, "main").results] == [Verdict.KNOWN_FAILURE]
+    assert [each.kind for each in compare(before, after)] == [ChangeKind.PARTIAL]
+    assert [each.kind for each in compare(after, before)] == [ChangeKind.REGRESSION]
+    assert [each.verdict for each in compare_to_base(before, after, "main").results] == [
+        Verdict.KNOWN_FAILURE
+    ]
 
 
 def test_case_that_sends_more_of_the_same_comes_further() -> None:
@@ -117,14 +123,14 @@ def test_case_that_sends_more_of_the_same_comes_further() -> None:
         failed = result("a/b", FAILED, happened=f"the {len(sent)}th was refused", step=3)
         return run(msgspec.structs.replace(failed, trace=trace))
 
-    def kind(before: RunResult, now: RunResult) -> Kind:
+    def kind(before: RunResult, now: RunResult) -> ChangeKind:
         return compare(before, now)[0].kind
 
-    assert kind(after("TEXT 'one'"), after("TEXT 'one'", "TEXT 'two'")) is Kind.PARTIAL
-    assert kind(after("TEXT 'one'", "TEXT 'two'"), after("TEXT 'one'")) is Kind.REGRESSION
-    assert kind(after("TEXT 'one'"), after("TEXT 'two'", "TEXT 'one'")) is Kind.REGRESSION
+    assert kind(after("TEXT 'one'"), after("TEXT 'one'", "TEXT 'two'")) is ChangeKind.PARTIAL
+    assert kind(after("TEXT 'one'", "TEXT 'two'"), after("TEXT 'one'")) is ChangeKind.REGRESSION
+    assert kind(after("TEXT 'one'"), after("TEXT 'two'", "TEXT 'one'")) is ChangeKind.REGRESSION
     asked = result("a/b", FAILED, happened="x", step=3)
-    assert kind(run(asked), after("GET /a", "GET /b")) is Kind.REGRESSION
+    assert kind(run(asked), after("GET /a", "GET /b")) is ChangeKind.REGRESSION
 
 
 def test_what_a_mended_root_uncovers_is_no_regression() -> None:
@@ -137,11 +143,11 @@ def test_what_a_mended_root_uncovers_is_no_regression() -> None:
         result("a/root", PASSED), result("a/hidden", FAILED, happened="it is 'x'"), result("a/fine", PASSED)
     )
 
-    judged = against(base, head, "main")
+    judged = compare_to_base(base, head, "main")
 
     assert [(each.kind, each.case.id) for each in judged.changes] == [
-        (Kind.NEWLY_VISIBLE, "a/hidden"),
-        (Kind.FIXED, "a/root"),
+        (ChangeKind.NEWLY_VISIBLE, "a/hidden"),
+        (ChangeKind.FIXED, "a/root"),
     ]
     assert (judged.exit_status, judged.decision) == (0, Decision.DISCUSS)
     assert "hidden on main by a/root" in judged.results[1].reason
@@ -159,9 +165,9 @@ def test_worst_regression_comes_first() -> None:
     after = run(result("a/a", PASSED), result("a/b", FAILED), result("a/c", FAILED, Severity.BLOCKER))
 
     assert [(each.kind, each.case.id) for each in compare(before, after)] == [
-        (Kind.REGRESSION, "a/c"),
-        (Kind.REGRESSION, "a/b"),
-        (Kind.FIXED, "a/a"),
+        (ChangeKind.REGRESSION, "a/c"),
+        (ChangeKind.REGRESSION, "a/b"),
+        (ChangeKind.FIXED, "a/a"),
     ]
 
 
@@ -169,16 +175,16 @@ def test_what_failed_on_the_base_is_debt_and_not_of_this_change() -> None:
     base = run(result("a/old", FAILED, happened="bad"), result("a/new", PASSED), result("a/mended", FAILED))
     head = run(result("a/old", FAILED, happened="bad"), result("a/new", FAILED), result("a/mended", PASSED))
 
-    judged = against(base, head, "origin/main")
+    judged = compare_to_base(base, head, "origin/main")
 
     assert [each.verdict for each in judged.results] == [Verdict.KNOWN_FAILURE, FAILED, PASSED]
     assert judged.results[0].reason == "fails on origin/main already: bad"
     assert [(each.kind, each.case.id) for each in judged.changes] == [
-        (Kind.REGRESSION, "a/new"),
-        (Kind.FIXED, "a/mended"),
+        (ChangeKind.REGRESSION, "a/new"),
+        (ChangeKind.FIXED, "a/mended"),
     ]
     assert judged.exit_status == 1
-    assert against(base, msgspec.structs.replace(head, results=head.results[:1]), "b").findings == ()
+    assert compare_to_base(base, msgspec.structs.replace(head, results=head.results[:1]), "b").findings == ()
 
 
 def test_break_of_what_fails_already_is_the_first_sentence() -> None:
@@ -186,7 +192,7 @@ def test_break_of_what_fails_already_is_the_first_sentence() -> None:
     base = run(*debt, result("a/streams", FAILED, happened="each token came twice"))
     head = run(*debt, result("a/streams", FAILED, happened="not within 5 s"))
 
-    said = json.loads(review.render(against(base, head, "main"), {}))
+    said = json.loads(review.render(compare_to_base(base, head, "main"), {}))
 
     assert said["verdict"] == "REQUEST_CHANGES"
     assert said["verdict_reason"].startswith("REGRESSION in a/streams: It holds: expected ; not within 5 s")
@@ -199,7 +205,7 @@ def test_break_of_what_fails_already_is_the_first_sentence() -> None:
 def test_dropped_claim_stops_the_change() -> None:
     head = run(result("a/b", Verdict.NOT_OFFERED, happened="no variants.proxy"), result("a/c", PASSED))
 
-    judged = against(run(result("a/b", PASSED), result("a/c", PASSED)), head, "main")
+    judged = compare_to_base(run(result("a/b", PASSED), result("a/c", PASSED)), head, "main")
 
     assert judged.exit_status == 1
     assert judged.findings[0].happened == "it is not offered any more: no variants.proxy"
@@ -208,7 +214,7 @@ def test_dropped_claim_stops_the_change() -> None:
 def test_what_can_be_tested_no_more_is_no_verdict() -> None:
     head = run(result("a/b", Verdict.COULD_NOT_TEST, happened="no ledger"), result("a/c", PASSED))
 
-    judged = against(run(result("a/b", PASSED), result("a/c", PASSED)), head, "main")
+    judged = compare_to_base(run(result("a/b", PASSED), result("a/c", PASSED)), head, "main")
 
     assert (judged.exit_status, judged.decision) == (3, Decision.DISCUSS)
     assert judged.trouble == ("a/b could be tested on main, and not here: no ledger",)

@@ -50,7 +50,7 @@ async def test_a_case_that_looked_at_nothing_has_not_passed(
         expect(True, "something", "nothing")
 
     for function, wanted in ((sees, Verdict.PASSED), (blind, Verdict.COULD_NOT_TEST)):
-        monkeypatch.setattr(plugin, "function_of", lambda _id, function=function: function)
+        monkeypatch.setattr(plugin, "case_function", lambda _id, function=function: function)
         target = Target(name="bare", url="http://127.0.0.1:1")
         error, _, saw_then = await plugin._played(
             CaseContext(Server(target, tmp_path), case_id="x/y", seed=1)
@@ -72,7 +72,7 @@ async def test_a_case_is_played_again_where_the_server_closed_early(
             raise ClosedEarly("an answer", "the connection ended")
         expect(True, "something", "nothing")
 
-    monkeypatch.setattr(plugin, "function_of", lambda _id: unlucky)
+    monkeypatch.setattr(plugin, "case_function", lambda _id: unlucky)
     server = Server(Target(name="bare", url="http://127.0.0.1:1"), tmp_path)
     for number, wanted in ((3, Verdict.PASSED), (4, Verdict.FAILED)):
         lucky_one[0] = number

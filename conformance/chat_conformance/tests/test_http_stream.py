@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from chat_conformance.errors import Failure, NotOffered
-from chat_conformance.suite.turn import Turn
+from chat_conformance.suite.turn import TurnReader
 from chat_conformance.target.file import Target
 from chat_conformance.target.speech import Speech
 from chat_conformance.wire.http_stream import StreamChannel, streaming
@@ -72,8 +72,8 @@ async def channel_of(description: dict[str, Any], **handlers: Handler) -> AsyncI
         await runner.cleanup()
 
 
-async def ask(channel: StreamChannel, prompt: str = "hi", message_id: str = "m1") -> Turn:
-    turn = Turn(channel, message_id, len(channel.events))
+async def ask(channel: StreamChannel, prompt: str = "hi", message_id: str = "m1") -> TurnReader:
+    turn = TurnReader(channel, message_id, len(channel.events))
     await channel.send_json(type="chat_request", message=prompt, message_id=message_id)
     return turn
 

@@ -9,17 +9,17 @@ import pytest
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
 from chat_conformance.wire.listening import listening
 from chat_conformance.wire.middlebox import (
-    Carry,
-    Cut,
+    Forwarder,
+    LinkCut,
     MiddleBox,
     Streams,
     _reset,
-    as_it_comes,
-    dribble,
+    buffer_for,
+    bytewise,
+    cut_in_frame,
     idle_limit,
-    lumps,
     middle_box,
-    torn,
+    pass_through,
 )
 from chat_conformance.wire.trace import Trace
 from fake_claude.patience import patience
@@ -39,28 +39,28 @@ def stream(*pieces: bytes, eof: bool = True) -> asyncio.StreamReader:
     return reader
 
 
-async def passed(carry: Carry, reader: asyncio.StreamReader) -> tuple[list[bytes], str]:
+async def passed(carry: Forwarder, reader: asyncio.StreamReader) -> tuple[list[bytes], str]:
     """The pieces that a carry lets pass, and why it cut the link, if it did."""
     pieces: list[bytes] = []
     try:
         async for piece in carry(reader):
             pieces.append(piece)  # noqa: PERF401 - those before the cut count
-    except Cut as cut:
+    except LinkCut as cut:
         return pieces, str(cut)
     return pieces, ""
 
 
 async def test_a_good_network_passes_what_comes() -> None:
-    assert await passed(as_it_comes, stream(b"ab", b"c")) == ([b"abc"], "")
+    assert await passed(pass_through, stream(b"ab", b"c")) == ([b"abc"], "")
 
 
 async def test_a_dribble_passes_byte_by_byte() -> None:
-    assert await passed(dribble(0), stream(b"abc")) == ([b"a", b"b", b"c"], "")
+    assert await passed(bytewise(0), stream(b"abc")) == ([b"a", b"b", b"c"], "")
 
 
 async def test_a_lump_waits_for_more() -> None:
     reader = stream(b"a", eof=False)
-    pieces = lumps(30)(reader)
+    pieces = buffer_for(30)(reader)
     lump = asyncio.ensure_future(anext(pieces))
     await asyncio.sleep(0)
     reader.feed_data(b"b")
@@ -71,7 +71,7 @@ async def test_a_lump_waits_for_more() -> None:
 
 
 async def test_a_lump_does_not_wait_for_ever() -> None:
-    pieces = lumps(0.001)(stream(b"a", eof=False))
+    pieces = buffer_for(0.001)(stream(b"a", eof=False))
 
     assert await anext(pieces) == b"a"
     await pieces.aclose()
@@ -117,7 +117,7 @@ async def test_a_torn_link_passes_so_many_bytes(
 ) -> None:
     sent = HEAD + b"".join(WIRE)
     cuts = [sent[place : place + size] for place in range(0, len(sent), size)]
-    pieces, cut = await passed(torn(frame, byte), stream(*cuts))
+    pieces, cut = await passed(cut_in_frame(frame, byte), stream(*cuts))
 
     assert b"".join(pieces) == HEAD + through
     assert cut == why
@@ -150,7 +150,7 @@ class Witness:
 
 @asynccontextmanager
 async def through(
-    witness: Witness, *, down: Carry = as_it_comes, up: Carry = as_it_comes
+    witness: Witness, *, down: Forwarder = pass_through, up: Forwarder = pass_through
 ) -> AsyncIterator[tuple[MiddleBox, Streams, Trace]]:
     """A client's connection to the witness through a box."""
     trace = Trace()
@@ -184,7 +184,7 @@ async def test_both_directions_pass_and_the_server_ends() -> None:
         witness.leave.set()
 
         assert await reader.read() == b""
-        assert await box.links[0].is_let_go(60)
+        assert await box.links[0].server_closed(60)
 
 
 async def test_a_cut_resets_both_sides_and_is_told() -> None:
@@ -203,8 +203,8 @@ async def test_a_dark_link_swallows_all_and_tells_nobody() -> None:
     async with through(witness) as (box, (reader, writer), _):
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"HELLO"
-        box.go_dark()
-        assert not await box.links[0].is_let_go(0)
+        box.blackhole()
+        assert not await box.links[0].server_closed(0)
         writer.write(b"lost")
         fresh, its_writer = await asyncio.open_connection(box.host, box.port)
         for _ in range(3):  # round trips, in which what was lost would have come
@@ -212,7 +212,7 @@ async def test_a_dark_link_swallows_all_and_tells_nobody() -> None:
             assert await fresh.readexactly(1) == b"B"
         its_writer.transport.abort()
         witness.leave.set()
-        assert await box.links[0].is_let_go(60)
+        assert await box.links[0].server_closed(60)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await reader.read()

@@ -16,7 +16,7 @@ import pytest
 
 from chat_conformance.errors import UsageError
 from chat_conformance.results import Case, CaseResult, RunResult, Severity, Verdict
-from chat_conformance.suite.baseline import Known
+from chat_conformance.suite.baseline import KnownFailure
 from chat_conformance.suite.checkout import Checkout
 from chat_conformance.suite.kept import Kept, key_of, usual_folder
 from chat_conformance.suite.rules import Edit, Rules, Source, judged, sides_of, stricter, text_of
@@ -397,7 +397,7 @@ def result(case_id: str, verdict: Verdict) -> CaseResult:
 
 
 def rules(text: str = TARGET, **known: date) -> Rules:
-    entries = {name: Known(reason="because", expires=day) for name, day in known.items()}
+    entries = {name: KnownFailure(reason="because", expires=day) for name, day in known.items()}
     return Rules(target=parse(text.encode(), Path("chat.toml"), "chat.toml", here=Path("/x")), known=entries)
 
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 import chat_server.protocol
-from chat_conformance.errors import OwnFault
+from chat_conformance.errors import SuiteError
 from chat_conformance.protocol import documents, messages
 from chat_conformance.protocol.__main__ import files
 from chat_conformance.protocol.schema import asyncapi, json_schema, word
@@ -282,7 +282,7 @@ def test_illegal_message_of_ours_blames_the_suite() -> None:
                 contract.check_request(wrong, TARGET)
             else:
                 contract.check_request({"type": "cancel", "message_id": "m"}, TARGET)
-                with pytest.raises(OwnFault, match="message_id"):
+                with pytest.raises(SuiteError, match="message_id"):
                     contract.check_request(wrong, TARGET)
 
 

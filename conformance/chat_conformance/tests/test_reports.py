@@ -26,7 +26,7 @@ from chat_conformance.results import (
     Case,
     CaseResult,
     Change,
-    Kind,
+    ChangeKind,
     RunResult,
     Severity,
     TraceLine,
@@ -117,8 +117,10 @@ FULL = RunResult(
     version="1.2.3",
     began="2026-01-02T03:04:05+00:00",
     changes=(
-        Change(kind=Kind.REGRESSION, case=case("turns/streams", Severity.BLOCKER), after=f"nothing {NASTY}"),
-        Change(kind=Kind.FIXED, case=case("handshake/ok"), before="it was 500"),
+        Change(
+            kind=ChangeKind.REGRESSION, case=case("turns/streams", Severity.BLOCKER), after=f"nothing {NASTY}"
+        ),
+        Change(kind=ChangeKind.FIXED, case=case("handshake/ok"), before="it was 500"),
     ),
 )
 EMPTY = RunResult(target="nothing", url="http://x", seed=1, seconds=0.0, results=())
@@ -390,7 +392,7 @@ def test_markdown_mentions_and_links_nothing(name: str, word: str) -> None:
 def test_side_by_side_obeys_nothing() -> None:
     run = hostile("::error::boom")
 
-    assert obeyed(console.side_by_side(run, msgspec.structs.replace(run, results=()))) == []
+    assert obeyed(console.comparison(run, msgspec.structs.replace(run, results=()))) == []
 
 
 def worst(findings: int) -> RunResult:
@@ -414,7 +416,7 @@ def worst(findings: int) -> RunResult:
         for number in range(findings)
     )
     changes = tuple(
-        Change(kind=Kind.REGRESSION, case=each.case, before=big, after=big) for each in results[:500]
+        Change(kind=ChangeKind.REGRESSION, case=each.case, before=big, after=big) for each in results[:500]
     )
     return msgspec.structs.replace(
         FULL, results=results + blocked, trouble=(big,) * 100, changes=changes, target="worst"

@@ -12,7 +12,7 @@ import socketio
 from aiohttp import web
 
 from chat_conformance.errors import Failure, NotOffered
-from chat_conformance.suite.turn import Turn
+from chat_conformance.suite.turn import TurnReader
 from chat_conformance.target.file import Target
 from chat_conformance.target.speech import Speech
 from chat_conformance.wire.frames import Frame, Opcode
@@ -80,7 +80,7 @@ def chat(namespace: str = "/", **settings: Any) -> Any:
 
 
 async def said(peer: SocketIOPeer, prompt: str) -> str:
-    turn = Turn(peer, "m1", len(peer.events))
+    turn = TurnReader(peer, "m1", len(peer.events))
     await peer.send_json(type="chat_request", message=prompt, message_id="m1")
     return await turn.complete()
 
@@ -116,7 +116,7 @@ async def test_refused_namespace_is_a_failure() -> None:
 async def test_acknowledgement_is_an_event() -> None:
     async with peer_of(chat(), acknowledge=True) as peer:
         await peer.join()
-        turn = Turn(peer, "m1", 0)
+        turn = TurnReader(peer, "m1", 0)
         await peer.send_json(type="chat_request", message="hi", message_id="m1")
         _, event = await peer.expect_event(where=lambda each: each["type"] == "status")
 
@@ -190,7 +190,7 @@ async def test_frames_may_be_sent_as_on_any_websocket() -> None:
         await peer.join()
         packet = peer.encode(type="chat_request", message="hi")
         await peer.send(Frame(Opcode.TEXT, packet[:5], fin=False, mask=MASK))
-        turn = Turn(peer, "m1", 0)
+        turn = TurnReader(peer, "m1", 0)
         await peer.send(Frame(Opcode.CONTINUATION, packet[5:], mask=MASK))
 
         assert await turn.complete() == "hi "

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from chat_conformance.errors import Failure
-from chat_conformance.suite.turn import joined, told
+from chat_conformance.suite.turn import join_tokens, told
 from chat_conformance.wire.channel import Event
 
 
@@ -15,7 +15,7 @@ def token(text: str) -> Event:
 def test_tokens_are_joined_and_rewinds_applied() -> None:
     told = [token("Hello "), token("wörld"), {"type": "rewind", "to": 7}, {"type": "status"}, token("ow")]
 
-    assert joined(told) == "Hello wow"
+    assert join_tokens(told) == "Hello wow"
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_tokens_are_joined_and_rewinds_applied() -> None:
 )
 def test_an_event_without_what_it_must_have_fails(event: Event) -> None:
     with pytest.raises(Failure):
-        joined([token("short"), event])
+        join_tokens([token("short"), event])
 
 
 def test_members_that_no_clause_names_may_differ_when_told_again() -> None:

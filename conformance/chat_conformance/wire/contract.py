@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from chat_conformance.errors import OwnFault
+from chat_conformance.errors import SuiteError
 from chat_conformance.protocol.validity import MISSING, wrong_in_document, wrong_in_event, wrong_in_request
 from chat_conformance.target.file import Target
 from chat_conformance.wire.trace import shorten
@@ -130,12 +130,12 @@ def check_request(members: dict[str, Any], target: Target) -> None:
     """Hold a message of ours to the schema, unless its case sends such on purpose.
 
     Raises:
-        OwnFault: No client may send it.
+        SuiteError: No client may send it.
     """
     if (noted := _of(target)) is None or noted[1] in ODD:
         return
     if (wrong := wrong_in_request(members)) is not None:
-        raise OwnFault(f"the suite sent {shorten(str(members))}: {wrong}")
+        raise SuiteError(f"the suite sent {shorten(str(members))}: {wrong}")
 
 
 def look_at_no_message(wrong: str, text: str, target: Target) -> None:

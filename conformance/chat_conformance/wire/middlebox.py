@@ -1,7 +1,7 @@
 """A hostile middle box: a TCP proxy in this process that treats links as bad networks and impatient proxies do.
 
 What it does to one direction of a link is a *carry*: it takes the bytes that arrive and yields those that pass, piece
-by piece. A carry that has had enough raises `Cut`, and both sides are reset.
+by piece. A carry that has had enough raises `LinkCut`, and both sides are reset.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from chat_conformance.wire.listening import listening
 from chat_conformance.wire.trace import Trace
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Carry = Callable[[asyncio.StreamReader], AsyncGenerator[bytes, None]]
+Forwarder = Callable[[asyncio.StreamReader], AsyncGenerator[bytes, None]]
 CHUNK = 1 << 16
 HEAD_END = b"\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: close() sends a reset and no end of stream
 
 
-class Cut(Exception):
+class LinkCut(Exception):
     """The box has had enough of a link; the words say why."""
 
 
-async def as_it_comes(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
+async def pass_through(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
     """What a good network does."""
     while data := await reader.read(CHUNK):
         yield data
@@ -38,7 +38,7 @@ async def _nothing() -> None:
     """What has to happen before a link counts as idle: no more than that the time is over."""
 
 
-def idle_limit(seconds: float, before: Callable[[], Awaitable[None]] = _nothing) -> Carry:
+def idle_limit(seconds: float, before: Callable[[], Awaitable[None]] = _nothing) -> Forwarder:
     """Cut a link over which nothing came for so long, as proxies do.
 
     ``before`` is awaited first, and the link is spared if something comes meanwhile. Where it waits until the server
@@ -53,7 +53,7 @@ def idle_limit(seconds: float, before: Callable[[], Awaitable[None]] = _nothing)
                 if not reading.done():
                     await before()
                 if not reading.done():
-                    raise Cut(f"not one byte for {seconds:g} s")
+                    raise LinkCut(f"not one byte for {seconds:g} s")
                 data = reading.result()
             finally:
                 reading.cancel()
@@ -65,7 +65,7 @@ def idle_limit(seconds: float, before: Callable[[], Awaitable[None]] = _nothing)
     return carry
 
 
-def torn(frame: int, byte: int) -> Carry:
+def cut_in_frame(frame: int, byte: int) -> Forwarder:
     """Cut a WebSocket in the middle of a frame: it is reset when so many bytes of the frame have passed.
 
     Frames are counted from 1, whatever they are; what comes before them, the answer to the handshake, passes. A frame
@@ -81,13 +81,13 @@ def torn(frame: int, byte: int) -> Carry:
                 wire = encode_frame(each)
                 if seen == frame:
                     yield wire[:byte]
-                    raise Cut(f"byte {min(byte, len(wire))} of the {len(wire)} of frame {frame}")
+                    raise LinkCut(f"byte {min(byte, len(wire))} of the {len(wire)} of frame {frame}")
                 yield wire
 
     return carry
 
 
-def dribble(pause: float) -> Carry:
+def bytewise(pause: float) -> Forwarder:
     """Pass one byte, wait so many seconds, pass the next."""
 
     async def carry(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
@@ -99,7 +99,7 @@ def dribble(pause: float) -> Carry:
     return carry
 
 
-def lumps(seconds: float) -> Carry:
+def buffer_for(seconds: float) -> Forwarder:
     """Keep what comes until its first byte is so old, then pass all of it at once."""
 
     async def carry(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
@@ -124,22 +124,22 @@ class Link:
 
     def __init__(self, client: Streams, server: Streams) -> None:
         self.cut: str | None = None
-        self.is_dark = False
+        self.is_blackholed = False
         self._let_go = asyncio.Event()
         self._client, self._server = client, server
 
-    async def carried(self, down: Carry, up: Carry) -> None:
+    async def carried(self, down: Forwarder, up: Forwarder) -> None:
         """Pass on what comes until both sides have ended, or a carry has had enough."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._down(down))
                 group.create_task(self._pass(up, self._client[0], self._server[1]))
-        except* (Cut, FrameError) as cuts:
+        except* (LinkCut, FrameError) as cuts:
             self.cut = str(cuts.exceptions[0])
         finally:
             self.reset()
 
-    async def is_let_go(self, within: float) -> bool:
+    async def server_closed(self, within: float) -> bool:
         """Wait for the server to end its side; False if it did not in so many seconds."""
         try:
             async with asyncio.timeout(within):
@@ -148,21 +148,23 @@ class Link:
             return False
         return True
 
-    async def _down(self, carry: Carry) -> None:
+    async def _down(self, carry: Forwarder) -> None:
         await self._pass(carry, self._server[0], self._client[1])
         self._let_go.set()
 
-    async def _pass(self, carry: Carry, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, carry: Forwarder, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
             async with aclosing(carry(reader)) as pieces:
                 async for piece in pieces:
-                    if not self.is_dark:
+                    if not self.is_blackholed:
                         writer.write(piece)
                         await writer.drain()
             end: Callable[[], None] = writer.close
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             end = partial(_reset, writer)
-        if not self.is_dark:
+        if not self.is_blackholed:
             end()  # the other side learns how this one ended
 
     def reset(self) -> None:
@@ -188,7 +190,7 @@ class MiddleBox:
 
     host = "127.0.0.1"
 
-    def __init__(self, server: tuple[str, int], trace: Trace, down: Carry, up: Carry) -> None:
+    def __init__(self, server: tuple[str, int], trace: Trace, down: Forwarder, up: Forwarder) -> None:
         self.port = 0
         self.links: list[Link] = []
         self._closed = False
@@ -201,11 +203,11 @@ class MiddleBox:
         """The origin of the server through the box."""
         return f"http://{self.host}:{self.port}"
 
-    def go_dark(self) -> None:
+    def blackhole(self) -> None:
         """From now on swallow all that comes over the links there are, and tell neither side anything."""
         self._trace.add("box", "=", "the box swallows everything")
         for link in self.links:
-            link.is_dark = True
+            link.is_blackholed = True
 
     def close(self) -> None:
         """Reset all links, and those that are just beginning."""
@@ -234,7 +236,7 @@ class MiddleBox:
 
 @asynccontextmanager
 async def middle_box(
-    host: str, port: int, trace: Trace, *, down: Carry = as_it_comes, up: Carry = as_it_comes
+    host: str, port: int, trace: Trace, *, down: Forwarder = pass_through, up: Forwarder = pass_through
 ) -> AsyncIterator[MiddleBox]:
     """A box before a server for the length of the block; its links end with it.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from chat_conformance.errors import ClosedEarly, Failure, OwnFault
+from chat_conformance.errors import ClosedEarly, Failure, SuiteError
 from chat_conformance.target.file import Target
 from chat_conformance.target.speech import Speech
 from chat_conformance.wire.audit import Audit
@@ -401,7 +401,7 @@ async def connected(
 
     Raises:
         Failure: The connection is refused or not taken in time.
-        OwnFault: What was sent is what no client may send, and ``break_rules`` was not called.
+        SuiteError: What was sent is what no client may send, and ``break_rules`` was not called.
     """
     try:
         async with asyncio.timeout(within):
@@ -417,4 +417,4 @@ async def connected(
         streams[1].transport.abort()
         await pump  # the end of the transport ends it
         if peer.own_fault is not None:
-            raise OwnFault(f"on {name} the suite sent {peer.own_fault}")
+            raise SuiteError(f"on {name} the suite sent {peer.own_fault}")

@@ -17,8 +17,8 @@ import yarl
 from aiohttp import web
 from msgspec.structs import replace
 
-from chat_conformance.target.oauth_server import CLIENT_ID, CLIENT_SECRET, Forge
-from chat_conformance.target.oauth_server import forge as a_forge
+from chat_conformance.target.oauth_server import CLIENT_ID, CLIENT_SECRET, OAuthServer
+from chat_conformance.target.oauth_server import oauth_server as a_forge
 from chat_server.app import make_app
 from chat_server.login.identity import Login
 from chat_server.login.oauth import ANSWER_MAX, SESSION_COOKIE, OAuthIdentity
@@ -29,7 +29,7 @@ from chat_server.tests.sites import Clock, Fake
 
 
 @pytest.fixture
-async def forge() -> AsyncIterator[Forge]:
+async def forge() -> AsyncIterator[OAuthServer]:
     async with a_forge() as place:
         yield place
 
@@ -42,7 +42,7 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def server(
-    forge: Forge, fake: Fake, folder: Path, *, now: Callable[[], float] = time.time, **changes: object
+    forge: OAuthServer, fake: Fake, folder: Path, *, now: Callable[[], float] = time.time, **changes: object
 ) -> AsyncIterator[str]:
     """A chat server whose users log in at the forge; its address."""
     port = free_port()
@@ -77,7 +77,7 @@ async def error_code(response: aiohttp.ClientResponse) -> tuple[int, str]:
     return response.status, (await response.json())["error"]["code"]
 
 
-async def test_page_leads_through_the_forge_and_back(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_page_leads_through_the_forge_and_back(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         async with ada.get(f"{url}/chat/") as page:
             assert (page.status, page.url.path) == (200, "/chat/")
@@ -87,7 +87,7 @@ async def test_page_leads_through_the_forge_and_back(forge: Forge, fake: Fake, t
             assert "hello" in (await answer.json())["response"]
 
 
-async def test_nobody_gets_401_everywhere(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_nobody_gets_401_everywhere(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as nobody:
         for path in ("/chat/history", "/chat/history/0123456789ab", "/chat/auth/verify", "/chat/ws"):
             async with nobody.get(url + path) as response:
@@ -98,7 +98,7 @@ async def test_nobody_gets_401_everywhere(forge: Forge, fake: Fake, tmp_path: Pa
     assert fake.runs() == []
 
 
-async def test_stranger_is_refused_by_name(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_stranger_is_refused_by_name(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     forge.user = "mallory"
     async with server(forge, fake, tmp_path) as url, browser() as mallory:
         async with mallory.get(f"{url}/chat/login") as response:
@@ -108,14 +108,14 @@ async def test_stranger_is_refused_by_name(forge: Forge, fake: Fake, tmp_path: P
             assert response.status == 401
 
 
-async def test_star_lets_everybody_in(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_star_lets_everybody_in(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     forge.user = "zoe"
     async with server(forge, fake, tmp_path, users=("*",)) as url, browser() as zoe:
         async with zoe.get(f"{url}/chat/login") as response:
             assert response.status == 200
 
 
-async def test_refusal_at_the_forge_is_told(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_refusal_at_the_forge_is_told(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     forge.user = ""
     async with (
         server(forge, fake, tmp_path) as url,
@@ -126,7 +126,9 @@ async def test_refusal_at_the_forge_is_told(forge: Forge, fake: Fake, tmp_path: 
         assert "was not allowed at the forge" in (await response.json())["error"]["message"]
 
 
-async def test_code_of_another_browser_does_not_log_in(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_code_of_another_browser_does_not_log_in(
+    forge: OAuthServer, fake: Fake, tmp_path: Path
+) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada, browser() as victim:
         async with ada.get(f"{url}/chat/login", allow_redirects=False) as begun:
             at_forge = begun.headers["Location"]
@@ -138,7 +140,7 @@ async def test_code_of_another_browser_does_not_log_in(forge: Forge, fake: Fake,
             assert response.status == 200
 
 
-async def test_login_asks_with_state_and_challenge(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_login_asks_with_state_and_challenge(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         async with ada.get(f"{url}/chat/login", allow_redirects=False) as begun:
             query = parse_qs(urlsplit(begun.headers["Location"]).query)
@@ -157,7 +159,7 @@ async def test_login_asks_with_state_and_challenge(forge: Forge, fake: Fake, tmp
     assert not cookie["secure"]
 
 
-async def test_forge_out_of_reach_is_503(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_forge_out_of_reach_is_503(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     async with server(forge, fake, tmp_path, oauth_url=nowhere) as url, browser() as ada:
         async with ada.get(f"{url}/chat/login", allow_redirects=False) as begun:
@@ -172,7 +174,7 @@ async def session_token(ada: aiohttp.ClientSession, url: str) -> str:
     return ada.cookie_jar.filter_cookies(response.url)[SESSION_COOKIE].value
 
 
-async def test_valid_cookie_behind_a_stale_one_counts(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_valid_cookie_behind_a_stale_one_counts(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         token = await session_token(ada, url)
         header = {
@@ -185,7 +187,7 @@ async def test_valid_cookie_behind_a_stale_one_counts(forge: Forge, fake: Fake, 
             assert response.status == 200
 
 
-async def test_database_does_not_hold_the_token(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_database_does_not_hold_the_token(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         token = await session_token(ada, url)
 
@@ -193,7 +195,7 @@ async def test_database_does_not_hold_the_token(forge: Forge, fake: Fake, tmp_pa
     assert token.encode() not in stored
 
 
-async def test_login_survives_a_restart(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_login_survives_a_restart(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         token = await session_token(ada, url)
     async with server(forge, fake, tmp_path) as url, aiohttp.ClientSession() as plain:
@@ -202,7 +204,9 @@ async def test_login_survives_a_restart(forge: Forge, fake: Fake, tmp_path: Path
             assert response.status == 200
 
 
-async def test_login_of_somebody_taken_off_the_list_ends(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_login_of_somebody_taken_off_the_list_ends(
+    forge: OAuthServer, fake: Fake, tmp_path: Path
+) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         token = await session_token(ada, url)
     async with server(forge, fake, tmp_path, users=("bob",)) as url, aiohttp.ClientSession() as plain:
@@ -211,7 +215,7 @@ async def test_login_of_somebody_taken_off_the_list_ends(forge: Forge, fake: Fak
             assert await error_code(response) == (401, "unauthorized")
 
 
-async def test_logout_ends_the_login_and_its_sockets(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_logout_ends_the_login_and_its_sockets(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         await session_token(ada, url)
         async with ada.ws_connect(f"{url}/chat/ws") as ws:
@@ -224,7 +228,7 @@ async def test_logout_ends_the_login_and_its_sockets(forge: Forge, fake: Fake, t
 
 
 async def test_expired_login_closes_its_sockets(
-    forge: Forge, fake: Fake, tmp_path: Path, loop_clock: LoopClock
+    forge: OAuthServer, fake: Fake, tmp_path: Path, loop_clock: LoopClock
 ) -> None:
     clock = Clock(time.time())
     async with server(forge, fake, tmp_path, now=clock, session_seconds=LONG) as url, browser() as ada:
@@ -242,7 +246,7 @@ async def test_expired_login_closes_its_sockets(
             assert response.status == 401
 
 
-async def test_foreign_page_cannot_log_out(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_foreign_page_cannot_log_out(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         await session_token(ada, url)
         async with ada.post(f"{url}/chat/logout", headers={"Origin": "https://evil.example"}) as response:
@@ -254,7 +258,7 @@ async def test_foreign_page_cannot_log_out(forge: Forge, fake: Fake, tmp_path: P
     [("GET text/html,*/*", 303), ("GET */*", 401), ("POST text/html,*/*", 401)],
 )
 async def test_verify_sends_whoever_opens_a_page_to_the_login(
-    forge: Forge, fake: Fake, tmp_path: Path, asked: str, status: int
+    forge: OAuthServer, fake: Fake, tmp_path: Path, asked: str, status: int
 ) -> None:
     headers = dict(zip(("X-Forwarded-Method", "Accept"), asked.split(), strict=True))
     async with (
@@ -281,7 +285,7 @@ async def begun_login(url: str, visitor: aiohttp.ClientSession) -> str:
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
 async def test_logins_of_several_tabs_all_succeed(
-    forge: Forge, fake: Fake, tmp_path: Path, order: list[int]
+    forge: OAuthServer, fake: Fake, tmp_path: Path, order: list[int]
 ) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         backs = [await begun_login(url, ada) for _ in order]
@@ -290,7 +294,9 @@ async def test_logins_of_several_tabs_all_succeed(
                 assert (response.status, response.url.path) == (200, "/chat/")
 
 
-async def test_only_a_few_logins_are_kept_for_a_browser(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_only_a_few_logins_are_kept_for_a_browser(
+    forge: OAuthServer, fake: Fake, tmp_path: Path
+) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         for _ in range(LOGINS_AT_ONCE + 3):
             await begun_login(url, ada)
@@ -299,7 +305,7 @@ async def test_only_a_few_logins_are_kept_for_a_browser(forge: Forge, fake: Fake
 
 
 async def test_planted_login_is_refused_and_the_forge_is_not_asked(
-    forge: Forge, fake: Fake, tmp_path: Path
+    forge: OAuthServer, fake: Fake, tmp_path: Path
 ) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as mallory, browser() as ada:
         back = await begun_login(url, mallory)
@@ -331,7 +337,7 @@ async def test_planted_login_is_refused_and_the_forge_is_not_asked(
             assert response.status == 200
 
 
-async def test_begun_login_is_good_once(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_begun_login_is_good_once(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada, aiohttp.ClientSession() as plain:
         back = await begun_login(url, ada)
         header = {"Cookie": "; ".join(f"{each.key}={each.value}" for each in ada.cookie_jar)}
@@ -342,7 +348,7 @@ async def test_begun_login_is_good_once(forge: Forge, fake: Fake, tmp_path: Path
     assert len(forge.asked) == 2
 
 
-async def test_login_that_took_too_long_is_refused(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_login_that_took_too_long_is_refused(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     clock = Clock()
     async with server(forge, fake, tmp_path, now=clock) as url, aiohttp.ClientSession() as plain:
         for passed, status in ((LOGIN_SECONDS - 1, 303), (LOGIN_SECONDS, 401)):
@@ -359,7 +365,7 @@ async def test_login_that_took_too_long_is_refused(forge: Forge, fake: Fake, tmp
     assert len(forge.asked) == 2
 
 
-async def test_head_begins_and_ends_nothing(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_head_begins_and_ends_nothing(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         back = await begun_login(url, ada)
         for address in (back, f"{url}/chat/login"):
@@ -370,7 +376,7 @@ async def test_head_begins_and_ends_nothing(forge: Forge, fake: Fake, tmp_path: 
 # --- what the forge says
 
 
-async def test_forges_cookies_stay_with_nobody(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_forges_cookies_stay_with_nobody(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     forge.sets_cookies = True
     async with server(forge, fake, tmp_path, users=("*",)) as url, browser() as ada, browser() as bob:
         await session_token(ada, url)
@@ -431,7 +437,7 @@ async def odd_login(url: str, visitor: aiohttp.ClientSession) -> aiohttp.ClientR
 
 @pytest.mark.parametrize(("at", "answer", "status"), ODD_ANSWERS)
 async def test_odd_answer_of_the_forge_logs_nobody_in(
-    forge: Forge, fake: Fake, tmp_path: Path, *, at: str, answer: bytes, status: int
+    forge: OAuthServer, fake: Fake, tmp_path: Path, *, at: str, answer: bytes, status: int
 ) -> None:
     async with odd_forge(answer, at) as odd, server(forge, fake, tmp_path, oauth_url=odd) as url:
         async with browser() as ada:
@@ -444,7 +450,7 @@ async def test_odd_answer_of_the_forge_logs_nobody_in(
 @pytest.mark.parametrize("at", [TOKEN_AT, USER_AT])
 @pytest.mark.parametrize("status", [301, 307, 308, 500, 502])
 async def test_redirect_or_failure_of_the_forge_is_not_followed(
-    forge: Forge, fake: Fake, tmp_path: Path, *, at: str, status: int, caplog: pytest.LogCaptureFixture
+    forge: OAuthServer, fake: Fake, tmp_path: Path, *, at: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = web.Response(status=status, headers={"Location": f"{forge.url}{at}"})
     async with odd_forge(away, at) as odd, server(forge, fake, tmp_path, oauth_url=odd) as url:
@@ -475,7 +481,7 @@ async def titles(visitor: aiohttp.ClientSession, url: str) -> list[str]:
         return [each["title"] for each in (await response.json())["conversations"]]
 
 
-async def test_renamed_user_keeps_what_is_theirs(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_renamed_user_keeps_what_is_theirs(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     """By the account's number; who has the old name then finds nothing, and does not get in by it."""
     async with server(forge, fake, tmp_path) as url, browser() as ada, browser() as mallory:
         forge.numbers = {"ada": 7}
@@ -493,7 +499,9 @@ async def test_renamed_user_keeps_what_is_theirs(forge: Forge, fake: Fake, tmp_p
         assert (await whoami(other, url), await titles(other, url)) == ("ada", [])
 
 
-async def test_who_is_on_the_list_takes_no_other_name_of_it(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_who_is_on_the_list_takes_no_other_name_of_it(
+    forge: OAuthServer, fake: Fake, tmp_path: Path
+) -> None:
     async with server(forge, fake, tmp_path, users=("mallory", "bob")) as url:
         for name, number in (("mallory", 1), ("bob", 1), ("Bob", 2)):
             forge.user, forge.numbers = name, {name: number}
@@ -504,7 +512,7 @@ async def test_who_is_on_the_list_takes_no_other_name_of_it(forge: Forge, fake: 
 # --- sessions
 
 
-async def test_new_login_ends_the_old_one(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_new_login_ends_the_old_one(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada, aiohttp.ClientSession() as plain:
         first = await session_token(ada, url)
         async with ada.ws_connect(f"{url}/chat/ws") as ws:
@@ -516,7 +524,9 @@ async def test_new_login_ends_the_old_one(forge: Forge, fake: Fake, tmp_path: Pa
                 assert response.status == status
 
 
-async def test_token_from_before_the_login_is_worth_nothing(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_token_from_before_the_login_is_worth_nothing(
+    forge: OAuthServer, fake: Fake, tmp_path: Path
+) -> None:
     planted = "p" * 43
     async with server(forge, fake, tmp_path) as url, browser() as ada, aiohttp.ClientSession() as plain:
         ada.cookie_jar.update_cookies({SESSION_COOKIE: planted}, yarl.URL(url))
@@ -527,7 +537,7 @@ async def test_token_from_before_the_login_is_worth_nothing(forge: Forge, fake: 
 
 
 async def test_logout_everywhere_ends_all_logins_of_the_user(
-    forge: Forge, fake: Fake, tmp_path: Path
+    forge: OAuthServer, fake: Fake, tmp_path: Path
 ) -> None:
     async with server(forge, fake, tmp_path, users=("*",)) as url:
         async with browser() as desk, browser() as phone, browser() as bob:
@@ -544,7 +554,7 @@ async def test_logout_everywhere_ends_all_logins_of_the_user(
                     assert response.status == status
 
 
-async def test_logout_takes_the_cookie_away(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_logout_takes_the_cookie_away(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         await session_token(ada, url)
         async with ada.post(f"{url}/chat/logout") as response:
@@ -552,7 +562,7 @@ async def test_logout_takes_the_cookie_away(forge: Forge, fake: Fake, tmp_path: 
         assert [each for each in ada.cookie_jar if each.key == SESSION_COOKIE] == []
 
 
-async def test_unused_login_ends_before_its_time(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_unused_login_ends_before_its_time(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     clock = Clock()
     lasts = {"session_seconds": 1000.0, "session_idle_seconds": 100.0}
     async with server(forge, fake, tmp_path, now=clock, **lasts) as url, browser() as ada:
@@ -565,7 +575,7 @@ async def test_unused_login_ends_before_its_time(forge: Forge, fake: Fake, tmp_p
 
 
 async def test_used_login_keeps_its_socket(
-    forge: Forge, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    forge: OAuthServer, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket that was to end with an unused login is looked at once more, then."""
     monkeypatch.setattr("chat_server.web.connection.LOGIN_LOOK_SECONDS", 0.01)
@@ -590,7 +600,7 @@ async def test_used_login_keeps_its_socket(
 
 
 async def test_login_that_ends_elsewhere_closes_its_socket(
-    forge: Forge, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    forge: OAuthServer, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat_server.web.connection.LOGIN_LOOK_SECONDS", 0.01)
     async with server(forge, fake, tmp_path) as url, browser() as ada:
@@ -606,7 +616,9 @@ BROKEN = ['"\udcff"', "\udcff", "", '"', "=", "a b", "x" * 43, "\u00e9", "%00"]
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-async def test_broken_cookie_locks_nobody_out(forge: Forge, fake: Fake, tmp_path: Path, broken: str) -> None:
+async def test_broken_cookie_locks_nobody_out(
+    forge: OAuthServer, fake: Fake, tmp_path: Path, broken: str
+) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada, aiohttp.ClientSession() as plain:
         token = await session_token(ada, url)
         for pair in (f"{SESSION_COOKIE}={broken}", broken, f"{broken}=1"):
@@ -616,7 +628,9 @@ async def test_broken_cookie_locks_nobody_out(forge: Forge, fake: Fake, tmp_path
                     assert response.status == 200, cookie
 
 
-async def test_cookies_of_an_https_site_cannot_be_planted(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_cookies_of_an_https_site_cannot_be_planted(
+    forge: OAuthServer, fake: Fake, tmp_path: Path
+) -> None:
     """Their names and attributes keep them from neighbouring hosts, and from the network."""
     site = "https://chat.example"
     async with server(forge, fake, tmp_path, public_url=site) as url, aiohttp.ClientSession() as plain:
@@ -650,7 +664,9 @@ async def text_of(response: aiohttp.ClientResponse) -> str:
     return await response.text()
 
 
-async def test_people_get_pages_and_programs_documents(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_people_get_pages_and_programs_documents(
+    forge: OAuthServer, fake: Fake, tmp_path: Path
+) -> None:
     forge.user = "mallory"
     async with server(forge, fake, tmp_path) as url, browser() as mallory:
         async with mallory.get(f"{url}/chat/login", headers=HTML) as response:
@@ -671,7 +687,7 @@ async def test_people_get_pages_and_programs_documents(forge: Forge, fake: Fake,
                 assert await error_code(response) == (401, "unauthorized")
 
 
-async def test_what_the_forge_says_is_no_markup(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_what_the_forge_says_is_no_markup(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     forge.user = "<script>alert(1)</script>"
     async with server(forge, fake, tmp_path) as url, browser() as mallory:
         async with mallory.get(f"{url}/chat/login", headers=HTML) as response:
@@ -685,7 +701,9 @@ async def test_what_the_forge_says_is_no_markup(forge: Forge, fake: Fake, tmp_pa
             assert (response.status, "<b>" in page, "no reason" in page) == (401, False, True)
 
 
-async def test_who_comes_back_by_reload_is_led_to_the_page(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_who_comes_back_by_reload_is_led_to_the_page(
+    forge: OAuthServer, fake: Fake, tmp_path: Path
+) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         back = await begun_login(url, ada)
         for _ in range(2):
@@ -703,7 +721,7 @@ async def test_who_comes_back_by_reload_is_led_to_the_page(forge: Forge, fake: F
 
 
 async def test_browser_that_logs_out_is_not_led_right_in_again(
-    forge: Forge, fake: Fake, tmp_path: Path
+    forge: OAuthServer, fake: Fake, tmp_path: Path
 ) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         await session_token(ada, url)
@@ -714,7 +732,7 @@ async def test_browser_that_logs_out_is_not_led_right_in_again(
             assert response.status == 401
 
 
-async def test_whoami_names_the_user(forge: Forge, fake: Fake, tmp_path: Path) -> None:
+async def test_whoami_names_the_user(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         await session_token(ada, url)
         async with ada.get(f"{url}/chat/whoami") as response:

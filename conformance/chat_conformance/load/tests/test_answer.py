@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from chat_conformance.load.answer import Ask, Lines, Pause, find_ask
+from chat_conformance.load.answer import AnswerSpec, AnswerTemplates, Pause, find_ask
 from chat_server.claude.events import Ended, Text
 from chat_server.claude.parser import TurnParser
 from fake_claude.install import install
 
 
 @pytest.fixture(scope="module")
-def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
+def lines(tmp_path_factory: pytest.TempPathFactory) -> AnswerTemplates:
     folder: Path = tmp_path_factory.mktemp("fake")
     words = ["-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
     printed = subprocess.run(
@@ -26,26 +26,28 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
         check=True,
         cwd=folder,
     )
-    return Lines(printed.stdout)
+    return AnswerTemplates(printed.stdout)
 
 
-def told(lines: Lines, ask: Ask) -> list[bytes]:
+def told(lines: AnswerTemplates, ask: AnswerSpec) -> list[bytes]:
     """The lines of an answer, its pauses left out."""
     pieces = lines.answer(ask, "1e1e1e1e-0000-4000-8000-000000000000", lambda: False)
     return b"".join(piece for piece in pieces if not isinstance(piece, Pause)).splitlines()
 
 
 ASKS = [
-    pytest.param(Ask(tokens=0), "~", 0, id="only the first token"),
-    pytest.param(Ask(tokens=1_000), "~", 1_000, id="several blocks"),
-    pytest.param(Ask(tokens=3_000, size=1_024), "~", 3_000, id="several messages"),
-    pytest.param(Ask(tokens=5, rate=50), "@", 6, id="paced"),
-    pytest.param(Ask(line=100_000), "~", 1, id="a long line"),
+    pytest.param(AnswerSpec(tokens=0), "~", 0, id="only the first token"),
+    pytest.param(AnswerSpec(tokens=1_000), "~", 1_000, id="several blocks"),
+    pytest.param(AnswerSpec(tokens=3_000, size=1_024), "~", 3_000, id="several messages"),
+    pytest.param(AnswerSpec(tokens=5, rate=50), "@", 6, id="paced"),
+    pytest.param(AnswerSpec(line=100_000), "~", 1, id="a long line"),
 ]
 
 
 @pytest.mark.parametrize(("ask", "mark", "count"), ASKS)
-def test_answer_is_told_once_by_the_parser(lines: Lines, ask: Ask, mark: str, count: int) -> None:
+def test_answer_is_told_once_by_the_parser(
+    lines: AnswerTemplates, ask: AnswerSpec, mark: str, count: int
+) -> None:
     parser = TurnParser()
     events = list(parser.feed(told(lines, ask)))
 
@@ -55,15 +57,15 @@ def test_answer_is_told_once_by_the_parser(lines: Lines, ask: Ask, mark: str, co
     assert not events[-1].error
 
 
-def test_answer_has_no_line_twice(lines: Lines) -> None:
-    uuids = Counter(json.loads(line)["uuid"] for line in told(lines, Ask(tokens=2_000)))
+def test_answer_has_no_line_twice(lines: AnswerTemplates) -> None:
+    uuids = Counter(json.loads(line)["uuid"] for line in told(lines, AnswerSpec(tokens=2_000)))
 
     assert uuids.most_common(1)[0][1] == 1
 
 
-def test_answer_ends_when_it_is_told_to(lines: Lines) -> None:
+def test_answer_ends_when_it_is_told_to(lines: AnswerTemplates) -> None:
     stopped = False
-    pieces = lines.answer(Ask(tokens=10_000_000, rate=50), "1e1e1e1e", lambda: stopped)
+    pieces = lines.answer(AnswerSpec(tokens=10_000_000, rate=50), "1e1e1e1e", lambda: stopped)
     first = [next(pieces) for _ in range(6)]
     stopped = True
 
@@ -71,11 +73,13 @@ def test_answer_ends_when_it_is_told_to(lines: Lines) -> None:
     assert b'"type":"result"' in [each for each in pieces if not isinstance(each, Pause)][-1]
 
 
-@pytest.mark.parametrize("ask", [Ask(), Ask(tokens=7, rate=50, gate=1), Ask(line=1 << 24)])
-def test_prompt_tells_what_is_asked(ask: Ask) -> None:
+@pytest.mark.parametrize(
+    "ask", [AnswerSpec(), AnswerSpec(tokens=7, rate=50, gate=1), AnswerSpec(line=1 << 24)]
+)
+def test_prompt_tells_what_is_asked(ask: AnswerSpec) -> None:
     assert find_ask(f'{{"content":"{ask.prompt()}"}}'.encode()) == ask
 
 
 def test_lines_miss_what_the_cli_did_not_print() -> None:
     with pytest.raises(ValueError, match="printed no assistant"):
-        Lines(b'{"type":"result","subtype":"success"}\n')
+        AnswerTemplates(b'{"type":"result","subtype":"success"}\n')

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_conformance.load.answer import Ask
+from chat_conformance.load.answer import AnswerSpec
 from chat_conformance.load.measure import Control
 from chat_conformance.load.run import HERE, hub, launcher
 
@@ -44,7 +44,7 @@ def kinds(printed: bytes) -> list[str]:
 
 def test_prompt_on_stdin_is_answered(claude: list[str]) -> None:
     done = subprocess.run(
-        [*claude, *CLAUDE], input=Ask(tokens=4).prompt().encode(), capture_output=True, check=False
+        [*claude, *CLAUDE], input=AnswerSpec(tokens=4).prompt().encode(), capture_output=True, check=False
     )
 
     assert (done.returncode, kinds(done.stdout)[-1]) == (0, "result")
@@ -52,14 +52,17 @@ def test_prompt_on_stdin_is_answered(claude: list[str]) -> None:
 
 
 def test_process_answers_until_its_input_ends(claude: list[str]) -> None:
-    line = json.dumps({"type": "user", "message": {"role": "user", "content": Ask().prompt()}}) + "\n"
+    line = json.dumps({"type": "user", "message": {"role": "user", "content": AnswerSpec().prompt()}}) + "\n"
     done = subprocess.run([*claude, *WARM], input=2 * line.encode(), capture_output=True, check=False)
 
     assert (done.returncode, kinds(done.stdout).count("result")) == (0, 2)
 
 
 def test_interrupt_ends_the_answer(claude: list[str]) -> None:
-    ask = {"type": "user", "message": {"role": "user", "content": Ask(tokens=10**6, rate=100).prompt()}}
+    ask = {
+        "type": "user",
+        "message": {"role": "user", "content": AnswerSpec(tokens=10**6, rate=100).prompt()},
+    }
     interrupt = {"type": "control_request", "request_id": "one", "request": {"subtype": "interrupt"}}
     with subprocess.Popen([*claude, *WARM], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
@@ -83,7 +86,7 @@ def test_killed_process_closes_its_pipe(claude: list[str]) -> None:
 
 
 def test_gate_holds_until_it_is_opened(claude: list[str], place: Path) -> None:
-    words = [*claude, *CLAUDE, Ask(gate=1).prompt()]
+    words = [*claude, *CLAUDE, AnswerSpec(gate=1).prompt()]
     with (
         closing(Control(str(place))) as control,
         subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_conformance.load.wire import Tokens, Walk, Words
+from chat_conformance.load.wire import FrameScanner, PhraseFinder, TokenCounter
 from chat_conformance.wire.frames import Frame, Opcode, close_frame, encode_frame
 
 FRAMES = [
@@ -22,7 +22,7 @@ FRAMES = [
 ]
 
 
-def pieces_of(walk: Walk, data: bytes, cuts: list[int]) -> bytes:
+def pieces_of(walk: FrameScanner, data: bytes, cuts: list[int]) -> bytes:
     """The payload of data that arrives cut at these places."""
     places = sorted({0, len(data), *(each % len(data) for each in cuts)})
     return b"".join(piece for begin, end in pairwise(places) for piece in walk.feed(data[begin:end]))
@@ -30,7 +30,7 @@ def pieces_of(walk: Walk, data: bytes, cuts: list[int]) -> bytes:
 
 @given(st.lists(st.integers(min_value=0), max_size=6))
 def test_walk_does_not_mind_how_bytes_are_cut(cuts: list[int]) -> None:
-    walk = Walk()
+    walk = FrameScanner()
     data = b"".join(map(encode_frame, FRAMES))
 
     assert pieces_of(walk, data, cuts) == b"one" + b"x" * 300 + b"y" * 70_000
@@ -45,11 +45,14 @@ def test_walk_inflates_what_was_deflated(cuts: list[int]) -> None:
         payload = deflater.compress(text) + deflater.flush(zlib.Z_SYNC_FLUSH)
         frames.append(Frame(Opcode.TEXT, payload[:-4], rsv=4))
 
-    assert pieces_of(Walk(), b"".join(map(encode_frame, frames)), cuts) == b"first " * 50 + b"second " * 50
+    assert (
+        pieces_of(FrameScanner(), b"".join(map(encode_frame, frames)), cuts)
+        == b"first " * 50 + b"second " * 50
+    )
 
 
 def test_tokens_tell_how_long_they_were_under_way() -> None:
-    tokens, delays = Tokens(), list[int]()
+    tokens, delays = TokenCounter(), list[int]()
     tokens.feed(b'{"token":"@0000000000001000 "}', 1_500, delays)
     tokens.feed(b'{"token":"@0000000000002000 @0000000000002100 "}', 2_600, delays)
 
@@ -58,7 +61,7 @@ def test_tokens_tell_how_long_they_were_under_way() -> None:
 
 
 def test_tokens_count_repeats_but_no_old_times() -> None:
-    tokens, delays = Tokens(), list[int]()
+    tokens, delays = TokenCounter(), list[int]()
     for text in (b"@0000000000001000 ~xxxx ~xxxx ", b"@0000000000001000 ~xxxx ~xxxx "):
         tokens.feed(text, 1_500, delays)
 
@@ -67,7 +70,7 @@ def test_tokens_count_repeats_but_no_old_times() -> None:
 
 @pytest.mark.parametrize("cut", range(1, 17))
 def test_tokens_may_be_cut(cut: int) -> None:
-    tokens, delays = Tokens(), list[int]()
+    tokens, delays = TokenCounter(), list[int]()
     text = b"@0000000000001000 "
     tokens.feed(text[:cut], 1_400, delays)
     tokens.feed(text[cut:], 1_500, delays)
@@ -77,7 +80,7 @@ def test_tokens_may_be_cut(cut: int) -> None:
 
 @pytest.mark.parametrize("cut", range(20))
 def test_words_may_be_cut(cut: int) -> None:
-    words = Words(b'"type":"complete"')
+    words = PhraseFinder(b'"type":"complete"')
     text = b'{"type":"complete"} '
 
     assert [words.feed(text[:cut]), words.feed(text[cut:])].count(True) == 1
