@@ -131,7 +131,9 @@ class RawChat:
 
     async def refuse(self, payload: bytes, writer: asyncio.StreamWriter) -> None:
         """Answer any message with bad_request."""
-        message = msgspec.json.decode(payload)
+        message = None
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            message = msgspec.json.decode(payload)
         named = message.get("message_id") if isinstance(message, dict) else None
         error = {"type": "error", "code": "bad_request", "message": "no turns here", "message_id": named}
         writer.write(encode_frame(Frame(Opcode.TEXT, msgspec.json.encode(error))))
@@ -382,9 +384,10 @@ class TakesFragmentsForMessages(RawChat):
     async def refuse(self, payload: bytes, writer: asyncio.StreamWriter) -> None:
         """Hang up on half a message."""
         try:
-            await super().refuse(payload, writer)
+            msgspec.json.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise ConnectionError from None
+        await super().refuse(payload, writer)
 
 
 class BreaksAtAGoodbye(RawChat):
