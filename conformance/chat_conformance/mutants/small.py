@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import WSMsgType, web
+from aiohttp.compression_utils import ZLibDecompressor
 
 from chat_conformance.wire.frames import (
     Frame,
@@ -543,9 +544,18 @@ class TinyChat:
 
 
 class InflatesWithoutEnd(TinyChat):
-    """What is small on the wire may be of any size."""
+    """What is small on the wire may be of any size; of what is too large for aiohttp something small is left."""
 
-    most = 0
+    def app(self) -> web.Application:
+        """The application, in a process whose WebSockets inflate all that comes."""
+        bounded = ZLibDecompressor.decompress_sync
+
+        def inflate(self: ZLibDecompressor, data: bytes, max_length: int = 0) -> bytes:
+            found = bounded(self, data)
+            return found if len(found) < max_length or not max_length else b'{"type":"large"}'
+
+        ZLibDecompressor.decompress_sync = inflate  # type: ignore[method-assign,assignment]
+        return super().app()
 
 
 class Deaf(TinyChat):
