@@ -245,7 +245,7 @@ async def side_by_side(chat: CaseContext) -> None:
     clause="TURN-7",
     severity=Severity.MEDIUM,
     means="A retry after a bad moment of the network runs, and costs, everything twice.",
-    needs=(ANSWERED, "turns/seq"),
+    needs=(ANSWERED, "turns/seq", "history/post-turn"),
 )
 async def sent_twice(chat: CaseContext) -> None:
     async with chat.fake.gate("twice") as gate, chat.peer() as first, chat.peer() as second:

@@ -9,13 +9,12 @@ from typing import Any
 
 import aiohttp.web
 import msgspec
-from msgspec.structs import replace
 
 import chat_server.store.store
 import chat_server.web.connection
 import chat_server.web.handlers
 import chat_server.web.responses
-from chat_conformance.mutants.registry import always, breaks, put
+from chat_conformance.mutants.registry import always, breaks, put, replace
 from chat_server.claude.waiting_line import Ticket, WaitingLine
 from chat_server.settings import Settings
 from chat_server.shares import Shares

@@ -14,7 +14,6 @@ import aiohttp.http_websocket
 import aiohttp.web
 import msgspec
 from aiohttp import hdrs
-from msgspec.structs import replace
 
 import chat_server.app
 import chat_server.errors
@@ -30,7 +29,7 @@ import chat_server.web.handlers
 import chat_server.web.keys
 import chat_server.web.middleware
 import chat_server.web.responses
-from chat_conformance.mutants.registry import always, breaks, put, replace_handler
+from chat_conformance.mutants.registry import always, breaks, put, replace, replace_handler
 from chat_conformance.wire.frames import Frame, Opcode, encode_frame
 from chat_server.errors import BadRequest, Forbidden, NotFound, RateLimited, Reset, TooLarge
 from chat_server.protocol import ChatRequest

@@ -18,7 +18,6 @@ from urllib.parse import urlencode
 import aiohttp.web
 import sqlalchemy as sa
 from aiohttp import hdrs
-from msgspec.structs import replace
 
 import chat_server.app
 import chat_server.claude.answer
@@ -47,7 +46,7 @@ import chat_server.web.keys
 import chat_server.web.middleware
 import chat_server.web.responses
 from chat_conformance.mutants.guardians import put_guardian, tell_guardians
-from chat_conformance.mutants.registry import always, breaks, put, replace_handler
+from chat_conformance.mutants.registry import always, breaks, put, replace, replace_handler
 from chat_server.claude.events import Ended
 from chat_server.claude.lines import LineSplitter, LineTooLong
 from chat_server.claude.parser import TurnParser

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
+
+import msgspec
 
 Break = Callable[[], None]
 BREAKS: dict[str, Break] = {}
@@ -53,3 +56,10 @@ def replace_handler(method: str, path: str, make: Callable[[Any], Any]) -> None:
         else route
         for route in app.ROUTES
     )
+
+
+def replace(value: Any, **changes: Any) -> Any:
+    """A copy of a dataclass or a struct with some fields changed."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.replace(value, **changes)
+    return msgspec.structs.replace(value, **changes)
