@@ -1,4 +1,4 @@
-"""What many want done in a thread is done for several at once: who comes meanwhile waits, and shares the next round."""
+"""Run queued calls in a thread, in batches; calls that arrive during a batch join the next one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BatchExecutor(Generic[A, R]):
         return outcome
 
     def _start_batch(self) -> None:
-        """Begin a round, if somebody waits and a thread is free."""
+        """Start a batch if calls wait and a thread is free."""
         if not self._free:
             return
         taken: list[tuple[A, asyncio.Future[R]]] = []

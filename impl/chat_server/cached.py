@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """What ``ask`` gave, for so many seconds. Whoever asks meanwhile gets the same, or waits for it."""
+    """What ``ask`` gave, for some seconds. Callers in that time get the same, or wait for it."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]], seconds: float) -> None:
         self._ask = ask

@@ -1,4 +1,4 @@
-"""``chat-server``: read the settings, serve until told to stop."""
+"""``chat-server``: read the settings, serve until a signal says stop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NO_SANDBOX = (
 )
 
 ELSEWHERE = (
-    "this is {}, and only Linux can tell which processes a claude has left behind; "
+    "this is {}, and only Linux shows which processes a claude has left behind; "
     "run the server in a container or a virtual machine"
 )
 
@@ -122,7 +122,7 @@ def _owned_data(settings: Settings) -> Iterator[Locks]:
 
 
 async def _serve(settings: Settings, server: str, *, follow_sources: bool) -> int | None:
-    """Serve until told to stop, or until the server's own code has changed: then the port to serve on again."""
+    """Serve until a signal says stop, or until the server's own code has changed: then the port to serve on again."""
     changed = False
 
     def restart() -> None:

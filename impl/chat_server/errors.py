@@ -1,4 +1,4 @@
-"""The errors a user is told, each with its code and HTTP status."""
+"""The errors that clients see, each with its code and HTTP status."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How much a user may ask in an hour and a day: pure rules over the usage ledger's numbers.
 
-Hits are the times (Unix seconds) at which turns were admitted, over all doors. The hour slides: a hit counts until
+Hits are the times (Unix seconds) at which turns were admitted, over all routes. The hour slides: a hit counts until
 it is 3,600 seconds old. The day is the UTC day in which a turn was admitted, and its tokens count to that day when
 they are known; a turn that crosses the quota is finished, the next is refused.
 """
@@ -47,7 +47,7 @@ def admit(limits: Limits, used: Used, now: float) -> None:
     Raises:
         RateLimited: A request limit is reached.
         QuotaExceeded: The day's tokens are spent.
-            Of several reasons the one that lasts longest is told: after its ``retry_after`` there is none (LIMIT-3).
+            Of several reasons the one that lasts longest is reported: after its ``retry_after`` none is left (LIMIT-3).
     """
     tomorrow = day_start(now) + DAY - now
     refusals: list[tuple[float, type[ChatError], str]] = []
@@ -67,7 +67,7 @@ def admit(limits: Limits, used: Used, now: float) -> None:
 
 
 def admit_new(limit: int, hour: Sequence[float], now: float) -> None:
-    """Refuse one more empty conversation where so many were made in the sliding hour: as many as turns are allowed.
+    """Refuse an empty conversation if as many were made in the sliding hour as turns are allowed in one.
 
     Raises:
         RateLimited: The limit is reached.

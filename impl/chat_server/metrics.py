@@ -30,11 +30,11 @@ class Metrics:
         self._refused.labels(code).inc()
 
     def first_token(self, seconds: float) -> None:
-        """Count how long somebody waited for the answer to begin."""
+        """Record how long a user waited for the first token."""
         self._first_token.observe(seconds)
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Show a number that is asked for when somebody looks."""
+        """A gauge whose value is computed whenever the metrics are read."""
         Gauge(name, text, registry=self._registry).set_function(value)
 
     def render(self) -> bytes:

@@ -2,7 +2,7 @@
 
 It is flock(2) on a file of its own: the kernel takes it back however the holder ends, so a file that is left over locks
 nobody out. The descriptor is not inherited by children. It is kept over the restart of the dev server, which is an exec
-and would close it: then it is handed on by its number, and there is no moment at which somebody else could take it.
+and would close it: then it is handed on by its number, and there is no moment at which another process could take it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class CannotLock(Exception):
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Who has a lock, as its file tells.
+    """Who has a lock, according to its file.
 
     Attributes:
         pid: Its process id, on its own machine or in its own container.
@@ -75,7 +75,7 @@ def locked(places: Sequence[tuple[Path, str]]) -> Iterator[Locks]:
     """Hold a lock on each file for the length of the block; the text beside it says what it locks.
 
     Raises:
-        Held: Somebody else holds one.
+        Held: Another server holds one.
         CannotLock: A file cannot be made or locked.
     """
     kept = [int(each) for each in os.environ.pop(HANDED_ON, "").split(",") if each.isdigit()]
@@ -104,7 +104,7 @@ def _lock(path: Path, what: str, kept: Sequence[int]) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # somebody removed the file meanwhile; others would lock the new one
+        os.close(descriptor)  # the file was removed in between; others would lock a new one
 
 
 def _open(path: Path, what: str) -> int:
@@ -123,7 +123,7 @@ def _handed_on(path: Path, kept: Sequence[int]) -> int | None:
             if _is_of(descriptor, path):
                 os.set_inheritable(descriptor, False)
                 return descriptor
-        except OSError:  # there is no such descriptor: whoever set the variable was not this server
+        except OSError:  # there is no such descriptor: the variable was not set by this server
             continue
     return None
 

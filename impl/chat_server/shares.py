@@ -28,7 +28,7 @@ class Shares:
         bytes_in_all: How many those of all users may be together. Where they are more, each user has an equal part.
 
     Attributes:
-        large: Whoever decodes a large message holds it, so that there is one of them in a round of the loop.
+        large: Held while a large message is decoded, so that the loop decodes one of them in each round.
     """
 
     def __init__(self, *, sockets: int, bytes_of_user: int, bytes_in_all: int) -> None:

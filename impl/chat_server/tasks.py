@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
-    """Do ``work`` to its end; a cancellation meanwhile comes out afterwards.
+    """Do ``work`` to its end; a cancellation during it takes effect afterwards.
 
     For the few steps that leave a mess behind when they are left in the middle. They must be short, or bounded.
     """

@@ -38,8 +38,8 @@ def put_guardian(name: str) -> None:
     put(chat_server.processes.starter.Starter, "__init__", make)
 
 
-def tell_guardians() -> None:
-    """Tell those that wait for it to be broken from now on."""
+def break_guardians() -> None:
+    """Have those that wait for it be broken from now on."""
     for starter in _starters:
         starter.ask("end", 0)
 
@@ -50,20 +50,20 @@ def ends_nothing() -> None:
     put(chat_server.processes.guardian, "die_with_parent", always(True))
 
 
-def spares_families() -> None:
+def spares_descendants() -> None:
     """What an ended Claude has left behind is no business of the guardian."""
     put(Guardian, "_kill_left", always(False))
 
 
-def spares_families_once_told() -> None:
-    """The same, from when it is told on."""
+def spares_descendants_later() -> None:
+    """The same, from `break_guardians` on."""
 
     def make(end: Any) -> Any:
         def mutant(self: Guardian, number: int) -> None:
             if number:
                 end(self, number)
             else:
-                spares_families()
+                spares_descendants()
 
         return mutant
 
@@ -71,11 +71,11 @@ def spares_families_once_told() -> None:
 
 
 def knows_marks_alone() -> None:
-    """Who clears its environment and leaves its parent is found by nobody."""
+    """A process that clears its environment and leaves its parent is not found."""
     put(chat_server.processes.guardian, "adopt_orphans", always(True))
 
 
-def reaps_nobody() -> None:
+def reaps_nothing() -> None:
     """Of what falls to the guardian it kills all, and waits for none."""
 
     def reap(self: Guardian) -> bool:
@@ -84,7 +84,7 @@ def reaps_nobody() -> None:
             if found:
                 child = self._known.pop(pid)
                 child.ended = self._unclean = True
-                self._tell(f"exited {child.number} {os.waitstatus_to_exitcode(status)}")
+                self._send(f"exited {child.number} {os.waitstatus_to_exitcode(status)}")
         return False
 
     put(Guardian, "_reap", lambda _: reap)

@@ -45,7 +45,7 @@ import chat_server.web.handlers
 import chat_server.web.keys
 import chat_server.web.middleware
 import chat_server.web.responses
-from chat_conformance.mutants.guardians import put_guardian, tell_guardians
+from chat_conformance.mutants.guardians import break_guardians, put_guardian
 from chat_conformance.mutants.registry import always, breaks, put, replace, replace_handler
 from chat_server.claude.events import Ended
 from chat_server.claude.lines import LineSplitter, LineTooLong
@@ -883,7 +883,7 @@ def no_kill() -> None:
 @breaks("families-live-on")
 def families_live_on() -> None:
     """Only Claude itself is ended."""
-    put_guardian("spares_families")
+    put_guardian("spares_descendants")
     put(chat_server.processes.process, "STRANGER_SECONDS", lambda _: 0.01)
 
 
@@ -973,7 +973,7 @@ def shed_marks_are_not_found() -> None:
 @breaks("orphans-become-zombies")
 def orphans_become_zombies() -> None:
     """What a Claude has left is killed, and never reaped."""
-    put_guardian("reaps_nobody")
+    put_guardian("reaps_nothing")
 
 
 @breaks("a-signal-to-all-is-a-failure")
@@ -992,12 +992,12 @@ def deletion_spares_the_family() -> None:
 
     def make(delete: Any) -> Any:
         async def mutant(self: Turns, owner: str, conversation_id: str) -> None:
-            tell_guardians()
+            break_guardians()
             await delete(self, owner, conversation_id)
 
         return mutant
 
-    put_guardian("spares_families_once_told")
+    put_guardian("spares_descendants_later")
     put(Turns, "delete", make)
 
 
@@ -1008,19 +1008,19 @@ def timeout_spares_the_family() -> None:
     def make(fail: Any) -> Any:
         def mutant(self: Session, error: Exception) -> None:
             if isinstance(error, TimedOut):
-                tell_guardians()
+                break_guardians()
             fail(self, error)
 
         return mutant
 
-    put_guardian("spares_families_once_told")
+    put_guardian("spares_descendants_later")
     put(Session, "fail", make)
 
 
 @breaks("hears-only-the-end-of-stdout")
 def hears_only_the_end_of_stdout() -> None:
     """A Claude that has died is waited for until nobody holds its stdout."""
-    put_guardian("spares_families")
+    put_guardian("spares_descendants")
     put(Process, "_ended", lambda _: lambda self: self.exited.set_result(None))
 
 

@@ -16,7 +16,7 @@ AT_ONCE = 16
 """Logins that wait for the forge's answer, which comes within seconds; further ones wait in turn."""
 
 FROM_ONE_ADDRESS = 4
-"""So many of them, the waiting ones included, from one address; one more is refused."""
+"""Logins in progress from one address, the waiting ones included; one more is refused."""
 
 RETRY_SECONDS = 5.0
 

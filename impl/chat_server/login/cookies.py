@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 
 HOST_PREFIX = "__Host-"
 """Browsers keep a cookie of such a name only from https, for the whole host, and from this very host: neither a
-neighbouring subdomain nor somebody on the network can plant one (RFC 6265bis §4.1.3.2)."""
+neighbouring subdomain nor an attacker on the network can plant one (RFC 6265bis §4.1.3.2)."""
 
 
 def cookies(request: web.BaseRequest) -> Iterator[tuple[str, str]]:

@@ -43,7 +43,7 @@ def is_nobody(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Somebody who is logged in."""
+    """A user who is logged in."""
 
     user: str  # what everything of theirs is kept under, and never shown
     name: str = ""  # as people know them; empty where there is one local user
@@ -52,14 +52,14 @@ class Login:
 
 
 class Identity(Protocol):
-    """How users are told apart."""
+    """How users are identified."""
 
     async def login(self, request: web.BaseRequest) -> Login:
         """Who sends a request.
 
         Raises:
             Unauthorized: Nobody is logged in.
-            Forbidden: Somebody is, who may not use this chat; or the request came by a wrong way.
+            Forbidden: The user may not use this chat, or the request did not come through the proxy.
         """
 
     async def seconds_left(self, login: Login) -> float:
@@ -79,7 +79,7 @@ class DevIdentity:
 
 
 class ProxyIdentity:
-    """The user whom a trusted proxy names in ``X-Chat-User``, proving itself by ``X-Chat-Secret``."""
+    """The user that a trusted proxy names in ``X-Chat-User``, proving itself by ``X-Chat-Secret``."""
 
     def __init__(self, secret: str, *, fold_names: bool = False) -> None:
         """``fold_names`` makes one user of all spellings of a name that differ in letter case only."""
@@ -102,7 +102,7 @@ class ProxyIdentity:
         return Login(name.lower() if self._fold_names else name, name)
 
     async def seconds_left(self, _login: Login) -> float:
-        """For ever, as far as this server is told."""
+        """For ever: the proxy does not say when a login ends."""
         return math.inf
 
 

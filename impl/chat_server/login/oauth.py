@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Forge:
-    """Where people log in, and as whom this server asks."""
+    """Where people log in, and the credentials of this server there."""
 
     url: str  # of the forge, without a slash at the end
     client_id: str

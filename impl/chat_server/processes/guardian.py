@@ -43,9 +43,9 @@ from chat_server.processes.marked import (
     VARIABLE,
     Relation,
     descendants,
-    family,
     kill,
     marked,
+    marked_pids,
     relations,
     send,
 )
@@ -59,8 +59,9 @@ LAST_SECONDS = 30.0
 SOONEST, LATEST = 0.01, 0.5
 """How soon those killed are looked for again, if nothing happens before, in seconds; each pause is twice the last."""
 
-LOOK_SHARE = 5
-"""Looking at all processes takes at most one part in so many of the time, so that one look serves many that end."""
+SCAN_PAUSES = 4
+"""A scan of /proc is followed by a pause this many times as long: at most a fifth of the time goes into scans, and one
+scan serves all processes that end in the pause."""
 
 MESSAGE_BYTES = 4096
 FOREVER = float("inf")
@@ -70,7 +71,7 @@ class Child:
     """A ``claude`` that was started here.
 
     Attributes:
-        outcome: Where it writes why it cannot become the program; its end tells that it has. -1: it has.
+        outcome: Where it writes why it cannot become the program; EOF means that it has. -1: it has.
         ended: Whether the process itself was reaped.
         wanted: Whether the server waits until nothing is left of it.
     """
@@ -87,7 +88,7 @@ class Child:
 
 
 class Guardian:
-    """All children, and what is to be told of them."""
+    """All children, and what the server must know of them."""
 
     def __init__(self, server: socket.socket, mark: str) -> None:
         self._server = server
@@ -97,17 +98,17 @@ class Guardian:
         self._unclean = False  # something may be left of one that has ended
         self._beyond: dict[int, int] = {}  # others' processes, with the time of their birth
         self._pause = SOONEST
-        self._next_look = 0.0
+        self._next_scan = 0.0
         self._poll = select.poll()
         self._wakes, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         # Handlers that do nothing: unlike what is ignored, they are gone in a child once it is another program.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, _nothing)  # who means the server, or all, does not mean us
+            signal.signal(number, _nothing)  # a terminal sends these to all of its group; the server decides
         for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, _nothing)
         if not adopt_orphans():
-            self._tell("bare 0 0")
+            self._send("bare 0 0")
 
     def serve(self) -> None:
         """Do what the server says until it is gone, and then end everything."""
@@ -120,7 +121,7 @@ class Guardian:
 
     def _step(self, deadline: float | None) -> bool:
         """Wait for something to happen, and deal with it; whether the server is still there."""
-        until = min(deadline or FOREVER, self._next_look if self._unclean else FOREVER)
+        until = min(deadline or FOREVER, self._next_scan if self._unclean else FOREVER)
         seconds = max(0.0, until - time.monotonic())
         there = True
         for fd, _ in self._poll.poll(None if until == FOREVER else seconds * 1000):
@@ -131,7 +132,7 @@ class Guardian:
             else:
                 self._began(next(each for each in self._known.values() if each.outcome == fd))
         self._reap()
-        if self._unclean and time.monotonic() >= self._next_look:
+        if self._unclean and time.monotonic() >= self._next_scan:
             self._clean()
         return there
 
@@ -155,18 +156,18 @@ class Guardian:
                 self._end(int(number))
         return True
 
-    def _tell(self, message: str) -> None:
+    def _send(self, message: str) -> None:
         try:
             self._server.send(message.encode(), socket.MSG_NOSIGNAL)
         except OSError:
-            return  # it is gone, which the next look at the socket tells
+            return  # the server has gone; the next read of the socket shows it
 
     # --- the beginning of a process
 
     def _start(self, number: int, argc: int, fds: list[int]) -> None:
         if len(fds) < 4:  # there was no room for them
             self._close(fds)
-            self._tell(f"failed {number} {errno.EMFILE} program")
+            self._send(f"failed {number} {errno.EMFILE} program")
             return
         outcome = -1
         try:
@@ -174,14 +175,14 @@ class Guardian:
                 file.seek(0)
                 cwd, *words = map(os.fsdecode, file.read().split(b"\0"))
             argv, env = words[:argc], dict(each.split("=", 1) for each in words[argc:])
-            outcome, tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            fds.append(tell)
+            outcome, report = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            fds.append(report)
             pid = os.fork()
             if not pid:
-                _become(cwd, argv, env, fds[:3], tell)
+                _become(cwd, argv, env, fds[:3], report)
         except OSError as error:
             self._close([outcome] if outcome >= 0 else [])
-            self._tell(f"failed {number} {error.errno} program")
+            self._send(f"failed {number} {error.errno} program")
             return
         finally:
             self._close(fds)
@@ -190,16 +191,16 @@ class Guardian:
         self._poll.register(outcome, select.POLLIN)
 
     def _began(self, child: Child) -> None:
-        """Tell whether a child has become the program that it is to be."""
-        told = os.read(child.outcome, MESSAGE_BYTES)
+        """Report whether a child has become the program that it is to be."""
+        error = os.read(child.outcome, MESSAGE_BYTES)
         self._poll.unregister(child.outcome)
         self._close([child.outcome])
         child.outcome = -1
-        if told:
+        if error:
             del self._children[child.number]
-            self._tell(f"failed {child.number} {told.decode()}")
+            self._send(f"failed {child.number} {error.decode()}")
         else:
-            self._tell(f"started {child.number} {child.pid}")
+            self._send(f"started {child.number} {child.pid}")
 
     @staticmethod
     def _close(fds: list[int]) -> None:
@@ -211,7 +212,7 @@ class Guardian:
     def _end(self, number: int) -> None:
         child = self._children.get(number)
         if child is None:  # it could not be forked
-            self._tell(f"gone {number} 0")
+            self._send(f"gone {number} 0")
             return
         child.wanted = True
         if child.ended:
@@ -232,37 +233,36 @@ class Guardian:
             any_ended = self._unclean = True
             self._pause = SOONEST
             child = self._known.get(pid)
-            if (
-                child is None
-            ):  # something that another one had left behind, and that may have left something itself
-                self._next_look = 0.0
+            if child is None:
+                # An ended process had left it behind, and it may have left something itself: scan at once.
+                self._next_scan = 0.0
                 continue
             if child.outcome >= 0:
                 self._began(child)
             del self._known[pid]
             child.ended = True
-            self._tell(f"exited {child.number} {os.waitstatus_to_exitcode(status)}")
+            self._send(f"exited {child.number} {os.waitstatus_to_exitcode(status)}")
 
     def _clean(self) -> None:
-        """Kill what ended ones have left behind, and tell who waits once nothing is left."""
+        """Kill what ended processes have left behind; report those that are waited for once nothing is left."""
         began = time.monotonic()
         waiting = [each for each in self._children.values() if each.wanted and each.ended]
         found = self._kill_left(waiting)
         ended = time.monotonic()
-        self._next_look = ended + (self._pause if found else (LOOK_SHARE - 1) * (ended - began))
+        self._next_scan = ended + (self._pause if found else SCAN_PAUSES * (ended - began))
         if found:
             self._pause = min(2 * self._pause, LATEST)
-        elif not self._reap():  # else what has ended meanwhile may have left something that was not seen
+        elif not self._reap():  # else what ended during the scan may have left something that the scan missed
             for child in waiting:
                 del self._children[child.number]
-                self._tell(f"gone {child.number} 0")
+                self._send(f"gone {child.number} 0")
             self._unclean = False
 
     def _kill_left(self, waiting: list[Child]) -> bool:
         """KILL what lives of the trees of all that have ended, or carries the mark of one that is waited for.
 
-        Of a tree, whole groups get it: what forks again and again is met by that at one stroke. No stranger is in them:
-        all members of a group are in one session, which a member of the tree began.
+        Of a tree, whole groups are killed: one call then reaches a process that forks again and again. No foreign
+        process is in them: all members of a group are in one session, which a member of the tree began.
         """
         known = relations(self._known)
         us = os.getpid()
@@ -280,16 +280,16 @@ class Guardian:
         return bool(tree or strangers)
 
     def _pass_over(self, pid: int, relation: Relation | None, number: int) -> None:
-        """Somebody else's process is not ours to end, and not waited for."""
+        """A process of another user cannot be ended, and is not waited for."""
         if relation is not None:
             self._beyond[pid] = relation.born
-            self._tell(f"beyond {number} {pid}")
+            self._send(f"beyond {number} {pid}")
 
     # --- the end of the server
 
     def _finish(self) -> None:
         """TERM to all, and KILL to what is left after a grace."""
-        send({*self._known, *family(self._mark)}, signal.SIGTERM)
+        send({*self._known, *marked_pids(self._mark)}, signal.SIGTERM)
         deadline = time.monotonic() + TERM_SECONDS
         while self._known and time.monotonic() < deadline:
             self._step(deadline)
@@ -302,8 +302,8 @@ class Guardian:
         kill(self._mark, LAST_SECONDS)
 
 
-def _become(cwd: str, argv: list[str], env: dict[str, str], fds: list[int], tell: int) -> None:
-    """In a new child: become the program, or tell why not. Never returns."""
+def _become(cwd: str, argv: list[str], env: dict[str, str], fds: list[int], report: int) -> None:
+    """In a new child: become the program, or report why not. Never returns."""
     what = "cwd"
     try:
         os.setsid()
@@ -315,7 +315,7 @@ def _become(cwd: str, argv: list[str], env: dict[str, str], fds: list[int], tell
         what = "program"
         os.execvpe(argv[0], argv, env)  # noqa: S606 - no shell is meant to be there
     except OSError as error:
-        os.write(tell, f"{error.errno} {what}".encode())
+        os.write(report, f"{error.errno} {what}".encode())
     finally:
         os._exit(127)
 

@@ -74,13 +74,13 @@ def marked(mark: str, but: Collection[int] = ()) -> dict[str, list[int]]:
     return found
 
 
-def family(mark: str) -> list[int]:
+def marked_pids(mark: str) -> list[int]:
     """The same in one list."""
     return [pid for pids in marked(mark).values() for pid in pids]
 
 
 def send(pids: Iterable[int], number: int) -> list[int]:
-    """Signal processes; those gone meanwhile are passed over. Returns those that may not be signalled."""
+    """Signal processes; those that have ended are passed over. Returns those that may not be signalled."""
     refused = []
     for pid in pids:
         try:
@@ -93,12 +93,12 @@ def send(pids: Iterable[int], number: int) -> list[int]:
 
 
 def kill(mark: str, seconds: float) -> list[int]:
-    """KILL the family until nothing is left of it; what is left after so many seconds, or is another user's."""
+    """KILL what carries the mark until nothing is left; returns what is left after `seconds`, or is another user's."""
     deadline = time.monotonic() + seconds
-    while left := family(mark):
+    while left := marked_pids(mark):
         if len(send(left, signal.SIGKILL)) == len(left) or time.monotonic() > deadline:
             break
-        time.sleep(0.01)  # strangers' ends are told to nobody
+        time.sleep(0.01)  # only a parent learns of a process's end; these are not our children
     return left
 
 
@@ -120,7 +120,7 @@ def _environment(pid: str) -> list[bytes]:
             deadline = deadline or time.monotonic() + EXEC_SECONDS
             if time.monotonic() > deadline:
                 return []
-            time.sleep(0.001)  # the kernel tells nobody when it is done
+            time.sleep(0.001)  # the kernel does not announce that it is done
 
 
 def _has_program(pid: str) -> bool:
@@ -135,5 +135,5 @@ def _read(pid: str, name: str) -> bytes:
     try:
         with open(f"/proc/{pid}/{name}", "rb") as file:  # noqa: PTH123
             return file.read()
-    except OSError:  # gone meanwhile, or not ours to read
+    except OSError:  # it has ended, or may not be read
         return b""

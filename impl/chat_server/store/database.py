@@ -20,7 +20,7 @@ from chat_server.store.store import Store
 from chat_server.store.transactions import Transactions
 
 THREADS = 5
-"""So many transactions run side by side; SQLAlchemy keeps as many connections."""
+"""Transactions that run in parallel; SQLAlchemy keeps as many connections."""
 
 
 CONNECTION_TIMEOUTS = {"connect_timeout": "10", "tcp_user_timeout": "10000"}
@@ -28,7 +28,7 @@ CONNECTION_TIMEOUTS = {"connect_timeout": "10", "tcp_user_timeout": "10000"}
 
 
 MAX_BATCH = 64
-"""So many may share one transaction of SQLite: its one writer is not to keep the others waiting for too long."""
+"""Calls that may share one transaction of SQLite: its one writer must not delay the others for too long."""
 
 
 @asynccontextmanager

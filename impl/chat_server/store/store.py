@@ -105,8 +105,8 @@ BATCH, BATCH_TURNS, BATCH_MOST = 1 << 18, 16, 1024
 class Store:
     """The database. Every method raises ``Unavailable`` when it cannot be read or written.
 
-    Each of them is one piece of work in a transaction: what it awaits is its end, and a caller who is cancelled
-    meanwhile leaves nothing half done.
+    Each of them is one piece of work in a transaction: what it awaits is its end, and a caller that is cancelled
+    leaves nothing half done.
     """
 
     def __init__(
@@ -343,7 +343,7 @@ class Store:
         await self._write(work)
 
     async def save_progress(self, progress: Sequence[Progress]) -> None:
-        """Keep what running turns have so far, in case the server is killed; what has ended meanwhile stays so."""
+        """Keep what running turns have so far, in case the server is killed; a turn that has ended stays so."""
         rows = [
             {
                 "conversation": each.conversation_id,

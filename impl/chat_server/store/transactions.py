@@ -20,14 +20,14 @@ Work = Callable[[sa.Connection], T]
 
 It returns values, never a cursor. CPython's ``sqlite3`` reads the error of a statement from the connection after the
 statement has ended. A cursor that another thread frees at this moment resets that error: the statement failed, and
-nobody is told.
+no exception is raised.
 """
 
 
 class Transactions:
-    """Each runs as a whole in a thread: a caller who is cancelled meanwhile leaves nothing half done.
+    """Each runs as a whole in a thread: a caller that is cancelled during it leaves nothing half done.
 
-    A commit waits for the disk, however much is in it. So whoever comes while one is under way waits for its end, and
+    A commit waits for the disk, however much is in it. So callers that come during one wait for its end, and
     then shares the next with all who have come by then: ``together`` at most. Where one of them fails, it alone does.
     As many as ``side_by_side`` are written at the same time.
     """
@@ -89,7 +89,7 @@ class Transactions:
                     transaction.rollback()  # nothing was written, and nobody need wait for the disk
         except OperationalError as error:
             _free_cursors(error)
-            raise  # the database cannot be used, whoever asks
+            raise  # the database is unavailable, for every caller
         except Exception as error:
             _free_cursors(error)
             at = len(outcomes)

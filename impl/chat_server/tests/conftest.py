@@ -60,7 +60,7 @@ async def no_tasks_left(nothing_left: None) -> AsyncIterator[None]:  # noqa: ARG
     assert not tasks, f"tasks left running: {tasks}"
     threads = [each for each in threading.enumerate() if "connection_worker" in each.name]
     for thread in threads:
-        thread.join(5)  # one that was told to end ends in a moment
+        thread.join(5)  # its end was asked for, and takes a moment
     assert not any(thread.is_alive() for thread in threads), f"database threads left running: {threads}"
 
 
@@ -117,7 +117,10 @@ def postgres() -> Iterator[str]:
 @pytest.fixture
 async def loop_clock(monkeypatch: pytest.MonkeyPatch) -> LoopClock:
     """The clock of the test's loop."""
-    for timer in ("starter.ANSWER_SECONDS", "process.END_SECONDS"):  # the guardian is told no time
+    for timer in (
+        "starter.ANSWER_SECONDS",
+        "process.END_SECONDS",
+    ):  # the guardian waits by a clock of its own
         monkeypatch.setattr(f"chat_server.processes.{timer}", EVER)
     return LoopClock(monkeypatch)
 

@@ -29,7 +29,7 @@ _waiting: set[asyncio.Timeout] = set()
 
 @asynccontextmanager
 async def in_time(seconds: float = PATIENCE) -> AsyncIterator[None]:
-    """What is waited for in the block must come; however far the clock is moved meanwhile, it has so long to do so.
+    """What is waited for in the block must come; however far the clock is moved, within this time.
 
     Raises:
         TimeoutError: It did not come.
@@ -59,7 +59,7 @@ class LoopClock:
                 timeout.reschedule(when + seconds)
 
     def advance_soon(self, seconds: float = LONG) -> None:
-        """Do so in the loop's next round, when whoever calls has begun to wait for a timer."""
+        """Do so in the loop's next round, when the caller has begun to wait for a timer."""
         asyncio.get_running_loop().call_soon(self.advance, seconds)
 
     def _time(self) -> float:

@@ -1,4 +1,4 @@
-"""Which processes live, as the kernel tells it."""
+"""Which processes live, according to the kernel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def living(variable: str, *, but: Collection[int] = ()) -> list[int]:
     for pid in pids().difference(but):
         try:
             environment = Path(f"/proc/{pid}/environ").read_bytes()
-        except OSError:  # gone meanwhile, or not ours to read
+        except OSError:  # it has ended, or may not be read
             continue
         if variable.encode() in environment.split(b"\0") and alive(pid):
             found.append(pid)

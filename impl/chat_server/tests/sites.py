@@ -112,7 +112,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Parts:
-    """The server without its doors."""
+    """The server without its HTTP side."""
 
     settings: Settings
     store: Store

@@ -1,4 +1,4 @@
-"""Whoever begins many logins from one address keeps nobody else from theirs."""
+"""Many logins from one address do not keep other addresses from theirs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doors over HTTP: every answer has its status and its form, and every page but ours is kept out."""
+"""HTTP: every response has its status and form, and pages of other origins are refused."""
 
 from __future__ import annotations
 
@@ -228,9 +228,9 @@ async def test_encoded_body_is_refused_before_it_comes(path: str, there: Address
 
 
 async def test_busy_conversation_answers_409(chat: Site, fake: Fake) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with chat.socket() as peer:
-            await peer.chat("[[fake tokens=1 hold=door]]")
+            await peer.chat("[[fake tokens=1 hold=here]]")
             conversation_id = (await peer.receive())["conversation_id"]
             status, document = await post(chat, message="me too", conversation_id=conversation_id)
             gate.open()
@@ -289,9 +289,9 @@ async def test_missing_claude_answers_503(tmp_path: Path) -> None:
 async def test_long_post_is_kept_alive_by_white_space(
     fake: Fake, tmp_path: Path, loop_clock: LoopClock
 ) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat:
-            form = {"message": "[[fake tokens=2 hold=door@1]]"}
+            form = {"message": "[[fake tokens=2 hold=here@1]]"}
             async with long_post(chat, loop_clock, gate, **form) as response:
                 space = [await response.content.readany()]
                 for _ in range(2):
@@ -308,9 +308,9 @@ async def test_long_post_is_kept_alive_by_white_space(
 async def test_post_gets_its_answer_though_the_server_stops(
     fake: Fake, tmp_path: Path, loop_clock: LoopClock
 ) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with site(fake.command, tmp_path, shutdown=LONG) as chat, chat.socket() as peer:
-            posting = asyncio.create_task(post(chat, message="[[fake tokens=2 hold=door@1]]"))
+            posting = asyncio.create_task(post(chat, message="[[fake tokens=2 hold=here@1]]"))
             await gate.reached()
             stopping = asyncio.create_task(chat.runner.cleanup())
             await peer.closed()
@@ -327,9 +327,9 @@ async def test_post_gets_its_answer_though_the_server_stops(
 async def test_long_post_that_fails_says_so_in_its_body(
     fake: Fake, tmp_path: Path, loop_clock: LoopClock
 ) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat:
-            form = {"message": "[[fake tokens=1 hold=door exit=3]]"}
+            form = {"message": "[[fake tokens=1 hold=here exit=3]]"}
             async with long_post(chat, loop_clock, gate, **form) as response:
                 await response.content.readany()
                 gate.open()
@@ -342,9 +342,9 @@ async def test_post_whose_client_leaves_goes_on(
     fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture, loop_clock: LoopClock
 ) -> None:
     caplog.set_level("INFO")
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat:
-            form = {"message": "[[fake tokens=2 hold=door@1]]", "message_id": "m1"}
+            form = {"message": "[[fake tokens=2 hold=here@1]]", "message_id": "m1"}
             async with long_post(chat, loop_clock, gate, **form) as response:
                 await response.content.readany()
                 response.close()
@@ -416,9 +416,9 @@ async def test_history_of_a_failed_turn_says_why(chat: Site) -> None:
 
 
 async def test_history_shows_a_running_turn(chat: Site, fake: Fake) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with chat.socket() as peer:
-            await peer.chat("[[fake tokens=1 hold=door]]")
+            await peer.chat("[[fake tokens=1 hold=here]]")
             conversation_id = (await peer.receive())["conversation_id"]
             _, reply = await chat.history(conversation_id)
             gate.open()
@@ -465,9 +465,9 @@ async def test_unknown_conversation_is_not_found(name: str, there: Address) -> N
 
 
 async def test_delete_ends_the_turn_and_all_is_gone(chat: Site, fake: Fake) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with chat.socket() as peer:
-            await peer.chat("[[fake tokens=1 hold=door]]")
+            await peer.chat("[[fake tokens=1 hold=here]]")
             conversation_id = (await peer.receive())["conversation_id"]
             await gate.reached()
             async with chat.http.delete(f"{chat.url}/chat/history/{conversation_id}") as response:
@@ -691,9 +691,9 @@ async def test_every_answer_has_the_security_headers(
 async def test_white_space_answer_has_the_security_headers_too(
     fake: Fake, tmp_path: Path, loop_clock: LoopClock
 ) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat:
-            form = {"message": "[[fake tokens=1 hold=door]]"}
+            form = {"message": "[[fake tokens=1 hold=here]]"}
             async with long_post(chat, loop_clock, gate, **form) as response:
                 gate.open()
                 await response.read()
@@ -705,10 +705,10 @@ async def test_white_space_answer_has_the_security_headers_too(
 
 
 async def test_health_answers_while_chats_are_silent(chat: Site, fake: Fake) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with chat.socket() as one, chat.socket() as two:
             for peer in (one, two):
-                await peer.chat("[[fake tokens=1 hold=door]]")
+                await peer.chat("[[fake tokens=1 hold=here]]")
                 await gate.reached()
             assert await chat.get("/health") == {"status": "ok"}
             gate.open(2)
@@ -837,7 +837,7 @@ async def test_metrics_need_the_token(
         assert response.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
 
 
-async def test_https_alone_is_told_where_it_is_public(fake: Fake, tmp_path: Path) -> None:
+async def test_strict_transport_with_public_https(fake: Fake, tmp_path: Path) -> None:
     async with (
         site(fake.command, tmp_path, public_url="https://chat.example") as chat,
         chat.http.get(f"{chat.url}/health") as response,
@@ -905,7 +905,7 @@ async def test_failure_of_the_server_is_an_error_in_json(
     assert "TypeError" in caplog.text
 
 
-async def test_broken_store_is_told_and_the_server_lives(chat: Site, tmp_path: Path) -> None:
+async def test_server_survives_broken_store(chat: Site, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "data" / "chat.sqlite3") as database:
         database.execute("ALTER TABLE conversations RENAME TO away")
     database.close()

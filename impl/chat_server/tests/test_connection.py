@@ -61,8 +61,8 @@ async def test_turn_comes_as_the_protocol_says(peer: Peer) -> None:
 
 
 async def test_pieces_come_while_claude_answers(peer: Peer, fake: Fake) -> None:
-    with fake.gate("door") as gate:
-        await peer.chat("[[fake tokens=4 hold=door@2]]")
+    with fake.gate("here") as gate:
+        await peer.chat("[[fake tokens=4 hold=here@2]]")
         received = await peer.text("t1 t2 ")
         assert received[0]["type"] == "accepted"
         gate.open()
@@ -71,8 +71,8 @@ async def test_pieces_come_while_claude_answers(peer: Peer, fake: Fake) -> None:
 
 
 async def test_turns_share_a_connection(peer: Peer, fake: Fake) -> None:
-    with fake.gate("door") as gate:
-        await peer.chat("[[fake tokens=4 hold=door@2]]", message_id="slow")
+    with fake.gate("here") as gate:
+        await peer.chat("[[fake tokens=4 hold=here@2]]", message_id="slow")
         await gate.reached()
         await peer.chat("[[fake tokens=2]]", message_id="fast")
         received = await peer.until("complete")
@@ -174,8 +174,8 @@ async def test_bad_message_is_told_what_is_wrong(
 
 
 async def test_bad_messages_harm_neither_connection_nor_turn(peer: Peer, fake: Fake) -> None:
-    with fake.gate("door") as gate:
-        await peer.chat("[[fake tokens=4 hold=door@2]]", message_id="good")
+    with fake.gate("here") as gate:
+        await peer.chat("[[fake tokens=4 hold=here@2]]", message_id="good")
         await peer.text("t1 t2 ")
         for bad in BAD:
             await peer.ws.send_str(bad.values[0])
@@ -226,9 +226,9 @@ async def test_message_may_come_in_fragments(chat: Site) -> None:
 
 
 async def test_ping_is_answered_while_a_turn_runs(chat: Site, fake: Fake) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with chat.socket(autoping=False) as peer:
-            await peer.chat("[[fake tokens=1 hold=door]]")
+            await peer.chat("[[fake tokens=1 hold=here]]")
             await gate.reached()
             await peer.ws.ping(b"are you there?")
             while (frame := await peer.ws.receive()).type is WSMsgType.TEXT:
@@ -244,11 +244,11 @@ async def test_ping_is_answered_while_a_turn_runs(chat: Site, fake: Fake) -> Non
 async def test_message_sent_again_elsewhere_is_told_from_the_beginning(
     chat: Site, peer: Peer, fake: Fake
 ) -> None:
-    with fake.gate("door") as gate:
-        await peer.chat("[[fake tokens=3 hold=door@2]]", message_id="m1")
+    with fake.gate("here") as gate:
+        await peer.chat("[[fake tokens=3 hold=here@2]]", message_id="m1")
         before = await peer.text("t1 t2 ")
         async with chat.socket() as other:
-            await other.chat("[[fake tokens=3 hold=door@2]]", message_id="m1")
+            await other.chat("[[fake tokens=3 hold=here@2]]", message_id="m1")
             again = await other.text("t1 t2 ")
             gate.open()
             again += await other.turn()
@@ -273,8 +273,8 @@ async def test_message_sent_twice_at_once_is_told_once(peer: Peer, fake: Fake) -
 
 
 async def test_resume_tells_what_came_after(chat: Site, peer: Peer, fake: Fake) -> None:
-    with fake.gate("door") as gate:
-        await peer.chat("[[fake tokens=6 hold=door@4]]", message_id="m1")
+    with fake.gate("here") as gate:
+        await peer.chat("[[fake tokens=6 hold=here@4]]", message_id="m1")
         received = await peer.text("t1 t2 t3 t4 ")
         conversation_id, last = received[0]["conversation_id"], received[-1]["seq"]
         async with chat.socket() as other:
@@ -325,8 +325,8 @@ async def test_cursor_beyond_the_end_is_answered_by_reset(peer: Peer) -> None:
 
 
 async def test_follower_hears_the_running_turn_and_later_ones(chat: Site, peer: Peer, fake: Fake) -> None:
-    with fake.gate("door") as gate:
-        await peer.chat("[[fake tokens=2 hold=door@1]]", message_id="m1")
+    with fake.gate("here") as gate:
+        await peer.chat("[[fake tokens=2 hold=here@1]]", message_id="m1")
         conversation_id = (await peer.text("t1 "))[0]["conversation_id"]
         async with chat.socket() as other:
             await other.send("subscribe", conversation_id=conversation_id)
@@ -360,8 +360,8 @@ async def test_follower_of_a_silent_conversation_hears_its_first_turn(chat: Site
 
 
 async def test_cancel_ends_the_turn(peer: Peer, fake: Fake) -> None:
-    with fake.gate("door") as gate:
-        await peer.chat("[[fake tokens=9 hold=door@2]]", message_id="m1")
+    with fake.gate("here") as gate:
+        await peer.chat("[[fake tokens=9 hold=here@2]]", message_id="m1")
         await gate.reached()
         await peer.text("t1 t2 ")
         await peer.send("cancel", message_id="m1")
@@ -371,8 +371,8 @@ async def test_cancel_ends_the_turn(peer: Peer, fake: Fake) -> None:
 
 
 async def test_cancel_from_elsewhere_is_told_to_both(chat: Site, peer: Peer, fake: Fake) -> None:
-    with fake.gate("door") as gate:
-        await peer.chat("[[fake tokens=9 hold=door@2]]", message_id="m1")
+    with fake.gate("here") as gate:
+        await peer.chat("[[fake tokens=9 hold=here@2]]", message_id="m1")
         await gate.reached()
         await peer.text("t1 t2 ")
         async with chat.socket() as other:
@@ -396,9 +396,9 @@ ENDS = [pytest.param(1000, id="done"), pytest.param(1001, id="going-away"), pyte
 
 @pytest.mark.parametrize("code", ENDS)
 async def test_turn_goes_on_without_its_connection(code: int | None, chat: Site, fake: Fake) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with chat.socket() as peer:
-            await peer.chat("[[fake tokens=4 hold=door@2]]", message_id="m1")
+            await peer.chat("[[fake tokens=4 hold=here@2]]", message_id="m1")
             conversation_id = (await peer.text("t1 t2 "))[0]["conversation_id"]
             if code is None:
                 assert peer.ws._response.connection is not None
@@ -416,9 +416,9 @@ async def test_turn_goes_on_without_its_connection(code: int | None, chat: Site,
 
 
 async def test_connection_leaves_nothing_in_the_server(chat: Site, fake: Fake) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with chat.socket() as peer:
-            await peer.chat("[[fake tokens=1 hold=door]]", message_id="m1")
+            await peer.chat("[[fake tokens=1 hold=here]]", message_id="m1")
             conversation_id = (await peer.receive())["conversation_id"]
             await peer.send("subscribe", conversation_id=conversation_id)
             await gate.reached()
@@ -465,12 +465,12 @@ async def beat(clock: LoopClock, connection: Connection) -> None:
 
 
 async def test_pings_come_while_claude_is_silent(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with (
             site(fake.command, tmp_path, keepalive_seconds=LONG) as chat,
             chat.socket(autoping=False) as peer,
         ):
-            await peer.chat("[[fake tokens=1 hold=door]]")
+            await peer.chat("[[fake tokens=1 hold=here]]")
             await gate.reached()
 
             await pings(loop_clock, peer, 3)
@@ -505,10 +505,10 @@ async def test_late_pong_is_soon_enough(fake: Fake, tmp_path: Path, loop_clock: 
 
 
 async def test_peer_that_answers_stays(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat, chat.socket() as peer:
             (connection,) = chat.app[CONNECTIONS]
-            await peer.chat("[[fake tokens=1 hold=door]]")
+            await peer.chat("[[fake tokens=1 hold=here]]")
             listening = asyncio.create_task(peer.turn())
             await gate.reached()
             async with chat.socket(autoping=False) as silent:

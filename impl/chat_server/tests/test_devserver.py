@@ -84,8 +84,8 @@ async def served(folder: Path, env: dict[str, str]) -> AsyncIterator[Copy]:
 
 
 @asynccontextmanager
-async def told(copy: Copy) -> AsyncIterator[asyncio.Queue[str]]:
-    """What the server tells of its sources' state."""
+async def source_states(copy: Copy) -> AsyncIterator[asyncio.Queue[str]]:
+    """The states of its sources that the server sends."""
     states: asyncio.Queue[str] = asyncio.Queue()
 
     async def listen() -> None:
@@ -104,10 +104,10 @@ async def told(copy: Copy) -> AsyncIterator[asyncio.Queue[str]]:
 
 
 async def test_edits_of_page_and_server_are_followed(tmp_path: Path) -> None:
-    """The page's are told to it; the server's make it begin anew on its port, unless they are faulty."""
+    """The page learns of its own; the server's restart it on its port, unless they are faulty."""
     async with served(tmp_path, OTHERS["dev"]) as copy:
         url = copy.url
-        async with told(copy) as states:
+        async with source_states(copy) as states:
             before = await states.get()
             (copy.sources / "static/chat.css").write_text("body { color: red }")
             assert await states.get() != before
@@ -150,7 +150,7 @@ def test_another_identity_is_refused(tmp_path: Path) -> None:
         dev.add_to(web.Application(), settings, restart=None)
 
 
-def test_scripts_are_valid_and_told_apart_by_their_prompts() -> None:
+def test_scripts_are_valid_and_distinct() -> None:
     load(str(dev.SCRIPTS))
     scripts = dev.scripts()
 

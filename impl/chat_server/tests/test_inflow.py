@@ -172,7 +172,7 @@ def test_flood_that_does_not_end_is_closed() -> None:
     assert len(wire.fed) == fed
 
 
-def test_pauses_between_floods_are_counted_anew() -> None:
+def test_each_flood_has_its_pauses() -> None:
     wire = Wire(rate=2**20)
     for _ in range(5):
         wire.sent(EMPTY * 2_500)

@@ -45,7 +45,7 @@ def test_room_below_every_limit_admits() -> None:
     admit(Limits(2, 3, 100), used([NOON - 5], day=2, tokens=99), NOON)
 
 
-def test_standings_tell_what_is_used_and_when_some_of_it_comes_back() -> None:
+def test_statuses_say_used_and_reset() -> None:
     state = used([NOON - 3000, NOON - 10], day=3, tokens=40)
 
     assert limit_statuses(Limits(5, 7, 100), state, NOON) == [
@@ -83,7 +83,7 @@ def test_full_day_is_refused_until_midnight() -> None:
     assert error.retry_after == DAY / 2
 
 
-def test_longer_of_two_waits_is_told() -> None:
+def test_longer_wait_is_reported() -> None:
     error = refusal(Limits(1, 1, 0), used([NOON - 10]), NOON)
 
     assert error.retry_after == DAY / 2
@@ -175,7 +175,7 @@ class Admission(RuleBasedStateMachine):
         assert not self.model.room(self.clock.now + wait - 1)
 
     @rule(tokens=st.integers(0, 60))
-    def wait_as_told(self, tokens: int) -> None:
+    def wait_as_reported(self, tokens: int) -> None:
         try:
             self.runner.run(self.turn(tokens))
         except ChatError as refused:

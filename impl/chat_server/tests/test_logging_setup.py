@@ -121,11 +121,11 @@ async def test_lines_of_a_process_name_the_turn_it_answers(fake: Fake, tmp_path:
     stream = io.StringIO()
     configure(stream)
     async with parts(fake.command, tmp_path) as server:
-        told = await server.turn("[[fake tokens=1 exit=3]]", message_id="m1")
+        got = await server.turn("[[fake tokens=1 exit=3]]", message_id="m1")
 
     records = [json.loads(line) for line in stream.getvalue().splitlines()]
     (ended,) = [record for record in records if "ended with 3 during a turn" in record["message"]]
-    whose = {"user": "ada", "conversation_id": told[0].conversation_id, "message_id": "m1"}
+    whose = {"user": "ada", "conversation_id": got[0].conversation_id, "message_id": "m1"}
     assert whose.items() <= ended.items()
 
 

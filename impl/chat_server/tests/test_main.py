@@ -105,7 +105,7 @@ def runs(folder: Path) -> list[Run]:
 # --- the beginning
 
 
-async def test_server_is_ready_when_it_says_so_and_ends_when_it_is_told(tmp_path: Path) -> None:
+async def test_server_starts_and_stops(tmp_path: Path) -> None:
     async with server(tmp_path) as chat:
         async with chat.http.get(f"{chat.url}/chat/") as page:
             assert page.status == 200
@@ -138,7 +138,7 @@ def test_other_platforms_are_refused(
     monkeypatch.setattr("sys.platform", "darwin")
 
     assert main([]) == 1
-    assert "chat-server: this is darwin, and only Linux can tell" in capsys.readouterr().err
+    assert "chat-server: this is darwin, and only Linux shows" in capsys.readouterr().err
 
 
 # --- the end
@@ -146,11 +146,11 @@ def test_other_platforms_are_refused(
 
 async def test_sigterm_closes_with_1001_and_keeps_what_there_is(tmp_path: Path) -> None:
     async with server(tmp_path, CHAT_STOP_GRACE_SECONDS="0") as chat:
-        with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
+        with Fake(tmp_path / "data" / "claude", []).gate("here") as gate:
             async with chat.socket() as peer:
                 await peer.chat("[[fake tokens=1]]")
                 await peer.turn()
-                await peer.chat("[[fake tokens=9 hold=door@2]]", message_id="m1")
+                await peer.chat("[[fake tokens=9 hold=here@2]]", message_id="m1")
                 await gate.reached()
                 await peer.text("t1 t2 ")
                 stopping = asyncio.create_task(chat.stop(signal.SIGTERM))
@@ -165,15 +165,15 @@ async def test_sigterm_closes_with_1001_and_keeps_what_there_is(tmp_path: Path) 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_signal_to_all_at_once_interrupts(number: signal.Signals, tmp_path: Path) -> None:
-    """As ``systemctl stop`` sends it unless told otherwise, and a terminal."""
+    """As ``systemctl stop`` sends it by default, and a terminal."""
     before = signal.signal(
         signal.SIGHUP, signal.SIG_DFL
     )  # under nohup the tests ignore it, and so would the server
     async with server(tmp_path) as chat:
         signal.signal(signal.SIGHUP, before)
-        with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
+        with Fake(tmp_path / "data" / "claude", []).gate("here") as gate:
             async with chat.socket() as peer:
-                await peer.chat("[[fake tokens=9 hold=door@2]]", message_id="m1")
+                await peer.chat("[[fake tokens=9 hold=here@2]]", message_id="m1")
                 await gate.reached()
                 await peer.text("t1 t2 ")
                 everybody = living(f"TEST_RUN={os.environ['TEST_RUN']}")
@@ -217,7 +217,7 @@ async def test_server_as_process_1_reaps_strangers(tmp_path: Path) -> None:
         ]
 
         assert (await chat.post(message="hello"))["response"]
-        assert alive(orphan)  # it is nobody's family
+        assert alive(orphan)  # it belongs to no server
         os.kill(orphan, signal.SIGTERM)
         await until(lambda: orphan not in relations())
 
@@ -256,11 +256,11 @@ def kept(folder: Path) -> list[tuple[str, str]]:
     return rows
 
 
-async def test_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_full_disk_loses_nothing(tmp_path: Path) -> None:
     async with server(tmp_path) as chat, chat.socket() as peer:
-        with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
+        with Fake(tmp_path / "data" / "claude", []).gate("here") as gate:
             conversation = (await chat.post(message="hello"))["conversation_id"]
-            await peer.chat("[[fake tokens=2 hold=door@1]]", conversation_id=conversation)
+            await peer.chat("[[fake tokens=2 hold=here@1]]", conversation_id=conversation)
             received = await peer.text("t1 ")
             resource.prlimit(
                 chat.process.pid, resource.RLIMIT_FSIZE, (4096, -1)
@@ -286,9 +286,9 @@ async def test_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
 
 async def test_kill_leaves_no_claude_and_a_mark_in_history(tmp_path: Path) -> None:
     async with server(tmp_path) as chat:
-        with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
+        with Fake(tmp_path / "data" / "claude", []).gate("here") as gate:
             async with chat.socket() as peer:
-                await peer.chat("[[fake tokens=9 hold=door@2]]", message_id="m1")
+                await peer.chat("[[fake tokens=9 hold=here@2]]", message_id="m1")
                 await gate.reached()
                 conversation_id = (await peer.text("t1 t2 "))[0]["conversation_id"]
                 chat.process.kill()
@@ -354,7 +354,7 @@ async def test_failing_process_says_why_and_exits() -> None:
     assert the_sentence(err.decode()).startswith("chat-server: [Errno 20] Not a directory: '/dev/null/x")
 
 
-def test_port_in_use_is_told(start: Start, tmp_path: Path) -> None:
+def test_port_in_use_is_reported(start: Start, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         code, sentence = start("--port", port, "--data", str(tmp_path))
@@ -371,14 +371,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("env", "sentence"), WRONG)
-def test_wrong_setting_is_told(env: dict[str, str], sentence: str, start: Start) -> None:
+def test_wrong_setting_is_reported(env: dict[str, str], sentence: str, start: Start) -> None:
     code, said = start(**env)
 
     assert code == 2
     assert said.startswith(f"chat-server: {sentence}")
 
 
-def test_wrong_option_is_told_with_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_option_prints_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--prot", "1"])
 
@@ -386,7 +386,7 @@ def test_wrong_option_is_told_with_the_usage(capsys: pytest.CaptureFixture[str])
     assert "usage: chat-server" in capsys.readouterr().err
 
 
-def test_database_that_is_none_is_told(start: Start, tmp_path: Path) -> None:
+def test_file_that_is_no_database(start: Start, tmp_path: Path) -> None:
     (tmp_path / "chat.sqlite3").write_text("no database, but a letter to a friend" * 100)
 
     assert start("--port", "0", "--data", str(tmp_path)) == (
@@ -395,7 +395,7 @@ def test_database_that_is_none_is_told(start: Start, tmp_path: Path) -> None:
     )
 
 
-def test_database_of_a_newer_server_is_told(start: Start, tmp_path: Path) -> None:
+def test_newer_database_is_refused(start: Start, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "chat.sqlite3") as database:
         database.execute("CREATE TABLE chatgate_schema (version INTEGER NOT NULL)")
         database.execute("INSERT INTO chatgate_schema VALUES (99)")
@@ -406,7 +406,7 @@ def test_database_of_a_newer_server_is_told(start: Start, tmp_path: Path) -> Non
     assert "schema version 99" in sentence
 
 
-def test_database_address_that_is_none_is_told(start: Start, tmp_path: Path) -> None:
+def test_bad_database_url_is_reported(start: Start, tmp_path: Path) -> None:
     code, sentence = start("--port", "0", "--data", str(tmp_path), CHAT_DATABASE="nonsense")
 
     assert code == 1
@@ -451,8 +451,8 @@ def test_second_server_on_a_database_is_refused(
 
 async def test_second_server_leaves_turns_of_the_first_alone(tmp_path: Path) -> None:
     async with server(tmp_path) as chat, chat.socket() as peer:
-        with Fake(tmp_path / "data" / "claude", []).gate("door") as gate:
-            await peer.chat("[[fake tokens=2 hold=door@1]]")
+        with Fake(tmp_path / "data" / "claude", []).gate("here") as gate:
+            await peer.chat("[[fake tokens=2 hold=here@1]]")
             await peer.text("t1 ")
             second = await asyncio.create_subprocess_exec(
                 *(*COMMAND, "--port", "0", "--data", str(tmp_path / "data")), stdout=PIPE, stderr=PIPE

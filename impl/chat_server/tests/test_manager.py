@@ -109,9 +109,9 @@ async def test_message_id_is_chosen_where_none_is_given(fake: Fake, tmp_path: Pa
 
 
 async def test_pieces_come_while_claude_is_answering(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]")
             await gate.reached()
             while answer(log.read(0)) != "t1 t2 ":
                 await changed(log)
@@ -213,9 +213,9 @@ async def test_answer_so_far_is_in_history_while_it_grows(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]")
             await gate.reached()
             async with in_time():
                 while (turn := (await stored(server, log.accepted.conversation_id))[0]).answer != "t1 t2 ":
@@ -231,9 +231,9 @@ async def test_answers_so_far_are_saved_all_though_not_at_once(
 ) -> None:
     monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
     monkeypatch.setattr("chat_server.turns.manager.SAVE_BATCH", 1)
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            logs = [await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]") for _ in range(3)]
+            logs = [await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]") for _ in range(3)]
             for log in logs:
                 async with in_time():
                     while (await stored(server, log.accepted.conversation_id))[0].answer != "t1 t2 ":
@@ -248,10 +248,10 @@ async def test_answer_so_far_that_cannot_be_saved_is_no_end(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
             await break_database(server, NO_ANSWERS)
-            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]")
             await gate.reached()
             await until(lambda: "the answers so far could not be saved" in caplog.text)
             await break_database(server, "DROP TRIGGER full")
@@ -278,9 +278,9 @@ async def test_later_turn_knows_the_earlier_ones_after_a_restart(fake: Fake, tmp
 
 
 async def test_turns_do_not_wait_for_each_other(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            held = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            held = await server.turns.start("ada", "[[fake tokens=1 hold=here]]")
             await gate.reached()
 
             completed(await server.turn("hello"))
@@ -415,9 +415,9 @@ async def test_same_id_elsewhere_is_another_turn(fake: Fake, tmp_path: Path) -> 
 
 
 async def test_busy_conversation_refuses_at_no_cost(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path, requests_per_hour=2) as server:
-            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=here]]")
             conversation_id = log.accepted.conversation_id
             await gate.reached()
             for _ in range(3):
@@ -448,9 +448,9 @@ async def test_two_messages_at_once_are_one_turn_and_one_refusal(fake: Fake, tmp
 
 
 async def test_turns_of_a_user_are_bounded_at_no_cost(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path, concurrent_turns=2, requests_per_hour=3) as server:
-            running = [await server.turns.start("ada", "[[fake tokens=1 hold=door]]") for _ in range(2)]
+            running = [await server.turns.start("ada", "[[fake tokens=1 hold=here]]") for _ in range(2)]
             for _ in range(3):
                 with pytest.raises(Busy, match="2 of your chats are still answering"):
                     await server.turns.start("ada", "me too")
@@ -463,10 +463,10 @@ async def test_turns_of_a_user_are_bounded_at_no_cost(fake: Fake, tmp_path: Path
 
 
 async def test_repeated_message_is_told_though_no_more_may_run(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path, concurrent_turns=1) as server:
             first = await server.turn("hello", message_id="m1")
-            running = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m2")
+            running = await server.turns.start("ada", "[[fake tokens=1 hold=here]]", "m2")
             again = await server.turns.start("ada", "hello", "m1")
             assert await server.turns.start("ada", "hello", "m2") is running
             with pytest.raises(NotFound):
@@ -501,9 +501,9 @@ async def test_refused_turns_are_not_counted_as_running(fake: Fake, tmp_path: Pa
 
 
 async def test_turn_stopped_in_line_ends_at_no_cost(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path, claude_max_processes=1, requests_per_hour=3) as server:
-            running = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            running = await server.turns.start("ada", "[[fake tokens=1 hold=here]]")
             await gate.reached()
             log = await server.turns.start("bob", "hello", "m1")
             while not any(isinstance(each, Status) for each in log.read(0)):
@@ -522,9 +522,9 @@ async def test_turn_stopped_in_line_ends_at_no_cost(fake: Fake, tmp_path: Path) 
 
 
 async def test_cancel_while_streaming_keeps_the_partial_answer(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            log = await server.turns.start("ada", "[[fake tokens=9 hold=door@3]]", "m1")
+            log = await server.turns.start("ada", "[[fake tokens=9 hold=here@3]]", "m1")
             await gate.reached()
             while answer(log.read(0)) != "t1 t2 t3 ":
                 await changed(log)
@@ -581,11 +581,11 @@ async def test_cancel_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path
 
 
 async def test_cancel_without_a_conversation_means_the_newest_turn(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
             one, two = [await server.store.new_conversation("ada") for _ in range(2)]
             await server.turn("hello", message_id="m1", conversation_id=one)
-            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1", two)
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=here]]", "m1", two)
             await gate.reached()
 
             assert await server.turns.cancel("ada", "m1", None) is log
@@ -593,9 +593,9 @@ async def test_cancel_without_a_conversation_means_the_newest_turn(fake: Fake, t
 
 
 async def test_conversation_goes_on_after_a_cancel(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1")
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=here]]", "m1")
             await gate.reached()
             await server.turns.cancel("ada", "m1", None)
             await events(log)
@@ -608,9 +608,9 @@ async def test_conversation_goes_on_after_a_cancel(fake: Fake, tmp_path: Path) -
 
 
 async def test_delete_during_a_turn_ends_it(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1")
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=here]]", "m1")
             conversation_id = log.accepted.conversation_id
             await gate.reached()
             await server.turns.delete("ada", conversation_id)
@@ -640,9 +640,9 @@ async def test_delete_ends_an_idle_process(fake: Fake, tmp_path: Path) -> None:
 async def test_nothing_is_admitted_to_a_conversation_that_is_being_deleted(
     fake: Fake, tmp_path: Path
 ) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=here]]")
             conversation_id = log.accepted.conversation_id
             await gate.reached()
             deleting = asyncio.create_task(server.turns.delete("ada", conversation_id))
@@ -872,9 +872,9 @@ async def database_locked(server: Parts) -> AsyncIterator[None]:
 async def test_answer_that_ended_while_the_database_was_locked_is_complete(
     fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]")
             await gate.reached()
             async with database_locked(server):
                 gate.open()
@@ -912,9 +912,9 @@ async def test_database_that_stays_locked_fails_the_turn_as_it_is_told(
 ) -> None:
     monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
     monkeypatch.setattr("chat_server.turns.manager.LOCKED_SECONDS", 0)
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]")
             await gate.reached()
             async with database_locked(server):
                 gate.open()
@@ -930,9 +930,9 @@ async def test_database_that_stays_locked_fails_the_turn_as_it_is_told(
 async def test_server_that_stops_while_the_database_is_locked_waits_no_longer(
     fake: Fake, tmp_path: Path
 ) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
-            log = await server.turns.start("ada", "[[fake tokens=4 hold=door@2]]")
+            log = await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]")
             await gate.reached()
             async with database_locked(server):
                 gate.open()
@@ -1083,9 +1083,9 @@ async def test_stopping_server_waits_for_who_is_in_the_doorway(fake: Fake, tmp_p
 
 
 async def test_follow_finds_what_runs(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]", "m1")
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=here]]", "m1")
             conversation_id = log.accepted.conversation_id
             await gate.reached()
 
@@ -1154,9 +1154,9 @@ async def test_stopping_server_refuses_new_turns(fake: Fake, tmp_path: Path) -> 
 
 
 async def test_stopping_server_lets_a_turn_finish(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
-            log = await server.turns.start("ada", "[[fake tokens=1 hold=door]]")
+            log = await server.turns.start("ada", "[[fake tokens=1 hold=here]]")
             await gate.reached()
             gate.open()
 
@@ -1165,9 +1165,9 @@ async def test_stopping_server_lets_a_turn_finish(fake: Fake, tmp_path: Path) ->
 
 async def test_stopping_server_breaks_a_long_turn_off_and_keeps_it(fake: Fake, tmp_path: Path) -> None:
     graces = {"stop_grace_seconds": 0, "claude_grace_seconds": 0}
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path, **graces) as server:
-            log = await server.turns.start("ada", "[[fake tokens=9 hold=door@2]]", "m1")
+            log = await server.turns.start("ada", "[[fake tokens=9 hold=here@2]]", "m1")
             await gate.reached()
             while answer(log.read(0)) != "t1 t2 ":
                 await changed(log)
@@ -1189,7 +1189,7 @@ async def answering(
     """A turn that has written something and says no more; the moment to be told of a stop is not the clock's."""
     monkeypatch.setattr("chat_server.claude.pool.STOP_SECONDS", stop_seconds)
     async with parts(command, folder, claude_grace_seconds=0) as server:
-        log = await server.turns.start("ada", "[[fake tokens=9 hold=door@2]]", "m1")
+        log = await server.turns.start("ada", "[[fake tokens=9 hold=here@2]]", "m1")
         while answer(log.read(0)) != "t1 t2 ":
             await changed(log)
         yield server, log, server.claude._sessions[log.accepted.conversation_id]
@@ -1199,7 +1199,7 @@ async def answering(
 async def test_signal_to_all_that_reaches_claude_first_interrupts(
     number: signal.Signals, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with fake.gate("door"):
+    with fake.gate("here"):
         async with answering(fake.command, tmp_path, monkeypatch, 3600) as (server, log, session):
             os.kill(session.started.result().pid, number)
             await session.closing  # its end is known; that the server is to end is not
@@ -1215,7 +1215,7 @@ async def test_signal_to_all_that_reaches_claude_first_interrupts(
 async def test_claude_that_alone_is_told_to_stop_has_failed(
     number: signal.Signals, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with fake.gate("door"):
+    with fake.gate("here"):
         async with answering(fake.command, tmp_path, monkeypatch, 0) as (_, log, session):
             os.kill(session.started.result().pid, number)
             last = failed(await events(log))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.processes.marked import VARIABLE, family, kill, send
+from chat_server.processes.marked import VARIABLE, kill, marked_pids, send
 from chat_server.tests.processes import python
 
 STAY = "import signal, sys; print(flush=True)\nwhile True: signal.pause()"
@@ -42,17 +42,17 @@ async def start() -> AsyncIterator[Start]:
         await process.communicate()
 
 
-async def test_family_is_all_whose_mark_begins_so(start: Start) -> None:
+async def test_mark_is_found_by_prefix(start: Start) -> None:
     mark = uuid.uuid4().hex
     one, two = await start(f"{mark}-1.", STAY), await start(f"{mark}-2.", STAY)
     await start(uuid.uuid4().hex, STAY)
 
-    assert sorted(family(mark)) == sorted([one.pid, two.pid])
-    assert family(f"{mark}-1.") == [one.pid]
+    assert sorted(marked_pids(mark)) == sorted([one.pid, two.pid])
+    assert marked_pids(f"{mark}-1.") == [one.pid]
 
 
-def test_family_of_a_new_mark_is_empty() -> None:
-    assert family(uuid.uuid4().hex) == []
+def test_new_mark_finds_nothing() -> None:
+    assert marked_pids(uuid.uuid4().hex) == []
 
 
 async def test_signal_to_one_who_is_gone_is_no_error(start: Start) -> None:
@@ -79,9 +79,9 @@ def test_member_that_becomes_another_program_is_always_found(tmp_path: Path) -> 
     with subprocess.Popen(
         ["sh", again, "1000"], stdin=subprocess.PIPE, env={**os.environ, VARIABLE: mark}
     ) as child:
-        looks = [family(mark)]
+        looks = [marked_pids(mark)]
         while child.poll() is None and b"cat" not in Path(f"/proc/{child.pid}/cmdline").read_bytes():
-            looks.append(family(mark))
+            looks.append(marked_pids(mark))
         assert child.stdin is not None
         child.stdin.close()
 

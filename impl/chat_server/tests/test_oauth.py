@@ -115,7 +115,7 @@ async def test_star_lets_everybody_in(forge: OAuthServer, fake: Fake, tmp_path: 
             assert response.status == 200
 
 
-async def test_refusal_at_the_forge_is_told(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
+async def test_refusal_at_the_forge(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     forge.user = ""
     async with (
         server(forge, fake, tmp_path) as url,
@@ -204,9 +204,7 @@ async def test_login_survives_a_restart(forge: OAuthServer, fake: Fake, tmp_path
             assert response.status == 200
 
 
-async def test_login_of_somebody_taken_off_the_list_ends(
-    forge: OAuthServer, fake: Fake, tmp_path: Path
-) -> None:
+async def test_unlisted_user_loses_the_login(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         token = await session_token(ada, url)
     async with server(forge, fake, tmp_path, users=("bob",)) as url, aiohttp.ClientSession() as plain:
@@ -257,7 +255,7 @@ async def test_foreign_page_cannot_log_out(forge: OAuthServer, fake: Fake, tmp_p
     ("asked", "status"),
     [("GET text/html,*/*", 303), ("GET */*", 401), ("POST text/html,*/*", 401)],
 )
-async def test_verify_sends_whoever_opens_a_page_to_the_login(
+async def test_verify_redirects_pages_to_login(
     forge: OAuthServer, fake: Fake, tmp_path: Path, asked: str, status: int
 ) -> None:
     headers = dict(zip(("X-Forwarded-Method", "Accept"), asked.split(), strict=True))

@@ -163,24 +163,24 @@ def test_friends_may_ask_however_they_are_written() -> None:
         check_origin(request(("Host", "chat.example"), ("Origin", "http://friend.example")), friends)
 
 
-TOLD = ("X-Forwarded-Proto", "https")
+FORWARDED = ("X-Forwarded-Proto", "https")
 HTTP_PAGE = (("Host", "chat.example"), ("Origin", "http://chat.example"))
 
 
 def test_scheme_is_believed_of_the_trusted_proxy_only() -> None:
-    check_origin(request(*HTTP_PAGE, TOLD), own())
+    check_origin(request(*HTTP_PAGE, FORWARDED), own())
     check_origin(request(*HTTP_PAGE, SECRET), own())
     check_origin(request(*HTTP_PAGE, SECRET, ("X-Forwarded-Proto", "https, http")), own())
 
     with pytest.raises(Forbidden):
-        check_origin(request(*HTTP_PAGE, SECRET, TOLD), own())
+        check_origin(request(*HTTP_PAGE, SECRET, FORWARDED), own())
 
 
 def test_dev_server_is_reached_by_http_unless_a_proxy_says_otherwise() -> None:
     dev = OwnOrigins(Settings())
     https = (("Host", "localhost"), ("Origin", "https://localhost"))
     check_origin(request(("Host", "localhost:8000"), ("Origin", "http://localhost:8000")), dev)
-    check_origin(request(*https, TOLD), dev)
+    check_origin(request(*https, FORWARDED), dev)
 
     with pytest.raises(Forbidden):
         check_origin(request(*https), dev)
@@ -194,13 +194,13 @@ def test_foreign_origin_is_refused_by_any_method(method: str) -> None:
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "CROSS-SITE", "same-origin, cross-site", ""])
 def test_site_of_the_page_counts_where_there_is_no_origin(site: str) -> None:
-    told = (("Host", "c"), ("Sec-Fetch-Site", site))
-    check_origin(request(*told), own())
+    headers = (("Host", "c"), ("Sec-Fetch-Site", site))
+    check_origin(request(*headers), own())
 
     with pytest.raises(Forbidden, match="other sites"):
-        check_origin(request(*told, method="POST"), own())
+        check_origin(request(*headers, method="POST"), own())
     with pytest.raises(Forbidden, match="other sites"):
-        check_origin(request(*told, ("Upgrade", "websocket")), own())
+        check_origin(request(*headers, ("Upgrade", "websocket")), own())
 
 
 def test_origin_that_may_ask_counts_more_than_the_site() -> None:
@@ -297,7 +297,7 @@ def test_behind_a_proxy_any_host_is_answered_until_one_is_named() -> None:
 
 
 @pytest.mark.parametrize("headers", [[("Host", "10.0.0.7:8000")], [("Host", "evil.example")], []])
-def test_health_is_told_to_anybody(headers: list[tuple[str, str]]) -> None:
+def test_health_answers_every_host(headers: list[tuple[str, str]]) -> None:
     sent = request(*headers, ("Origin", "https://status.example"), path="/health")
 
     check_host(sent, OwnOrigins(Settings()))

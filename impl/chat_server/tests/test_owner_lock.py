@@ -57,7 +57,7 @@ def try_it(path: Path) -> None:
         pass
 
 
-def test_second_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_error_names_the_holder(tmp_path: Path) -> None:
     with holding(HOLDER, tmp_path / "lock") as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -120,7 +120,7 @@ def test_exec_keeps_the_lock_without_a_gap(tmp_path: Path) -> None:
             try_it(tmp_path / "lock")
         holder.send_signal(signal.SIGKILL)
 
-    assert said == "False False\n"  # not inherited by children, and not told them
+    assert said == "False False\n"  # not inherited by children, and not named to them
     try_it(tmp_path / "lock")
 
 
@@ -135,9 +135,7 @@ def test_descriptors_of_something_else_are_no_lock(
     os.fstat(0)  # it is still open
 
 
-def test_file_removed_meanwhile_is_not_what_others_lock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_survives_removed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "lock"
     take = fcntl.flock
 
@@ -151,7 +149,7 @@ def test_file_removed_meanwhile_is_not_what_others_lock(
         try_it(path)
 
 
-def test_holder_that_has_not_written_yet_is_somebody(tmp_path: Path) -> None:
+def test_silent_holder_holds(tmp_path: Path) -> None:
     with locked([(tmp_path / "lock", WHAT)]):
         (tmp_path / "lock").write_text("")
         with pytest.raises(Held, match="in use by another chat-server"):

@@ -232,9 +232,9 @@ async def test_process_that_is_ending_makes_room_soon(fake: Fake, tmp_path: Path
 
 
 async def test_busy_processes_make_no_room(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with asking(fake.command, tmp_path, claude_max_processes=1, claude_waiting=0) as claude:
-            answering = asyncio.create_task(Ask(claude)("[[fake tokens=1 hold=door@1]]"))
+            answering = asyncio.create_task(Ask(claude)("[[fake tokens=1 hold=here@1]]"))
             await gate.reached()
             with pytest.raises(ClaudeUnavailable, match="all 1 claude processes are answering"):
                 await Ask(claude)("hello", "c2")
@@ -279,10 +279,10 @@ class Waiting:
 
 @asynccontextmanager
 async def waiting(fake: Fake, folder: Path, **changes: Any) -> AsyncIterator[Waiting]:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with asking(fake.command, folder, claude_max_processes=1, **changes) as claude:
             made = Waiting(claude, gate)
-            made.ask("ada", "first", "[[fake tokens=1 hold=door@1]]")
+            made.ask("ada", "first", "[[fake tokens=1 hold=here@1]]")
             await gate.reached()
             yield made
 
@@ -812,10 +812,10 @@ async def test_turn_that_goes_on_is_not_silent(tmp_path: Path, loop_clock: LoopC
 
 
 async def test_stop_interrupts_and_keeps_the_process(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with asking(fake.command, tmp_path) as claude:
             ask, after = Ask(claude), Ask(claude)
-            answering = asyncio.create_task(ask("[[fake tokens=5 hold=door@2]]"))
+            answering = asyncio.create_task(ask("[[fake tokens=5 hold=here@2]]"))
             await gate.reached()
             await ask.received.wait()
             ask.question.stop()
@@ -868,9 +868,9 @@ async def test_stop_ends_a_process_that_does_not_listen(code: str, prompt: str, 
 
 
 async def test_cancellation_of_the_asking_ends_the_process(fake: Fake, tmp_path: Path) -> None:
-    with fake.gate("door") as gate:
+    with fake.gate("here") as gate:
         async with asking(fake.command, tmp_path, claude_grace_seconds=0) as claude:
-            answering = asyncio.create_task(Ask(claude)("[[fake tokens=1 hold=door@1]]"))
+            answering = asyncio.create_task(Ask(claude)("[[fake tokens=1 hold=here@1]]"))
             await gate.reached()
 
             answering.cancel()

@@ -50,7 +50,7 @@ def test_folder_for_everybody_is_refused(tmp_path: Path) -> None:
     assert mode(tmp_path / "tmp") == "1777"
 
 
-def test_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foreign_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_path: Path, _mode: int) -> None:
         raise PermissionError(1, "Operation not permitted")
 

@@ -145,7 +145,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "sentence"), BAD)
-def test_bad_message_is_told_what_and_where(text: str, sentence: str) -> None:
+def test_bad_message_names_the_member(text: str, sentence: str) -> None:
     with pytest.raises(BadRequest) as caught:
         decode_client(text)
 

@@ -80,7 +80,7 @@ def connections(chat: Site) -> list[ClientProtocol]:
 
 
 async def received(chat: Site, count: int) -> None:
-    """Wait until the server has so many bytes of the one header that is under way, or has no connection any more."""
+    """Wait until the server has `count` bytes of the one header in progress, or no connection any more."""
     await until(lambda: [each._header_bytes for each in connections(chat)] in ([count], []))
 
 

@@ -59,7 +59,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 def cut(ws: aiohttp.ClientWebSocketResponse) -> None:
-    """End a connection as a cut line does: without a goodbye."""
+    """End a connection as a cut line does: without a close."""
     connection = ws._response.connection
     assert connection is not None
     assert connection.transport is not None
@@ -89,7 +89,7 @@ async def read(ws: aiohttp.ClientWebSocketResponse, events: Events, until: int |
 
 
 async def one_turn(http: aiohttp.ClientSession, dice: random.Random, conversation: str, number: int) -> None:
-    """One turn as somebody with a bad line has it: cut and resumed, stopped, or left alone."""
+    """One turn over a bad line: cut and resumed, stopped, or left alone."""
     message_id = f"m{number}"
     events: Events = []
     request = {
@@ -166,7 +166,7 @@ async def test_connections_come_and_go_without_a_trace(fake: Fake, tmp_path: Pat
             return len(asyncio.all_tasks()) + sockets()
 
         async def come_and_go(times: int) -> None:
-            """So many connections, every other one cut."""
+            """`count` connections, every other one cut."""
             for number in range(times):
                 ws = await http.ws_connect("/chat/ws")
                 await ws.send_json({"type": "subscribe", "conversation_id": "0123456789ab"})

@@ -65,8 +65,8 @@ async def child(code: str, grace: float = EVER) -> AsyncIterator[Child]:
         yield said
 
 
-async def told(process: Child) -> list[int]:
-    """The process ids that the child tells in its first line."""
+async def printed_pids(process: Child) -> list[int]:
+    """The process ids in the child's first line."""
     async with in_time():
         return [int(word) for word in (await process.stdout.readline()).split()]
 
@@ -87,7 +87,7 @@ async def test_child_that_ends_at_the_end_of_input_is_not_signalled() -> None:
 
 async def test_child_that_ignores_the_end_of_input_gets_term(loop_clock: LoopClock) -> None:
     async with child(READY + STAY, grace=LONG) as process:
-        (pid,) = await told(process)
+        (pid,) = await printed_pids(process)
         loop_clock.advance_soon()
 
     assert process.returncode == -signal.SIGTERM
@@ -98,7 +98,7 @@ async def test_child_that_ignores_term_is_killed() -> None:
     async with child(
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + READY + STAY, grace=0
     ) as process:
-        (pid,) = await told(process)
+        (pid,) = await printed_pids(process)
 
     assert process.returncode == -signal.SIGKILL
     assert not alive(pid)
@@ -192,7 +192,7 @@ async def test_descendants_are_gone_with_the_child(code: str, *, stays: bool) ->
     end = "\nsys.stdin.read()" if stays else ""
     async with in_time():
         async with child("import os, signal, sys, time\n" + code + end) as process:
-            pids = await told(process)
+            pids = await printed_pids(process)
             assert pids
             if stays:
                 assert all(alive(pid) for pid in pids)
@@ -229,7 +229,7 @@ async def test_end_of_the_child_is_seen_though_its_pipes_are_held() -> None:
 async def test_stranger_that_holds_the_pipes_does_not_hold_us(caplog: pytest.LogCaptureFixture) -> None:
     async with in_time():
         async with child(READY + STAY, grace=0) as process:
-            (pid,) = await told(process)
+            (pid,) = await printed_pids(process)
             held = os.open(f"/proc/{pid}/fd/1", os.O_WRONLY)  # we are no descendant of it, and not ended
 
     os.close(held)
@@ -239,7 +239,7 @@ async def test_stranger_that_holds_the_pipes_does_not_hold_us(caplog: pytest.Log
 async def test_orphan_lives_as_long_as_its_claude() -> None:
     """What a tool has left in the background serves the conversation for as long as that is warm."""
     async with child(f"import os, sys\n{ESCAPES['sheds-all']}\nsys.stdin.read()") as process:
-        (pid,) = await told(process)
+        (pid,) = await printed_pids(process)
 
         assert relations()[pid].parent == process.process.pid
         assert alive(pid)
@@ -247,14 +247,14 @@ async def test_orphan_lives_as_long_as_its_claude() -> None:
     assert not alive(pid)
 
 
-async def test_end_of_one_spares_the_other_and_its_family() -> None:
+async def test_end_of_one_spares_others() -> None:
     async with guardian() as starter:
         async with spoken(
             starter, python(f"import os, sys\n{ESCAPES['sheds-all']}\nsys.stdin.read()"), {}
         ) as one:
-            (pid,) = await told(one)
+            (pid,) = await printed_pids(one)
             async with spoken(starter, python(f"import os, sys\n{ESCAPES['sheds-all']}"), {}) as two:
-                (other,) = await told(two)
+                (other,) = await printed_pids(two)
 
             assert (alive(pid), alive(other)) == (True, False)
             assert one.returncode is None
@@ -269,7 +269,7 @@ print(os.getppid(), flush=True)
 """
     async with guardian() as starter:
         async with spoken(starter, python(code), {}) as process:
-            (pid,) = await told(process)
+            (pid,) = await printed_pids(process)
             await process.process.exited
 
         assert [each for each in relations().values() if each.parent == pid] == []
@@ -282,7 +282,7 @@ async def test_guardian_that_is_killed_takes_all_along_and_is_followed_by_anothe
     code = f"import os, sys\n{ESCAPES['sheds-all']}\nsys.stdin.read()"
     async with in_time(), guardian() as starter:
         async with spoken(starter, python(code), {}) as process:
-            pids = [process.process.pid, *await told(process)]
+            pids = [process.process.pid, *await printed_pids(process)]
             assert starter._program is not None
             starter._program.kill()
             await process.process.gone
@@ -290,7 +290,7 @@ async def test_guardian_that_is_killed_takes_all_along_and_is_followed_by_anothe
             assert process.returncode == -signal.SIGKILL
             assert not any(alive(pid) for pid in pids)
         async with spoken(starter, python("print(1, flush=True)"), {}) as process:
-            assert await told(process) == [1]
+            assert await printed_pids(process) == [1]
 
     assert "the guardian of the claude processes has ended, and so do they" in caplog.text
 
@@ -299,7 +299,7 @@ async def test_guardian_that_does_not_answer_is_taken_for_dead(monkeypatch: pyte
     monkeypatch.setattr("chat_server.processes.starter.AGAIN_SECONDS", 0)
     async with in_time(), guardian() as starter:
         async with spoken(starter, python(READY + STAY), {}) as process:
-            (pid,) = await told(process)
+            (pid,) = await printed_pids(process)
             assert starter._program is not None
             os.kill(starter._program.pid, signal.SIGSTOP)
             monkeypatch.setattr("chat_server.processes.starter.ANSWER_SECONDS", 0.1)
@@ -311,13 +311,13 @@ async def test_guardian_that_does_not_answer_is_taken_for_dead(monkeypatch: pyte
         assert not alive(pid)
 
 
-async def test_system_without_subreapers_is_told(
+async def test_system_without_subreapers(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without = "import sys; sys.modules['ctypes'] = None; " + PROGRAM
     monkeypatch.setattr("chat_server.processes.starter.PROGRAM", without)
     async with child(READY + STAY, grace=0) as process:
-        (pid,) = await told(process)
+        (pid,) = await printed_pids(process)
 
     assert not alive(pid)
     assert "this system has no subreapers" in caplog.text
@@ -328,7 +328,7 @@ async def test_many_start_and_end_at_once() -> None:
 
         async def one() -> int:
             async with spoken(starter, python(READY + STAY), {}, grace=0) as process:
-                return (await told(process))[0]
+                return (await printed_pids(process))[0]
 
         pids = await asyncio.gather(*(one() for _ in range(60)))
 
@@ -356,7 +356,7 @@ async def test_stderr_that_is_not_utf_8_is_kept_readable() -> None:
 async def test_child_that_does_not_read_is_left_in_time() -> None:
     async with in_time():
         async with child(READY + STAY, grace=0) as process:
-            (pid,) = await told(process)
+            (pid,) = await printed_pids(process)
             process.send_line(b"x" * 4_000_000)
 
     assert not alive(pid)
@@ -365,7 +365,7 @@ async def test_child_that_does_not_read_is_left_in_time() -> None:
 async def test_child_that_floods_is_left_in_time() -> None:
     async with in_time():
         async with child(READY + "\nwhile True: os.write(1, b'y' * 65536)", grace=0) as process:
-            (pid,) = await told(process)
+            (pid,) = await printed_pids(process)
 
     assert not alive(pid)
 
@@ -383,7 +383,7 @@ async def test_error_in_the_block_ends_the_child_and_comes_out() -> None:
 
     async def fail() -> None:
         async with child(READY + STAY, grace=0) as process:
-            pids.put_nowait((await told(process))[0])
+            pids.put_nowait((await printed_pids(process))[0])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -394,7 +394,7 @@ async def test_error_in_the_block_ends_the_child_and_comes_out() -> None:
 
 async def hold(code: str, grace: float, begun: asyncio.Queue[Child]) -> None:
     async with child(code, grace) as process:
-        await told(process)
+        await printed_pids(process)
         begun.put_nowait(process)
         await asyncio.Event().wait()
 
@@ -457,9 +457,7 @@ UNSTARTABLE = [
 
 
 @pytest.mark.parametrize(("argv", "cwd", "error"), UNSTARTABLE)
-async def test_program_that_cannot_be_started_is_told(
-    argv: list[str], cwd: str, error: type[OSError]
-) -> None:
+async def test_failed_start_is_reported(argv: list[str], cwd: str, error: type[OSError]) -> None:
     async with guardian() as starter:
         with pytest.raises(error):
             async with running(starter, argv, cwd=Path(cwd), env={}, grace=EVER, hear=print):

@@ -58,10 +58,10 @@ def test_thinking_deltas_are_joined() -> None:
     for delta in ("I ", "think"):
         recorder.record(Thought(delta), 0)
         assert "I " in recorder.encoded()  # saved in between, as running turns are
-    recorder.record(Thought("anew"), 4)
+    recorder.record(Thought("again"), 4)
 
     found = msgspec.to_builtins(decode_steps(recorder.encoded()))
-    assert [each["thinking"] for each in found] == ["I think", "anew"]
+    assert [each["thinking"] for each in found] == ["I think", "again"]
 
 
 def test_thoughts_around_a_tool_stay_apart() -> None:

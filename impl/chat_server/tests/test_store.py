@@ -1,4 +1,4 @@
-"""Conversations and turns are kept, in order, for their owner alone, and a bad database is told in a sentence."""
+"""Conversations and turns are kept, in order, for their owner alone, and a bad database has a clear error."""
 
 from __future__ import annotations
 
@@ -408,7 +408,7 @@ async def test_cursor_that_was_never_given_out_is_refused(store: Store, before: 
 @pytest.mark.parametrize(
     "text", ["not a database at all, but a text of some length" * 100, "SQLite format 3\0" * 9]
 )
-async def test_corrupt_database_is_told(text: str, tmp_path: Path) -> None:
+async def test_corrupt_database_is_reported(text: str, tmp_path: Path) -> None:
     (tmp_path / "chat.sqlite3").write_text(text)
 
     with pytest.raises(Unavailable, match="database unavailable: "):
@@ -416,7 +416,7 @@ async def test_corrupt_database_is_told(text: str, tmp_path: Path) -> None:
             pytest.fail("it opens")
 
 
-async def test_unreachable_database_is_told(tmp_path: Path) -> None:
+async def test_unreachable_server_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"unable to open database file: .*missing"):
         async with opened(url(tmp_path / "missing"), Clock()):
             pytest.fail("it opens")
@@ -448,7 +448,7 @@ async def test_of_the_ledger_only_what_is_limited_is_read(store: Store, clock: C
     assert (await store.used("ada", Limits(2, 0, 0)))[0] == Used([clock.now - 2, clock.now - 1], 0, 0)
 
 
-async def test_database_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
+async def test_unreachable_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="No such file or directory"):
         async with opened(f"postgresql://chat@/chat?host={tmp_path}", Clock()):
             pytest.fail("it opens")
@@ -464,13 +464,13 @@ WRONG_URLS = [
 
 
 @pytest.mark.parametrize("address", WRONG_URLS)
-async def test_wrong_database_url_is_told(address: str) -> None:
+async def test_wrong_database_url_is_reported(address: str) -> None:
     with pytest.raises(Unavailable, match="CHAT_DATABASE cannot be used"):
         async with opened(address, Clock()):
             pytest.fail("it opens")
 
 
-async def test_locked_database_is_told_and_works_again(tmp_path: Path, clock: Clock) -> None:
+async def test_locked_database_works_again(tmp_path: Path, clock: Clock) -> None:
     async with opened(url(tmp_path), clock) as store:
         conversation_id = await begin(store)
         other = sqlite3.connect(tmp_path / "chat.sqlite3", isolation_level=None)
@@ -487,7 +487,7 @@ async def test_locked_database_is_told_and_works_again(tmp_path: Path, clock: Cl
     assert turn.answer == "hello"
 
 
-async def test_reading_goes_on_while_somebody_writes(tmp_path: Path, clock: Clock) -> None:
+async def test_reads_continue_during_writes(tmp_path: Path, clock: Clock) -> None:
     async with opened(url(tmp_path), clock) as store:
         conversation_id = await begin(store)
         other = sqlite3.connect(tmp_path / "chat.sqlite3", isolation_level=None)

@@ -33,7 +33,7 @@ PUPPET = """
 import selectors, socket
 strings = socket.create_connection(("127.0.0.1", {port}))
 session = sys.argv[-1]
-def tell(**what): strings.sendall(json.dumps(what).encode() + b"\\n")
+def emit(**what): strings.sendall(json.dumps(what).encode() + b"\\n")
 def event(kind, **members): say("stream_event", event={{"type": kind, **members}})
 def begin():
     usage = {{"input_tokens": 1, "output_tokens": 1}}
@@ -49,12 +49,12 @@ def lines():
             if not data: return
             *whole, parts[end.fd] = (parts[end.fd] + data).split(b"\\n")
             yield from map(json.loads, whole)
-tell(session=session)
+emit(session=session)
 for line in lines():
     match line["type"]:
         case "user":
             init(session); begin()
-            tell(asked="".join(block["text"] for block in line["message"]["content"]))
+            emit(asked="".join(block["text"] for block in line["message"]["content"]))
         case "control_request":
             result(is_error=True, errors=["aborted"], terminal_reason="aborted_streaming")
         case "piece":
@@ -67,7 +67,7 @@ for line in lines():
         case "die":
             os._exit(3)
 """
-"""A CLI whose every word is said on command, and that tells when it is asked something."""
+"""A CLI that prints what it is commanded to, and reports each prompt."""
 
 
 @dataclass(eq=False)
@@ -110,27 +110,27 @@ async def stage() -> AsyncIterator[Stage]:
 
 @dataclass(eq=False, repr=False)
 class Turn:
-    """A turn as its puppet tells it."""
+    """A turn as its puppet prints it."""
 
     message_id: str
     prompt: str
     conversation: str
     puppet: Puppet | None  # while it runs
     reply: str = ""  # what Claude has said since the stream last broke
-    shown: str = ""  # what a reader is to see: an earlier telling stays until the new one differs
+    shown: str = ""  # what a reader is to see: an earlier attempt stays until the new one differs
     status: str = "running"
     held: bool = True  # by the server, to be resumed
-    seen: dict[int, dict[str, Any]] = field(default_factory=dict)  # by seq, as any tab has heard it
+    seen: dict[int, dict[str, Any]] = field(default_factory=dict)  # by seq, as any tab has received it
 
     def __repr__(self) -> str:
         return f"{self.message_id}, {self.status}"
 
-    def tell(self, kind: str, **members: str) -> None:
+    def emit(self, kind: str, **members: str) -> None:
         assert self.puppet is not None
         self.puppet.do(kind, **members)
 
     def say(self, text: str) -> None:
-        self.tell("piece", text=text)
+        self.emit("piece", text=text)
         self.reply += text
         if not self.shown.startswith(self.reply):
             self.shown = self.reply
@@ -138,7 +138,7 @@ class Turn:
 
 @dataclass(eq=False, repr=False)
 class Tab:
-    """What somebody has on the screen; cut off, it keeps that."""
+    """What a user has on the screen; when cut off, it keeps that."""
 
     turn: Turn
     peer: Peer | None
@@ -152,11 +152,11 @@ class Tab:
         return bool(self.received) and self.received[-1]["type"] in {"complete", "error"}
 
     async def receive(self) -> None:
-        """The next event of the turn, which is the one that everybody heard in its place."""
+        """The next event of the turn, which is the same for every tab."""
         assert self.peer is not None
         assert not self.over
         while (event := await self.peer.receive()).get("message_id") != self.turn.message_id:
-            pass  # a later turn, of which who follows a conversation hears as well
+            pass  # a later turn, which followers of the conversation receive as well
         if event["type"] == "accepted":
             assert event["conversation_id"] == self.turn.conversation
             return
@@ -226,7 +226,7 @@ class Tabs(RuleBasedStateMachine):
             tab.peer = None
 
     async def follow(self, turn: Turn, received: list[dict[str, Any]], *, named: bool = True) -> Tab:
-        """A tab that has heard so much already."""
+        """A tab that already has these events."""
         tab = Tab(turn, await self.connect(), received)
         assert tab.peer is not None
         names = {"message_id": turn.message_id} if named else {}
@@ -243,7 +243,7 @@ class Tabs(RuleBasedStateMachine):
         return answer["status"], answer["content"]
 
     async def settle(self, turn: Turn) -> None:
-        """Until every tab has heard what there is, the one that has just come to look included."""
+        """Until every tab has received what there is, a new one included."""
         await self.follow(turn, [])
         for tab in self.tabs:
             if tab.turn is turn and tab.peer and not tab.over:
@@ -251,7 +251,7 @@ class Tabs(RuleBasedStateMachine):
         await self.close(self.tabs.pop())
 
     async def over(self, turn: Turn, status: str, last: dict[str, Any]) -> None:
-        """Everybody hears the same end of a turn, and it is in history."""
+        """All tabs receive the same end of a turn, and it is in history."""
         turn.puppet, turn.status = None, status
         await self.settle(turn)
         end = turn.seen[max(turn.seen)]
@@ -271,7 +271,7 @@ class Tabs(RuleBasedStateMachine):
 
     @initialize(text=TEXTS.filter(bool))
     def talk(self, text: str) -> None:
-        """Most happens to turns that run and have told something."""
+        """Most happens to turns that run and have printed something."""
         self.do(self.start_in(""))
         self.turns[0].say(text)
         self.do(self.settle(self.turns[0]))
@@ -305,11 +305,11 @@ class Tabs(RuleBasedStateMachine):
 
     @any_running
     @rule(data=st.data(), text=TEXTS.filter(bool))
-    def tell_again(self, data: st.DataObject, text: str) -> None:
-        """Claude's own stream broke, and it begins anew: in the same words, or in others."""
+    def print_again(self, data: st.DataObject, text: str) -> None:
+        """Claude's own stream broke, and it starts again: with the same text, or another."""
         turn = data.draw(st.sampled_from(self.running))
         same = turn.shown[: data.draw(st.integers(0, len(turn.shown)))]
-        turn.tell("break")
+        turn.emit("break")
         turn.reply = ""
         turn.say(same + text)
         self.do(self.settle(turn))
@@ -319,14 +319,14 @@ class Tabs(RuleBasedStateMachine):
     def finish(self, data: st.DataObject) -> None:
         turn = data.draw(st.sampled_from(self.running))
         turn.shown = turn.reply
-        turn.tell("finish")
+        turn.emit("finish")
         self.do(self.over(turn, "complete", {"type": "complete", "stop_reason": "end_turn"}))
 
     @any_running
     @rule(data=st.data())
     def crash(self, data: st.DataObject) -> None:
         turn = data.draw(st.sampled_from(self.running))
-        turn.tell("die")
+        turn.emit("die")
         self.do(self.over(turn, "failed", {"type": "error", "code": "claude_failed"}))
 
     @any_running
@@ -408,7 +408,7 @@ class Tabs(RuleBasedStateMachine):
 
     @any_running
     @rule(data=st.data())
-    def send_meanwhile(self, data: st.DataObject) -> None:
+    def send_while_running(self, data: st.DataObject) -> None:
         turn = data.draw(st.sampled_from(self.running))
 
         async def knock() -> None:
@@ -422,7 +422,7 @@ class Tabs(RuleBasedStateMachine):
     @any_turn
     @rule()
     def restart(self) -> None:
-        """What was running is interrupted; what was told stays told."""
+        """What was running is interrupted; what was sent stays."""
 
         async def again() -> None:
             open_tabs = [tab for tab in self.tabs if tab.peer]

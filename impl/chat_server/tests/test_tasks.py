@@ -1,4 +1,4 @@
-"""Work that nothing cuts short is done to its end, and what happened meanwhile comes out."""
+"""Uncancelled work is done to its end, and a cancellation then takes effect."""
 
 from __future__ import annotations
 

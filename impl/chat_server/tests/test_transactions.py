@@ -50,7 +50,7 @@ class Database:
 
     @asynccontextmanager
     async def busy(self) -> AsyncIterator[None]:
-        """Somebody else writes for the length of the block, and in the end nothing."""
+        """Another connection holds the write lock in the block, and rolls back."""
         go, there = threading.Event(), threading.Event()
 
         def wait(_db: sa.Connection) -> None:
@@ -96,7 +96,7 @@ async def outcomes(tasks: list[asyncio.Future[str]]) -> list[object]:
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_who_comes_meanwhile_shares_the_next_transaction(database: Database) -> None:
+async def test_waiting_calls_share_a_transaction(database: Database) -> None:
     async with database.busy():
         tasks = database.begin(*(add(str(number)) for number in range(10)))
 
@@ -106,7 +106,7 @@ async def test_who_comes_meanwhile_shares_the_next_transaction(database: Databas
 
 
 @pytest.mark.parametrize(("together", "commits"), [(1, 5), (2, 3), (5, 1)])
-async def test_so_many_share_at_most(tmp_path: Path, together: int, commits: int) -> None:
+async def test_batch_has_a_maximum(tmp_path: Path, together: int, commits: int) -> None:
     async with opened(tmp_path, together) as database:
         async with database.busy():
             tasks = database.begin(*(add(str(number)) for number in range(5)))
@@ -182,7 +182,7 @@ async def test_database_that_cannot_be_used_is_tried_once_for_all(database: Data
     assert await database.names() == {"d"}
 
 
-async def test_commit_that_fails_is_told_to_all(database: Database) -> None:
+async def test_failed_commit_fails_all(database: Database) -> None:
     def too_early(_connection: sa.Connection) -> None:
         raise ArithmeticError
 

@@ -153,7 +153,7 @@ def test_folder_that_is_closed_to_its_user_is_removed(monkeypatch: pytest.Monkey
         assert remove(folder)
 
 
-def test_what_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unremovable_folder_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("rm", "chmod"):

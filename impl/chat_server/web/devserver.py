@@ -1,8 +1,8 @@
-"""What helps whoever works on the chat: a panel of fake scripts and live frames, and pages that follow their sources.
+"""For developers of the chat: a panel of fake scripts and live frames, and pages that follow their sources.
 
 Only for the dev identity. The page gets one more module, ``devpage/page.js``, which hands what goes over its socket to
 the panel at ``/chat/dev``, plays what the panel asks for, and reloads when a source has changed; when one of the
-server's own has, and it still can be imported, the server begins anew.
+server's own has, and it still can be imported, the server restarts.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def add_to(app: web.Application, settings: Settings, *, restart: Callable[[], No
         return json_answer({"scripts": [] if settings.claude else scripts()})
 
     async def changes(request: web.Request) -> web.StreamResponse:
-        return await _tell_changes(request, sources)
+        return await _send_changes(request, sources)
 
     async def stop(_app: web.Application) -> None:
         sources.stop()
@@ -112,18 +112,18 @@ async def _with_own_script(request: web.Request, handler: Handler) -> web.Stream
     )
 
 
-async def _tell_changes(request: web.Request, sources: Sources) -> web.StreamResponse:
+async def _send_changes(request: web.Request, sources: Sources) -> web.StreamResponse:
     """Server-sent events (HTML, §9.2): the sources' state, at once and whenever it has changed."""
     response = web.StreamResponse(
         headers={hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store"}
     )
     await response.prepare(request)
-    told, quiet = "", 0
+    sent, quiet = "", 0
     with suppress(ConnectionError):
         while not sources.stopping.is_set():
-            if told != sources.state:
-                told, quiet = sources.state, 0
-                await response.write(f"data: {told}\n\n".encode())
+            if sent != sources.state:
+                sent, quiet = sources.state, 0
+                await response.write(f"data: {sent}\n\n".encode())
             elif quiet >= LOOKS_PER_SIGN_OF_LIFE:
                 quiet = 0
                 await response.write(b":\n\n")  # who has gone is noticed by it
@@ -188,7 +188,7 @@ def _digest(seen: Files) -> str:
 
 
 async def _can_start() -> bool:
-    """Whether what is written now can be imported; if not, the log tells why, and the server stays as it is."""
+    """Whether what is written now can be imported; if not, the log says why, and the server stays as it is."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", CHECK),
         stderr=asyncio.subprocess.PIPE,

@@ -32,7 +32,7 @@ Form = MultiDict[str | bytes]
 
 
 async def read_form(request: web.Request, seconds: float) -> Form:
-    """The form of a request, which must have arrived after so many seconds.
+    """The form of a request, which must have arrived within `seconds`.
 
     Raises:
         BadRequest: The body is no form, or cannot be decoded.

@@ -12,7 +12,7 @@ class FrameScanner:
 
     Attributes:
         unfinished: Bytes of payload that have come of the message under way.
-        ended: The sizes of the messages that have ended, oldest first; whoever reads them takes them out.
+        ended: The sizes of the messages that have ended, oldest first; the reader takes them out.
         rests: How often a frame has ended with no message left under way.
     """
 

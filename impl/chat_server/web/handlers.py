@@ -115,7 +115,7 @@ def shared(handler: Handler) -> Handler:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """For whoever has the token; without a setting of it nobody, but with the dev identity, who is alone."""
+    """Metrics, for clients with the token of CHAT_METRICS_TOKEN; without a token only the dev identity serves them."""
     settings = request.app[SETTINGS]
     if settings.metrics_token:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
@@ -145,7 +145,7 @@ async def chat_page(request: web.Request) -> web.StreamResponse:
 
 
 async def verify(request: web.Request) -> web.Response:
-    """For a proxy's ``forward_auth``: 200 with the user's name, or what the proxy is to tell the client."""
+    """For a proxy's ``forward_auth``: 200 with the user's name, or the response that the proxy hands to the client."""
     settings = request.app[SETTINGS]
     try:
         login = await request.app[IDENTITY].login(request)
@@ -185,7 +185,7 @@ async def log_out(request: web.Request, *, everywhere: bool = False) -> web.Resp
 
 
 async def log_out_everywhere(request: web.Request) -> web.Response:
-    """End all logins of whoever asks."""
+    """End all logins of the user."""
     return await log_out(request, everywhere=True)
 
 
@@ -293,7 +293,7 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
 
 
 async def post_message(request: web.Request) -> web.StreamResponse:
-    """One turn without a socket (HTTP-2); white space keeps the line alive meanwhile (KEEP-3)."""
+    """One turn without a socket (HTTP-2); white space keeps the connection alive until it ends (KEEP-3)."""
     user = await _user(request)
     async with request.app[SHARES].body(user):
         form = await read_form(request, request.app[SETTINGS].receive_seconds)
@@ -355,7 +355,7 @@ async def delete_conversation(request: web.Request) -> web.Response:
 
 
 async def _user(request: web.Request) -> str:
-    """Who asks; looked up once for each request."""
+    """The user of a request; looked up once."""
     if USER not in request:
         login = await request.app[IDENTITY].login(request)
         about(user=login.user)

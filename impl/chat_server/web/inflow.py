@@ -3,7 +3,7 @@
 aiohttp reads all frames that one read of the socket brought in one go, and goes on reading for as long as something
 comes. A flood of small frames thus keeps the event loop from everybody else. Here the reader is fed piece by piece,
 with a round of the loop between the pieces, and no faster than the connection's token bucket allows: what is beyond
-that waits in the kernel, and with it whoever sends it.
+that waits in the kernel, and with it its sender.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FRAME_COST = 4096
 """What a frame costs besides its bytes, in bytes: about what it takes to serve one."""
 
 BURST_SECONDS = 8.0
-"""So many seconds of its rate a connection may send at once."""
+"""A connection may send this many seconds of its rate at once."""
 
 FLOOD_SECONDS = 5.0
 """A connection that is slowed down for longer is closed."""

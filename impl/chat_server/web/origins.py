@@ -79,9 +79,13 @@ class OwnOrigins:
         No page can send this header to another origin without being allowed to (it is no simple header), so the dev
         identity may believe it of anybody.
         """
-        told = [each.strip().lower() for each in request.headers.getall(FORWARDED_PROTO, [])]
-        if len(told) == 1 and told[0] in DEFAULT_PORTS and (self._dev or has_secret(request, self._secret)):
-            return told[0]
+        schemes = [each.strip().lower() for each in request.headers.getall(FORWARDED_PROTO, [])]
+        if (
+            len(schemes) == 1
+            and schemes[0] in DEFAULT_PORTS
+            and (self._dev or has_secret(request, self._secret))
+        ):
+            return schemes[0]
         return "http" if self._dev else None
 
 

@@ -251,7 +251,7 @@ class ClientProtocol(web.RequestHandler):
         super().set_parser(reader, *args, **options)
 
     def pause_reading(self) -> None:
-        """Somebody is to be heard no more for now: whoever reads a body, or takes messages, is behind."""
+        """Aiohttp wants no more for now: the reader of the body, or of the messages, is behind."""
         if self.inflow is not None:
             self.inflow.full = True
         super().pause_reading()
@@ -352,7 +352,7 @@ async def serving(
 
 
 async def listen(runner: web.AppRunner, host: str, port: int, bounds: Bounds) -> asyncio.Server:
-    """Listen for a runner that is set up; whoever closes the server does so before the runner is cleaned up."""
+    """Listen for a runner that is set up. Close the server before the runner is cleaned up."""
     manager, arrivals, loop = runner.server, Arrivals(bounds), asyncio.get_running_loop()
     assert manager is not None
     return await loop.create_server(lambda: ClientProtocol(manager, arrivals, loop), host, port)
@@ -376,7 +376,7 @@ def raise_file_limit() -> None:
 
 
 def room(processes: int) -> int:
-    """How many connections the limit of open files allows beside so many claude processes."""
+    """How many connections the limit of open files allows beside `processes` claude processes."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         files = MOST_FILES
