@@ -79,8 +79,16 @@ def make_parser() -> argparse.ArgumentParser:
     steady = commands.add_parser(
         "selfcheck", help="see whether verdicts hold: the same cases alone, in other orders and in parallel"
     )
-    init = commands.add_parser("init", help="write a commented target file to begin with")
+    init = commands.add_parser("init", help="write a target file to begin with")
     init.add_argument("file", nargs="?", default="chat.toml", metavar="FILE", help="default: chat.toml")
+    init.add_argument(
+        "--from",
+        dest="recording",
+        default="",
+        metavar="RECORDING",
+        help="propose one from a recorded session of a chat: a HAR of a browser, or JSON Lines",
+    )
+    init.add_argument("--prompt", default="", metavar="TEXT", help="what was typed in the recorded session")
     _add_mutants(commands.add_parser("mutants", help="let the suite judge servers broken on purpose"))
     _add_fuzz(commands.add_parser("fuzz", help="send hostile frames and requests, and watch what breaks"))
     _add_load(commands.add_parser("load", help="measure and compare what servers hold", epilog=LOAD_EPILOG))

@@ -15,11 +15,31 @@ def init(options: argparse.Namespace) -> int:
     place = Path(options.file)
     if place.exists():
         raise UsageError(f"{place} is there already; name another file")
+    if options.recording:
+        place.write_text(_proposed(options.recording, options.prompt), encoding="utf-8")
+        print(f"{place} is proposed; read it, then: chat-conformance doctor --target {place}")
+        return 0
     place.write_text(
         (Path(__file__).parents[1] / "template.toml").read_text(encoding="utf-8"), encoding="utf-8"
     )
     print(f"{place} is written; fill it in, then: chat-conformance doctor --target {place}")
     return 0
+
+
+def _proposed(recording: str, prompt: str) -> str:
+    """The text of a target file for the server of a recorded session."""
+    from chat_conformance.suite.propose.draft import draft  # noqa: PLC0415 - nothing else needs it
+    from chat_conformance.suite.propose.recording import read  # noqa: PLC0415
+    from chat_conformance.suite.propose.write import written  # noqa: PLC0415
+
+    try:
+        data = Path(recording).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{recording}: {error}") from None
+    made = draft(read(data, recording), prompt)
+    if made.found is not None:
+        print(f"the answer in the recording is {made.found.said[:60]!r}")
+    return written(made)
 
 
 def doctor(options: argparse.Namespace) -> int:

@@ -111,6 +111,8 @@ class Connector:
             )
         ):
             raise Failure("a right answer to the handshake", wrong)
+        if (opening := self._openings.pop(peer.name, None)) is not None and response.status == 101:
+            await opening.after(peer)
         return response
 
     @property
@@ -162,7 +164,6 @@ class Connector:
                 raise Failure(
                     "101 to a valid handshake", f"{response.status} {response.reason} {shorten(peer.body)}"
                 )
-            await self._openings.pop(peer.name).after(peer)
             yield peer
 
     def proxied(

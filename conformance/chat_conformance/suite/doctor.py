@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from chat_conformance.errors import ConformanceError, TargetError
 from chat_conformance.report.text import line
+from chat_conformance.suite.case import all_cases
 from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.roles import playable, roles_of
 from chat_conformance.target.file import VARIANT_TYPES, Target
 from chat_conformance.target.places import temporary_folder
+from chat_conformance.target.roles import ROLES
 from chat_conformance.target.server import Server
 from chat_conformance.target.variants import VariantServers
 from chat_conformance.wire.peer import Peer
@@ -54,6 +57,8 @@ async def examine(target: Target, tell: Callable[[str], None]) -> int:
             tell(line(f"FAIL  end      {each}"))
     if trouble:
         return 3
+    for each in _covered(target):
+        tell(line(f"      {each}"))
     tell("\nThis target can be judged: chat-conformance run --target FILE")
     return 0
 
@@ -81,8 +86,8 @@ def _steps(chat: CaseContext, variants: VariantServers, stack: AsyncExitStack) -
         return f"it listens at {server.url}" if target.starts else f"somebody listens at {server.url}"
 
     async def health() -> str:
-        answer = await chat.http.request("GET", target.paths.health)
-        return _expect(answer.status == 200, f"{target.paths.health} answers {answer.status}")
+        await chat.http.expect_alive("when it is asked how it is")
+        return f"{target.paths.health} answers 200"
 
     async def login() -> str:
         answer = await chat.http.request("GET", target.paths.history)
@@ -90,14 +95,15 @@ def _steps(chat: CaseContext, variants: VariantServers, stack: AsyncExitStack) -
 
     async def socket() -> str:
         peers.append(await stack.enter_async_context(chat.peer()))
-        return f"{target.paths.socket} is a WebSocket"
+        steps = f" after {len(target.opening)} opening steps" if target.opening else ""
+        return f"{target.paths.socket or target.stream.send or target.transport} is open{steps}"
 
     async def token() -> str:
         turn = await chat.start_turn(
             peers[0], chat.fake.prompt(tokens=3) if server.ledger else chat.fake.prompt()
         )
         await turn.complete()
-        return f"the answer is {turn.text[:60]!r}"
+        return _expect(bool(turn.text), f"the answer is {turn.text[:60]!r}")
 
     async def fake() -> str:
         if server.ledger is None:
@@ -114,19 +120,46 @@ def _steps(chat: CaseContext, variants: VariantServers, stack: AsyncExitStack) -
         missing = [name for name in VARIANT_TYPES if name not in claimed]
         return f"started: {', '.join(claimed) or 'none'}; not offered: {', '.join(missing) or 'none'}"
 
-    return [
-        Step("start", start, "start, env, ready_line and ready_within in the target file"),
-        Step("health", health, "paths.health in the target file"),
-        Step("login", login, "users in the target file: the headers that a user sends; paths.history"),
-        Step("socket", socket, "paths.socket and dialect.subprotocol in the target file"),
-        Step(
-            "token",
-            token,
-            "the server's log; does its claude come from {claude}? dialect, if it names things otherwise",
-        ),
-        Step("fake", fake, "env or start in the target file: the server must run the claude at {claude}"),
-        Step("variants", start_variants, "variants in the target file; take out what the server cannot do"),
-    ]
+    acts = {
+        **{"start": start, "health": health, "login": login, "socket": socket, "token": token},
+        **{"fake": fake, "variants": start_variants},
+    }
+    absent = {"health": not target.paths.health, "login": not target.paths.history}
+    return [Step(name, act, _mend(name, target)) for name, act in acts.items() if not absent.get(name, False)]
+
+
+MEND = {
+    "start": "start, env and ready_within in the target file; a ready_line that is there and not seen is held back"
+    " in the server's buffer: leave it out",
+    "health": "paths.health in the target file; empty if there is none",
+    "login": "users in the target file: the headers that a user sends; paths.history",
+    "socket": "opening, paths.socket and dialect.subprotocol in the target file",
+    "fake": "env or start in the target file: the server must run the claude at {claude}",
+    "variants": "variants in the target file; take out what the server cannot do",
+}
+
+
+def _mend(step: str, target: Target) -> str:
+    """What to look at when a step fails."""
+    if step != "token":
+        return MEND.get(step, "")
+    more = "dialect, if it names things otherwise"
+    if target.described:
+        more = "messages and events: what is sent, and what comes"
+    return f"the server's log; does its claude come from {{claude}}? {more}"
+
+
+def _covered(target: Target) -> list[str]:
+    """How many cases can be played, and what each missing role would add; those that add most first."""
+    cases = all_cases()
+    can = len(playable(cases, target))
+    rows = []
+    for role in ROLES.keys() - target.roles:
+        more = sum(roles_of(each) <= {*target.roles, role} for each in cases) - can
+        needing = sum(role in roles_of(each) for each in cases)
+        rows.append((-more, -needing, f"{role}: {more} more with it alone, part of {needing}; {ROLES[role]}"))
+    lines = [f"{can} of {len(cases)} cases can be played ({100 * can // len(cases)} %), as far as roles go"]
+    return [*lines, *(each for _, _, each in sorted(rows))]
 
 
 def _expect(right: bool, seen: str) -> str:  # noqa: FBT001

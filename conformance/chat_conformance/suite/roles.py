@@ -137,7 +137,7 @@ def _unguarded(node: ast.AST) -> Iterator[ast.AST]:
         yield from _unguarded(node.func)
         return
     for field, value in ast.iter_fields(node):
-        if isinstance(node, ast.If | ast.IfExp) and field == "body" and _is_guard(node.test):
+        if isinstance(node, ast.If | ast.IfExp) and field in ("body", "test") and _is_guard(node.test):
             continue
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, ast.AST):

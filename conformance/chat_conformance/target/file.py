@@ -14,6 +14,7 @@ import msgspec
 from chat_conformance.errors import UsageError
 from chat_conformance.results import Case, matches
 from chat_conformance.target.dialect import Dialect
+from chat_conformance.target.lint import Description, faults
 from chat_conformance.target.matching import Rule
 from chat_conformance.target.opening import Step
 from chat_conformance.target.roles import BY_PATH, ROLES, described
@@ -318,7 +319,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         web_socket = self.transport in ("websocket", "socket.io")
         other = {"pings", "frames"} if web_socket else {"pings"}
         other |= {"end"} if self.answers_each else set()
-        other |= {"handshake"} if self.transport == "websocket" and not self.opening else set()
+        other |= {"handshake"} if self.transport == "websocket" else set()
         other |= {"subprotocol"} if self.dialect.subprotocol else set()
         if self.described:
             found = described(self.messages, self.events, self.captures)
@@ -408,10 +409,20 @@ def _explain(sentence: str) -> str:
     if found is None:
         return sentence
     unknown, where = found[1], found[2] or ""
-    structs = {"paths": Paths, "dialect": Dialect, "users": User, "variants": Variants, "load": Load}
+    structs: dict[str, type[msgspec.Struct]] = {
+        "paths": Paths,
+        "dialect": Dialect,
+        "users": User,
+        "variants": Variants,
+        "load": Load,
+        "opening": Step,
+        "events": Rule,
+        "stream": Stream,
+        "socket_io": SocketIO,
+    }
     structs |= {f"variants.{name}": kind for name, kind in VARIANT_TYPES.items()}
     struct = structs.get(where.split("[")[0], Target)
-    near = get_close_matches(unknown, struct.__struct_fields__, n=1, cutoff=0)
+    near = get_close_matches(unknown, struct.__struct_encode_fields__, n=1, cutoff=0)
     place = f" in {where}" if where else ""
     return f"unknown field {unknown!r}{place}; did you mean {near[0]!r}?"
 
@@ -427,6 +438,7 @@ def check(target: Target, place: Path) -> None:
             raise UsageError(f"{place}: {field} is {getattr(target, field)}; it must be more than 0")
     _check_locations(target, place)
     _check_names(target, place)
+    _check_description(target, place)
     if not target.users:
         raise UsageError(f"{place}: users is empty; leave it out for one user without headers")
     for field, text in [
@@ -456,6 +468,32 @@ def _check_names(target: Target, place: Path) -> None:
         raise UsageError(f"{place}: dialect.{unknown} is no name of the protocol (docs/protocol.md)")
     if target.paths.history and target.paths.of("1") == target.paths.of("2"):
         raise UsageError(f"{place}: paths.conversation is {target.paths.conversation!r}; it must have {{id}}")
+
+
+def _check_description(target: Target, place: Path) -> None:
+    values = [set(each.values) for each in target.users]
+    stream = {f"stream.requests.{name}": each for name, each in target.stream.requests.items()}
+    paths = {
+        "paths.socket": target.paths.socket,
+        "stream.send": target.stream.send,
+        "stream.open": target.stream.open,
+    }
+    given = Description(
+        messages=target.messages,
+        events=target.events,
+        opening=target.opening,
+        captures=target.captures,
+        cli_lines=target.cli_lines,
+        lacks=target.lacks,
+        values=set.intersection(*values) if values else set(),
+        paths={**paths, **stream},
+    )
+    for each in faults(given):
+        raise UsageError(f"{place}: {each}")
+    if target.transport in ("sse", "json-lines") and not target.stream.send:
+        raise UsageError(f"{place}: stream.send is missing: which request sends a prompt")
+    if target.ca and not target.url.startswith("https:"):
+        raise UsageError(f"{place}: ca is for a url of https, and that is {target.url!r}")
 
 
 def _check_locations(target: Target, place: Path) -> None:

@@ -36,7 +36,7 @@ ROLES: dict[str, str] = {
     "new": "no empty conversations are made: paths.new",
     "pings": "the server sends no pings: transport",
     "frames": "it does not speak WebSocket: transport",
-    "handshake": "connections are opened by more than a handshake: opening, transport",
+    "handshake": "connections are not opened by a WebSocket's handshake alone: transport",
 }
 """Each with what is missing where it is absent, and what in the target file would describe it."""
 

@@ -1,0 +1,74 @@
+"""Servers with protocols of their own are judged by a target file alone, and what is said of them is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chat_conformance.__main__ import main
+from chat_conformance.report.document import read
+from chat_conformance.results import Verdict
+
+FOREIGN = Path(__file__).parent / "foreign"
+CASES = ("turns/", "framing/fragments", "processes/prompt-is-data", "shapes/told-again")
+TRUE = {
+    # It adds what is said again, answers no ping while a turn runs, and lets prompts name files.
+    "own_words": {"shapes/told-again", "processes/prompt-is-data"},
+    "forwarder": {"processes/prompt-is-data"},
+    "text_only": {"shapes/told-again"},
+}
+"""What fails, and why that is so."""
+PLAYED = {
+    "own_words": {"turns/answered", "turns/streams", "turns/order", "turns/remembers", "turns/claude-fails"},
+    "forwarder": {"turns/answered", "turns/streams", "turns/remembers", "turns/same-as-history"},
+    "text_only": {"turns/answered", "turns/text", "turns/streams", "turns/same-as-history"},
+}
+"""Some that must be among those that pass."""
+
+
+@pytest.mark.parametrize("name", TRUE)
+def test_server_is_judged_by_its_target_file_alone(name: str, tmp_path: Path) -> None:
+    words = [word for each in CASES for word in ("--select", each)]
+    report = tmp_path / "report.json"
+    target = str(FOREIGN / f"{name}.toml")
+    main(
+        ["run", "--target", target, "--quick", "-n", "4", "--seed", "1", *words, "--report", f"json={report}"]
+    )
+
+    run = read(str(report))
+    assert {each.case.id for each in run.of(Verdict.FAILED)} == TRUE[name]
+    assert {each.case.id for each in run.of(Verdict.PASSED)} >= {
+        *PLAYED[name],
+        "framing/glued",
+        "framing/fragments",
+    }
+    assert run.of(Verdict.COULD_NOT_TEST) == ()
+    assert run.trouble == ()
+
+
+def test_answer_that_loses_words_fails_on_any_protocol(tmp_path: Path) -> None:
+    """A case for text must be able to fail where only the text is known."""
+    server = (FOREIGN / "text_only.py").read_text(encoding="utf-8")
+    broken = server.replace('event["delta"]["text"]', 'event["delta"]["text"].replace("t2 ", "")')
+    (tmp_path / "text_only.py").write_text(broken, encoding="utf-8")
+    place = tmp_path / "target.toml"
+    place.write_text(
+        (FOREIGN / "text_only.toml").read_text(encoding="utf-8").replace("\n[paths]", "within = 1\n[paths]")
+    )
+    report = tmp_path / "report.json"
+    main(
+        [
+            "run",
+            "--target",
+            str(place),
+            "--select",
+            "turns/streams",
+            "--seed",
+            "1",
+            "--report",
+            f"json={report}",
+        ]
+    )
+
+    assert [each.case.id for each in read(str(report)).of(Verdict.FAILED)] == ["turns/streams"]
