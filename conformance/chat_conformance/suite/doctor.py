@@ -121,8 +121,13 @@ def _steps(chat: CaseContext, variants: VariantServers, stack: AsyncExitStack) -
         return f"started: {', '.join(claimed) or 'none'}; not offered: {', '.join(missing) or 'none'}"
 
     acts = {
-        **{"start": start, "health": health, "login": login, "socket": socket, "token": token},
-        **{"fake": fake, "variants": start_variants},
+        "start": start,
+        "health": health,
+        "login": login,
+        "socket": socket,
+        "token": token,
+        "fake": fake,
+        "variants": start_variants,
     }
     absent = {"health": not target.paths.health, "login": not target.paths.history}
     return [Step(name, act, _mend(name, target)) for name, act in acts.items() if not absent.get(name, False)]

@@ -136,11 +136,15 @@ def _unguarded(node: ast.AST) -> Iterator[ast.AST]:
     if isinstance(node, ast.Call) and _without_ids(node):
         yield from _unguarded(node.func)
         return
+    skipped: tuple[str, ...] = ()
+    if isinstance(node, ast.If | ast.IfExp):
+        negated = isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not)
+        test = node.test.operand if isinstance(node.test, ast.UnaryOp) else node.test
+        if _is_guard(test):
+            skipped = ("test", "orelse") if negated else ("test", "body")
     for field, value in ast.iter_fields(node):
-        if isinstance(node, ast.If | ast.IfExp) and field in ("body", "test") and _is_guard(node.test):
-            continue
         for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, ast.AST):
+            if isinstance(each, ast.AST) and field not in skipped:
                 yield from _unguarded(each)
 
 
