@@ -76,6 +76,7 @@ async def words(chat: CaseContext) -> None:
 
         kinds = sorted({str(event.get("type")) for event in turn.events})
         told = f"they say {turn.text!r}; there came events of the types {', '.join(kinds)}"
+        told += peer.ignored_in_words()
         expect("here it is" in turn.text, "token events that say 'here it is'", told)
 
 

@@ -59,7 +59,8 @@ def _case(result: CaseResult, evidence: str) -> ET.Element:
     if result.verdict is Verdict.PASSED:
         return element
     first = (result.why.strip().splitlines() or [""])[-1]
-    said = {"message": printable(f"{case.severity}: {clipped(first, TEXT)}"), "type": str(result.verdict)}
+    told = f"blocked by {first}" if result.verdict is Verdict.BLOCKED_BY else clipped(first, TEXT)
+    said = {"message": printable(f"{case.severity}: {told}"), "type": str(result.verdict)}
     tag = "failure" if result.verdict is Verdict.FAILED else "error" if result.broken else "skipped"
     inner = ET.SubElement(element, tag, said)
     if result.verdict not in SKIPPED or result.broken:

@@ -167,7 +167,7 @@ class Channel(ABC):
                 await before_failing()
                 if (value := found()) is not None:
                     return value
-            raise Failure(expected, f"not within {limit:g} s{self._ignored_in_words()}") from None
+            raise Failure(expected, f"not within {limit:g} s{self.ignored_in_words()}") from None
 
     async def expect_event(
         self,
@@ -196,7 +196,7 @@ class Channel(ABC):
                 elif where(each):
                     return place, each
             if (how := self.answers_ended.get(message_id)) is not None:
-                raise Failure(expected, f"{how}{self._ignored_in_words()}")
+                raise Failure(expected, f"{how}{self.ignored_in_words()}")
             return None
 
         return await self.until(event, expected, within=within)
@@ -220,9 +220,9 @@ class Channel(ABC):
 
     def _ended_before(self, expected: str) -> Failure:
         """What whoever waits for what no longer comes fails with."""
-        return Failure(expected, f"the connection ended: {self.ended}{self._ignored_in_words()}")
+        return Failure(expected, f"the connection ended: {self.ended}{self.ignored_in_words()}")
 
-    def _ignored_in_words(self) -> str:
+    def ignored_in_words(self) -> str:
         """The messages that were no events, for whoever waited in vain; empty if there were none."""
         if not self.ignored:
             return ""

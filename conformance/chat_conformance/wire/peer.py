@@ -187,7 +187,7 @@ class Peer(Channel):
     def _ended_before(self, expected: str) -> Failure:
         kind = ClosedEarly if self._closed_early else Failure
         said = "" if self.close is None else f", after the server's {describe(self.close)}"
-        return kind(expected, f"the connection ended: {self.ended}{said}{self._ignored_in_words()}")
+        return kind(expected, f"the connection ended: {self.ended}{said}{self.ignored_in_words()}")
 
     @property
     def _closed_early(self) -> bool:
