@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MUTANT = "CHATGATE_PAGE_MUTANT"
-"""The environment variable by which the browser tests are told which fault to put into the page."""
+"""The environment variable that names the fault that the browser tests put into the page."""
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "impl/chat_server/static"
@@ -52,7 +52,7 @@ MUTANTS = {
         "test_chat.py::test_answer_grows_before_the_turn_is_over",
     ),
     "page/M-9": Mutant(
-        "the page begins anew when the first message has made its conversation",
+        "the page is replaced when the first message has made its conversation",
         "store.js",
         "    if (conversation.id === null) {\n      conversation.id = id;",
         "    if (conversation.id === null) {\n      void this.select(id);\n      conversation.id = id;",
@@ -136,14 +136,14 @@ MUTANTS = {
         "test_account.py::test_name_is_shown_and_log_out_ends_every_tab",
     ),
     "page/goes-on-as-another": Mutant(
-        "a tab goes on when somebody else has logged in",
+        "a tab goes on when another user has logged in",
         "api.js",
         'return (await whoAmI()).user === before ? "in" : "out";',
         'await whoAmI();\n    return before === undefined ? "out" : "in";',
         "test_account.py::test_login_in_another_tab_keeps_this_one",
     ),
     "page/drafts-of-another": Mutant(
-        "what somebody typed is shown to the next user of the browser",
+        "what one user typed is shown to the next user of the browser",
         "main.js",
         "    if (found.user !== null && ownDrafts(found.user)) store.forgetDraft();\n",
         "",
@@ -180,8 +180,8 @@ MUTANTS = {
     "page/gives-up-quiet-lines": Mutant(
         "a line on which nothing happens is taken for dead",
         "socket.js",
-        "  #heard() {\n    clearTimeout(this.#deadline);",
-        "  #heard() {",
+        "  #resetProbe() {\n    clearTimeout(this.#deadline);",
+        "  #resetProbe() {",
         "test_lines.py::test_quiet_line_is_left_alone",
     ),
     "page/takes-keys-of-input-methods": Mutant(
@@ -251,7 +251,7 @@ MUTANTS = {
     "page/silent-refusal": Mutant(
         "what is not done is not said",
         "store.js",
-        "  refuse(text) {\n    this.#tell(text, null);",
+        "  refuse(text) {\n    this.#showNotice(text, null);",
         "  refuse(text) {\n    void text;",
         "test_everyone.py::test_what_is_not_done_is_said",
     ),
@@ -346,8 +346,8 @@ MUTANTS = {
         "if (!fake) say(",
         "test_list.py::test_fake_says_that_it_is_the_fake",
     ),
-    "page/rendered-anew": Mutant(
-        "each token builds the whole answer anew",
+    "page/renders-everything-again": Mutant(
+        "each token builds the whole answer again",
         "answer.js",
         "if (this.#taken === 0 || !text.startsWith(this.#text)) this.#clear();",
         "this.#clear();",
@@ -373,8 +373,8 @@ class Row:
     def __str__(self) -> str:
         mark = "WRONG" if self.wrong else "ok   "
         test = MUTANTS[self.name].test.partition("::")[2] if self.name else "all of them"
-        told = self.wrong or (MUTANTS[self.name].about if self.name else "the page without a fault passes")
-        return f"{mark} {self.name or 'page':<26} {test} {self.seconds:5.1f} s  {told}"
+        cause = self.wrong or (MUTANTS[self.name].about if self.name else "the page without a fault passes")
+        return f"{mark} {self.name or 'page':<26} {test} {self.seconds:5.1f} s  {cause}"
 
 
 def names(selected: tuple[str, ...] = ()) -> list[str]:

@@ -82,7 +82,7 @@ async def _until_ready(program: Program, reading: asyncio.Task[None], is_ready: 
 
 
 async def _end(process: Process, program: Program, reading: asyncio.Task[None]) -> None:
-    """TERM, a grace, KILL for the whole group; end of file tells that nobody holds the output."""
+    """TERM, a grace, KILL for the whole group; end of file means that no process holds the output."""
     if process.returncode is None:
         process.terminate()
     try:

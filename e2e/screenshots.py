@@ -19,7 +19,7 @@ EARLIER = {
     "Rename these photos by the date they were taken": "All 214 are renamed; three had no date and keep their names.",
     "A packing list for a week in Lisbon": "Light layers, good shoes for the hills, and a jacket for the evenings.",
     "What does “idempotent” mean in practice?": "That doing it twice leaves things as doing it once did.",
-    "Regular expression for ISO dates": "It finds the shape of a date; whether there is such a day, a parser tells.",
+    "Regular expression for ISO dates": "It finds the shape of a date; whether there is such a day, a parser says.",
     "Name ideas for a neighbourhood bakery": "The Corner Crumb, Slow Rise, First Light, or Flour & Neighbours.",
 }
 """Answers by prompt, the newest first."""
@@ -59,7 +59,7 @@ HOLD_AFTER = 44
 
 
 def _scripts() -> dict[str, str]:
-    """What the fake is told to say, by prompt."""
+    """The answers of the fake, by prompt."""
     answers = {**EARLIER, FIRST: FIRST_ANSWER}
     scripts = {
         prompt: f"[[fake say={json.dumps(answer, ensure_ascii=False)}]]" for prompt, answer in answers.items()

@@ -159,7 +159,7 @@ class Site:
                 await each.start()
 
     def logs(self, since: tuple[int, int] = (0, 0)) -> str:
-        """What server and proxy have written, after so many lines of each."""
+        """What server and proxy have written, after these counts of lines."""
         server, proxy = self.server.lines[since[0] :], self.caddy.lines[since[1] :]
         return "\n".join(["--- chat-server", *server, "--- caddy", *proxy])
 
@@ -180,7 +180,7 @@ async def site(
         env: Settings of the server (``CHAT_*``).
         caddyfile: What the proxy does; the project's own by default.
         prefix: Where it puts the chat, such as ``/tools``.
-        forward_auth: Whether the proxy asks the server who somebody is before it lets a request through.
+        forward_auth: Whether the proxy asks the server who the user is before it passes a request on.
     """
     data = folder / "data"
     own = {name: value for name, value in os.environ.items() if not name.startswith("CHAT_")}

@@ -25,7 +25,7 @@ STRICT = {"CHAT_REQUESTS_PER_HOUR": "1", "CHAT_MESSAGE_MAX_BYTES": "1000"}
 
 @dataclass(frozen=True)
 class Chat:
-    """The chat page through the eyes of whoever uses it."""
+    """The chat page as its user sees it."""
 
     page: Page
 

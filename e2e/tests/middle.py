@@ -1,4 +1,4 @@
-"""A TCP proxy in the middle, which resets, dribbles and swallows when it is told to."""
+"""A TCP proxy in the middle, which resets, dribbles and swallows on demand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Middle:
-    """A TCP proxy that passes bytes on as long as it is not told otherwise.
+    """A TCP proxy that passes bytes on until a test wants otherwise.
 
     It puts the site's address in place of its own, in Host and Origin: the chat knows one origin.
     """

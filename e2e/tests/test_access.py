@@ -1,4 +1,4 @@
-"""The page for everybody: heard, by keyboard, on a phone, in the dark, without motion."""
+"""The page for every user: by screen reader, by keyboard, on a phone, in the dark, without motion."""
 
 from __future__ import annotations
 

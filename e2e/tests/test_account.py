@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def look(page: Page, name: str) -> None:
-    """Keep a picture, for whoever wants to see what the test sees."""
+    """Keep a picture of what the test sees."""
     if folder := os.environ.get("CHATGATE_PICTURES"):
         await page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
 

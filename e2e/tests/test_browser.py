@@ -105,7 +105,7 @@ def test_root_on_debian_installs_it_and_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("is_root", "programs"), [(False, ("apt-get",)), (True, ("dnf",))], ids=["not-root", "not-debian"]
 )
-def test_anyone_else_is_told_what_to_install(
+def test_missing_browser_names_the_package(
     tmp_path: Path, *, is_root: bool, programs: tuple[str, ...]
 ) -> None:
     ran: list[tuple[str, ...]] = []

@@ -100,7 +100,7 @@ async def test_forged_identity_is_removed_from_sockets(proxy: Caddy, http: aioht
     assert seen["host"] == proxy.url.removeprefix("http://")
 
 
-# Who somebody is, asked of another service.
+# The user, according to another service.
 
 
 async def _ask(request: web.Request) -> web.Response:
@@ -161,7 +161,7 @@ async def test_logging_in_needs_no_login(guarded: Caddy, http: aiohttp.ClientSes
     assert not {"x-chat-user", "remote-user", "x-chat-secret"} & seen.keys()
 
 
-async def test_user_is_whom_the_service_names_and_the_proxy_proves_itself(
+async def test_service_names_the_user(
     guarded: Caddy, service: TestServer, http: aiohttp.ClientSession
 ) -> None:
     async with http.post(f"{guarded.url}/chat", headers=ADA | FORGERY, data={"message": "hi"}) as response:

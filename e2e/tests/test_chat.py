@@ -26,8 +26,8 @@ COUNT_REMOVALS = """() => {
 }"""
 
 
-def told(prompt: str, turn: int) -> str:
-    """What the fake answers when no script tells it what to say."""
+def default_answer(prompt: str, turn: int) -> str:
+    """What the fake answers without a script."""
     return f'You said: "{prompt}". This is turn {turn} of our conversation.'
 
 
@@ -48,7 +48,7 @@ async def test_answer_grows_before_the_turn_is_over(site: Site, page: Page) -> N
 
 
 async def test_first_message_stays_when_its_conversation_is_made(site: Site, page: Page) -> None:
-    """The address and the list learn of the new conversation; nothing on the page is built anew."""
+    """The address and the list learn of the new conversation; nothing on the page is rebuilt."""
     chat = Chat(page)
     await page.evaluate(COUNT_REMOVALS)
     with site.gate("g1") as gate:
@@ -67,11 +67,11 @@ async def test_two_messages_get_two_answers(page: Page) -> None:
     """The second answer does not end up in the first one's bubble."""
     chat = Chat(page)
     await chat.say("one")
-    await chat.expect_answer(told("one", 1))
+    await chat.expect_answer(default_answer("one", 1))
     await chat.say("two")
-    await chat.expect_answer(told("two", 2), number=1)
+    await chat.expect_answer(default_answer("two", 2), number=1)
 
-    await chat.expect_answer(told("one", 1))
+    await chat.expect_answer(default_answer("one", 1))
     await expect(chat.answers).to_have_count(2)
     await expect(chat.prompts).to_have_text(["one", "two"])
 
@@ -94,13 +94,13 @@ async def test_forgotten_session_is_noted(site: Site, page: Page) -> None:
     """The note stays: later it explains why Claude knew nothing of what was said before."""
     chat = Chat(page)
     await chat.say("one")
-    await chat.expect_answer(told("one", 1))
+    await chat.expect_answer(default_answer("one", 1))
     await site.server.stop()
     with closing(sqlite3.connect(site.data / "chat.sqlite3")) as database, database:
         database.execute("UPDATE conversations SET claude_session = ?", (str(uuid.uuid4()),))
     await site.server.start()
     await chat.say("two")
-    await chat.expect_answer(told("two", 1), number=1)
+    await chat.expect_answer(default_answer("two", 1), number=1)
     note = page.get_by_text("Claude no longer has the earlier part of this conversation.")
     await expect(note).to_be_visible()
     await page.reload()
@@ -161,7 +161,7 @@ async def test_refused_message_goes_back_into_the_box(page: Page) -> None:
     await expect(chat.box).to_have_value(long)
     await expect(chat.prompts).to_have_count(0)
     await chat.say("short")
-    await chat.expect_answer(told("short", 1))
+    await chat.expect_answer(default_answer("short", 1))
     await expect(page.get_by_role("alert")).to_be_hidden()
 
 
@@ -211,13 +211,13 @@ async def test_answer_that_ended_while_the_line_was_cut_is_shown(site: Site, pag
 async def test_message_sent_while_the_line_is_cut_runs_once(site: Site, page: Page) -> None:
     chat = Chat(page)
     await chat.say("one")
-    await chat.expect_answer(told("one", 1))
+    await chat.expect_answer(default_answer("one", 1))
     await site.caddy.stop()
     await expect(chat.connection_notice).to_be_visible()
     await chat.say("say it once")
     await expect(chat.answers.nth(1)).to_have_attribute("data-state", "sending")
     await site.caddy.start()
-    await chat.expect_answer(told("say it once", 2), number=1)
+    await chat.expect_answer(default_answer("say it once", 2), number=1)
 
     await page.reload()
     await expect(chat.prompts).to_have_text(["one", "say it once"])
@@ -228,10 +228,10 @@ async def test_message_sent_while_the_line_is_cut_runs_once(site: Site, page: Pa
 async def test_second_tab_sees_the_answer_grow(site: Site, page: Page, context: BrowserContext) -> None:
     chat = Chat(page)
     await chat.say("one")
-    await chat.expect_answer(told("one", 1))
+    await chat.expect_answer(default_answer("one", 1))
     other = Chat(await context.new_page())
     await other.page.goto(page.url)
-    await other.expect_answer(told("one", 1))
+    await other.expect_answer(default_answer("one", 1))
     with site.gate("g1") as gate:
         await chat.say("Both [[fake tokens=6 hold=g1@3]]")
         await gate.reached()
@@ -242,10 +242,10 @@ async def test_second_tab_sees_the_answer_grow(site: Site, page: Page, context: 
     await chat.expect_answer(SIX, number=1)
 
 
-async def test_other_conversation_can_be_read_meanwhile(site: Site, page: Page) -> None:
+async def test_other_conversation_during_a_turn(site: Site, page: Page) -> None:
     chat = Chat(page)
     await chat.say("older")
-    await chat.expect_answer(told("older", 1))
+    await chat.expect_answer(default_answer("older", 1))
     await page.get_by_role("link", name="New chat").click()
     await expect(chat.prompts).to_have_count(0)
     with site.gate("g1") as gate:
@@ -253,23 +253,23 @@ async def test_other_conversation_can_be_read_meanwhile(site: Site, page: Page) 
         await gate.reached()
         await chat.expect_answer(THREE, "streaming")
         await chat.conversations.filter(has_text="older").click()
-        await chat.expect_answer(told("older", 1))
+        await chat.expect_answer(default_answer("older", 1))
         await expect(chat.answers).to_have_count(1)
         gate.open()
         await chat.conversations.filter(has_text="newer").click()
         await chat.expect_answer(SIX)
     await page.go_back()
-    await chat.expect_answer(told("older", 1))
+    await chat.expect_answer(default_answer("older", 1))
 
 
 async def test_deleted_conversation_is_gone(page: Page) -> None:
     chat = Chat(page)
     await chat.say("keep me")
-    await chat.expect_answer(told("keep me", 1))
+    await chat.expect_answer(default_answer("keep me", 1))
     await page.get_by_role("link", name="New chat").click()
     await expect(chat.prompts).to_have_count(0)
     await chat.say("forget me")
-    await chat.expect_answer(told("forget me", 1))
+    await chat.expect_answer(default_answer("forget me", 1))
 
     await chat.conversations.filter(has_text="forget me").hover()
     async with page.expect_response(lambda response: response.request.method == "DELETE"):
@@ -279,17 +279,17 @@ async def test_deleted_conversation_is_gone(page: Page) -> None:
 
     await expect(chat.prompts).to_have_count(0)
     await page.go_back()
-    await chat.expect_answer(told("keep me", 1))
+    await chat.expect_answer(default_answer("keep me", 1))
     await page.reload()
     await expect(chat.titles).to_have_text(["keep me"])
 
 
-async def test_unknown_conversation_in_the_address_is_told(site: Site, page: Page) -> None:
+async def test_unknown_conversation_in_the_address(site: Site, page: Page) -> None:
     chat = Chat(page)
     await page.goto(f"{site.url}#0123456789ab")
     await expect(page.get_by_role("alert")).to_contain_text("does not exist")
     await chat.say("anyway")
-    await chat.expect_answer(told("anyway", 1))
+    await chat.expect_answer(default_answer("anyway", 1))
 
 
 async def test_answer_is_text_and_never_markup(page: Page) -> None:
@@ -301,7 +301,7 @@ async def test_answer_is_text_and_never_markup(page: Page) -> None:
 
 
 async def test_end_of_a_long_answer_stays_in_view(page: Page) -> None:
-    """Whoever reads along sees the newest words; whoever has scrolled up is left alone."""
+    """A reader at the end sees the newest words; a reader who scrolled up is left alone."""
     chat = Chat(page)
     await chat.say("[[fake tokens=3000]]")
     answer = chat.answers.first

@@ -1,4 +1,4 @@
-"""Nothing that somebody types is lost."""
+"""Nothing that a user types is lost."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ async def test_what_is_left_of_each_limit_is_seen_at_a_glance(page: Page) -> Non
     await expect(warning).to_be_visible()
 
 
-async def test_title_of_the_tab_tells_that_an_answer_is_written(site: Site, page: Page) -> None:
+async def test_tab_title_shows_a_running_answer(site: Site, page: Page) -> None:
     chat = Chat(page)
     with site.gate("title") as gate:
-        await chat.say("Tell the tab [[fake tokens=2 hold=title@1]]")
+        await chat.say("Name the tab [[fake tokens=2 hold=title@1]]")
         await gate.reached()
-        await expect(page).to_have_title(re.compile("^… Tell the tab"))
+        await expect(page).to_have_title(re.compile("^… Name the tab"))
         gate.open()
-    await expect(page).to_have_title(re.compile("^Tell the tab"))
+    await expect(page).to_have_title(re.compile("^Name the tab"))
 
 
 async def test_keys_do_what_the_help_says(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""Whoever works on the chat has a panel beside it, below any path."""
+"""Developers of the chat have a panel beside it, below any path."""
 
 from __future__ import annotations
 

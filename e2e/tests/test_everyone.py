@@ -1,4 +1,4 @@
-"""Whoever uses an input method, keys alone, a phone, colours of their own or paper can use the chat as well."""
+"""Input methods, keys alone, phones, colours of the user's own and paper work as well."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMPOSING: list[dict[str, object]] = [
     {"isComposing": True, "keyCode": 229},
     {"isComposing": False, "keyCode": 229},
 ]
-"""A key that belongs to an input method, as Chromium and Firefox tell it, and as Safari tells the last one."""
+"""A key that belongs to an input method, as Chromium and Firefox report it, and as Safari reports the last one."""
 KEYS: list[dict[str, object]] = [
     {"key": "Enter"},
     {"key": "Escape"},

@@ -256,7 +256,7 @@ async def test_ended_login_leads_back_to_where_one_was(site: Site, page: Page) -
 
 
 async def test_login_that_ended_while_the_line_was_cut_is_noticed(site: Site, page: Page) -> None:
-    """A refused upgrade tells the page no reason; it asks."""
+    """A refused upgrade gives the page no reason; it makes a request."""
     chat = Chat(page)
     await chat.say("mine [[fake tokens=2]]")
     await chat.expect_answer("t1 t2")

@@ -104,7 +104,7 @@ async def test_deletion_is_done_when_the_page_is_left(site: Site, page: Page) ->
     await page.get_by_role("button", name="Delete forget me").click()
     await page.goto(f"{site.caddy.url}/health")
 
-    async with asyncio.timeout(15):  # the browser tells nobody how a request of a page that is gone has ended
+    async with asyncio.timeout(15):  # the browser does not report how a request of a closed page ended
         while await titles(site, page) != ["keep me [[fake tokens=1]]"]:
             pass
 

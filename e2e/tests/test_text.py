@@ -180,7 +180,7 @@ async def test_any_cutting_ends_as_the_whole_does(page: Page) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_kind_of_block_costs_what_a_list_does(page: Page, kind: str) -> None:
-    """Best of several, since a machine that does other things meanwhile makes single measurements longer."""
+    """Best of several, since other work on the machine makes single measurements longer."""
     spent = {"list": float("inf"), kind: float("inf")}
     for _ in range(ATTEMPTS):
         for name, text in (("list", LIST), (kind, KINDS[kind])):

@@ -1,6 +1,6 @@
 """The main views look as they did; their pictures are in e2e/views, for review.
 
-Compared coarsely, since other machines have other fonts. After a change that was meant, write them anew with
+Compared coarsely, since other machines have other fonts. After a change that was meant, write them again with
 ``CHATGATE_NEW_VIEWS=1 pytest e2e/tests/test_views.py``, and look at them.
 """
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 VIEWS = Path(__file__).resolve().parent.parent / "views"
 MOST = 0.08
-"""Of the picture's cells so many may differ; another font costs five in a hundred."""
+"""The share of the picture's cells that may differ; another font costs five in a hundred."""
 
 DIFFERENCE = """async (pictures) => {
     const CELL = 16, NOTICED = 24;

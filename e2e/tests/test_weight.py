@@ -19,7 +19,7 @@ MOST_BYTES = 150_000
 FIRST_PAINT_MS = 300
 LONGEST_TASK_MS = 100
 ATTEMPTS = 10
-"""A machine that does other things meanwhile makes single measurements longer, never shorter: the best one counts."""
+"""Other work on the machine makes single measurements longer, never shorter: the best one counts."""
 
 BYTES = """() => performance.getEntriesByType("navigation").concat(performance.getEntriesByType("resource"))
     .filter(({ initiatorType }) => initiatorType !== "fetch")
@@ -102,12 +102,12 @@ async def test_page_appears_at_once(plain: Page) -> None:
 
 @pytest.mark.parametrize("kind", LONG)
 async def test_long_answer_stays_smooth(browser: Browser, plain: Page, kind: str) -> None:
-    """200 KB as they stream in, and again from history, which is told in the same way: once is enough."""
+    """200 KB as they stream in, and again from history, which is rendered in the same way: once is enough."""
     text = LONG[kind]
     chat = Chat(plain)
     last = plain.locator("[data-part=text] > :last-child")  # to look by role would itself take long
 
-    # What it costs to paste so much is not asked here.
+    # What it costs to paste this much is not measured here.
     await chat.box.fill(f"[[fake say={json.dumps(text + chr(10) * 2 + 'The very end.')}]]")
 
     async def stream() -> None:

@@ -5,7 +5,7 @@ const tab = Array.from(crypto.getRandomValues(new Uint8Array(3)), (byte) => byte
 let sockets = 0;
 
 /** @param {"open" | "close" | ">" | "<"} way @param {string} text @param {number} socket */
-function tell(way, text, socket) {
+function publish(way, text, socket) {
   channel.postMessage({ tab, socket, at: performance.timeOrigin + performance.now(), way, text, url: location.href });
 }
 
@@ -15,14 +15,14 @@ globalThis.WebSocket = class extends WebSocket {
   /** @param {string | URL} url @param {string | string[]} [protocols] */
   constructor(url, protocols) {
     super(url, protocols);
-    this.addEventListener("open", () => tell("open", this.url, this.#number));
-    this.addEventListener("message", ({ data }) => tell("<", String(data), this.#number));
-    this.addEventListener("close", ({ code, reason }) => tell("close", `${code} ${reason}`.trim(), this.#number));
+    this.addEventListener("open", () => publish("open", this.url, this.#number));
+    this.addEventListener("message", ({ data }) => publish("<", String(data), this.#number));
+    this.addEventListener("close", ({ code, reason }) => publish("close", `${code} ${reason}`.trim(), this.#number));
   }
 
   /** @param {Parameters<WebSocket["send"]>[0]} data */
   send(data) {
-    tell(">", String(data), this.#number);
+    publish(">", String(data), this.#number);
     super.send(data);
   }
 };

@@ -63,7 +63,7 @@ export class AnswerText {
 
   /**
    * @param {HTMLElement} element where the answer stands; it is all ours
-   * @param {() => void} changed is told when there is more to see
+   * @param {() => void} changed is called when there is more to see
    */
   constructor(element, changed) {
     this.element = element;

@@ -67,12 +67,12 @@ async function call(path, options) {
  * @returns {ApiError}
  */
 function refusal(body, status) {
-  const told = body?.error;
+  const given = body?.error;
   const error = new ApiError(
-    told?.code ?? (status === 401 ? "unauthorized" : "unavailable"),
-    told?.message ?? `The server answered with status ${status}.`,
+    given?.code ?? (status === 401 ? "unauthorized" : "unavailable"),
+    given?.message ?? `The server answered with status ${status}.`,
   );
-  error.retryAfter = told?.retry_after;
+  error.retryAfter = given?.retry_after;
   error.conversation = body?.conversation_id;
   return error;
 }
@@ -94,7 +94,7 @@ export async function getConversation(id) {
   return (await call(`history/${encodeURIComponent(id)}`)).json();
 }
 
-/** @returns {Promise<Standing[]>} how much of each limit is used; none where the server does not tell */
+/** @returns {Promise<Standing[]>} how much of each limit is used; none where the server does not say */
 export async function getUsage() {
   return (await (await call("usage")).json()).limits;
 }

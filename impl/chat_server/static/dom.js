@@ -23,8 +23,8 @@ export function say(element, text) {
 }
 
 /**
- * Listen to keys; those that belong to an input method are none of the page's. Safari tells of the key that ends a
- * composition only by its code 229.
+ * Listen to keys; those that belong to an input method are none of the page's. In Safari only its code 229 marks the key
+ * that ends a composition.
  * @param {EventTarget} target
  * @param {(event: KeyboardEvent) => void} pressed
  */

@@ -32,7 +32,7 @@ export function keepDraft(id, text) {
   }
 }
 
-/** Forget all of them, as before somebody else uses this browser. */
+/** Forget all of them, before another user uses this browser. */
 export function forgetDrafts() {
   try {
     const here = `${PREFIX}${location.pathname} `;
@@ -43,9 +43,9 @@ export function forgetDrafts() {
 }
 
 /**
- * Forget the drafts of whoever used this browser before.
+ * Forget the drafts of an earlier user of this browser.
  * @param {string} user who uses it now
- * @returns {boolean} whether there were somebody else's
+ * @returns {boolean} whether there were any of another user
  */
 export function ownDrafts(user) {
   try {

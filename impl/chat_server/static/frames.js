@@ -7,7 +7,7 @@ const jobs = new Set();
 let asked = false;
 
 /**
- * @param {() => boolean} job does a portion and tells whether there is more; asked for twice, it runs once
+ * @param {() => boolean} job does a portion and returns whether there is more; requested twice, it runs once
  */
 export function inFrames(job) {
   jobs.add(job);

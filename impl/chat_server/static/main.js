@@ -55,7 +55,7 @@ addEventListener("online", () => socket.wake());
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState !== "visible") return;
   socket.wake();
-  if (store.connection === "expired") return; // whoever is logged in now may be somebody else
+  if (store.connection === "expired") return; // another user may be logged in now
   void store.refreshList();
   void store.refreshUsage();
 });
@@ -63,7 +63,7 @@ document.addEventListener("visibilitychange", () => {
 addEventListener("pagehide", () => void store.confirmRemoval());
 
 const account = new AccountView(document);
-/** By it the tabs of one chat tell one another that somebody is logged in. */
+/** Tabs of one chat notify each other of a login by it. */
 const logins = new BroadcastChannel(`chatgate login ${location.pathname}`);
 logins.addEventListener("message", () => socket.wake());
 

@@ -4,10 +4,10 @@
 /**
  * @typedef {object} Part
  * @property {number} end of the part that is finished
- * @property {string} prefix what is to stand before the rest for it to be read as it was: nothing begins a block anew
+ * @property {string} prefix what is to stand before the rest for it to be read as it was: it begins no new block
  */
 
-/** A block of so many characters is cut. */
+/** A longer block is cut; in characters. */
 export const LONG = 4_000;
 /** Where it is cut at the latest: the text after it may still be changing. */
 const CUT = 3_000;
@@ -132,7 +132,7 @@ function cutQuote({ raw, tokens = [] }, most) {
  */
 function cutInside(raw, tokens, most, opening, mark, all) {
   const lines = raw.split("\n");
-  // How many lines of the block end before the bound; of those inside only so many are looked at.
+  // How many lines of the block end before the bound; of those inside, at most `most` are looked at.
   let bound = 0;
   for (let length = 0; bound < lines.length; bound += 1) {
     length += (lines[bound]?.length ?? 0) + 1;

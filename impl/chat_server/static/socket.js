@@ -47,14 +47,14 @@ const LOGIN_EXPIRED = 4401;
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 15_000;
 const UNAVAILABLE_DELAY_MS = 2_000;
-/** Whoever was asked and says nothing for so long is taken for gone; after each time in vain for twice as long. */
+/** A peer that does not answer for this long is taken for gone; after each failure the wait is doubled. */
 const ANSWER_MS = 6_000;
 const LONGEST_ANSWER_MS = 60_000;
-/** After so much silence in a running turn the server is asked whether it is there. */
+/** After this much silence in a running turn the server is probed. */
 const QUIET_MS = 20_000;
 /** What no turn is called: a question about it is always answered, and costs nothing (CANCEL-2). */
 const PROBE = "probe";
-/** So many sockets in a row must fail, while plain HTTP works, before messages go by POST. */
+/** This many sockets in a row must fail, while plain HTTP works, before messages go by POST. */
 const REFUSALS = 2;
 
 /**
@@ -162,7 +162,7 @@ export class ChatSocket extends EventTarget {
     this.#refusals = 0;
     this.#posting = false;
     this.#following = false;
-    this.#tell("open");
+    this.#setState("open");
     for (const [message, turn] of this.#turns) {
       turn.catching = false;
       if (turn.request !== null) this.#send(turn.request);
@@ -192,11 +192,11 @@ export class ChatSocket extends EventTarget {
     this.#failures += 1;
     // A restarted server must not meet all its users in the same instant.
     this.#timer = setTimeout(() => this.connect(), pause * (0.5 + Math.random() / 2));
-    if (!this.#posting) this.#tell("lost");
+    if (!this.#posting) this.#setState("lost");
     if (!opened) void this.#look();
   }
 
-  /** Something may have changed for the better: the network is back, the page is looked at, somebody has logged in. */
+  /** Something may have changed for the better: the network is back, the page is visible again, a user has logged in. */
   wake() {
     if (this.#asking || this.#expired) void this.checkLogin();
     else if (this.#socket === null) this.connect();
@@ -220,7 +220,7 @@ export class ChatSocket extends EventTarget {
     }, this.#patience);
   }
 
-  #heard() {
+  #resetProbe() {
     clearTimeout(this.#deadline);
     clearTimeout(this.#quiet);
     this.#deadline = undefined;
@@ -241,8 +241,8 @@ export class ChatSocket extends EventTarget {
   }
 
   /**
-   * The login has ended, as it seems. Who logs in once more ends the old login before the browser has the new one:
-   * so whoever asks in between is told that nobody is logged in, and has to ask again.
+   * The login has ended, as it seems. A new login ends the old one on the server before the browser has the new cookie:
+   * a request in between is answered with 401, so it is made once more.
    */
   async checkLogin() {
     this.#askAgain = true;
@@ -258,13 +258,13 @@ export class ChatSocket extends EventTarget {
     this.#expired = login === "out";
     if (login === "out") {
       clearTimeout(this.#timer);
-      this.#tell("expired");
-    } else if (this.#socket?.readyState === WebSocket.OPEN) this.#tell("open");
+      this.#setState("expired");
+    } else if (this.#socket?.readyState === WebSocket.OPEN) this.#setState("open");
     else if (login === "in") this.connect();
     else if (this.#socket === null) this.#connectLater(true);
   }
 
-  /** A socket that does not open tells no reason, so plain HTTP is asked for it. */
+  /** A socket that does not open gives no reason; a plain HTTP request finds it. */
   async #look() {
     const found = await reach();
     if (this.#socket?.readyState === WebSocket.OPEN) return;
@@ -273,12 +273,12 @@ export class ChatSocket extends EventTarget {
     } else if (found === "offline") {
       this.#refusals = 0;
       this.#posting = false;
-      this.#tell("lost");
+      this.#setState("lost");
     } else {
       this.#refusals += 1;
       if (this.#refusals < REFUSALS) return;
       this.#posting = true;
-      this.#tell("posting");
+      this.#setState("posting");
       for (const { request } of this.#turns.values()) if (request !== null) void this.#post(request);
     }
   }
@@ -309,19 +309,19 @@ export class ChatSocket extends EventTarget {
     } finally {
       this.#posted.delete(id);
     }
-    // A socket may have opened meanwhile and brought it all.
+    // A socket may have opened during the request and brought it all.
     if (this.#turns.get(id)?.request == null) return;
     for (const event of events) this.#order(id, { ...event, message_id: id });
   }
 
   /** @param {Connection} connection */
-  #tell(connection) {
+  #setState(connection) {
     this.dispatchEvent(new CustomEvent("connection", { detail: connection }));
   }
 
   /** @param {unknown} data */
   #received(data) {
-    this.#heard();
+    this.#resetProbe();
     if (typeof data !== "string") return;
     /** @type {ServerMessage} */
     let message;

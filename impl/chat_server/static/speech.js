@@ -1,4 +1,4 @@
-/** An answer for those who hear it: whole sentences into a live region, never single tokens. */
+/** An answer for screen readers: whole sentences into a live region, never single tokens. */
 
 import { spoken } from "./markdown.js";
 

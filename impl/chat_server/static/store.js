@@ -44,7 +44,7 @@ const MOST_RESETS = 5;
 const UNDO_MS = 8_000;
 /** The status that says that Claude no longer knows the earlier turns. */
 const FRESH_SESSION = "fresh_session";
-/** How often a running turn is asked for where no socket tells of it. */
+/** How often a running turn is polled where no socket reports it. */
 const POLL_MS = 2_000;
 
 /** @param {Turn} turn */
@@ -71,7 +71,7 @@ function toolOf({ id = "", name = "", state = "", input = "", result = "" }) {
  * @param {ServerMessage} status what Claude is doing
  * @returns {string} the same as a sentence
  */
-function told({ status = "", detail = "" }) {
+function progressText({ status = "", detail = "" }) {
   if (status === "retrying") return sentence(`Claude cannot be reached just now and is asked again: ${detail}`);
   return sentence(detail || status.replaceAll("_", " "));
 }
@@ -166,7 +166,7 @@ export class ChatStore extends EventTarget {
     keepDraft(this.current.id, text);
   }
 
-  /** What is typed was somebody else's. */
+  /** What is typed was another user's. */
   forgetDraft() {
     for (const conversation of [this.current, ...this.#known.values()]) conversation.draft = "";
     this.#fire("draft");
@@ -208,7 +208,7 @@ export class ChatStore extends EventTarget {
       this.usage = await getUsage();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      return; // what is not told, or not now, is not shown
+      return; // what the server does not say is not shown
     }
     this.#fire("usage");
   }
@@ -323,7 +323,7 @@ export class ChatStore extends EventTarget {
 
   /** Say why something is not done. @param {string} text */
   refuse(text) {
-    this.#tell(text, null);
+    this.#showNotice(text, null);
   }
 
   dismiss() {
@@ -341,7 +341,7 @@ export class ChatStore extends EventTarget {
       for (const turn of this.current.turns.values()) if (turn.state === "streaming") void this.#poll(turn);
     }
     if (connection !== "open" || (before !== "lost" && before !== "posting")) return;
-    // What other tabs did meanwhile is in history.
+    // What other tabs did in the meantime is in history.
     void this.refreshList();
     if (this.current.id !== null) void this.#load(this.current);
   }
@@ -414,7 +414,7 @@ export class ChatStore extends EventTarget {
         break;
       case "status":
         if (message.status === FRESH_SESSION) turn.note = sentence(message.detail ?? "");
-        turn.progress = told(message);
+        turn.progress = progressText(message);
         break;
       case "rewind": // counts code points, as `for … of` does and `slice` does not
         turn.answer = Array.from(turn.answer).slice(0, message.to ?? 0).join("");
@@ -506,7 +506,7 @@ export class ChatStore extends EventTarget {
 
   /** @param {ServerMessage} message */
   #complain(message) {
-    this.#tell(sentence(message.message || "something went wrong"), null);
+    this.#showNotice(sentence(message.message || "something went wrong"), null);
     if (message.retry_after === undefined) return;
     this.waitUntil = Date.now() + message.retry_after * 1000;
     this.#fire("wait");
@@ -516,7 +516,7 @@ export class ChatStore extends EventTarget {
    * @param {string} text
    * @param {(() => void) | null} again
    */
-  #tell(text, again) {
+  #showNotice(text, again) {
     this.notice = { text, again };
     this.#fire("notice");
   }
@@ -567,7 +567,7 @@ export class ChatStore extends EventTarget {
   }
 
   /**
-   * History tells how a turn ended; unless its last events are still on their way to us.
+   * History says how a turn ended, unless its last events are still on their way to us.
    * @param {Turn} turn
    * @param {Message} message
    */
@@ -587,7 +587,7 @@ export class ChatStore extends EventTarget {
     if (fresh !== undefined) turn.note = sentence(fresh.detail ?? "");
   }
 
-  /** Tell a running turn from its first event on. @param {Turn} turn */
+  /** Show a running turn from its first event on. @param {Turn} turn */
   #watch(turn) {
     const { id } = turn.conversation;
     if (id === null) return;
@@ -601,7 +601,7 @@ export class ChatStore extends EventTarget {
     if (this.connection === "posting") void this.#poll(turn);
   }
 
-  /** Ask history for a running turn until it is over, or a socket tells of it. @param {Turn} turn */
+  /** Poll history for a running turn until it has ended, or a socket reports it. @param {Turn} turn */
   async #poll(turn) {
     while (isLive(turn) && this.connection === "posting") {
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
@@ -681,9 +681,9 @@ export class ChatStore extends EventTarget {
       } else if (error.code === "not_found" && id !== null) {
         this.#forget(id);
         this.#fire("list");
-        this.#tell("This conversation does not exist or was deleted.", null);
+        this.#showNotice("This conversation does not exist or was deleted.", null);
       } else if (error.code !== "offline" || this.connection === "open") {
-        this.#tell(sentence(error.message), again);
+        this.#showNotice(sentence(error.message), again);
       }
       return false;
     }

@@ -18,7 +18,7 @@ const OUTCOMES = {
 
 /** @type {Record<string, string>} */
 const TOOL_STATES = { started: "running", finished: "done", failed: "failed", stopped: "not finished" };
-/** A longer prompt is folded: whoever pasted it knows what it says. */
+/** A longer prompt is folded: the user who pasted it knows what it says. */
 const LONG_PROMPT = 4_000;
 
 /** @param {Turn} turn */
@@ -33,7 +33,7 @@ export class TurnView {
   /**
    * @param {HTMLTemplateElement} template
    * @param {HTMLTemplateElement} toolTemplate
-   * @param {() => void} changed is told when there is more of the answer to see
+   * @param {() => void} changed is called when there is more of the answer to see
    */
   constructor(template, toolTemplate, changed) {
     this.toolTemplate = toolTemplate;

@@ -563,7 +563,7 @@ export class ChatView {
   }
 
   /**
-   * Keep the end in view for whoever was reading there.
+   * Keep the end in view if it was in view before.
    * @param {boolean} anyway even if the user has scrolled away
    */
   #scrollToEnd(anyway) {
