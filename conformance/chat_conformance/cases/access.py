@@ -1,4 +1,4 @@
-"""How a login begins and ends, which page may ask, and which names are nobody's."""
+"""How a login begins and ends, which pages may send requests, and which names are no user's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from chat_conformance.cases.identity import LOGGED_IN, NAMED, expect_nobody, login, proxy
+from chat_conformance.cases.identity import LOGGED_IN, NAMED, expect_no_login, login, proxy
 from chat_conformance.errors import NotOffered
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
@@ -22,7 +22,7 @@ async def status_of(
     chat: CaseContext, headers: dict[str, str] | list[tuple[str, str]], method: str = "GET"
 ) -> int:
     """The status of the list of conversations for the user of these headers."""
-    chat.scope.users = [User("nobody")]
+    chat.scope.users = [User("anonymous")]
     return (await chat.http.request(method, chat.target.paths.history, headers=headers)).status
 
 
@@ -37,7 +37,7 @@ async def status_of(
 )
 async def two_logins(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.scope.users = [User("nobody")]
+        site.scope.users = [User("anonymous")]
         first, one = await returning(site, login(chat))
         second, two = await returning(site, login(chat))
         jar = {**jar_of(one), **jar_of(two)}  # of two cookies of one name a browser keeps the last
@@ -67,7 +67,7 @@ def jar_of(headers: dict[str, str]) -> dict[str, str]:
 )
 async def planted_login(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.scope.users = [User("nobody")]
+        site.scope.users = [User("anonymous")]
         back, cookies = await returning(site, login(chat))
         (state,) = parse_qs(urlsplit(back).query)["state"]
         made_up = "".join(site.random.choices("abcdefghijkmnpqrstuvwxyz", k=len(state)))
@@ -75,7 +75,7 @@ async def planted_login(chat: CaseContext) -> None:
         for length in range(len(state), 7, -1):  # a part of it may name the cookie
             planted = planted.replace(state[:length], made_up[:length])
         answer = await site.http.request("GET", back.replace(state, made_up), headers={"Cookie": planted})
-        await expect_nobody(site, login(chat), answer, "a state that was never given out")
+        await expect_no_login(site, login(chat), answer, "a state that was never given out")
 
 
 @case(
@@ -89,7 +89,7 @@ async def planted_login(chat: CaseContext) -> None:
 )
 async def fixation(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.scope.users = [User("nobody")]
+        site.scope.users = [User("anonymous")]
         cookie = login(chat).cookie
         planted = "".join(site.random.choices("abcdefghijkmnpqrstuvwxyz", k=43))
         back, cookies = await returning(site, login(chat))
@@ -107,7 +107,7 @@ async def fixation(chat: CaseContext) -> None:
     title="After a log out the cookie is refused, and sockets are closed with 4401",
     clause="ID-7",
     severity=Severity.MEDIUM,
-    means="On a shared computer the next person goes on in the chats of the last one.",
+    means="On a shared computer the next person continues in the chats of the last one.",
     needs=(LOGGED_IN,),
     slow=True,
 )
@@ -137,7 +137,7 @@ async def logout(chat: CaseContext) -> None:
 )
 async def cookie_flags(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.scope.users = [User("nobody")]
+        site.scope.users = [User("anonymous")]
         back, cookies = await returning(site, login(chat))
         answer = await site.http.request("GET", back, headers=cookies)
         for header in answer.set_cookies:
@@ -191,7 +191,7 @@ async def same_name_other_id(chat: CaseContext) -> None:
         site.scope.users = [User("ada", await log_in(site, login(chat)))]
         async with site.peer() as peer:
             turn = await site.run_turn(peer, site.fake.prompt("mine"))
-        site.scope.users = [User("nobody")]
+        site.scope.users = [User("anonymous")]
         back, cookies = await returning(site, login(chat), number="77")
         answer = await site.http.request("GET", back, headers=cookies)
         given = answer.cookies.get(login(chat).cookie)
@@ -219,7 +219,7 @@ async def forges_cookie(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         if not login(chat).stranger:
             raise NotOffered("variants.login names no stranger")
-        site.scope.users = [User("nobody")]
+        site.scope.users = [User("anonymous")]
         begun = len(site.forge.asked)
         site.forge.sets_cookies = True
         try:
@@ -244,7 +244,7 @@ async def forges_cookie(chat: CaseContext) -> None:
 )
 async def redirect_host(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.scope.users = [User("nobody")]
+        site.scope.users = [User("anonymous")]
         own = f"{site.server.host}:{site.server.port}"
         for headers in (
             [("Host", "evil.example")],
@@ -267,7 +267,7 @@ async def redirect_host(chat: CaseContext) -> None:
 )
 async def pkce(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.scope.users = [User("nobody")]
+        site.scope.users = [User("anonymous")]
         answer = await site.http.request("GET", login(chat).path, headers={})
         query = parse_qs(urlsplit(answer.headers.get("location", "")).query)
         found = (query.get("code_challenge_method"), bool(query.get("code_challenge")))
@@ -285,7 +285,7 @@ async def pkce(chat: CaseContext) -> None:
 )
 async def refused_page(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
-        site.scope.users = [User("nobody")]
+        site.scope.users = [User("anonymous")]
         path = f"{login(chat).callback}?code=x&state=y"
         page = await site.http.request(
             "GET", path, headers={"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
@@ -337,7 +337,7 @@ async def header_aliases(chat: CaseContext) -> None:
         for alias in (names.user_header.replace("-", "_"), "X-Forwarded-User", "Remote-User"):
             status = await status_of(behind, [secret, (alias, user)])
             expect_equal(status, 401, f"the status with the user in {alias}")
-        behind.scope.users = [User("nobody")]
+        behind.scope.users = [User("anonymous")]
         query = f"?{names.user_header}={user}&user={user}&{names.secret_header}={secret[1]}"
         answer = await behind.http.request("GET", chat.target.paths.history + query, headers={})
         expect_equal(answer.status, 401, "the status with user and secret in the query")

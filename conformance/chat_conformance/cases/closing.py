@@ -55,7 +55,7 @@ async def before_tcp(chat: CaseContext) -> None:
 
 
 async def last_words(peer: Peer) -> None:
-    """Say goodbye right after a ping; both must be answered before the connection ends, with whatever code."""
+    """Send a ping and then a close; both must be answered before the connection ends, the close with any code."""
     await peer.send(Frame(Opcode.PING, b"last words", mask=MASK))
     await peer.send(close_frame(1000, mask=MASK))
 
@@ -92,7 +92,7 @@ async def nothing_after(chat: CaseContext) -> None:
     title="A close with a forbidden code ends the connection, with 1002 if a reason is sent",
     clause="CLOSE-2",
     severity=Severity.LOW,
-    means="A forbidden code goes on into logs and proxies as if it meant something.",
+    means="A forbidden code reaches logs and proxies as if it meant something.",
     needs=(PING_PONG,),
 )
 async def bad_code(chat: CaseContext) -> None:
@@ -105,7 +105,7 @@ async def bad_code(chat: CaseContext) -> None:
 
 @case(
     "closing/turn-goes-on",
-    title="A turn goes on when its connection ends, however it ends",
+    title="A turn continues when its connection ends, however it ends",
     clause="CLOSE-3",
     severity=Severity.BLOCKER,
     means="A user who reloads the page or changes networks loses the answer they paid for.",
@@ -139,7 +139,7 @@ async def turn_goes_on(chat: CaseContext) -> None:
     title="A close with a reason is answered, one whose reason is not UTF-8 refused",
     clause="CLOSE-1",
     severity=Severity.LOW,
-    means="Goodbyes with a reason end as broken connections, or broken text goes on into logs.",
+    means="A close with a reason ends as a broken connection, or broken text reaches logs.",
     needs=(PING_PONG, "closing/code"),
 )
 async def reason(chat: CaseContext) -> None:

@@ -1,4 +1,4 @@
-"""One user or stranger takes what others need: connections, processes, time."""
+"""One user, or a client without a login, takes what others need: connections, processes, time."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def silent_connection(chat: CaseContext) -> None:
 
 @case(
     "robustness/half-header",
-    title="A connection whose header is never complete is closed in the stated time, however slowly it goes on",
+    title="A connection whose header is never complete is closed in the stated time, however slowly it continues",
     clause="HAND-5",
     severity=Severity.MEDIUM,
     means="Anybody can hold the server's connections and memory for ever with a byte now and then.",
@@ -87,7 +87,7 @@ async def half_header(chat: CaseContext) -> None:
 
 
 async def drip(peer: Peer, pause: float) -> None:
-    """Go on with the header, a byte at a time."""
+    """Send more of the header, a byte at a time."""
     while peer.ended is None:
         await asyncio.sleep(pause)
         await peer.send_bytes(b"x")
@@ -151,7 +151,7 @@ async def late(chat: CaseContext, *floods: Callable[[], AbstractAsyncContextMana
 def flood(
     chat: CaseContext, data: bytes, *, opening: bytes | None = None, again: bool = True, whole: bool = False
 ) -> Callable[[], AbstractAsyncContextManager[None]]:
-    """A connection that sends this; a WebSocket unless told otherwise."""
+    """A connection that sends this: a WebSocket, unless another opening is given."""
     begin = chat.connector.handshake_bytes() if opening is None else opening
     return partial(pouring, chat.server.host, chat.server.port, begin, data, again=again, whole=whole)
 
@@ -199,7 +199,7 @@ async def large_json(chat: CaseContext) -> None:
     title="A compressed body that was not asked for does not delay others",
     clause="TURN-10",
     severity=Severity.MEDIUM,
-    means="A stranger without a login stops the server for seconds with one request of a megabyte.",
+    means="A client without a login stops the server for seconds with one request of a megabyte.",
     needs=(HEALTHY,),
     slow=True,
 )
@@ -225,10 +225,10 @@ async def compressed_body(chat: CaseContext) -> None:
 
 @case(
     "robustness/large-history",
-    title="Reading a very large conversation holds nobody up",
+    title="Reading a very large conversation does not delay others",
     clause="TURN-10",
     severity=Severity.MEDIUM,
-    means="Whoever opens a chat with long answers makes everybody else's stand still.",
+    means="A user who opens a chat with long answers stalls all other chats.",
     needs=(HEALTHY, "history/socket-turn"),
     slow=True,
 )
@@ -263,7 +263,7 @@ async def half_messages(chat: CaseContext) -> None:
             peer = await stack.enter_async_context(own.connector.wire())
             peer.break_rules()
             if (await own.connector.upgrade(peer)).status != 101:
-                break  # so many connections of a user are one too many
+                break  # the server allows a user no more connections
             await peer.send_bytes(half, f"half a message of {HALF_BYTES:,} bytes")
             await peer.send(Frame(Opcode.PING, b"", mask=MASK))
             await peer.until(
@@ -344,7 +344,7 @@ async def in_line(chat: CaseContext) -> None:
 
         gates[0].open()
         await running[0].completed()
-        expect_equal(await turn.complete(), "hello", "the answer to whoever has none")
+        expect_equal(await turn.complete(), "hello", "the answer to the user who has no turn")
         await full.fake.wait_at_gate(more)
         for gate in (more, *gates[1:]):
             gate.open()

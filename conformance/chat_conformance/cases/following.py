@@ -10,7 +10,7 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
-from chat_conformance.suite.turn import told
+from chat_conformance.suite.turn import comparable
 
 LOOKS = 250  # at history, 20 ms apart
 REPLAYS = "following/replays"
@@ -35,7 +35,9 @@ async def replays(chat: CaseContext) -> None:
             await follower.begin()
             while len(follower.events) < len(seen) - after:
                 await follower.next()
-            expect_equal(told(follower.events), told(seen[after:]), f"the events after seq {after}")
+            expect_equal(
+                comparable(follower.events), comparable(seen[after:]), f"the events after seq {after}"
+            )
             followers.append(follower)
         gate.open()
         await turn.completed()
@@ -108,7 +110,11 @@ async def finished(chat: CaseContext) -> None:
         await followed.begin()
 
         expect_equal(await followed.complete(), pieces(5), "the answer replayed")
-        expect_equal(told(followed.events[-1:]), told(turn.events[-1:]), "the terminal event replayed")
+        expect_equal(
+            comparable(followed.events[-1:]),
+            comparable(turn.events[-1:]),
+            "the terminal event replayed",
+        )
 
 
 @case(
@@ -155,7 +161,9 @@ async def cursor_before_restart(chat: CaseContext) -> None:
             if first.get("type") == "accepted":  # a server that keeps events can serve it
                 followed.events.clear()
                 await followed.finish()
-                expect_equal(told(followed.events), told(turn.events[1:]), "the events after seq 1")
+                expect_equal(
+                    comparable(followed.events), comparable(turn.events[1:]), "the events after seq 1"
+                )
             else:
                 expect_equal(first.get("code"), "reset", "the code of the error")
 
@@ -185,7 +193,7 @@ async def everyone(chat: CaseContext) -> None:
     title="A cancel ends the turn at once, and the text so far is kept, marked",
     clause="CANCEL-1",
     severity=Severity.BLOCKER,
-    means="Stop does not stop: Claude goes on writing, and costing.",
+    means="Stop does not stop: Claude continues to write, and to cost.",
     needs=(STREAMS,),
 )
 async def cancel(chat: CaseContext) -> None:
@@ -210,7 +218,7 @@ async def cancel(chat: CaseContext) -> None:
 
 @case(
     "stopping/goes-on",
-    title="A conversation goes on after a cancel, and the next turn is its own",
+    title="A conversation continues after a cancel, and the next turn is its own",
     clause="CANCEL-1",
     severity=Severity.BLOCKER,
     means="After one stop the conversation is poisoned: the next answer ends early or is the old one.",
@@ -247,7 +255,11 @@ async def too_late(chat: CaseContext) -> None:
         await peer.send_json(type="cancel", message_id=turn.message_id, conversation_id=turn.conversation_id)
         _, event = await peer.expect_event(begin)
 
-        expect_equal(told([event]), told(turn.events[-1:]), "the answer to a cancel that came too late")
+        expect_equal(
+            comparable([event]),
+            comparable(turn.events[-1:]),
+            "the answer to a cancel that came too late",
+        )
         expect_equal(
             (await chat.http.last_message(turn.conversation_id)).get("status"),
             "complete",
@@ -289,7 +301,9 @@ async def ended_away(chat: CaseContext) -> None:
         for _ in range(LOOKS):
             if (await chat.http.last_message(turn.conversation_id)).get("status") == "complete":
                 break
-            await asyncio.sleep(0.02)  # nobody is told by the server: that is what this case is about
+            await asyncio.sleep(
+                0.02
+            )  # no reader is left whom an event could reach: that is what this case is about
         async with chat.peer() as second:
             resumed = await chat.follow(second, turn.conversation_id, turn.message_id, after=len(turn.events))
             await resumed.begin()
@@ -302,8 +316,8 @@ async def ended_away(chat: CaseContext) -> None:
                 await late.begin()
                 await late.finish()
                 expect_equal(
-                    told(late.events),
-                    told(whole[after:]),
+                    comparable(late.events),
+                    comparable(whole[after:]),
                     f"the events after seq {after}, the turn being over",
                 )
 

@@ -65,7 +65,7 @@ async def ping_during_turn(chat: CaseContext) -> None:
 )
 async def unsolicited_pong(chat: CaseContext) -> None:
     async with chat.peer() as peer:
-        await peer.send(Frame(Opcode.PONG, b"nobody asked", mask=MASK))
+        await peer.send(Frame(Opcode.PONG, b"unsolicited", mask=MASK))
         await peer.expect_alive()
 
 
@@ -114,7 +114,7 @@ class Probe:
     """A message that shows by its answer that it was read, as one message.
 
     Attributes:
-        name: What tells it from others.
+        name: What distinguishes it.
         data: The payload of its frame.
         begin: The place in the peer's events behind which the answer is.
         turn: The turn that it begins; None if it is of a type that no server knows.
@@ -242,7 +242,7 @@ ILLEGAL: dict[str, list[Frame]] = {
     title="A frame that breaks RFC 6455 ends the connection, with 1002 if a reason is sent",
     clause="FRAME-3",
     severity=Severity.MEDIUM,
-    means="Bytes that mean nothing are taken for messages, and the connection goes on out of step.",
+    means="Bytes that mean nothing are taken for messages, and the connection continues out of step.",
     needs=(PING_PONG, "framing/glued"),
 )
 async def illegal(chat: CaseContext) -> None:

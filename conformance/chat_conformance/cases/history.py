@@ -156,7 +156,7 @@ async def shape(chat: CaseContext) -> None:
     title="A deleted conversation is gone for good, its running turn too",
     clause="HIST-5",
     severity=Severity.MEDIUM,
-    means="What people deleted is still there, or Claude goes on working on it.",
+    means="What people deleted is still there, or Claude continues to work on it.",
     needs=(STREAMS, SOCKET_TURN, "messages/unknown-conversation", "stopping/unknown"),
 )
 async def deleted(chat: CaseContext) -> None:

@@ -1,4 +1,4 @@
-"""Who somebody is, and what is nobody else's business."""
+"""Who a user is, and what other users must not see."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def login(chat: CaseContext) -> Login:
 async def refused_everywhere(
     chat: CaseContext, headers: dict[str, Any] | list[tuple[str, str]], what: str
 ) -> None:
-    """Knock at every door as nobody else than these headers say, and be refused as unauthorized."""
+    """Send a request to every route with these headers only; each must be refused as unauthorized."""
     paths = chat.target.paths
-    chat.scope.users = [User("nobody")]
-    doors = [("GET", paths.history)]
-    doors += [("POST", paths.new)] if paths.new else []
-    doors += [("POST", paths.turn)] if chat.http.supports_post else []
-    doors += [("GET", paths.of("0123456789ab")), ("DELETE", paths.of("0123456789ab"))]
-    for method, path in doors:
+    chat.scope.users = [User("anonymous")]
+    routes = [("GET", paths.history)]
+    routes += [("POST", paths.new)] if paths.new else []
+    routes += [("POST", paths.turn)] if chat.http.supports_post else []
+    routes += [("GET", paths.of("0123456789ab")), ("DELETE", paths.of("0123456789ab"))]
+    for method, path in routes:
         form = {"message": chat.fake.prompt("let me in")} if path == paths.turn else None
         answer = await chat.http.request(method, path, form=form, headers=headers)
         expect_equal(
@@ -77,7 +77,7 @@ async def named(chat: CaseContext) -> None:
         listed = await behind.http.request("GET", behind.target.paths.history)
         expect_equal(listed.status, 200, "the status of the list of conversations")
         if chat.http.supports_post:
-            # It has no message: whether somebody is let in shows before Claude is asked.
+            # It has no message: whether a user is let in shows before Claude is asked.
             posted = await behind.http.request("POST", chat.http.post_path, form={"message": " "})
             expect(posted.status not in (401, 403), "a POST to be let in", f"its status is {posted.status}")
 
@@ -135,19 +135,19 @@ async def no_name(chat: CaseContext) -> None:
 
 
 async def as_absent(chat: CaseContext, conversation_id: str, message_id: str) -> dict[str, Any]:
-    """What user 1 is told at every door about a conversation and a turn."""
+    """What every route answers user 1 about a conversation and a turn."""
     history = chat.target.paths.of(conversation_id)
-    told: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     for method in ("GET", "DELETE"):
         answer = await chat.http.request(method, history, user=1)
-        told[f"{method} history"] = (answer.status, answer.json())
+        answers[f"{method} history"] = (answer.status, answer.json())
     if chat.http.supports_post:
-        posted = await chat.http.post(chat.fake.prompt("tell me"), conversation_id=conversation_id, user=1)
-        told["POST"] = (posted.status, posted.json())
+        posted = await chat.http.post(chat.fake.prompt("let me see"), conversation_id=conversation_id, user=1)
+        answers["POST"] = (posted.status, posted.json())
     async with chat.peer(user=1) as peer:
         ids = {"conversation_id": conversation_id, "message_id": message_id}
         sent: dict[str, dict[str, Any]] = {
-            "chat_request": {"type": "chat_request", "message": chat.fake.prompt("tell me"), **ids},
+            "chat_request": {"type": "chat_request", "message": chat.fake.prompt("let me see"), **ids},
             "subscribe": {"type": "subscribe", **ids},
             "subscribe with a cursor": {"type": "subscribe", **ids, "after": 1},
             "subscribe to the conversation": {"type": "subscribe", "conversation_id": conversation_id},
@@ -155,8 +155,8 @@ async def as_absent(chat: CaseContext, conversation_id: str, message_id: str) ->
             "cancel by message": {"type": "cancel", "message_id": message_id},
         }
         for what, members in sent.items():
-            told[what] = await chat.refusal(peer, "not_found", **members)
-    return {what: masked(value, conversation_id, message_id) for what, value in told.items()}
+            answers[what] = await chat.refusal(peer, "not_found", **members)
+    return {what: masked(value, conversation_id, message_id) for what, value in answers.items()}
 
 
 def masked(value: Any, *ids: str) -> str:
@@ -172,7 +172,7 @@ def masked(value: Any, *ids: str) -> str:
     title="Another user's conversation, turn and cursor are answered as if they did not exist",
     clause="ID-2",
     severity=Severity.BLOCKER,
-    means="People read, stop, delete or go on with the chats of others, or learn that they exist.",
+    means="People read, stop, delete or continue the chats of others, or learn that they exist.",
     needs=(
         NAMED,
         STREAMS,
@@ -192,8 +192,8 @@ async def others(chat: CaseContext) -> None:
         absent = await as_absent(behind, f"{chat.random.getrandbits(48):012x}", behind.next_id())
         hers = await as_absent(behind, turn.conversation_id, turn.message_id)
 
-        for what, told in absent.items():
-            expect_equal(hers[what], told, f"what another user is told ({what})")
+        for what, wanted in absent.items():
+            expect_equal(hers[what], wanted, f"what another user is answered ({what})")
         listed = (await behind.http.request("GET", behind.target.paths.history, user=1)).member(
             "conversations"
         )
@@ -221,15 +221,15 @@ async def same_message_id(chat: CaseContext) -> None:
         expect(first.conversation_id != second.conversation_id, "two conversations", "they are one")
 
 
-async def expect_nobody(site: CaseContext, variant: Login, answer: HttpResponse, what: str) -> None:
-    """Expect that the end of a login let nobody in: it may lead elsewhere, and set a cookie that opens nothing."""
+async def expect_no_login(site: CaseContext, variant: Login, answer: HttpResponse, what: str) -> None:
+    """Expect that a login ended without one: it may redirect, and set a cookie, but the cookie is refused."""
     expect(300 <= answer.status < 500, f"a refusal of {what}", f"it is {answer.status}")
-    site.scope.users = [User("nobody")]
+    site.scope.users = [User("anonymous")]
     if given := answer.cookies.get(variant.cookie):
         headers = {"Cookie": f"{variant.cookie}={given}"}
         opened = await site.http.request("GET", site.target.paths.history, headers=headers)
         expect(
-            opened.status == 401, f"nobody to be let in by {what}", f"it is {opened.status} with its cookie"
+            opened.status == 401, f"no user to be let in by {what}", f"it is {opened.status} with its cookie"
         )
 
 
@@ -263,10 +263,10 @@ async def stranger(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         variant = login(chat)
         if not variant.stranger:
-            raise NotOffered("variants.login names no stranger: everybody may log in")
+            raise NotOffered("variants.login names no stranger: all users of the forge may log in")
         back, cookies = await returning(site, msgspec.structs.replace(variant, user=variant.stranger))
         answer = await site.http.request("GET", back, headers=cookies)
-        await expect_nobody(site, variant, answer, "the login of a stranger")
+        await expect_no_login(site, variant, answer, "the login of a user who may not")
 
 
 @case(
@@ -274,7 +274,7 @@ async def stranger(chat: CaseContext) -> None:
     title="A connection whose login ends is closed with 4401",
     clause="ID-3",
     severity=Severity.MEDIUM,
-    means="Who is logged out goes on chatting for as long as the tab is open.",
+    means="A user who has logged out can chat for as long as the tab is open.",
     needs=(LOGGED_IN,),
     waits=True,
     slow=True,
@@ -323,7 +323,7 @@ async def stale_cookie(chat: CaseContext) -> None:
 async def foreign_login(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         variant = login(chat)
-        site.scope.users = [User("nobody")]
+        site.scope.users = [User("anonymous")]
         back, cookies = await returning(site, variant)
         _, mine = await returning(site, variant)
         foreign = {
@@ -334,6 +334,6 @@ async def foreign_login(chat: CaseContext) -> None:
         }
         for what, (headers, path) in foreign.items():
             answer = await site.http.request("GET", path, headers=headers)
-            await expect_nobody(site, variant, answer, what)
+            await expect_no_login(site, variant, answer, what)
         answer = await site.http.request("GET", back, headers=cookies)
         expect(variant.cookie in answer.cookies, "a login for who began it", f"status {answer.status}")

@@ -57,9 +57,9 @@ async def first_ping(chat: CaseContext) -> None:
 
 
 async def pings(chat: CaseContext, peer: Peer, count: int) -> None:
-    """Wait for so many more pings.
+    """Wait for ``count`` more pings.
 
-    One that is late fails the case only if the server has served others meanwhile: a busy machine delays both.
+    One that is late fails the case only if the server has served others in that time: a busy machine delays both.
     """
     within = 2 * interval(chat) + SLACK
     seen = sum(frame.opcode == Opcode.PING for _, frame in peer.frames)
@@ -98,7 +98,7 @@ async def silent_middle(chat: CaseContext) -> None:
 
 
 async def silent(chat: CaseContext, place: int) -> None:
-    """Hold Claude after so many pieces, on a link that is cut when it is idle for longer than pings allow."""
+    """Hold Claude after ``place`` deltas, on a link that is cut when it is idle for longer than pings allow."""
     longest = interval(chat)
     limit = longest + SLACK
     enough = int(limit / longest) + 2  # pings, before the silence is longer than the link bears
@@ -162,7 +162,7 @@ async def dead_peer(chat: CaseContext) -> None:
     title="A link with an idle limit outlives a POST whose turn is silent, by white space",
     clause="KEEP-3",
     severity=Severity.MEDIUM,
-    means="A proxy with an idle limit answers 504 for a turn that goes on and is paid for.",
+    means="A proxy with an idle limit answers 504 for a turn that continues and is paid for.",
     needs=(ANSWERED,),
     waits=True,
 )

@@ -21,7 +21,7 @@ DAY = 86_400
 HOUR = 3_600
 NEAR = 20.0  # a case about days does not begin so few seconds before midnight UTC
 EARLY = 5.0  # how long before the end of a limit a moved clock shows that it still holds, in seconds
-DRIFT = 0.1  # between the clock that waits and the clock that tells the hour, in seconds
+DRIFT = 0.1  # between the monotonic clock and the wall clock, in seconds
 SLACK = 10.0  # how far two clocks may differ, in seconds
 
 HOURLY = "limits/hour"
@@ -46,12 +46,12 @@ def until_midnight() -> float:
     return DAY - time.time() % DAY
 
 
-def expect_midnight(told: float, began: float, what: str) -> None:
-    """What was told must be the time until midnight UTC, at some moment since we began to ask."""
+def expect_midnight(reported: float, began: float, what: str) -> None:
+    """What was reported must be the time until midnight UTC, at some moment since the request was sent."""
     expect(
-        until_midnight() - SLACK <= told <= began + SLACK,
+        until_midnight() - SLACK <= reported <= began + SLACK,
         f"{what} to be the time until midnight UTC",
-        f"it is {told:g} s, and not about {began:.0f} s",
+        f"it is {reported:g} s, and not about {began:.0f} s",
     )
 
 
@@ -62,7 +62,7 @@ async def away_from_midnight() -> None:
 
 
 async def spend(chat: CaseContext, peer: Peer, turns: int) -> None:
-    """Run so many turns of one conversation."""
+    """Run this number of turns of one conversation."""
     conversation_id = None
     for _ in range(turns):
         turn = await chat.run_turn(peer, chat.fake.prompt("spend"), conversation_id=conversation_id)
@@ -151,7 +151,7 @@ async def day(chat: CaseContext) -> None:
     evidence="it is .'complete'",
     needs=(HOURLY,),
 )
-async def both_doors(chat: CaseContext) -> None:
+async def all_routes(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited, limited.peer() as one, limited.peer() as two:
         for number in range(limit(chat, "requests_per_hour")):
             match number % 3:
@@ -185,7 +185,7 @@ async def others(chat: CaseContext) -> None:
             await spend(limited, peer, limit(chat, "requests_per_hour"))
             await refused(limited, peer, "rate_limited")
 
-            await limited.run_turn(other, limited.fake.prompt("somebody else"))
+            await limited.run_turn(other, limited.fake.prompt("another user"))
 
 
 @case(
@@ -225,8 +225,8 @@ async def retry_after(chat: CaseContext) -> None:
             await spend(limited, peer, limit(chat, "requests_per_hour"))
         answer = await refused_post(limited, "rate_limited")
 
-        header, told = answer.headers.get("retry-after"), seconds(answer.member("error"))
-        expect_equal(header, str(math.ceil(told)), f"Retry-After with retry_after {told:g}")
+        header, reported = answer.headers.get("retry-after"), seconds(answer.member("error"))
+        expect_equal(header, str(math.ceil(reported)), f"Retry-After with retry_after {reported:g}")
 
 
 @case(
@@ -305,7 +305,7 @@ async def moved_past(chat: CaseContext, peer: Peer, code: str) -> None:
     """Be refused, move the clock to shortly before ``retry_after`` and then past it."""
     began = time.monotonic()
     wait = await refused(chat, peer, code)
-    # What passes meanwhile on our own clock passes there, too: a slow machine is given more room.
+    # Time also passes on the moved clock while we wait: a slow machine is given more room.
     early = EARLY + 10 * (time.monotonic() - began)
     chat.clock.ahead(wait - early)
     turn = await chat.send_prompt(peer, chat.fake.prompt("too early"))
@@ -371,11 +371,11 @@ async def free(chat: CaseContext) -> None:
         async with limited.peer() as other:
             await spend(limited, other, turns - 1)
 
-            told = await refused(limited, other, "rate_limited")
+            wait = await refused(limited, other, "rate_limited")
             later = await refused(limited, other, "rate_limited")
             expect(
-                later < told,
-                f"retry_after to go down with time from {told:g}: refused messages do not count",
+                later < wait,
+                f"retry_after to go down with time from {wait:g}: refused messages do not count",
                 f"it is {later:g}",
             )
 
@@ -396,9 +396,9 @@ async def at_once(chat: CaseContext) -> None:
         turns = await asyncio.gather(
             *(limited.send_prompt(peer, limited.fake.prompt("at once")) for peer in (one, two, one, two, one))
         )
-        doors = [limited.http.post(limited.fake.prompt("at once"))] if chat.http.supports_post else []
+        posts = [limited.http.post(limited.fake.prompt("at once"))] if chat.http.supports_post else []
         answers, posted = await asyncio.gather(
-            asyncio.gather(*(turn.finish() for turn in turns)), asyncio.gather(*doors)
+            asyncio.gather(*(turn.finish() for turn in turns)), asyncio.gather(*posts)
         )
         ran = [answer for answer in answers if answer.get("type") == "complete"]
         ran_by_post = [answer for answer in posted if answer.status == 200]
@@ -547,7 +547,7 @@ async def quota_killed(chat: CaseContext) -> None:
     means="People see that they may continue, and are refused.",
     needs=(HOURLY, "limits/hour-slides", "limits/day", "quotas/tokens"),
 )
-async def told_usage(chat: CaseContext) -> None:
+async def reported_usage(chat: CaseContext) -> None:
     if not chat.target.paths.usage:
         raise NotOffered("the target file has no paths.usage")
     async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
@@ -573,14 +573,14 @@ async def told_usage(chat: CaseContext) -> None:
 
 
 async def standing(chat: CaseContext, name: str, within: float) -> tuple[int, int, float]:
-    """What is told to be used of a limit, of how much, and in how many seconds some of it comes back; 0 for never."""
+    """What usage reports of a limit: how much is used, of how much, and seconds until some is free again (0: never)."""
     limits = (await chat.http.request("GET", chat.target.paths.usage)).member("limits")
-    told = [each for each in limits if each.get("limit") == name]
-    expect_equal(len(told), 1, f"the number of entries for {name}")
-    used, left = told[0].get("used"), told[0].get("resets_in")
+    entries = [each for each in limits if each.get("limit") == name]
+    expect_equal(len(entries), 1, f"the number of entries for {name}")
+    used, left = entries[0].get("used"), entries[0].get("resets_in")
     expect(
         left is None if used == 0 else isinstance(left, int | float) and 0 < left <= within,
         f"resets_in to be null while nothing is used, and after that at most {within} seconds",
-        f"it is {told[0]}",
+        f"it is {entries[0]}",
     )
-    return used, told[0].get("of"), left or 0.0
+    return used, entries[0].get("of"), left or 0.0

@@ -17,7 +17,7 @@ from chat_conformance.suite.expect import expect_equal
 from chat_conformance.wire.middlebox import buffer_for, bytewise, cut_in_frame
 
 ACCEPTED_LOST = "following/accepted-lost"
-PAUSE = 0.001  # between two bytes of a link that dribbles, in seconds; a server reads many times meanwhile
+PAUSE = 0.001  # between two bytes of a link that sends single bytes, in seconds; a server reads many times in between
 PIECES = 12
 TEARS = 5
 FRAMES = 10  # the last frame that may be torn at first; with fewer, one of those that came is torn
@@ -62,7 +62,7 @@ async def torn_frame(chat: CaseContext) -> None:
 
 
 async def torn_and_resumed(chat: CaseContext, frame: int, byte: int) -> int:
-    """Tear a turn's line there and go on as a page does; how many frames it had, if it ended before."""
+    """Cut a turn's connection there and resume as a page does; how many frames it had, if it ended before."""
     where = f"torn at byte {byte} of frame {frame}"
     prompt = chat.fake.prompt(tokens=PIECES, gap="2ms")
     async with chat.connector.proxied(down=cut_in_frame(frame, byte)) as box, chat.peer(server=box) as first:
@@ -92,7 +92,7 @@ async def torn_and_resumed(chat: CaseContext, frame: int, byte: int) -> int:
 
 @case(
     "following/half-open",
-    title="A line that goes dead without a sign is let go, and its turn goes on where it is resumed",
+    title="A connection that goes dead without a sign is closed, and its turn continues where it is resumed",
     clause="CLOSE-3",
     severity=Severity.MEDIUM,
     means="A phone that left the network takes its answer along, or holds a connection for ever.",

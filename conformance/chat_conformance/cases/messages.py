@@ -1,4 +1,4 @@
-"""What clients may send, and what they are told when they send something else."""
+"""What clients may send, and how they are answered when they send something else."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def unknown_type(chat: CaseContext) -> None:
     title="What a server refuses it refuses with an error, its code and a sentence",
     clause="MSG-2",
     severity=Severity.MEDIUM,
-    means="The page cannot tell people what went wrong, nor programs what to do.",
+    means="The page cannot show people what went wrong, and programs cannot decide what to do.",
     needs=("messages/unknown-type",),
 )
 async def refused(chat: CaseContext) -> None:

@@ -197,9 +197,9 @@ async def dash(chat: CaseContext) -> None:
     title="A cancelled turn is over for Claude, too",
     clause="PROC-3",
     severity=Severity.MEDIUM,
-    means="Stopped turns go on in the background, and cost.",
+    means="Stopped turns continue in the background, and cost.",
     finding="M-14",
-    evidence="was told nothing",
+    evidence="was not stopped",
     needs=("stopping/cancel",),
 )
 async def cancelled(chat: CaseContext) -> None:
@@ -209,13 +209,13 @@ async def cancelled(chat: CaseContext) -> None:
         await peer.send_json(type="cancel", message_id=turn.message_id)
         await turn.finish()
 
-        # Told to stop and still warm, or gone: what it must not be is waiting at the gate to go on.
+        # Interrupted and idle, or ended: what it must not be is waiting at the gate to continue.
         for run in chat.fake.runs():
-            told = any('"interrupt"' in line for line in run.stdin) or run.signals
+            stopped = any('"interrupt"' in line for line in run.stdin) or run.signals
             expect(
-                bool(told) or not run.alive,
-                "Claude to be told to stop, or ended",
-                f"pid {run.pid} was told nothing",
+                bool(stopped) or not run.alive,
+                "Claude to be interrupted or ended",
+                f"pid {run.pid} was not stopped",
             )
 
 
@@ -239,7 +239,7 @@ async def clean_stop(chat: CaseContext) -> None:
 
 
 async def expect_end(server: Server) -> None:
-    """Wait until a server that was told to end has done so in good order."""
+    """Wait until a server that got SIGTERM has ended in good order."""
     try:
         status = await server.wait()
     except TimeoutError:
@@ -270,7 +270,7 @@ async def expect_can_be_first() -> None:
 
 @case(
     "processes/process-1",
-    title="A server that is process 1 answers, reaps strangers and stops as any other",
+    title="A server that is process 1 answers, reaps orphans and stops as any other",
     clause="PROC-9",
     severity=Severity.MEDIUM,
     means="In a container each `docker exec` leaves a zombie, or `docker stop` waits ten seconds and kills.",
@@ -299,13 +299,13 @@ async def process_1(chat: CaseContext) -> None:
                 "-c",
                 "sleep 1000 & sleep 0",
             )
-            stranger = await asyncio.create_subprocess_exec(*words, stdout=DEVNULL, stderr=DEVNULL)
-            await stranger.wait()
+            parent = await asyncio.create_subprocess_exec(*words, stdout=DEVNULL, stderr=DEVNULL)
+            await parent.wait()
             orphan = next(pid for pid in children(first) if command_line(pid).startswith("sleep"))
             os.kill(orphan, signal.SIGKILL)
             try:
                 async with asyncio.timeout(chat.target.within):
-                    while orphan in children(first):  # noqa: ASYNC110 - nobody tells
+                    while orphan in children(first):  # noqa: ASYNC110 - there is no event to wait for
                         await asyncio.sleep(0.02)
             except TimeoutError:
                 raise Failure(
@@ -501,7 +501,7 @@ async def environment(chat: CaseContext) -> None:
         await chat.run_turn(peer, chat.fake.prompt("what do you know?"))
     for run in chat.fake.runs():
         if not run.environment:
-            raise CouldNotTest("the ledger does not tell what is in the environment")
+            raise CouldNotTest("the ledger does not record the environment")
         found = sorted({*run.environment} & {*chat.target.secrets})
         expect(
             not found, "none of the server's secrets in Claude's environment", f"it has {', '.join(found)}"

@@ -41,15 +41,15 @@ async def reconnect(chat: CaseContext) -> None:
             followed = await chat.follow(witness, old.conversation_id, old.message_id, after=len(old.events))
             gate.open()
             new = await chat.run_turn(second, chat.fake.prompt(say="the new answer"))
-            strangers = foreign(second, new.message_id)
-            expect(not strangers, "only events of the turn asked for here", f"there came {strangers[:3]}")
+            others = foreign(second, new.message_id)
+            expect(not others, "only events of the turn asked for here", f"there came {others[:3]}")
             await followed.begin()
             await followed.completed()
             await second.expect_alive()
 
             expect_equal(new.text, "the new answer", "the answer on the new connection")
-            strangers = foreign(second, new.message_id)
-            expect(not strangers, "only events of the turn asked for here", f"there came {strangers[:3]}")
+            others = foreign(second, new.message_id)
+            expect(not others, "only events of the turn asked for here", f"there came {others[:3]}")
 
 
 @case(
@@ -71,8 +71,8 @@ async def post(chat: CaseContext) -> None:
         await peer.expect_alive()
 
         expect_equal(answer.member("response"), pieces(5), "the response of the POST")
-        strangers = foreign(peer, turn.message_id)
-        expect(not strangers, "no events of the POST on the socket", f"there came {strangers[:3]}")
+        others = foreign(peer, turn.message_id)
+        expect(not others, "no events of the POST on the socket", f"there came {others[:3]}")
 
 
 @case(

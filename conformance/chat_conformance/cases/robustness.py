@@ -39,7 +39,7 @@ async def stop(chat: CaseContext, peer: Peer, turn: TurnReader) -> None:
 
 
 async def stop_the_deaf(chat: CaseContext, play: str) -> None:
-    """Stop a turn whose Claude does not listen, from another connection, and go on in its conversation."""
+    """Stop a turn whose Claude does not react, from another connection, and continue its conversation."""
     async with chat.scripted_server() as scripted, scripted.peer() as peer, scripted.peer() as other:
         turn = await scripted.start_turn(peer, scripted.fake.prompt(f"play {play}"))
         await turn.until_text(pieces(2))
@@ -109,7 +109,7 @@ async def late_result(chat: CaseContext) -> None:
         following = await scripted.send_prompt(
             peer, scripted.fake.prompt(say="the next"), conversation_id=turn.conversation_id
         )
-        gate.open()  # now the stopped turn goes on, if its process may
+        gate.open()  # now the stopped turn continues, if its process may
         await following.begin()
         await following.completed()
 
@@ -168,7 +168,7 @@ async def result_ends(chat: CaseContext) -> None:
     waits=True,
     slow=True,
 )
-async def stopped_family(chat: CaseContext) -> None:
+async def stopped_tree(chat: CaseContext) -> None:
     async with chat.scripted_server() as scripted, scripted.peer() as peer:
         turn = await scripted.start_turn(peer, scripted.fake.prompt("play orphan-stop"))
         await turn.until_text(pieces(2))
@@ -186,7 +186,7 @@ async def stopped_family(chat: CaseContext) -> None:
     waits=True,
     slow=True,
 )
-async def killed_family(chat: CaseContext) -> None:
+async def killed_tree(chat: CaseContext) -> None:
     async with chat.scripted_server(own=True) as scripted, scripted.peer() as peer:
         turn = await scripted.start_turn(peer, scripted.fake.prompt("play orphan-stop"))
         await turn.until_text(pieces(2))
@@ -210,8 +210,8 @@ async def silence(chat: CaseContext) -> None:
         assert limit is not None
         within = limit.seconds + chat.target.within
         prompt = watched.fake.prompt(tokens=4, hold=f"{gate.name}@2")
-        doors = [watched.http.post(prompt, within=within + graces(chat))] if chat.http.supports_post else []
-        posted = asyncio.gather(*doors)
+        posts = [watched.http.post(prompt, within=within + graces(chat))] if chat.http.supports_post else []
+        posted = asyncio.gather(*posts)
         try:
             turn = await watched.start_turn(peer, prompt)
             end = await turn.finish(within=within)
@@ -231,7 +231,7 @@ async def silence(chat: CaseContext) -> None:
 
 @case(
     "robustness/slow",
-    title="A turn that goes on slowly is not taken for a silent one",
+    title="A turn that is slow is not taken for a silent one",
     clause="TURN-11",
     severity=Severity.MEDIUM,
     means="Long work is thrown away half done, though words came all the time.",
@@ -251,7 +251,7 @@ async def slow_turn(chat: CaseContext) -> None:
         expect(
             end.get("type") == "complete"
             or at - before > limit.seconds / 2,  # a machine may have stood still
-            f"an answer with a word every {gap:.2g} s to go on",
+            f"an answer with a word every {gap:.2g} s to continue",
             f"{at - before:.2g} s after a word it was ended: {end}",
         )
 
@@ -386,7 +386,7 @@ async def quick_reconnects(chat: CaseContext) -> None:
         async with chat.peer() as last:
             resumed = await chat.follow(last, turn.conversation_id, turn.message_id)
             await resumed.begin()
-            # The same subscription once more: it begins anew, and what was read stays as it is.
+            # The same subscription once more: it starts again, and what was read stays as it is.
             gate.open()
             texts = [await resumed.complete(), await turn.complete()]
             await last.expect_alive()
@@ -483,7 +483,7 @@ async def everyone_left(chat: CaseContext) -> None:
     title="Deleting a conversation ends its Claude, and what that had started",
     clause="HIST-5",
     severity=Severity.MEDIUM,
-    means="What people deleted goes on working, and costing, unseen.",
+    means="What people deleted continues to work, and to cost, unseen.",
     finding="M-14",
     evidence="alive",
     needs=("history/deleted",),
@@ -506,14 +506,14 @@ async def deleted(chat: CaseContext) -> None:
     title="A turn ended for its silence takes with it what Claude had started",
     clause="PROC-3",
     severity=Severity.MEDIUM,
-    means="Commands that Claude ran go on for hours after the turn was given up.",
+    means="Commands that Claude ran continue for hours after the turn was given up.",
     finding="M-14",
     evidence="alive",
     needs=("robustness/silence",),
     waits=True,
     slow=True,
 )
-async def timeout_family(chat: CaseContext) -> None:
+async def timeout_tree(chat: CaseContext) -> None:
     async with chat.variant("silence") as watched, watched.peer() as peer:
         limit = chat.target.variants.silence
         assert limit is not None

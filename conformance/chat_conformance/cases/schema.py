@@ -14,7 +14,7 @@ from chat_conformance.wire.contract import current_breaches
     title="Messages and documents of all kinds are valid by the protocol's schema",
     clause="MSG-7",
     severity=Severity.MEDIUM,
-    means="A client that is generated from the schema fails on a member that nobody else looks at.",
+    means="A client that is generated from the schema fails on a member that no other client looks at.",
     needs=("history/socket-turn",),
 )
 async def schema(chat: CaseContext) -> None:

@@ -13,9 +13,9 @@ PIECES_ONLY = "shapes/pieces-only"
 
 
 async def shown_once(chat: CaseContext, prompt: str, text: str, *, rewinds: bool = False) -> None:
-    """Play a prompt at each door of a server with the script; the answer must be this text, in history too.
+    """Send a prompt to each route of a server with the script; the answer must be this text, in history too.
 
-    Unless it ``rewinds``, nothing may be shown meanwhile that is no part of it (TURN-4).
+    Unless it ``rewinds``, nothing may be shown in between that is no part of it (TURN-4).
     """
     async with chat.scripted_server() as scripted, scripted.peer() as peer:
         turn = await scripted.run_turn(peer, scripted.fake.prompt(prompt))
@@ -141,8 +141,8 @@ async def same_again(chat: CaseContext) -> None:
         expect_equal([first.text, second.text], ["the same"] * 2, "the answers to two turns")
         turn = await scripted.run_turn(peer, scripted.fake.prompt("play twice"))
 
-        told = turn.text.count("said again.")
-        expect(told == 2, "what is said before and after a tool, both times", f"the answer is {turn.text!r}")
+        times = turn.text.count("said again.")
+        expect(times == 2, "what is said before and after a tool, both times", f"the answer is {turn.text!r}")
         if scripted.http.supports_post:
             posted = await scripted.http.post(scripted.fake.prompt("play twice"))
             expect_equal(posted.member("response"), turn.text, "the response of a POST")
@@ -180,7 +180,7 @@ async def subagent(chat: CaseContext) -> None:
     means="After each hiccup between the CLI and the model, what was said stands there twice.",
     needs=(STREAMS,),
 )
-async def told_again(chat: CaseContext) -> None:
+async def repeated(chat: CaseContext) -> None:
     await shown_once(chat, "play broken", "Hello world.")
 
 
@@ -192,7 +192,7 @@ async def told_again(chat: CaseContext) -> None:
     means="After a hiccup between the CLI and the model the answer begins with one that was given up.",
     needs=("shapes/told-again", "shapes/whole"),
 )
-async def told_otherwise(chat: CaseContext) -> None:
+async def reworded(chat: CaseContext) -> None:
     await shown_once(chat, "play broken-otherwise", "Hello world.", rewinds=True)
 
 

@@ -1,4 +1,4 @@
-"""What strangers are told, and what they can write: answers, headers, files, and the log."""
+"""What clients without a login can read and write: answers, headers, files, and the log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRACEBACK = re.compile(
     r"Traceback \(most recent|^\s+File \"[^\"]+\", line \d+|^\s+at .+[(:]\S+:\d+(:\d+)?\)?$"
     r"|^goroutine \d+ \[|thread '[^']*' panicked|^\s+from \S+:\d+:in "
 )
-"""How Python, Node and the JVM, Go, Rust and Ruby begin or go on with one."""
+"""How Python, Node and the JVM, Go, Rust and Ruby begin or continue one."""
 
 UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 PASSWORDS = "etc/passwd"
@@ -138,13 +138,13 @@ async def no_store(chat: CaseContext) -> None:
     means="An attacker learns which software runs where, and under which names.",
     needs=(HEALTHY,),
 )
-async def errors_tell_nothing(chat: CaseContext) -> None:
+async def quiet_errors(chat: CaseContext) -> None:
     missing = f"/nonexistent/{chat.marker}/claude"
-    told: list[str] = []
+    answers: list[str] = []
     async with chat.instance(claude=missing) as server:
         async with chat.peer(server=server) as peer:
             turn = await chat.send_prompt(peer, chat.fake.prompt())
-            told.append(str(await turn.finish()))
+            answers.append(str(await turn.finish()))
         paths = chat.target.paths
         for method, path in (
             ("GET", f"{paths.health}/ready"),
@@ -153,22 +153,24 @@ async def errors_tell_nothing(chat: CaseContext) -> None:
             ("PUT", paths.page),
             ("GET", f"/{chat.marker}"),
         ):
-            told.append((await chat.http.request(method, path, server=server)).body.decode(errors="replace"))
+            answers.append(
+                (await chat.http.request(method, path, server=server)).body.decode(errors="replace")
+            )
         for line in (b"GET /%s HTTP/1.1" % (b"a" * 20_000), b"\xff\xfe / HTTP/1.1"):
             _, body = await raw(chat, request(chat, line), server)
-            told.append(body.decode(errors="replace"))
-    for each in told:
+            answers.append(body.decode(errors="replace"))
+    for each in answers:
         found = INSIDE.search(each)
         expect(
             missing not in each and not found,
-            "an error that tells nothing of the inside",
+            "an error that shows nothing of the inside",
             f"it is {each[:300]}",
         )
 
 
 @case(
     "http/strangers-mistakes",
-    title="The mistakes of strangers are answered with 4xx or a close, and cost no traceback in the log",
+    title="Faulty requests are answered with 4xx or a close, and cost no traceback in the log",
     clause="HTTP-6",
     severity=Severity.MEDIUM,
     means="Every scanner that comes by looks like a broken server, and fills its disk.",
@@ -248,7 +250,7 @@ async def log(chat: CaseContext) -> None:
 
 
 def written(server: Server, before: int) -> tuple[str, ...]:
-    """The lines that a server, which has ended, wrote after so many.
+    """The lines that a server, which has ended, wrote after the first ``before``.
 
     Raises:
         CouldNotTest: It is not the suite that started it.

@@ -10,7 +10,7 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
-from chat_conformance.suite.turn import join_tokens, told
+from chat_conformance.suite.turn import comparable, join_tokens
 from chat_conformance.wire.channel import Garbled
 
 ANSWERED = "turns/answered"
@@ -75,9 +75,9 @@ async def words(chat: CaseContext) -> None:
                 raise event.failure()
 
         kinds = sorted({str(event.get("type")) for event in turn.events})
-        told = f"they say {turn.text!r}; there came events of the types {', '.join(kinds)}"
-        told += peer.ignored_in_words()
-        expect("here it is" in turn.text, "token events that say 'here it is'", told)
+        seen = f"they say {turn.text!r}; there came events of the types {', '.join(kinds)}"
+        seen += peer.ignored_in_words()
+        expect("here it is" in turn.text, "token events that say 'here it is'", seen)
 
 
 @case(
@@ -263,7 +263,11 @@ async def sent_twice(chat: CaseContext) -> None:
         three = await chat.run_turn(second, prompt, **ids)
 
         expect_equal([one.text, two.text, three.text], [pieces(4)] * 3, "the answers to the same message")
-        expect_equal(told(three.events[-1:]), told(one.events[-1:]), "the terminal event the second time")
+        expect_equal(
+            comparable(three.events[-1:]),
+            comparable(one.events[-1:]),
+            "the terminal event the second time",
+        )
         if chat.http.supports_post:
             posted = await chat.http.post(prompt, **ids)
             expect_equal(posted.member("response"), pieces(4), "the response to the same message by POST")
@@ -300,7 +304,7 @@ async def remembers(chat: CaseContext) -> None:
 
 @case(
     "turns/remembers-after-restart",
-    title="A conversation goes on after a restart of the server",
+    title="A conversation continues after a restart of the server",
     clause="TURN-8",
     severity=Severity.MEDIUM,
     means="Every deployment wipes what Claude knows of every chat.",

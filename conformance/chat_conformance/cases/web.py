@@ -1,4 +1,4 @@
-"""The HTTP doors."""
+"""The HTTP routes: health, page, POST, and their errors."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def loaded_elsewhere(page: str) -> list[str]:
     return found
 
 
-NO_DOOR = {404, 405, 501}
-"""How a server answers where it has no such door; it has changed nothing then."""
+NO_ROUTE = {404, 405, 501}
+"""How a server answers where it has no such route; it has changed nothing then."""
 
 
 @case(
@@ -103,7 +103,7 @@ async def post_errors(chat: CaseContext) -> None:
 
 @case(
     "http/broken-forms",
-    title="A POST whose form cannot be read is refused in words, and the server goes on",
+    title="A POST whose form cannot be read is refused in words, and the server continues",
     clause="HTTP-2",
     severity=Severity.LOW,
     means="A bug in one script looks like a broken server, and fills its log with tracebacks.",
@@ -133,7 +133,7 @@ async def broken_forms(chat: CaseContext) -> None:
     # A form has no charset (URL Standard §5.1), so one that is named may be looked at or not.
     unknown = {"Content-Type": f"{form}; charset=no-such"}
     answer = await chat.http.request("POST", chat.http.post_path, body=message, headers=unknown)
-    expect(answer.status < 500, "an answer to a charset that nobody knows", f"it is {answer.status}")
+    expect(answer.status < 500, "an answer to an unknown charset", f"it is {answer.status}")
 
 
 @case(
@@ -147,17 +147,17 @@ async def broken_forms(chat: CaseContext) -> None:
 )
 async def foreign_origin(chat: CaseContext) -> None:
     paths = chat.target.paths
-    doors = [("POST", paths.turn)] if chat.http.supports_post else []
+    routes = [("POST", paths.turn)] if chat.http.supports_post else []
     refusals = {403}
     own = await chat.http.request("POST", paths.new) if paths.new else None
-    if own is None or own.status in NO_DOOR:
+    if own is None or own.status in NO_ROUTE:
         kept = "0123456789ab"
-        refusals |= NO_DOOR  # there is no conversation that could be deleted
+        refusals |= NO_ROUTE  # there is no conversation that could be deleted
     else:
         kept = str(own.member("conversation_id"))
-        doors += [("POST", paths.new)]
+        routes += [("POST", paths.new)]
     for origin in ("https://evil.example", "null", "http://[", f"{chat.server.url}.evil.example"):
-        for method, path in [*doors, ("DELETE", paths.of(kept))]:
+        for method, path in [*routes, ("DELETE", paths.of(kept))]:
             form = {"message": chat.fake.prompt()} if path == paths.turn else None
             answer = await chat.http.request(method, path, form=form, headers={"Origin": origin})
             expect(

@@ -203,7 +203,7 @@ REFERENCE: dict[str, Kill] = {
     "forms-are-whole": Kill("http/broken-forms", "it is 50"),
     "loads-elsewhere": Kill("http/page", "it loads"),
     "posts-wait-for-all": Kill("http/while-others-chat", "not within"),
-    "stopped-in-name": Kill("processes/cancelled", "was told nothing"),
+    "stopped-in-name": Kill("processes/cancelled", "was not stopped"),
     "result-told-too": Kill("shapes/pieces-only", "it is"),
     "told-twice-over": Kill("shapes/three-times", r"only once\n\nonly once", "http/post"),
     "stop-poisons": Kill("stopping/goes-on", "it is"),

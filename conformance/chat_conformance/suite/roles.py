@@ -29,7 +29,7 @@ MARKS: dict[str, frozenset[str]] = {
     ),
     "conversation": frozenset({"conversation_id="}),
     "seq": frozenset(
-        {"'seq'", "told()", "follow(after=)", "send_json(after=)", "refusal(after=)", "resumed()"}
+        {"'seq'", "comparable()", "follow(after=)", "send_json(after=)", "refusal(after=)", "resumed()"}
     ),
     "usage": frozenset({"'usage'", "'stop_reason'"}),
     "checked": frozenset({"'no_such_type'", "'bad_request'"}),

@@ -169,8 +169,8 @@ class TurnReader:
         return event
 
 
-def told(events: list[Event]) -> list[Event]:
-    """Events as far as clauses name their members: told again, one may have others, such as when it was sent."""
+def comparable(events: list[Event]) -> list[Event]:
+    """Events with the members that clauses name only: the same event sent again may have others, such as a time."""
     return [{name: value for name, value in event.items() if name in MEMBERS} for event in events]
 
 

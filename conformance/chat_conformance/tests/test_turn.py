@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from chat_conformance.errors import Failure
-from chat_conformance.suite.turn import join_tokens, told
+from chat_conformance.suite.turn import comparable, join_tokens
 from chat_conformance.wire.channel import Event
 
 
@@ -13,9 +13,15 @@ def token(text: str) -> Event:
 
 
 def test_tokens_are_joined_and_rewinds_applied() -> None:
-    told = [token("Hello "), token("wörld"), {"type": "rewind", "to": 7}, {"type": "status"}, token("ow")]
+    events = [
+        token("Hello "),
+        token("wörld"),
+        {"type": "rewind", "to": 7},
+        {"type": "status"},
+        token("ow"),
+    ]
 
-    assert join_tokens(told) == "Hello wow"
+    assert join_tokens(events) == "Hello wow"
 
 
 @pytest.mark.parametrize(
@@ -29,8 +35,8 @@ def test_an_event_without_what_it_must_have_fails(event: Event) -> None:
 def test_members_that_no_clause_names_may_differ_when_told_again() -> None:
     first, again = [{**TOKEN, "sent_at": number} for number in (1, 2)]
 
-    assert told([first]) == told([again]) == [TOKEN]
-    assert told([first]) != told([{**again, "seq": 2}])
+    assert comparable([first]) == comparable([again]) == [TOKEN]
+    assert comparable([first]) != comparable([{**again, "seq": 2}])
 
 
 TOKEN: Event = {"type": "token", "token": "a", "seq": 1, "message_id": "m", "conversation_id": "0123456789ab"}
