@@ -1,4 +1,4 @@
-"""Known failure modes, the cases that cover them, and the mutants that prove the cases: ``docs/harm.md``."""
+"""Known failure modes, the cases that cover them, and the mutants that prove the cases: ``docs/coverage.md``."""
 
 from __future__ import annotations
 

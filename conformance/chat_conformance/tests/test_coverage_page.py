@@ -1,4 +1,4 @@
-"""The page on harm says what is so. After a change that is meant: ``CHATGATE_GOLDEN=write pytest`` this file."""
+"""The page on coverage says what is so. After a change that is meant: ``CHATGATE_GOLDEN=write pytest`` this file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chat_conformance.mutants.expectations import REFERENCE, SMALL
 from chat_conformance.suite.case import all_cases
 from e2e.mutants import MUTANTS as PAGE
 
-PLACE = Path(__file__).resolve().parents[3] / "docs" / "harm.md"
+PLACE = Path(__file__).resolve().parents[3] / "docs" / "coverage.md"
 CASES = {each.id: each for each in all_cases()}
 
 
