@@ -19,9 +19,9 @@ from chat_conformance.suite.scope import CaseScope
 from chat_conformance.target.file import Paths
 from chat_conformance.target.server import Server
 from chat_conformance.wire.body import read_body
-from chat_conformance.wire.channel import MAX_DEPTH, shallow
 from chat_conformance.wire.contract import look_at_document
 from chat_conformance.wire.evidence import saw
+from chat_conformance.wire.json_text import MAX_DEPTH, decoded
 from chat_conformance.wire.middlebox import MiddleBox
 from chat_conformance.wire.trace import shorten
 
@@ -56,7 +56,7 @@ class HttpResponse:
             Failure: It is not JSON, or nested too deep.
         """
         try:
-            return self.read(shallow(msgspec.json.decode(self.body)))
+            return self.read(decoded(self.body))
         except msgspec.DecodeError as error:
             raise Failure("a JSON body", f"{error}: status {self.status}, {shorten(self.body)}") from None
         except RecursionError:

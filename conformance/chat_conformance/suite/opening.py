@@ -15,6 +15,7 @@ from chat_conformance.target.opening import Step
 from chat_conformance.target.speech import Speech
 from chat_conformance.target.templates import filled, text
 from chat_conformance.wire.channel import Channel
+from chat_conformance.wire.json_text import decoded
 from chat_conformance.wire.trace import shorten
 
 
@@ -174,8 +175,8 @@ def _of_answer(answer: HttpAnswer, place: str) -> Any:
             return NOTHING if found is None else found[1]
         case _:
             try:
-                return value_at(msgspec.json.decode(answer.body), place)
-            except msgspec.DecodeError:
+                return value_at(decoded(answer.body), place)
+            except (msgspec.DecodeError, RecursionError):
                 return NOTHING
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from chat_conformance.cases.strangers import INSIDE, LOCAL
@@ -13,7 +14,7 @@ from chat_conformance.errors import SENTENCE_CHARS, Failure, clip
 from chat_conformance.fuzz.judge import wrong_in_answers
 from chat_conformance.suite import baseline
 from chat_conformance.target.output import LineCutter
-from chat_conformance.wire.channel import MAX_DEPTH, shallow
+from chat_conformance.wire.json_text import MAX_DEPTH, MAX_VALUES, decoded, shallow
 from chat_conformance.wire.trace import MAX_LINE, Trace
 
 
@@ -56,6 +57,14 @@ def test_deep_values_are_refused() -> None:
     assert shallow(nested(MAX_DEPTH // 2 - 1)) == nested(MAX_DEPTH // 2 - 1)
     with pytest.raises(RecursionError):
         shallow(nested(MAX_DEPTH))
+
+
+def test_json_of_too_many_values_is_not_parsed() -> None:
+    text = b"[" + b"[]," * (MAX_VALUES // 2) + b"[]]"
+
+    assert decoded(b'{"a":[1,2]}') == {"a": [1, 2]}
+    with pytest.raises(msgspec.DecodeError, match="more than 4,000,000 values"):
+        decoded(text)
 
 
 def test_long_log_lines_are_cut() -> None:

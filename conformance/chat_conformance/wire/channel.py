@@ -24,6 +24,7 @@ from chat_conformance.target.dialect import TYPES
 from chat_conformance.target.speech import Speech
 from chat_conformance.wire.contract import look_at_event, look_at_no_message
 from chat_conformance.wire.evidence import saw
+from chat_conformance.wire.json_text import MAX_DEPTH, decoded
 from chat_conformance.wire.trace import Trace, shorten
 
 T = TypeVar("T")
@@ -32,8 +33,6 @@ KINDS, TYPE_LENGTH = 3, 40
 """How many of the ignored types a sentence names, and how much of each."""
 MAX_RECEIVED = 512 << 20
 """What one channel takes in, in bytes."""
-MAX_DEPTH = 200
-"""Of the JSON of an event: what is nested deeper cannot be written into a report either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +266,7 @@ def read_events(
     try:
         payload.decode()
         try:
-            value = shallow(msgspec.json.decode(payload))
+            value = decoded(payload)
         except msgspec.DecodeError:
             if not speech.reads_text:
                 raise
@@ -282,23 +281,3 @@ def read_events(
         else Garbled(shorten(text), "not an object with a string member type")
         for event in speech.events(value, text, envelope)
     ]
-
-
-def shallow(value: Any) -> Any:
-    """The value, if it is not nested deeper than `MAX_DEPTH`.
-
-    Raises:
-        RecursionError: It is.
-    """
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return value
-    raise RecursionError

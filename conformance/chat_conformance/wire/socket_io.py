@@ -18,6 +18,8 @@ from typing import Any
 
 import msgspec
 
+from chat_conformance.wire.json_text import decoded
+
 MAIN = "/"
 
 
@@ -102,7 +104,7 @@ def decode(text: str) -> Packet:
 
 def _json(text: str) -> Any:
     try:
-        return msgspec.json.decode(text)
+        return decoded(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise PacketError(f"no JSON ({error})") from None
 
