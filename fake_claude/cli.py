@@ -77,6 +77,10 @@ def open_session(context: Context, run: Run, refused: str | None) -> None:  # no
     title = options.text("name")
     if title:
         run.transcript.name(title)
+        if context.streams_in:
+            from fake_claude.lines.events import system
+
+            run.emit(system(context, "session_title_changed", title=title))
     if source is not None:
         if not run.transcript.load(source):
             _not_found(run, context.session_id)

@@ -177,11 +177,38 @@ def _fidelity(argv: Sequence[str]) -> int:
     _claude(parser)
     parser.add_argument("--as-version", help="the CLI version that the fake is to be")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="play one row of N (default: all)")
+    parser.add_argument(
+        "--generate", type=int, metavar="N", help="play N generated rows instead, in both CLIs"
+    )
+    parser.add_argument("--seed", type=int, help="which rows those are (default: others each time)")
+    parser.add_argument("--least", type=float, default=100, metavar="PERCENT", help="how many must be equal")
+    parser.add_argument("--shrink", type=int, default=5, metavar="N", help="shrink the first N that differ")
+    parser.add_argument("--keep", action="store_true", help="keep what differs as rows, with recordings")
     given = parser.parse_args(argv)
     rows = _rows(parser, given)
+    if given.generate is not None:
+        return _generated(parser, given)
     verdicts = asyncio.run(suite.fidelity(rows, given.claude, version=given.as_version))
     print(suite.table(verdicts, str(given.claude or "recordings")))  # noqa: T201
     return 1 if any(verdict.word == "different" for verdict in verdicts) else 0
+
+
+def _generated(parser: argparse.ArgumentParser, given: argparse.Namespace) -> int:
+    """Play generated rows: print the seed first, what differs, and the share that is equal."""
+    import asyncio
+    import secrets
+
+    from fake_claude.fidelity import generated
+
+    if given.claude is None:
+        parser.error(f"generated rows need the real CLI: name it with --claude or {real_cli.VARIABLE}")
+    seed = given.seed if given.seed is not None else secrets.randbelow(1_000_000)
+    print(f"seed {seed}", flush=True)  # noqa: T201
+    found = asyncio.run(
+        generated.play(given.generate, seed, given.claude, shrunk=given.shrink, keep=given.keep)
+    )
+    print(generated.report(found, given.generate, seed))  # noqa: T201
+    return 1 if 100 * (given.generate - len(found)) < given.least * given.generate else 0
 
 
 def _record(argv: Sequence[str]) -> int:

@@ -44,6 +44,7 @@ class Endings:
 
     def failed(self, failure: Failure) -> None:
         """The API failed (docs/claude-cli.md, API trouble)."""
+        self._state.echo_prompts()
         event = events.synthetic_assistant(self._context, failure.text)
         event["error"] = failure.word
         if failure.status is not None:
@@ -72,10 +73,10 @@ class Endings:
         self._run.transcript.assistant(line, line["message"], error="invalid_request", isApiErrorMessage=True)
         self._end(self._result("api_error", text=text, is_error=True))
 
-    def limit_reached(self, message: AssistantMessage, subtype: str, text: str, reason: str) -> None:
+    def limit_reached(self, message: AssistantMessage | None, subtype: str, text: str, reason: str) -> None:
         """A limit of the command line ends the turn."""
         self._state.write_results()
-        self._tally.stop_reason = message.stop_reason
+        self._tally.stop_reason = message.stop_reason if message is not None else None
         self._tally.timed = False
         self._end(self._result(reason, subtype=subtype, is_error=True, errors=[text]))
 

@@ -66,6 +66,7 @@ class Run:
         self.attached: list[Message] = []  # what hooks add to the next prompt
         self.seen_files: set[str] = set()  # the model was shown them
         self.last_result: Message | None = None
+        self._ended_with: Message | None = None  # the last result, if nothing was said since
         self._array: list[Message] = []
         self._deferred_writes: list[Callable[[], None]] = []
 
@@ -85,6 +86,8 @@ class Run:
         """Print a message, or keep it, as the output format wants; ``what`` is how scripts call such lines."""
         if what and what in self.omitted:
             return
+        if message["type"] in ("user", "assistant") or message.get("subtype") == "status":
+            self._ended_with = None
         for _ in range(2 if what and what in self.duplicated else 1):
             if self.context.streams_out:
                 self.out.line(json_lines.dumps(message))
@@ -99,7 +102,7 @@ class Run:
     def print_result(self, message: Message) -> None:
         """Print a result and remember it for the exit code."""
         self.emit(message, "result")
-        self.last_result = message
+        self.last_result = self._ended_with = message
         self.results += 1
         text = message.get("result") or ""
         self.record.note("result", chars=len(text), error=bool(message.get("is_error")))
@@ -148,7 +151,7 @@ class Run:
 
     def exit_code(self) -> int:
         """Return the code by the last result (docs/claude-cli.md, exiting)."""
-        return 1 if self.last_result is not None and self.last_result["is_error"] else 0
+        return 1 if self._ended_with is not None and self._ended_with["is_error"] else 0
 
     def finish(self, code: int) -> int:
         """Print what the format owes, wait for a slow reader a little, and return the exit code."""

@@ -112,16 +112,16 @@ class Turn:
         enforced = False
         while True:
             before = dict(state.tally.usage)
+            if self._rounds == 0 and self._over_budget():
+                self._overspent(None)
+                return
             message = yield from self._ask()
             if not isinstance(message, AssistantMessage):
                 endings.failed(message)
                 return
             if self._over_budget():
                 state.tally.usage = before
-                budget = self.context.options.text("max-budget-usd")
-                endings.limit_reached(
-                    message, "error_max_budget_usd", f"Reached maximum budget (${budget})", "budget_exhausted"
-                )
+                self._overspent(message)
                 return
             assert self._request is not None
             if self._request.truncated:
@@ -133,6 +133,7 @@ class Turn:
                     return
                 if 0 < self.context.max_turns < self._rounds + 1:
                     limit = shown(self.context.max_turns)
+                    state.tally.user_lines = int(self.context.max_turns)
                     endings.limit_reached(
                         message, "error_max_turns", f"Reached maximum number of turns ({limit})", "max_turns"
                     )
@@ -185,6 +186,10 @@ class Turn:
                 self.run.emit(events.lifecycle(self.context, prompt["uuid"], "started"))
                 self.state.uuids.append(prompt["uuid"])
             self.run.transcript.queued(prompt["content"])
+
+    def _overspent(self, message: AssistantMessage | None) -> None:
+        text = f"Reached maximum budget (${shown(self.context.max_budget or 0.0)})"
+        self._endings.limit_reached(message, "error_max_budget_usd", text, "budget_exhausted")
 
     def _over_budget(self) -> bool:
         return self.context.max_budget is not None and self.run.costs.total > self.context.max_budget

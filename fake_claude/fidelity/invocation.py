@@ -35,6 +35,10 @@ class Invocation:
     real_waits: bool = (
         False  # retries wait as long as they do in the CLI, because something happens during the wait
     )
+    answers: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # to can_use_tool, in turns, as they are asked for
+    may_end: bool = False  # the CLI may end before all acts are done
 
 
 def user(content: Any, **members: Any) -> dict[str, Any]:

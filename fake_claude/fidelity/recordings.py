@@ -52,6 +52,14 @@ def save(normals: dict[str, Normal], folder: Path) -> None:
             path.write_text(_pack(rows), encoding="utf-8")
 
 
+def add(group: str, normals: dict[str, Normal]) -> None:
+    """Add recordings of the default version to a group."""
+    path = FOLDER / VERSION / f"{group}.json"
+    known = load_group(path) if path.exists() else {}
+    rows = {name: asdict(normal) for name, normal in {**known, **normals}.items()}
+    path.write_text(_pack(rows), encoding="utf-8")
+
+
 def _pack(rows: dict[str, Any]) -> str:
     """Encode the rows of a group, each message on a line; lists that repeat are named once."""
     standard: dict[str, Any] = {}

@@ -31,6 +31,7 @@ from fake_claude.fidelity.invocation import (
     one,
     user,
 )
+from fake_claude.fidelity.kept import rows as kept_rows
 from fake_claude.fidelity.user_text_rows import rows as user_text_rows
 from fake_claude.fidelity.verdicts import rows as verdict_rows
 
@@ -1118,4 +1119,5 @@ ROWS = [
     *_signals(),
     *_sdk(),
     *user_text_rows(),
+    *kept_rows(),
 ]

@@ -51,6 +51,10 @@ class RowTimeout(Exception):
     """The run did not get to where the row expects it; the message says how far it got."""
 
 
+class _EndedEarly(Exception):
+    """The process ended before the acts of a row that allows it."""
+
+
 class Sandbox:
     """Where rows are played: a temporary folder and the CLI under test; ``claude=None`` is the fake.
 
@@ -185,6 +189,7 @@ class _Run:
         self._news = asyncio.Event()
         self._ended = False
         self._held: list[int] = []
+        self._answered = 0
 
     def _so_far(self) -> str:
         """Say how far the run came."""
@@ -263,6 +268,7 @@ class _Run:
         while line := await process.stdout.readline():
             self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
             self._note(self.lines[-1])
+            await self._answer_question(process, self.lines[-1])
             self._news.set()
         self._ended = True
         self._news.set()
@@ -270,6 +276,15 @@ class _Run:
     async def _read_stderr(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
         self.stderr = await process.stderr.read()
+
+    async def _answer_question(self, process: asyncio.subprocess.Process, line: str) -> None:
+        """Answer a can_use_tool request with the next of the row's answers."""
+        if not self.row.answers or '"can_use_tool"' not in line:
+            return
+        answer = self.row.answers[self._answered % len(self.row.answers)]
+        self._answered += 1
+        response = {"subtype": "success", "request_id": self.asked, "response": answer}
+        await self._send(process, json.dumps({"type": "control_response", "response": response}) + "\n")
 
     def _count(self, what: str) -> None:
         self._counts[what] = self._counts.get(what, 0) + 1
@@ -308,23 +323,39 @@ class _Run:
         if when == "now":
             return
         if when == "arrived":
-            await self.gate.reached()
+            await self._arrival()
             return
         name, _, number = when.partition(":")
         key, wanted = (when, 1) if name == "response" else (name, int(number or 1))
         while self._counts.get(key, 0) < wanted:
+            if self._ended and self.row.may_end:
+                raise _EndedEarly
             if self._ended:
                 raise RowTimeout(f"{self.row.name}: ended before {when}; {self._so_far()}")
             self._news.clear()
             await self._news.wait()
 
+    async def _arrival(self) -> None:
+        """Wait until the answer is held at the gate, or, if the row allows it, until the process ends."""
+        reached = asyncio.ensure_future(self.gate.reached())
+        try:
+            while not reached.done():
+                if self._ended and self.row.may_end:
+                    raise _EndedEarly
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.1 if self.row.may_end else None):
+                        await asyncio.shield(reached)
+        finally:
+            reached.cancel()
+
     async def _act(self, process: asyncio.subprocess.Process) -> None:
         if self.row.stdin is not None:
             await self._send(process, self.row.stdin)
             self._close(process)
-        for act in self.row.acts:
-            await self._until(act[0])
-            await self._do(process, act)
+        with suppress(_EndedEarly):
+            for act in self.row.acts:
+                await self._until(act[0])
+                await self._do(process, act)
 
     async def _do(self, process: asyncio.subprocess.Process, act: Act) -> None:  # noqa: C901 - one case for each act
         _, what, value = act

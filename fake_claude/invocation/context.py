@@ -134,7 +134,13 @@ class Context:
         flags = [settings for source, settings in self.configuration.given if source == "flagSettings"]
         configured = [path for settings in flags for path in folders_of(settings)]
         given = [*configured, *self.options.lists.get("add-dir", [])]
-        return [os.path.normpath(os.path.join(self.cwd, path)) for path in given]
+        whole = [os.path.normpath(os.path.join(self.cwd, path)) for path in given]
+        inner = (self.cwd, f"{self.cwd}{os.sep}")
+        return [
+            path
+            for path in whole
+            if os.path.isdir(path) and path != inner[0] and not path.startswith(inner[1])
+        ]
 
     @property
     def asks_host(self) -> bool:

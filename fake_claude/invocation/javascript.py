@@ -28,7 +28,13 @@ def number(text: str) -> float | None:
 
 def shown(value: float) -> str:
     """Return how a number is printed: without a fraction of zero."""
-    return str(int(value)) if math.isfinite(value) and value == int(value) else repr(value)
+    if math.isfinite(value) and value == int(value):
+        return str(int(value))
+    from decimal import Decimal  # few runs show such a number
+
+    if 1e-6 <= abs(value) < 1e-4:
+        return format(Decimal(repr(value)), "f")
+    return repr(value).replace("e-0", "e-")
 
 
 def json_complaint(text: str) -> str:

@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_OF_USE = ("canonicalModel", "provider", "costBasis")  # members of a model that this run has used
 _CACHE_WRITE, _CACHE_READ = 1.25, 0.05  # parts of the input price
 
 
@@ -53,6 +54,8 @@ class Costs:
         """Count one API call."""
         known = find_model(model)
         entry = self.models.setdefault(model, self._entry(model))
+        for name in _OF_USE:
+            entry.setdefault(name, self._entry(model)[name])
         fresh, out = usage.get("input_tokens") or 0, usage.get("output_tokens") or 0
         written, read = (
             usage.get("cache_creation_input_tokens") or 0,
@@ -116,4 +119,5 @@ class Costs:
     def resume(self, usage: dict[str, dict[str, Any]]) -> None:
         """Start from the totals in a session's file."""
         for model, entry in usage.items():
-            self.models[model] = {**self._entry(model), **entry}
+            kept = {**self._entry(model), **entry}
+            self.models[model] = {name: value for name, value in kept.items() if name not in _OF_USE}

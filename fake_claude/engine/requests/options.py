@@ -64,8 +64,8 @@ def _apply_flag_settings(request: ControlRequest) -> None:
     context.take_rules()
     if "model" in settings:
         model = resolve_model(str(settings["model"] or "default"))
-        if model != context.model:
-            context.model = model
+        changed, context.model = model != context.model, model
+        if changed and (run.results or run.playing):
             text = f"<local-command-stdout>Set model to `{model}`</local-command-stdout>"
             event = user(context, text, isReplay=True)
             run.emit(event)
