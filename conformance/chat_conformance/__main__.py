@@ -6,11 +6,13 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from chat_conformance.commands import gate, listing, measure, mutants, play, reports, setup
 from chat_conformance.errors import TargetError, UsageError
 from chat_conformance.options import make_parser
 from chat_conformance.report.text import line, lines
+from chat_conformance.suite.own_cases import own_cases
 from fake_claude.terminal import print_leniently
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -39,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Who ends us ends our servers, too: TERM unwinds as an interrupt does.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return COMMANDS[options.command](options)
+        with own_cases(options.cases) if hasattr(options, "cases") else nullcontext():
+            return COMMANDS[options.command](options)
     except UsageError as error:
         print(lines(f"chat-conformance: {error}"), file=sys.stderr)
         return 2

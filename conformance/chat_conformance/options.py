@@ -103,6 +103,14 @@ def make_parser() -> argparse.ArgumentParser:
         _add_reports(command)
     for command in (run, report):
         command.add_argument("--previous", metavar="FILE", help="a json or jsonl report to compare with")
+    for command in (run, accept, listing, explain):
+        command.add_argument(
+            "--cases",
+            action="append",
+            default=[],
+            metavar="DIR",
+            help="cases of your own, from the files of a folder; may be repeated",
+        )
     for command in (run, gate, accept, listing, steady):
         command.add_argument(
             "--select",

@@ -126,6 +126,7 @@ def play_selected(
 
     def replay(case: Case) -> str:
         words = ["run", "--target", options.target, "--select", case.id, "--seed", str(seed)]
+        words += [word for folder in getattr(options, "cases", []) for word in ("--cases", folder)]
         return shlex.join(["chat-conformance", *words])
 
     begun = RunResult(target=target.name, url=target.url, seed=seed, seconds=0, results=())

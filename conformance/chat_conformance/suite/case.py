@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from difflib import get_close_matches
 from functools import cache
 from typing import TypeVar
@@ -116,12 +116,13 @@ def all_cases() -> tuple[Case, ...]:
     cases = importlib.import_module("chat_conformance.cases")  # by name: cases stand above the suite
     for module in pkgutil.iter_modules(cases.__path__, f"{cases.__name__}."):
         importlib.import_module(module.name)
-    return _all_cases()
+    return _sorted_cases(tuple(_registry))
 
 
 @cache
-def _all_cases() -> tuple[Case, ...]:
-    for case_id, each in _registry.items():
+def _sorted_cases(ids: tuple[str, ...]) -> tuple[Case, ...]:
+    for case_id in ids:
+        each = _registry[case_id]
         function = _functions[case_id]
         needs = tuple(dict.fromkeys([*needs_of(case_id, function), *each.needs]))
         _registry[case_id] = function.case = msgspec.structs.replace(each, needs=needs)  # type: ignore[attr-defined]
@@ -137,6 +138,23 @@ def _depth(case_id: str, above: tuple[str, ...] = ()) -> int:
     if case_id in above:
         raise ValueError(f"cases that need each other: {' needs '.join([*above, case_id])}")
     return max((1 + _depth(need, (*above, case_id)) for need in _registry[case_id].needs), default=0)
+
+
+def ids() -> list[str]:
+    """The ids of the cases that are registered so far."""
+    return list(_registry)
+
+
+def needs(case_id: str) -> tuple[str, ...]:
+    """The ids that a case names as what it needs."""
+    return _registry[case_id].needs
+
+
+def forget(case_ids: Collection[str]) -> None:
+    """Take cases out again."""
+    for case_id in case_ids:
+        del _registry[case_id], _functions[case_id]
+    _sorted_cases.cache_clear()
 
 
 def case_function(case_id: str) -> Callable[..., Awaitable[None]]:

@@ -27,6 +27,7 @@ from chat_conformance.results import Case, CaseResult, Verdict
 from chat_conformance.suite.case import OWN_BYTES, TRAFFIC, case_function, survival, survival_id
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.evidence import CASE_TIMEOUT, ledger_lines, server_lines, trace_with_processes
+from chat_conformance.suite.own_cases import module_of
 from chat_conformance.suite.roles import absent
 from chat_conformance.suite.stage import Stage, Visit
 from chat_conformance.suite.watch import Watch
@@ -39,6 +40,13 @@ from chat_conformance.wire.evidence import gathered
 GOOD = (Verdict.PASSED, Verdict.NOT_OFFERED)
 TRIES, ANOTHER = 3, 1_000_000
 SCHEMA = "messages/schema"
+
+
+class _ReadModule(pytest.Module):
+    """A module that is not imported, but given."""
+
+    def _getobj(self) -> Any:
+        return module_of(self.path)
 
 
 class CasePlugin:
@@ -105,12 +113,24 @@ class CasePlugin:
     def chat(self) -> None:
         """Tells pytest what the argument is; the chat itself is made when its case is played."""
 
+    def pytest_pycollect_makemodule(
+        self, module_path: Path, parent: pytest.Collector
+    ) -> pytest.Module | None:
+        """Cases of one's own are read already, and are not read again."""
+        if module_of(module_path) is None:
+            return None
+        made: pytest.Module = _ReadModule.from_parent(parent, path=module_path)
+        return made
+
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the selected cases: those last that mostly wait."""
         ordered = sorted(self._selected, key=lambda each: each.waits)
         order = {each.id: place for place, each in enumerate(ordered)}
         mine = [item for item in items if getattr(_function(item), "case", None) in self._selected]
-        items[:] = sorted(mine, key=lambda item: order[_function(item).case.id])
+        once = {
+            _function(item).case.id: item for item in mine
+        }  # a case may be imported by the file of another
+        items[:] = sorted(once.values(), key=lambda item: order[_function(item).case.id])
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note case files that cannot be read."""
@@ -429,9 +449,18 @@ async def _played(chat: CaseContext) -> tuple[BaseException | None, int, tuple[s
             async with asyncio.timeout(CASE_TIMEOUT), chat:
                 await function(chat)
         except Exception as error:  # noqa: BLE001  (the edge of a case: a fault of ours must not hide the others)
-            return _first(error), step_of(error, function), ()
+            return _of_assertion(_first(error), function), step_of(error, function), ()
     blind = None if seen.lines else AssertionError("the case came to its end and had looked at nothing")
     return blind, 0, seen.lines
+
+
+def _of_assertion(error: BaseException, function: Callable[..., Any]) -> BaseException:
+    """A failed ``assert`` of somebody's own case as the failure that it means; of ours it is a fault of the suite."""
+    if not isinstance(error, AssertionError) or function.__module__.startswith("chat_conformance."):
+        return error
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [each for each in frames if each.filename == function.__code__.co_filename] or frames
+    return Failure(f"line {own[-1].lineno} to hold: {own[-1].line}", str(error) or "it does not hold")
 
 
 def step_of(error: BaseException | None, function: Callable[..., Any]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from chat_conformance.errors import TargetError
 from chat_conformance.load.background import BackgroundStreams
 from chat_conformance.results import Case, CaseResult, RunResult, Severity
 from chat_conformance.suite.baseline import Baseline, apply, today
-from chat_conformance.suite.case import culprit
+from chat_conformance.suite.case import case_function, culprit
 from chat_conformance.suite.plugin import CasePlugin
 from chat_conformance.target.file import Target
 from chat_conformance.target.places import temporary_folder
@@ -88,7 +89,7 @@ def run(
             loop.run(beside.start())
             try:
                 with plugin.watching():
-                    _pytest(plugin)
+                    _pytest(plugin, selected)
             finally:
                 trouble = loop.run(beside.stop())
                 trouble += loop.run(plugin.close())
@@ -114,11 +115,13 @@ def run(
         )
 
 
-def _pytest(plugin: CasePlugin) -> None:
+def _pytest(plugin: CasePlugin, selected: tuple[Case, ...]) -> None:
     arguments = ["-c", str(HERE / "suite/cases.ini"), "--rootdir", str(HERE), "--import-mode=importlib"]
     # Ours are the report, the output and the cache; there is nothing to rewrite and no test folder to configure.
     arguments += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:warnings", "-p", "no:faulthandler"]
-    arguments += ["--assert=plain", "--capture=no", "--noconftest", str(HERE / "cases")]
+    own = {inspect.getfile(inspect.unwrap(case_function(each.id))) for each in selected}
+    files = sorted(each for each in own if not Path(each).is_relative_to(HERE))
+    arguments += ["--assert=plain", "--capture=no", "--noconftest", str(HERE / "cases"), *files]
     with _environment(_PYTEST_ENV):
         pytest.main(arguments, plugins=[plugin])
 
