@@ -6,7 +6,7 @@ import argparse
 from importlib.metadata import version
 
 from chat_conformance.report.formats import FORMATS
-from chat_conformance.results import Severity
+from chat_conformance.results import LEVELS, Severity
 
 EPILOG = """exit status: 0 conformant (or failing below --fail-on only), 1 not conformant,
 2 usage error or nothing selected, 3 the target or the harness broke, or nothing could be tested"""
@@ -118,6 +118,13 @@ def make_parser() -> argparse.ArgumentParser:
             default=[],
             metavar="PREFIX",
             help="only cases with this id prefix, clause or finding; may be repeated",
+        )
+    for command in (run, gate, accept, listing, steady):
+        command.add_argument(
+            "--level",
+            choices=list(LEVELS),
+            default="full",
+            help="only what this level asks for: core, resumable, limits, identity or full (default)",
         )
     return parser
 

@@ -24,6 +24,34 @@ class Decision(StrEnum):
     DISCUSS = "DISCUSS"
 
 
+LEVELS: dict[str, tuple[str, ...]] = {
+    "core": ("core",),
+    "resumable": ("core", "resumable"),
+    "limits": ("core", "limits"),
+    "identity": ("core", "identity"),
+    "full": ("core", "resumable", "limits", "identity", "full"),
+}
+"""How far a server goes, each level with those whose cases it asks for (suite/levels.py)."""
+
+
+class LevelResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run says of one level.
+
+    Attributes:
+        level: Its name.
+        verdict: ``passed``, ``failed``, ``not offered`` where nothing of its own could be played, or ``not tested``.
+        passed: How many of its cases passed.
+        failed: How many failed in a way that the gate does not let through, or are blocked by such.
+        others: How many were not offered, could not be tested, or are known failures.
+    """
+
+    level: str
+    verdict: str
+    passed: int
+    failed: int
+    others: int
+
+
 class Verdict(StrEnum):
     """How a case ended; only ``PASSED`` is green."""
 
@@ -50,6 +78,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         needs: Ids of cases without which this one says nothing new.
         waits: Whether it mostly waits, for time or for a server to start; such cases are played side by side.
         slow: Whether ``--quick`` leaves it out.
+        level: The lowest of `LEVELS` that asks for it.
     """
 
     id: str
@@ -62,6 +91,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
     waits: bool = False
     slow: bool = False
+    level: str = "full"
 
 
 def matches(each: Case, selection: str) -> bool:
@@ -198,6 +228,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         fail_on: The least severity of a failure that the gate does not let through.
         changes: What is different from an earlier run, if this one was compared with it.
         broke_off: Whether the run ended before every selected case had a result.
+        levels: What it says of each level.
     """
 
     target: str
@@ -211,6 +242,29 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     fail_on: Severity = Severity.MEDIUM
     changes: tuple[Change, ...] = ()
     broke_off: bool = False
+    levels: tuple[LevelResult, ...] = ()
+
+    @property
+    def judged_levels(self) -> tuple[LevelResult, ...]:
+        """What the results say of each level."""
+        bad = {each.case.id for each in self.blocking}
+        failed = {each.case.id for each in self.results if each.root in bad}
+        return tuple(self._judged(level, included, failed) for level, included in LEVELS.items())
+
+    def _judged(self, level: str, included: tuple[str, ...], failed: set[str]) -> LevelResult:
+        mine = [each for each in self.results if each.case.level in included]
+        own = [each for each in mine if each.case.level == level]
+        passed = [each for each in mine if each.verdict is Verdict.PASSED]
+        wrong = [each for each in mine if each.case.id in failed]
+        if wrong:
+            verdict = "failed"
+        elif any(each.verdict is Verdict.PASSED for each in own):
+            verdict = "passed"
+        else:
+            offered = any(each.verdict is not Verdict.NOT_OFFERED for each in own)
+            verdict = "not tested" if offered or not own else "not offered"
+        others = len(mine) - len(passed) - len(wrong)
+        return LevelResult(level=level, verdict=verdict, passed=len(passed), failed=len(wrong), others=others)
 
     def of(self, verdict: Verdict) -> tuple[CaseResult, ...]:
         """The results with that verdict."""

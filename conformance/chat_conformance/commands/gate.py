@@ -21,6 +21,7 @@ def run_gate(options: argparse.Namespace) -> int:
 
     forget(reports_of(options))
     chosen = [word for each in options.select for word in ("--select", each)]
+    chosen += ["--level", options.level] if options.level != "full" else []
     chosen += ["--quick"] if options.quick else []
     chosen += ["--shuffle"] if options.shuffle else []
     asked = Asked(

@@ -8,11 +8,12 @@ from chat_conformance.commands.reports import all_clauses
 from chat_conformance.report import console
 from chat_conformance.suite.case import all_cases, select
 from chat_conformance.suite.clauses import clauses
+from chat_conformance.suite.levels import at_level
 
 
 def list_cases(options: argparse.Namespace) -> int:
     """Print the cases, or the clauses with the cases that cite them."""
-    known = select(all_cases(), tuple(options.select))
+    known = at_level(select(all_cases(), tuple(options.select)), options.level)
     if not options.clauses:
         for each in known:
             finding = f" [{each.finding}]" if each.finding else ""

@@ -22,6 +22,7 @@ from chat_conformance.results import Case, CaseResult, RunResult, Severity
 from chat_conformance.suite import baseline
 from chat_conformance.suite.case import all_cases, baseline_ids, select
 from chat_conformance.suite.compare import compare
+from chat_conformance.suite.levels import at_level
 from chat_conformance.target.file import Target, load
 from fake_claude.terminal import Unread
 
@@ -89,9 +90,10 @@ def selected_cases(options: argparse.Namespace, target: Target) -> tuple[Case, .
     for route in target.routes:
         select(known, (route,))
     selected = select(known, tuple(options.select))
+    selected = at_level(selected, options.level)
     selected = tuple(each for each in selected if not (options.quick and each.slow))
     if not selected:
-        raise UsageError("nothing is selected: --quick leaves out all of it")
+        raise UsageError(f"nothing is selected: --quick and --level {options.level} leave out all of it")
     return selected
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from chat_conformance.report.text import changes, clipped, counts, hangs, headline, line, printable
+from chat_conformance.report.text import changes, clipped, counts, hangs, headline, levels, line, printable
 from chat_conformance.results import Case, CaseResult, ChangeKind, RunResult, TraceLine, Verdict
 
 RED, GREEN, YELLOW, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
@@ -96,7 +96,7 @@ def explain(case: Case, clauses: Mapping[str, str]) -> str:
     """What a case is about, for whoever meets its id in a report."""
     lines = [f"{case.id} ({case.severity}): {case.title}"]
     lines += [f"  clause    {case.clause}: {clauses.get(case.clause, 'unknown')}"]
-    lines += [f"  means     {case.means}"]
+    lines += [f"  means     {case.means}", f"  level     {case.level}"]
     lines += [f"  finding   {case.finding}"] if case.finding else []
     lines += [f"  needs     {', '.join(case.needs)}"] if case.needs else []
     lines += ["  left out by --quick"] if case.slow else []
@@ -158,7 +158,8 @@ def comparison(old: RunResult, new: RunResult) -> str:
 def verdict(run: RunResult) -> str:
     """The verdict in two lines: what it is, and the count behind it."""
     where = f"{run.target} at {run.url}, seed {run.seed}, {run.seconds:.1f} s"
-    return _lines([headline(run), f"{counts(run)} ({where})"])
+    told = levels(run)
+    return _lines([headline(run), *([f"levels: {told}"] if told else []), f"{counts(run)} ({where})"])
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from html import escape
 from pathlib import Path
 
-from chat_conformance.report.text import counts, decision_reason, hangs, headline, line, printable
+from chat_conformance.report.text import counts, decision_reason, hangs, headline, levels, line, printable
 from chat_conformance.results import CaseResult, RunResult, Severity, TraceLine, Verdict
 
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
@@ -68,7 +68,7 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
 <p class="target">{_text(run.target)}</p>
 <h1>{_text(headline(run))}</h1>
 <p>{_text(decision_reason(run) if run.findings else counts(run))}</p>
-<p class="facts">{_text(facts)}</p>
+{f"<p>Levels: {_text(levels(run))}</p>" if run.levels else ""}<p class="facts">{_text(facts)}</p>
 </header>
 <main>
 {

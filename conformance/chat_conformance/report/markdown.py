@@ -13,6 +13,7 @@ from chat_conformance.report.text import (
     evidence,
     hangs,
     headline,
+    levels,
     link,
     location_of,
     markdown,
@@ -25,6 +26,7 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
     where = f"seed {run.seed}, {run.seconds:.1f} s, chatgate {run.version}, {run.began}"
     tail = f"{_text(run.url)}, {_text(where)}"
     head = [f"# {_text(run.target)}: {markdown(headline(run))}", markdown(counts(run)) + "."]
+    head += [f"Levels: {markdown(levels(run))}."] if levels(run) else []
     page = _Page([*head], COMMENT - len(tail))
     page.add("## Root causes", [_root(run, each) for each in run.findings], "findings", share=0.5)
     page.add("## Since the previous run", changed(run), "changes", share=0.3)

@@ -98,6 +98,15 @@ def counts(run: RunResult) -> str:
     return ", ".join(f"{len(run.of(each))} {each}" for each in Verdict if run.of(each)) or "nothing played"
 
 
+def levels(run: RunResult) -> str:
+    """What the run says of each level, on a line; empty if it says nothing."""
+    return "; ".join(
+        f"{each.level} {each.verdict} ({each.passed} passed{f', {each.failed} failed' if each.failed else ''})"
+        for each in run.levels
+        if each.verdict != "not tested"
+    )
+
+
 def headline(run: RunResult) -> str:
     """The verdict in one sentence."""
     failed = run.findings

@@ -13,7 +13,9 @@ import msgspec
 
 from chat_conformance.errors import UsageError
 from chat_conformance.results import Case, Severity, matches
+from chat_conformance.suite.levels import level_of
 from chat_conformance.suite.needs import needs_of
+from chat_conformance.suite.role_marks import relied_roles
 
 CaseFunction = TypeVar("CaseFunction", bound=Callable[..., Awaitable[None]])
 
@@ -125,7 +127,8 @@ def _sorted_cases(ids: tuple[str, ...]) -> tuple[Case, ...]:
         each = _registry[case_id]
         function = _functions[case_id]
         needs = tuple(dict.fromkeys([*needs_of(case_id, function), *each.needs]))
-        _registry[case_id] = function.case = msgspec.structs.replace(each, needs=needs)  # type: ignore[attr-defined]
+        level = level_of(case_id, relied_roles(case_id, function))
+        _registry[case_id] = function.case = msgspec.structs.replace(each, needs=needs, level=level)  # type: ignore[attr-defined]
     return tuple(sorted(_registry.values(), key=lambda each: _depth(each.id)))
 
 

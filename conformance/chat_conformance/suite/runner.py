@@ -102,7 +102,7 @@ def run(
         trouble += tuple(each for each in trouble_at_the_end if each not in trouble)
         if missing and not plugin.stopped_early:
             trouble = (*trouble, f"not played: {', '.join(sorted(missing))}")
-        return RunResult(
+        found = RunResult(
             target=target.name,
             url=server.url,
             seed=seed,
@@ -113,6 +113,7 @@ def run(
             began=now.isoformat(timespec="seconds"),
             fail_on=fail_on,
         )
+        return msgspec.structs.replace(found, levels=found.judged_levels)
 
 
 def _pytest(plugin: CasePlugin, selected: tuple[Case, ...]) -> None:

@@ -93,7 +93,7 @@ def test_a_case_that_passes_gives_0_and_the_verdict(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0].startswith("[1/1] ok   http/health")
-    assert "\nCONFORMANT\n1 passed (small at http://127.0.0.1:" in done.stdout
+    assert "\nCONFORMANT\nlevels: core passed (1 passed)\n1 passed (small at http://" in done.stdout
     assert "seed 7" in done.stdout
 
 

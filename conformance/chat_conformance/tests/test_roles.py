@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from chat_conformance.suite.case import all_cases
-from chat_conformance.suite.roles import AREAS, MARKS, absent, playable, roles_of
+from chat_conformance.suite.role_marks import AREAS, MARKS
+from chat_conformance.suite.roles import absent, playable, roles_of
 from chat_conformance.target.file import Target, load
 from chat_conformance.target.roles import ROLES
 from chat_conformance.tests.test_speech import NESTED, TEXT, target
