@@ -30,6 +30,7 @@ class Mutant:
     old: str  # stands in the file exactly once
     new: str
     test: str  # FILE::TEST in e2e/tests
+    finding: str = ""  # the id of the review finding that this fault is, if it is one
 
     def page_file(self) -> str:
         """The file with the fault in it.
@@ -44,21 +45,23 @@ class Mutant:
 
 
 MUTANTS = {
-    "page/M-1": Mutant(
+    "page/tokens-not-understood": Mutant(
         "tokens are understood in another form than the server sends",
         "store.js",
         'turn.answer += message.token ?? "";',
         'turn.answer += /** @type {any} */ (message).text ?? "";',
         "test_chat.py::test_answer_grows_before_the_turn_is_over",
+        finding="M-1",
     ),
-    "page/M-9": Mutant(
+    "page/replaced-at-first-message": Mutant(
         "the page is replaced when the first message has made its conversation",
         "store.js",
         "    if (conversation.id === null) {\n      conversation.id = id;",
         "    if (conversation.id === null) {\n      void this.select(id);\n      conversation.id = id;",
         "test_chat.py::test_first_message_stays_when_its_conversation_is_made",
+        finding="M-9",
     ),
-    "page/M-10": Mutant(
+    "page/ended-answer-grows": Mutant(
         "a finished answer goes on taking what comes",
         "store.js",
         "const turn = message.message_id === undefined ? undefined : this.#turns.get(message.message_id);\n"
@@ -68,6 +71,7 @@ MUTANTS = {
         '    if (turn !== undefined && message.type !== "accepted") turn.state = "streaming";\n'
         '    if (message.type === "accepted") {',
         "test_chat.py::test_two_messages_get_two_answers",
+        finding="M-10",
     ),
     "page/lost-on-reconnect": Mutant(
         "what was written while the line was cut is missing",

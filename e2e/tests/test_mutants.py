@@ -20,9 +20,9 @@ def test_mutant_can_still_be_made(mutant: Mutant) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("page/M-1", 1, ""),
-        ("page/M-1", 0, "not caught"),
-        ("page/M-1", 4, "could not be run"),
+        ("page/tokens-not-understood", 1, ""),
+        ("page/tokens-not-understood", 0, "not caught"),
+        ("page/tokens-not-understood", 4, "could not be run"),
         ("", 0, ""),
         ("", 1, "fail without a fault"),
     ],

@@ -25,20 +25,20 @@ from chat_server.login.identity import SECRET_HEADER, USER_HEADER, Login, ProxyI
 from chat_server.login.oauth import SESSION_COOKIE, Account, OAuthIdentity
 
 
-@breaks("one-login-at-a-time")
+@breaks("one-login-per-browser")
 def one_login_at_a_time() -> None:
     """All logins of a browser share one cookie."""
     put(chat_server.login.state, "_TAG", lambda _: 0)
 
 
-@breaks("any-state-is-signed")
+@breaks("state-signature-unchecked")
 def any_state_is_signed() -> None:
     """The signature of a login's state is not looked at."""
     fake = SimpleNamespace(digest=hmac.digest, new=hmac.new, compare_digest=lambda *_: True)
     put(chat_server.login.state, "hmac", lambda _: fake)
 
 
-@breaks("old-sessions-are-taken-over")
+@breaks("session-fixation")
 def old_sessions_are_taken_over() -> None:
     """A login makes the session valid that the browser had before."""
 
@@ -60,7 +60,7 @@ def old_sessions_are_taken_over() -> None:
     put(OAuthIdentity, "finish", make)
 
 
-@breaks("log-out-ends-nothing")
+@breaks("logout-keeps-session")
 def log_out_ends_nothing() -> None:
     """The cookie is taken away, and the session lives on."""
 
@@ -70,7 +70,7 @@ def log_out_ends_nothing() -> None:
     put(OAuthIdentity, "end", lambda _: end)
 
 
-@breaks("cookies-for-scripts")
+@breaks("cookies-without-httponly")
 def cookies_for_scripts() -> None:
     """Scripts can read the cookies."""
 
@@ -95,14 +95,14 @@ def cookies_must_be_utf_8() -> None:
     put(OwnCookies, "values", make)
 
 
-@breaks("names-are-accounts")
+@breaks("account-by-name")
 def names_are_accounts() -> None:
     """Who has the name has what was kept under it."""
     put(Account, "owner", lambda _: property(lambda self: f"forge:{self.name}"))
     put(OAuthIdentity, "_may", always(True))
 
 
-@breaks("one-cookie-jar")
+@breaks("shared-cookie-jar")
 def one_cookie_jar() -> None:
     """What the forge sets in one login is sent in the next."""
     put(aiohttp, "DummyCookieJar", lambda _: lambda: aiohttp.CookieJar(unsafe=True))
@@ -122,7 +122,7 @@ def begun(change: Any) -> None:
     put(OAuthIdentity, "begin", make)
 
 
-@breaks("host-says-where-back")
+@breaks("redirect-by-host-header")
 def host_says_where_back() -> None:
     """People are sent back to whatever the request was sent to."""
 
@@ -133,26 +133,26 @@ def host_says_where_back() -> None:
     begun(change)
 
 
-@breaks("no-challenge")
+@breaks("no-pkce")
 def no_challenge() -> None:
     """A login carries no challenge."""
     begun(lambda location, _request: location.partition("&code_challenge")[0])
 
 
-@breaks("json-for-people")
+@breaks("refused-page-is-json")
 def json_for_people() -> None:
     """Browsers get what programs get."""
     for module in (chat_server.web.handlers, chat_server.web.middleware):
         put(module, "wants_page", always(False))
 
 
-@breaks("nobody-is-somebody")
+@breaks("placeholder-name-accepted")
 def nobody_is_somebody() -> None:
     """What proxies send for nobody is a user's name."""
     put(chat_server.login.identity, "is_nobody", always(False))
 
 
-@breaks("aliases-are-believed")
+@breaks("underscore-header-accepted")
 def aliases_are_believed() -> None:
     """A header with underscores names a user, too."""
 
@@ -169,7 +169,7 @@ def aliases_are_believed() -> None:
     put(ProxyIdentity, "login", make)
 
 
-@breaks("origins-are-texts")
+@breaks("origin-compared-as-text")
 def origins_are_texts() -> None:
     """An origin is compared with what Host says, letter by letter."""
 
@@ -180,7 +180,7 @@ def origins_are_texts() -> None:
     put(chat_server.web.middleware, "check_origin", lambda _: check)
 
 
-@breaks("upgrades-are-spelled-so")
+@breaks("upgrade-spelling-skips-check")
 def upgrades_are_spelled_so() -> None:
     """The origin is asked for where Upgrade is spelled as usual."""
 
@@ -201,7 +201,7 @@ def any_host() -> None:
     origins_are_texts()
 
 
-@breaks("origins-only")
+@breaks("fetch-site-ignored")
 def origins_only() -> None:
     """Who sends no Origin may ask, whatever the browser says of it."""
     put(
@@ -211,7 +211,7 @@ def origins_only() -> None:
     )
 
 
-@breaks("links-ask")
+@breaks("get-starts-turn")
 def links_ask() -> None:
     """A link with a message in it starts a turn."""
 

@@ -184,7 +184,7 @@ def mutants() -> dict[str, list[str]]:
 
 def of_the_page(finding: str) -> list[str]:
     """The mutants of the page that were made for a finding."""
-    return [name for name in PAGE if name == f"page/{finding}"]
+    return [name for name, each in PAGE.items() if each.finding == finding]
 
 
 def _findings(cases: Iterable[Case]) -> list[tuple[str, list[str]]]:

@@ -23,7 +23,7 @@ from chat_server.web.inflow import Inflow
 from chat_server.web.serving import ClientProtocol
 
 
-@breaks("silent-connections-stay")
+@breaks("silent-connection-kept")
 def silent_connections_stay() -> None:
     """The time for a header begins with its first byte."""
 
@@ -39,7 +39,7 @@ def silent_connections_stay() -> None:
     put(ClientProtocol, "connection_made", make)
 
 
-@breaks("each-byte-gains-time")
+@breaks("header-timeout-restarts")
 def each_byte_gains_time() -> None:
     """The time for a header begins anew with each byte."""
 
@@ -55,14 +55,14 @@ def each_byte_gains_time() -> None:
     put(ClientProtocol, "data_received", make)
 
 
-@breaks("reads-all-that-comes")
+@breaks("unbounded-frame-reads")
 def reads_all_that_comes() -> None:
     """Frames are read as they come, however many."""
     put(Inflow, "attach", lambda _: lambda _self, reader, _line: reader)
     put(chat_server.web.connection, "FRAMES_AT_ONCE", lambda _: 1 << 30)
 
 
-@breaks("decodes-all-that-comes")
+@breaks("unbounded-json-decoding")
 def decodes_all_that_comes() -> None:
     """JSON becomes objects first, whatever it is."""
 
@@ -79,7 +79,7 @@ def decodes_all_that_comes() -> None:
     put(chat_server.web.connection, "LARGE", lambda _: 1 << 30)
 
 
-@breaks("inflates-bodies")
+@breaks("compressed-body-inflated")
 def inflates_bodies() -> None:
     """Compressed bodies are inflated as they come."""
 
@@ -92,7 +92,7 @@ def inflates_bodies() -> None:
     put(aiohttp.web.RequestHandler, "__init__", make)
 
 
-@breaks("history-in-one-go")
+@breaks("history-in-one-piece")
 def history_in_one_go() -> None:
     """A conversation is encoded as a whole, while everybody else waits."""
 
@@ -107,13 +107,13 @@ def history_in_one_go() -> None:
     put(chat_server.web.handlers, "history_pieces", make)
 
 
-@breaks("half-messages-pile-up")
+@breaks("unbounded-half-messages")
 def half_messages_pile_up() -> None:
     """What waits of a user's messages is not counted."""
     put(Shares, "wait", always(True))
 
 
-@breaks("one-user-takes-all")
+@breaks("no-concurrency-limit")
 def one_user_takes_all() -> None:
     """Any number of a user's turns run at once."""
 
@@ -126,26 +126,26 @@ def one_user_takes_all() -> None:
     put(Turns, "__init__", make)
 
 
-@breaks("nobody-waits-in-line")
+@breaks("no-waiting-line")
 def nobody_waits_in_line() -> None:
     """Whoever finds every Claude answering is refused at once."""
     put(Settings, "from_env", lambda old: lambda *args, **kw: replace(old(*args, **kw), claude_waiting=0))
 
 
-@breaks("first-come-first-served")
+@breaks("unfair-waiting-line")
 def first_come_first_served() -> None:
     """How many answers a user is given already is not looked at."""
     put(WaitingLine, "serve", always(None))
     put(WaitingLine, "release", always(None))
 
 
-@breaks("waits-to-be-stopped")
+@breaks("queued-turn-not-cancellable")
 def waits_to_be_stopped() -> None:
     """What is stopped in line waits for a Claude to stop it."""
     put(Ticket, "interrupt", always(None))
 
 
-@breaks("new-without-end")
+@breaks("new-not-limited")
 def new_without_end() -> None:
     """Empty conversations are not counted."""
     put(chat_server.store.store, "admit_new", always(None))

@@ -42,7 +42,7 @@ from chat_server.turns.steps import StepRecorder
 from chat_server.web.connection import Connection
 
 
-@breaks("posts-from-anywhere")
+@breaks("post-origin-unchecked")
 def posts_from_anywhere() -> None:
     """Only who opens a WebSocket is asked for its origin."""
     put(
@@ -52,7 +52,7 @@ def posts_from_anywhere() -> None:
     )
 
 
-@breaks("own-page-is-foreign")
+@breaks("own-origin-refused")
 def own_page_is_foreign() -> None:
     """Whoever has an origin is foreign."""
 
@@ -63,7 +63,7 @@ def own_page_is_foreign() -> None:
     put(chat_server.web.middleware, "check_origin", lambda _: check_origin)
 
 
-@breaks("selects-nothing")
+@breaks("no-subprotocol")
 def selects_nothing() -> None:
     """No subprotocol is selected."""
     put(chat_server.web.handlers, "SUBPROTOCOLS", lambda _: ())
@@ -86,7 +86,7 @@ def masks_its_frames() -> None:
     put(chat_server.turns.event_log, "text_frame", lambda _: text_frame)
 
 
-@breaks("ends-twice")
+@breaks("complete-sent-twice")
 def ends_twice() -> None:
     """The end of a turn is told twice."""
 
@@ -101,7 +101,7 @@ def ends_twice() -> None:
     put(Connection, "_write", make)
 
 
-@breaks("seq-of-the-connection")
+@breaks("seq-per-connection")
 def seq_of_the_connection() -> None:
     """Seq counts what a connection was sent, over all its turns."""
     sent: dict[Connection, int] = {}
@@ -119,7 +119,7 @@ def seq_of_the_connection() -> None:
     put(Connection, "_write", make)
 
 
-@breaks("posts-without-names")
+@breaks("post-without-ids")
 def posts_without_names() -> None:
     """A POST is answered with the answer alone."""
 
@@ -133,13 +133,13 @@ def posts_without_names() -> None:
     put(chat_server.web.handlers, "outcome", make)
 
 
-@breaks("no-name-is-good")
+@breaks("proxy-user-refused")
 def no_name_is_good() -> None:
     """The proxy names nobody who may use the chat."""
     put(chat_server.login.identity, "USER", lambda _: SimpleNamespace(fullmatch=lambda _name: None))
 
 
-@breaks("nobody-may-log-in")
+@breaks("no-user-admitted")
 def nobody_may_log_in() -> None:
     """The list of users is empty."""
     put(
@@ -149,7 +149,7 @@ def nobody_may_log_in() -> None:
     )
 
 
-@breaks("everybody-may-log-in")
+@breaks("user-list-ignored")
 def everybody_may_log_in() -> None:
     """The list of users is not looked at."""
     put(chat_server.login.oauth.OAuthIdentity, "_may", always(True))
@@ -158,7 +158,7 @@ def everybody_may_log_in() -> None:
 # --- handshakes and frames
 
 
-@breaks("selects-what-nobody-offered")
+@breaks("subprotocol-not-offered")
 def selects_what_nobody_offered() -> None:
     """The subprotocol is there whatever was offered."""
 
@@ -186,7 +186,7 @@ def before_prepare(check: Any) -> None:
     put(aiohttp.web.WebSocketResponse, "prepare", make)
 
 
-@breaks("one-spelling")
+@breaks("connection-header-exact")
 def one_spelling() -> None:
     """Connection must be Upgrade and nothing else."""
 
@@ -197,13 +197,13 @@ def one_spelling() -> None:
     before_prepare(check)
 
 
-@breaks("keys-are-ascii")
+@breaks("non-ascii-key-is-503")
 def keys_are_ascii() -> None:
     """A key of other bytes is taken for one in base64."""
     put(chat_server.web.handlers, "_check_key", lambda _: lambda _request: None)
 
 
-@breaks("any-fault-is-400")
+@breaks("wrong-version-is-400")
 def any_fault_is_400() -> None:
     """Which version is understood is not told."""
 
@@ -217,19 +217,19 @@ def any_fault_is_400() -> None:
         put(module, "error_answer", make)
 
 
-@breaks("any-handshake-will-do")
+@breaks("ambiguous-handshake-accepted")
 def any_handshake_will_do() -> None:
     """Of two keys the first counts, and HTTP/1.0 is as good as HTTP/1.1."""
     put(chat_server.web.handlers, "check_handshake", always(None))
 
 
-@breaks("any-code-is-a-goodbye")
+@breaks("any-close-code-accepted")
 def any_code_is_a_goodbye() -> None:
     """Close codes beyond those that may be used are answered like any other."""
     put(chat_server.web.connection, "LAST_CODE", lambda _: 65_535)
 
 
-@breaks("frames-of-one-mib")
+@breaks("one-mib-frame-limit")
 def frames_of_one_mib() -> None:
     """A frame may have a MiB and no more."""
     put(
@@ -239,7 +239,7 @@ def frames_of_one_mib() -> None:
     )
 
 
-@breaks("pongs-wait-for-turns")
+@breaks("no-pong-during-turn")
 def pongs_wait_for_turns() -> None:
     """While a turn runs, pings are not answered."""
     running: list[Turns] = []
@@ -263,7 +263,7 @@ def pongs_wait_for_turns() -> None:
     put(aiohttp.web.WebSocketResponse, "pong", make)
 
 
-@breaks("talks-after-the-close")
+@breaks("frame-after-close")
 def talks_after_the_close() -> None:
     """A ping follows the close frame."""
 
@@ -277,7 +277,7 @@ def talks_after_the_close() -> None:
     put(aiohttp.http_websocket.WebSocketWriter, "close", make)
 
 
-@breaks("obeys-after-the-close")
+@breaks("message-after-close-obeyed")
 def obeys_after_the_close() -> None:
     """What came in one piece with a close is obeyed."""
 
@@ -309,7 +309,7 @@ def first_read(look: Any) -> None:
     put(chat_server.web.connection, "decode_client", make)
 
 
-@breaks("strict-about-members")
+@breaks("unknown-member-refused")
 def strict_about_members() -> None:
     """A member that is not known is refused."""
 
@@ -320,7 +320,7 @@ def strict_about_members() -> None:
     first_read(look)
 
 
-@breaks("ids-are-wanted")
+@breaks("message-id-required")
 def ids_are_wanted() -> None:
     """A chat_request must name its message."""
 
@@ -331,7 +331,7 @@ def ids_are_wanted() -> None:
     first_read(look)
 
 
-@breaks("hangs-up-on-nonsense")
+@breaks("bad-message-closes")
 def hangs_up_on_nonsense() -> None:
     """Who says what is not understood is thrown out."""
 
@@ -348,7 +348,7 @@ def hangs_up_on_nonsense() -> None:
     put(Connection, "_handle", make)
 
 
-@breaks("no-object-is-no-message")
+@breaks("non-object-ignored")
 def no_object_is_no_message() -> None:
     """JSON that is no object is passed over in silence."""
 
@@ -362,7 +362,7 @@ def no_object_is_no_message() -> None:
     put(Connection, "_handle", make)
 
 
-@breaks("refuses-in-other-words")
+@breaks("wrong-error-code")
 def refuses_in_other_words() -> None:
     """The code of a refusal is not that of the protocol."""
 
@@ -377,7 +377,7 @@ def refuses_in_other_words() -> None:
     put(chat_server.web.connection, "refusal", make)
 
 
-@breaks("hangs-up-on-bytes")
+@breaks("binary-message-closes")
 def hangs_up_on_bytes() -> None:
     """Who sends bytes is thrown out."""
 
@@ -392,7 +392,7 @@ def hangs_up_on_bytes() -> None:
     put(chat_server.web.connection, "refusal", make)
 
 
-@breaks("nonsense-stops-turns")
+@breaks("bad-message-cancels-turn")
 def nonsense_stops_turns() -> None:
     """Who says what is not understood loses the answers that are being written."""
 
@@ -411,7 +411,7 @@ def nonsense_stops_turns() -> None:
     put(Connection, "_handle", make)
 
 
-@breaks("space-is-a-message")
+@breaks("blank-message-accepted")
 def space_is_a_message() -> None:
     """Only a message without a character is empty."""
 
@@ -424,7 +424,7 @@ def space_is_a_message() -> None:
     put(Turns, "_check", make)
 
 
-@breaks("any-length")
+@breaks("no-message-limit")
 def any_length() -> None:
     """A message may be as long as frames can be."""
 
@@ -456,7 +456,7 @@ def starting(make_start: Any) -> None:
     put(Turns, "start", make)
 
 
-@breaks("nowhere-is-new")
+@breaks("unknown-conversation-accepted")
 def nowhere_is_new() -> None:
     """A message to a conversation that is not there begins one."""
 
@@ -469,7 +469,7 @@ def nowhere_is_new() -> None:
     starting(start)
 
 
-@breaks("misshapen-is-new")
+@breaks("malformed-conversation-accepted")
 def misshapen_is_new() -> None:
     """A conversation_id of another shape is none."""
 
@@ -485,14 +485,14 @@ def misshapen_is_new() -> None:
     starting(start)
 
 
-@breaks("any-id")
+@breaks("malformed-id-accepted")
 def any_id() -> None:
     """A message_id may be anything."""
     for module in (chat_server.protocol, chat_server.turns.manager):
         put(module, "check_ids", lambda old: lambda _message_id, conversation_id: old(None, conversation_id))
 
 
-@breaks("waits-where-it-is-busy")
+@breaks("busy-waits")
 def waits_where_it_is_busy() -> None:
     """A message to a conversation that is answering waits for its turn."""
 
@@ -506,7 +506,7 @@ def waits_where_it_is_busy() -> None:
     starting(start)
 
 
-@breaks("ids-are-for-all")
+@breaks("message-ids-global")
 def ids_are_for_all() -> None:
     """A message_id that somebody else has used means their turn."""
     known: dict[str, tuple[str, Any]] = {}
@@ -542,13 +542,13 @@ def told(change: Any) -> None:
     put(Connection, "_write", make)
 
 
-@breaks("tokens-of-no-conversation")
+@breaks("token-without-conversation")
 def tokens_of_no_conversation() -> None:
     """A token names its message only."""
     told(lambda _, event: event.pop("conversation_id") if event["type"] == "token" else None)
 
 
-@breaks("named-after-the-latest")
+@breaks("token-of-latest-turn")
 def named_after_the_latest() -> None:
     """All that a connection is told belongs to the turn that was accepted last."""
     latest: dict[Connection, str] = {}
@@ -562,13 +562,13 @@ def named_after_the_latest() -> None:
     told(change)
 
 
-@breaks("later-turns-are-not-told")
+@breaks("later-turns-not-followed")
 def later_turns_are_not_told() -> None:
     """Who follows a conversation is told of the turn that runs, and of no later one."""
     put(Turns, "subscribe", always(None))
 
 
-@breaks("over-is-forgotten")
+@breaks("ended-turn-not-resumable")
 def over_is_forgotten() -> None:
     """A turn that is over cannot be replayed."""
 
@@ -584,7 +584,7 @@ def over_is_forgotten() -> None:
     put(Turns, "follow", make)
 
 
-@breaks("two-followers")
+@breaks("at-most-two-followers")
 def two_followers() -> None:
     """Two may follow a turn; who comes third takes it from the first."""
 
@@ -599,7 +599,7 @@ def two_followers() -> None:
     put(TurnLog, "subscribe", make)
 
 
-@breaks("too-late-is-unknown")
+@breaks("late-cancel-is-404")
 def too_late_is_unknown() -> None:
     """A turn that is over cannot be stopped, and is said not to be there."""
 
@@ -615,7 +615,7 @@ def too_late_is_unknown() -> None:
     put(Turns, "cancel", make)
 
 
-@breaks("nothing-to-stop")
+@breaks("unknown-cancel-unanswered")
 def nothing_to_stop() -> None:
     """A stop that hits nothing is not answered."""
 
@@ -645,7 +645,7 @@ def kept(change: Any) -> None:
     put(Store, "turn_batches", make)
 
 
-@breaks("posts-are-forgotten")
+@breaks("post-turn-unsaved")
 def posts_are_forgotten() -> None:
     """Turns by POST are not in history."""
     posted: set[str] = set()
@@ -661,25 +661,25 @@ def posts_are_forgotten() -> None:
     kept(lambda turns: [turn for turn in turns if turn.message_id not in posted])
 
 
-@breaks("kept-when-it-is-over")
+@breaks("saved-only-at-end")
 def kept_when_it_is_over() -> None:
     """A turn is in history when it has ended."""
     kept(lambda turns: [turn for turn in turns if turn.status != "running"])
 
 
-@breaks("tabs-are-spaces")
+@breaks("tabs-become-spaces")
 def tabs_are_spaces() -> None:
     """History is tidied."""
     kept(lambda turns: [replace(turn, answer=turn.answer.replace("\t", "    ")) for turn in turns])
 
 
-@breaks("steps-are-not-saved")
+@breaks("steps-not-saved")
 def steps_are_not_saved() -> None:
     """Thinking and tools are sent to who is there, and not saved."""
     put(StepRecorder, "encoded", always(""))
 
 
-@breaks("steps-are-lost-at-a-restart")
+@breaks("steps-lost-at-restart")
 def steps_are_lost_at_a_restart() -> None:
     """Thinking and tools are lost when the server is started again."""
 
@@ -714,7 +714,7 @@ def untitled() -> None:
         put(module, "conversation_document", lambda old: lambda each: {**old(each), "title": ""})
 
 
-@breaks("deleted-is-there")
+@breaks("deleted-still-readable")
 def deleted_is_there() -> None:
     """What is deleted stays in history."""
 
@@ -724,7 +724,7 @@ def deleted_is_there() -> None:
     put(Store, "delete", lambda _: delete)
 
 
-@breaks("new-is-nothing-new")
+@breaks("new-answers-200")
 def new_is_nothing_new() -> None:
     """A new conversation is answered with 200."""
 
@@ -739,7 +739,7 @@ def new_is_nothing_new() -> None:
     replace_handler("POST", "/chat/new", make)
 
 
-@breaks("times-of-no-zone")
+@breaks("times-without-zone")
 def times_of_no_zone() -> None:
     """A time does not say of which zone it is."""
     put(chat_server.web.responses, "rfc3339", lambda old: lambda seconds: old(seconds).removesuffix("Z"))
@@ -753,13 +753,13 @@ def unlimited(**limits: int) -> None:
     put(Settings, "from_env", lambda old: lambda *args, **kw: replace(old(*args, **kw), **limits))
 
 
-@breaks("days-are-free")
+@breaks("no-daily-limit")
 def days_are_free() -> None:
     """Turns are limited by the hour only."""
     unlimited(requests_per_day=0)
 
 
-@breaks("one-limit-for-all")
+@breaks("limits-shared-by-users")
 def one_limit_for_all() -> None:
     """What one user asks counts for all."""
     asked: list[float] = []
@@ -774,7 +774,7 @@ def one_limit_for_all() -> None:
     put(chat_server.store.store, "admit", make)
 
 
-@breaks("refusal-stops-turns")
+@breaks("refusal-cancels-turns")
 def refusal_stops_turns() -> None:
     """Who asks for too much loses the answer that is being written."""
 
@@ -790,7 +790,7 @@ def refusal_stops_turns() -> None:
     starting(start)
 
 
-@breaks("asking-counts")
+@breaks("reads-are-counted")
 def asking_counts() -> None:
     """Whatever is sent counts, refused or not, and a message that is sent again."""
     asked: dict[str, int] = defaultdict(int)
@@ -817,7 +817,7 @@ def never_healthy() -> None:
     replace_handler("GET", "/health", lambda _: health)
 
 
-@breaks("failure-is-an-answer")
+@breaks("failed-post-is-200")
 def failure_is_an_answer() -> None:
     """A POST whose turn fails is answered with what there is."""
 
@@ -831,13 +831,13 @@ def failure_is_an_answer() -> None:
     put(chat_server.web.handlers, "outcome", make)
 
 
-@breaks("forms-are-whole")
+@breaks("broken-form-is-500")
 def forms_are_whole() -> None:
     """A form is taken for one that can be read."""
     put(chat_server.web.handlers, "read_form", lambda _: lambda request, _seconds: request.post())
 
 
-@breaks("loads-elsewhere")
+@breaks("script-from-elsewhere")
 def loads_elsewhere() -> None:
     """The page loads a script of somebody else's."""
 
@@ -848,7 +848,7 @@ def loads_elsewhere() -> None:
     replace_handler("GET", "/chat/", lambda _: page)
 
 
-@breaks("posts-wait-for-all")
+@breaks("post-waits-for-others")
 def posts_wait_for_all() -> None:
     """A POST is answered when no other turn runs."""
 

@@ -142,7 +142,7 @@ def _judge(name: str, *, quick: bool, whole: bool, seed: int) -> Row:
         for each in result.findings
         if each.case.id != TRAFFIC.id  # a fault of which a case tells may be seen in the schema, too
     )
-    wrong = list(_faults(name, kill, found))
+    wrong = list(_faults(kill, found))
     if name in SMALL:
         twin = play(f"twin-of-{name}", (own,), seed=seed)
         wrong += [
@@ -224,7 +224,7 @@ def _is_tiny(name: str) -> bool:
     return issubclass(getattr(small, SMALL[name][0]), small.TinyChat)
 
 
-def _faults(name: str, kill: Kill, found: dict[str, CaseResult]) -> Iterator[str]:
+def _faults(kill: Kill, found: dict[str, CaseResult]) -> Iterator[str]:
     own = found[kill.case_id]
     if own.verdict is Verdict.COULD_NOT_TEST and not own.broken:
         pass  # such as where there is no clock to be moved
@@ -232,7 +232,7 @@ def _faults(name: str, kill: Kill, found: dict[str, CaseResult]) -> Iterator[str
         yield f"not caught: {own.verdict} {own.happened}"
     elif kill.cause not in own.happened:
         yield f"caught for another cause: {own.happened}"
-    elif own.case.finding and name.startswith(own.case.finding) and not own.finding:
+    elif kill.finding and kill.finding == own.case.finding and not own.finding:
         yield f"caught without the label {own.case.finding}: {own.expected}; {own.happened}"
 
 

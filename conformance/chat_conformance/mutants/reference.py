@@ -65,31 +65,31 @@ from chat_server.web.connection import Connection
 OFTEN = 5  # connections that are gone; a page that is reloaded once or twice does not show it
 
 
-@breaks("R2-2")
+@breaks("no-limits")
 def no_limits() -> None:
     """No message is counted."""
     put(chat_server.store.store, "admit", always(None))
 
 
-@breaks("R2-3")
+@breaks("final-text-ignored")
 def no_fallback() -> None:
     """What stands in the result only is not looked at."""
     put(chat_server.claude.answer.AnswerText, "final", always(iter(())))
 
 
-@breaks("M-3")
+@breaks("any-origin")
 def any_origin() -> None:
     """Pages of any origin may ask."""
     put(chat_server.web.middleware, "check_origin", always(None))
 
 
-@breaks("M-4")
+@breaks("invalid-session-ids")
 def session_names() -> None:
     """Session ids are no UUIDs."""
     put(chat_server.claude.pool, "uuid", lambda _: SimpleNamespace(uuid4=lambda: SessionName("chat-1")))
 
 
-@breaks("M-4-resume")
+@breaks("invalid-resume-ids")
 def resumes_by_name() -> None:
     """Every turn has a process of its own, and those that go on are given no UUID."""
 
@@ -114,20 +114,20 @@ class SessionName(str):
         return str(self)
 
 
-@breaks("M-5")
+@breaks("deltas-only")
 def pieces_only() -> None:
     """Only pieces are read, and neither whole messages nor the result."""
     put(TurnParser, "_assistant", always(iter(())))
     no_fallback()
 
 
-@breaks("whole-messages-are-not-read")
+@breaks("full-messages-ignored")
 def whole_messages_are_not_read() -> None:
     """Pieces are read, and the result."""
     put(TurnParser, "_assistant", always(iter(())))
 
 
-@breaks("M-6")
+@breaks("one-tab-per-user")
 def one_tab() -> None:
     """The end of one connection empties the others of its user."""
     open_now: list[Connection] = []
@@ -148,7 +148,7 @@ def one_tab() -> None:
     put(Connection, "run", make)
 
 
-@breaks("M-7")
+@breaks("new-session-each-turn")
 def forgets() -> None:
     """Every message starts a session of its own."""
 
@@ -162,13 +162,13 @@ def forgets() -> None:
     put(chat_server.claude.pool.Claude, "ask", make)
 
 
-@breaks("M-8")
+@breaks("first-cookie-wins")
 def first_cookie() -> None:
     """Only the first of several cookies of one name is looked at."""
     put(chat_server.login.cookies.OwnCookies, "values", lambda old: lambda *args: old(*args)[:1])
 
 
-@breaks("M-11")
+@breaks("stderr-not-read")
 def deaf_to_stderr() -> None:
     """Nobody reads stderr before the end."""
 
@@ -182,7 +182,7 @@ def deaf_to_stderr() -> None:
     put(Process, "__init__", make)
 
 
-@breaks("M-12")
+@breaks("any-frame-size")
 def any_size() -> None:
     """Frames may be of any size."""
     put(
@@ -192,13 +192,13 @@ def any_size() -> None:
     )
 
 
-@breaks("reaps-its-own-alone")
+@breaks("adopted-zombies-kept")
 def reaps_its_own_alone() -> None:
     """As process 1 the server serves, and looks after nobody else."""
     put(chat_server.processes.init, "be_init_if_first", always(None))
 
 
-@breaks("M-13")
+@breaks("handshake-without-key-is-500")
 def no_key() -> None:
     """A missing key calls an error helper wrongly."""
 
@@ -213,7 +213,7 @@ def no_key() -> None:
     put(chat_server.web.handlers, "check_handshake", make)
 
 
-@breaks("M-14")
+@breaks("failure-not-saved")
 def no_mark() -> None:
     """A failed turn leaves nothing in history."""
 
@@ -229,7 +229,7 @@ def no_mark() -> None:
     put(Turns, "_end", make)
 
 
-@breaks("stop-does-nothing")
+@breaks("cancel-ignored")
 def stop_does_nothing() -> None:
     """A cancel is taken, and the turn goes on."""
 
@@ -258,13 +258,13 @@ def at_the_end(change: Callable[[dict[str, Any]], None]) -> None:
     put(Store, "end_turn", make)
 
 
-@breaks("partial-text-thrown-away")
+@breaks("partial-text-lost")
 def partial_text_thrown_away() -> None:
     """What had arrived before a stop is not kept."""
     at_the_end(lambda what: what.update(answer="") if what["status"] == "cancelled" else None)
 
 
-@breaks("leaving-stops")
+@breaks("disconnect-cancels")
 def leaving_stops() -> None:
     """The end of a connection ends the turns that it asked for."""
     followed: dict[Connection, list[Any]] = {}
@@ -292,7 +292,7 @@ def leaving_stops() -> None:
     put(Connection, "run", make)
 
 
-@breaks("silent-about-cursors")
+@breaks("bad-cursor-unanswered")
 def silent_about_cursors() -> None:
     """A cursor that is not known is not answered."""
 
@@ -306,7 +306,7 @@ def silent_about_cursors() -> None:
     put(Turns, "follow", make)
 
 
-@breaks("resume-doubles")
+@breaks("resume-repeats-an-event")
 def resume_doubles() -> None:
     """A resumed turn tells its last event again."""
 
@@ -335,17 +335,17 @@ def lines_of(most: int) -> None:
     put(LineSplitter, "feed", make)
 
 
-breaks("long-lines")(lambda: lines_of(1 << 16))
-breaks("lines-of-half-a-mib")(lambda: lines_of(1 << 19))
+breaks("lines-up-to-64-kib")(lambda: lines_of(1 << 16))
+breaks("lines-up-to-half-a-mib")(lambda: lines_of(1 << 19))
 
 
-@breaks("noise-ends-the-turn")
+@breaks("unknown-line-fails-turn")
 def noise_ends_the_turn() -> None:
     """Every line is taken for JSON."""
     put(chat_server.claude.parser, "_decode", lambda _: json.loads)
 
 
-@breaks("result-is-for-who-said-nothing")
+@breaks("result-text-only-if-empty")
 def result_is_for_who_said_nothing() -> None:
     """The result is read only where nothing else was."""
 
@@ -368,19 +368,19 @@ def opened(**changes: Any) -> None:
         put(chat_server.claude.invocation, name, make)
 
 
-@breaks("prompts-name-files")
+@breaks("mentions-read-files")
 def prompts_name_files() -> None:
     """A path after @ is read."""
     opened(claude_mentions=True)
 
 
-@breaks("prompts-are-commands")
+@breaks("slash-commands-run")
 def prompts_are_commands() -> None:
     """A prompt that begins with a slash is a command of the CLI."""
     opened(claude_commands=True)
 
 
-@breaks("home-is-the-operators")
+@breaks("operators-home-shared")
 def home_is_the_operators() -> None:
     """The CLI has the HOME of whoever runs the server, and uses what is there."""
     home = Path.home()
@@ -394,25 +394,25 @@ def home_is_the_operators() -> None:
     put(chat_server.claude.pool, "environment", make)
 
 
-@breaks("forgets-in-silence")
+@breaks("lost-session-unreported")
 def forgets_in_silence() -> None:
     """Nothing says that Claude has begun another session."""
     put(Turns, "_note_fresh_session", always(None))
 
 
-@breaks("told-again-is-told-twice")
+@breaks("retried-stream-doubled")
 def told_again_is_told_twice() -> None:
     """What is said of a stream that broke is not looked at."""
     put(chat_server.claude.answer.AnswerText, "discard_blocks", always(None))
 
 
-@breaks("told-otherwise-stays")
+@breaks("no-rewind-on-retry")
 def told_otherwise_stays() -> None:
     """What was told before a stream broke is never taken back."""
     put(chat_server.claude.answer.AnswerText, "_rewind", always(iter(())))
 
 
-@breaks("subagents-are-heard")
+@breaks("subagent-text-in-answer")
 def subagents_are_heard() -> None:
     """Nobody looks at whose words they are."""
 
@@ -425,7 +425,7 @@ def subagents_are_heard() -> None:
     put(TurnParser, "feed", make)
 
 
-@breaks("told-twice")
+@breaks("full-block-doubled")
 def told_twice() -> None:
     """Whole messages are told although their pieces were."""
 
@@ -436,10 +436,7 @@ def told_twice() -> None:
     put(chat_server.claude.answer.AnswerText, "full_block", lambda _: whole)
 
 
-breaks("told-twice-over")(told_twice)
-
-
-@breaks("no-watchdog")
+@breaks("no-silence-timeout")
 def no_watchdog() -> None:
     """A silent Claude is waited for."""
     put(
@@ -455,7 +452,7 @@ def no_guardian() -> None:
     put_guardian("ends_nothing")
 
 
-@breaks("nervous-heartbeat")
+@breaks("one-missed-pong")
 def nervous_heartbeat() -> None:
     """One missed pong is the end."""
     put(chat_server.web.connection, "MISSED_PONGS", lambda _: 1)
@@ -494,19 +491,19 @@ def any_login() -> None:
     )
 
 
-@breaks("anybody-is-the-proxy")
+@breaks("proxy-secret-ignored")
 def anybody_is_the_proxy() -> None:
     """The secret is not asked for."""
     put(chat_server.login.identity, "check_secret", always(None))
 
 
-@breaks("any-name")
+@breaks("any-proxy-user-name")
 def any_name() -> None:
     """What the proxy names is a user, whatever it is."""
     put(chat_server.login.identity, "USER", lambda _: SimpleNamespace(fullmatch=lambda _name: True))
 
 
-@breaks("others-are-told-apart")
+@breaks("foreign-conversation-is-403")
 def others_are_told_apart() -> None:
     """Another user's conversation is forbidden, an absent one not found."""
 
@@ -537,7 +534,7 @@ def rounded_down() -> None:
     put(chat_server.web.responses, "ceil", lambda _: math.floor)
 
 
-@breaks("usage-that-stands-still")
+@breaks("usage-never-updated")
 def usage_that_stands_still() -> None:
     """Users are told that nothing is used."""
     put(
@@ -547,7 +544,7 @@ def usage_that_stands_still() -> None:
     )
 
 
-@breaks("deleted-is-given-back")
+@breaks("deletion-refunds-limits")
 def deleted_is_given_back() -> None:
     """A deleted conversation no longer counts."""
 
@@ -562,7 +559,7 @@ def deleted_is_given_back() -> None:
     put(Store, "delete", make)
 
 
-@breaks("counted-twice")
+@breaks("tokens-counted-twice")
 def counted_twice() -> None:
     """Tokens are charged as often as they are told."""
 
@@ -573,7 +570,7 @@ def counted_twice() -> None:
     at_the_end(charge_again)
 
 
-@breaks("stopped-is-free")
+@breaks("cancelled-turn-is-free")
 def stopped_is_free() -> None:
     """Only a result is charged."""
     put(TurnParser, "usage", lambda _: property(lambda _self: Usage()))
@@ -597,7 +594,7 @@ def no_replay() -> None:
     put(Connection, "_subscribe", make)
 
 
-@breaks("silent-about-the-end")
+@breaks("end-not-replayed")
 def silent_about_the_end() -> None:
     """Who asks for the rest of a turn that is over is told nothing."""
 
@@ -611,7 +608,7 @@ def silent_about_the_end() -> None:
     put(Turns, "follow", make)
 
 
-@breaks("told-as-often-as-followed")
+@breaks("duplicate-subscriptions")
 def told_as_often_as_followed() -> None:
     """A connection that has gone is still owed its events, and the next one gets them, too."""
     gone: dict[Any, int] = {}
@@ -649,7 +646,7 @@ def told_as_often_as_followed() -> None:
     put(Connection, "_write", make_write)
 
 
-@breaks("written-is-read")
+@breaks("written-counts-as-read")
 def written_is_read() -> None:
     """Who comes back after a connection broke is told what was not yet written to it, whatever had arrived."""
     written: dict[Any, int] = {}
@@ -672,7 +669,7 @@ def written_is_read() -> None:
     put(Connection, "_follow", make_follow)
 
 
-@breaks("begun-twice")
+@breaks("repeated-id-runs-twice")
 def begun_twice() -> None:
     """A message_id is looked for in a conversation that was named, and nowhere else."""
 
@@ -685,7 +682,7 @@ def begun_twice() -> None:
     put(Store, "_same_turn", make)
 
 
-@breaks("given-up-stops")
+@breaks("dropped-reader-cancels")
 def given_up_stops() -> None:
     """A turn that a dead peer follows is stopped when the peer is given up."""
 
@@ -702,7 +699,7 @@ def given_up_stops() -> None:
     put(Connection, "_ping", make)
 
 
-@breaks("heads-in-one-piece")
+@breaks("head-from-first-read")
 def heads_in_one_piece() -> None:
     """What the first read returns is taken for the whole head of a request."""
 
@@ -718,7 +715,7 @@ def heads_in_one_piece() -> None:
     put(aiohttp.web.RequestHandler, "data_received", make)
 
 
-@breaks("gap-is-lost")
+@breaks("gap-not-replayed")
 def gap_is_lost() -> None:
     """What is said while nobody listens is kept for history only."""
 
@@ -751,7 +748,7 @@ def about_what_is_not_held(answer: Callable[[], Any]) -> None:
     put(Turns, "follow", make)
 
 
-@breaks("forgotten-is-not-found")
+@breaks("expired-turn-is-404")
 def forgotten_is_not_found() -> None:
     """A turn that is no longer held is said not to exist."""
 
@@ -761,13 +758,13 @@ def forgotten_is_not_found() -> None:
     about_what_is_not_held(answer)
 
 
-@breaks("silent-after-a-restart")
+@breaks("no-reset-after-restart")
 def silent_after_a_restart() -> None:
     """A turn that a server before this one ran is waited for."""
     about_what_is_not_held(lambda: None)
 
 
-@breaks("replays-and-stops")
+@breaks("replay-without-live-events")
 def replays_and_stops() -> None:
     """Who comes later gets what was said, and nothing that follows."""
 
@@ -817,11 +814,11 @@ def ends_the_next_turn(*, late: bool) -> None:
     put(chat_server.claude.pool.Claude, "ask", make)
 
 
-breaks("stop-poisons")(lambda: ends_the_next_turn(late=False))
-breaks("late-result")(lambda: ends_the_next_turn(late=True))
+breaks("cancel-ends-next-turn")(lambda: ends_the_next_turn(late=False))
+breaks("late-result-ends-next-turn")(lambda: ends_the_next_turn(late=True))
 
 
-@breaks("tools-go-on")
+@breaks("tools-survive-cancel")
 def tools_go_on() -> None:
     """Nothing is stopped while a tool works."""
 
@@ -840,7 +837,7 @@ def tools_go_on() -> None:
     put(Turns, "cancel", make)
 
 
-@breaks("stopped-in-name")
+@breaks("cancel-without-interrupt")
 def stopped_in_name() -> None:
     """A stopped turn is over at once, and its Claude is told nothing."""
     left: set[Session] = set()
@@ -880,14 +877,14 @@ def no_kill() -> None:
     put(Process, "kill", make)
 
 
-@breaks("families-live-on")
+@breaks("kills-child-only")
 def families_live_on() -> None:
     """Only Claude itself is ended."""
     put_guardian("spares_descendants")
     put(chat_server.processes.process, "STRANGER_SECONDS", lambda _: 0.01)
 
 
-@breaks("idle-for-ever")
+@breaks("idle-process-kept")
 def idle_for_ever() -> None:
     """A process stays for as long as the server does."""
     put(
@@ -897,7 +894,7 @@ def idle_for_ever() -> None:
     )
 
 
-@breaks("deleted-goes-on")
+@breaks("deletion-keeps-process")
 def deleted_goes_on() -> None:
     """Deleting a conversation leaves its process alone."""
 
@@ -910,7 +907,7 @@ def deleted_goes_on() -> None:
     put(chat_server.claude.pool.Claude, "end", make)
 
 
-@breaks("retold-without-words")
+@breaks("replay-without-text")
 def retold_without_words() -> None:
     """A turn that only history still has is told by its end alone."""
     put(
@@ -920,7 +917,7 @@ def retold_without_words() -> None:
     )
 
 
-@breaks("stops-when-all-is-said")
+@breaks("stop-waits-for-turns")
 def stops_when_all_is_said() -> None:
     """Who stops the server waits for the longest answer."""
 
@@ -931,7 +928,7 @@ def stops_when_all_is_said() -> None:
     put(Turns, "stop", lambda _: stop)
 
 
-@breaks("deleted-is-told")
+@breaks("deleted-turn-completes")
 def deleted_is_told() -> None:
     """What a deleted conversation said can be had for a while."""
 
@@ -946,7 +943,7 @@ def deleted_is_told() -> None:
     put(Turns, "delete", make)
 
 
-@breaks("waits-for-the-end-of-stdout")
+@breaks("result-waits-for-eof")
 def waits_for_the_end_of_stdout() -> None:
     """A result counts when stdout is at its end."""
 
@@ -964,19 +961,19 @@ def waits_for_the_end_of_stdout() -> None:
     hears_only_the_end_of_stdout()
 
 
-@breaks("shed-marks-are-not-found")
+@breaks("cleared-environment-escapes")
 def shed_marks_are_not_found() -> None:
     """A child without our environment, whose parent has ended, is found by nobody."""
     put_guardian("knows_marks_alone")
 
 
-@breaks("orphans-become-zombies")
+@breaks("orphans-not-reaped")
 def orphans_become_zombies() -> None:
     """What a Claude has left is killed, and never reaped."""
     put_guardian("reaps_nothing")
 
 
-@breaks("a-signal-to-all-is-a-failure")
+@breaks("group-signal-fails-turn")
 def a_signal_to_all_is_a_failure() -> None:
     """A Claude that dies of a stop signal has failed, though the server was told to stop as well."""
 
@@ -986,7 +983,7 @@ def a_signal_to_all_is_a_failure() -> None:
     put(chat_server.claude.pool.Claude, "_is_stopping", lambda _: stops)
 
 
-@breaks("deletion-spares-the-family")
+@breaks("deletion-spares-descendants")
 def deletion_spares_the_family() -> None:
     """With a conversation its Claude is ended, and not what it had started."""
 
@@ -1001,7 +998,7 @@ def deletion_spares_the_family() -> None:
     put(Turns, "delete", make)
 
 
-@breaks("timeout-spares-the-family")
+@breaks("timeout-spares-descendants")
 def timeout_spares_the_family() -> None:
     """A Claude that went silent is ended, and not what it had started."""
 
@@ -1017,14 +1014,14 @@ def timeout_spares_the_family() -> None:
     put(Session, "fail", make)
 
 
-@breaks("hears-only-the-end-of-stdout")
+@breaks("exit-only-by-stdout-eof")
 def hears_only_the_end_of_stdout() -> None:
     """A Claude that has died is waited for until nobody holds its stdout."""
     put_guardian("spares_descendants")
     put(Process, "_ended", lambda _: lambda self: self.exited.set_result(None))
 
 
-@breaks("asks-once")
+@breaks("no-term-after-interrupt")
 def asks_once() -> None:
     """Claude is asked to stop, and what it makes of that is its affair."""
 
@@ -1039,7 +1036,7 @@ def asks_once() -> None:
     put(Session, "interrupt", make)
 
 
-@breaks("goes-without-a-word")
+@breaks("drops-without-close")
 def goes_without_a_word() -> None:
     """A server that is told to stop drops its connections."""
 
@@ -1049,13 +1046,13 @@ def goes_without_a_word() -> None:
     put(chat_server.app, "close_sockets", lambda _: nothing)
 
 
-@breaks("missing-is-failed")
+@breaks("missing-cli-is-claude-failed")
 def missing_is_failed() -> None:
     """A Claude that cannot be started has failed, as far as people are told."""
     put(chat_server.errors.ClaudeUnavailable, "code", lambda _: "claude_failed")
 
 
-@breaks("sessions-in-memory")
+@breaks("sessions-lost-at-restart")
 def sessions_in_memory() -> None:
     """Which session belongs to a conversation is known until the next start."""
 
@@ -1065,7 +1062,7 @@ def sessions_in_memory() -> None:
     put(Store, "set_claude_session", lambda _: remember)
 
 
-@breaks("everything-is-passed-on")
+@breaks("environment-passed-on")
 def everything_is_passed_on() -> None:
     """The CLI gets the server's environment but for the server's own settings."""
 
@@ -1075,13 +1072,13 @@ def everything_is_passed_on() -> None:
     put(chat_server.claude.pool, "passed_on", lambda _: passed_on)
 
 
-@breaks("anybody-may-own-the-data")
+@breaks("two-owners-of-data")
 def anybody_may_own_the_data() -> None:
     """Nothing locks the data, and a server that starts takes every running turn for broken off."""
     put(chat_server.owner_lock, "_take", always(None))
 
 
-@breaks("gives-up-on-a-locked-database")
+@breaks("locked-database-fails-turn")
 def gives_up_on_a_locked_database() -> None:
     """What SQLite did not take in five seconds has failed."""
 
@@ -1091,7 +1088,7 @@ def gives_up_on_a_locked_database() -> None:
     put(Turns, "_despite_locks", lambda _: once)
 
 
-@breaks("interrupted-runs-on")
+@breaks("interrupted-stays-running")
 def interrupted_runs_on() -> None:
     """A turn that a killed server left behind is shown as running."""
 
@@ -1101,7 +1098,7 @@ def interrupted_runs_on() -> None:
     put(Store, "prepare", lambda _: prepare)
 
 
-@breaks("dashes-are-options")
+@breaks("dash-prompt-is-option")
 def dashes_are_options() -> None:
     """A prompt is taken for an option where it looks like one."""
 
@@ -1119,7 +1116,7 @@ def dashes_are_options() -> None:
 # --- what Claude writes
 
 
-@breaks("characters-break")
+@breaks("split-utf8-broken")
 def characters_break() -> None:
     """What one read returned is taken for whole characters."""
     put(
@@ -1129,7 +1126,7 @@ def characters_break() -> None:
     )
 
 
-@breaks("result-told-too")
+@breaks("result-text-repeated")
 def result_told_too() -> None:
     """A result is told anew where no whole message was."""
 
@@ -1146,7 +1143,7 @@ def result_told_too() -> None:
     put(chat_server.claude.answer.AnswerText, "final", make)
 
 
-@breaks("bytes-must-be-text")
+@breaks("invalid-utf8-fails-turn")
 def bytes_must_be_text() -> None:
     """Bytes that are no UTF-8 are the end."""
 
@@ -1161,7 +1158,7 @@ def bytes_must_be_text() -> None:
     put(TurnParser, "feed", make)
 
 
-@breaks("says-nothing-twice")
+@breaks("equal-answer-dropped")
 def says_nothing_twice() -> None:
     """What was the last answer of a conversation is not said again."""
     told: dict[str, dict[str, str]] = {}
@@ -1196,19 +1193,19 @@ def half_a_pair_breaks(module: Any, decoder: str) -> None:
     put(module, decoder, make)
 
 
-@breaks("half-a-pair-ends-the-turn")
+@breaks("lone-surrogate-fails-turn")
 def half_a_pair_ends_the_turn() -> None:
     """In a line of Claude."""
     half_a_pair_breaks(chat_server.claude.parser, "_decode")
 
 
-@breaks("half-a-pair-ends-the-message")
+@breaks("lone-surrogate-fails-message")
 def half_a_pair_ends_the_message() -> None:
     """In a message of a client."""
     half_a_pair_breaks(chat_server.web.connection, "decode_client")
 
 
-@breaks("dies-of-a-long-line")
+@breaks("long-line-ends-server")
 def dies_of_a_long_line() -> None:
     """A line of eight MiB takes the server down."""
 
@@ -1227,7 +1224,7 @@ def dies_of_a_long_line() -> None:
 # --- limits
 
 
-@breaks("cache-is-charged")
+@breaks("cached-tokens-counted")
 def cache_is_charged() -> None:
     """Tokens read from the cache are counted as if they were new."""
 
@@ -1260,25 +1257,25 @@ def after_a_post(change: Callable[[str], Any]) -> None:
     replace_handler("POST", "/chat", make)
 
 
-@breaks("posts-are-free")
+@breaks("post-not-counted")
 def posts_are_free() -> None:
     """Only what comes by WebSocket is counted."""
     after_a_post(lambda named: usage.delete().where(usage.c.message_id == named))
 
 
-@breaks("posts-spend-nothing")
+@breaks("post-tokens-uncounted")
 def posts_spend_nothing() -> None:
     """What comes by POST is counted, and its tokens are not."""
     after_a_post(lambda named: usage.update().where(usage.c.message_id == named).values(tokens=0))
 
 
-@breaks("failed-is-free")
+@breaks("failed-turn-is-free")
 def failed_is_free() -> None:
     """A turn that fails is not charged."""
     at_the_end(lambda what: what.update(spent=Usage()) if what["status"] == "failed" else None)
 
 
-@breaks("one-too-many")
+@breaks("limit-off-by-one")
 def one_too_many() -> None:
     """Who comes at once with others is looked at before they are counted."""
 
@@ -1295,7 +1292,7 @@ def one_too_many() -> None:
     put(Store, "begin_turn", make)
 
 
-@breaks("counts-in-memory")
+@breaks("counts-lost-at-restart")
 def counts_in_memory() -> None:
     """What was counted is forgotten at every start."""
 
@@ -1309,22 +1306,22 @@ def counts_in_memory() -> None:
     put(Store, "prepare", make)
 
 
-@breaks("day-of-24-hours")
+@breaks("daily-quota-of-24-hours")
 def day_of_24_hours() -> None:
     """A day is the last 24 hours, whatever is told."""
     put(chat_server.store.store, "day_start", lambda _: lambda now: now - chat_server.limits.DAY)
 
 
-breaks("turns-of-24-hours")(day_of_24_hours)
+breaks("daily-limit-of-24-hours")(day_of_24_hours)
 
 
-@breaks("hour-is-longer")
+@breaks("hour-too-long")
 def hour_is_longer() -> None:
     """The hour has more minutes than is told."""
     put(chat_server.store.store, "HOUR", lambda _: 2 * chat_server.limits.HOUR)
 
 
-@breaks("twice-is-two")
+@breaks("repeated-id-is-busy")
 def twice_is_two() -> None:
     """A message_id that was seen before is a new one."""
 
@@ -1335,7 +1332,7 @@ def twice_is_two() -> None:
     put(Store, "find_turn", lambda _: find_turn)
 
 
-@breaks("at-once-is-two")
+@breaks("simultaneous-ids-run-twice")
 def at_once_is_two() -> None:
     """A message_id that comes twice at once is looked for before either is there."""
     look = Store._same_turn  # noqa: SLF001 - mutants reach in
@@ -1359,7 +1356,7 @@ def at_once_is_two() -> None:
 # --- others
 
 
-@breaks("half-a-mib")
+@breaks("half-mib-limit")
 def half_a_mib() -> None:
     """Prompts may have half of what the protocol promises."""
     put(
@@ -1369,7 +1366,7 @@ def half_a_mib() -> None:
     )
 
 
-@breaks("silent-post")
+@breaks("post-without-keepalive")
 def silent_post() -> None:
     """A POST says nothing before its answer."""
 
@@ -1382,7 +1379,7 @@ def silent_post() -> None:
     put(chat_server.turns.event_log.TurnLog, "wait_ended", make)
 
 
-@breaks("slow-is-silent")
+@breaks("slow-lines-time-out")
 def slow_is_silent() -> None:
     """A turn has so long, whatever is heard meanwhile."""
 
@@ -1397,7 +1394,7 @@ def slow_is_silent() -> None:
     put(Session, "on_stdout", make)
 
 
-@breaks("who-is-gone-is-waited-for")
+@breaks("departed-reader-blocks")
 def who_is_gone_is_waited_for() -> None:
     """A reader that cannot take more, and goes, is behind for ever."""
 
@@ -1411,7 +1408,7 @@ def who_is_gone_is_waited_for() -> None:
     put(Connection, "_cleanup", make)
 
 
-@breaks("one-stalls-all")
+@breaks("stalled-reader-blocks-all")
 def one_stalls_all() -> None:
     """Everybody's words go out one after the other."""
     waiting: deque[tuple[Connection, bytes]] = deque()
@@ -1439,7 +1436,7 @@ def one_stalls_all() -> None:
     put(Connection, "_write", make)
 
 
-@breaks("a-queue-for-each")
+@breaks("unbounded-queues")
 def a_queue_for_each() -> None:
     """Each reader has a queue of its own without a bound."""
     put(Connection, "_full", always(False))

@@ -9,7 +9,7 @@ from chat_server.protocol import Usage
 from chat_server.turns.event_log import TurnLog
 
 
-@breaks("usage-is-text")
+@breaks("usage-as-text")
 def usage_is_text() -> None:
     """The tokens of a turn are told as text, which hardly anybody reads."""
 
@@ -23,7 +23,7 @@ def usage_is_text() -> None:
     put(TurnLog, "complete", make)
 
 
-@breaks("tools-have-numbers")
+@breaks("tool-ids-as-numbers")
 def tools_have_numbers() -> None:
     """The id of a tool call is a number on the socket."""
 

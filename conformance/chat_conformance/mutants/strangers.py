@@ -17,26 +17,26 @@ import chat_server.web.static_files
 from chat_conformance.mutants.registry import breaks, put
 
 
-@breaks("any-file-is-served")
+@breaks("path-traversal")
 def any_file_is_served() -> None:
     """Names of files are not looked at, and .. leads anywhere."""
     # Of names that no file can have it says nothing: that would be another fault.
     put(chat_server.web.static_files, "NAME", lambda _: re.compile(".{,250}", re.DOTALL))
 
 
-@breaks("no-policy")
+@breaks("no-security-headers")
 def no_policy() -> None:
     """Answers have no headers of their own."""
     put(chat_server.web.middleware, "HEADERS", lambda _: MappingProxyType({}))
 
 
-@breaks("history-may-be-kept")
+@breaks("history-cacheable")
 def history_may_be_kept() -> None:
     """Caches may keep everything, if they ask again."""
     put(chat_server.web.middleware, "HEADERS", lambda old: {**old, hdrs.CACHE_CONTROL: "no-cache"})
 
 
-@breaks("errors-are-spelled-out")
+@breaks("errors-reveal-details")
 def errors_are_spelled_out() -> None:
     """What is for the operator is told to everybody."""
 
@@ -50,7 +50,7 @@ def errors_are_spelled_out() -> None:
     put(chat_server.errors.ChatError, "__init__", make)
 
 
-@breaks("odd-names-are-failures")
+@breaks("odd-file-name-is-500")
 def odd_names_are_failures() -> None:
     """What the file system says of a name is not expected."""
 
@@ -64,7 +64,7 @@ def odd_names_are_failures() -> None:
     put(chat_server.app, "add_files", make)
 
 
-@breaks("requests-are-logged-raw")
+@breaks("log-injection")
 def requests_are_logged_raw() -> None:
     """What is asked for is logged as it came."""
 

@@ -75,14 +75,20 @@ def test_every_mutant_finds_what_it_breaks() -> None:
 
 @pytest.mark.parametrize("side_by_side", [1, 2])
 def test_mutants_are_caught_for_their_cause(side_by_side: int) -> None:
-    rows = judge(["R1-6", "M-3"], quick=True, seed=1, on_row=lambda _: None, side_by_side=side_by_side)
+    rows = judge(
+        ["invalid-close-code", "any-origin"],
+        quick=True,
+        seed=1,
+        on_row=lambda _: None,
+        side_by_side=side_by_side,
+    )
 
     assert [row.wrong for row in rows] == ["", ""]
 
 
 def test_a_mutant_that_is_caught_for_another_cause_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(REFERENCE, "M-3", Kill("handshake/foreign-origin", "no such words"))
-    (row,) = judge(["M-3"], quick=True, seed=1, on_row=lambda _: None)
+    monkeypatch.setitem(REFERENCE, "any-origin", Kill("handshake/foreign-origin", "no such words"))
+    (row,) = judge(["any-origin"], quick=True, seed=1, on_row=lambda _: None)
 
     assert row.wrong.startswith("caught for another cause: it is 101")
 
@@ -92,11 +98,18 @@ def test_a_mutant_that_does_not_start_is_a_wrong_row(monkeypatch: pytest.MonkeyP
         raise TargetError(f"{name} ended", ("Traceback", "ImportError: no such part"))
 
     monkeypatch.setattr(judging, "play", play)
-    rows = judge(["M-3", "M-7"], quick=True, seed=1, on_row=lambda _: None)
-    together = judging.judge_together(("M-3", "M-7"), seed=1)
+    rows = judge(["any-origin", "new-session-each-turn"], quick=True, seed=1, on_row=lambda _: None)
+    together = judging.judge_together(("any-origin", "new-session-each-turn"), seed=1)
 
-    assert [row.name for row in (*rows, together)] == ["M-3", "M-7", "M-3,M-7"]
-    assert rows[1].wrong == "could not be judged: M-7 ended; Traceback; ImportError: no such part"
+    assert [row.name for row in (*rows, together)] == [
+        "any-origin",
+        "new-session-each-turn",
+        "any-origin,new-session-each-turn",
+    ]
+    assert (
+        rows[1].wrong
+        == "could not be judged: new-session-each-turn ended; Traceback; ImportError: no such part"
+    )
 
 
 def test_each_mutant_of_a_combination_has_a_row() -> None:
@@ -108,7 +121,7 @@ def test_each_mutant_of_a_combination_has_a_row() -> None:
     ("failed", "blocked", "wrong"),
     [
         ({"handshake/foreign-origin": "it is 101", "turns/remembers": "turn 1"}, {}, ""),
-        ({"handshake/foreign-origin": "it is 101"}, {}, "M-7 is not named: passed"),
+        ({"handshake/foreign-origin": "it is 101"}, {}, "new-session-each-turn is not named: passed"),
         ({"handshake/foreign-origin": "it is 101"}, {"turns/remembers": "handshake/foreign-origin"}, ""),
         (
             {"handshake/foreign-origin": "it is 101", "turns/remembers": "turn 1", "http/page": "it is 500"},
@@ -131,8 +144,8 @@ def test_causes_of_several_faults_are_named(
 
     monkeypatch.setattr(judging, "play", play)
 
-    assert judging.judge_together(("M-3", "M-7"), seed=1).wrong.startswith(wrong)
-    assert bool(judging.judge_together(("M-3", "M-7"), seed=1).wrong) is bool(wrong)
+    assert judging.judge_together(("any-origin", "new-session-each-turn"), seed=1).wrong.startswith(wrong)
+    assert bool(judging.judge_together(("any-origin", "new-session-each-turn"), seed=1).wrong) is bool(wrong)
 
 
 async def test_a_case_that_needs_a_fake_cannot_be_tested_without_one(tmp_path: Path) -> None:

@@ -324,7 +324,7 @@ def test_users_own_packages_are_not_ours(tmp_path: Path) -> None:
         (package / "__init__.py").write_text("raise SystemExit('a package of the user')")
     plays = [
         ["chat_conformance", "run", "--target", "targets/reference.toml", "--select", "handshake/completes"],
-        ["chat_conformance", "mutants", "--quick", "--select", "origins-are-texts"],
+        ["chat_conformance", "mutants", "--quick", "--select", "origin-compared-as-text"],
         ["fake_claude", "lint", "--help"],
     ]
     for words in plays:
