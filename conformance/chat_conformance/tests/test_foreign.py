@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,21 @@ def test_answer_that_loses_words_fails_on_any_protocol(tmp_path: Path) -> None:
     )
 
     assert [each.case.id for each in read(str(report)).of(Verdict.FAILED)] == ["turns/streams"]
+
+
+def test_session_recorded_by_chromium_gives_a_working_target_file(tmp_path: Path) -> None:
+    """The HAR is of two prompts typed into the page of own_words.py, as Playwright's ``record_har_path`` writes it."""
+    place = tmp_path / "proposed.toml"
+    assert main(["init", "--from", str(FOREIGN / "own_words.har"), str(place)]) == 0
+
+    text = place.read_text(encoding="utf-8")
+    start = f'start = ["{{python}}", "{FOREIGN / "own_words.py"}", "{{port}}", "{{claude}}"]'
+    text = re.sub(
+        r"^url = .*\n# start = \[\]$", f'url = "http://127.0.0.1:{{port}}"\n{start}', text, flags=re.MULTILINE
+    )
+    place.write_text(text, encoding="utf-8")
+    report = tmp_path / "report.json"
+    words = ["--select", "turns/answered", "--select", "turns/text", "--select", "turns/streams"]
+    main(["run", "--target", str(place), *words, "--seed", "1", "--report", f"json={report}"])
+
+    assert len(read(str(report)).of(Verdict.PASSED)) == 3

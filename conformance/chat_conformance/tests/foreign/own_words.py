@@ -16,6 +16,28 @@ from aiohttp import WSMsgType, web
 
 WORDS = ("--print", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose")
 
+PAGE = """<!doctype html><title>Chat</title><form><input autofocus></form><main></main>
+<script>
+(async () => {
+  const made = await fetch("/api/sessions", {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: "ada" }),
+  });
+  const { session } = await made.json();
+  const socket = new WebSocket(`${location.origin.replace("http", "ws")}/live/${session.id}`);
+  const send = (message) => socket.send(JSON.stringify(message));
+  socket.onopen = () => send({ kind: "login", token: session.token });
+  socket.onmessage = ({ data }) => {
+    const frame = JSON.parse(data);
+    if (frame.kind === "piece") document.querySelector("main").append(frame.chunk);
+    if (frame.kind !== "piece") document.querySelector("main").dataset.last = frame.kind;
+  };
+  document.forms[0].onsubmit = (event) => {
+    event.preventDefault();
+    send({ kind: "say", say: { text: document.querySelector("input").value } });
+  };
+})();
+</script>"""
+
 
 class Session:
     """One Claude, and the text of its answers."""
@@ -118,12 +140,19 @@ class Chat:
             await each.end()
 
 
+async def page(_: web.Request) -> web.Response:
+    """The page of the chat."""
+    return web.Response(text=PAGE, content_type="text/html")
+
+
 def app(claude: str) -> web.Application:
     """The server."""
     chat = Chat(claude)
     made = web.Application()
     made.on_shutdown.append(chat.leave)
-    made.add_routes([web.post("/api/sessions", chat.make), web.get("/live/{name}", chat.live)])
+    made.add_routes(
+        [web.get("/", page), web.post("/api/sessions", chat.make), web.get("/live/{name}", chat.live)]
+    )
     return made
 
 
