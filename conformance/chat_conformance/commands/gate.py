@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from chat_conformance.commands.play import play_selected
@@ -34,8 +35,10 @@ def run_gate(options: argparse.Namespace) -> int:
         together=cores_for_both(),
     )
 
-    def play(target: Target, seed: int | None) -> RunResult:
-        return play_selected(options, target=target, seed=seed, without_baseline=True)
+    def play(target: Target, seed: int | None, ids: Sequence[str]) -> RunResult:
+        chosen = {"select": list(ids), "quick": False, "shuffle": False} if ids else {}
+        these = argparse.Namespace(**{**vars(options), **chosen})
+        return play_selected(these, target=target, seed=seed, without_baseline=True)
 
     folder = None if options.no_cache else Path(options.cache) if options.cache else usual_folder()
     return report_result(

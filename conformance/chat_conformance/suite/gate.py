@@ -23,6 +23,7 @@ from chat_conformance.suite import baseline
 from chat_conformance.suite.case import SURVIVES
 from chat_conformance.suite.checkout import Checkout, without_git_variables
 from chat_conformance.suite.compare import compare, compare_to_base
+from chat_conformance.suite.hidden import seen_through
 from chat_conformance.suite.kept import Kept, key_of
 from chat_conformance.suite.rules import Sides, Source, judged, sides_of
 from chat_conformance.target.file import Target
@@ -64,7 +65,7 @@ def cores_for_both() -> bool:
 
 def gate(
     asked: Asked,
-    play: Callable[[Target, int | None], RunResult],
+    play: Callable[[Target, int | None, Sequence[str]], RunResult],
     *,
     kept: Kept,
     on_note: Callable[[str], None] = print,
@@ -73,7 +74,8 @@ def gate(
 
     Args:
         asked: What to do.
-        play: Plays the suite in the working directory, without known failures, on a target and with a seed.
+        play: Plays the suite in the working directory, without known failures, on a target and with a seed; only the
+            cases with these ids, if there are any.
         kept: What is known from earlier runs.
         on_note: Is told what is going on.
 
@@ -100,9 +102,12 @@ def gate(
             running.wait()
         on_note("head: this checkout")
         target = sides.rules.target if asked.source is Source.BASE else sides.head.target
-        after = play(target, running.seed if running is not None else seed)
+        seed = running.seed if running is not None else seed
+        after = play(target, seed, ())
         if running is not None:
             before = base.result(running)
+        if before is not None:
+            before, after = seen_through(before, after, base.through, lambda ids: play(target, seed, ids))
         again = base.again(before, after) if before is not None else None
         return _judged(asked, sides, before, again, after)
 
@@ -176,6 +181,15 @@ class _Base:
             return None
         self._kept.put(self._key, found)
         return found
+
+    def through(self, ids: Sequence[str]) -> RunResult | None:
+        """A run of cases that a root cause hides, without what they need; None if it cannot be judged."""
+        self._on_note(f"{len(ids)} cases are played in spite of what {self._asked.base} fails before them")
+        with self.begun(*ids) as running:
+            try:
+                return running.result()
+            except TargetError:
+                return None
 
     def again(self, before: RunResult, after: RunResult) -> RunResult | None:
         """A second run of the cases that seem to be regressions; None if there are none, or many.
