@@ -97,7 +97,7 @@ def make_app(
                 limits=Limits(settings.requests_per_hour, settings.requests_per_day, settings.tokens_per_day),
                 concurrent=settings.concurrent_turns,
                 message_max_bytes=settings.message_max_bytes,
-                kept_seconds=settings.turn_kept_seconds,
+                retention_seconds=settings.turn_kept_seconds,
                 grace_seconds=settings.stop_grace_seconds,
             )
             app[STORE] = store

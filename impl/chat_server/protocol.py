@@ -51,11 +51,15 @@ class Accepted(Message, frozen=True, tag="accepted"):
 
 
 class Event(Message, frozen=True, kw_only=True):
-    """One entry of a turn's log, in its envelope (TURN-3, TURN-6)."""
+    """One entry of a turn's log, in its envelope (TURN-3, TURN-6).
 
-    message_id: str
-    conversation_id: str
-    seq: int
+    The parser makes events without an envelope; ``TurnLog.append`` sets it. No event on the wire has the defaults,
+    which the encoder would leave out: ids are never empty, and ``seq`` begins at 1.
+    """
+
+    message_id: str = ""
+    conversation_id: str = ""
+    seq: int = 0
 
 
 class Token(Event, frozen=True, kw_only=True, tag="token"):

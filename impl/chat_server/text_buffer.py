@@ -1,34 +1,38 @@
-"""A text that grows at its end, kept in few pieces, and what of it is shown after some was taken back."""
+"""A text that grows at its end, and the part of it that is visible after rewinds."""
 
 from __future__ import annotations
 
-FOLDED = 16
-"""So many pieces are joined into one: an object of its own for every few letters would outweigh them."""
+PIECES_PER_BLOCK = 16
+"""How many appended pieces are joined into one block: a ``str`` object for every few letters would cost more than the
+letters, and joining at every append would copy the text again and again."""
 
 
 class TextBuffer:
-    """A text to which pieces are added, and whose end is asked for again and again.
+    """A text that is appended to, and whose end is read often.
+
+    Appending is O(1). Blocks and pieces are joined only when the whole text is asked for.
 
     Attributes:
-        length: Of all of it, in code points.
+        length: Of the whole text, in code points.
     """
 
     __slots__ = ("_blocks", "_tail", "length")
 
     def __init__(self) -> None:
-        self._blocks: list[str] = []  # folded, oldest first
-        self._tail: list[str] = []  # the newest pieces
+        self._blocks: list[str] = []  # joined pieces, oldest first
+        self._tail: list[str] = []  # the newest pieces, fewer than PIECES_PER_BLOCK
         self.length = 0
 
-    def append(self, piece: str) -> None:
-        """Add a piece to the end."""
-        self._tail.append(piece)
-        self.length += len(piece)
-        if len(self._tail) == FOLDED:
-            self._fold()
+    def append(self, text: str) -> None:
+        """Add text to the end."""
+        self._tail.append(text)
+        self.length += len(text)
+        if len(self._tail) == PIECES_PER_BLOCK:
+            self._join_tail()
 
-    def between(self, start: int, end: int) -> str:
-        """The text from ``start`` to ``end``; only what lies there is copied, and the newest piece not even that."""
+    def slice(self, start: int, end: int) -> str:
+        """The text from ``start`` to ``end``; only that part is copied."""
+        # What is read is nearly always the newest piece as it was appended: it is handed out without a copy.
         if self._tail and start == self.length - len(self._tail[-1]) and end == self.length:
             return self._tail[-1]
         at = self.length
@@ -43,7 +47,7 @@ class TextBuffer:
         return found[0] if len(found) == 1 else "".join(reversed(found))
 
     def ends_with(self, text: str) -> bool:
-        """Whether it ends with a text, which is found out without joining anything."""
+        """Whether the text ends with ``text``; compared piece by piece, without a join."""
         if len(text) > self.length:
             return False
         at = len(text)
@@ -57,52 +61,54 @@ class TextBuffer:
         return True
 
     def __str__(self) -> str:
-        """All of it."""
-        self._fold()
+        """The whole text."""
+        self._join_tail()
+        # Kept joined: periodic saves ask for the whole text, which then is copied once per save at most.
         if len(self._blocks) > 1:
             self._blocks = ["".join(self._blocks)]
         return self._blocks[0] if self._blocks else ""
 
-    def _fold(self) -> None:
+    def _join_tail(self) -> None:
         if self._tail:
             self._blocks.append("".join(self._tail))
             self._tail.clear()
 
 
 class VisibleText:
-    """What a reader sees of a text that is told from now on and partly taken back: the text itself keeps all of it.
+    """A view of a buffer, from its current end on, after rewinds; the buffer itself keeps everything.
 
-    What is added to the text is added to what is seen.
+    What is appended to the buffer is appended to the view. A rewind cannot shorten the buffer, because events in the
+    log point into it; so what stays visible of the text before a rewind is kept here as ``_prefix``.
     """
 
-    __slots__ = ("_kept", "_start", "_told")
+    __slots__ = ("_buffer", "_prefix", "_start")
 
-    def __init__(self, told: TextBuffer) -> None:
-        self._told = told
-        self._kept = ""  # what was told before something was taken back, and is still seen
-        self._start = told.length  # where in the text goes on what is seen
+    def __init__(self, buffer: TextBuffer) -> None:
+        self._buffer = buffer
+        self._prefix = ""  # visible text from before the last rewind
+        self._start = buffer.length  # where the visible text continues in the buffer
 
     def __len__(self) -> int:
-        return len(self._kept) + self._told.length - self._start
+        return len(self._prefix) + self._buffer.length - self._start
 
-    def cut(self, length: int) -> None:
-        """Take back all but the first ``length`` code points."""
-        self._kept, self._start = str(self)[:length], self._told.length
+    def truncate(self, length: int) -> None:
+        """Keep only the first ``length`` code points visible."""
+        self._prefix, self._start = str(self)[:length], self._buffer.length
 
     def ends_with(self, text: str) -> bool:
-        """Whether what is seen ends with a text."""
-        if len(text) <= self._told.length - self._start:
-            return self._told.ends_with(text)
+        """Whether the visible text ends with ``text``."""
+        if len(text) <= self._buffer.length - self._start:
+            return self._buffer.ends_with(text)
         return str(self).endswith(text)
 
-    def since(self, start: int) -> str:
-        """What is seen from ``start`` on."""
-        kept = len(self._kept)
-        if start < kept:
+    def tail(self, start: int) -> str:
+        """The visible text from ``start`` on."""
+        prefix = len(self._prefix)
+        if start < prefix:
             return str(self)[start:]
-        return self._told.between(self._start + start - kept, self._told.length)
+        return self._buffer.slice(self._start + start - prefix, self._buffer.length)
 
     def __str__(self) -> str:
-        """All of what is seen."""
-        told = str(self._told)[self._start :]
-        return self._kept + told if self._kept else told
+        """All of the visible text."""
+        rest = str(self._buffer)[self._start :]
+        return self._prefix + rest if self._prefix else rest

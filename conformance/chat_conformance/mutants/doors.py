@@ -401,9 +401,9 @@ def nonsense_stops_turns() -> None:
             try:
                 chat_server.protocol.decode_client(text)
             except BadRequest:
-                for turn in self._turns._held.values():  # noqa: SLF001 - mutants reach in
+                for turn in self._turns._recent.values():  # noqa: SLF001 - mutants reach in
                     if turn.log in self._cursors:
-                        turn.question.stop()
+                        turn.stop()
             await obey(self, text)
 
         return mutant
@@ -590,8 +590,8 @@ def two_followers() -> None:
 
     def make(listen: Any) -> Any:
         def mutant(self: TurnLog, listener: Any) -> None:
-            if listener not in self._listeners:
-                self._listeners = self._listeners[-1:]
+            if listener not in self._readers:
+                self._readers._members = self._readers._members[-1:]  # noqa: SLF001 - mutants reach in
             listen(self, listener)
 
         return mutant
@@ -782,9 +782,9 @@ def refusal_stops_turns() -> None:
         try:
             return await old(self, owner, *rest)
         except RateLimited:
-            for turn in self._held.values():
+            for turn in self._recent.values():
                 if turn.owner == owner:
-                    turn.question.stop()
+                    turn.stop()
             raise
 
     starting(start)

@@ -47,10 +47,10 @@ import chat_server.web.middleware
 import chat_server.web.responses
 from chat_conformance.mutants.guardians import break_guardians, put_guardian
 from chat_conformance.mutants.registry import always, breaks, put, replace, replace_handler
-from chat_server.claude.events import Ended
+from chat_server.claude.events import Result
 from chat_server.claude.lines import LineSplitter, LineTooLong
 from chat_server.claude.parser import TurnParser
-from chat_server.claude.session import Question, Session
+from chat_server.claude.session import Session
 from chat_server.errors import ClaudeFailed, Forbidden, NotFound, Reset, TimedOut
 from chat_server.frames import PING
 from chat_server.limits import Used
@@ -59,7 +59,10 @@ from chat_server.protocol import Tool, Usage
 from chat_server.settings import Settings
 from chat_server.store.schema import conversations, usage
 from chat_server.store.store import Store
-from chat_server.turns.manager import Turn, Turns
+from chat_server.turns.event_log import TurnLog
+from chat_server.turns.manager import Turns
+from chat_server.turns.saving import Outcome, TurnRecorder
+from chat_server.turns.turn import Turn
 from chat_server.web.connection import Connection
 
 OFTEN = 5  # connections that are gone; a page that is reloaded once or twice does not show it
@@ -94,9 +97,9 @@ def resumes_by_name() -> None:
     """Every turn has a process of its own, and those that go on are given no UUID."""
 
     def make(ask: Any) -> Any:
-        async def mutant(self: Any, conversation_id: str, resume: str | None, question: Question) -> Any:
+        async def mutant(self: Any, conversation_id: str, resume: str | None, turn: Turn) -> Any:
             await self.end(conversation_id)
-            return await ask(self, conversation_id, resume and "chat-1", question)
+            return await ask(self, conversation_id, resume and "chat-1", turn)
 
         return mutant
 
@@ -175,7 +178,7 @@ def deaf_to_stderr() -> None:
     def make(init: Any) -> Any:
         def mutant(self: Process, *args: Any) -> None:
             init(self, *args)
-            self._stderr.hold(held=True)
+            self._stderr.pause()
 
         return mutant
 
@@ -217,16 +220,16 @@ def no_key() -> None:
 def no_mark() -> None:
     """A failed turn leaves nothing in history."""
 
-    def make(end: Any) -> Any:
-        async def mutant(self: Turns, turn: Any, status: str, *rest: Any) -> None:
-            if status == "failed":
-                turn.log.fail(rest[0], rest[1])
-            else:
-                await end(self, turn, status, *rest)
+    def make(save: Any) -> Any:
+        async def mutant(self: TurnRecorder, outcome: Outcome, answer: str) -> Outcome:
+            if outcome.status == "failed":
+                return outcome
+            saved: Outcome = await save(self, outcome, answer)
+            return saved
 
         return mutant
 
-    put(Turns, "_end", make)
+    put(TurnRecorder, "save_outcome", make)
 
 
 @breaks("cancel-ignored")
@@ -235,7 +238,7 @@ def stop_does_nothing() -> None:
 
     def make(cancel: Any) -> Any:
         async def mutant(self: Turns, owner: str, message_id: str, conversation_id: str | None) -> Any:
-            for turn in self._held.values():
+            for turn in self._recent.values():
                 if turn.owner == owner and turn.log.accepted.message_id == message_id:
                     return turn.log
             return await cancel(self, owner, message_id, conversation_id)
@@ -282,9 +285,9 @@ def leaving_stops() -> None:
                 await run(self)
             finally:
                 mine = followed.pop(self, [])
-                for turn in self._turns._held.values():  # noqa: SLF001
+                for turn in self._turns._recent.values():  # noqa: SLF001
                     if turn.log in mine:
-                        turn.question.stop()
+                        turn.stop()
 
         return mutant
 
@@ -351,7 +354,7 @@ def result_is_for_who_said_nothing() -> None:
 
     def make(last: Any) -> Any:
         def mutant(self: Any, text: str) -> Any:
-            return last(self, "" if len(self.shown) else text)
+            return last(self, "" if len(self.visible) else text)
 
         return mutant
 
@@ -397,7 +400,7 @@ def home_is_the_operators() -> None:
 @breaks("lost-session-unreported")
 def forgets_in_silence() -> None:
     """Nothing says that Claude has begun another session."""
-    put(Turns, "_note_fresh_session", always(None))
+    put(Turn, "_note_fresh_session", always(None))
 
 
 @breaks("retried-stream-doubled")
@@ -689,9 +692,9 @@ def given_up_stops() -> None:
     def make(ping: Any) -> Any:
         def mutant(self: Connection) -> None:
             if self._unanswered >= chat_server.web.connection.MISSED_PONGS:
-                for turn in self._turns._held.values():  # noqa: SLF001
+                for turn in self._turns._recent.values():  # noqa: SLF001
                     if turn.log in self._cursors:
-                        turn.question.stop()
+                        turn.stop()
             ping(self)
 
         return mutant
@@ -719,16 +722,15 @@ def heads_in_one_piece() -> None:
 def gap_is_lost() -> None:
     """What is said while nobody listens is kept for history only."""
 
-    def make(tell: Any) -> Any:
-        def mutant(self: Turns, turn: Turn, event: Any) -> None:
-            if turn.log._listeners or not isinstance(event, chat_server.claude.events.Text):  # noqa: SLF001 - mutants reach in
-                tell(self, turn, event)
-            else:  # what was told before ends behind it
-                turn.log._text_ends[-1] = turn.log.text.length  # noqa: SLF001 - mutants reach in
+    def make(extend: Any) -> Any:
+        def mutant(self: TurnLog) -> None:
+            if self._source is not None and not self._readers:
+                self._text_ends[-1] = self.text.length  # the entry before ends behind it
+            extend(self)
 
         return mutant
 
-    put(Turns, "_on_event", make)
+    put(TurnLog, "extend_text", make)
 
 
 def about_what_is_not_held(answer: Callable[[], Any]) -> None:
@@ -739,7 +741,7 @@ def about_what_is_not_held(answer: Callable[[], Any]) -> None:
             try:
                 return await follow(self, owner, conversation_id, message_id, after)
             except Reset:
-                if (conversation_id, message_id) in self._held:
+                if (conversation_id, message_id) in self._recent:
                     raise
                 return answer()
 
@@ -786,31 +788,31 @@ def replays_and_stops() -> None:
 def ends_the_next_turn(*, late: bool) -> None:
     """The end of a stopped turn ends the next one of its conversation; or so it is when that end comes late."""
     poisoned: set[str] = set()
-    stopped: dict[Question, float] = {}
+    stopped: dict[Turn, float] = {}
 
     def make_stop(stop: Any) -> Any:
-        def mutant(self: Question) -> None:
+        def mutant(self: Turn) -> None:
             stopped.setdefault(self, asyncio.get_running_loop().time())
             stop(self)
 
         return mutant
 
     def make(ask: Any) -> Any:
-        async def mutant(self: Any, conversation_id: str, resume: str | None, question: Question) -> Any:
+        async def mutant(self: Any, conversation_id: str, resume: str | None, turn: Turn) -> Any:
             if conversation_id in poisoned:
                 poisoned.discard(conversation_id)
-                return Ended(Usage(), "end_turn", "", aborted=False)
+                return Result(Usage(), "end_turn", "", aborted=False)
             try:
-                return await ask(self, conversation_id, resume, question)
+                return await ask(self, conversation_id, resume, turn)
             finally:
                 grace = self._settings.claude_grace_seconds
                 now = asyncio.get_running_loop().time()
-                if question in stopped and (not late or now - stopped[question] >= grace):
+                if turn in stopped and (not late or now - stopped[turn] >= grace):
                     poisoned.add(conversation_id)
 
         return mutant
 
-    put(Question, "stop", make_stop)
+    put(Turn, "stop", make_stop)
     put(chat_server.claude.pool.Claude, "ask", make)
 
 
@@ -824,7 +826,7 @@ def tools_go_on() -> None:
 
     def make(cancel: Any) -> Any:
         async def mutant(self: Turns, owner: str, message_id: str, conversation_id: str | None) -> Any:
-            for turn in self._held.values():
+            for turn in self._recent.values():
                 log = turn.log
                 if log.accepted.message_id == message_id and any(
                     isinstance(e, Tool) for e in log.read(0)[-1:]
@@ -843,9 +845,9 @@ def stopped_in_name() -> None:
     left: set[Session] = set()
 
     def interrupt(self: Session) -> None:
-        if not self._done.done():
+        if not self._result.done():
             left.add(self)
-            self._done.set_exception(ClaudeFailed("the turn was stopped"))
+            self._result.set_exception(ClaudeFailed("the turn was stopped"))
 
     def make(close: Any) -> Any:
         def mutant(self: Session) -> None:
@@ -912,7 +914,7 @@ def retold_without_words() -> None:
     """A turn that only history still has is told by its end alone."""
     put(
         chat_server.turns.manager,
-        "_log_from_history",
+        "log_from_history",
         lambda retold: lambda turn: retold(replace(turn, answer="")),
     )
 
@@ -934,9 +936,9 @@ def deleted_is_told() -> None:
 
     def make(delete: Any) -> Any:
         async def mutant(self: Turns, owner: str, conversation_id: str) -> None:
-            held = dict(self._held)
+            held = dict(self._recent)
             await delete(self, owner, conversation_id)
-            self._held.update(held)
+            self._recent.update(held)
 
         return mutant
 
@@ -952,7 +954,7 @@ def waits_for_the_end_of_stdout() -> None:
             ended = await ask(self, *asked)
             process = self.started.result()
             process._stdin.close()  # noqa: SLF001
-            await asyncio.wait([process._stdout.ended])  # noqa: SLF001
+            await asyncio.wait([process.stdout.ended])
             return ended
 
         return mutant
@@ -1028,8 +1030,8 @@ def asks_once() -> None:
     def make(interrupt: Any) -> Any:
         def mutant(self: Session) -> None:
             interrupt(self)
-            assert self._interrupting is not None
-            self._interrupting.cancel()
+            assert self._interrupt_timer is not None
+            self._interrupt_timer.cancel()
 
         return mutant
 
@@ -1082,10 +1084,10 @@ def anybody_may_own_the_data() -> None:
 def gives_up_on_a_locked_database() -> None:
     """What SQLite did not take in five seconds has failed."""
 
-    async def once(_: Turns, write: Callable[[], Any]) -> None:
+    async def once(_: TurnRecorder, write: Callable[[], Any]) -> None:
         await write()
 
-    put(Turns, "_despite_locks", lambda _: once)
+    put(TurnRecorder, "_despite_locks", lambda _: once)
 
 
 @breaks("interrupted-stays-running")
@@ -1103,10 +1105,10 @@ def dashes_are_options() -> None:
     """A prompt is taken for an option where it looks like one."""
 
     def make(ask: Any) -> Any:
-        async def mutant(self: Any, conversation_id: str, resume: str | None, question: Question) -> Any:
-            if question.prompt.startswith("-"):
-                raise ClaudeFailed(f"error: unknown option '{question.prompt.partition(' ')[0]}'")
-            return await ask(self, conversation_id, resume, question)
+        async def mutant(self: Any, conversation_id: str, resume: str | None, turn: Turn) -> Any:
+            if turn.prompt.startswith("-"):
+                raise ClaudeFailed(f"error: unknown option '{turn.prompt.partition(' ')[0]}'")
+            return await ask(self, conversation_id, resume, turn)
 
         return mutant
 
@@ -1132,7 +1134,7 @@ def result_told_too() -> None:
 
     def make(last: Any) -> Any:
         def mutant(self: Any, text: str) -> Any:
-            if self._wholes < len(self._blocks):
+            if self._full_blocks < len(self._blocks):
                 self.open_block()
                 yield from self.delta(text)
             else:
@@ -1161,22 +1163,22 @@ def bytes_must_be_text() -> None:
 @breaks("equal-answer-dropped")
 def says_nothing_twice() -> None:
     """What was the last answer of a conversation is not said again."""
-    told: dict[str, dict[str, str]] = {}
+    answers: dict[str, dict[str, str]] = {}  # by conversation and message id
 
-    def make(tell: Any) -> Any:
-        def mutant(self: Turns, turn: Turn, event: Any) -> None:
-            ids = turn.log.accepted
-            turns = told.setdefault(ids.conversation_id, {})
+    def make(extend: Any) -> Any:
+        def mutant(self: TurnLog) -> None:
+            ids = self.accepted
+            turns = answers.setdefault(ids.conversation_id, {})
             before = [text for name, text in turns.items() if name != ids.message_id][-1:]
-            if isinstance(event, chat_server.claude.events.Text):
-                turns[ids.message_id] = turns.get(ids.message_id, "") + event.text
-                if before and event.text in before[0]:
-                    return
-            tell(self, turn, event)
+            new = self.text.slice(self._text_ends[-1], self.text.length)
+            turns[ids.message_id] = turns.get(ids.message_id, "") + new
+            if new and before and new in before[0]:
+                self._text_ends[-1] = self.text.length  # the entry before ends behind it
+            extend(self)
 
         return mutant
 
-    put(Turns, "_on_event", make)
+    put(TurnLog, "extend_text", make)
 
 
 def half_a_pair_breaks(module: Any, decoder: str) -> None:
@@ -1391,7 +1393,7 @@ def slow_is_silent() -> None:
 
         return mutant
 
-    put(Session, "on_stdout", make)
+    put(Session, "on_output", make)
 
 
 @breaks("departed-reader-blocks")

@@ -1,56 +1,22 @@
-"""What the parser makes of the CLI's output."""
+"""What only the parser knows of a turn: how it begins and how it ends. All else are events of the protocol."""
 
 from __future__ import annotations
 
 import msgspec
 
-from chat_server.protocol import Usage
+from chat_server.protocol import Rewind, Status, Thinking, Tool, Usage
 
 
-class Started(msgspec.Struct, frozen=True):
-    """The CLI has begun the turn, in this session."""
+class Init(msgspec.Struct, frozen=True):
+    """The CLI has begun the turn, in this session (``system`` line with ``subtype`` ``init``)."""
 
     session_id: str
 
 
-class Text(msgspec.Struct, frozen=True):
-    """A piece of the answer, which the text of what was told ends with."""
+class Result(msgspec.Struct, frozen=True):
+    """The CLI has ended the turn (``result`` line).
 
-    text: str
-
-
-class Thought(msgspec.Struct, frozen=True):
-    """A piece of thinking."""
-
-    text: str
-
-
-class ToolStep(msgspec.Struct, frozen=True):
-    """A tool call began (``started``) or ended (``finished``, ``failed``)."""
-
-    id: str
-    name: str
-    state: str
-    detail: str
-
-
-class Note(msgspec.Struct, frozen=True):
-    """Something the user may like to know meanwhile."""
-
-    status: str
-    detail: str
-
-
-class Rewound(msgspec.Struct, frozen=True):
-    """The answer is only its first ``to`` code points; what follows is told anew."""
-
-    to: int
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """The result of the turn.
-
-    ``error`` is empty when the turn went well, else the CLI's sentence. ``aborted`` says that an interrupt ended it.
+    ``error`` is empty when the turn went well, else the CLI's message. ``aborted`` says that an interrupt ended it.
     """
 
     usage: Usage
@@ -59,4 +25,8 @@ class Ended(msgspec.Struct, frozen=True):
     aborted: bool = False
 
 
-StreamEvent = Started | Text | Thought | ToolStep | Note | Rewound | Ended
+TurnEvent = Thinking | Tool | Status | Rewind
+"""What goes on to the readers. The parser leaves ids and ``seq`` empty; the log of the turn sets them. Text is no
+event: the parser appends it to the buffer that it shares with the log."""
+
+ParsedEvent = Init | TurnEvent | Result

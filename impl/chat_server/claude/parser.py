@@ -1,8 +1,8 @@
 """Lines that the CLI prints become events of a turn.
 
-The CLI tells an answer up to three times: as deltas, as one ``assistant`` line per content block, and once more in the
-``result``; and it tells a block again from the beginning when the model's stream broke. ``AnswerText`` holds what the
-reader was shown and compares every telling with it, so each shape shows the text once (TURN-4, TURN-12).
+Text is no event: it is appended to the buffer of the turn's log, by way of ``AnswerText``, which drops what the CLI
+prints again (TURN-4, TURN-12; claude/answer.py has the theory). All other events are yielded one by one, and lazily:
+when an event is yielded, the buffer holds exactly the text that comes before it.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any, Literal
 import msgspec
 
 from chat_server.claude.answer import AnswerText
-from chat_server.claude.events import Ended, Note, Started, StreamEvent, Thought, ToolStep
-from chat_server.protocol import Usage
+from chat_server.claude.events import Init, ParsedEvent, Result
+from chat_server.protocol import Status, Thinking, Tool, Usage
 from chat_server.text_buffer import TextBuffer
 
-DETAIL_CHARS = 2000
-"""How much of a tool's input or output is told."""
+MAX_DETAIL_CHARS = 2000
+"""How much of a tool's input or output is sent."""
 
 MAX_COUNT = 2**53
 """No count of the CLI is larger; a database could not keep it."""
 
-PIECE_BYTES = 65_536
-"""A longer line is not tried as a piece of text first: what is no piece is decoded a second time."""
+FAST_PATH_MAX_BYTES = 65_536
+"""Longer lines are not decoded as a delta first: they seldom are one, and would be decoded twice."""
 
 
 class _Delta(msgspec.Struct, frozen=True, gc=False):
@@ -38,8 +38,11 @@ class _Event(msgspec.Struct, frozen=True, gc=False):
     delta: _Delta
 
 
-class _Piece(msgspec.Struct, frozen=True, gc=False):
-    """A line that is a piece of the answer and nothing else: no other can be decoded so."""
+class _DeltaLine(msgspec.Struct, frozen=True, gc=False):
+    """A line that is a delta of the answer and nothing else.
+
+    The types are exact, so the decoder refuses every other line: a subagent's, one that discards blocks, other kinds.
+    """
 
     type: Literal["stream_event"]
     event: _Event
@@ -48,83 +51,92 @@ class _Piece(msgspec.Struct, frozen=True, gc=False):
     uuid: str | None = None
 
 
-_decode_piece = msgspec.json.Decoder(_Piece).decode
+_decode_delta = msgspec.json.Decoder(_DeltaLine).decode
 
 
 class TurnParser:
-    """What the lines of one turn mean; feed it the lines as they come, until ``Ended``.
+    """Reads the lines of one turn, as they come, until it yields ``Result``.
 
-    Nearly all lines are pieces of text, and most come in bunches: those are decoded for what they tell alone, and a
-    bunch of them is one event. Everything else is rare, and decoded whole.
+    Nearly all lines are deltas of the answer: a typed decoder takes just their text, and the text of neighbours is
+    appended in one. Everything else is rare, and decoded into dictionaries.
 
-    The answer is added to ``told``, which may have the log of the turn, too: what is told is kept once.
+    ``buffer`` is the text of the turn's log: the answer is in memory once.
     """
 
-    __slots__ = ("_answer", "_last_piece", "_message", "_seen", "_tools", "_usage", "ended")
+    __slots__ = ("_answer", "_last_delta_uuid", "_message", "_seen_uuids", "_tools", "_usage", "ended")
 
-    def __init__(self, told: TextBuffer | None = None) -> None:
-        self._answer = AnswerText(TextBuffer() if told is None else told)
-        self._seen: set[str] = set()  # uuids of lines already told, but for pieces
-        self._last_piece: str | None = None  # uuid of the last piece of text
+    def __init__(self, buffer: TextBuffer | None = None) -> None:
+        self._answer = AnswerText(TextBuffer() if buffer is None else buffer)
+        # A line that is repeated as it is has the same uuid. All uuids are kept but those of deltas, which are many:
+        # of these a repeat follows at once.
+        self._seen_uuids: set[str] = set()
+        self._last_delta_uuid: str | None = None
         self._tools: dict[str, str] = {}  # names of running tool calls by id
         self._usage: dict[str, Usage] = {}  # by message id, as the stream itself reports it
-        self._message = ""  # id of the message being told
+        self._message = ""  # id of the current message
         self.ended = False
 
     @property
     def text(self) -> str:
-        """The answer so far, as the reader has it."""
-        return str(self._answer.shown)
+        """The visible answer so far."""
+        return str(self._answer.visible)
 
     @property
     def length(self) -> int:
         """How many code points the answer has so far."""
-        return len(self._answer.shown)
+        return len(self._answer.visible)
 
     @property
     def usage(self) -> Usage:
         """What the stream itself has reported so far; stands in for a result that never comes."""
-        told = self._usage.values()
-        return Usage(sum(each.input_tokens for each in told), sum(each.output_tokens for each in told))
+        reported = self._usage.values()
+        return Usage(
+            sum(each.input_tokens for each in reported), sum(each.output_tokens for each in reported)
+        )
 
-    def feed(self, lines: Sequence[bytes | bytearray]) -> Iterable[StreamEvent]:
-        """The events of some lines, to be taken one by one; none for a line that is noise or of an unknown type."""
-        if len(lines) == 1 and not self.ended and (piece := self._piece(lines[0])) is not None:
-            return self._answer.delta(piece)  # nearly always
+    def feed(self, lines: Sequence[bytes | bytearray]) -> Iterable[ParsedEvent]:
+        """Append the text of some lines to the buffer, and yield their other events.
+
+        Take the events one by one: a line is read when its event is asked for. Noise, unknown types and lines after
+        the result yield nothing.
+        """
+        # The path of nearly every token: one read, one line, one delta.
+        if len(lines) == 1 and not self.ended and (text := self._delta_text(lines[0])) is not None:
+            return self._answer.delta(text)
         return self._feed(lines)
 
-    def _feed(self, lines: Sequence[bytes | bytearray]) -> Iterator[StreamEvent]:
-        pieces: list[str] = []
+    def _feed(self, lines: Sequence[bytes | bytearray]) -> Iterator[ParsedEvent]:
+        texts: list[str] = []
         for line in lines:
             if self.ended:
                 return
-            piece = self._piece(line)
-            if piece is not None:
-                pieces.append(piece)
+            text = self._delta_text(line)
+            if text is not None:
+                texts.append(text)
                 continue
-            yield from self._answer.delta("".join(pieces))
-            pieces.clear()
+            yield from self._answer.delta("".join(texts))
+            texts.clear()
             yield from self._line(line)
-        yield from self._answer.delta(pieces[0] if len(pieces) == 1 else "".join(pieces))
+        yield from self._answer.delta(texts[0] if len(texts) == 1 else "".join(texts))
 
-    def _piece(self, line: bytes | bytearray) -> str | None:
-        """The text of a line that is a piece of the answer and nothing else; empty when it was told before."""
-        if len(line) > PIECE_BYTES:
+    def _delta_text(self, line: bytes | bytearray) -> str | None:
+        """The text of a line that is a delta of the answer and nothing else; empty for a duplicate."""
+        if len(line) > FAST_PATH_MAX_BYTES:
             return None
         try:
-            told = _decode_piece(line)
+            delta = _decode_delta(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        uuid = told.uuid
+        uuid = delta.uuid
         if uuid is not None:
-            if uuid == self._last_piece:
+            if uuid == self._last_delta_uuid:
                 return ""
-            self._last_piece = uuid
-        return told.event.delta.text
+            self._last_delta_uuid = uuid
+        return delta.event.delta.text
 
-    def _line(self, line: bytes | bytearray) -> Iterator[StreamEvent]:
+    def _line(self, line: bytes | bytearray) -> Iterator[ParsedEvent]:
         message = _decode(line)
-        if message is None or self._is_known(message.get("uuid")):
+        if message is None or self._is_duplicate(message.get("uuid")):
             return
         if message.get("parent_tool_use_id") is not None:
             return  # a subagent's lines are not the answer
@@ -143,18 +155,18 @@ class TurnParser:
             case "result":
                 yield from self._result(message)
 
-    def _is_known(self, uuid: object) -> bool:
-        """Whether a line with this uuid was fed before."""
+    def _is_duplicate(self, uuid: object) -> bool:
+        """Whether a line with this uuid was read before."""
         if not isinstance(uuid, str):
             return False
-        known = uuid in self._seen
-        self._seen.add(uuid)
-        return known
+        seen = uuid in self._seen_uuids
+        self._seen_uuids.add(uuid)
+        return seen
 
-    def _stream_event(self, event: dict[str, Any]) -> Iterator[StreamEvent]:
+    def _stream_event(self, event: dict[str, Any]) -> Iterator[ParsedEvent]:
         match event.get("type"):
             case "message_start":
-                yield from self._begin(_dict(event.get("message")))
+                yield from self._on_message(_dict(event.get("message")))
             case "content_block_start":
                 block = _dict(event.get("content_block"))
                 if block.get("type") == "text":
@@ -165,20 +177,20 @@ class TurnParser:
                 if delta.get("type") == "text_delta":
                     yield from self._answer.delta(_str(delta.get("text")))
                 elif delta.get("type") == "thinking_delta" and delta.get("thinking"):
-                    yield Thought(_str(delta["thinking"]))
+                    yield Thinking(thinking=_str(delta["thinking"]))
             case "message_delta":
-                self._charge(_dict(event.get("usage")))
+                self._record_usage(_dict(event.get("usage")))
                 if _dict(event.get("delta")).get("stop_reason") == "max_tokens":
                     self._answer.on_length_limit()
 
-    def _assistant(self, line: dict[str, Any]) -> Iterator[StreamEvent]:
+    def _assistant(self, line: dict[str, Any]) -> Iterator[ParsedEvent]:
         if line.get("is_api_error_message") or line.get("error"):
             return  # the result says it, as an error
         message = _dict(line.get("message"))
         blocks = _list(message.get("content"))
         if not blocks:
-            return  # it tells nothing, and must not end the message that is being told
-        yield from self._begin(message)
+            return  # no content: it must not end the current message
+        yield from self._on_message(message)
         for block in blocks:
             match _dict(block).get("type"):
                 case "text":
@@ -186,29 +198,32 @@ class TurnParser:
                 case "tool_use":
                     tool_id, name = _str(block.get("id")), _str(block.get("name"))
                     self._tools[tool_id] = name
-                    yield ToolStep(tool_id, name, "started", _tool_detail(_dict(block.get("input"))))
+                    detail = _tool_detail(_dict(block.get("input")))
+                    yield Tool(id=tool_id, name=name, state="started", detail=detail)
 
-    def _user(self, line: dict[str, Any]) -> Iterator[StreamEvent]:
+    def _user(self, line: dict[str, Any]) -> Iterator[ParsedEvent]:
         for block in _list(_dict(line.get("message")).get("content")):
             if _dict(block).get("type") == "tool_result":
                 tool_id = _str(block.get("tool_use_id"))
                 state = "failed" if block.get("is_error") else "finished"
-                detail = _plain(block.get("content"))[:DETAIL_CHARS]
-                yield ToolStep(tool_id, self._tools.pop(tool_id, ""), state, detail)
+                detail = _plain(block.get("content"))[:MAX_DETAIL_CHARS]
+                yield Tool(id=tool_id, name=self._tools.pop(tool_id, ""), state=state, detail=detail)
 
-    def _system(self, line: dict[str, Any]) -> Iterator[StreamEvent]:
+    def _system(self, line: dict[str, Any]) -> Iterator[ParsedEvent]:
         match line.get("subtype"):
             case "init":
-                yield Started(_str(line.get("session_id")))
+                yield Init(_str(line.get("session_id")))
             case "compact_boundary":
-                yield Note("compacted", "Claude now has a summary of the earlier part of this conversation")
+                detail = "Claude now has a summary of the earlier part of this conversation"
+                yield Status(status="compacted", detail=detail)
             case "api_retry":
                 attempt, limit = line.get("attempt"), line.get("max_retries")
-                yield Note("retrying", f"attempt {attempt} of {limit}: {_str(line.get('error'))}")
+                detail = f"attempt {attempt} of {limit}: {_str(line.get('error'))}"
+                yield Status(status="retrying", detail=detail)
 
-    def _result(self, line: dict[str, Any]) -> Iterator[StreamEvent]:
+    def _result(self, line: dict[str, Any]) -> Iterator[ParsedEvent]:
         if _dict(line.get("origin")).get("kind") == "task-notification":
-            return  # a background task of an earlier turn has woken the session
+            return  # of a background task that an earlier turn left running; ours is still to come
         self.ended = True
         error = ""
         if line.get("is_error"):
@@ -221,17 +236,18 @@ class TurnParser:
         reported = _dict(line.get("usage"))
         usage = Usage(_int(reported.get("input_tokens")), _int(reported.get("output_tokens")))
         aborted = _str(line.get("terminal_reason")).startswith("aborted")
-        if usage == Usage():  # an interrupted turn reports zero although tokens were spent
+        # An interrupted turn reports zero although tokens were spent.
+        if usage == Usage():
             usage = self.usage
-        yield Ended(usage, _str(line.get("stop_reason")) or "end_turn", error, aborted)
+        yield Result(usage, _str(line.get("stop_reason")) or "end_turn", error, aborted)
 
-    def _begin(self, message: dict[str, Any]) -> Iterator[StreamEvent]:
+    def _on_message(self, message: dict[str, Any]) -> Iterator[ParsedEvent]:
         self._message = _str(message.get("id"))
-        self._charge(_dict(message.get("usage")))
+        self._record_usage(_dict(message.get("usage")))
         yield from self._answer.start_message(self._message)
 
-    def _charge(self, usage: dict[str, Any]) -> None:
-        """Usage is told per message and repeated on every line of it: the highest counts, once."""
+    def _record_usage(self, usage: dict[str, Any]) -> None:
+        """Count the usage of a message once: each of its lines repeats it, and the counts only grow."""
         known = self._usage.get(self._message, Usage())
         self._usage[self._message] = Usage(
             max(known.input_tokens, _int(usage.get("input_tokens"))),
@@ -244,7 +260,9 @@ def _decode(line: bytes | bytearray) -> dict[str, Any] | None:
         message = msgspec.json.decode(line)
     except RecursionError:
         return None
-    except (msgspec.DecodeError, UnicodeDecodeError):  # noise, bytes that are not UTF-8, or lone surrogates
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Noise, bytes that are not UTF-8, or lone surrogates, which the CLI writes where it cuts between the halves of
+        # a pair. json takes the latter two; they become U+FFFD, since no UTF-8 frame could carry them.
         try:
             message = json.loads(line.decode("utf-8", "replace"))
         except (ValueError, RecursionError):
@@ -290,5 +308,5 @@ def _plain(content: Any) -> str:
 def _tool_detail(given: dict[str, Any]) -> str:
     for name in ("command", "file_path", "path", "pattern", "url", "query"):
         if isinstance(given.get(name), str):
-            return str(given[name])[:DETAIL_CHARS]
-    return msgspec.json.encode(given).decode()[:DETAIL_CHARS] if given else ""
+            return str(given[name])[:MAX_DETAIL_CHARS]
+    return msgspec.json.encode(given).decode()[:MAX_DETAIL_CHARS] if given else ""

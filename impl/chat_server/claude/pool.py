@@ -11,12 +11,13 @@ from contextlib import AsyncExitStack, suppress
 
 from chat_server.claude import invocation
 from chat_server.claude.environment import config_folder, environment, passed_on
-from chat_server.claude.events import Ended, Note
-from chat_server.claude.session import ClaudeEnded, Question, Session
+from chat_server.claude.events import Result
+from chat_server.claude.session import ClaudeEnded, Exchange, Session
 from chat_server.claude.waiting_line import WaitingLine
 from chat_server.claude.workspaces import Workspace, Workspaces, adopt_transcripts, remove, transcripts
 from chat_server.errors import ClaudeUnavailable, Interrupted
 from chat_server.processes.starter import running, starting
+from chat_server.protocol import Status
 from chat_server.settings import PLACEHOLDER, Settings
 from chat_server.tasks import uncancelled
 
@@ -74,11 +75,11 @@ class Claude:
 
     @property
     def waiting(self) -> int:
-        """How many questions wait for a process."""
+        """How many turns wait for a process."""
         return len(self._line)
 
-    async def ask(self, conversation_id: str, resume: str | None, question: Question) -> Ended:
-        """Put a question to a conversation's process, and wait for the result.
+    async def ask(self, conversation_id: str, resume: str | None, exchange: Exchange) -> Result:
+        """Send a prompt to the conversation's process, and wait for the result.
 
         ``resume`` is the session to continue when no warm process has it; ``None`` begins a new one.
 
@@ -89,19 +90,19 @@ class Claude:
             SessionUnknown: The CLI does not know ``resume``.
             TimedOut: The turn was silent for too long.
         """
-        session = await self._session(conversation_id, resume, question)
+        session = await self._session(conversation_id, resume, exchange)
         healthy = False
         try:
             await asyncio.wait([session.started])
             session.started.result()
-            ended = await session.ask(question, invocation.content(question.prompt, self._settings))
+            result = await session.ask(exchange, invocation.content(exchange.prompt, self._settings))
             healthy = True
         except OSError as error:
             detail = f"{error.strerror}: {error.filename}"
             logger.warning("claude could not be started: %s", detail)
             raise ClaudeUnavailable("Claude could not be started", detail=detail) from error
         except ClaudeEnded as error:
-            if not question.stopped and await self._is_stopping(soon=error.signalled):
+            if not exchange.stopped and await self._is_stopping(soon=error.signalled):
                 raise Interrupted("the server was stopped during this turn") from error
             raise
         finally:
@@ -110,9 +111,9 @@ class Claude:
                 session.idle = loop.call_later(self._settings.claude_idle_seconds, session.close)
             else:
                 session.close()
-            self._line.release(question.owner)
+            self._line.release(exchange.owner)
             self._make_room()
-        return ended
+        return result
 
     async def _is_stopping(self, *, soon: bool) -> bool:
         """Whether the server is stopping, or ``soon`` will be: a signal that is sent to all need not reach it first."""
@@ -142,14 +143,14 @@ class Claude:
         for path in tuple(transcripts(self._shared_config, session)):
             remove(path)
 
-    async def _session(self, conversation_id: str, resume: str | None, question: Question) -> Session:
-        """The conversation's process, warm or just started, as one place of the question's owner."""
+    async def _session(self, conversation_id: str, resume: str | None, exchange: Exchange) -> Session:
+        """The conversation's process, warm or just started, counted among its user's."""
         while (session := self._sessions.get(conversation_id)) is not None:
             if not session.closing.done():
                 if session.idle is not None:
                     session.idle.cancel()
                     session.idle = None
-                self._line.serve(question.owner)
+                self._line.serve(exchange.owner)
                 return session
             assert session.task is not None
             await asyncio.wait([session.task])  # never two processes on one session
@@ -159,13 +160,13 @@ class Claude:
             self._assign(session.workspace, conversation_id)
             self._spares.remove(session)
             session.assign(conversation_id)
-            self._line.serve(question.owner)
+            self._line.serve(exchange.owner)
         else:
-            await self._place(question)
+            await self._place(exchange)
             try:
                 session = self._start(conversation_id, resume)
             except ClaudeUnavailable:
-                self._line.release(question.owner)
+                self._line.release(exchange.owner)
                 self._make_room()
                 raise
         self._sessions[conversation_id] = session
@@ -223,46 +224,47 @@ class Claude:
         """How many more processes may be started; those who wait get them first."""
         return self._settings.claude_max_processes - self.processes - self._granted
 
-    async def _place(self, question: Question) -> None:
+    async def _place(self, exchange: Exchange) -> None:
         """Wait until one more process may be started, and count it among the owner's.
 
         Raises:
-            ClaudeUnavailable: All are answering, and too many wait, or it took too long; or the question was stopped.
+            ClaudeUnavailable: All are answering, and too many wait, or it took too long; or the turn was stopped.
         """
         if self._free > 0:  # then nobody waits
-            self._line.serve(question.owner)
+            self._line.serve(exchange.owner)
             return
-        ticket = self._line.join(question.owner)
+        ticket = self._line.join(exchange.owner)
         try:
             self._make_room()
             if (more := len(self._line) - self._leaving) > 0:
-                self._let_wait(more, question)
-            question.attach(ticket)
-            if question.stopped:
+                self._let_wait(more, exchange)
+            exchange.attach(ticket)
+            if exchange.stopped:
                 ticket.interrupt()
             async with asyncio.timeout(self._settings.claude_wait_seconds or None):
                 await ticket.granted
         except BaseException as error:
-            question.attach(None)
+            exchange.attach(None)
             self._line.leave(ticket)
             if ticket.has_place:  # just when it had waited for too long, or the server ends
                 self._granted -= 1
-                self._line.release(question.owner)
+                self._line.release(exchange.owner)
                 self._make_room()
             if isinstance(error, TimeoutError):
                 raise ClaudeUnavailable(self._all_answer()) from None
             raise
-        question.attach(None)
+        exchange.attach(None)
         self._line.leave(ticket)
         self._granted -= 1
 
-    def _let_wait(self, more: int, question: Question) -> None:
-        """Tell whoever asks that it waits for others' answers; if too many do, refuse one."""
+    def _let_wait(self, more: int, exchange: Exchange) -> None:
+        """Say that this turn waits for others; if too many wait, refuse one."""
         most = self._settings.claude_waiting if self._settings.claude_wait_seconds else 0
         if more > most:
             self._line.refuse_one(self._all_answer())
         if most:
-            question.on_event(Note("waiting", "every Claude is answering others; this question is in line"))
+            detail = "every Claude is answering others; this question is in line"
+            exchange.on_event(Status(status="waiting", detail=detail))
 
     def _all_answer(self) -> str:
         limit = self._settings.claude_max_processes
@@ -298,7 +300,7 @@ class Claude:
                 env=environment(self._server_env, self._passed_on, workspace, home)
                 | invocation.environment(self._settings),
                 grace=self._settings.claude_grace_seconds,
-                hear=session.on_stdout,
+                listener=session,
             ) as process:
                 session.started.set_result(process)
                 logger.info("= claude %d started", process.pid)

@@ -1,4 +1,4 @@
-"""One ``claude`` process and the question it answers."""
+"""One ``claude`` process: it is sent a prompt, its output goes to the turn, and it is interrupted or ended."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import asyncio
 import logging
 import signal
 import uuid
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
 
-from chat_server.claude.events import Ended, StreamEvent
+from chat_server.claude.events import Init, Result, TurnEvent
 from chat_server.claude.invocation import Content
 from chat_server.claude.lines import LineSplitter, LineTooLong
 from chat_server.claude.parser import TurnParser
 from chat_server.claude.workspaces import Workspace
 from chat_server.errors import ClaudeFailed, TimedOut
 from chat_server.logging_setup import about, only_about, share_names
+from chat_server.processes.pipes import PipeReader
 from chat_server.processes.process import Process
-from chat_server.text_buffer import TextBuffer
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN_SESSION = "No conversation found with session ID"
-"""How the CLI says on stderr that it cannot resume an id."""
+"""How the CLI says on stderr, or in a result, that it cannot resume an id."""
 
 _json = msgspec.json.Encoder()
 
@@ -32,7 +31,7 @@ _json = msgspec.json.Encoder()
 STOPPED_CODES = frozenset(
     code for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) for code in (-number, 128 + number)
 )
-"""Exit codes of a process that a stop signal ended: by its own hand, or (128 + n) as the CLI and shells report it."""
+"""Exit codes of a process that a stop signal ended: directly, or (128 + n) as the CLI and shells report it."""
 
 
 class SessionUnknown(Exception):
@@ -40,7 +39,7 @@ class SessionUnknown(Exception):
 
 
 class ClaudeEnded(ClaudeFailed):
-    """The process ended, or broke off its answer, and nobody here had asked it to.
+    """The process exited, or broke off its answer, though this server had not asked it to.
 
     Attributes:
         signalled: Whether a stop signal did it: perhaps one that was sent to the server, too.
@@ -51,85 +50,79 @@ class ClaudeEnded(ClaudeFailed):
         self.signalled = signalled
 
 
-class Asked(Protocol):
-    """Who has a question: the process that answers it, or the line in which it waits for one."""
+class Interruptible(Protocol):
+    """What a stopped exchange interrupts: the session that answers it, or the ticket with which it waits for one."""
 
     def interrupt(self) -> None:
-        """It was stopped."""
-
-    def hold(self, *, held: bool) -> None:
-        """Its readers are behind; or not any more."""
+        """The user has stopped the answer."""
 
 
-class Question:
-    """A prompt, what becomes of its answer, and how it is stopped or held up meanwhile.
+class AnswerLog(Protocol):
+    """The log that an answer goes to (turns/event_log.py)."""
 
-    The answer is added to ``told``, and ``sink`` hears of each piece and of all else that happens.
+    def extend_text(self) -> None:
+        """The parser may have appended text."""
 
-    Attributes:
-        owner: Whose it is.
-        parser: What the CLI has said so far; a new one when the question is asked anew.
-        stopped: Whether it was asked to stop.
-    """
+    def set_source(self, source: PipeReader | None) -> None:
+        """Pause this pipe while all readers lag."""
 
-    __slots__ = ("_asked", "held", "on_event", "owner", "parser", "prompt", "stopped")
 
-    def __init__(
-        self,
-        prompt: str,
-        told: TextBuffer | None = None,
-        sink: Callable[[StreamEvent], None] = lambda _: None,
-        *,
-        owner: str = "",
-    ) -> None:
-        self.prompt = prompt
-        self.owner = owner
-        self.on_event = sink
-        self.parser = TurnParser(told)
-        self.stopped = False
-        self.held = False
-        self._asked: Asked | None = None
+class Exchange(Protocol):
+    """A prompt and where its answer goes: what a session needs of a turn (turns/turn.py). It outlives a retry."""
 
-    def stop(self) -> None:
-        """Interrupt the answer: the result says so, or, after a grace, the process is ended."""
-        if not self.stopped:
-            self.stopped, self.held = True, False
-            if self._asked is not None:
-                self._asked.interrupt()
+    @property
+    def owner(self) -> str:
+        """The user's name."""
 
-    def hold(self, held: bool) -> None:  # noqa: FBT001 - a callback of the log
-        """Let the CLI wait, because everybody who reads the answer does; or go on. What is stopped is heard out."""
-        self.held = held and not self.stopped
-        if self._asked is not None:
-            self._asked.hold(held=self.held)
+    @property
+    def prompt(self) -> str:
+        """What the user wrote."""
 
-    def attach(self, asked: Asked | None) -> None:
-        """Whom to tell."""
-        self._asked = asked
+    @property
+    def stopped(self) -> bool:
+        """Whether the user has stopped the answer."""
+
+    @property
+    def parser(self) -> TurnParser:
+        """Reads the output; its text goes to the log."""
+
+    @property
+    def log(self) -> AnswerLog:
+        """Where text goes."""
+
+    def on_event(self, event: Init | TurnEvent) -> None:
+        """An event of the answer that is no text; called before any later text is in the log."""
+
+    def on_text(self) -> None:
+        """The first text has come."""
+
+    def attach(self, process: Interruptible | None) -> None:
+        """``interrupt`` this when the answer is stopped; ``None``: nothing any more."""
 
 
 class Session:
-    """A process from its start to its end, and the question it answers, if any.
+    """A process from its start to its end, and the exchange that it serves, if any.
 
     Attributes:
         started: The process, or why there is none.
         context: That of the task which owns the process; its log lines name the conversation.
-        closing: Is done when the process is to end, or has ended.
+        closing: Is done when the process is to end, or has exited.
         idle: When the process will be ended, unless it is asked something.
         workspace: The folders that it runs in.
     """
 
     __slots__ = (
-        "_done",
+        "_exchange",
         "_exited",
         "_grace",
-        "_interrupting",
+        "_interrupt_timer",
         "_last_output",
         "_lines",
         "_loop",
-        "_question",
+        "_result",
         "_silence",
         "_silence_timer",
+        "_text_seen",
         "closing",
         "context",
         "conversation_id",
@@ -153,15 +146,16 @@ class Session:
         self._lines = LineSplitter(line_max_bytes)
         self._silence = silence
         self._grace = grace
-        self._question: Question | None = None
-        self._done: asyncio.Future[Ended] = self._loop.create_future()
+        self._exchange: Exchange | None = None
+        self._text_seen = False
+        self._result: asyncio.Future[Result] = self._loop.create_future()
         self._last_output = 0.0
         self._exited = False
         self._silence_timer: asyncio.TimerHandle | None = None
-        self._interrupting: asyncio.TimerHandle | None = None
+        self._interrupt_timer: asyncio.TimerHandle | None = None
 
-    async def ask(self, question: Question, content: Content) -> Ended:
-        """Send ``content``, the question's prompt as the CLI takes it, and wait for the result.
+    async def ask(self, exchange: Exchange, content: Content) -> Result:
+        """Send ``content``, the prompt as the CLI takes it, and wait for the result.
 
         Raises:
             ClaudeFailed: The CLI ended without a result.
@@ -169,55 +163,49 @@ class Session:
             SessionUnknown: The CLI does not know the session it was to resume.
             TimedOut: The turn was silent for too long.
         """
-        share_names(self.context)  # the process's lines name the turn that it answers, or answered last
-        self._question, self._done = question, self._loop.create_future()
+        share_names(self.context)  # the process's log lines name the turn that it serves, or served last
+        self._exchange, self._result = exchange, self._loop.create_future()
+        self._text_seen = False
         self._last_output = self._loop.time()
         self._silence_timer = self._loop.call_later(self._silence, self._check_silence)
         try:
-            question.attach(self)
+            exchange.attach(self)
+            exchange.log.set_source(self.started.result().stdout)
             self._send({"type": "user", "message": {"role": "user", "content": content}})
-            if question.stopped:
+            # Stopped, or the process exited, between the admission of the turn and now.
+            if exchange.stopped:
                 self.interrupt()
-            if question.held:
-                self.hold(held=True)
             if self._exited:
                 self.on_exit()
-            ended = await self._done
+            result = await self._result
         finally:
-            question.attach(None)
-            self._question = None
+            exchange.attach(None)
+            exchange.log.set_source(None)
+            self._exchange = None
             self._silence_timer.cancel()
-            if self._interrupting is not None:
-                self._interrupting.cancel()
-                self._interrupting = None
-            self.hold(held=False)
-        if ended.error.startswith(UNKNOWN_SESSION):
+            if self._interrupt_timer is not None:
+                self._interrupt_timer.cancel()
+                self._interrupt_timer = None
+        if result.error.startswith(UNKNOWN_SESSION):
             raise SessionUnknown
-        if ended.aborted and not question.stopped:  # what the CLI makes of SIGINT
-            raise ClaudeEnded(ended.error, signalled=True)
-        return ended
+        if result.aborted and not exchange.stopped:  # this is what the CLI makes of SIGINT
+            raise ClaudeEnded(result.error, signalled=True)
+        return result
 
     def assign(self, conversation_id: str) -> None:
-        """Become the session of a conversation, which a spare one has none of yet."""
+        """Make a spare process that of a conversation."""
         self.conversation_id = conversation_id
         self.context.run(about, conversation_id=conversation_id)
 
     def interrupt(self) -> None:
-        """Ask the CLI to break off the answer, and end the process if it does not."""
-        self._send(
-            {
-                "type": "control_request",
-                "request_id": uuid.uuid4().hex,
-                "request": {"subtype": "interrupt"},
-            }
-        )
-        self._interrupting = self._loop.call_later(self._grace, self.close)
-        self.hold(held=False)
-
-    def hold(self, *, held: bool) -> None:
-        """Leave what the process writes in its pipe, or read on."""
-        self._last_output = self._loop.time()
-        self.started.result().hold(held=held)
+        """Ask the CLI to break off the answer, and end the process if it does not within the grace."""
+        request = {"subtype": "interrupt"}
+        self._send({"type": "control_request", "request_id": uuid.uuid4().hex, "request": request})
+        self._interrupt_timer = self._loop.call_later(self._grace, self.close)
+        # The result stands behind all that the CLI has written: a stopped turn is read to its end, however slow its
+        # readers are.
+        if self._exchange is not None:
+            self._exchange.log.set_source(None)
 
     def close(self) -> None:
         """Let the process be ended."""
@@ -227,21 +215,26 @@ class Session:
         if not self.closing.done():
             self.closing.set_result(None)
 
-    def on_stdout(self, data: bytes) -> None:
-        """Tell the question's sink what the process wrote; lines that no question waits for belong to nobody."""
+    def on_output(self, data: bytes) -> None:
+        """Parse output and pass it on; output outside a turn is dropped."""
         if not data:
             self.close()
             return
         self._last_output = self._loop.time()
         try:
             lines = self._lines.feed(data)
-            if self._question is None or self._done.done():
+            exchange = self._exchange
+            if exchange is None or self._result.done():
                 return
-            for event in self._question.parser.feed(lines):
-                if isinstance(event, Ended):
-                    self._done.set_result(event)
-                    return
-                self._question.on_event(event)
+            for event in exchange.parser.feed(lines):
+                if isinstance(event, Result):
+                    self._result.set_result(event)
+                    break
+                exchange.on_event(event)
+            if not self._text_seen and exchange.parser.length:
+                self._text_seen = True
+                exchange.on_text()
+            exchange.log.extend_text()
         except LineTooLong as error:
             self.fail(ClaudeFailed(f"Claude wrote {error}"))
         except Exception:
@@ -249,20 +242,20 @@ class Session:
             self.fail(ClaudeFailed("the server failed on what Claude wrote; it is in its log"))
 
     def fail(self, error: Exception) -> None:
-        """End the process, and the question it answers with ``error``."""
-        if self._question is not None and not self._done.done():
-            self._done.set_exception(error)
+        """End the process, and the turn that it serves with ``error``."""
+        if self._exchange is not None and not self._result.done():
+            self._result.set_exception(error)
         self.close()
 
     def on_exit(self) -> None:
-        """The process has ended, or never began: nobody need wait any more."""
+        """The process has exited, or never started: a turn that waits for it fails."""
         self._exited = True
         self.close()
-        if self._question is None or self._done.done():
+        if self._exchange is None or self._result.done():
             return
         process = self.started.result()
         if UNKNOWN_SESSION in process.stderr_tail:
-            self._done.set_exception(SessionUnknown())
+            self._result.set_exception(SessionUnknown())
             return
         logger.warning(
             "= claude %d ended with %s during a turn; stderr: %s",
@@ -270,7 +263,7 @@ class Session:
             process.returncode,
             process.stderr_tail,
         )
-        self._done.set_exception(
+        self._result.set_exception(
             ClaudeEnded(
                 f"Claude ended in the middle of the turn (exit code {process.returncode})",
                 signalled=process.returncode in STOPPED_CODES,
@@ -281,13 +274,15 @@ class Session:
         self.started.result().send_line(_json.encode(message))
 
     def _check_silence(self) -> None:
-        """End the turn if nothing was heard for too long; while it is held, nothing can be."""
-        assert self._question is not None
+        """End the turn if there was no output for too long."""
         if self.closing.done():
-            return  # the end of the process, which is on its way, ends the turn
-        now = self._loop.time()
-        since = now if self._question.held else self._last_output
+            return  # the process is being ended, and its exit ends the turn
+        # While the pipe is paused nothing can be read, so that is no silence. And the time starts again when it is
+        # resumed, since what the CLI wrote before may only be read after this check.
+        now, stdout = self._loop.time(), self.started.result().stdout
+        since = now if stdout.paused else max(self._last_output, stdout.resumed_at)
         if now - since >= self._silence:
             self.fail(TimedOut(f"Claude was silent for {self._silence:g} seconds; the turn was ended"))
         else:
+            # One timer per silence, not one per line: it looks at the time of the last output.
             self._silence_timer = self._loop.call_at(since + self._silence, self._check_silence)

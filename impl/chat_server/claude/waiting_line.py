@@ -1,4 +1,4 @@
-"""Who waits for a place among the processes: first come, first served, but whoever has fewer of them goes first."""
+"""The queue for a process: first come, first served, but users with fewer processes go first."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from chat_server.errors import ClaudeUnavailable
 
 
 class Ticket:
-    """A question that waits.
+    """A turn that waits for a process.
 
     Attributes:
-        owner: Whose it is.
+        owner: The user's name.
         granted: Is done when there is a place, or an error says why there is none.
     """
 
@@ -29,23 +29,20 @@ class Ticket:
         return self.granted.done() and not self.granted.cancelled() and self.granted.exception() is None
 
     def refuse(self, why: str) -> None:
-        """Let it wait no longer."""
+        """End the wait with an error."""
         if not self.granted.done():
             self.granted.set_exception(ClaudeUnavailable(why))
 
     def interrupt(self) -> None:
-        """The question was stopped."""
+        """The user has stopped the turn."""
         self.refuse("the question was stopped while it waited")
-
-    def hold(self, *, held: bool) -> None:
-        """Nothing is written yet that could be held up."""
 
 
 class WaitingLine:
-    """The tickets that wait, and how many places each user has.
+    """The tickets that wait, and how many processes serve each user.
 
     Attributes:
-        served: Questions of each user that have a place.
+        served: How many turns of each user have a process.
     """
 
     def __init__(self) -> None:
@@ -56,27 +53,27 @@ class WaitingLine:
         return sum(1 for _ in self._waiting())
 
     def join(self, owner: str) -> Ticket:
-        """Wait behind the others."""
+        """A ticket behind all others."""
         ticket = Ticket(owner)
         self._tickets[ticket] = None
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """Wait no longer, with a place or without."""
+        """Take a ticket out, with a place or without."""
         del self._tickets[ticket]
 
     def serve(self, owner: str) -> None:
-        """Count a place among those of a user."""
+        """Count one process for a user."""
         self.served[owner] += 1
 
     def release(self, owner: str) -> None:
-        """Count one place less."""
+        """Count one process less for a user."""
         self.served[owner] -= 1
         if not self.served[owner]:
             del self.served[owner]
 
     def grant(self) -> bool:
-        """Give a place to the first of those whose owners have the fewest; whether anybody waits."""
+        """Give a place to the first ticket of a user with the fewest; ``False`` when none waits."""
         ticket = min(self._waiting(), key=lambda each: self.served[each.owner], default=None)
         if ticket is None:
             return False
@@ -85,7 +82,7 @@ class WaitingLine:
         return True
 
     def refuse_one(self, why: str) -> None:
-        """Refuse the last of whoever has, and waits for, the most."""
+        """Refuse the newest ticket of the user with the most places and tickets."""
         waiting = list(self._waiting())
         wanted = self.served + Counter(each.owner for each in waiting)
         max(reversed(waiting), key=lambda each: wanted[each.owner]).refuse(why)

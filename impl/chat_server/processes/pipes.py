@@ -4,63 +4,81 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from typing import IO
+from typing import IO, Protocol
 
 CHUNK = 65_536
 """As much as a pipe holds (pipe(7))."""
 
 MAX_FINAL_READS = 16
-"""So much is taken at once at the end: more than the pipe held then, though somebody else may write on."""
+"""How often a pipe is read at its end: more than it held then, though a process that shares it may write on."""
+
+
+class OutputListener(Protocol):
+    """Who is given what a pipe brings: a session (claude/session.py) for stdout, the process itself for stderr."""
+
+    def on_output(self, data: bytes) -> None:
+        """Take some output as it comes; empty at EOF, once."""
 
 
 class PipeReader:
-    """What a child writes: ``hear`` gets it as it comes, and an empty piece at the end, once.
+    """What a child writes, read in a callback of the event loop: no task, no buffer.
 
     Attributes:
-        hear: Who is told; somebody else may be from now on.
+        paused: Whether what the child writes stays in the pipe.
+        resumed_at: When reading was resumed last, in the loop's time; 0 if it never was.
         ended: Is done when nothing more comes.
     """
 
-    __slots__ = ("_fd", "_file", "_held", "_loop", "ended", "hear")
+    __slots__ = ("_discarding", "_fd", "_file", "_listener", "_loop", "ended", "paused", "resumed_at")
 
-    def __init__(self, file: IO[bytes], hear: Callable[[bytes], None]) -> None:
-        self.hear = hear
+    def __init__(self, file: IO[bytes], listener: OutputListener) -> None:
+        self._listener: OutputListener | None = listener
         self._file = file
         self._fd = file.fileno()
-        self._held = False
+        self._discarding = False
         self._loop = asyncio.get_running_loop()
+        self.paused = False
+        self.resumed_at = 0.0
         self.ended: asyncio.Future[None] = self._loop.create_future()
         os.set_blocking(self._fd, False)
-        self._loop.add_reader(self._fd, self._read)
+        self._loop.add_reader(self._fd, self._on_readable)
 
-    def hold(self, *, held: bool) -> None:
-        """Leave what comes in the pipe, so that the child waits; or take it again."""
-        if held == self._held or self.ended.done():
-            return
-        self._held = held
-        if held:
+    def pause(self) -> None:
+        """Leave what comes in the pipe; when it is full, the child blocks in its ``write``."""
+        if not (self.paused or self._discarding or self.ended.done()):
+            self.paused = True
             self._loop.remove_reader(self._fd)
-        else:
-            self._loop.add_reader(self._fd, self._read)
 
-    def finish(self) -> None:
-        """Tell what is in the pipe now, and then the end, though somebody else may hold the pipe open."""
+    def resume(self) -> None:
+        """Read on."""
+        if self.paused and not self.ended.done():
+            self.paused = False
+            self.resumed_at = self._loop.time()
+            self._loop.add_reader(self._fd, self._on_readable)
+
+    def discard(self) -> None:
+        """Read on to the end without a pause, so that the child cannot block, and drop what comes."""
+        self._listener = None
+        self._discarding = True
+        self.resume()
+
+    def drain_and_close(self) -> None:
+        """Read what is in the pipe now, then report EOF, though another process may hold the pipe open."""
         for _ in range(MAX_FINAL_READS):
-            if self.ended.done() or not self._read():
+            if self.ended.done() or not self._on_readable():
                 break
-        self._tell_end()
+        self._notify_eof()
 
     def close(self) -> None:
-        """Take no more; nothing is told after this."""
+        """Read no more; nothing is reported after this."""
         if not self.ended.done():
-            if not self._held:
+            if not self.paused:
                 self._loop.remove_reader(self._fd)
             self._file.close()
             self.ended.set_result(None)
 
-    def _read(self) -> bool:
-        """Tell one piece; whether there may be more at once."""
+    def _on_readable(self) -> bool:
+        """Read once; whether there may be more at once."""
         try:
             data = os.read(self._fd, CHUNK)
         except BlockingIOError:
@@ -69,61 +87,59 @@ class PipeReader:
             data = b""
         if not data:
             self.close()
-            self._tell_end()
+            self._notify_eof()
             return False
-        self.hear(data)
+        if self._listener is not None:
+            self._listener.on_output(data)
         return len(data) == CHUNK
 
-    def _tell_end(self) -> None:
-        hear, self.hear = self.hear, ignore
-        hear(b"")
-
-
-def ignore(_data: bytes) -> None:
-    """Hear nothing any more."""
+    def _notify_eof(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.on_output(b"")
 
 
 class PipeWriter:
-    """What a child reads. What it does not take waits here; once it is gone, writing is no error."""
+    """What a child reads. What it does not take yet is kept here; once it has exited, writing is no error."""
 
-    __slots__ = ("_file", "_loop", "_waiting")
+    __slots__ = ("_file", "_loop", "_unsent")
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._loop = asyncio.get_running_loop()
-        self._waiting = memoryview(b"")
+        self._unsent = memoryview(b"")
         os.set_blocking(file.fileno(), False)
 
     def write(self, data: bytes) -> None:
         """Write now what the pipe takes, and the rest when it takes more."""
         if self._file.closed:
             return
-        if self._waiting:
-            self._waiting = memoryview(b"".join((self._waiting, data)))
+        if self._unsent:
+            self._unsent = memoryview(b"".join((self._unsent, data)))
             return
-        self._waiting = memoryview(data)
-        self._push()
-        if self._waiting:
-            self._loop.add_writer(self._file.fileno(), self._go_on)
+        self._unsent = memoryview(data)
+        self._flush()
+        if self._unsent:
+            self._loop.add_writer(self._file.fileno(), self._on_writable)
 
     def close(self) -> None:
-        """End the input; what still waits is dropped."""
+        """End the input; what is unsent is dropped."""
         if self._file.closed:
             return
-        if self._waiting:
+        if self._unsent:
             self._loop.remove_writer(self._file.fileno())
-            self._waiting = memoryview(b"")
+            self._unsent = memoryview(b"")
         self._file.close()
 
-    def _push(self) -> None:
+    def _flush(self) -> None:
         try:
-            self._waiting = self._waiting[os.write(self._file.fileno(), self._waiting) :]
+            self._unsent = self._unsent[os.write(self._file.fileno(), self._unsent) :]
         except BlockingIOError:
             pass
         except OSError:
-            self._waiting = memoryview(b"")  # the child has gone, or has closed its input
+            self._unsent = memoryview(b"")  # the child has exited, or has closed its input
 
-    def _go_on(self) -> None:
-        self._push()
-        if not self._waiting:
+    def _on_writable(self) -> None:
+        self._flush()
+        if not self._unsent:
             self._loop.remove_writer(self._file.fileno())

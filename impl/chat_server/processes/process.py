@@ -6,11 +6,11 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import FileIO
 from typing import Protocol
 
-from chat_server.processes.pipes import PipeReader, PipeWriter, ignore
+from chat_server.processes.pipes import OutputListener, PipeReader, PipeWriter
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Process:
         exited: Is done when the child itself has ended.
         gone: Is done when nothing is left of it, after its end was wanted.
         returncode: The exit code; ``None`` while the process lives; negative for a signal.
+        stdout: The pipe that it writes its output to.
     """
 
     __slots__ = (
@@ -52,17 +53,17 @@ class Process:
         "_number",
         "_stderr",
         "_stdin",
-        "_stdout",
         "_tail",
         "exited",
         "gone",
         "pid",
         "returncode",
         "started",
+        "stdout",
     )
 
     def __init__(
-        self, guardian: Guardian, number: int, ours: Sequence[int], hear: Callable[[bytes], None]
+        self, guardian: Guardian, number: int, ours: Sequence[int], listener: OutputListener
     ) -> None:
         loop = asyncio.get_running_loop()
         self.pid = 0
@@ -75,8 +76,8 @@ class Process:
         self._tail = b""
         stdin, stdout, stderr = ours
         self._stdin = PipeWriter(FileIO(stdin, "wb"))
-        self._stdout = PipeReader(FileIO(stdout, "rb"), hear)
-        self._stderr = PipeReader(FileIO(stderr, "rb"), self._note)
+        self.stdout = PipeReader(FileIO(stdout, "rb"), listener)
+        self._stderr = PipeReader(FileIO(stderr, "rb"), self)
 
     @property
     def stderr_tail(self) -> str:
@@ -87,17 +88,12 @@ class Process:
         """Write a line as the child reads it; what it does not read waits here, at most a prompt and an interrupt."""
         self._stdin.write(line + b"\n")
 
-    def hold(self, *, held: bool) -> None:
-        """Leave what the child writes in the pipe, so that it waits when that is full; or read on."""
-        self._stdout.hold(held=held)
-
     async def stop(self, grace: float) -> None:
         """Ask the child to end: end of input, then TERM, each with at most ``grace`` seconds to obey.
 
-        What it writes meanwhile is read, and told to nobody.
+        What it still writes is read and dropped.
         """
-        self._stdout.hear = ignore
-        self._stdout.hold(held=False)
+        self.stdout.discard()
         self._stdin.close()
         await asyncio.wait([self.exited], timeout=grace)
         if not self.exited.done():
@@ -106,7 +102,7 @@ class Process:
 
     async def kill(self) -> None:
         """KILL whatever is left of the family, and wait until it is gone (PROC-3)."""
-        self._stdout.hear = ignore
+        self.stdout.discard()
         self._guardian.ask("end", self._number)
         await asyncio.wait([self.gone], timeout=END_SECONDS)
         if not self.gone.done():
@@ -114,17 +110,16 @@ class Process:
                 "claude %d, or what it started, has not ended within %g s of KILL", self.pid, END_SECONDS
             )
         self._guardian.forget(self._number)
-        ends = [self._stdout.ended, self._stderr.ended]
-        self._stdout.hold(held=False)
-        _, held = await asyncio.wait(ends, timeout=STRANGER_SECONDS)
-        if held:
+        ends = [self.stdout.ended, self._stderr.ended]
+        _, open_ends = await asyncio.wait(ends, timeout=STRANGER_SECONDS)
+        if open_ends:
             logger.warning("something that claude %d did not start itself holds its pipes", self.pid)
         self.close()
 
     def close(self) -> None:
         """Close the pipes."""
         self._stdin.close()
-        self._stdout.close()
+        self.stdout.close()
         self._stderr.close()
 
     def told(self, word: str, value: int, what: str = "") -> None:
@@ -145,8 +140,9 @@ class Process:
     def _ended(self) -> None:
         """What the process wrote is in the pipes, though a child of its own may hold them open."""
         self.exited.set_result(None)
-        self._stderr.finish()
-        self._stdout.finish()
+        self._stderr.drain_and_close()
+        self.stdout.drain_and_close()
 
-    def _note(self, data: bytes) -> None:
+    def on_output(self, data: bytes) -> None:
+        """Keep the end of what it writes on stderr."""
         self._tail = (self._tail + data)[-STDERR_TAIL:]

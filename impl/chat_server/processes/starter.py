@@ -17,6 +17,7 @@ from pathlib import Path
 
 from chat_server.processes.kernel import adopt_orphans
 from chat_server.processes.marked import VARIABLE, descendants, kill, relations, send
+from chat_server.processes.pipes import OutputListener
 from chat_server.processes.process import END_SECONDS, Process
 from chat_server.tasks import uncancelled
 
@@ -53,7 +54,7 @@ class Starter:
         self._program: asyncio.subprocess.Process | None = None
 
     async def start(
-        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], hear: Callable[[bytes], None]
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], listener: OutputListener
     ) -> Process:
         """A process that runs ``argv``; whoever gets it must have it killed.
 
@@ -74,7 +75,7 @@ class Starter:
                 spec = os.memfd_create("start")
                 stack.callback(os.close, spec)
                 os.write(spec, b"\0".join(map(os.fsencode, words)))
-                process = self._processes[number] = Process(self, number, ours, hear)
+                process = self._processes[number] = Process(self, number, ours, listener)
                 self.ask("start", number, len(argv), (*theirs, spec))
             try:
                 await self._begun(process)
@@ -319,17 +320,17 @@ async def running(
     cwd: Path,
     env: Mapping[str, str],
     grace: float,
-    hear: Callable[[bytes], None],
+    listener: OutputListener,
 ) -> AsyncIterator[Process]:
     """Run ``argv`` for the length of the block; nothing that it started outlives the block.
 
-    ``hear`` gets what the process writes on stdout, as it comes, and an empty piece when it has ended or closed it.
+    ``listener`` gets what the process writes on stdout, as it comes, and empty bytes at EOF.
 
     Raises:
         OSError: The program cannot be started.
         ValueError: A word has a null byte in it.
     """
-    process = await starter.start(argv, cwd=cwd, env=env, hear=hear)
+    process = await starter.start(argv, cwd=cwd, env=env, listener=listener)
     try:
         yield process
     finally:

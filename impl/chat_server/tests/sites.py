@@ -143,7 +143,7 @@ async def parts(command: list[str], folder: Path, **changes: Any) -> AsyncIterat
             limits=limits,
             concurrent=settings.concurrent_turns,
             message_max_bytes=settings.message_max_bytes,
-            kept_seconds=settings.turn_kept_seconds,
+            retention_seconds=settings.turn_kept_seconds,
             grace_seconds=settings.stop_grace_seconds,
         ) as turns,
     ):

@@ -21,7 +21,7 @@ from chat_server.app import READY_SECONDS
 from chat_server.shares import BODIES_AT_ONCE, REQUESTS_AT_ONCE
 from chat_server.tests.loop_clock import LONG, LoopClock, in_time
 from chat_server.tests.sites import Address, Fake, Site, program, site, until
-from chat_server.turns.manager import Turn
+from chat_server.turns.turn import Turn
 from chat_server.web.handlers import STATIC
 from chat_server.web.keys import CONNECTIONS, SHARES, STORE, TURNS
 from chat_server.web.serving import LINGER_SECONDS
@@ -88,7 +88,7 @@ async def long_post(
 
 async def pass_by(chat: Site, clock: LoopClock) -> None:
     """Move the clock past the keepalive of a POST that waits for its turn."""
-    await until(lambda: any(each.log._listeners for each in running(chat)))
+    await until(lambda: any(each.log._readers for each in running(chat)))
     clock.advance()
 
 
@@ -272,7 +272,7 @@ async def test_silent_turn_answers_504(tmp_path: Path, loop_clock: LoopClock) ->
     limits = {"claude_silence_seconds": LONG, "claude_grace_seconds": 0}
     async with site(silent, tmp_path, **limits) as chat:
         posting = asyncio.create_task(post(chat, message="hi"))
-        await until(lambda: [each.question.parser.text for each in running(chat)] == ["half"])
+        await until(lambda: [each.parser.text for each in running(chat)] == ["half"])
         loop_clock.advance()
         status, document = await posting
 

@@ -426,8 +426,8 @@ async def test_connection_leaves_nothing_in_the_server(chat: Site, fake: Fake) -
         await until(lambda: not chat.app[CONNECTIONS])
 
         assert log is not None
-        assert log._listeners == ()
-        assert chat.app[TURNS]._watchers == {}
+        assert len(log._readers) == 0
+        assert chat.app[TURNS]._subscribers == {}
         gate.open()
         await events(log)
 

@@ -1,4 +1,4 @@
-"""The log of a turn: whoever reads it, whenever, from wherever, gets the same story."""
+"""The log of a turn: every reader gets the same events, whenever and from wherever it reads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,19 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from chat_server.protocol import Accepted, Complete, Event, Failed, Rewind, Thinking, Token, Tool, Usage
-from chat_server.turns.event_log import BATCH_CHARS, TurnLog, answer
+from chat_server.protocol import (
+    Accepted,
+    Complete,
+    Event,
+    Failed,
+    Rewind,
+    Status,
+    Thinking,
+    Token,
+    Tool,
+    Usage,
+)
+from chat_server.turns.event_log import BATCH_CHARS, TurnLog, answer_text
 
 
 def make_log() -> TurnLog:
@@ -27,6 +38,12 @@ def token(seq: int, text: str) -> Token:
     return Token(token=text, message_id="m1", conversation_id="0123456789ab", seq=seq)
 
 
+def write(log: TurnLog, text: str) -> None:
+    """Append text as the parser and a session do."""
+    log.text.append(text)
+    log.extend_text()
+
+
 def test_accepted_names_the_turn() -> None:
     assert make_log().accepted == Accepted("m1", "0123456789ab")
 
@@ -34,7 +51,7 @@ def test_accepted_names_the_turn() -> None:
 def test_first_event_has_seq_one() -> None:
     log = make_log()
 
-    log.token("a")
+    write(log, "a")
 
     assert log.read(0) == [token(1, "a")]
 
@@ -43,28 +60,28 @@ def test_unread_text_grows_in_one_event() -> None:
     log = make_log()
 
     for text in ("a", "b", "c"):
-        log.token(text)
+        write(log, text)
 
     assert log.read(0) == [token(1, "abc")]
 
 
 def test_read_text_stays_as_it_was_read() -> None:
     log = make_log()
-    log.token("a")
+    write(log, "a")
     log.read(0)
 
-    log.token("b")
-    log.token("c")
+    write(log, "b")
+    write(log, "c")
 
     assert log.read(0) == [token(1, "a"), token(2, "bc")]
 
 
 def test_text_does_not_grow_over_another_event() -> None:
     log = make_log()
-    log.token("a")
-    log.status("retrying", "1 of 2")
+    write(log, "a")
+    log.append(Status(status="retrying", detail="1 of 2"))
 
-    log.token("b")
+    write(log, "b")
 
     assert [event.seq for event in log.read(0)] == [1, 2, 3]
     assert log.read(0)[2] == token(3, "b")
@@ -74,7 +91,7 @@ def test_unread_text_grows_to_a_limit() -> None:
     log = make_log()
 
     for _ in range(3):
-        log.token("x" * (BATCH_CHARS // 2))
+        write(log, "x" * (BATCH_CHARS // 2))
 
     assert [len(event.token) for event in log.read(0) if isinstance(event, Token)] == [
         BATCH_CHARS,
@@ -82,34 +99,34 @@ def test_unread_text_grows_to_a_limit() -> None:
     ]
 
 
-def test_piece_beyond_the_limit_is_cut() -> None:
+def test_text_beyond_the_limit_is_split() -> None:
     log = make_log()
     text = "".join(chr(0x4E00 + number % 5000) for number in range(3 * BATCH_CHARS + 1))
 
-    log.token("short")
-    log.token(text)
-    log.thinking(text)
+    write(log, "short")
+    write(log, text)
+    log.append(Thinking(thinking=text))
 
     sizes = [len(event.token) for event in log.read(0) if isinstance(event, Token)]
     assert sizes == [*[BATCH_CHARS] * 3, 6]
-    assert answer(log.read(0)) == "short" + text
+    assert answer_text(log.read(0)) == "short" + text
     thought = [event.thinking for event in log.read(0) if isinstance(event, Thinking)]
     assert (len(thought), "".join(thought)) == (4, text)
 
 
 def test_nothing_follows_the_terminal_event() -> None:
     log = make_log()
-    log.complete(Usage(1, 2), "end_turn")
+    log.append(Complete(usage=Usage(1, 2), stop_reason="end_turn"))
 
     with pytest.raises(AssertionError, match="a token after the terminal event"):
-        log.token("late")
+        write(log, "late")
 
 
-def test_events_carry_what_they_were_told() -> None:
+def test_events_keep_their_members() -> None:
     log = make_log()
-    log.thinking("hm")
-    log.tool("t1", "Bash", "started", "ls")
-    log.fail("claude_failed", "it broke")
+    log.append(Thinking(thinking="hm"))
+    log.append(Tool(id="t1", name="Bash", state="started", detail="ls"))
+    log.append(Failed(code="claude_failed", message="it broke"))
 
     thinking, tool, failed = log.read(0)
 
@@ -121,41 +138,120 @@ def test_events_carry_what_they_were_told() -> None:
     assert (failed.code, failed.message, failed.seq) == ("claude_failed", "it broke", 3)
 
 
-def test_listener_hears_every_change_until_it_leaves() -> None:
-    log, received = make_log(), []
-    listener = lambda log: received.append(log.last)  # noqa: E731 - one and the same object to leave with
-    log.subscribe(listener)
-    log.token("a")
-    log.token("b")
-    log.complete(Usage(), "end_turn")
+class Recorder:
+    """A reader that notes the ``seq`` of each update."""
 
-    log.unsubscribe(listener)
+    def __init__(self) -> None:
+        self.seen: list[int] = []
 
-    assert received == [1, 1, 2]
+    def on_log_update(self, log: TurnLog) -> None:
+        self.seen.append(log.last)
 
 
-def test_listener_may_leave_while_it_is_called() -> None:
+class Pipe:
+    """A source, and whether it is paused."""
+
+    def __init__(self) -> None:
+        self.paused = False
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+
+def test_reader_is_notified_until_it_unsubscribes() -> None:
+    log, reader = make_log(), Recorder()
+    log.subscribe(reader)
+    write(log, "a")
+    write(log, "b")
+    log.append(Complete(usage=Usage(), stop_reason="end_turn"))
+
+    log.unsubscribe(reader)
+
+    assert reader.seen == [1, 1, 2]
+
+
+def test_reader_may_unsubscribe_while_notified() -> None:
+    class Once(Recorder):
+        def on_log_update(self, log: TurnLog) -> None:
+            super().on_log_update(log)
+            log.unsubscribe(self)
+
+    log, first, second = make_log(), Once(), Once()
+    log.subscribe(first)
+    log.subscribe(second)
+    write(log, "a")
+    write(log, "b")
+
+    assert (first.seen, second.seen) == ([1], [1])
+
+
+def test_nothing_new_notifies_nobody() -> None:
+    log, reader = make_log(), Recorder()
+    log.subscribe(reader)
+
+    log.extend_text()
+
+    assert reader.seen == []
+
+
+def test_text_before_an_event_precedes_it() -> None:
     log = make_log()
+    log.text.append("before")
 
-    def once(log: TurnLog) -> None:
-        log.unsubscribe(once)
+    log.append(Status(status="retrying"))
 
-    log.subscribe(once)
-    log.token("a")
-    log.token("b")
+    assert [type(event) for event in log.read(0)] == [Token, Status]
 
-    assert log.last == 1
+
+def test_source_pauses_when_all_readers_lag() -> None:
+    log, pipe, one, other = make_log(), Pipe(), Recorder(), Recorder()
+    log.set_source(pipe)
+    log.subscribe(one)
+    log.subscribe(other)
+
+    states = []
+    for reader, lagging in ((one, True), (other, True), (one, False)):
+        log.set_lagging(reader, lagging=lagging)
+        states.append(pipe.paused)
+
+    assert states == [False, True, False]
+
+
+def test_reader_that_leaves_pauses_nothing() -> None:
+    log, pipe, reader = make_log(), Pipe(), Recorder()
+    log.set_source(pipe)
+    log.subscribe(reader)
+    log.set_lagging(reader, lagging=True)
+
+    log.unsubscribe(reader)
+
+    assert not pipe.paused
+
+
+def test_source_is_paused_from_the_start() -> None:
+    log, pipe, reader = make_log(), Pipe(), Recorder()
+    log.subscribe(reader)
+    log.set_lagging(reader, lagging=True)
+
+    log.set_source(pipe)
+    paused = pipe.paused
+    log.set_source(None)
+
+    assert (paused, pipe.paused) == (True, False)
 
 
 async def test_wait_is_over_when_the_turn_ends() -> None:
     log = make_log()
     waiting = asyncio.create_task(log.wait_ended(60.0))
     await asyncio.sleep(0)
-    log.token("a")
+    write(log, "a")
     await asyncio.sleep(0)
     assert not waiting.done()
 
-    log.complete(Usage(), "end_turn")
+    log.append(Complete(usage=Usage(), stop_reason="end_turn"))
 
     assert await waiting is True
 
@@ -164,25 +260,25 @@ async def test_wait_ends_without_the_turn() -> None:
     log = make_log()
 
     assert await log.wait_ended(0.01) is False
-    assert log._listeners == ()
+    assert len(log._readers) == 0
 
 
 async def test_wait_for_a_turn_that_is_over_is_short() -> None:
     log = make_log()
-    log.fail("timeout", "silent")
+    log.append(Failed(code="timeout", message="silent"))
 
     assert await log.wait_ended(0.0) is True
 
 
 def test_answer_is_the_tokens_with_rewinds_applied() -> None:
     log = make_log()
-    log.token("🙂 Hello wor")
-    log.rewind(2)
-    log.thinking("no")
-    log.token("Bye")
-    log.complete(Usage(), "end_turn")
+    write(log, "🙂 Hello wor")
+    log.append(Rewind(to=2))
+    log.append(Thinking(thinking="no"))
+    write(log, "Bye")
+    log.append(Complete(usage=Usage(), stop_reason="end_turn"))
 
-    assert answer(log.read(0)) == "🙂 Bye"
+    assert answer_text(log.read(0)) == "🙂 Bye"
 
 
 # --- any readers at any time
@@ -190,14 +286,14 @@ def test_answer_is_the_tokens_with_rewinds_applied() -> None:
 
 @dataclass
 class Reader:
-    """A connection as the log sees it: a cursor, and what it has been given."""
+    """A connection as the log sees it: a cursor, and the events that it has read."""
 
     cursor: int = 0
-    received: list[Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
 
 class Readers(RuleBasedStateMachine):
-    """One writer, any readers: the same story for all, without gaps, and never changed afterwards."""
+    """One writer, any readers: the same events for all, without gaps, and never changed afterwards."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,34 +308,34 @@ class Readers(RuleBasedStateMachine):
     @rule(text=st.text(min_size=1, max_size=5) | st.just("x" * (BATCH_CHARS // 2 + 1)))
     def write(self, text: str) -> None:
         self.golden += text
-        self.log.token(text)
+        write(self.log, text)
 
     @running
     @rule()
     def think(self) -> None:
-        self.log.thinking("hm")
+        self.log.append(Thinking(thinking="hm"))
 
     @running
     @rule(data=st.data())
     def rewind(self, data: st.DataObject) -> None:
         to = data.draw(st.integers(0, len(self.golden)))
         self.golden = self.golden[:to]
-        self.log.rewind(to)
+        self.log.append(Rewind(to=to))
 
     @running
     @rule(well=st.booleans())
     def end(self, *, well: bool) -> None:
         if well:
-            self.log.complete(Usage(1, 1), "end_turn")
+            self.log.append(Complete(usage=Usage(1, 1), stop_reason="end_turn"))
         else:
-            self.log.fail("claude_failed", "it broke")
+            self.log.append(Failed(code="claude_failed", message="it broke"))
 
     @rule(data=st.data())
     def join(self, data: st.DataObject) -> None:
-        """A connection comes, or comes back: it has heard a part of the story before."""
-        before = data.draw(st.sampled_from([[], *(reader.received for reader in self.readers)]))
-        received = before[: data.draw(st.integers(0, len(before)))]
-        self.readers.append(Reader(len(received), list(received)))
+        """A connection comes, or comes back: it has read a part of the events before."""
+        before = data.draw(st.sampled_from([[], *(reader.events for reader in self.readers)]))
+        seen = before[: data.draw(st.integers(0, len(before)))]
+        self.readers.append(Reader(len(seen), list(seen)))
 
     @precondition(lambda self: self.readers)
     @rule(data=st.data())
@@ -248,15 +344,15 @@ class Readers(RuleBasedStateMachine):
         reader = data.draw(st.sampled_from(self.readers))
         new = self.log.read(reader.cursor)
         taken = new[: data.draw(st.integers(0, len(new)))]
-        reader.received += taken
+        reader.events += taken
         reader.cursor += len(taken)
         for event in new:
             assert self.seen.setdefault(event.seq, event) == event, "an event that was read has changed"
 
     @invariant()
-    def stories_agree(self) -> None:
+    def cursors_agree(self) -> None:
         for reader in self.readers:
-            assert [event.seq for event in reader.received] == list(range(1, reader.cursor + 1))
+            assert [event.seq for event in reader.events] == list(range(1, reader.cursor + 1))
 
     @invariant()
     def at_most_one_end(self) -> None:
@@ -265,19 +361,19 @@ class Readers(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for reader in [*self.readers, Reader()]:
-            received = reader.received + self.log.read(reader.cursor)
-            assert [event.seq for event in received] == list(range(1, self.log.last + 1))
-            assert answer(received) == self.golden
+            read = reader.events + self.log.read(reader.cursor)
+            assert [event.seq for event in read] == list(range(1, self.log.last + 1))
+            assert answer_text(read) == self.golden
 
 
-def test_any_readers_hear_the_same_story() -> None:
+def test_all_readers_get_the_same_events() -> None:
     run_state_machine_as_test(Readers)
 
 
 def test_rewind_to_nothing_forgets_all() -> None:
     log = make_log()
-    log.token("ab")
-    log.rewind(0)
+    write(log, "ab")
+    log.append(Rewind(to=0))
 
-    assert answer(log.read(0)) == ""
+    assert answer_text(log.read(0)) == ""
     assert isinstance(log.read(0)[1], Rewind)

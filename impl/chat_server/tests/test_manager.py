@@ -33,7 +33,7 @@ from chat_server.store.records import Admitted, StoredTurn
 from chat_server.store.store import Store
 from chat_server.tests.loop_clock import LONG, LoopClock, in_time
 from chat_server.tests.sites import Fake, Parts, events, parts, program, until
-from chat_server.turns.event_log import TurnLog, answer
+from chat_server.turns.event_log import TurnLog, answer_text
 
 NOWHERE = "0123456789ab"
 S = TypeVar("S", bound=Store)
@@ -95,7 +95,7 @@ async def test_turn_is_told_in_order_and_kept(fake: Fake, tmp_path: Path) -> Non
     assert re.fullmatch("[0-9a-f]{12}", log.accepted.conversation_id)
     assert log.accepted.message_id == "m1"
     assert [event.seq for event in got] == list(range(1, len(got) + 1))
-    assert answer(got) == turn.answer == "t1 t2 t3 "
+    assert answer_text(got) == turn.answer == "t1 t2 t3 "
     assert (turn.prompt, turn.status, turn.stop_reason) == ("[[fake tokens=3]]", "complete", "end_turn")
     assert completed(got).usage == turn.usage
     assert turn.usage.output_tokens == 3
@@ -113,24 +113,37 @@ async def test_pieces_come_while_claude_is_answering(fake: Fake, tmp_path: Path)
         async with parts(fake.command, tmp_path) as server:
             log = await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]")
             await gate.reached()
-            while answer(log.read(0)) != "t1 t2 ":
+            while answer_text(log.read(0)) != "t1 t2 ":
                 await changed(log)
             assert server.turns.running == 1
             gate.open()
 
-            assert answer(await events(log)) == "t1 t2 t3 t4 "
+            assert answer_text(await events(log)) == "t1 t2 t3 t4 "
             assert server.turns.running == 0
 
 
+class Reader:
+    """A reader of a log and of a conversation."""
+
+    def __init__(self) -> None:
+        self.updated = asyncio.Event()
+        self.started: list[TurnLog] = []
+
+    def on_log_update(self, _: TurnLog) -> None:
+        self.updated.set()
+
+    def on_turn_started(self, log: TurnLog) -> None:
+        self.started.append(log)
+
+
 async def changed(log: TurnLog) -> None:
-    event = asyncio.Event()
-    listener = lambda _: event.set()  # noqa: E731 - one and the same object to leave with
-    log.subscribe(listener)
+    reader = Reader()
+    log.subscribe(reader)
     try:
         async with in_time():
-            await event.wait()
+            await reader.updated.wait()
     finally:
-        log.unsubscribe(listener)
+        log.unsubscribe(reader)
 
 
 STORY = """
@@ -160,7 +173,7 @@ async def test_everything_that_claude_does_is_told(tmp_path: Path) -> None:
 
     kinds = [type(event).__name__ for event in got if not isinstance(event, Token)]
     assert kinds == ["Thinking", "Status", "Rewind", "Tool", "Tool", "Complete"]
-    assert answer(got) == turn.answer == "Hello there"
+    assert answer_text(got) == turn.answer == "Hello there"
     assert completed(got).usage == Usage(10, 7)
 
 
@@ -186,7 +199,7 @@ async def test_steps_of_turn_are_kept(tmp_path: Path) -> None:
     ]
     kinds = [type(event).__name__ for event in again]
     assert kinds == ["Thinking", "Token", "Status", "Token", "Tool", "Tool", "Complete"]
-    assert answer(again) == answer(got)
+    assert answer_text(again) == answer_text(got)
 
 
 PAUSED = """
@@ -198,7 +211,7 @@ read()
 
 
 async def test_steps_of_running_turn_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("chat_server.turns.saving.SAVE_SECONDS", 0.01)
     async with parts(program(tmp_path, PAUSED), tmp_path, stop_grace_seconds=0) as server:
         log = await server.turns.start("ada", "hello")
         async with in_time():
@@ -212,7 +225,7 @@ async def test_steps_of_running_turn_are_saved(tmp_path: Path, monkeypatch: pyte
 async def test_answer_so_far_is_in_history_while_it_grows(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("chat_server.turns.saving.SAVE_SECONDS", 0.01)
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
             log = await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]")
@@ -223,14 +236,14 @@ async def test_answer_so_far_is_in_history_while_it_grows(
             assert turn.status == "running"
             gate.open()
 
-            assert answer(await events(log)) == "t1 t2 t3 t4 "
+            assert answer_text(await events(log)) == "t1 t2 t3 t4 "
 
 
 async def test_answers_so_far_are_saved_all_though_not_at_once(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
-    monkeypatch.setattr("chat_server.turns.manager.SAVE_BATCH", 1)
+    monkeypatch.setattr("chat_server.turns.saving.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("chat_server.turns.saving.SAVE_BATCH", 1)
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
             logs = [await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]") for _ in range(3)]
@@ -241,13 +254,13 @@ async def test_answers_so_far_are_saved_all_though_not_at_once(
             for _ in logs:
                 gate.open()
 
-            assert {answer(await events(log)) for log in logs} == {"t1 t2 t3 t4 "}
+            assert {answer_text(await events(log)) for log in logs} == {"t1 t2 t3 t4 "}
 
 
 async def test_answer_so_far_that_cannot_be_saved_is_no_end(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("chat_server.turns.saving.SAVE_SECONDS", 0.01)
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
             await break_database(server, NO_ANSWERS)
@@ -265,7 +278,7 @@ async def test_later_turn_knows_the_earlier_ones(fake: Fake, tmp_path: Path) -> 
         first = await server.turn("one")
         second = await server.turn("two", conversation_id=first[0].conversation_id)
 
-    assert "turn 2 of our conversation" in answer(second)
+    assert "turn 2 of our conversation" in answer_text(second)
 
 
 async def test_later_turn_knows_the_earlier_ones_after_a_restart(fake: Fake, tmp_path: Path) -> None:
@@ -274,7 +287,7 @@ async def test_later_turn_knows_the_earlier_ones_after_a_restart(fake: Fake, tmp
     async with parts(fake.command, tmp_path) as server:
         second = await server.turn("two", conversation_id=first[0].conversation_id)
 
-    assert "turn 2 of our conversation" in answer(second)
+    assert "turn 2 of our conversation" in answer_text(second)
 
 
 async def test_turns_do_not_wait_for_each_other(fake: Fake, tmp_path: Path) -> None:
@@ -381,7 +394,7 @@ async def test_same_message_after_a_while_is_told_from_history(fake: Fake, tmp_p
         again = log.read(0)
 
         assert log.ended
-        assert answer(again) == answer(first)
+        assert answer_text(again) == answer_text(first)
         assert completed(again).usage == completed(first).usage
     assert sum(len(run.stdin) for run in fake.runs()) == 1
 
@@ -392,7 +405,7 @@ async def test_same_message_after_a_restart_is_told_from_history(fake: Fake, tmp
     async with parts(fake.command, tmp_path) as server:
         again = await server.turn("[[fake tokens=2 exit=3]]", message_id="m1")
 
-    assert answer(again) == answer(first) == "t1 t2 "
+    assert answer_text(again) == answer_text(first) == "t1 t2 "
     assert (failed(again).code, failed(again).message) == (failed(first).code, failed(first).message)
     assert len(fake.runs()) == 1
 
@@ -496,7 +509,7 @@ async def test_refused_turns_are_not_counted_as_running(fake: Fake, tmp_path: Pa
             with pytest.raises(NotFound):
                 await server.turns.start("ada", "hello", None, NOWHERE)
         first = await server.turn("hello", message_id="m1")
-        assert answer(await server.turn("hello", message_id="m1")) == answer(first)
+        assert answer_text(await server.turn("hello", message_id="m1")) == answer_text(first)
         completed(await server.turn("now"))
 
 
@@ -526,7 +539,7 @@ async def test_cancel_while_streaming_keeps_the_partial_answer(fake: Fake, tmp_p
         async with parts(fake.command, tmp_path) as server:
             log = await server.turns.start("ada", "[[fake tokens=9 hold=here@3]]", "m1")
             await gate.reached()
-            while answer(log.read(0)) != "t1 t2 t3 ":
+            while answer_text(log.read(0)) != "t1 t2 t3 ":
                 await changed(log)
 
             assert await server.turns.cancel("ada", "m1", None) is log
@@ -601,7 +614,7 @@ async def test_conversation_goes_on_after_a_cancel(fake: Fake, tmp_path: Path) -
             await events(log)
             got = await server.turn("go on", conversation_id=log.accepted.conversation_id)
 
-    assert "go on" in answer(got)
+    assert "go on" in answer_text(got)
 
 
 # --- deleting
@@ -704,8 +717,8 @@ async def test_forgotten_session_is_begun_afresh_and_says_so(fake: Fake, tmp_pat
 
     assert isinstance(second[0], Status)
     assert second[0].status == "fresh_session"
-    assert "turn 1 of our conversation" in answer(second)
-    assert "turn 2 of our conversation" in answer(third)
+    assert "turn 1 of our conversation" in answer_text(second)
+    assert "turn 2 of our conversation" in answer_text(third)
     assert known != fresh
 
 
@@ -778,7 +791,7 @@ async def test_failed_turn_keeps_what_had_arrived(
     last = failed(got)
     assert last.code == error
     assert re.search(sentence, last.message)
-    assert (turn.answer, turn.status) == (answer(got), "failed")
+    assert (turn.answer, turn.status) == (answer_text(got), "failed")
     assert turn.answer == "half"
 
 
@@ -786,7 +799,7 @@ async def test_silent_turn_keeps_what_had_arrived(tmp_path: Path, loop_clock: Lo
     silent = program(tmp_path, "read(); init(); text('half'); signal.pause()")
     async with parts(silent, tmp_path, claude_silence_seconds=LONG, claude_grace_seconds=0) as server:
         log = await server.turns.start("ada", "hello")
-        while answer(log.read(0)) != "half":
+        while answer_text(log.read(0)) != "half":
             await changed(log)
         loop_clock.advance()
         last = failed(await events(log))
@@ -828,7 +841,7 @@ async def test_store_that_takes_no_answer_fails_the_turn(fake: Fake, tmp_path: P
     last = failed(got)
     assert (last.code, last.message.startswith("the answer could not be stored")) == ("unavailable", True)
     assert (
-        answer(got) == 'You said: "hello". This is turn 1 of our conversation.'
+        answer_text(got) == 'You said: "hello". This is turn 1 of our conversation.'
     )  # it was shown all the same
     completed(again)
 
@@ -836,7 +849,7 @@ async def test_store_that_takes_no_answer_fails_the_turn(fake: Fake, tmp_path: P
 async def test_answer_that_was_not_taken_is_kept_as_soon_as_it_can_be(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("chat_server.turns.saving.SAVE_SECONDS", 0.01)
     async with parts(fake.command, tmp_path) as server:
         await break_database(server, NO_ANSWERS)
         got = await server.turn("hello")
@@ -846,7 +859,7 @@ async def test_answer_that_was_not_taken_is_kept_as_soon_as_it_can_be(
             while (turn := (await stored(server, got[0].conversation_id))[0]).status == before:
                 pass
 
-    assert (turn.status, turn.stop_reason, turn.answer) == ("failed", "unavailable", answer(got))
+    assert (turn.status, turn.stop_reason, turn.answer) == ("failed", "unavailable", answer_text(got))
     assert turn.usage.output_tokens > 0
 
 
@@ -878,7 +891,7 @@ async def test_answer_that_ended_while_the_database_was_locked_is_complete(
             await gate.reached()
             async with database_locked(server):
                 gate.open()
-                await until(lambda: answer(log.read(0)) == "t1 t2 t3 t4 ")
+                await until(lambda: answer_text(log.read(0)) == "t1 t2 t3 t4 ")
                 caplog.clear()
                 await until(lambda: caplog.text.count("database is locked") > 1)
                 assert not log.ended
@@ -910,8 +923,8 @@ async def test_session_that_began_while_the_database_was_locked_is_known(
 async def test_database_that_stays_locked_fails_the_turn_as_it_is_told(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat_server.turns.manager.SAVE_SECONDS", 0.01)
-    monkeypatch.setattr("chat_server.turns.manager.LOCKED_SECONDS", 0)
+    monkeypatch.setattr("chat_server.turns.saving.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("chat_server.turns.saving.LOCKED_SECONDS", 0)
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
             log = await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]")
@@ -936,7 +949,7 @@ async def test_server_that_stops_while_the_database_is_locked_waits_no_longer(
             await gate.reached()
             async with database_locked(server):
                 gate.open()
-                await until(lambda: answer(log.read(0)) == "t1 t2 t3 t4 ")
+                await until(lambda: answer_text(log.read(0)) == "t1 t2 t3 t4 ")
                 async with in_time():
                     await server.turns.stop()
     async with parts(fake.command, tmp_path) as server:
@@ -1113,7 +1126,7 @@ async def test_follow_of_a_turn_no_longer_held_is_a_reset(fake: Fake, tmp_path: 
         with pytest.raises(Reset) as caught:
             await server.turns.follow("ada", got[0].conversation_id, "m1", 0)
         assert caught.value.message_id == "m1"
-        assert server.turns._held == {}
+        assert server.turns._recent == {}
 
 
 async def test_follow_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path) -> None:
@@ -1126,20 +1139,19 @@ async def test_follow_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path
             await server.turns.follow("ada", NOWHERE, None, 0)
 
 
-async def test_watcher_hears_of_each_turn_until_it_leaves(fake: Fake, tmp_path: Path) -> None:
-    seen: list[TurnLog] = []
-    watcher: Callable[[TurnLog], None] = seen.append
+async def test_reader_is_notified_of_each_turn(fake: Fake, tmp_path: Path) -> None:
+    reader = Reader()
     async with parts(fake.command, tmp_path) as server:
         conversation_id = await server.store.new_conversation("ada")
-        server.turns.subscribe(conversation_id, watcher)
+        server.turns.subscribe(conversation_id, reader)
         await server.turn("one", conversation_id=conversation_id)
         await server.turn("elsewhere")
         await server.turn("two", conversation_id=conversation_id)
-        server.turns.unsubscribe(conversation_id, watcher)
+        server.turns.unsubscribe(conversation_id, reader)
         await server.turn("three", conversation_id=conversation_id)
 
-        assert len(seen) == 2
-        assert server.turns._watchers == {}
+        assert len(reader.started) == 2
+        assert server.turns._subscribers == {}
 
 
 # --- the end of the server
@@ -1169,7 +1181,7 @@ async def test_stopping_server_breaks_a_long_turn_off_and_keeps_it(fake: Fake, t
         async with parts(fake.command, tmp_path, **graces) as server:
             log = await server.turns.start("ada", "[[fake tokens=9 hold=here@2]]", "m1")
             await gate.reached()
-            while answer(log.read(0)) != "t1 t2 ":
+            while answer_text(log.read(0)) != "t1 t2 ":
                 await changed(log)
     async with parts(fake.command, tmp_path) as server:
         (turn,) = await stored(server, log.accepted.conversation_id)
@@ -1190,7 +1202,7 @@ async def answering(
     monkeypatch.setattr("chat_server.claude.pool.STOP_SECONDS", stop_seconds)
     async with parts(command, folder, claude_grace_seconds=0) as server:
         log = await server.turns.start("ada", "[[fake tokens=9 hold=here@2]]", "m1")
-        while answer(log.read(0)) != "t1 t2 ":
+        while answer_text(log.read(0)) != "t1 t2 ":
             await changed(log)
         yield server, log, server.claude._sessions[log.accepted.conversation_id]
 

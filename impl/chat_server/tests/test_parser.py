@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,29 +11,54 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chat_server.claude.events import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep
+from chat_server.claude.events import Init, ParsedEvent, Result
 from chat_server.claude.lines import LineSplitter, LineTooLong
 from chat_server.claude.parser import TurnParser
-from chat_server.protocol import Usage
+from chat_server.protocol import Rewind, Status, Thinking, Token, Tool, Usage
 from chat_server.tests.replies import NOISE, Attempt, Block, Reply, Wire, golden, last_text, replies
+from chat_server.text_buffer import TextBuffer
 
 RECORDINGS = Path(__file__).parent / "recordings"
 STUB = "Hello from the stub. You said something. Done"
 
 
-def parse(parser: TurnParser, lines: list[str]) -> list[StreamEvent]:
-    return list(parser.feed([line.encode() for line in lines]))
+Event = ParsedEvent | Token
 
 
-def shown(events: list[StreamEvent]) -> str:
+class Parser(TurnParser):
+    """A parser whose text is events, too, as the log makes them: what was appended before an event comes before it."""
+
+    def __init__(self) -> None:
+        self.buffer = TextBuffer()
+        self._sent = 0
+        super().__init__(self.buffer)
+
+    def read(self, lines: Sequence[bytes]) -> Iterator[Event]:
+        for event in self.feed(lines):
+            yield from self._tokens()
+            yield event
+        yield from self._tokens()
+
+    def _tokens(self) -> Iterator[Token]:
+        text = self.buffer.slice(self._sent, self.buffer.length)
+        self._sent = self.buffer.length
+        if text:
+            yield Token(token=text)
+
+
+def parse(parser: Parser, lines: list[str]) -> list[Event]:
+    return list(parser.read([line.encode() for line in lines]))
+
+
+def shown(events: list[Event]) -> str:
     """What a reader has who appends each text and obeys each rewind."""
     text = ""
     for event in events:
         match event:
-            case Text():
-                assert event.text, "a piece has at least one character"
-                text += event.text
-            case Rewound():
+            case Token():
+                assert event.token, "a piece has at least one character"
+                text += event.token
+            case Rewind():
                 assert event.to < len(text), "a rewind takes something back"
                 text = text[: event.to]
     return text
@@ -43,27 +68,27 @@ def shown(events: list[StreamEvent]) -> str:
 class Received:
     """What became of one turn's lines."""
 
-    parser: TurnParser
-    events: list[StreamEvent]
+    parser: Parser
+    events: list[Event]
 
-    def only(self, kind: type[StreamEvent]) -> list[StreamEvent]:
+    def only(self, kind: type[Event]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kind)]
 
     @property
-    def end(self) -> Ended:
-        (end,) = self.only(Ended)
-        assert isinstance(end, Ended)
+    def end(self) -> Result:
+        (end,) = self.only(Result)
+        assert isinstance(end, Result)
         return end
 
 
 def turns(name: str) -> Iterator[Received]:
     """The turns of a recorded process, as a server hears them: one parser until the result, then the next."""
-    received = Received(TurnParser(), [])
+    received = Received(Parser(), [])
     for line in (RECORDINGS / f"{name}.jsonl").read_bytes().splitlines():
-        received.events.extend(received.parser.feed([line]))
+        received.events.extend(received.parser.read([line]))
         if received.parser.ended:
             yield received
-            received = Received(TurnParser(), [])
+            received = Received(Parser(), [])
     if received.events:
         yield received
 
@@ -136,14 +161,14 @@ def test_recorded_answer_is_shown_once(name: str, text: str, usage: Usage) -> No
     turn = next(turns(name))
 
     assert shown(turn.events) == turn.parser.text == text
-    assert turn.end == Ended(usage, "end_turn")
-    assert turn.only(Rewound) == []  # every telling was the same (TURN-4)
+    assert turn.end == Result(usage, "end_turn")
+    assert turn.only(Rewind) == []  # every telling was the same (TURN-4)
 
 
 def test_recorded_session_is_told_with_every_turn() -> None:
     first, second = turns("si_two_turns")
 
-    assert first.events[0] == second.events[0] == Started("73695fc6-b16f-461e-8274-6bb38ff01d87")
+    assert first.events[0] == second.events[0] == Init("73695fc6-b16f-461e-8274-6bb38ff01d87")
     assert first.parser.text == 'len=8 repr="ECHO one"'
     assert second.parser.text == 'len=8 repr="ECHO two"'
 
@@ -151,13 +176,13 @@ def test_recorded_session_is_told_with_every_turn() -> None:
 def test_recorded_answer_comes_in_pieces() -> None:
     (turn,) = turns("sj_partial")
 
-    assert len(turn.only(Text)) == 8
+    assert len(turn.only(Token)) == 8
 
 
 def test_recorded_thinking_is_not_the_answer() -> None:
     (turn,) = turns("thinking")
 
-    thoughts = [event.text for event in turn.events if isinstance(event, Thought)]
+    thoughts = [event.thinking for event in turn.events if isinstance(event, Thinking)]
     assert len(thoughts) > 1
     assert "".join(thoughts) not in turn.parser.text
 
@@ -165,31 +190,35 @@ def test_recorded_thinking_is_not_the_answer() -> None:
 def test_recorded_retries_are_told() -> None:
     (turn,) = turns("cut_mid_always")
 
-    assert turn.only(Note) == [Note("retrying", f"attempt {n} of 10: unknown") for n in range(1, 11)]
+    assert turn.only(Status) == [
+        Status(status="retrying", detail=f"attempt {n} of 10: unknown") for n in range(1, 11)
+    ]
 
 
 def test_recorded_tool_steps_are_told_in_order() -> None:
     (turn,) = turns("tool_parallel")
 
-    assert turn.only(ToolStep) == [
-        ToolStep("toolu_0000490", "Bash", "started", "echo one"),
-        ToolStep("toolu_0000491", "Bash", "started", "echo two"),
-        ToolStep("toolu_0000491", "Bash", "finished", "two"),
-        ToolStep("toolu_0000490", "Bash", "finished", "one"),
+    assert turn.only(Tool) == [
+        Tool(id="toolu_0000490", name="Bash", state="started", detail="echo one"),
+        Tool(id="toolu_0000491", name="Bash", state="started", detail="echo two"),
+        Tool(id="toolu_0000491", name="Bash", state="finished", detail="two"),
+        Tool(id="toolu_0000490", name="Bash", state="finished", detail="one"),
     ]
 
 
 def test_recorded_failed_tool_says_why() -> None:
     (turn,) = turns("tool_exit_code_3")
 
-    assert turn.only(ToolStep)[1:] == [ToolStep("toolu_0000010", "Bash", "failed", "Exit code 3\nout\nerr")]
+    assert turn.only(Tool)[1:] == [
+        Tool(id="toolu_0000010", name="Bash", state="failed", detail="Exit code 3\nout\nerr")
+    ]
 
 
 def test_recorded_refused_tool_says_why() -> None:
     (turn,) = turns("tool_denied")
 
-    _, refused = turn.only(ToolStep)
-    assert isinstance(refused, ToolStep)
+    _, refused = turn.only(Tool)
+    assert isinstance(refused, Tool)
     assert refused.state == "failed"
     assert refused.detail.startswith("touch in '/home/user/dir/newfile' needs approval")
 
@@ -197,9 +226,9 @@ def test_recorded_refused_tool_says_why() -> None:
 def test_recorded_subagent_reports_but_does_not_answer() -> None:
     turn = next(turns("subagent"))
 
-    started, finished = turn.only(ToolStep)
-    assert isinstance(started, ToolStep)
-    assert isinstance(finished, ToolStep)
+    started, finished = turn.only(Tool)
+    assert isinstance(started, Tool)
+    assert isinstance(finished, Tool)
     assert (started.name, finished.state) == ("Agent", "finished")
     assert finished.detail  # a list of text blocks on the wire
 
@@ -235,7 +264,7 @@ def test_recorded_interrupt_during_a_tool_ends_the_tool() -> None:
 
     assert interrupted.end.aborted
     assert interrupted.parser.text == "I will run it."
-    states = [event.state for event in interrupted.events if isinstance(event, ToolStep)]
+    states = [event.state for event in interrupted.events if isinstance(event, Tool)]
     assert states == ["started", "failed"]
 
 
@@ -249,7 +278,7 @@ def test_recorded_local_command_answers_without_a_model() -> None:
     (turn,) = turns("slash_cost")
 
     assert turn.parser.text.startswith("Estimated cost:        $0.0000\n")
-    assert turn.end == Ended(Usage(), "end_turn")
+    assert turn.end == Result(Usage(), "end_turn")
 
 
 def test_recorded_kill_leaves_the_partial_answer_without_an_end() -> None:
@@ -264,10 +293,10 @@ def test_recorded_background_task_does_not_end_the_next_turn() -> None:
     lines = (RECORDINGS / "bg_shell_print_mode.jsonl").read_bytes().splitlines()
     results = [number for number, line in enumerate(lines) if b'"type":"result"' in line]
     woken = lines[results[0] + 1 :]
-    parser = TurnParser()
+    parser = Parser()
 
     for line in woken:
-        list(parser.feed([line]))
+        list(parser.read([line]))
 
     assert len(results) == 2
     assert not parser.ended
@@ -324,12 +353,12 @@ def test_answer_is_shown_once_in_whatever_shape(
         wire.emit(reply)
     wire.result(last_text(got) if repeats or got[-1].how == "result" else "")
     lines = with_noise(wire.lines, noise)
-    parser = TurnParser()
+    parser = Parser()
 
     events = parse(parser, lines)
 
     assert shown(events) == parser.text == golden(got)
-    assert events[-1] == Ended(Usage(7, 3), "end_turn")
+    assert events[-1] == Result(Usage(7, 3), "end_turn")
 
 
 @given(got=replies(), noise=NOISES, cuts=st.lists(st.integers(0, 60), max_size=8))
@@ -342,15 +371,15 @@ def test_bunches_of_lines_tell_what_the_lines_tell(
     wire.result(last_text(got))
     lines = [line.encode() for line in with_noise(wire.lines, noise)]
     edges = [0, *sorted(min(cut, len(lines)) for cut in cuts), len(lines)]
-    singly, bunched = TurnParser(), TurnParser()
+    singly, bunched = Parser(), Parser()
 
-    one = [event for line in lines for event in singly.feed([line])]
-    other = [event for start, end in pairwise(edges) for event in bunched.feed(lines[start:end])]
+    one = [event for line in lines for event in singly.read([line])]
+    other = [event for start, end in pairwise(edges) for event in bunched.read(lines[start:end])]
 
     assert shown(one) == shown(other)
     assert singly.usage == bunched.usage
-    assert [event for event in one if not isinstance(event, Text | Rewound)] == [
-        event for event in other if not isinstance(event, Text | Rewound)
+    assert [event for event in one if not isinstance(event, Token | Rewind)] == [
+        event for event in other if not isinstance(event, Token | Rewind)
     ]
 
 
@@ -361,17 +390,17 @@ def test_answer_told_again_in_the_same_words_is_never_taken_back(got: list[Reply
         wire.emit(reply)
     wire.result(last_text(got))
 
-    events = parse(TurnParser(), wire.lines)
+    events = parse(Parser(), wire.lines)
 
-    assert not any(isinstance(event, Rewound) for event in events)
+    assert not any(isinstance(event, Rewind) for event in events)
 
 
 @given(st.lists(st.binary(max_size=60) | NOISE.map(str.encode), max_size=8))
 @example([b'{"":"\x80"'])
 def test_any_bytes_are_read_as_nothing_or_as_events(lines: list[bytes]) -> None:
-    parser = TurnParser()
+    parser = Parser()
 
-    events = list(parser.feed(lines))
+    events = list(parser.read(lines))
 
     assert shown(events) == parser.text
 
@@ -406,7 +435,7 @@ JSON = st.recursive(
 def test_any_json_is_read_as_nothing_or_as_events(documents: list[object]) -> None:
     import json  # noqa: PLC0415
 
-    parser = TurnParser()
+    parser = Parser()
 
     events = parse(parser, [json.dumps(document) for document in documents])
 
@@ -420,7 +449,7 @@ def test_result_alone_is_shown_after_a_tool() -> None:
     wire = Wire()
     wire.emit(Reply((Block("text", "I will look."), Block("tool_use")), "streamed", 4))
     wire.result("It is empty.")
-    parser = TurnParser()
+    parser = Parser()
 
     events = parse(parser, wire.lines)
 
@@ -433,7 +462,7 @@ def test_result_finishes_a_stream_that_broke_off() -> None:
     wire.pieces(0, Block("text", "Hello wor"), 3)
     wire.result("Hello world")
 
-    assert shown(parse(TurnParser(), wire.lines)) == "Hello world"
+    assert shown(parse(Parser(), wire.lines)) == "Hello world"
 
 
 def test_result_corrects_a_stream_that_broke_off() -> None:
@@ -442,7 +471,7 @@ def test_result_corrects_a_stream_that_broke_off() -> None:
     wire.pieces(0, Block("text", "Hello wor"), 3)
     wire.result("Hello there")
 
-    assert shown(parse(TurnParser(), wire.lines)) == "Hello there"
+    assert shown(parse(Parser(), wire.lines)) == "Hello there"
 
 
 def test_line_without_content_does_not_end_the_message_being_told() -> None:
@@ -453,7 +482,7 @@ def test_line_without_content_does_not_end_the_message_being_told() -> None:
     wire.event("content_block_delta", index=0, delta={"type": "text_delta", "text": "ld"})
     wire.result("Hello world")
 
-    assert shown(parse(TurnParser(), wire.lines)) == "Hello world"
+    assert shown(parse(Parser(), wire.lines)) == "Hello world"
 
 
 def test_pieces_without_a_block_are_shown() -> None:
@@ -462,7 +491,7 @@ def test_pieces_without_a_block_are_shown() -> None:
     wire.event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hello"})
     wire.result("Hello")
 
-    assert shown(parse(TurnParser(), wire.lines)) == "Hello"
+    assert shown(parse(Parser(), wire.lines)) == "Hello"
 
 
 def test_blocks_told_whole_after_all_were_streamed_are_shown_once() -> None:
@@ -474,7 +503,7 @@ def test_blocks_told_whole_after_all_were_streamed_are_shown_once() -> None:
         wire.whole(Block("text", text))
     wire.result("b")
 
-    assert shown(parse(TurnParser(), wire.lines)) == "a\n\nb"
+    assert shown(parse(Parser(), wire.lines)) == "a\n\nb"
 
 
 def test_partial_text_survives_an_error() -> None:
@@ -484,19 +513,19 @@ def test_partial_text_survives_an_error() -> None:
     wire.event("content_block_stop", index=0)
     wire.event("message_stop", abandoned=0)
     wire.line("result", subtype="success", is_error=True, result="API Error: 500")
-    parser = TurnParser()
+    parser = Parser()
 
     events = parse(parser, wire.lines)
 
     assert shown(events) == parser.text == "Hello wor"
-    assert events[-1] == Ended(Usage(1, 1), "end_turn", "API Error: 500")
+    assert events[-1] == Result(Usage(1, 1), "end_turn", "API Error: 500")
 
 
 def test_lines_after_the_result_are_nobodys() -> None:
     wire = Wire()
     wire.result("done")
     wire.emit(Reply((Block("text", "ghost"),), "streamed", 2))
-    parser = TurnParser()
+    parser = Parser()
 
     parse(parser, wire.lines)
 
@@ -505,27 +534,27 @@ def test_lines_after_the_result_are_nobodys() -> None:
 
 def test_lone_surrogates_become_replacement_characters() -> None:
     line = rb'{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"a\ud83d b\ud83d\ude42"}]}}'
-    parser = TurnParser()
+    parser = Parser()
 
-    list(parser.feed([line]))
+    list(parser.read([line]))
 
     assert parser.text == "a\N{REPLACEMENT CHARACTER} b🙂"
 
 
 @pytest.mark.parametrize("line", [b"\xff\xfe\x80", b"\xc0\xaf", b"\xed\xa0\x80", b'{"type":"\xe2\x82"}'])
 def test_bytes_that_are_no_text_are_noise(line: bytes) -> None:
-    assert list(TurnParser().feed([line])) == []
+    assert list(Parser().read([line])) == []
 
 
 def test_bottomless_nesting_is_noise() -> None:
-    parser = TurnParser()
+    parser = Parser()
 
-    assert list(parser.feed([b"[" * 100_000])) == []
-    assert list(parser.feed([b'{"a":' * 100_000])) == []
+    assert list(parser.read([b"[" * 100_000])) == []
+    assert list(parser.read([b'{"a":' * 100_000])) == []
 
 
 def test_error_without_a_sentence_gets_one() -> None:
-    (end,) = TurnParser().feed([b'{"type":"result","is_error":true}'])
+    (end,) = Parser().read([b'{"type":"result","is_error":true}'])
 
-    assert isinstance(end, Ended)
+    assert isinstance(end, Result)
     assert end.error == "Claude reported an error without a sentence"

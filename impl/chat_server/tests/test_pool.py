@@ -14,43 +14,63 @@ from typing import Any
 
 import pytest
 
-from chat_server.claude.events import Ended, Note, Started, StreamEvent, Text
+from chat_server.claude.events import Init, Result, TurnEvent
+from chat_server.claude.parser import TurnParser
 from chat_server.claude.pool import Claude
-from chat_server.claude.session import Question, SessionUnknown
+from chat_server.claude.session import Interruptible, SessionUnknown
 from chat_server.claude.workspaces import Workspace, Workspaces
 from chat_server.errors import ClaudeFailed, ClaudeUnavailable, TimedOut
+from chat_server.protocol import Status
 from chat_server.tests.loop_clock import LONG, LoopClock, in_time
 from chat_server.tests.processes import alive, living
 from chat_server.tests.sites import Fake, make_settings, program, until
+from chat_server.turns.event_log import TurnLog
 from fake_claude.gates import Gate
 
 
 class Ask:
-    """One question, and what was told of the answer."""
+    """An exchange with one process after another, and what came of it. Its own reader, which may lag."""
 
     def __init__(self, claude: Claude, owner: str = "ada") -> None:
         self.claude = claude
-        self.question = Question("", sink=self.receive, owner=owner)
-        self.events: list[StreamEvent] = []
-        self.received = asyncio.Event()  # a piece of the answer has come
+        self.owner = owner
+        self.prompt = ""
+        self.stopped = False
+        self.log = TurnLog("m1", "c1")
+        self.parser = TurnParser(self.log.text)
+        self.events: list[Init | TurnEvent] = []
+        self.begun = asyncio.Event()  # some of the answer has come
+        self.process: Interruptible | None = None
 
-    async def __call__(self, prompt: str, conversation: str = "c1", resume: str | None = None) -> Ended:
-        self.question.prompt = prompt
+    async def __call__(self, prompt: str, conversation: str = "c1", resume: str | None = None) -> Result:
+        self.prompt = prompt
         async with in_time():
-            return await self.claude.ask(conversation, resume, self.question)
+            return await self.claude.ask(conversation, resume, self)
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self.process is not None:
+            self.process.interrupt()
+
+    def attach(self, process: Interruptible | None) -> None:
+        self.process = process
+
+    def on_event(self, event: Init | TurnEvent) -> None:
+        self.events.append(event)
+
+    def on_text(self) -> None:
+        self.begun.set()
+
+    def on_log_update(self, log: TurnLog) -> None:
+        """The log asks nothing of this reader."""
 
     @property
     def text(self) -> str:
-        return self.question.parser.text
-
-    def receive(self, event: StreamEvent) -> None:
-        self.events.append(event)
-        if isinstance(event, Text):
-            self.received.set()
+        return self.parser.text
 
     @property
     def session(self) -> str:
-        return next(event.session_id for event in self.events if isinstance(event, Started))
+        return next(event.session_id for event in self.events if isinstance(event, Init))
 
 
 @asynccontextmanager
@@ -80,7 +100,7 @@ async def test_answer_comes_in_pieces_and_ends(fake: Fake, tmp_path: Path) -> No
         ask = Ask(claude)
         ended = await ask("[[fake tokens=3]]")
 
-    assert "".join(event.text for event in ask.events if isinstance(event, Text)) == "t1 t2 t3 "
+    assert ask.text == "t1 t2 t3 "
     assert ended.error == ""
     assert ended.usage.output_tokens == 3
 
@@ -256,7 +276,7 @@ class Waiting:
         self.gate = gate
         self.order: list[str] = []
         self.asks: dict[str, Ask] = {}
-        self.tasks: dict[str, asyncio.Task[Ended]] = {}
+        self.tasks: dict[str, asyncio.Task[Result]] = {}
 
     def ask(self, owner: str, conversation: str, prompt: str = "hello") -> None:
         ask = self.asks[conversation] = Ask(self.claude, owner)
@@ -290,9 +310,9 @@ async def waiting(fake: Fake, folder: Path, **changes: Any) -> AsyncIterator[Wai
 async def test_full_processes_are_waited_for_in_order(fake: Fake, tmp_path: Path) -> None:
     async with waiting(fake, tmp_path) as made:
         await made.line(("bob", "c1"), ("cy", "c2"), ("dan", "c3"))
-        assert Note("waiting", "every Claude is answering others; this question is in line") in (
-            made.asks["c1"].events
-        )
+        assert Status(
+            status="waiting", detail="every Claude is answering others; this question is in line"
+        ) in (made.asks["c1"].events)
         await made.open()
 
         assert made.order == ["first", "c1", "c2", "c3"]
@@ -342,7 +362,7 @@ async def test_line_has_an_end_and_is_not_one_users(fake: Fake, tmp_path: Path) 
 async def test_stopped_question_leaves_the_line(fake: Fake, tmp_path: Path) -> None:
     async with waiting(fake, tmp_path) as made:
         await made.line(("bob", "c1"), ("cy", "c2"))
-        made.asks["c1"].question.stop()
+        made.asks["c1"].stop()
         with pytest.raises(ClaudeUnavailable, match="stopped while it waited"):
             await made.tasks.pop("c1")
         await made.open()
@@ -566,7 +586,7 @@ async def test_wrapper_comes_before_the_cli(fake: Fake, tmp_path: Path) -> None:
 
     expected = [folder.home, folder.work, fake.command[0], f"a {folder.tmp} b", fake.command[0], "-p"]
     assert words[:6] == [str(each) for each in expected]
-    assert ask.question.parser.text
+    assert ask.text
 
 
 async def test_missing_wrapper_is_named(fake: Fake, tmp_path: Path) -> None:
@@ -756,7 +776,7 @@ async def test_silent_turn_is_ended(fake: Fake, tmp_path: Path, loop_clock: Loop
             assert claude.processes == 0
 
 
-async def test_answer_that_is_held_waits_in_the_pipe(tmp_path: Path, loop_clock: LoopClock) -> None:
+async def test_paused_answer_waits_in_the_pipe(tmp_path: Path, loop_clock: LoopClock) -> None:
     code = """
 read(); init(); text('begun')
 try:
@@ -768,8 +788,9 @@ except BrokenPipeError:
     async with asking(program(tmp_path, code), tmp_path, **limits) as claude:
         ask = Ask(claude)
         answering = asyncio.create_task(ask("hello"))
-        await ask.received.wait()
-        ask.question.hold(True)
+        await ask.begun.wait()
+        ask.log.subscribe(ask)
+        ask.log.set_lagging(ask, lagging=True)
         process = claude._sessions["c1"].started.result()
         await until(lambda: waits_in_write(process.pid))
         for _ in range(3):
@@ -777,10 +798,10 @@ except BrokenPipeError:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
 
-        assert not answering.done()  # what cannot be heard is no silence
-        ask.question.stop()  # and who is held can be stopped
-        ask.question.hold(True)
-        assert not ask.question.held
+        assert not answering.done()  # what cannot be read is no silence
+        ask.stop()  # a paused turn can be stopped, and is read to its end
+        assert ask.log.paused
+        assert not process.stdout.paused
         with pytest.raises(ClaudeFailed):
             await answering
 
@@ -817,8 +838,8 @@ async def test_stop_interrupts_and_keeps_the_process(fake: Fake, tmp_path: Path)
             ask, after = Ask(claude), Ask(claude)
             answering = asyncio.create_task(ask("[[fake tokens=5 hold=here@2]]"))
             await gate.reached()
-            await ask.received.wait()
-            ask.question.stop()
+            await ask.begun.wait()
+            ask.stop()
             ended = await answering
             await after("and now?")
 
@@ -831,7 +852,7 @@ async def test_stop_interrupts_and_keeps_the_process(fake: Fake, tmp_path: Path)
 async def test_stop_before_the_answer_begins_stops_it_too(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path) as claude:
         ask = Ask(claude)
-        ask.question.stop()
+        ask.stop()
         try:
             ended = await ask("[[fake tokens=5 first=60s]]")
         except ClaudeFailed:  # interrupted before it had begun, it may have to be ended
@@ -857,9 +878,9 @@ async def test_stop_ends_a_process_that_does_not_listen(code: str, prompt: str, 
     async with asking(program(tmp_path, code), tmp_path, claude_grace_seconds=0) as claude:
         ask = Ask(claude)
         answering = asyncio.create_task(ask(prompt))
-        await ask.received.wait()
+        await ask.begun.wait()
 
-        ask.question.stop()
+        ask.stop()
 
         with pytest.raises(ClaudeFailed):
             await answering

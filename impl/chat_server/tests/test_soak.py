@@ -149,12 +149,12 @@ async def test_turns_with_cuts_and_cancels_leave_nothing(
         turns = app[TURNS]
         await until(lambda: not turns._running)
         loop_clock.advance()
-        await until(lambda: not turns._held)
+        await until(lambda: not turns._recent)
         await until(lambda: not app[CONNECTIONS])
 
         assert len(stored) == TURNS_IN_ALL
         assert all(GOLDEN.startswith(answer) for answer in stored)
-        assert (turns.running, turns._watchers, turns._tasks) == (0, {}, set())
+        assert (turns.running, turns._subscribers, turns._tasks) == (0, {}, set())
         assert sum(run.alive for run in fake.runs()) <= CONVERSATIONS
 
 
@@ -179,4 +179,4 @@ async def test_connections_come_and_go_without_a_trace(fake: Fake, tmp_path: Pat
         await come_and_go(CONNECTS)
         await until(lambda: left() <= before)  # sockets of theirs may still be closing
 
-        assert app[TURNS]._watchers == {}
+        assert app[TURNS]._subscribers == {}

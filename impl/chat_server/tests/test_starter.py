@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -40,8 +40,17 @@ class Child:
         return self.process.stderr_tail
 
 
-def into(reader: asyncio.StreamReader) -> Callable[[bytes], None]:
-    return lambda data: reader.feed_data(data) if data else reader.feed_eof()
+class Into:
+    """A listener that fills a reader."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self.reader = reader
+
+    def on_output(self, data: bytes) -> None:
+        if data:
+            self.reader.feed_data(data)
+        else:
+            self.reader.feed_eof()
 
 
 @asynccontextmanager
@@ -55,7 +64,7 @@ async def spoken(
     starter: Starter, argv: list[str], env: dict[str, str], grace: float = EVER
 ) -> AsyncIterator[Child]:
     stdout = asyncio.StreamReader()
-    async with running(starter, argv, cwd=Path("/"), env=env, grace=grace, hear=into(stdout)) as process:
+    async with running(starter, argv, cwd=Path("/"), env=env, grace=grace, listener=Into(stdout)) as process:
         yield Child(process, stdout)
 
 
@@ -304,7 +313,7 @@ async def test_guardian_that_does_not_answer_is_taken_for_dead(monkeypatch: pyte
             os.kill(starter._program.pid, signal.SIGSTOP)
             monkeypatch.setattr("chat_server.processes.starter.ANSWER_SECONDS", 0.1)
             with pytest.raises(OSError, match="No such process"):
-                await starter.start(python(""), cwd=Path("/"), env={}, hear=print)
+                await starter.start(python(""), cwd=Path("/"), env={}, listener=Into(asyncio.StreamReader()))
             monkeypatch.setattr("chat_server.processes.starter.ANSWER_SECONDS", EVER)
             await process.process.gone
 
@@ -460,7 +469,9 @@ UNSTARTABLE = [
 async def test_failed_start_is_reported(argv: list[str], cwd: str, error: type[OSError]) -> None:
     async with guardian() as starter:
         with pytest.raises(error):
-            async with running(starter, argv, cwd=Path(cwd), env={}, grace=EVER, hear=print):
+            async with running(
+                starter, argv, cwd=Path(cwd), env={}, grace=EVER, listener=Into(asyncio.StreamReader())
+            ):
                 pytest.fail("it runs")
 
 
@@ -480,9 +491,9 @@ from chat_server.processes.starter import running, starting
 
 async def main():
     argv, env = [sys.executable, "-ISc", sys.argv[2]], dict(os.environ)
-    def hear(data): os.write(1, data)
+    class Listener: on_output = staticmethod(lambda data: os.write(1, data))
     async with starting(sys.argv[1], env) as starter:
-        async with running(starter, argv, cwd=Path("/"), env=env, grace=60, hear=hear):
+        async with running(starter, argv, cwd=Path("/"), env=env, grace=60, listener=Listener):
             await asyncio.Event().wait()
 
 asyncio.run(main())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server.claude.events import Note, Rewound, Text, Thought, ToolStep
+from chat_server.protocol import Rewind, Status, Thinking, Token, Tool
 from chat_server.turns import steps
 from chat_server.turns.steps import StepRecorder, decode_steps
 
@@ -22,9 +22,13 @@ def recorded(*events: tuple[Any, int]) -> list[dict[str, Any]]:
     return found
 
 
+def tool(call: str, name: str, state: str, detail: str) -> Tool:
+    return Tool(id=call, name=name, state=state, detail=detail)
+
+
 def test_no_steps_are_empty() -> None:
     recorder = StepRecorder()
-    recorder.record(Text("hello"), 5)
+    recorder.record(Token(token="hello"), 5)
 
     assert recorder.encoded() == ""
     assert list(decode_steps("")) == []
@@ -32,10 +36,10 @@ def test_no_steps_are_empty() -> None:
 
 def test_steps_keep_their_order() -> None:
     found = recorded(
-        (Thought("Hm."), 0),
-        (ToolStep("t1", "Bash", "started", "ls"), 3),
-        (Note("retrying", "attempt 1 of 10"), 3),
-        (ToolStep("t1", "Bash", "finished", "a.txt"), 3),
+        (Thinking(thinking="Hm."), 0),
+        (tool("t1", "Bash", "started", "ls"), 3),
+        (Status(status="retrying", detail="attempt 1 of 10"), 3),
+        (tool("t1", "Bash", "finished", "a.txt"), 3),
     )
 
     assert found == [
@@ -56,26 +60,28 @@ def test_steps_keep_their_order() -> None:
 def test_thinking_deltas_are_joined() -> None:
     recorder = StepRecorder()
     for delta in ("I ", "think"):
-        recorder.record(Thought(delta), 0)
+        recorder.record(Thinking(thinking=delta), 0)
         assert "I " in recorder.encoded()  # saved in between, as running turns are
-    recorder.record(Thought("again"), 4)
+    recorder.record(Thinking(thinking="anew"), 4)
 
     found = msgspec.to_builtins(decode_steps(recorder.encoded()))
     assert [each["thinking"] for each in found] == ["I think", "again"]
 
 
 def test_thoughts_around_a_tool_stay_apart() -> None:
-    found = recorded((Thought("a"), 0), (ToolStep("t", "Bash", "started", ""), 0), (Thought("b"), 0))
+    found = recorded(
+        (Thinking(thinking="a"), 0), (tool("t", "Bash", "started", ""), 0), (Thinking(thinking="b"), 0)
+    )
 
     assert [each["type"] for each in found] == ["thinking", "tool", "thinking"]
 
 
 def test_parallel_tools_get_own_results() -> None:
     found = recorded(
-        (ToolStep("a", "Bash", "started", "one"), 0),
-        (ToolStep("b", "Read", "started", "two"), 0),
-        (ToolStep("b", "", "failed", "no"), 0),
-        (ToolStep("a", "", "finished", "yes"), 0),
+        (tool("a", "Bash", "started", "one"), 0),
+        (tool("b", "Read", "started", "two"), 0),
+        (tool("b", "", "failed", "no"), 0),
+        (tool("a", "", "finished", "yes"), 0),
     )
 
     assert [(each["name"], each["state"], each["result"]) for each in found] == [
@@ -85,7 +91,9 @@ def test_parallel_tools_get_own_results() -> None:
 
 
 def test_rewind_moves_steps_back() -> None:
-    found = recorded((Note("a", ""), 2), (Note("b", ""), 9), (Rewound(4), 4))
+    found = recorded(
+        (Status(status="a", detail=""), 2), (Status(status="b", detail=""), 9), (Rewind(to=4), 4)
+    )
 
     assert [each["at"] for each in found] == [2, 4]
 
@@ -94,15 +102,15 @@ def test_version_grows_with_changes() -> None:
     recorder = StepRecorder()
     versions = [recorder.version]
     for event in (
-        Thought("a"),
-        ToolStep("t", "", "started", ""),
-        ToolStep("t", "", "failed", ""),
-        Note("n", ""),
-        Rewound(0),
+        Thinking(thinking="a"),
+        tool("t", "", "started", ""),
+        tool("t", "", "failed", ""),
+        Status(status="n", detail=""),
+        Rewind(to=0),
     ):
         recorder.record(event, 0)
         versions.append(recorder.version)
-    recorder.record(Text("x"), 1)
+    recorder.record(Token(token="x"), 1)
 
     assert len({*versions}) == len(versions)
     assert recorder.version == versions[-1]
@@ -111,10 +119,10 @@ def test_version_grows_with_changes() -> None:
 def test_too_much_text_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "MAX_CHARS", 10)
     found = recorded(
-        (ToolStep("t", "Bash", "started", "12345"), 0),
-        (Thought("123456"), 0),
-        (Thought("1"), 0),
-        (ToolStep("t", "Bash", "finished", "x"), 0),
+        (tool("t", "Bash", "started", "12345"), 0),
+        (Thinking(thinking="123456"), 0),
+        (Thinking(thinking="1"), 0),
+        (tool("t", "Bash", "finished", "x"), 0),
     )
 
     assert [each["type"] for each in found] == ["tool", "status"]
@@ -124,8 +132,8 @@ def test_too_much_text_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.lists(st.text(max_size=5), max_size=20), st.text())
 def test_any_text_survives(thoughts: list[str], detail: str) -> None:
-    events = [(Thought(each), 0) for each in thoughts]
-    found = recorded(*events, (ToolStep("t", "Bash", "started", detail), 0))
+    events = [(Thinking(thinking=each), 0) for each in thoughts]
+    found = recorded(*events, (tool("t", "Bash", "started", detail), 0))
 
     assert "".join(each["thinking"] for each in found[:-1]) == "".join(thoughts)
     assert found[-1]["input"] == detail

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server.text_buffer import FOLDED, TextBuffer, VisibleText
+from chat_server.text_buffer import PIECES_PER_BLOCK, TextBuffer, VisibleText
 
-pieces = st.lists(st.text("abé", max_size=3), max_size=3 * FOLDED)
+pieces = st.lists(st.text("abé", max_size=3), max_size=3 * PIECES_PER_BLOCK)
 places = st.integers(0, 12)
 
 
@@ -22,7 +22,7 @@ def grown(parts: list[str]) -> TextBuffer:
 def test_part_is_what_a_string_has_there(parts: list[str], start: int, length: int) -> None:
     whole = "".join(parts)
 
-    assert grown(parts).between(start, start + length) == whole[start : start + length]
+    assert grown(parts).slice(start, start + length) == whole[start : start + length]
 
 
 @given(pieces, pieces, places)
@@ -32,7 +32,7 @@ def test_part_is_the_same_after_all_was_asked_for(parts: list[str], more: list[s
     for part in more:
         text.append(part)
 
-    assert text.between(start, text.length) == "".join([*parts, *more])[start:]
+    assert text.slice(start, text.length) == "".join([*parts, *more])[start:]
 
 
 @given(pieces, st.text("abé", max_size=6), places)
@@ -44,20 +44,20 @@ def test_end_is_that_of_a_string(parts: list[str], other: str, start: int) -> No
 
 
 @given(st.lists(st.one_of(st.text("abé", min_size=1, max_size=3), places), max_size=20), places)
-def test_what_is_shown_is_what_was_not_taken_back(steps: list[str | int], start: int) -> None:
-    got = grown(["of an earlier telling"])
-    shown, seen = VisibleText(got), ""
+def test_rewound_text_is_not_visible(steps: list[str | int], start: int) -> None:
+    buffer = grown(["from before"])
+    visible, seen = VisibleText(buffer), ""
     for step in steps:
         if isinstance(step, str):
-            got.append(step)
+            buffer.append(step)
             seen += step
         else:
             length = min(step, len(seen))
-            shown.cut(length)
+            visible.truncate(length)
             seen = seen[:length]
 
-    assert (str(shown), len(shown)) == (seen, len(seen))
-    assert shown.since(min(start, len(seen))) == seen[start:]
-    assert shown.ends_with(seen[start:])
-    assert not shown.ends_with("x" + seen)
-    assert str(got).startswith("of an earlier telling")
+    assert (str(visible), len(visible)) == (seen, len(seen))
+    assert visible.tail(min(start, len(seen))) == seen[start:]
+    assert visible.ends_with(seen[start:])
+    assert not visible.ends_with("x" + seen)
+    assert str(buffer).startswith("from before")

@@ -1,11 +1,33 @@
-"""A turn's events as an append-only log that readers follow with cursors."""
+"""A turn's events as an append-only log that readers follow with cursors.
+
+There are no queues. A reader keeps a cursor: the ``seq`` of the last event that it has read. A second reader, or one
+that comes late or comes back, is just an older cursor (SUB-1, SUB-4). Example: Claude says "Hello", then runs a tool.
+
+    appended        entries                          reader A           reader B
+    "Hel"           1 token "Hel"                    reads 1            (not there yet)
+    "l"             2 token "l"                      has not read 2
+    "o"             2 token "lo"                     reads 2            reads 1, 2: "Hel", "lo"
+    tool            3 tool started                   reads 3            (its socket is full)
+
+While nobody has read the newest entry, further text is added to it: that batches a flood into few frames, and keeps the
+log short when nobody follows. An entry that was read never changes, so all readers see the same entries.
+
+Nearly all entries are text. So the text is kept once, in one buffer that the parser appends to, and an entry of text is
+nothing but the offset at which it ends.
+
+Back pressure: a reader that cannot take more says so by ``set_lagging``. When all readers lag, the log pauses its
+source, the pipe that the CLI writes to; the first that has caught up resumes it. A log without readers is never
+paused: it is read to the end for history.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Protocol
+
+from msgspec.structs import replace
 
 from chat_server.frames import text_frame
 from chat_server.protocol import (
@@ -14,40 +36,44 @@ from chat_server.protocol import (
     Event,
     Failed,
     Rewind,
-    Status,
     Thinking,
     Token,
-    Tool,
-    Usage,
     encode,
 )
+from chat_server.subscribers import Subscribers
 from chat_server.text_buffer import TextBuffer
 
 BATCH_CHARS = 16_384
-"""Most text of one entry: an unread one grows up to this, and a longer piece is cut. It bounds what is in the hands of
-a socket whose reader has stopped."""
+"""The most text of one entry: an unread one grows up to this, and longer text is split. It bounds what is in the
+buffers of a socket whose reader has stopped."""
 
-Listener = Callable[["TurnLog"], None]
+
+class LogReader(Protocol):
+    """Who follows a log: a connection (web/connection.py), or a waiting POST (``wait_ended``)."""
+
+    def on_log_update(self, log: TurnLog) -> None:
+        """The log has new events, or a new end."""
+
+
+class Source(Protocol):
+    """Where the text comes from: the pipe of a process (processes/pipes.py)."""
+
+    def pause(self) -> None:
+        """Read no more for now."""
+
+    def resume(self) -> None:
+        """Read on."""
 
 
 class TurnLog:
     """The events of one turn, in order.
 
-    There are no queues: a reader keeps the ``seq`` it has read up to, and a late or second reader is just an older
-    cursor (SUB-1, SUB-4). While nobody has read the last entry, further text is added to it; that batches a flood
-    and keeps the log short when nobody looks. An entry that was read never changes.
-
-    Nearly all entries are pieces of text, so the text is kept in one, with the places where the entries end. It is
-    shared with whoever writes it, and never copied.
-
-    A listener that cannot take more for now says so by ``lag``. When all of them do, ``held`` is true and ``on_held``
-    is called: whoever tells the log should wait. A log that nobody listens to is never held.
-
     Attributes:
         accepted: The event without a ``seq`` that comes before all others.
-        text: All text that was told, what was taken back included.
+        text: All text that was appended, rewound text included.
         last: The ``seq`` of the newest event; 0 when there is none.
         ended: Whether the newest event is the terminal one.
+        paused: Whether there are readers and all of them lag.
     """
 
     __slots__ = (
@@ -55,13 +81,13 @@ class TurnLog:
         "_frame",
         "_frame_seq",
         "_lagging",
-        "_listeners",
-        "_read",
+        "_max_read_seq",
+        "_readers",
+        "_source",
         "_text_ends",
         "accepted",
         "ended",
         "last",
-        "on_pause",
         "paused",
         "text",
     )
@@ -70,43 +96,53 @@ class TurnLog:
         self.accepted = Accepted(message_id=message_id, conversation_id=conversation_id)
         self.ended = False
         self.paused = False
-        self.on_pause: Callable[[bool], None] | None = None
         self.text = TextBuffer()
         self.last = 0
-        self._text_ends = array("I", [0])  # by seq: where the text told so far ends
-        self._events: dict[int, Event] = {}  # what is no token, by seq
-        self._read = 0  # the highest seq anyone has read
-        self._frame_seq, self._frame = 0, b""  # the newest that was asked for: its seq, and the bytes
-        self._listeners: tuple[Listener, ...] = ()  # mostly one; an empty set would be 200 bytes
-        self._lagging: tuple[Listener, ...] = ()
+        self._text_ends = array("I", [0])  # by seq: where the text up to this entry ends
+        self._events: dict[int, Event] = {}  # all but tokens, by seq
+        self._max_read_seq = 0
+        # The newest frame, encoded once for all readers that are up to date.
+        self._frame_seq, self._frame = 0, b""
+        self._readers: Subscribers[LogReader] = Subscribers()
+        self._lagging: Subscribers[LogReader] = Subscribers()
+        self._source: Source | None = None
 
-    def subscribe(self, listener: Listener) -> None:
-        """Call ``listener`` after every change, until ``unlisten``."""
-        self._listeners = _with(self._listeners, listener)
+    def subscribe(self, reader: LogReader) -> None:
+        """Notify ``reader`` of every change, until ``unsubscribe``."""
+        self._readers.add(reader)
         self._update_pause()
 
-    def unsubscribe(self, listener: Listener) -> None:
-        """Stop calling ``listener``."""
-        self._listeners = _without(self._listeners, listener)
-        self._lagging = _without(self._lagging, listener)
+    def unsubscribe(self, reader: LogReader) -> None:
+        """Notify ``reader`` no more; it lags no more either."""
+        self._readers.remove(reader)
+        self._lagging.remove(reader)
         self._update_pause()
 
-    def set_lagging(self, listener: Listener, *, behind: bool) -> None:
-        """Note that ``listener`` cannot take more for now, or can again."""
-        self._lagging = _with(self._lagging, listener) if behind else _without(self._lagging, listener)
+    def set_lagging(self, reader: LogReader, *, lagging: bool) -> None:
+        """Say that ``reader`` cannot take more for now, or can again."""
+        if lagging:
+            self._lagging.add(reader)
+        else:
+            self._lagging.remove(reader)
         self._update_pause()
 
-    def read(self, after: int, most: int | None = None) -> list[Event]:
-        """The events with ``seq`` greater than ``after``, oldest first; they will not change any more.
+    def set_source(self, source: Source | None) -> None:
+        """Pause and resume this source from now on, and the previous one no more."""
+        if self.paused and self._source is not None:
+            self._source.resume()
+        self._source = source
+        if self.paused and source is not None:
+            source.pause()
 
-        ``most`` is how many at the most; without it, all.
-        """
-        last = self.last if most is None else min(self.last, after + most)
+    def read(self, after: int, limit: int | None = None) -> list[Event]:
+        """The events with ``seq`` greater than ``after``, oldest first, at most ``limit``; they never change again."""
+        last = self.last if limit is None else min(self.last, after + limit)
         if last <= after:
             return []
-        self._read = max(self._read, last)
+        self._max_read_seq = max(self._max_read_seq, last)
+        # One slice for all entries, cut up below: the buffer is searched once.
         base = self._text_ends[after]
-        text = self.text.between(base, self._text_ends[last])
+        text = self.text.slice(base, self._text_ends[last])
         return [
             self._events.get(seq)
             or self._token(seq, text[self._text_ends[seq - 1] - base : self._text_ends[seq] - base])
@@ -119,43 +155,54 @@ class TurnLog:
         if self._frame_seq != last:
             event = self._events.get(last)
             if event is None:
-                event = self._token(last, self.text.between(self._text_ends[last - 1], self._text_ends[last]))
+                event = self._token(last, self.text.slice(self._text_ends[last - 1], self._text_ends[last]))
             self._frame = text_frame(encode(event))
-            self._frame_seq = self._read = last
+            self._frame_seq = self._max_read_seq = last
         return self._frame
 
     async def wait_ended(self, seconds: float) -> bool:
         """Wait for the terminal event for at most ``seconds``; whether it has come."""
-        over = asyncio.Event()
-
-        def look(_: TurnLog) -> None:
-            if self.ended:
-                over.set()
-
-        look(self)
-        self.subscribe(look)
+        if self.ended:
+            return True
+        reader = _EndReader()
+        self.subscribe(reader)
         try:
             async with asyncio.timeout(seconds):
-                await over.wait()
+                await reader.ended.wait()
         except TimeoutError:
             return self.ended
         finally:
-            self.unsubscribe(look)
+            self.unsubscribe(reader)
         return True
 
-    def token(self, piece: str) -> None:
-        """Append a piece of the answer."""
-        self.text.append(piece)
+    def append(self, event: Event) -> None:
+        """Append an event that is no token, after the text that came before it; its ids and ``seq`` are set here."""
         self.extend_text()
+        assert not self.ended, f"a {type(event).__name__} after the terminal event"  # TURN-2
+        if isinstance(event, Thinking) and len(event.thinking) > BATCH_CHARS:
+            for start in range(0, len(event.thinking), BATCH_CHARS):
+                self.append(Thinking(thinking=event.thinking[start : start + BATCH_CHARS]))
+            return
+        turn, seq = self.accepted, self.last + 1
+        self._events[seq] = replace(
+            event, message_id=turn.message_id, conversation_id=turn.conversation_id, seq=seq
+        )
+        self._text_ends.append(self._text_ends[-1])
+        self.last = seq
+        self.ended = isinstance(event, Complete | Failed)
+        self._notify()
 
     def extend_text(self) -> None:
-        """Append what was added to the text."""
+        """Make entries of what was appended to the text since the last entry, if anything was."""
+        ends, length, last = self._text_ends, self.text.length, self.last
+        if ends[last] == length:
+            return
         assert not self.ended, "a token after the terminal event"  # TURN-2
-        ends, told, last = self._text_ends, self.text.length, self.last
-        if last > self._read and last not in self._events:  # nobody has seen the last entry: it grows
-            ends[last] = min(told, ends[last - 1] + BATCH_CHARS)
-        while ends[last] < told:
-            ends.append(min(told, ends[last] + BATCH_CHARS))
+        # Nobody has read the last entry, and it is text: it grows.
+        if last > self._max_read_seq and last not in self._events:
+            ends[last] = min(length, ends[last - 1] + BATCH_CHARS)
+        while ends[last] < length:
+            ends.append(min(length, ends[last] + BATCH_CHARS))
             last += 1
         self.last = last
         self._notify()
@@ -164,64 +211,35 @@ class TurnLog:
         turn = self.accepted
         return Token(token=text, message_id=turn.message_id, conversation_id=turn.conversation_id, seq=seq)
 
-    def thinking(self, text: str) -> None:
-        """Append a piece of thinking."""
-        for start in range(0, len(text), BATCH_CHARS):
-            self._append(Thinking, thinking=text[start : start + BATCH_CHARS])
-
-    def tool(self, tool_id: str, name: str, state: str, detail: str) -> None:
-        """Append a step of a tool: ``state`` is started, finished or failed."""
-        self._append(Tool, id=tool_id, name=name, state=state, detail=detail)
-
-    def status(self, status: str, detail: str) -> None:
-        """Append a note on what is going on."""
-        self._append(Status, status=status, detail=detail)
-
-    def rewind(self, to: int) -> None:
-        """Append: forget the answer after its first ``to`` code points."""
-        self._append(Rewind, to=to)
-
-    def complete(self, usage: Usage, stop_reason: str) -> None:
-        """Append the terminal event of a turn that ended well, or was cancelled."""
-        self._append(Complete, last=True, usage=usage, stop_reason=stop_reason)
-
-    def fail(self, code: str, message: str) -> None:
-        """Append the terminal event of a turn that did not end well."""
-        self._append(Failed, last=True, code=code, message=message)
-
-    def _append(self, kind: type[Event], *, last: bool = False, **members: Any) -> None:
-        assert not self.ended, f"a {kind.__name__} after the terminal event"  # TURN-2
-        turn, seq = self.accepted, self.last + 1
-        self._events[seq] = kind(
-            message_id=turn.message_id, conversation_id=turn.conversation_id, seq=seq, **members
-        )
-        self._text_ends.append(self._text_ends[-1])
-        self.last = seq
-        self.ended = last
-        self._notify()
-
     def _notify(self) -> None:
-        for listener in self._listeners:
-            listener(self)
+        for reader in self._readers:
+            reader.on_log_update(self)
 
     def _update_pause(self) -> None:
-        held = bool(self._listeners) and len(self._lagging) == len(self._listeners)
-        if held != self.paused:
-            self.paused = held
-            if self.on_pause is not None:
-                self.on_pause(held)
+        paused = bool(self._readers) and len(self._lagging) == len(self._readers)
+        if paused == self.paused:
+            return
+        self.paused = paused
+        if self._source is not None:
+            if paused:
+                self._source.pause()
+            else:
+                self._source.resume()
 
 
-def _with(listeners: tuple[Listener, ...], listener: Listener) -> tuple[Listener, ...]:
-    return listeners if listener in listeners else (*listeners, listener)
+class _EndReader:
+    """Waits for the terminal event."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    def on_log_update(self, log: TurnLog) -> None:
+        if log.ended:
+            self.ended.set()
 
 
-def _without(listeners: tuple[Listener, ...], listener: Listener) -> tuple[Listener, ...]:
-    return tuple(each for each in listeners if each != listener)
-
-
-def answer(events: Iterable[Event]) -> str:
-    """The answer that a turn's events spell (TURN-4)."""
+def answer_text(events: Iterable[Event]) -> str:
+    """The answer that a turn's events spell, rewinds applied (TURN-4)."""
     text = ""
     pieces: list[str] = []
     for event in events:

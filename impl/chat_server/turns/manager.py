@@ -1,99 +1,41 @@
-"""The one door: every turn of every connection starts, is followed and is stopped here."""
+"""Turn manager: admit, start, follow, cancel and delete turns for all transports."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import assert_never
+from typing import Protocol
 from weakref import WeakValueDictionary
 
-from chat_server.claude.events import Ended, Note, Rewound, Started, StreamEvent, Text, Thought, ToolStep
-from chat_server.claude.parser import TurnParser
 from chat_server.claude.pool import Claude
-from chat_server.claude.session import Question, SessionUnknown
-from chat_server.errors import (
-    BadRequest,
-    Busy,
-    ChatError,
-    ClaudeFailed,
-    ClaudeUnavailable,
-    Interrupted,
-    Locked,
-    NotFound,
-    Reset,
-    TooLarge,
-    Unavailable,
-)
+from chat_server.errors import BadRequest, Busy, ChatError, NotFound, Reset, TooLarge, Unavailable
 from chat_server.limits import Limits, LimitStatus, limit_statuses
-from chat_server.logging_setup import about
 from chat_server.metrics import Metrics
-from chat_server.protocol import Usage, check_ids
+from chat_server.protocol import check_ids
 from chat_server.store.database import MAX_BATCH
-from chat_server.store.records import Admitted, Progress, StoredTurn
+from chat_server.store.records import Admitted, StoredTurn
 from chat_server.store.store import Store, new_id
+from chat_server.subscribers import Subscribers
 from chat_server.tasks import uncancelled
 from chat_server.turns.event_log import TurnLog
-from chat_server.turns.steps import StatusStep, StepRecorder, ThinkingStep, ToolStepRecord, decode_steps
-
-logger = logging.getLogger(__name__)
-
-SAVE_SECONDS = 2.0
-"""How often the answers of running turns are saved, and how soon one is saved again that the store did not take."""
-
-SAVE_BATCH = 64
-"""So many are saved at once: fewer cost more each, and more keep those waiting who are being served."""
-
-SAVE_SHARE = 10
-"""Saving may take one part in so many of the time: long answers are saved less often."""
-
-SAVE_RETRY_MAX_SECONDS = 60.0
-"""The longest pause between such attempts; each is twice the one before."""
-
-LOCKED_SECONDS = 60.0
-"""How long the end of a turn waits while another process has the database for itself, before its reader is told."""
-
-LOCKED_PAUSE, LOCKED_LONGEST_PAUSE = 0.25, 4.0
-"""Between two attempts, in seconds; each pause is twice the one before, up to the longest."""
+from chat_server.turns.history import log_from_history
+from chat_server.turns.saving import TurnRecorder, save_running
+from chat_server.turns.turn import Turn
 
 MAX_CONCURRENT_ADMISSIONS = MAX_BATCH
-"""So many wait for the store side by side; more would take up memory, 1 KiB each, and be no sooner there."""
-
-SAVE_FAILED = "the answer could not be stored"
-
-FRESH_SESSION = "Claude no longer has the earlier part of this conversation"
-
-TurnListener = Callable[[TurnLog], None]
+"""How many admissions wait for the store at one time: more would fill memory, 1 KiB each, and be admitted no sooner."""
 
 
-@dataclass(eq=False, slots=True)
-class Turn:
-    """A turn that runs, or has ended a short while ago."""
+class ConversationReader(Protocol):
+    """Who follows all turns of a conversation: a connection (web/connection.py)."""
 
-    owner: str
-    log: TurnLog
-    question: Question
-    session: str | None  # the CLI's id of the conversation, as far as it is known
-    asked_at: float
-    first_token_seen: bool = False  # the answer has
-    steps: StepRecorder = field(default_factory=StepRecorder)
-    # Events, length of the answer, version of the steps, and cost, when last saved.
-    last_saved: tuple[int, int, int, Usage] = (0, 0, 0, Usage())
-    pending_writes: tuple[
-        asyncio.Task[None], ...
-    ] = ()  # what is being written down meanwhile, or could not be
-    ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    unsaved_usage: Usage | None = None  # what it cost, where the store did not take its end
-    free: bool = False  # no Claude could be had for it, so that it counts for no limit (LIMIT-4)
+    def on_turn_started(self, log: TurnLog) -> None:
+        """A turn has started in a conversation that this one is subscribed to."""
 
 
 class Turns:
-    """All turns of the server. A context manager: it owns the running ones, and ends them when it is left."""
+    """All turns of the server. A context manager: it owns the running ones, and ends them at its exit."""
 
     def __init__(
         self,
@@ -104,36 +46,39 @@ class Turns:
         limits: Limits,
         concurrent: int,
         message_max_bytes: int,
-        kept_seconds: float,
+        retention_seconds: float,
         grace_seconds: float,
     ) -> None:
-        """``concurrent`` turns of a user may run at the same time; 0 is any number."""
+        """``concurrent`` turns of a user may run at the same time; 0 is any number.
+
+        ``retention_seconds`` is how long the events of a turn can be read after its end, and ``grace_seconds`` how long
+        running turns may take at shutdown.
+        """
         self._store = store
         self._claude = claude
         self._metrics = metrics
         self._limits = limits
         self._concurrent = concurrent
         self._message_max_bytes = message_max_bytes
-        self._kept_seconds = kept_seconds
+        self._retention_seconds = retention_seconds
         self._grace_seconds = grace_seconds
-        self._held: dict[
-            tuple[str, str], Turn
-        ] = {}  # by conversation and message id, for a grace after the end
+        # By conversation and message id: running turns, and those that ended within the retention.
+        self._recent: dict[tuple[str, str], Turn] = {}
         self._running: dict[str, Turn] = {}  # by conversation
         self._of_user: Counter[str] = Counter()  # turns that run or are being admitted
         self._tasks: set[asyncio.Task[None]] = set()
-        self._watchers: dict[str, set[TurnListener]] = {}  # by conversation
+        self._subscribers: dict[str, Subscribers[ConversationReader]] = {}  # by conversation
         self._deleting: set[str] = set()  # conversations that are being deleted
+        # A lock is dropped when its last user lets go of it.
         self._locks: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
-        self._at_once = asyncio.Semaphore(MAX_CONCURRENT_ADMISSIONS)
+        self._admission_slots = asyncio.Semaphore(MAX_CONCURRENT_ADMISSIONS)
         self._stopping = False
-        self._ending = asyncio.Event()  # the grace is over: nothing is waited for any more
+        self._closing = asyncio.Event()  # the grace is over: no write waits for a lock any more
         self._group = asyncio.TaskGroup()
-        self._clock = asyncio.get_running_loop().time
 
     async def __aenter__(self) -> Turns:
         await self._group.__aenter__()
-        self._saving = self._group.create_task(self._save())
+        self._saving = self._group.create_task(save_running(self._store, self._running))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -147,20 +92,21 @@ class Turns:
         return len(self._running)
 
     def refuse_new(self) -> None:
-        """Let running turns go on, but start no more."""
+        """Start no more turns; running ones continue."""
         self._stopping = True
         self._claude.stop_soon()
 
     async def stop(self) -> None:
-        """Start no more turns, let running ones finish within the grace, and break off the others (PROC-4)."""
+        """Start no more turns, let running ones finish within the grace, and interrupt the others (PROC-4)."""
         self.refuse_new()
-        for door in tuple(self._locks.values()):
-            async with door:
-                pass  # who is in the doorway comes in first
+        # Admissions that hold a lock have passed the check of `_stopping`: they start their turn first.
+        for lock in tuple(self._locks.values()):
+            async with lock:
+                pass
         running = tuple(self._tasks)
         if running:
             await asyncio.wait(running, timeout=self._grace_seconds)
-            self._ending.set()
+            self._closing.set()
             for task in running:
                 task.cancel()  # a turn that still runs stores what it has, as interrupted
             await asyncio.wait(running)
@@ -168,7 +114,7 @@ class Turns:
     async def start(
         self, owner: str, message: str, message_id: str | None = None, conversation_id: str | None = None
     ) -> TurnLog:
-        """Admit a turn and let it run; its log, ready to be read from the beginning.
+        """Admit a turn and start it; its log, to be read from the beginning.
 
         A ``message_id`` seen before gives the log of the turn it named then (TURN-7).
 
@@ -180,12 +126,12 @@ class Turns:
                 (LIMIT-8).
             RateLimited: A request limit is reached; nothing was counted.
             QuotaExceeded: The day's tokens are spent; nothing was counted.
-            Unavailable: The store cannot be used, or the server is stopping.
+            Unavailable: The store is unavailable, or the server is stopping.
         """
         try:
             check_ids(message_id, conversation_id)
             self._check(message)
-            # What was admitted must run, though its sender may be gone before it is told so.
+            # What was admitted must run, though its sender may have left before the answer.
             return await uncancelled(
                 self._admit(owner, message, message_id or uuid.uuid4().hex, conversation_id)
             )
@@ -203,45 +149,35 @@ class Turns:
         return limit_statuses(self._limits, used, now)
 
     async def _admit(self, owner: str, message: str, message_id: str, conversation_id: str | None) -> TurnLog:
-        place = conversation_id or new_id()
-        of_message = self._lock("message", owner, message_id)
-        of_place = self._lock("conversation", owner, place)
-        async with of_message, of_place, self._at_once:
+        target_id = conversation_id or new_id()
+        # The same message id twice, or two messages to one conversation: one at a time. Others are not delayed.
+        message_lock = self._lock("message", owner, message_id)
+        conversation_lock = self._lock("conversation", owner, target_id)
+        async with message_lock, conversation_lock, self._admission_slots:
             if self._stopping:
                 raise Unavailable("the server is stopping; try again in a moment")
-            if place in self._deleting:
-                raise NotFound(f"there is no conversation {place}")
-            running = self._running.get(place)
+            if target_id in self._deleting:
+                raise NotFound(f"there is no conversation {target_id}")
+            running = self._running.get(target_id)
             if running is not None and running.owner == owner:
-                begun: Admitted | StoredTurn = await self._known(
-                    owner, conversation_id, message_id, "this conversation is still answering"
-                )
+                why_busy = "this conversation is still answering"
+                admitted = await self._known(owner, conversation_id, message_id, why_busy)
             elif self._concurrent and self._of_user[owner] >= self._concurrent:
-                begun = await self._known(
-                    owner,
-                    conversation_id,
-                    message_id,
-                    f"{self._concurrent} of your chats are still answering",
-                )
+                why_busy = f"{self._concurrent} of your chats are still answering"
+                admitted = await self._known(owner, conversation_id, message_id, why_busy)
             else:
-                begun = await self._begin(owner, conversation_id, message_id, message, place)
-            if isinstance(begun, StoredTurn):
-                held = self._held.get((begun.conversation_id, message_id))
-                return held.log if held else _log_from_history(begun)
-            conversation_id, session = begun.conversation_id, begun.claude_session
-            turn = self._create_turn(owner, message, TurnLog(message_id, conversation_id), session)
-            self._running[conversation_id] = turn
-            self._held[conversation_id, message_id] = turn
-            task = self._group.create_task(self._run(turn))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        for watcher in tuple(self._watchers.get(conversation_id, ())):
-            watcher(turn.log)
+                admitted = await self._begin(owner, conversation_id, message_id, message, target_id)
+            if isinstance(admitted, StoredTurn):
+                recent = self._recent.get((admitted.conversation_id, message_id))
+                return recent.log if recent else log_from_history(admitted)
+            turn = self._start(owner, message, message_id, admitted)
+        for reader in self._subscribers.get(admitted.conversation_id, ()):
+            reader.on_turn_started(turn.log)
         return turn.log
 
     async def _known(
         self, owner: str, conversation_id: str | None, message_id: str, why_busy: str
-    ) -> StoredTurn:
+    ) -> Admitted | StoredTurn:
         """The turn that had this message id before (TURN-7), where no new one may start.
 
         Raises:
@@ -253,18 +189,18 @@ class Turns:
         return known
 
     async def _begin(
-        self, owner: str, conversation_id: str | None, message_id: str, message: str, place: str
+        self, owner: str, conversation_id: str | None, message_id: str, message: str, target_id: str
     ) -> Admitted | StoredTurn:
-        """Admit a turn and count it among those of its owner that run, before the store is asked (LIMIT-5)."""
+        """Admit a turn and count it among those of its owner that run, before the store counts it (LIMIT-5)."""
         self._of_user[owner] += 1
-        begun = None
+        admitted = None
         try:
-            begun = await self._store.begin_turn(
-                owner, conversation_id, message_id, message, self._limits, place=place
+            admitted = await self._store.begin_turn(
+                owner, conversation_id, message_id, message, self._limits, place=target_id
             )
-            return begun
+            return admitted
         finally:
-            if not isinstance(begun, Admitted):
+            if not isinstance(admitted, Admitted):
                 self._release(owner)
 
     def _release(self, owner: str) -> None:
@@ -274,14 +210,26 @@ class Turns:
             del self._of_user[owner]
 
     def _lock(self, *key: str) -> asyncio.Lock:
-        """One at a time comes in by it; others use theirs meanwhile. It is there for as long as somebody is in it."""
+        """The lock of a key, created on first use."""
         return self._locks.setdefault(key, asyncio.Lock())
 
-    def _create_turn(self, owner: str, message: str, log: TurnLog, session: str | None) -> Turn:
-        question = Question(message, log.text, owner=owner)
-        turn = Turn(owner, log, question, session, self._clock())
-        question.on_event = lambda event: self._on_event(turn, event)
-        log.on_pause = question.hold  # when all its readers are behind, so may be the CLI
+    def _start(self, owner: str, message: str, message_id: str, admitted: Admitted) -> Turn:
+        conversation_id = admitted.conversation_id
+        log = TurnLog(message_id, conversation_id)
+        turn = Turn(
+            owner,
+            message,
+            log,
+            admitted.claude_session,
+            claude=self._claude,
+            recorder=TurnRecorder(self._store, log.accepted, self._closing),
+            metrics=self._metrics,
+        )
+        self._running[conversation_id] = turn
+        self._recent[conversation_id, message_id] = turn
+        task = self._group.create_task(self._run(turn))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return turn
 
     async def follow(
@@ -300,8 +248,8 @@ class Turns:
                 return None
             log = running.log
         else:
-            held = self._held.get((conversation_id, message_id))
-            if held is None:
+            recent = self._recent.get((conversation_id, message_id))
+            if recent is None:
                 if await self._store.find_turn(owner, conversation_id, message_id) is None:
                     raise NotFound(
                         f"there is no turn {message_id} in this conversation", message_id=message_id
@@ -309,7 +257,7 @@ class Turns:
                 raise Reset(
                     "this turn is over and no longer held; reload it from history", message_id=message_id
                 )
-            log = held.log
+            log = recent.log
         if after > log.last:
             raise Reset(
                 f"after is {after}, but the turn has had {log.last} events; reload it from history",
@@ -317,16 +265,17 @@ class Turns:
             )
         return log
 
-    def subscribe(self, conversation_id: str, watcher: TurnListener) -> None:
-        """Call ``watcher`` with the log of each turn that starts in the conversation, until ``unwatch``."""
-        self._watchers.setdefault(conversation_id, set()).add(watcher)
+    def subscribe(self, conversation_id: str, reader: ConversationReader) -> None:
+        """Notify ``reader`` of each turn that starts in the conversation, until ``unsubscribe``."""
+        self._subscribers.setdefault(conversation_id, Subscribers()).add(reader)
 
-    def unsubscribe(self, conversation_id: str, watcher: TurnListener) -> None:
-        """Stop calling ``watcher``."""
-        watchers = self._watchers.get(conversation_id, set())
-        watchers.discard(watcher)
-        if not watchers:
-            self._watchers.pop(conversation_id, None)
+    def unsubscribe(self, conversation_id: str, reader: ConversationReader) -> None:
+        """Notify ``reader`` no more."""
+        subscribers = self._subscribers.get(conversation_id)
+        if subscribers is not None:
+            subscribers.remove(reader)
+            if not subscribers:
+                del self._subscribers[conversation_id]
 
     async def cancel(self, owner: str, message_id: str, conversation_id: str | None) -> TurnLog:
         """Stop a turn (CANCEL-1); its log, whose terminal event may still have to come.
@@ -334,17 +283,18 @@ class Turns:
         Raises:
             NotFound: No such turn for this owner (CANCEL-2).
         """
-        for turn in reversed(self._held.values()):  # of several turns with this id the newest is meant
+        # Of several turns with this id the newest is meant.
+        for turn in reversed(self._recent.values()):
             accepted = turn.log.accepted
             if turn.owner != owner or accepted.message_id != message_id:
                 continue
             if conversation_id is None or accepted.conversation_id == conversation_id:
-                turn.question.stop()
+                turn.stop()
                 return turn.log
         known = await self._store.find_turn(owner, conversation_id, message_id)
         if known is None:
             raise NotFound(f"there is no turn {message_id}", message_id=message_id)
-        return _log_from_history(known)
+        return log_from_history(known)
 
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Delete a conversation; its running turn is stopped and its process ended (HIST-5).
@@ -353,255 +303,41 @@ class Turns:
             NotFound: No such conversation for this owner.
         """
         async with self._lock("conversation", owner, conversation_id):
-            # Nothing is being admitted to it now, and nothing will be.
+            # Under the lock no turn is being admitted to it; once it is in `_deleting`, none will be.
             await self._store.conversation(owner, conversation_id)
             self._deleting.add(conversation_id)
         try:
             turn = self._running.get(conversation_id)
             if turn is not None:
-                turn.question.stop()
+                turn.stop()
                 await asyncio.wait([turn.ended])
             await self._claude.end(conversation_id)
-            known = await self._store.conversation(
-                owner, conversation_id
-            )  # its turn may have begun a session
+            # Read again: the turn may have begun a session.
+            known = await self._store.conversation(owner, conversation_id)
             await self._claude.forget(conversation_id, known.claude_session)
             await self._store.delete(owner, conversation_id)
         finally:
             self._deleting.discard(conversation_id)
-        for key in [each for each in self._held if each[0] == conversation_id]:
-            del self._held[key]
+        for key in [each for each in self._recent if each[0] == conversation_id]:
+            del self._recent[key]
 
     def _check(self, message: str) -> None:
-        if not message.replace(
-            "\ufeff", ""
-        ).strip():  # the CLI, as JavaScript, takes a byte order mark for blank
+        # To the CLI, which is JavaScript, a byte order mark is blank.
+        if not message.replace("\ufeff", "").strip():
             raise BadRequest("the message is empty")  # MSG-4
         size = len(message.encode())
         if size > self._message_max_bytes:
             raise TooLarge(f"the message has {size:,} bytes; the limit is {self._message_max_bytes:,}")
 
     async def _run(self, turn: Turn) -> None:
-        """Own a turn from admission to its terminal event."""
-        conversation_id, message_id = turn.log.accepted.conversation_id, turn.log.accepted.message_id
-        about(user=turn.owner, conversation_id=conversation_id, message_id=message_id)
+        """Run a turn, and keep it for a while after its end: its events can still be read."""
+        ids = turn.log.accepted
         try:
-            try:
-                ended = await self._ask(turn)
-                if turn.pending_writes:
-                    await asyncio.wait(turn.pending_writes)
-                    for note in turn.pending_writes:
-                        note.result()
-                cancelled = turn.question.stopped and ended.aborted
-                if ended.error and not cancelled:
-                    raise ClaudeFailed(ended.error)  # noqa: TRY301 - one place decides how turns end
-                end = ("cancelled", "cancelled") if cancelled else ("complete", ended.stop_reason)
-                await self._end(turn, *end, "", ended.usage)
-            except asyncio.CancelledError:
-                await uncancelled(self._fail(turn, Interrupted("the server was stopped during this turn")))
-                raise
-            except ChatError as error:
-                turn.free = isinstance(error, ClaudeUnavailable)
-                if turn.question.stopped:
-                    await self._end(turn, "cancelled", "cancelled", "", turn.question.parser.usage)
-                else:
-                    await self._fail(turn, error)
-            except Exception:
-                logger.exception("the turn failed")
-                await self._fail(turn, ClaudeFailed("the server failed during this turn; it is in the log"))
+            await turn.run()
         finally:
-            if pending := [note for note in turn.pending_writes if not note.done()]:
-                await asyncio.wait(pending)
-            del self._running[conversation_id]
+            del self._running[ids.conversation_id]
             self._release(turn.owner)
             turn.ended.set_result(None)
-            key = (conversation_id, message_id)
-            asyncio.get_running_loop().call_later(self._kept_seconds, self._held.pop, key, None)
-        await self._retry_save(turn)
-        turn.question.parser = TurnParser()  # its text is in the log, and in history
-        turn.steps = StepRecorder()
-
-    async def _ask(self, turn: Turn) -> Ended:
-        conversation_id = turn.log.accepted.conversation_id
-        try:
-            return await self._claude.ask(conversation_id, turn.session, turn.question)
-        except SessionUnknown:
-            self._note_fresh_session(turn)
-            turn.question.parser = TurnParser(turn.log.text)
-            turn.session = None
-            return await self._claude.ask(conversation_id, None, turn.question)
-
-    @staticmethod
-    def _note_fresh_session(turn: Turn) -> None:
-        turn.steps.add_status("fresh_session", FRESH_SESSION, turn.question.parser.length)
-        turn.log.status("fresh_session", FRESH_SESSION)
-
-    def _on_event(self, turn: Turn, event: StreamEvent) -> None:
-        if isinstance(event, Text):
-            if not turn.first_token_seen:
-                turn.first_token_seen = True
-                self._metrics.first_token(self._clock() - turn.asked_at)
-            turn.log.extend_text()
-            return
-        if isinstance(event, Started) and event.session_id != turn.session:
-            if turn.session is not None:  # TURN-8: the CLI has changed its session by itself
-                self._note_fresh_session(turn)
-            turn.session = event.session_id
-            place = turn.log.accepted.conversation_id
-            remember = partial(self._store.set_claude_session, place, event.session_id)
-            note = asyncio.create_task(self._despite_locks(remember))
-            note.add_done_callback(partial(_on_write_done, turn))
-            turn.pending_writes = (*turn.pending_writes, note)
-        turn.steps.record(event, turn.question.parser.length)
-        _append(turn.log, event)
-
-    async def _save(self) -> None:
-        """Keep the answers so far, again and again: what people have read is in history even after a kill."""
-        pause = SAVE_SECONDS
-        while True:
-            running = tuple(self._running.values())
-            starts = range(0, len(running), SAVE_BATCH)
-            spent = 0.0
-            for start in starts or (0,):
-                await asyncio.sleep(pause / max(1, len(starts)))  # all at once, they would be felt
-                begun = self._clock()
-                await self._save_batch(running[start : start + SAVE_BATCH])
-                spent += self._clock() - begun
-            pause = max(SAVE_SECONDS, SAVE_SHARE * spent)
-
-    async def _save_batch(self, running: Sequence[Turn]) -> None:
-        changed: dict[Turn, tuple[int, int, int, Usage]] = {}
-        progress = []
-        for turn in running:
-            parser, ids = turn.question.parser, turn.log.accepted
-            answer, spent = parser.text, parser.usage
-            state = (turn.log.last, len(answer), turn.steps.version, spent)
-            if state != turn.last_saved and not turn.log.ended:
-                changed[turn] = state
-                more = Usage() if spent == turn.last_saved[-1] else spent
-                steps = None if turn.steps.version == turn.last_saved[2] else turn.steps.encoded()
-                progress.append(Progress(ids.conversation_id, ids.message_id, answer, more, steps))
-        if not progress:
-            return
-        try:
-            await uncancelled(self._store.save_progress(progress))
-        except Unavailable as error:
-            logger.warning("the answers so far could not be saved: %s", error)
-        else:
-            for turn, state in changed.items():
-                turn.last_saved = state
-
-    async def _fail(self, turn: Turn, error: ChatError) -> None:
-        status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        await self._end(turn, status, error.code, error.message, turn.question.parser.usage)
-
-    async def _end(self, turn: Turn, status: str, stop_reason: str, detail: str, usage: Usage) -> None:
-        """Make the outcome durable, then tell it (HIST-1)."""
-        try:
-            await self._despite_locks(partial(self._save_final, turn, status, stop_reason, detail, usage))
-        except Exception as error:  # whatever it is: the reader is told, and other turns go on
-            logger.exception("the answer could not be stored")
-            self._metrics.ended("failed")
-            reason = "internal error; see the server's log"
-            if isinstance(error, Unavailable):
-                reason, turn.unsaved_usage = error.message, usage
-            turn.log.fail(Unavailable.code, f"{SAVE_FAILED}: {reason}")
-            return
-        self._metrics.ended(status)
-        logger.info("= turn ended: %s %s", status, detail or stop_reason)
-        if status in {"complete", "cancelled"}:
-            turn.log.complete(usage, stop_reason)
-        else:
-            turn.log.fail(stop_reason, detail)
-
-    async def _save_final(self, turn: Turn, status: str, stop_reason: str, detail: str, usage: Usage) -> None:
-        await self._store.end_turn(
-            turn.log.accepted.conversation_id,
-            turn.log.accepted.message_id,
-            answer=turn.question.parser.text,
-            status=status,
-            stop_reason=stop_reason,
-            detail=detail,
-            spent=None if turn.free else usage,
-            steps=turn.steps.encoded(),
-        )
-
-    async def _despite_locks(self, write: Callable[[], Awaitable[None]]) -> None:
-        """Write what has to be in history; while another process has the database, again and again (TURN-11).
-
-        Raises:
-            Locked: It has had the database for ``LOCKED_SECONDS``, or the server ends.
-            Unavailable: The store cannot be used.
-        """
-        deadline, pause = self._clock() + LOCKED_SECONDS, LOCKED_PAUSE
-        while True:
-            try:
-                return await write()
-            except Locked:
-                if self._ending.is_set() or self._clock() >= deadline:
-                    raise
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._ending.wait()
-            pause = min(2 * pause, LOCKED_LONGEST_PAUSE)
-
-    async def _retry_save(self, turn: Turn) -> None:
-        """Store the end of a turn that the store did not take, as it was told, as soon as it takes it."""
-        pause = SAVE_SECONDS
-        while turn.unsaved_usage is not None:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, SAVE_RETRY_MAX_SECONDS)
-            with contextlib.suppress(Unavailable):
-                await uncancelled(
-                    self._save_final(turn, "failed", Unavailable.code, SAVE_FAILED, turn.unsaved_usage)
-                )
-                turn.unsaved_usage = None
-
-
-def _on_write_done(turn: Turn, note: asyncio.Task[None]) -> None:
-    if not note.cancelled() and note.exception() is None:
-        turn.pending_writes = tuple(each for each in turn.pending_writes if each is not note)
-
-
-def _append(log: TurnLog, event: Started | Thought | ToolStep | Note | Rewound | Ended) -> None:
-    match event:
-        case Thought():
-            log.thinking(event.text)
-        case ToolStep():
-            log.tool(event.id, event.name, event.state, event.detail)
-        case Note():
-            log.status(event.status, event.detail)
-        case Rewound():
-            log.rewind(event.to)
-        case Started() | Ended():
-            pass
-        case _:
-            assert_never(event)
-
-
-def _log_from_history(turn: StoredTurn) -> TurnLog:
-    """The log of a turn that only history still has: its text and steps in order, and its end."""
-    log = TurnLog(turn.message_id, turn.conversation_id)
-    sent = 0
-    for step in decode_steps(turn.steps):
-        if step.at > sent:
-            log.token(turn.answer[sent : step.at])
-            sent = step.at
-        match step:
-            case ThinkingStep():
-                log.thinking(step.thinking)
-            case ToolStepRecord():
-                log.tool(step.id, step.name, "started", step.input)
-                if step.state != "started":
-                    log.tool(step.id, step.name, step.state, step.result)
-            case StatusStep():
-                log.status(step.status, step.detail)
-            case _:
-                assert_never(step)
-    if turn.answer[sent:]:
-        log.token(turn.answer[sent:])
-    if turn.status in {"complete", "cancelled"}:
-        log.complete(turn.usage, turn.stop_reason)
-    else:
-        log.fail(turn.stop_reason or Interrupted.code, turn.detail or "the end of this turn is not known")
-    return log
+            key = (ids.conversation_id, ids.message_id)
+            asyncio.get_running_loop().call_later(self._retention_seconds, self._recent.pop, key, None)
+        await turn.forget()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chat_server.claude.events import Note, Rewound, StreamEvent, Thought, ToolStep
+from chat_server.protocol import Event, Rewind, Status, Thinking, Tool
 
 MAX_CHARS = 1_048_576
 """How much text the steps of one turn may have; later text is left out and counted."""
@@ -72,24 +72,20 @@ class StepRecorder:
         self._chars = 0
         self._omitted = 0
 
-    def record(self, event: StreamEvent, at: int) -> None:
-        """Add what ``event`` says; ``at`` is the length of the visible answer in code points."""
+    def record(self, event: Event, at: int) -> None:
+        """Add an event that is no text; ``at`` is the length of the visible answer in code points."""
         match event:
-            case Thought(text=text):
+            case Thinking(thinking=text):
                 self._think(text, at)
-            case ToolStep():
+            case Tool():
                 self._use_tool(event, at)
-            case Note(status=status, detail=detail):
-                self.add_status(status, detail, at)
-            case Rewound(to=to):
+            case Status(status=status, detail=detail):
+                if self._has_room(len(detail)):
+                    self._add(StatusStep(at=at, status=status, detail=detail))
+            case Rewind(to=to):
                 self._rewind(to)
             case _:
                 pass
-
-    def add_status(self, status: str, detail: str, at: int) -> None:
-        """Add a status note."""
-        if self._has_room(len(detail)):
-            self._add(StatusStep(at=at, status=status, detail=detail))
 
     def encoded(self) -> str:
         """All steps as a JSON array; empty when there are none."""
@@ -111,7 +107,7 @@ class StepRecorder:
         self._deltas.append(text)
         self.version += 1
 
-    def _use_tool(self, event: ToolStep, at: int) -> None:
+    def _use_tool(self, event: Tool, at: int) -> None:
         fits = self._has_room(len(event.detail))
         call = self._calls.get(event.id)
         if call is None:
@@ -145,7 +141,7 @@ class StepRecorder:
         self._deltas.clear()
 
     def _has_room(self, size: int) -> bool:
-        """Whether so much more text is kept. After the first refusal none is, so that no gap is hidden."""
+        """Whether ``size`` more characters are kept. After the first refusal none is, so that no gap is hidden."""
         if self._omitted or self._chars + size > MAX_CHARS:
             self._omitted += 1
             return False

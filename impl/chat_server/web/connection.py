@@ -186,7 +186,7 @@ class Connection:
         for log in tuple(self._cursors):
             self._unfollow(log)
         for conversation_id in self._watched:
-            self._turns.unsubscribe(conversation_id, self._follow)
+            self._turns.unsubscribe(conversation_id, self)
         helpers = [task for task in (self._catching_up, self._expiring, self._ending) if task is not None]
         for task in helpers:
             task.cancel()
@@ -236,7 +236,7 @@ class Connection:
         )
         if message.message_id is None and message.conversation_id not in self._watched:
             self._watched = (*self._watched, message.conversation_id)
-            self._turns.subscribe(message.conversation_id, self._follow)
+            self._turns.subscribe(message.conversation_id, self)
         if log is not None:
             self._unfollow(log)
             self._follow(log, message.after)
@@ -255,19 +255,23 @@ class Connection:
         if log in self._cursors:
             return
         self._cursors[log] = after
-        log.subscribe(self._on_log_update)
+        log.subscribe(self)
         self._send(log.accepted)
         if self._catching_up:
-            log.set_lagging(self._on_log_update, behind=True)
+            log.set_lagging(self, lagging=True)
         else:
             self._send_pending(log)
 
     def _unfollow(self, log: TurnLog) -> None:
         self._cursors.pop(log, None)
-        log.unsubscribe(self._on_log_update)
+        log.unsubscribe(self)
 
-    def _on_log_update(self, log: TurnLog) -> None:
-        """Write what a log has got; what goes wrong here is no matter of whoever appends to it."""
+    def on_turn_started(self, log: TurnLog) -> None:
+        """Follow a turn of a conversation that this client has subscribed to."""
+        self._follow(log)
+
+    def on_log_update(self, log: TurnLog) -> None:
+        """Send new events; an error here must not reach the writer of the log."""
         if self._catching_up:
             return
         try:
@@ -310,7 +314,7 @@ class Connection:
 
     def _start_catch_up(self) -> None:
         for log in self._cursors:
-            log.set_lagging(self._on_log_update, behind=True)
+            log.set_lagging(self, lagging=True)
         if self._catching_up is None:
             self._catching_up = asyncio.create_task(self._catch_up())
 
@@ -330,7 +334,7 @@ class Connection:
         finally:
             self._catching_up = None
         for log in self._cursors:
-            log.set_lagging(self._on_log_update, behind=False)
+            log.set_lagging(self, lagging=False)
 
     async def _drain_if_full(self) -> None:
         if self._full():

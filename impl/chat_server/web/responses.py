@@ -15,7 +15,7 @@ from chat_server.printable import printable
 from chat_server.protocol import Failed
 from chat_server.store.records import Conversation, StoredTurn
 from chat_server.store.store import rfc3339
-from chat_server.turns.event_log import TurnLog, answer
+from chat_server.turns.event_log import TurnLog, answer_text
 
 dumps = msgspec.json.Encoder().encode
 
@@ -77,7 +77,7 @@ def outcome(log: TurnLog) -> tuple[int, dict[str, Any]]:
         case Failed(code=code, message=message):
             return STATUS[code], {"error": {"code": code, "message": message}, **ids}
         case _:
-            return 200, {"response": answer(events), **ids}
+            return 200, {"response": answer_text(events), **ids}
 
 
 def conversation_document(conversation: Conversation) -> dict[str, Any]:
