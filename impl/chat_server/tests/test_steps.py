@@ -62,7 +62,7 @@ def test_thinking_deltas_are_joined() -> None:
     for delta in ("I ", "think"):
         recorder.record(Thinking(thinking=delta), 0)
         assert "I " in recorder.encoded()  # saved in between, as running turns are
-    recorder.record(Thinking(thinking="anew"), 4)
+    recorder.record(Thinking(thinking="again"), 4)
 
     found = msgspec.to_builtins(decode_steps(recorder.encoded()))
     assert [each["thinking"] for each in found] == ["I think", "again"]
