@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SENTENCE_CHARS = 1_000
-"""So much of what a target said goes into a sentence: every report has it, and it may be megabytes."""
+"""How much of a target's words goes into a sentence: every report has it, and it may be megabytes."""
 
 
 def clip(text: str, chars: int = SENTENCE_CHARS) -> str:

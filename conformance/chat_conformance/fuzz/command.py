@@ -45,7 +45,7 @@ def command(options: argparse.Namespace) -> int:
                 only=only,
             )
         )
-    return _tell(report, options.target, seed)
+    return _print_report(report, options.target, seed)
 
 
 def _only(seed: str, text: str) -> Sent:
@@ -55,7 +55,7 @@ def _only(seed: str, text: str) -> Sent:
     return make(seed, Kind(kind), int(number))
 
 
-def _tell(report: Report, file: str, seed: str) -> int:
+def _print_report(report: Report, file: str, seed: str) -> int:
     rate = (report.frames + report.requests) / max(report.seconds, 0.001)
     answered = f"{report.frames:,} frames and {report.requests:,} requests ({report.answered:,} answered)"
     _say(f"{answered} in {report.seconds:.0f} s ({rate:,.0f} a second)")

@@ -37,7 +37,7 @@ def wrong_in_answers(data: bytes) -> str | None:
         if status == b"101":
             return None  # what follows are frames
     if inside := _INSIDE.search(data):
-        return f"the answer tells of the inside: {inside.group()!r}"
+        return f"the answer shows the inside: {inside.group()!r}"
     return None
 
 
@@ -54,7 +54,7 @@ def wrong_in_frames(data: bytes, sent: Sent, last_pong: bytes) -> str | None:  #
         if frame.opcode == Opcode.CLOSE and frame.close_code not in CLOSE_CODES:
             return f"the close code is {frame.close_code}"
         if frame.opcode == Opcode.TEXT and (inside := _INSIDE.search(frame.payload)):
-            return f"a message tells of the inside: {inside.group()!r}"
+            return f"a message shows the inside: {inside.group()!r}"
     if not sent.legal:
         return None
     if any(frame.opcode == Opcode.PONG and frame.payload == last_pong for frame in frames):

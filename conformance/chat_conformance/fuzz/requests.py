@@ -1,4 +1,4 @@
-"""HTTP connections of the fuzzer: request lines, headers, bodies and upgrades as nobody should send them."""
+"""HTTP connections of the fuzzer: request lines, headers, bodies and upgrades as no client should send them."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ class AnswerSpec:
         tokens: How many tokens follow the first one.
         rate: Tokens per second, each with the time; 0 is as fast as they are read, counted only.
         size: Bytes of a counted token, its space included.
-        gate: Whether the answer waits, after its first token, until the hub is told to go.
-        line: Instead of tokens one counted piece of so many bytes, in one line.
+        gate: Whether the answer waits, after its first token, until the control connection says ``go``.
+        line: Instead of tokens one counted piece of this many bytes, in one line.
     """
 
     tokens: int = 3
@@ -60,7 +60,7 @@ def find_ask(data: bytes) -> AnswerSpec | None:
 
 
 class Pause:
-    """The answer goes on at ``at`` (CLOCK_MONOTONIC, seconds), or, without one, when it is told to."""
+    """The answer continues at ``at`` (CLOCK_MONOTONIC, seconds), or, without one, when its gate is opened."""
 
     __slots__ = ("at",)
 
@@ -111,8 +111,8 @@ class AnswerTemplates:
         if kind == "message_start":
             line["event"] = {**line["event"], "message": {**line["event"]["message"], "id": message}}
         elif kind == "assistant":
-            told = {**line["message"], "id": message, "content": [{"type": "text", "text": text}]}
-            line["message"] = told
+            body = {**line["message"], "id": message, "content": [{"type": "text", "text": text}]}
+            line["message"] = body
         elif kind == "content_block_delta":
             line["event"] = {**line["event"], "delta": {"type": "text_delta", "text": text}}
         elif kind == "result":
@@ -120,7 +120,7 @@ class AnswerTemplates:
         return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
     def _block(self, count: int, session: str, message: str, text: str) -> bytes:
-        """So many deltas whose uuids begin with ``IDLE``, to be replaced by a number."""
+        """``count`` deltas whose uuids begin with ``IDLE``, to be replaced by a number."""
         line = self._line("content_block_delta", session, message, text)
         uuid = json.loads(line)["uuid"].encode()
         before, after = line.split(uuid)
@@ -141,14 +141,14 @@ class AnswerTemplates:
         for number, tokens in enumerate(_split(ask)):
             message = f"msg_{session[:8]}{number:016x}"
             yield self._beginning(session, message)
-            told: list[str] = []
+            texts: list[str] = []
             if number == 0:
-                told.append(_stamp())
-                yield self._line("content_block_delta", session, message, told[0])
+                texts.append(_stamp())
+                yield self._line("content_block_delta", session, message, texts[0])
                 if ask.gate:
                     yield Pause()
             if ask.rate:
-                yield from self._paced(ask, session, message, told, stopped)
+                yield from self._paced(ask, session, message, texts, stopped)
             else:
                 piece = _counted(ask.size)
                 written = 0
@@ -156,15 +156,15 @@ class AnswerTemplates:
                     yield block
                     if stopped():
                         break
-                told.append(piece * written)
-            text = "".join(told)
+                texts.append(piece * written)
+            text = "".join(texts)
             yield self._end(session, message, text)
             if stopped():
                 break
         yield self._line("result", session, "", text)
 
     def _long_line(self, ask: AnswerSpec, session: str) -> Iterator[bytes | Pause]:
-        """An answer with a line of megabytes, made before the gate: others would wait for it meanwhile."""
+        """An answer with a line of megabytes, made before the gate: others would have to wait for it."""
         message, stamp, piece = f"msg_{session[:8]}", _stamp(), _counted(ask.line)
         yield self._beginning(session, message) + self._line("content_block_delta", session, message, stamp)
         rest = (
@@ -190,7 +190,7 @@ class AnswerTemplates:
         )
 
     def _paced(
-        self, ask: AnswerSpec, session: str, message: str, told: list[str], stopped: Callable[[], bool]
+        self, ask: AnswerSpec, session: str, message: str, texts: list[str], stopped: Callable[[], bool]
     ) -> Iterator[bytes | Pause]:
         stamp = _stamp()
         line = self._line("content_block_delta", session, message, stamp)
@@ -203,22 +203,22 @@ class AnswerTemplates:
             yield Pause(due)
             if stopped():
                 return
-            told.append(_stamp())
-            yield b"".join((before, told[-1].encode(), middle, self._uuid().encode(), after))
+            texts.append(_stamp())
+            yield b"".join((before, texts[-1].encode(), middle, self._uuid().encode(), after))
 
     def _blocks(self, tokens: int, session: str, message: str, piece: str) -> Iterator[tuple[int, bytes]]:
-        """Blocks of deltas, each with how many tokens were told up to its end."""
+        """Blocks of deltas, each with how many tokens there are up to its end."""
         length = len(self._line("content_block_delta", session, message, piece))
         count = min(tokens, max(1, BLOCK_BYTES // length))
         block = self._block(count, session, message, piece)
-        told = 0
-        while told < tokens:
-            if tokens - told < count:
-                block = self._block(tokens - told, session, message, piece)
-                count = tokens - told
-            told += count
+        written = 0
+        while written < tokens:
+            if tokens - written < count:
+                block = self._block(tokens - written, session, message, piece)
+                count = tokens - written
+            written += count
             number = f'"{next(self._numbers):08x}-'
-            yield told, block.replace(f'"{IDLE}-'.encode(), number.encode())
+            yield written, block.replace(f'"{IDLE}-'.encode(), number.encode())
 
 
 def _split(ask: AnswerSpec) -> list[int]:

@@ -25,7 +25,7 @@ FOR_EVER = 86_400.0
 
 
 class Job(msgspec.Struct, frozen=True):
-    """So many streams on this server."""
+    """How many streams, and on which server."""
 
     streams: int
     url: str
@@ -42,7 +42,7 @@ class StreamReport(msgspec.Struct, frozen=True):
 
 
 def stream(job: Job) -> StreamReport:
-    """Keep so many turns running until standard input ends, and let the last ones end."""
+    """Keep ``job.streams`` turns running until standard input ends, and let the last ones end."""
     turns = 0
     connections: list[Connection] = []
 
@@ -67,7 +67,7 @@ def stream(job: Job) -> StreamReport:
 
 
 class BackgroundStreams:
-    """So many streams on a server, from `start` to `stop`; none, and nothing is done, if there are to be 0."""
+    """Streams on a server, from `start` to `stop`; nothing is done where their count is 0."""
 
     def __init__(self, target: Target, server: Server, count: int) -> None:
         headers = {**target.users[0].headers, **target.load.headers}
@@ -87,7 +87,7 @@ class BackgroundStreams:
         self._process.stdin.write(msgspec.json.encode(self._job) + b"\n")
 
     async def stop(self) -> tuple[str, ...]:
-        """Let the answers under way end, and return what went wrong with any."""
+        """Let the running answers end, and return what went wrong with any."""
         if self._process is None:
             return ()
         assert self._process.stdin is not None
@@ -95,8 +95,8 @@ class BackgroundStreams:
         said, _ = await self._process.communicate()
         if self._process.returncode:
             return (f"the streams beside the cases ended with exit status {self._process.returncode}",)
-        told = msgspec.json.decode(said, type=StreamReport)
-        return (f"a background stream failed: {told.trouble}",) if told.trouble else ()
+        report = msgspec.json.decode(said, type=StreamReport)
+        return (f"a background stream failed: {report.trouble}",) if report.trouble else ()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         measure: Such as ``flat/1``.
         figure: Such as ``tokens_per_s``.
         against: The name of the other target.
-        times: At least so many where more is better, else at most.
+        times: At least this ratio where more is better, else at most.
     """
 
     measure: str

@@ -21,7 +21,7 @@ from chat_conformance.wire.frames import Frame, Opcode, encode_frame
 from chat_conformance.wire.handshake import ResponseDecoder, encode_key, encode_request, upgrade_headers
 
 READ = 1 << 18
-MASK = b"\x00\x00\x00\x00"  # RFC 6455 §5.3 asks for a random key; servers cannot tell, and this one costs nothing
+MASK = b"\x00\x00\x00\x00"  # RFC 6455 §5.3 asks for a random key; servers see no difference, and this one costs nothing
 DEFLATE = "permessage-deflate; client_max_window_bits"  # what browsers offer
 
 
@@ -52,7 +52,7 @@ class Connection:
         self.may_end = False  # whether the server may close it
         self.then: AnswerSpec | None = None  # asked as soon as it is open
         self.unsent = b""
-        self.beginning = b""  # of the answer, where the conversation is told
+        self.beginning = b""  # of the answer, where the conversation's id is
         self._end = PhraseFinder(load.end.encode())
         self._failed = PhraseFinder(load.failed.encode()) if load.failed else None
 
@@ -121,7 +121,7 @@ class Client:
     def connect(
         self, count: int, *, deflate: bool = False, ask: AnswerSpec | None = None
     ) -> list[Connection]:
-        """Begin so many connections at once; `opened` says when they are. Each asks ``ask`` as soon as it is open."""
+        """Begin ``count`` connections; `opened` says when they are open. Each asks ``ask`` as soon as it is open."""
         headers = upgrade_headers(
             self._host,
             encode_key(bytes(16)),
@@ -147,7 +147,7 @@ class Client:
     def open(
         self, count: int, *, deflate: bool = False, at_once: int = 64, within: float = 60.0
     ) -> list[Connection]:
-        """So many open connections.
+        """Open ``count`` connections.
 
         Raises:
             TargetError: They did not open in time.
@@ -190,7 +190,7 @@ class Client:
                 each.sock.close()
 
     def run(self, done: Callable[[], bool], within: float, *, every: float = 0.05) -> None:
-        """Serve the connections until ``done`` says so; it is asked after each that ended, and every so many seconds.
+        """Serve the connections until ``done`` says so; it is asked after each that ended, and every ``every`` seconds.
 
         Raises:
             TargetError: It did not in time, or a connection or a turn failed; the sentence says what was missing.

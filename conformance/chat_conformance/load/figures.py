@@ -33,7 +33,7 @@ _TITLES = {
     ("streams", "p99_us"): "added latency p99, {n} of {rate}/s",
     ("streams", "cpu_us"): "processor per token, {n} of {rate}/s",
     ("streams", "stream_bytes"): "memory per live stream, {n}",
-    ("streams", "token_bytes"): "memory per token of 18 bytes meanwhile, {n}",
+    ("streams", "token_bytes"): "memory per token of 18 bytes, {n}",
     ("first", "cold_p50_ms"): "first token of a first turn, p50",
     ("first", "cold_p99_ms"): "first token of a first turn, p99",
     ("first", "warm_p50_ms"): "first token of a second turn, p50",
@@ -43,10 +43,10 @@ _TITLES = {
     ("idle", "connection_bytes"): "memory per idle connection, of {count}",
     ("idle-deflate", "connection_bytes"): "the same, offered deflate, of {count}",
     ("stalled", "grown_bytes"): "growth under a reader that stopped",
-    ("stalled", "others_p99_us"): "the others' latency p99 meanwhile",
+    ("stalled", "others_p99_us"): "the others' latency p99 during it",
     ("stalled", "resumed"): "whether the answer then arrives whole",
     ("line", "seconds"): "a line of {n_} MiB passes in",
-    ("line", "others_max_ms"): "the others wait meanwhile at most",
+    ("line", "others_max_ms"): "the others wait at most",
     ("arrivals", "p50_ms"): "connect to first token, {arrivals} at once, p50",
     ("arrivals", "p99_ms"): "connect to first token, {arrivals} at once, p99",
     ("arrivals", "cpu_ms"): "processor per arrival",
@@ -81,7 +81,7 @@ def _title(result: LoadResult, measure: str, name: str) -> str:
 
 
 def format_figure(name: str, value: float) -> str:
-    """A figure with its unit, which the end of its name tells."""
+    """A figure with its unit, which is the end of its name."""
     if name == "resumed":
         return "yes" if value else "no"
     if name.endswith("per_s"):

@@ -3,12 +3,12 @@
 A CLI in Python that prints a line at a time would be slower than the servers that are measured, and a thousand of them
 would leave the servers no processor. So the ``claude`` that a server starts is a launcher of a few instructions
 (launcher.c): it passes its stdin and stdout over a Unix socket to this process, which reads the prompts and writes the
-answers in prepared blocks, each stream at its own pace, and tells the launcher when to exit. When the launcher is
+answers in prepared blocks, each stream at its own pace, and sends the launcher its exit status. When the launcher is
 killed, its socket closes, and the hub closes the pipes. A server sees an ordinary child with ordinary pipes.
 
 Another client of the socket is the measuring process. Its first packet is ``control``; then it says ``go`` (open all
-gates), ``stop`` (end all answers), ``start MS`` (new processes take so long to start) or ``pids`` (which the answer
-tells of the launchers).
+gates), ``stop`` (end all answers), ``start MS`` (how long new processes take to start) or ``pids`` (those of the
+launchers are the answer).
 
 Run as ``python -m chat_conformance.load.hub SOCKET FILE``, where the file holds what ``fake-claude`` printed.
 It ends at the end of its standard input.
@@ -58,7 +58,7 @@ class FakeProcess:
         self.ended = False  # stdin is at its end
         self.closed = False
         self.paused = False
-        self.gated = False  # paused until it is told to go
+        self.gated = False  # paused until the control connection says ``go``
         self.stopped = False
         self.blocked = False  # waits until stdout takes more
 
@@ -119,7 +119,7 @@ class Hub:
                 self._watch(channel.fileno(), partial(self._on_hello, channel))
 
     def _on_hello(self, channel: socket.socket) -> None:
-        """The first packet tells who it is."""
+        """The first packet says who is connected."""
         try:
             packet, fds, _, _ = socket.recv_fds(channel, PACKET, 2)
         except BlockingIOError:
@@ -164,7 +164,7 @@ class Hub:
             self._unwatch(channel.fileno())
             channel.close()
             return
-        # Who asks waits for the answer, and reads no tokens meanwhile.
+        # The measuring process waits for the answer, and reads no tokens until it comes.
         channel.send(json.dumps([voice.pid for voice in voices] if word == "pids" else []).encode())
         match word:
             case "go":
@@ -249,7 +249,7 @@ class Hub:
             voice.left = voice.left[os.write(voice.stdout, voice.left) :]
         except BlockingIOError:
             pass
-        except OSError:  # nobody reads
+        except OSError:  # there is no reader
             self._close(voice)
             return False
         if voice.left and not voice.blocked:

@@ -11,7 +11,7 @@ import sys
 
 
 def main() -> int:
-    """Hand stdin and stdout to the hub and wait to be told the exit status."""
+    """Hand stdin and stdout to the hub and wait for the exit status."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
         channel.connect(sys.argv[1])
         words = b"".join(os.fsencode(word) + b"\0" for word in sys.argv[2:])

@@ -41,7 +41,7 @@ class Control:
         self._channel.close()
 
     def __call__(self, words: str) -> list[int]:
-        """Tell the hub something; what it answers is a list of process ids, mostly empty."""
+        """Send the hub a command; what it answers is a list of process ids, mostly empty."""
         self._channel.send(words.encode())
         answer: list[int] = json.loads(self._channel.recv(1 << 20))
         return answer
@@ -146,7 +146,7 @@ def flat(bench: LoadRig, streams: int) -> Figures:
 
 
 def streams(bench: LoadRig, number: int) -> Figures:
-    """So many answers at once at the pace of a model."""
+    """``number`` answers at once at the pace of a model."""
     figures: Figures = {}
     client, plan = bench.client, bench.plan
     first = client.open(min(WARM_UP, number))
@@ -244,7 +244,7 @@ def idle(bench: LoadRig, number: int, *, deflate: bool) -> Figures:
 
 
 def stalled(bench: LoadRig) -> Figures:
-    """A reader that stops, and the others meanwhile."""
+    """A reader that stops, and what the others notice of it."""
     figures: Figures = {}
     client, plan = bench.client, bench.plan
     tokens = plan.stalled_bytes // STALLED_PIECE
@@ -278,7 +278,7 @@ def stalled(bench: LoadRig) -> Figures:
 
 
 def line(bench: LoadRig, size: int) -> Figures:
-    """A line of so many bytes, and the others meanwhile."""
+    """A line of ``size`` bytes, and what the others notice of it."""
     figures: Figures = {}
     client = bench.client
     [reader] = client.open(1)
@@ -290,7 +290,7 @@ def line(bench: LoadRig, size: int) -> Figures:
         began = time.monotonic()
         bench.hub("go")
         bench.ends([reader])
-        client.run_for(SETTLE)  # what waited meanwhile arrives
+        client.run_for(SETTLE)  # what had waited arrives
     delays, client.delays = client.delays, None
     if reader.tokens.size < size:
         raise TargetError(f"{reader.tokens.size} bytes arrived of a line of {size}")
@@ -301,7 +301,7 @@ def line(bench: LoadRig, size: int) -> Figures:
 
 
 def arrivals(bench: LoadRig, number: int) -> Figures:
-    """So many users who connect at once, and ask at once."""
+    """``number`` users who connect at once, and ask at once."""
     figures: Figures = {}
     with bench.watched(figures) as watch:
         connections = bench.client.connect(number, ask=AnswerSpec())
@@ -372,7 +372,7 @@ def _stop(bench: LoadRig, others: Sequence[Connection]) -> None:
 
 def _delays(nanoseconds: Sequence[int]) -> Figures:
     if not nanoseconds:
-        raise TargetError("no token of the others arrived meanwhile")
+        raise TargetError("no token of the others arrived in that time")
     return {
         "p50_us": _part(nanoseconds, 0.5) / 1e3,
         "p99_us": _part(nanoseconds, 0.99) / 1e3,
@@ -381,7 +381,7 @@ def _delays(nanoseconds: Sequence[int]) -> Figures:
 
 
 def _part(values: Sequence[float], part: float) -> float:
-    """The value below which so much of the values lie."""
+    """The value below which this share of the values lie."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 

@@ -14,7 +14,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         streams: How many streams of ``rate`` tokens per second there are at once, in turn.
         rate: Tokens per second of a stream.
         seconds: How long streams are watched.
-        firsts: How many conversations tell their first two turns.
+        firsts: In how many conversations the first two turns are measured.
         start_ms: The start-up time of a CLI, for the first token of a first turn in spite of it.
         idle: How many connections that say nothing there are, in turn.
         stalled_bytes: The answer whose reader stops.

@@ -49,7 +49,7 @@ def check(targets: Sequence[Target], *, beyond_loopback: bool) -> None:
                 f"{target.name} has no start command; a load needs the server's process and its claude"
             )
         if names.count(target.name) > 1:
-            raise UsageError(f"two targets are called {target.name}; figures are told apart by name")
+            raise UsageError(f"two targets are called {target.name}; figures are listed by name")
         host = urlsplit(target.url.replace("{port}", "1")).hostname or ""
         if not beyond_loopback and not _is_loopback(host):
             raise UsageError(f"{target.name} is at {host}; loads stay on loopback without --beyond-loopback")
@@ -77,7 +77,7 @@ def run(
         plan_name: What the result calls them.
         only: Beginnings of the names of measurements; empty: all.
         pin: Whether the server gets a processor of its own, and the generator the others.
-        on_measured: Is told each measurement as it comes.
+        on_measured: Is called with each measurement as it comes.
 
     Raises:
         UsageError: No measurement is selected.
@@ -187,7 +187,7 @@ class _Run:
         )
         try:
             async with asyncio.timeout(3 * self._plan.within):
-                told, _ = await worker.communicate(msgspec.json.encode(job))
+                answer, _ = await worker.communicate(msgspec.json.encode(job))
         except TimeoutError:
             return JobResult(trouble=f"gave up after {3 * self._plan.within:g} s")
         finally:
@@ -196,7 +196,7 @@ class _Run:
                 await worker.wait()
         if worker.returncode:
             return JobResult(trouble=f"the measuring process ended with {worker.returncode}")
-        return msgspec.json.decode(told, type=JobResult)
+        return msgspec.json.decode(answer, type=JobResult)
 
 
 @contextmanager

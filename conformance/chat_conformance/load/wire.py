@@ -1,4 +1,4 @@
-"""The least that tells what a server sends: frames are walked, not kept.
+"""The least that shows what a server sends: frames are walked, not kept.
 
 `chat_conformance.wire.frames` makes a value of every frame, which a generator of load has no time for. This walks over
 headers, hands out the payload of data frames as it comes, whole or in parts, and keeps only what control frames say.

@@ -72,12 +72,12 @@ def work(job: Job) -> JobResult:
 def bare_pipe(hub: str, tokens: int) -> Figures:
     """Read an answer from the hub by a pipe, with no server between, and look at it as at a server's."""
     asked, prompt = os.pipe()
-    answer, told = os.pipe()
+    answer, stdout = os.pipe()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
         channel.connect(hub)
-        socket.send_fds(channel, [b"-p\0"], [asked, told])
+        socket.send_fds(channel, [b"-p\0"], [asked, stdout])
         os.close(asked)
-        os.close(told)
+        os.close(stdout)
         os.write(prompt, AnswerSpec(tokens=tokens).prompt().encode())
         os.close(prompt)
         counted, end = TokenCounter(), PhraseFinder(b'"type":"result"')

@@ -28,6 +28,6 @@ def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
             }
         )
     if more := len(run.findings) - len(entries):
-        told = {"description": left_out(more, "findings"), "check_name": "left-out", "severity": "info"}
-        entries.append({**entries[-1], **told, "fingerprint": "0" * 32})
+        rest = {"description": left_out(more, "findings"), "check_name": "left-out", "severity": "info"}
+        entries.append({**entries[-1], **rest, "fingerprint": "0" * 32})
     return json_text(entries) + "\n"

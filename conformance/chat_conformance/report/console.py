@@ -33,8 +33,8 @@ ROOT_CHARS = 160  # of what happened are shown in the list of root causes
 
 def progress(result: CaseResult, *, saw: bool = False) -> str:
     """One line as a case ends; with ``saw`` more of them, for what a case that passed has seen."""
-    told = [f"       saw  {each}" for each in result.saw] if saw else []
-    return _lines([_ended(result), *told])
+    shown = [f"       saw  {each}" for each in result.saw] if saw else []
+    return _lines([_ended(result), *shown])
 
 
 def _ended(result: CaseResult) -> str:
@@ -93,7 +93,7 @@ def details(result: CaseResult, clauses: Mapping[str, str], hanging: Sequence[Ca
 
 
 def explain(case: Case, clauses: Mapping[str, str]) -> str:
-    """What a case is about, for whoever meets its id in a report."""
+    """What a case is about, for a reader of its id in a report."""
     lines = [f"{case.id} ({case.severity}): {case.title}"]
     lines += [f"  clause    {case.clause}: {clauses.get(case.clause, 'unknown')}"]
     lines += [f"  means     {case.means}", f"  level     {case.level}"]
@@ -149,9 +149,9 @@ def comparison(old: RunResult, new: RunResult) -> str:
         elif each in causes:
             rows.append(f"{each:<34} {before[each]:<15} {after[each]}, for another cause")
     head = f"{'case':<34} {'old':<15} new"
-    told = [f"{each.kind:<12} {each.case.id:<34} {each.case.title}" for each in new.changes]
+    shown = [f"{each.kind:<12} {each.case.id:<34} {each.case.title}" for each in new.changes]
     parts = [_lines([head, *rows]) if rows else "every case ended alike"]
-    parts += [_lines(told)] if told else []
+    parts += [_lines(shown)] if shown else []
     return "\n\n".join([*parts, f"old: {verdict(old)}", f"new: {verdict(new)}"])
 
 
@@ -167,7 +167,7 @@ def _lines(lines: Iterable[str]) -> str:
 
 
 def _block(name: str, lines: Sequence[str], *, mark: bool = False) -> list[str]:
-    """Lines under a name; a mark before each says that it is somebody else's, where there are several."""
+    """Lines under a name; a mark before each says that it was written by others, where there are several."""
     before = "| " if mark and len(lines) > 1 else ""
     return [f"  {name if place == 0 else '':<9} {before}{each}" for place, each in enumerate(lines)]
 

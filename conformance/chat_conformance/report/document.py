@@ -22,7 +22,7 @@ def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
 
 
 def render_lines(run: RunResult, _clauses: Mapping[str, str]) -> str:
-    """The run as JSON Lines, as ``JsonLinesWriter`` writes it while it goes on."""
+    """The run as JSON Lines, as ``JsonLinesWriter`` writes it while it runs."""
     file = StringIO()
     lines = JsonLinesWriter(
         file, msgspec.structs.replace(run, results=()), tuple(each.case for each in run.results)
@@ -39,7 +39,7 @@ def schema() -> dict[str, Any]:
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="event"):
-    """The first line of a run told line by line: the run without its results, and what is selected."""
+    """The first line of a run in JSON Lines: the run without its results, and what is selected."""
 
     run: RunResult
     selected: tuple[str, ...]

@@ -165,7 +165,7 @@ def _case(result: CaseResult, clauses: Mapping[str, str], hanging: Sequence[Case
         f'<summary><span class="mark">{MARKS[result.verdict]}</span> <code>{_text(case.id)}</code>'
         f" {_text(case.title)} {severity}<span class=verdict>{result.verdict}</span></summary>\n"
         f"<dl>{rows}</dl>\n{_timeline(result.trace)}"
-        f"{_lines('trace', [_told(each) for each in result.trace])}"
+        f"{_lines('trace', [_line_text(each) for each in result.trace])}"
         f"{_lines('claude', list(result.ledger))}{_lines('server', list(result.log))}{under}</details>\n"
     )
 
@@ -206,7 +206,7 @@ def _timeline(trace: tuple[TraceLine, ...]) -> str:
 
 
 def _mark(line: TraceLine, x: float, y: float) -> str:
-    tip = f"<title>{_text(_told(line))}</title>"
+    tip = f"<title>{_text(_line_text(line))}</title>"
     word = line.text.split(" ", 1)[0].upper()
     if word in {"PING", "PONG"}:
         shift = -7 if line.direction == ">" else 7
@@ -231,7 +231,7 @@ def _lines(title: str, lines: list[str]) -> str:
     return f"<details class=lines><summary>{title}, {len(lines)} lines</summary><pre>{body}</pre></details>\n"
 
 
-def _told(line: TraceLine) -> str:
+def _line_text(line: TraceLine) -> str:
     return f"{line.ms:.1f} ms {line.who} {line.direction} {line.text}"
 
 

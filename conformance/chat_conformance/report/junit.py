@@ -39,15 +39,15 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
 
 def _evidence(run: RunResult, clauses: Mapping[str, str]) -> dict[int, str]:
     """What is known of each failure, the worst first, as far as a file may be long."""
-    told, room = {}, JUNIT
+    texts, room = {}, JUNIT
     for each in (
         *run.findings,
         *(each for each in run.results if each.verdict is not Verdict.FAILED and each.broken),
     ):
         text = details(each, clauses) if room > 0 else ""
         room -= len(text)
-        told[id(each)] = text if room > 0 else "left out for length; the json report has it"
-    return told
+        texts[id(each)] = text if room > 0 else "left out for length; the json report has it"
+    return texts
 
 
 def _case(result: CaseResult, evidence: str) -> ET.Element:
@@ -59,8 +59,8 @@ def _case(result: CaseResult, evidence: str) -> ET.Element:
     if result.verdict is Verdict.PASSED:
         return element
     first = (result.why.strip().splitlines() or [""])[-1]
-    told = f"blocked by {first}" if result.verdict is Verdict.BLOCKED_BY else clipped(first, TEXT)
-    said = {"message": printable(f"{case.severity}: {told}"), "type": str(result.verdict)}
+    texts = f"blocked by {first}" if result.verdict is Verdict.BLOCKED_BY else clipped(first, TEXT)
+    said = {"message": printable(f"{case.severity}: {texts}"), "type": str(result.verdict)}
     tag = "failure" if result.verdict is Verdict.FAILED else "error" if result.broken else "skipped"
     inner = ET.SubElement(element, tag, said)
     if result.verdict not in SKIPPED or result.broken:

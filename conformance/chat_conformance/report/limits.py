@@ -8,12 +8,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 COMMENT = 60_000
-"""Characters of Markdown: a comment on GitHub has at most 65,536, and whoever posts one adds some. A step summary has a
-mebibyte, a note on GitLab a million characters."""
+"""Characters of Markdown: a comment on GitHub has at most 65,536, some of them added by the tool that
+posts it. A step summary has a mebibyte, a note on GitLab a million characters."""
 SARIF_RESULTS = 5_000
 """GitHub takes 25,000 results of a run and shows 5,000 of them."""
 DIAGNOSTICS = 1_000
-"""Annotations and entries of a widget; nobody reads more."""
+"""Annotations and entries of a widget; more are not read."""
 TEXT = 1_000
 """Characters of one message: an annotation has at most 64 KiB, a rule's description of SARIF 1,024."""
 JUNIT = 8_000_000

@@ -49,8 +49,8 @@ def review(run: RunResult) -> str:
     """The body of a review: the root causes, each with what hangs on it, and what is known already."""
     said, why, worst = headline(run), decision_reason(run), run.worst_change
     if worst is not None:
-        told = f"{worst.case.title}: {evidence(run, worst.case.id)}. {worst.case.means} {said}."
-        begin = f"**{worst.kind}** in {code(worst.case.id)}: {_text(told, 2 * TEXT)}"
+        text = f"{worst.case.title}: {evidence(run, worst.case.id)}. {worst.case.means} {said}."
+        begin = f"**{worst.kind}** in {code(worst.case.id)}: {_text(text, 2 * TEXT)}"
     else:
         begin = f"**chat-conformance:** {markdown(said)}{'' if why == said else f' ({_text(why)})'}"
     page = _Page([begin], COMMENT)
@@ -79,7 +79,7 @@ class _Page:
         self.room = limit - sum(len(each) + 2 for each in parts)
 
     def add(self, title: str, blocks: Sequence[str], what: str, *, share: float) -> None:
-        """Add a list under a title, which may take so much of the room that is left."""
+        """Add a list under a title, which may take this share of the room that is left."""
         if not blocks:
             return
         taken, more = fitting(blocks, int(self.room * share))
@@ -92,8 +92,8 @@ class _Page:
             return
         room, shown = int(self.room * 0.7), []
         for number, each in enumerate(findings):
-            told = (_evidence(each, clauses, brief=brief) for brief in (False, True))
-            fits = next((one for one in told if len(one) + 2 <= room), None)
+            texts = (_evidence(each, clauses, brief=brief) for brief in (False, True))
+            fits = next((one for one in texts if len(one) + 2 <= room), None)
             if fits is None:
                 shown.append(f"{left_out(len(findings) - number, 'findings')}.")
                 break
@@ -138,12 +138,12 @@ def changed(run: RunResult) -> list[str]:
     """What became of each earlier finding, and what is new, a line each."""
     return [
         f"- **{each.kind}** {code(each.case.id)}: {_text(each.case.title)}"
-        + (f" ({told})" if (told := _told(each)) else "")
+        + (f" ({text})" if (text := _in_words(each)) else "")
         for each in run.changes
     ]
 
 
-def _told(change: Change) -> str:
+def _in_words(change: Change) -> str:
     if change.before and change.after and change.kind in (ChangeKind.REGRESSION, ChangeKind.PARTIAL):
         return f"before: {_text(change.before)}; now: {_text(change.after)}"
     return _text(change.after)
@@ -173,8 +173,8 @@ def _evidence(result: CaseResult, clauses: Mapping[str, str], *, brief: bool = F
     lines += [f"- again: {code(clipped(result.replay))}"]
     if brief:
         return "\n".join(lines)
-    told = [f"{each.ms:.1f} ms {each.who} {each.direction} {each.text}" for each in result.trace]
-    for title, some in (("trace", told), ("claude", result.ledger), ("server", result.log)):
+    trace = [f"{each.ms:.1f} ms {each.who} {each.direction} {each.text}" for each in result.trace]
+    for title, some in (("trace", trace), ("claude", result.ledger), ("server", result.log)):
         if some:
             lines += ["", f"<details><summary>{title}</summary>", ""]
             first, more, last = ends(some)

@@ -14,11 +14,11 @@ SEVERITIES = {Severity.BLOCKER: "ERROR", Severity.MEDIUM: "WARNING", Severity.LO
 
 def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
     """One diagnostic for each finding, the worst first."""
-    told = [_diagnostic(each) for each in run.findings[:DIAGNOSTICS]]
-    if more := len(run.findings) - len(told):
-        told.append(
+    diagnostics = [_diagnostic(each) for each in run.findings[:DIAGNOSTICS]]
+    if more := len(run.findings) - len(diagnostics):
+        diagnostics.append(
             {
-                **told[-1],
+                **diagnostics[-1],
                 "message": left_out(more, "findings"),
                 "severity": "INFO",
                 "code": {"value": "left-out"},
@@ -28,7 +28,7 @@ def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
     document = {
         "source": {"name": "chat-conformance"},
         **worst,
-        "diagnostics": told,
+        "diagnostics": diagnostics,
     }
     return json_text(document) + "\n"
 

@@ -82,11 +82,11 @@ def _text(text: str) -> str:
 
 def _invocation(run: RunResult, more: int) -> dict[str, Any]:
     times = {"startTimeUtc": run.began.replace("+00:00", "Z")} if run.began else {}
-    told = [{"level": "error", "message": {"text": _text(each)}} for each in run.trouble[:DIAGNOSTICS]]
-    told += [{"level": "warning", "message": {"text": left_out(more, "failures")}}] if more else []
+    notes = [{"level": "error", "message": {"text": _text(each)}} for each in run.trouble[:DIAGNOSTICS]]
+    notes += [{"level": "warning", "message": {"text": left_out(more, "failures")}}] if more else []
     return {
         "executionSuccessful": not run.is_broken,
         "exitCode": run.exit_status,
         **times,
-        **({"toolExecutionNotifications": told} if told else {}),
+        **({"toolExecutionNotifications": notes} if notes else {}),
     }

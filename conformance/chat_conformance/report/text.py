@@ -10,7 +10,7 @@ from typing import Any
 from chat_conformance.results import CaseResult, ChangeKind, Decision, RunResult, Severity, Verdict
 
 LINE_CHARS = 500
-"""So much of one line is shown; what was written in one may be megabytes."""
+"""How much of one line is shown; a server may write megabytes in one."""
 
 _RUNNER = re.compile(
     r"##(?=\w{0,20}\[)"
@@ -54,11 +54,11 @@ def hangs(count: int) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line: nobody is mentioned, and nothing is a link."""
+    """Text that Markdown shows as it is, on one line: it mentions no account, and nothing is a link."""
     text = printable(text)
     words = text.split(" ")
-    told = " ".join(code(each) if _LIVE.search(each) else _MARKDOWN.sub(r"\\\1", each) for each in words)
-    return f"\\{told.lstrip()}" if _COMMAND.match(told) else told
+    escaped = " ".join(code(each) if _LIVE.search(each) else _MARKDOWN.sub(r"\\\1", each) for each in words)
+    return f"\\{escaped.lstrip()}" if _COMMAND.match(escaped) else escaped
 
 
 def link(url: str) -> str:
@@ -148,8 +148,8 @@ def decision_reason(run: RunResult) -> str:
             )
             if (worst := run.worst_change) is None:
                 return failing
-            told = f"{printable(worst.case.title)}: {evidence(run, worst.case.id)}"
-            return f"{worst.kind} in {worst.case.id}: {told}; {failing}"
+            text = f"{printable(worst.case.title)}: {evidence(run, worst.case.id)}"
+            return f"{worst.kind} in {worst.case.id}: {text}; {failing}"
         case Decision.DISCUSS if run.findings:
             return f"only failures below {run.fail_on}: {len(run.findings)}"
         case Decision.DISCUSS if not run.exit_status:

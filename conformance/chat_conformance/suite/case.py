@@ -52,13 +52,13 @@ def baseline_ids(known: Iterable[Case]) -> set[str]:
 
 
 def survival(case: Case) -> Case:
-    """What stands for the server's life after a case; nobody selects it, and it has a result only where it fails."""
+    """The server's survival of a case; it cannot be selected, and has a result only where it fails."""
     return Case(
         id=survival_id(case.id),
         title=f"The server lives and answers after {case.id}",
         clause="TURN-10",
         severity=Severity.BLOCKER,
-        means="One request takes the chat away from everybody, until somebody starts it again.",
+        means="One request ends the chat for all users, until the server is restarted.",
     )
 
 

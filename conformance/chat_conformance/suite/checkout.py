@@ -27,7 +27,7 @@ _SETTINGS = {
 
 @contextmanager
 def without_git_variables() -> Iterator[None]:
-    """Take out of the environment what git tells its hooks, which is meant for the repository of the hook.
+    """Remove from the environment what git sets for its hooks, which is meant for the repository of the hook.
 
     With it a server, a preparation or git itself would work on another index or repository than they stand in.
     """

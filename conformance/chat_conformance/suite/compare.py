@@ -23,8 +23,8 @@ def compare(previous: RunResult, current: RunResult) -> tuple[Change, ...]:
         if kind is not None:
             either = new or old
             assert either is not None
-            told = {"before": old.happened if old else "", "after": new.happened if new else ""}
-            changes.append(Change(kind=kind, case=either.case, **told))
+            happened = {"before": old.happened if old else "", "after": new.happened if new else ""}
+            changes.append(Change(kind=kind, case=either.case, **happened))
     order = [each.case.id for each in current.findings]
 
     def urgency(change: Change) -> tuple[int, int]:
@@ -35,7 +35,7 @@ def compare(previous: RunResult, current: RunResult) -> tuple[Change, ...]:
 
 
 def _of(results: dict[str, CaseResult], case_id: str) -> CaseResult | None:
-    """The result of a case; that a server survived one is told by nothing but the case's own result."""
+    """The result of a case; that a server survived one follows from the result of the case."""
     if case_id in results or not case_id.startswith(SURVIVES):
         return results.get(case_id)
     played = results.get(case_id.removeprefix(SURVIVES))
@@ -47,7 +47,7 @@ def _of(results: dict[str, CaseResult], case_id: str) -> CaseResult | None:
 def _became(
     old: CaseResult | None, new: CaseResult | None, previous: RunResult, current: RunResult
 ) -> ChangeKind | None:
-    """What became of one case; None if there is nothing to tell."""
+    """How one case has changed; None if it has not."""
     was_bad = old is not None and old.verdict in NOT_PASSED
     is_bad = new is not None and new.verdict in NOT_PASSED
     kind = None
@@ -69,7 +69,7 @@ def _became(
 def _still(old: CaseResult, new: CaseResult, previous: RunResult, current: RunResult) -> ChangeKind | None:
     """What became of a case that failed in both runs; None if it is a known failure in both."""
     if cause(old) != cause(new):
-        # Where nobody can tell which of the two is worse, the new one is a fault that was not there before.
+        # Where it is unknown which of the two is worse, the new one is a fault that was not there before.
         return ChangeKind.PARTIAL if is_further(new, old) else ChangeKind.REGRESSION
     if new.verdict is old.verdict is Verdict.KNOWN_FAILURE:
         return None

@@ -166,7 +166,7 @@ class CaseContext:
         """The id that goes into a message; none where the connection is the conversation.
 
         Raises:
-            NotOffered: The server cannot go on with that conversation here, or not now.
+            NotOffered: The server cannot continue that conversation here, or not now.
         """
         roles = self.target.roles
         last = self._turns.get(peer.name)

@@ -77,7 +77,7 @@ def gate(
         play: Plays the suite in the working directory, without known failures, on a target and with a seed; only the
             cases with these ids, if there are any.
         kept: What is known from earlier runs.
-        on_note: Is told what is going on.
+        on_note: Is called with each line of progress.
 
     Raises:
         UsageError: There is no such revision, or this is no git checkout, or a target file is wrong.
@@ -232,7 +232,7 @@ class _Run:
         self._process = subprocess.Popen(
             words, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        self._reader = threading.Thread(target=self._tell)
+        self._reader = threading.Thread(target=self._read_output)
         self._reader.start()
 
     def __enter__(self) -> _Run:
@@ -263,7 +263,7 @@ class _Run:
         said = "; ".join(self._said) or f"exit status {self._process.returncode}"
         raise UsageError(said) if self._process.returncode == 2 else TargetError(said)
 
-    def _tell(self) -> None:
+    def _read_output(self) -> None:
         assert self._process.stdout is not None
         summary = False
         for line in self._process.stdout:
@@ -297,7 +297,7 @@ def _judged(
     if (own := judged(after, sides.edits, asked.source)) is not None:
         results.append(own)
         if own.verdict is Verdict.FAILED:
-            told = Change(kind=ChangeKind.REGRESSION, case=own.case, after=own.happened)
+            change = Change(kind=ChangeKind.REGRESSION, case=own.case, after=own.happened)
             last = sum(each.kind is ChangeKind.REGRESSION for each in changes)
-            changes = (*changes[:last], told, *changes[last:])
+            changes = (*changes[:last], change, *changes[last:])
     return msgspec.structs.replace(run, results=tuple(results), changes=changes)

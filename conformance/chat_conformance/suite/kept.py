@@ -24,7 +24,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def usual_folder() -> Path | None:
-    """Where results are kept unless told otherwise; nowhere in CI.
+    """The default folder for results; none in CI.
 
     There the server of one change could write what the next run of that change takes for the base's.
     """
@@ -36,8 +36,14 @@ def usual_folder() -> Path | None:
 
 def key_of(*parts: object) -> str:
     """A name for a result: of what it depends on, the suite and the interpreter included."""
-    told = [version("chatgate"), _digest_of_suite(), sys.version, platform.platform(), *map(str, parts)]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    parts_of_key = [
+        version("chatgate"),
+        _digest_of_suite(),
+        sys.version,
+        platform.platform(),
+        *map(str, parts),
+    ]
+    return hashlib.sha256(json.dumps(parts_of_key).encode()).hexdigest()
 
 
 class Kept:
@@ -76,7 +82,7 @@ class Kept:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether nobody else can write into a folder, which is made if it is not there."""
+    """Whether no other user can write into a folder, which is created if it is missing."""
     with suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()

@@ -50,7 +50,7 @@ async def pinging(
     try:
         assert process.stdout is not None
         if await process.stdout.readline() != BEGUN:
-            await latencies()  # tells why not
+            await latencies()  # raises the reason
         yield latencies
     finally:
         if process.returncode is None:
@@ -59,7 +59,7 @@ async def pinging(
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """The value that so many percent of them do not exceed."""
+    """The value that this percentage of them do not exceed."""
     return sorted(values)[min(len(values) - 1, int(len(values) * percent / 100))]
 
 
@@ -79,7 +79,7 @@ def _main(host: str, port: str, handshake: str, seconds: str) -> None:
         if b" 101 " not in head.split(b"\r\n", 1)[0]:
             raise ConnectionError(head.decode(errors="replace").split("\r\n", 1)[0])
         connection.setblocking(False)
-        print(BEGUN.decode(), end="", flush=True)  # noqa: T201 - whoever started us waits for it
+        print(BEGUN.decode(), end="", flush=True)  # noqa: T201 - the parent process waits for it
         print(json.dumps(_pings(connection, received, float(seconds))))  # noqa: T201 - it is the result
 
 

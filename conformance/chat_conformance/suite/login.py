@@ -11,7 +11,7 @@ from chat_conformance.target.file import Login
 
 
 async def log_in(chat: CaseContext, variant: Login, **at_the_forge: str) -> dict[str, str]:
-    """Log in as the variant's user and return the headers that say so; more cookies may tell the forge something.
+    """Log in as the variant's user and return the headers that say so; further cookies are sent to the forge.
 
     Raises:
         Failure: The login does not lead through the forge and back, or sets no cookie.
@@ -30,8 +30,8 @@ async def returning(chat: CaseContext, variant: Login, **at_the_forge: str) -> t
     begun = await chat.http.request("GET", variant.path, headers={})
     cookies = {"Cookie": "; ".join(f"{name}={value}" for name, value in begun.cookies.items())}
     known = {"user": variant.user, **at_the_forge}
-    told = {"Cookie": "; ".join(f"{name}={value}" for name, value in known.items())}
-    agreed = await chat.http.request("GET", _to(begun, chat.forge.url), url=chat.forge.url, headers=told)
+    at_forge = {"Cookie": "; ".join(f"{name}={value}" for name, value in known.items())}
+    agreed = await chat.http.request("GET", _to(begun, chat.forge.url), url=chat.forge.url, headers=at_forge)
     return _to(agreed, chat.server.url), cookies if begun.cookies else {}
 
 

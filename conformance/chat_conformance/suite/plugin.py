@@ -111,7 +111,7 @@ class CasePlugin:
 
     @pytest.fixture
     def chat(self) -> None:
-        """Tells pytest what the argument is; the chat itself is made when its case is played."""
+        """Declares the argument for pytest; the context itself is created when its case is played."""
 
     def pytest_pycollect_makemodule(
         self, module_path: Path, parent: pytest.Collector
@@ -155,7 +155,7 @@ class CasePlugin:
         return True
 
     def watching(self) -> AbstractContextManager[None]:
-        """Stop cases that let nobody else run, for the length of the block."""
+        """Stop cases that block the event loop, for the length of the block."""
         return self._watch.watching()
 
     def _record(self, result: CaseResult) -> CaseResult:
@@ -191,7 +191,7 @@ class CasePlugin:
         said = {each.case.id: each for each in self.results}
         if said.get(SCHEMA) is not None and said[SCHEMA].verdict not in GOOD:
             return
-        if told := self.contract.told:
+        if summary := self.contract.summary:
             found = next(iter(self.contract.breaches.values()))
             replay = said[found.case_id].replay if found.case_id in said else ""
             expected = "all messages and documents to be valid by the schema"
@@ -200,7 +200,7 @@ class CasePlugin:
                     case=TRAFFIC,
                     verdict=Verdict.FAILED,
                     expected=expected,
-                    happened=clip(told),
+                    happened=clip(summary),
                     replay=replay,
                 )
             )
@@ -221,7 +221,7 @@ class CasePlugin:
         return (*trouble, *await self._shared.variants.close())
 
     async def _look_back(self) -> None:
-        """Look whether the last cases have left the target well: nobody comes after them to suffer from it."""
+        """Check that the last cases have left the target well: no later case would notice."""
         server, last = self._shared.server, self._shared.last
         if last and self._again_alone and not await server.exited_unexpectedly():
             wrong, _ = await server.wrong()
@@ -425,7 +425,7 @@ def blocked_by(needed: Iterable[CaseResult]) -> str | None:
 async def _tried(
     chat_of: Callable[[int], CaseContext], seed: int
 ) -> tuple[CaseContext, BaseException | None, int, tuple[str, ...]]:
-    """What came of a case, as `_played` tells; played again, with other words, where the server has closed early.
+    """What `_played` returns of a case; it is played again, with other prompts, where the server has closed early.
 
     That is its right (CLOSE-2), and no page would mind; a server that does so each time has failed.
     """

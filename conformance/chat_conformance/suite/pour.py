@@ -10,16 +10,16 @@ PIECE = 262_144
 
 
 class _Discard(asyncio.Protocol):
-    """Throws away what comes."""
+    """Discards what it receives."""
 
     def __init__(self) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.room = asyncio.Event()
         self.room.set()
-        self.heard = asyncio.Event()
+        self.received = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:  # noqa: ARG002 - that is its work
-        self.heard.set()
+        self.received.set()
 
     def pause_writing(self) -> None:
         self.room.clear()
@@ -29,7 +29,7 @@ class _Discard(asyncio.Protocol):
 
     def connection_lost(self, _exc: BaseException | None) -> None:
         self.room.set()
-        self.heard.set()
+        self.received.set()
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -71,9 +71,9 @@ async def _send(
 ) -> None:
     transport.write(opening)
     if opening:
-        await protocol.heard.wait()  # the answer to the handshake
+        await protocol.received.wait()  # the answer to the handshake
     while not protocol.ended.done():
-        protocol.heard.clear()
+        protocol.received.clear()
         for start in range(0, len(flood), PIECE):
             transport.write(flood[start : start + PIECE])
             await protocol.room.wait()
@@ -81,5 +81,5 @@ async def _send(
                 return
             await asyncio.sleep(0)
         if not again:
-            await protocol.heard.wait()
+            await protocol.received.wait()
             return

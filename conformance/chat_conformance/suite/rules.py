@@ -27,9 +27,9 @@ OWN_RULES = Case(
     title="A change does not alter the rules by which it is judged",
     clause="GATE-1",
     severity=Severity.BLOCKER,
-    means="The change vouches for itself: what its own rules allow, nobody else has allowed.",
+    means="The change vouches for itself: what its own rules allow, no reviewer has allowed.",
 )
-"""Not a case to be selected: under this id the gate tells what a change does to its rules."""
+"""Not a case to be selected: under this id the gate reports what a change does to its rules."""
 
 CLAUSES = {
     "GATE-1": "Target file, known failures and claims are those of the base; a person looks at changes of them."
@@ -259,7 +259,7 @@ def judged(run: RunResult, edits: Collection[Edit], source: Source) -> CaseResul
         return None
     ends = {each.case.id: each.verdict for each in run.results}
 
-    def told(edit: Edit) -> str:
+    def in_words(edit: Edit) -> str:
         end = f" (here: {ends[edit.case_id]})" if edit.case_id in ends else ""
         return f"{edit.what}{end}"
 
@@ -270,5 +270,5 @@ def judged(run: RunResult, edits: Collection[Edit], source: Source) -> CaseResul
         case=OWN_RULES,
         verdict=Verdict.FAILED if stops else Verdict.PASSED,
         expected="the rules of the base, or stricter ones" if stops else "",
-        happened="; ".join(told(each) for each in ordered) + accepted,
+        happened="; ".join(in_words(each) for each in ordered) + accepted,
     )

@@ -51,11 +51,11 @@ def run(
         seed: What all randomness comes from.
         side_by_side: How many cases may be at work at once, besides those that mostly wait.
         stop_early: End with the first failure; the other cases have no result then.
-        streams: How many answers stream on the target meanwhile.
+        streams: How many answers stream on the target during the cases.
         replay: Makes the command that plays only one case again.
         known: The known failures of the target.
         fail_on: The least severity of a failure that the gate does not let through.
-        on_result: Is told each result as it comes.
+        on_result: Is called with each result as it comes.
 
     Raises:
         TargetError: The target cannot be reached, started or ended.

@@ -66,7 +66,7 @@ def selfcheck(
     processes: int = 1,
     on_played: Callable[[str], None] = lambda _: None,
 ) -> list[Difference]:
-    """Play the cases as they come, in so many other orders, two at a time and each alone, and compare.
+    """Play the cases as they come, in ``orders`` other orders, two at a time and each alone, and compare.
 
     Args:
         target: What is judged.
@@ -74,7 +74,7 @@ def selfcheck(
         seed: What the randomness of each case comes from, in every play; the orders come from it, too.
         orders: How many orders to draw.
         processes: How many plays at a time.
-        on_played: Is told what has been played.
+        on_played: Is called with each play that has ended.
 
     Raises:
         TargetError: The target cannot be started or reached.
@@ -110,7 +110,7 @@ def compare(found: Mapping[str, Mapping[str, CaseResult]]) -> Iterator[Differenc
     ids = dict.fromkeys(case_id for results in found.values() for case_id in results)
     for case_id in ids:
         said = {
-            name: told for name, results in found.items() if (told := _said(case_id, results)) is not None
+            name: text for name, results in found.items() if (text := _said(case_id, results)) is not None
         }
         if len(set(said.values())) > 1:
             yield Difference(case_id, said)

@@ -11,7 +11,7 @@ from chat_conformance.target.server import Server
 from chat_conformance.target.variants import VariantServers
 
 SUSPECTS = 8
-"""So many cases before one are looked at when it suffers from something that it did not do."""
+"""How many earlier cases are suspected when a case fails by no fault of its own."""
 
 
 @dataclass(eq=False)
@@ -50,7 +50,7 @@ class Stage:
         server: The target.
         variants: The target with other settings.
         last: The cases that were over last, newest first.
-        looking: Held while somebody looks whether a server is well, and renews it.
+        looking: Held while a server is checked, and renewed.
     """
 
     def __init__(self, server: Server, variants: VariantServers) -> None:

@@ -19,7 +19,7 @@ class Watch:
 
     The loop winds up a timer of the kernel again and again. Where it stands still for too long in one step of a task,
     the timer's signal ends that step: its handler raises `BusyError` there. Loops, waits and regular expressions are
-    left by that, and the run goes on. A thread of ours could not do it: a regular expression lets no other thread run.
+    left by that, and the run continues. A thread could not do it: a regular expression lets no other thread run.
 
     Args:
         limit: How long one step may take, in seconds.
@@ -40,7 +40,7 @@ class Watch:
         try:
             yield
         finally:
-            self.end()  # else it would wind up a timer that nobody hears
+            self.end()  # else it would set a timer that has no handler
             signal.setitimer(signal.ITIMER_REAL, left, interval)
             signal.signal(signal.SIGALRM, before)
 
@@ -63,7 +63,7 @@ class Watch:
         signal.setitimer(signal.ITIMER_REAL, self._limit)
         try:
             task = asyncio.current_task()
-        except RuntimeError:  # no loop runs: nobody reads our output, perhaps
+        except RuntimeError:  # no loop runs: the reader of our output is gone, perhaps
             return
         if task is not None and task is not self._beating:
             raise BusyError(

@@ -15,7 +15,7 @@ class Clock:
     """The wall clock of one server, ahead of ours by as much as a case wants; its monotonic clock is left alone.
 
     Args:
-        folder: Holds the file by which the library is told.
+        folder: Holds the file from which the library reads the time.
 
     Raises:
         CouldNotTest: The library is not there.

@@ -39,7 +39,7 @@ class Asked:
 class OAuthServer:
     """A forge that answers.
 
-    Whoever comes is the user whom their cookie ``user`` names, as if they had logged in here, or else ``user``; empty:
+    Each visitor is the user that their cookie ``user`` names, as if they had logged in here, or else ``user``; empty:
     the login is refused. An account's number follows from its name, unless ``numbers`` or a cookie ``number`` says
     another.
 

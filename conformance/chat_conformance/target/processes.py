@@ -107,7 +107,7 @@ def is_unreaped(pid: int) -> bool:
 
 
 async def wait_for_exit(pid: int, within: float) -> bool:
-    """Wait for the end of any process, ours or not; False if it did not end within so many seconds."""
+    """Wait for the end of any process, ours or not; False if it did not end within ``within`` seconds."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -20,7 +20,7 @@ ROLES: dict[str, str] = {
     "message_id": "turns have no ids: {message_id} in messages.chat_request, and members.message_id of events",
     "conversation_id": "conversations have no ids that another connection could use: {conversation_id} in"
     " messages.chat_request, and in captures or members of events",
-    "conversation": "a second prompt does not go on with the conversation of the first",
+    "conversation": "a second prompt does not continue the conversation of the first",
     "seq": "events are not numbered: members.seq of events",
     "usage": "the end has no usage and no reason: members.usage and members.stop_reason of the event 'complete'",
     "steps": "thinking, tools and notes are not shown: events with is = 'thinking', 'tool' or 'status'",

@@ -38,7 +38,7 @@ _made: Counter[Path] = Counter()
 LOG_LINES = 200
 FELL = "the server ended"
 LINE_BYTES = 4_096
-"""So much of a line of its output is kept."""
+"""How much of a line of output is kept."""
 GONE_WITHIN = patience(1.0)
 FALLS_WITHIN = patience(0.5)  # a process that dies closes its sockets before it is gone
 
@@ -149,7 +149,7 @@ class Server:
         return with_variable(f"{MARK}={self._mark}")
 
     def lines_since(self, seen: int) -> tuple[str, ...]:
-        """The lines it wrote after so many, as far as they are kept."""
+        """The lines it wrote after the first ``seen``, as far as they are kept."""
         new = self.lines_seen - seen
         return tuple(self.log)[-new:] if new > 0 else ()
 
@@ -213,7 +213,7 @@ class Server:
             await asyncio.sleep(0.02)  # as below
         while not line and not await self._is_healthy():
             await self._expect_running()
-            # Nobody tells when a port begins to listen; the line above is the better way.
+            # No event says that a port listens; a ready line is the better way.
             await asyncio.sleep(0.02)
 
     async def _expect_running(self) -> None:
@@ -285,12 +285,12 @@ class Server:
         """Wait until asyncio knows the status of the process, which has ended."""
         assert self._process is not None
         # Process.wait() would wait for the pipe, too, which a process left behind may hold.
-        while self._process.returncode is None:  # noqa: ASYNC110 - asyncio is just noticing, and tells nobody
+        while self._process.returncode is None:  # noqa: ASYNC110 - asyncio has no event for it
             await asyncio.sleep(0.001)
 
     @property
     def fell(self) -> str:
-        """How its process ended, if nobody here ended it; else empty."""
+        """How its process ended, unless the suite ended it; else empty."""
         if self._signalled or self.alive:
             return ""
         return f"{FELL} with exit status {self.exit_status}"

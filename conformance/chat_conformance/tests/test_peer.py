@@ -30,7 +30,7 @@ class Script:
         self.says = says
         self.received = FrameDecoder()
         self.frames: list[Frame] = []
-        self.told = asyncio.Event()
+        self.arrived = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -38,7 +38,7 @@ class Script:
         try:
             while data := await reader.read(4096):
                 self.frames += self.received.feed(data)
-                self.told.set()
+                self.arrived.set()
         except ConnectionError:
             return
         finally:
@@ -93,7 +93,7 @@ async def test_pings_are_answered_as_they_come() -> None:
     script = Script(frames(Frame(Opcode.PING, b"a")))
     async with peer_of(script) as peer:
         await peer.expect_ping()
-        await script.told.wait()
+        await script.arrived.wait()
 
     assert script.frames == [Frame(Opcode.PONG, b"a", mask=MASK)]
 
@@ -115,7 +115,7 @@ async def test_flood_of_frames_ends_the_connection(monkeypatch: pytest.MonkeyPat
     async with peer_of(script) as peer:
         await peer.until(lambda: peer.ended, "the end")
 
-    assert peer.ended == "the server sent more than 1 MiB, and nobody reads on"
+    assert peer.ended == "the server sent more than 1 MiB, and the case does not read on"
     assert len(peer.frames) < 10_000
 
 
@@ -126,7 +126,7 @@ async def test_endless_body_ends_the_connection(monkeypatch: pytest.MonkeyPatch)
     async with peer_of(script) as peer:
         await peer.until(lambda: peer.ended, "the end")
 
-    assert peer.ended == "the server sent more than 1 MiB, and nobody reads on"
+    assert peer.ended == "the server sent more than 1 MiB, and the case does not read on"
 
 
 async def test_pings_stay_unanswered_when_told_so() -> None:
@@ -135,7 +135,7 @@ async def test_pings_stay_unanswered_when_told_so() -> None:
         peer.answers_pings = False
         peer._take(frames(Frame(Opcode.PING, b"a"), Frame(Opcode.PING, b"b")))
         peer.answer_last_ping()
-        await script.told.wait()
+        await script.arrived.wait()
 
     assert script.frames == [Frame(Opcode.PONG, b"b", mask=MASK)]
 
@@ -149,8 +149,8 @@ async def test_nothing_comes_between_the_pieces_of_a_frame() -> None:
             peer._take(frames(Frame(Opcode.PING, b"now?")))
             await peer.send_bytes(wire[3:])
         while len(script.frames) < 2:
-            script.told.clear()
-            await script.told.wait()
+            script.arrived.clear()
+            await script.arrived.wait()
 
     assert [frame.payload for frame in script.frames] == [b"whole", b"now?"]
 
@@ -184,7 +184,7 @@ async def test_nothing_is_sent_behind_the_answer_to_a_close() -> None:
     script = Script(frames(close_frame(1001)))
     async with peer_of(script) as peer:
         await peer.until(lambda: peer.close, "a close")
-        await script.told.wait()
+        await script.arrived.wait()
         await peer.send_text("too late")
         assert peer.own_fault is None
         peer.abort()

@@ -250,8 +250,8 @@ def test_one_fault_is_told_once_however_often_it_is_sent() -> None:
             )
 
     assert len(notes.breaches) == 2
-    assert notes.told.count("Expected `str`, got `int` - at `$.token`") == 1
-    assert "in a/first" in notes.told
+    assert notes.summary.count("Expected `str`, got `int` - at `$.token`") == 1
+    assert "in a/first" in notes.summary
     assert notes.looked_at == {"token": 6, "GET /x": 2}
 
 
@@ -263,10 +263,10 @@ def test_target_is_held_to_what_it_claims_only() -> None:
         contract.look_at_event({"type": "token", "token": "a", **IDS}, lacks)
         contract.look_at_event({"type": "token", "token": 7, **EVENT}, own)
         contract.look_at_no_message("not JSON", "x", own)
-        assert notes.told == ""
+        assert notes.summary == ""
         contract.look_at_event({"type": "token", "token": 7, **EVENT}, lacks)
 
-    assert "`$.token`" in notes.told
+    assert "`$.token`" in notes.summary
 
 
 def test_documents_are_all_in_the_schema(schema: dict[str, Any]) -> None:

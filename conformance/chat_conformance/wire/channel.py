@@ -61,7 +61,7 @@ class TooMuchError(Exception):
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        super().__init__(f"the server sent more than {limit >> 20} MiB, and nobody reads on")
+        super().__init__(f"the server sent more than {limit >> 20} MiB, and the case does not read on")
 
 
 class Channel(ABC):
@@ -207,7 +207,7 @@ class Channel(ABC):
         within: float | None = None,
         before_failing: Callable[[], Awaitable[None]] | None = None,
     ) -> list[float]:
-        """Wait until so many pings have come in all and return the times of all of them."""
+        """Wait until ``number`` pings have come in all and return the times of all of them."""
 
         def pings() -> list[float] | None:
             return self.pings if len(self.pings) >= number else None
@@ -218,11 +218,11 @@ class Channel(ABC):
         return times
 
     def _ended_before(self, expected: str) -> Failure:
-        """What whoever waits for what no longer comes fails with."""
+        """The failure of a wait for something that can no longer come."""
         return Failure(expected, f"the connection ended: {self.ended}{self.ignored_in_words()}")
 
     def ignored_in_words(self) -> str:
-        """The messages that were no events, for whoever waited in vain; empty if there were none."""
+        """The messages that were no events, for the sentence of a wait that failed; empty if there were none."""
         if not self.ignored:
             return ""
         kinds = ", ".join(f"{kind!r} ({count})" for kind, count in self.ignored.most_common(KINDS))

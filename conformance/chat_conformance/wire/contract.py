@@ -73,7 +73,7 @@ class Contract:
         return list(self._in.get(case_id, {}).values())
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The breaches in words; empty if there are none."""
         first = [str(each) for each in list(self.breaches.values())[:MOST]]
         more = len(self.breaches) - len(first)
@@ -156,7 +156,7 @@ def look_at_document(kind: str, document: Any, target: Target, what: str) -> Non
 
 
 def _of(target: Target) -> tuple[Contract, str] | None:
-    """Who notes; nobody where the protocol is the server's own."""
+    """The contract and the case that is played; None where the protocol is the server's own."""
     return None if target.described else _current.get()
 
 

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from chat_conformance.errors import clip
 
 MOST = 40
-"""So many sentences of one case are kept; what is seen more often is counted."""
+"""How many sentences of one case are kept; further ones are counted."""
 
 LONGEST = 300
 
@@ -39,7 +39,7 @@ _current: ContextVar[Evidence | None] = ContextVar("evidence", default=None)
 
 
 def saw(sentence: str) -> None:
-    """Note what the case that runs now has seen to be right; outside of cases nobody is told."""
+    """Note what the case that runs now has seen to be right; outside of cases it does nothing."""
     if (evidence := _current.get()) is not None:
         evidence.note(clip(sentence, LONGEST))
 

@@ -149,8 +149,8 @@ def _check_extensions(response: Response, offered: str) -> str | None:
     if (chosen := response.header("sec-websocket-extensions")) is None:
         return None
     names = _names(chosen)
-    if strangers := [name for name in names if name not in _names(offered)]:
-        return f"the extension {strangers[0]!r} was not offered"
+    if unoffered := [name for name in names if name not in _names(offered)]:
+        return f"the extension {unoffered[0]!r} was not offered"
     return f"an extension is chosen twice: {chosen!r}" if len(set(names)) < len(names) else None
 
 

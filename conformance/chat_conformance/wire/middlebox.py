@@ -41,8 +41,8 @@ async def _nothing() -> None:
 def idle_limit(seconds: float, before: Callable[[], Awaitable[None]] = _nothing) -> Forwarder:
     """Cut a link over which nothing came for so long, as proxies do.
 
-    ``before`` is awaited first, and the link is spared if something comes meanwhile. Where it waits until the server
-    has answered somebody else, a machine that stood still is no reason for a cut.
+    ``before`` is awaited first, and the link is spared if something comes in that time. Where it waits until the server
+    has answered another client, a machine that stalled is no reason for a cut.
     """
 
     async def carry(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
@@ -66,7 +66,7 @@ def idle_limit(seconds: float, before: Callable[[], Awaitable[None]] = _nothing)
 
 
 def cut_in_frame(frame: int, byte: int) -> Forwarder:
-    """Cut a WebSocket in the middle of a frame: it is reset when so many bytes of the frame have passed.
+    """Cut a WebSocket in the middle of a frame: it is reset when ``byte`` bytes of the frame have passed.
 
     Frames are counted from 1, whatever they are; what comes before them, the answer to the handshake, passes. A frame
     with fewer bytes passes whole before the reset.
@@ -88,7 +88,7 @@ def cut_in_frame(frame: int, byte: int) -> Forwarder:
 
 
 def bytewise(pause: float) -> Forwarder:
-    """Pass one byte, wait so many seconds, pass the next."""
+    """Pass one byte, wait ``pause`` seconds, pass the next."""
 
     async def carry(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
         while data := await reader.read(CHUNK):
@@ -140,7 +140,7 @@ class Link:
             self.reset()
 
     async def server_closed(self, within: float) -> bool:
-        """Wait for the server to end its side; False if it did not in so many seconds."""
+        """Wait for the server to end its side; False if it did not in time."""
         try:
             async with asyncio.timeout(within):
                 await self._let_go.wait()
@@ -204,7 +204,7 @@ class MiddleBox:
         return f"http://{self.host}:{self.port}"
 
     def blackhole(self) -> None:
-        """From now on swallow all that comes over the links there are, and tell neither side anything."""
+        """From now on discard all that comes over the present links, without a sign to either side."""
         self._trace.add("box", "=", "the box swallows everything")
         for link in self.links:
             link.is_blackholed = True
@@ -243,7 +243,7 @@ async def middle_box(
     Args:
         host: Where the server listens.
         port: Where the server listens.
-        trace: Is told what the box does.
+        trace: Gets a line for all that the box does.
         down: How bytes of the server are carried.
         up: How bytes for the server are carried.
     """

@@ -58,7 +58,7 @@ class Packet:
     Attributes:
         engine: Engine.IO's type.
         kind: Socket.IO's type; None where the Engine.IO packet is no message.
-        namespace: Whom a Socket.IO packet is for.
+        namespace: The namespace of a Socket.IO packet.
         ack: The number under which an answer is asked for, or given.
         data: The JSON; for an Engine.IO packet that is no message its text (JSON of an ``OPEN``).
     """

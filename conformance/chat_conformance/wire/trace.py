@@ -37,7 +37,7 @@ class Trace:
             TraceLine((self._clock() - self._start) * 1000, who, direction, clip(text, MAX_LINE))
         )
         if len(self._lines) > MAX_LINES:
-            # The beginning tells how it came about, the end what happened; the middle may go.
+            # The beginning shows the cause, the end what happened; the middle may go.
             del self._lines[MAX_LINES // 2]
             self._dropped += 1
 
