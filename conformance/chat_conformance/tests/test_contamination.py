@@ -36,8 +36,8 @@ class Spiteful(RawChat):
     def close_code(self, frame):
         return 768 if how == "is moody" and moody else super().close_code(frame)
 
-    async def close(self, error, writer):
-        await super().close(error, writer)
+    async def close(self, error, reader, writer):
+        await super().close(error, reader, writer)
         if error.code == 1009 and how == "dies":
             os._exit(1)
         if error.code == 1009 and how == "dies soon":
