@@ -118,7 +118,7 @@ async def logout(chat: CaseContext) -> None:
             raise NotOffered("variants.login names no logout")
         headers = await log_in(site, login(chat))
         site.scope.users = [User("ada", headers)]
-        async with site.peer() as peer:
+        async with site.websocket() as peer:
             await peer.expect_alive()
             answer = await site.http.request("POST", path)
             expect(answer.status < 400, "the log out to succeed", f"the status is {answer.status}")

@@ -32,7 +32,7 @@ GOODBYES = (1000, 1001, None)
 )
 async def code(chat: CaseContext) -> None:
     for sent in (1000, 1001, 3000, 4999, None):
-        async with chat.peer() as peer:
+        async with chat.websocket() as peer:
             await peer.send(close_frame(sent, "bye" if sent else "", mask=MASK))
 
             await peer.expect_close(sent, *GOODBYES)
@@ -50,7 +50,7 @@ async def code(chat: CaseContext) -> None:
 )
 async def before_tcp(chat: CaseContext) -> None:
     for _ in range(5):
-        async with chat.peer() as peer:
+        async with chat.websocket() as peer:
             await last_words(peer)
 
 
@@ -73,7 +73,7 @@ async def last_words(peer: Peer) -> None:
     needs=(PING_PONG, ANSWERED, "closing/code"),
 )
 async def nothing_after(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         turn = await chat.start_turn(peer, chat.fake.prompt(tokens=200, gap="2ms"))
         await turn.next()
         await peer.send(close_frame(1000, mask=MASK))
@@ -97,7 +97,7 @@ async def nothing_after(chat: CaseContext) -> None:
 )
 async def bad_code(chat: CaseContext) -> None:
     for forbidden in (0, 768, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65_535):
-        async with chat.peer() as peer:
+        async with chat.websocket() as peer:
             peer.break_rules()
             await peer.send(close_frame(forbidden, mask=MASK))
             await peer.expect_refusal(1002)
@@ -113,8 +113,8 @@ async def bad_code(chat: CaseContext) -> None:
 )
 async def turn_goes_on(chat: CaseContext) -> None:
     for end in (1001, 1000, None):
-        async with chat.fake.gate(f"away{end}") as gate, chat.peer() as stays:
-            async with chat.peer() as leaves:
+        async with chat.fake.gate(f"away{end}") as gate, chat.websocket() as stays:
+            async with chat.websocket() as leaves:
                 prompt = chat.fake.prompt(tokens=4, hold=f"{gate.name}@2")
                 turn = await chat.start_turn(leaves, prompt)
                 await chat.fake.wait_at_gate(gate)
@@ -144,10 +144,10 @@ async def turn_goes_on(chat: CaseContext) -> None:
 )
 async def reason(chat: CaseContext) -> None:
     for words in ("bye", "ä€👋", "x" * 123):
-        async with chat.peer() as peer:
+        async with chat.websocket() as peer:
             await peer.send(close_frame(1000, words, mask=MASK))
             await peer.expect_close(*GOODBYES)
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         peer.break_rules()
         await peer.send(Frame(Opcode.CLOSE, b"\x03\xe8\xff\xfe", mask=MASK))
         await peer.expect_refusal(1007, 1002)
@@ -162,7 +162,7 @@ async def reason(chat: CaseContext) -> None:
     needs=(PING_PONG, "closing/code", "framing/fragments"),
 )
 async def inside_message(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         await peer.send(Frame(Opcode.TEXT, b'{"type":', fin=False, mask=MASK))
         await peer.send(close_frame(1000, mask=MASK))
         await peer.expect_close(*GOODBYES)
@@ -178,7 +178,7 @@ async def inside_message(chat: CaseContext) -> None:
 )
 async def nothing_obeyed(chat: CaseContext) -> None:
     message_id = chat.next_id()
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         peer.break_rules()
         late = peer.encode(type="chat_request", message=chat.fake.prompt("too late"), message_id=message_id)
         frames = (close_frame(1000, mask=MASK), Frame(Opcode.TEXT, late, mask=MASK))
@@ -186,7 +186,7 @@ async def nothing_obeyed(chat: CaseContext) -> None:
         await peer.expect_close(*GOODBYES)
 
         expect_equal(peer.events, [], "the messages that came")
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         # Under the id of what came too late: had that been obeyed, it would be the same turn (TURN-7).
         await chat.run_turn(peer, chat.fake.prompt("in time"), message_id=message_id)
         expect_equal(
@@ -209,7 +209,7 @@ async def begun_by_server(chat: CaseContext) -> None:
         Frame(Opcode.PING, b"bare"),
         Frame(Opcode.TEXT, b"\xff", mask=MASK),
     ):
-        async with chat.peer() as peer:
+        async with chat.websocket() as peer:
             peer.break_rules()
             await peer.send(frame)
             with suppress(Failure):
@@ -231,7 +231,7 @@ async def begun_by_server(chat: CaseContext) -> None:
     waits=True,
 )
 async def unanswered(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         peer.break_rules()
         peer.answers_close = False
         await peer.send(Frame(3, b"", mask=MASK))

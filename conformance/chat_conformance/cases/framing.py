@@ -31,7 +31,7 @@ MIB = 1 << 20
     needs=(COMPLETES,),
 )
 async def ping(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         for payload in (b"", b"hello", bytes(range(125))):
             await peer.send(Frame(Opcode.PING, payload, mask=MASK))
             await peer.expect_pong(payload)
@@ -46,7 +46,7 @@ async def ping(chat: CaseContext) -> None:
     needs=(PING_PONG, "turns/answered"),
 )
 async def ping_during_turn(chat: CaseContext) -> None:
-    async with chat.fake.gate("silent") as gate, chat.peer() as peer:
+    async with chat.fake.gate("silent") as gate, chat.websocket() as peer:
         turn = await chat.start_turn(peer, chat.fake.prompt(tokens=2, hold=f"{gate.name}@0"))
         await chat.fake.wait_at_gate(gate)
 
@@ -64,7 +64,7 @@ async def ping_during_turn(chat: CaseContext) -> None:
     needs=(PING_PONG,),
 )
 async def unsolicited_pong(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         await peer.send(Frame(Opcode.PONG, b"unsolicited", mask=MASK))
         await peer.expect_alive()
 
@@ -88,7 +88,7 @@ async def cut(peer: Peer, other: Peer, data: bytes, at: int, what: str) -> None:
     needs=(PING_PONG,),
 )
 async def cut_anywhere(chat: CaseContext) -> None:
-    async with chat.peer() as peer, chat.peer() as other:
+    async with chat.websocket() as peer, chat.websocket() as other:
         data = encode_frame(Frame(Opcode.PING, b"cut here", mask=MASK))
         for at in range(1, len(data)):
             await cut(peer, other, data, at, "a ping")
@@ -167,7 +167,7 @@ async def answered(chat: CaseContext, peer: Peer, asked: Probe) -> None:
     needs=(PING_PONG,),
 )
 async def glued(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         count = 10 if chat.offers("checked") else 1  # turns may have to wait for one another
         probes = [probe(chat, peer, "glued") for _ in range(count)]
         frames = [Frame(Opcode.TEXT, each.data, mask=MASK) for each in probes]
@@ -190,7 +190,7 @@ async def glued(chat: CaseContext) -> None:
     needs=(PING_PONG,),
 )
 async def fragments(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         asked = probe(chat, peer, text="ä€ " + "€" * 50)
         text = asked.data
         inside = text.rindex("€".encode()) + 1  # between the bytes of one character
@@ -247,7 +247,7 @@ ILLEGAL: dict[str, list[Frame]] = {
 )
 async def illegal(chat: CaseContext) -> None:
     for what, frames in ILLEGAL.items():
-        async with chat.peer() as peer:
+        async with chat.websocket() as peer:
             await peer.expect_refused(1002, *frames, answered=what == "nothing left to continue")
 
 
@@ -261,7 +261,7 @@ async def illegal(chat: CaseContext) -> None:
 )
 async def unmasked(chat: CaseContext) -> None:
     for frame in (Frame(Opcode.PING, b"bare"), Frame(Opcode.TEXT, b'{"type":"no_such_type"}')):
-        async with chat.peer() as peer:
+        async with chat.websocket() as peer:
             await peer.expect_refused(1002, frame)
 
 
@@ -275,7 +275,7 @@ async def unmasked(chat: CaseContext) -> None:
 )
 async def long_length(chat: CaseContext) -> None:
     for size in (2, 8):
-        async with chat.peer() as peer:
+        async with chat.websocket() as peer:
             await peer.expect_refused(
                 1002, Frame(Opcode.TEXT, b'{"type":"no_such_type"}', mask=MASK, length_bytes=size)
             )
@@ -291,9 +291,9 @@ async def long_length(chat: CaseContext) -> None:
 )
 async def bad_utf8(chat: CaseContext) -> None:
     for payload in (b'{"type":"\xff"}', b'{"type":"\xed\xa0\x80"}', b'{"type":"\xc0\xaf"}', b'"\xe2\x82'):
-        async with chat.peer() as peer:
+        async with chat.websocket() as peer:
             await peer.expect_refused(1007, Frame(Opcode.TEXT, payload, mask=MASK))
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         await peer.expect_refused(
             1007,
             Frame(Opcode.TEXT, b'"\xe2', fin=False, mask=MASK),
@@ -312,7 +312,7 @@ async def bad_utf8(chat: CaseContext) -> None:
     needs=(PING_PONG,),
 )
 async def too_big(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         frame = Frame(Opcode.TEXT, b"{", mask=MASK)
         peer.break_rules()
         await peer.send_bytes(
@@ -334,7 +334,7 @@ BEYOND = 20 * MIB
     needs=(PING_PONG,),
 )
 async def fragment_sum(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         first = encode_frame(Frame(Opcode.TEXT, b"x" * MIB, fin=False, mask=MASK))
         more = encode_frame(Frame(Opcode.CONTINUATION, b"x" * MIB, fin=False, mask=MASK))
         peer.break_rules()
@@ -378,7 +378,7 @@ async def deflate_bomb(chat: CaseContext) -> None:
     needs=(PING_PONG, "framing/cut-anywhere"),
 )
 async def two_mib(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         asked = probe(chat, peer, text="x" * (2 * MIB))
         await peer.send_text(asked.data)
         await answered(chat, peer, asked)
@@ -394,7 +394,7 @@ async def two_mib(chat: CaseContext) -> None:
     needs=(COMPLETES,),
 )
 async def server_frames(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         await peer.expect_alive()
         turn = await chat.send_prompt(peer, chat.fake.prompt("are your frames legal?"))
         await turn.finish()
@@ -411,7 +411,7 @@ async def server_frames(chat: CaseContext) -> None:
     needs=(PING_PONG, "framing/cut-anywhere"),
 )
 async def lengths(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         for size in (125, 126, 127, 65_535, 65_536, 65_537):
             asked = probe(chat, peer, "s", size=size)
             if len(asked.data) == size:  # the shortest are shorter than some servers' shortest message
@@ -428,7 +428,7 @@ async def lengths(chat: CaseContext) -> None:
     needs=(PING_PONG, "framing/fragments", "framing/glued"),
 )
 async def masks(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         for mask in (bytes(4), b"\xff" * 4, b"\x00\x00\x00\x01", chat.random.randbytes(4)):
             await peer.send(Frame(Opcode.PING, b"masked so", mask=mask))
             await peer.expect_pong(b"masked so")
@@ -448,7 +448,7 @@ async def masks(chat: CaseContext) -> None:
 )
 async def highest_bit(chat: CaseContext) -> None:
     for announced in (1 << 63, (1 << 64) - 1):
-        async with chat.peer() as peer:
+        async with chat.websocket() as peer:
             peer.break_rules()
             data = encode_frame(Frame(Opcode.TEXT, b"{", mask=MASK), announced=announced)
             await peer.send_bytes(data, f"a text frame that announces {announced} bytes")

@@ -40,7 +40,7 @@ async def completes(chat: CaseContext) -> None:
     means="Only one person at a time can chat; everybody else waits for them to leave.",
 )
 async def two_at_once(chat: CaseContext) -> None:
-    async with chat.peer() as first, chat.peer() as second:
+    async with chat.websocket() as first, chat.websocket() as second:
         await second.expect_alive()
         await first.expect_alive()
 
@@ -129,7 +129,7 @@ async def faulty(chat: CaseContext) -> None:
         async with chat.connector.wire() as peer:
             response = await chat.connector.upgrade(peer, headers)
             refused(response, fault)
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         await peer.expect_alive()
 
 
@@ -160,7 +160,7 @@ async def ambiguous(chat: CaseContext) -> None:
                     raise
             else:
                 refused(response, fault)
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         await peer.expect_alive()
 
 

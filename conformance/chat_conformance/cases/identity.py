@@ -283,7 +283,7 @@ async def login_ends(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         cookies = await log_in(site, login(chat))
         site.scope.users = [User("ada", cookies)]
-        async with site.peer() as peer:
+        async with site.websocket() as peer:
             await peer.expect_close(4401, within=login(chat).session_seconds + site.target.within)
         await refused_everywhere(site, cookies, "a login that has ended")
 

@@ -10,9 +10,8 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
-from chat_conformance.wire.frames import Opcode
+from chat_conformance.wire.channel import Channel
 from chat_conformance.wire.middlebox import idle_limit
-from chat_conformance.wire.peer import Peer
 
 LONGEST = 5.0  # a keepalive interval beyond this would make the cases slower than anyone wants to wait
 SLACK = 0.5  # what a busy machine may add to an interval, in seconds
@@ -44,25 +43,25 @@ def interval(chat: CaseContext) -> float:
 )
 async def first_ping(chat: CaseContext) -> None:
     interval(chat)
-    async with chat.peer() as stays, chat.peer() as leaves:
+    async with chat.websocket() as stays, chat.websocket() as leaves:
         await pings(chat, stays, 1)
         await stays.expect_alive()
         await pings(chat, leaves, 1)
         leaves.abort()
         await pings(chat, stays, 2)
         await stays.expect_alive()
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         await pings(chat, peer, 1)
         await peer.expect_alive()
 
 
-async def pings(chat: CaseContext, peer: Peer, count: int) -> None:
+async def pings(chat: CaseContext, peer: Channel, count: int) -> None:
     """Wait for ``count`` more pings.
 
     One that is late fails the case only if the server has served others in that time: a busy machine delays both.
     """
     within = 2 * interval(chat) + SLACK
-    seen = sum(frame.opcode == Opcode.PING for _, frame in peer.frames)
+    seen = len(peer.pings)
     for number in range(seen + 1, seen + count + 1):
         await peer.expect_ping(number, within=within, before_failing=chat.http.settle)
 
@@ -125,7 +124,7 @@ async def silent(chat: CaseContext, place: int) -> None:
 )
 async def late_pong(chat: CaseContext) -> None:
     interval(chat)
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         await pings(chat, peer, 1)
         peer.answers_pings = False
         await pings(chat, peer, 2)
@@ -146,14 +145,14 @@ async def late_pong(chat: CaseContext) -> None:
 )
 async def dead_peer(chat: CaseContext) -> None:
     longest = interval(chat)
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         peer.answers_pings = peer.answers_close = False
         await peer.until(
             lambda: peer.ended,
             "the end of a connection whose pings stay unanswered",
             within=10 * longest + chat.target.within,
         )
-        came = sum(frame.opcode == Opcode.PING for _, frame in peer.frames)
+        came = len(peer.pings)
         expect(came >= 3, "at least three pings before a peer is taken for dead", f"{came} came")
 
 

@@ -15,7 +15,7 @@ from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.suite.http import HttpResponse
 from chat_conformance.target.file import Limited
-from chat_conformance.wire.peer import Peer
+from chat_conformance.wire.channel import Channel
 
 DAY = 86_400
 HOUR = 3_600
@@ -61,7 +61,7 @@ async def away_from_midnight() -> None:
         await asyncio.sleep(left + 1)
 
 
-async def spend(chat: CaseContext, peer: Peer, turns: int) -> None:
+async def spend(chat: CaseContext, peer: Channel, turns: int) -> None:
     """Run this number of turns of one conversation."""
     conversation_id = None
     for _ in range(turns):
@@ -69,7 +69,7 @@ async def spend(chat: CaseContext, peer: Peer, turns: int) -> None:
         conversation_id = turn.conversation_id
 
 
-async def refused(chat: CaseContext, peer: Peer, code: str) -> float:
+async def refused(chat: CaseContext, peer: Channel, code: str) -> float:
     """Ask once more on the socket, which must be refused with this code, and return ``retry_after``."""
     asked = chat.fake.prompt_count(chat.marker)
     turn = await chat.send_prompt(peer, chat.fake.prompt("one more"))
@@ -301,7 +301,7 @@ async def tokens_pass(chat: CaseContext) -> None:
         await moved_past(limited, peer, "quota_exceeded")
 
 
-async def moved_past(chat: CaseContext, peer: Peer, code: str) -> None:
+async def moved_past(chat: CaseContext, peer: Channel, code: str) -> None:
     """Be refused, move the clock to shortly before ``retry_after`` and then past it."""
     began = time.monotonic()
     wait = await refused(chat, peer, code)
@@ -450,7 +450,7 @@ async def deletion(chat: CaseContext) -> None:
         await refused(limited, peer, "rate_limited")
 
 
-async def twenties(chat: CaseContext, peer: Peer, turns: int) -> None:
+async def twenties(chat: CaseContext, peer: Channel, turns: int) -> None:
     """Run turns of twenty tokens each."""
     conversation_id = None
     for _ in range(turns):

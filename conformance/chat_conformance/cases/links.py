@@ -65,7 +65,10 @@ async def torn_and_resumed(chat: CaseContext, frame: int, byte: int) -> int:
     """Cut a turn's connection there and resume as a page does; how many frames it had, if it ended before."""
     where = f"torn at byte {byte} of frame {frame}"
     prompt = chat.fake.prompt(tokens=PIECES, gap="2ms")
-    async with chat.connector.proxied(down=cut_in_frame(frame, byte)) as box, chat.peer(server=box) as first:
+    async with (
+        chat.connector.proxied(down=cut_in_frame(frame, byte)) as box,
+        chat.websocket(server=box) as first,
+    ):
         turn = await chat.send_prompt(first, prompt)
         await first.until(
             lambda: first.ended or turn_is_over(first.events), "the answer, or the end of the link"
@@ -166,6 +169,6 @@ async def byte_by_byte(chat: CaseContext) -> None:
 async def late_lumps(chat: CaseContext) -> None:
     longest = interval(chat)
     late = buffer_for(0.8 * longest)  # there and back it takes longer than the time to the next ping
-    async with chat.connector.proxied(down=late, up=late) as box, chat.peer(server=box) as peer:
+    async with chat.connector.proxied(down=late, up=late) as box, chat.websocket(server=box) as peer:
         await pings(chat, peer, 6)
         await peer.expect_alive()

@@ -38,7 +38,7 @@ async def unknown_members(chat: CaseContext) -> None:
     needs=("framing/ping",),
 )
 async def unknown_type(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         begin, name = len(peer.events), chat.next_id()
         await peer.send_json(type="no_such_type", message_id=name)
         await answered(chat, peer, Probe(name, b"", begin, None))
@@ -88,7 +88,7 @@ MALFORMED: dict[str, str | dict[str, Any]] = {
     needs=("framing/ping", "messages/refused"),
 )
 async def malformed(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         for wrong in MALFORMED.values():
             begin = len(peer.events)
             await peer.send_text(peer.encode(**wrong) if isinstance(wrong, dict) else wrong)
@@ -112,7 +112,7 @@ async def malformed(chat: CaseContext) -> None:
     needs=("framing/ping",),
 )
 async def binary(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         await peer.send(Frame(Opcode.BINARY, b'{"type":"chat_request","message":"a"}', mask=MASK))
 
         await chat.error(peer, "bad_request", 0)

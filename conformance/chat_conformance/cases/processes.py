@@ -234,7 +234,7 @@ async def clean_stop(chat: CaseContext) -> None:
         async with chat.peer(server=server) as idle:
             await chat.run_turn(idle, chat.fake.prompt("warm"))
             await server.signal(signal.SIGTERM)
-            await idle.expect_close(1001, within=chat.target.stop_within)
+            await idle.expect_closed(1001, within=chat.target.stop_within)
         await expect_end(server)
 
 
@@ -312,7 +312,7 @@ async def process_1(chat: CaseContext) -> None:
                     "an orphan that has ended to be reaped by process 1", "it is a zombie"
                 ) from None
             await server.signal(signal.SIGTERM, to=first)
-            await peer.expect_close(1001, within=chat.target.stop_within)
+            await peer.expect_closed(1001, within=chat.target.stop_within)
         await expect_end(server)
 
 

@@ -9,10 +9,10 @@ from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
-from chat_conformance.wire.peer import Peer
+from chat_conformance.wire.channel import Channel
 
 
-def foreign(peer: Peer, *message_ids: str) -> list[Any]:
+def foreign(peer: Channel, *message_ids: str) -> list[Any]:
     """The events of a connection that belong to none of these turns."""
     return [
         event

@@ -12,8 +12,7 @@ from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.suite.turn import TurnReader
-from chat_conformance.wire.frames import Opcode
-from chat_conformance.wire.peer import Peer
+from chat_conformance.wire.channel import Channel
 
 CANCEL = "stopping/cancel"
 FLOOD = 8_000_003  # what the script's flood has in characters
@@ -27,7 +26,7 @@ def graces(chat: CaseContext) -> float:
     return 3 * chat.target.grace + chat.target.within
 
 
-async def stop(chat: CaseContext, peer: Peer, turn: TurnReader) -> None:
+async def stop(chat: CaseContext, peer: Channel, turn: TurnReader) -> None:
     """Cancel a turn that stands after two pieces; it must end as cancelled and be kept so."""
     await peer.send_json(type="cancel", message_id=turn.message_id, conversation_id=turn.conversation_id)
     end = await turn.finish(within=graces(chat))
@@ -247,7 +246,7 @@ async def slow_turn(chat: CaseContext) -> None:
         turn = await watched.start_turn(peer, watched.fake.prompt(tokens=16, gap=f"{1000 * gap:.0f}ms"))
         end = await turn.finish(within=16 * gap + chat.target.within)
 
-        *_, before, at = (at for at, frame in peer.frames if frame.opcode == Opcode.TEXT)
+        *_, before, at = peer.times
         expect(
             end.get("type") == "complete"
             or at - before > limit.seconds / 2,  # a machine may have stood still
@@ -318,7 +317,7 @@ async def stalled_reader(chat: CaseContext) -> None:
             await everything_or_an_end(chat, peer, each)
 
 
-async def everything_or_an_end(chat: CaseContext, peer: Peer, turn: TurnReader) -> None:
+async def everything_or_an_end(chat: CaseContext, peer: Channel, turn: TurnReader) -> None:
     """Read on where a reader has stalled: either the rest of the answer comes, or the connection has ended."""
     peer.read_on()
     await peer.until(
@@ -329,11 +328,10 @@ async def everything_or_an_end(chat: CaseContext, peer: Peer, turn: TurnReader) 
     if turn_over(peer):
         await turn.finish()
         expect_equal(len(turn.text), FLOOD, "the length of the answer for who stalled")
-    codes = [frame.close_code for _, frame in peer.frames if frame.opcode == Opcode.CLOSE]
-    expect(codes in ([], [1008]), "no close, or one with 1008", f"the codes are {codes}")
+    expect(peer.closed_with in (None, 1008), "no close, or one with 1008", f"the code is {peer.closed_with}")
 
 
-def turn_over(peer: Peer) -> bool:
+def turn_over(peer: Channel) -> bool:
     """Whether a turn on this connection has come to its end."""
     return any(isinstance(each, dict) and each.get("type") in ("complete", "error") for each in peer.events)
 
@@ -433,7 +431,7 @@ async def two_tabs_at_once(chat: CaseContext) -> None:
     needs=(STREAMS, "messages/unknown-type"),
 )
 async def half_a_character(chat: CaseContext) -> None:
-    async with chat.peer() as peer:
+    async with chat.websocket() as peer:
         name = chat.next_id()
         turn = TurnReader(peer, name, 0)
         text = peer.encode(type="chat_request", message=f"{chat.marker} HALF", message_id=name)

@@ -1,7 +1,7 @@
-"""How a case connects: a TCP connection, the opening handshake, and a hostile box in between.
+"""How a case connects: a channel, or a TCP connection and the opening handshake, and a hostile box in between.
 
 A case that only wants to talk calls ``CaseContext.peer`` and does not see what carries its messages. What is about
-WebSocket itself calls ``wire`` and ``upgrade`` here.
+WebSocket itself calls ``CaseContext.websocket``, or ``wire`` and ``upgrade`` here.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from chat_conformance.errors import Failure
+from chat_conformance.errors import Failure, NotOffered
 from chat_conformance.suite.http import HttpClient, HttpResponse
 from chat_conformance.suite.opening import Opening, address, with_cookies
 from chat_conformance.suite.scope import CaseScope
 from chat_conformance.target.server import Server
 from chat_conformance.target.speech import Speech
+from chat_conformance.wire.channel import Channel
 from chat_conformance.wire.handshake import (
     Response,
     check_response,
@@ -22,8 +23,10 @@ from chat_conformance.wire.handshake import (
     encode_request,
     upgrade_headers,
 )
+from chat_conformance.wire.http_stream import streaming
 from chat_conformance.wire.middlebox import Forwarder, MiddleBox, middle_box, pass_through
 from chat_conformance.wire.peer import Peer, connected
+from chat_conformance.wire.socket_io_peer import SocketIOPeer
 from chat_conformance.wire.trace import shorten
 
 
@@ -37,9 +40,15 @@ class Connector:
 
     @asynccontextmanager
     async def wire(self, server: Server | MiddleBox | None = None) -> AsyncIterator[Peer]:
-        """A TCP connection, nothing sent; to another server than the case's, or through a box before it."""
+        """A TCP connection, nothing sent; to another server than the case's, or through a box before it.
+
+        Raises:
+            NotOffered: The server does not speak WebSocket.
+        """
         where = server or self._scope.server
         target = self._scope.target
+        if not target.is_websocket:
+            raise NotOffered(f"it does not speak WebSocket: transport is {target.transport}")
         async with connected(
             where.host,
             where.port,
@@ -47,6 +56,7 @@ class Connector:
             trace=self._scope.trace,
             within=target.within,
             speech=Speech(target, self._scope.user(0).values),
+            kind=SocketIOPeer if target.transport == "socket.io" else Peer,
         ) as peer:
             yield peer
 
@@ -112,6 +122,8 @@ class Connector:
         ):
             raise Failure("a right answer to the handshake", wrong)
         if (opening := self._openings.pop(peer.name, None)) is not None and response.status == 101:
+            if isinstance(peer, SocketIOPeer):
+                await peer.join()
             await opening.after(peer)
         return response
 
@@ -127,7 +139,7 @@ class Connector:
         headers: dict[str, str | None] = dict(
             upgrade_headers(_host(self._scope.server), key, subprotocols=self._subprotocols)
         )
-        path = address(self._scope.target.paths.socket, Speech(self._scope.target, self._values(user)))
+        path = address(self._scope.target.socket_path, Speech(self._scope.target, self._values(user)))
         return encode_request(path, headers | self._scope.user(user).headers)
 
     def _values(self, user: int) -> dict[str, str]:
@@ -136,8 +148,12 @@ class Connector:
         return {"user": who.name, **who.values}
 
     def _opening(self, peer: Peer, user: int, server: Server | None) -> Opening:
-        """The steps of one connection, not played yet."""
-        peer.speech.captures |= self._values(user)
+        """The steps of one WebSocket, not played yet."""
+        opening = self._openings[peer.name] = self._steps(peer.speech, user, server)
+        return opening
+
+    def _steps(self, speech: Speech, user: int, server: Server | None) -> Opening:
+        speech.captures |= self._values(user)
 
         async def request(
             method: str, path: str, *, body: bytes | None, headers: dict[str, str]
@@ -146,15 +162,48 @@ class Connector:
             own = with_cookies(mine, headers)
             return await self._http.request(method, path, body=body, only=own, server=server)
 
-        opening = self._openings[peer.name] = Opening(peer.speech, request)
-        return opening
+        return Opening(speech, request)
 
     @asynccontextmanager
-    async def peer(self, *, user: int = 0, server: Server | MiddleBox | None = None) -> AsyncIterator[Peer]:
+    async def channel(
+        self, *, user: int = 0, server: Server | MiddleBox | None = None
+    ) -> AsyncIterator[Channel]:
+        """An open channel, by the transport of the target; to another server, or through a box before it.
+
+        Raises:
+            Failure: It cannot be opened.
+        """
+        if self._scope.target.is_websocket:
+            async with self.websocket(user=user, server=server) as peer:
+                yield peer
+            return
+        where = server or self._scope.server
+        speech = Speech(self._scope.target)
+        opening = self._steps(speech, user, server if isinstance(server, Server) else None)
+        _, cookies = await opening.before()
+        headers = with_cookies(self._scope.user(user).headers, cookies)
+        if isinstance(server, MiddleBox):
+            headers["Host"] = _host(self._scope.server)
+        async with streaming(
+            where.url,
+            name=f"http{self._scope.next_number()}",
+            trace=self._scope.trace,
+            within=self._scope.target.within,
+            speech=speech,
+            headers=headers,
+        ) as channel:
+            await opening.after(channel)
+            yield channel
+
+    @asynccontextmanager
+    async def websocket(
+        self, *, user: int = 0, server: Server | MiddleBox | None = None
+    ) -> AsyncIterator[Peer]:
         """An open WebSocket; to another server than the case's, or through a box before it.
 
         Raises:
             Failure: The handshake was not answered as it must be.
+            NotOffered: The server does not speak WebSocket.
         """
         async with self.wire(server) as peer:
             response = await self.upgrade(

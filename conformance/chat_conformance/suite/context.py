@@ -32,6 +32,7 @@ from chat_conformance.target.places import temporary_folder
 from chat_conformance.target.roles import ROLES
 from chat_conformance.target.server import Server, running
 from chat_conformance.target.variants import VariantServers
+from chat_conformance.wire.channel import Channel
 from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.middlebox import MiddleBox
 from chat_conformance.wire.peer import Peer
@@ -123,17 +124,28 @@ class CaseContext:
 
     def peer(
         self, *, user: int = 0, server: Server | MiddleBox | None = None
-    ) -> AbstractAsyncContextManager[Peer]:
-        """An open connection; to another server than the case's, or through a box before it.
+    ) -> AbstractAsyncContextManager[Channel]:
+        """An open channel, whatever carries it; to another server than the case's, or through a box before it.
 
         Raises:
             Failure: The server did not accept it.
         """
-        return self.connector.peer(user=user, server=server)
+        return self.connector.channel(user=user, server=server)
+
+    def websocket(
+        self, *, user: int = 0, server: Server | MiddleBox | None = None
+    ) -> AbstractAsyncContextManager[Peer]:
+        """The same for a case that looks at frames or closes.
+
+        Raises:
+            Failure: The server did not accept it.
+            NotOffered: The server does not speak WebSocket.
+        """
+        return self.connector.websocket(user=user, server=server)
 
     async def send_prompt(
         self,
-        peer: Peer,
+        peer: Channel,
         message: str,
         *,
         conversation_id: str | None = None,
@@ -154,7 +166,7 @@ class CaseContext:
         return turn
 
     def turn_of(
-        self, peer: Peer, message: str, *, message_id: str = "", conversation_id: str | None = None
+        self, peer: Channel, message: str, *, message_id: str = "", conversation_id: str | None = None
     ) -> TurnReader:
         """The turn of a prompt that is sent next on a connection."""
         outcome = partial(self.fake.outcome, message)
@@ -162,7 +174,7 @@ class CaseContext:
             peer, message_id, len(peer.events), conversation_id=conversation_id, outcome=outcome
         )
 
-    def _sent_id(self, peer: Peer, conversation_id: str | None) -> str | None:
+    def _sent_id(self, peer: Channel, conversation_id: str | None) -> str | None:
         """The id that goes into a message; none where the connection is the conversation.
 
         Raises:
@@ -180,18 +192,18 @@ class CaseContext:
             raise NotOffered(ROLES["conversation_id"])
         return None
 
-    async def start_turn(self, peer: Peer, message: str, **more: Any) -> TurnReader:
+    async def start_turn(self, peer: Channel, message: str, **more: Any) -> TurnReader:
         """Send a ``chat_request`` and wait for ``accepted``."""
         return await (await self.send_prompt(peer, message, **more)).begin()
 
-    async def run_turn(self, peer: Peer, message: str, **more: Any) -> TurnReader:
+    async def run_turn(self, peer: Channel, message: str, **more: Any) -> TurnReader:
         """Send a ``chat_request`` and wait for ``complete``."""
         turn = await self.start_turn(peer, message, **more)
         await turn.completed()
         return turn
 
     async def follow(
-        self, peer: Peer, conversation_id: str, message_id: str, *, after: int | None = None
+        self, peer: Channel, conversation_id: str, message_id: str, *, after: int | None = None
     ) -> TurnReader:
         """Send a ``subscribe`` for a turn and return the turn, not waited for."""
         turn = TurnReader(peer, message_id, len(peer.events))
@@ -200,13 +212,13 @@ class CaseContext:
         )
         return turn
 
-    async def refusal(self, peer: Peer, code: str, **members: Any) -> dict[str, Any]:
+    async def refusal(self, peer: Channel, code: str, **members: Any) -> dict[str, Any]:
         """Send a message and wait for the ``error`` with this code that answers it."""
         begin = len(peer.events)
         await peer.send_json(**members)
         return await self.error(peer, code, begin)
 
-    async def error(self, peer: Peer, code: str, begin: int) -> dict[str, Any]:
+    async def error(self, peer: Channel, code: str, begin: int) -> dict[str, Any]:
         """Wait for the ``error`` with this code among the messages from a place on.
 
         Raises:

@@ -17,7 +17,7 @@ from chat_conformance.target.places import temporary_folder
 from chat_conformance.target.roles import ROLES
 from chat_conformance.target.server import Server
 from chat_conformance.target.variants import VariantServers
-from chat_conformance.wire.peer import Peer
+from chat_conformance.wire.channel import Channel
 
 LOG_TAIL = 10
 
@@ -79,7 +79,7 @@ async def _try(step: Step, server: Server, tell: Callable[[str], None]) -> bool:
 
 def _steps(chat: CaseContext, variants: VariantServers, stack: AsyncExitStack) -> list[Step]:
     server, target = chat.server, chat.target
-    peers: list[Peer] = []
+    peers: list[Channel] = []
 
     async def start() -> str:
         await server.start()

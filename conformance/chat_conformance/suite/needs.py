@@ -17,7 +17,7 @@ from typing import Any
 
 ROOTS: dict[str, frozenset[str]] = {
     "http/health": frozenset({".health"}),
-    "handshake/completes": frozenset({"peer()"}),
+    "handshake/completes": frozenset({"peer()", "websocket()"}),
     "framing/ping": frozenset({"expect_pong()", "expect_alive()"}),
     "closing/begun-by-server": frozenset({"expect_refused()", "expect_refusal()"}),
     "messages/unknown-type": frozenset({"answered()"}),
@@ -103,7 +103,7 @@ def _open_at_once(node: ast.AST, function: Callable[..., Any]) -> int:
 
 
 def _is_peer(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and name_of(node) == "peer"
+    return isinstance(node, ast.Call) and name_of(node) in ("peer", "websocket")
 
 
 def helpers_of(tree: ast.AST, function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:

@@ -78,7 +78,7 @@ class Opening:
         for step in self._before:
             await self._asked(step)
         target = self._speech.target
-        path = self._after[0].connect if self._after and self._after[0].connect else target.paths.socket
+        path = self._after[0].connect if self._after and self._after[0].connect else target.socket_path
         return address(path, self._speech), self._cookie_header()
 
     async def after(self, channel: Channel) -> None:

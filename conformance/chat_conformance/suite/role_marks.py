@@ -40,7 +40,7 @@ MARKS: dict[str, frozenset[str]] = {
     "pings": frozenset({"expect_ping()", "answer_last_ping()"}),
     "frames": frozenset(
         (
-            *("expect_pong()", "expect_alive()", "expect_close()", "expect_refused()", "expect_refusal()"),
+            *("expect_pong()", "expect_close()", "expect_refused()", "expect_refusal()", "websocket()"),
             *(
                 ".frames",
                 "Frame()",
@@ -50,7 +50,7 @@ MARKS: dict[str, frozenset[str]] = {
                 "upgrade()",
                 "handshake_bytes()",
             ),
-            *("stall()", "clogged()", "close_frame()", "encode_frame()"),
+            *("close_frame()", "encode_frame()"),
         )
     ),
     "handshake": frozenset({"wire()", "upgrade()", "handshake_bytes()"}),

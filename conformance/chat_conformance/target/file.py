@@ -301,9 +301,14 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         )
 
     @property
+    def is_websocket(self) -> bool:
+        """Whether its frames travel over a WebSocket."""
+        return self.transport in ("websocket", "socket.io")
+
+    @property
     def answers_each(self) -> bool:
         """Whether each message is answered by a stream of its own."""
-        return self.transport in ("sse", "json-lines") and not self.stream.open
+        return not self.is_websocket and not self.stream.open
 
     @property
     def socket_path(self) -> str:
@@ -316,8 +321,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def roles(self) -> frozenset[str]:
         """The parts that it plays; a case that relies on another one is not offered."""
         paths = {role for role, path in BY_PATH.items() if getattr(self.paths, path)}
-        web_socket = self.transport in ("websocket", "socket.io")
-        other = {"pings", "frames"} if web_socket else {"pings"}
+        other = {"pings", "frames"} if self.is_websocket else {"pings"}
         other |= {"end"} if self.answers_each else set()
         other |= {"handshake"} if self.transport == "websocket" else set()
         other |= {"subprotocol"} if self.dialect.subprotocol else set()

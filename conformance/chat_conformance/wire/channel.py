@@ -116,6 +116,19 @@ class Channel(ABC):
         """
 
     @abstractmethod
+    async def expect_closed(self, code: int, *, within: float | None = None) -> None:
+        """Wait until the server has ended the connection, with this code of WebSocket where there are such.
+
+        Raises:
+            Failure: It has not, or otherwise.
+        """
+
+    @property
+    def closed_with(self) -> int | None:
+        """With which code of WebSocket the server has closed, 1005 for none; None if it has not."""
+        return None
+
+    @abstractmethod
     def abort(self) -> None:
         """Drop the connection with a reset, as a dying network does."""
 

@@ -346,6 +346,15 @@ class StreamChannel(Channel):
             raise Failure(f"an answer to GET {path}", f"{type(error).__name__}: {error}") from None
         saw(f"the server has answered GET {path}")
 
+    async def expect_closed(self, code: int, *, within: float | None = None) -> None:  # noqa: ARG002
+        """Wait until the stream of all events has ended; without one there is nothing open between messages.
+
+        Raises:
+            Failure: It goes on.
+        """
+        if self._stream.open:
+            await self.until(lambda: self.ended, "the end of the stream", within=within)
+
     def abort(self) -> None:
         """Drop all connections with a reset, as a dying network does."""
         self._trace.add(self.name, "=", "we drop the connection")

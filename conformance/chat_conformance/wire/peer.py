@@ -253,6 +253,15 @@ class Peer(Channel):
         saw(f"the connection ended by a close with {'no code' if code is None else code}")
         return frame
 
+    async def expect_closed(self, code: int, *, within: float | None = None) -> None:
+        """Wait until the server has closed with this code."""
+        await self.expect_close(code, within=within)
+
+    @property
+    def closed_with(self) -> int | None:
+        """With which code the server has closed, 1005 for none (RFC 6455 §7.4.1); None if it has not."""
+        return None if self.close is None else self.close.close_code or 1005
+
     async def expect_refusal(self, *codes: int) -> None:
         """Wait until the server ends the connection: by a close with one of these codes or none, or without one.
 
