@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from chat_conformance.mutants.registry import breaks, put
-from chat_server.protocol import Usage
+from chat_server.protocol import Complete, Event, Tool, Usage
 from chat_server.turns.event_log import TurnLog
+
+
+def change_events(change: Callable[[Event], Event]) -> None:
+    """Change what is appended to the log of a turn."""
+
+    def make(append: Any) -> Any:
+        def mutant(self: TurnLog, event: Event) -> None:
+            append(self, change(event))
+
+        return mutant
+
+    put(TurnLog, "append", make)
 
 
 @breaks("usage-as-text")
 def usage_is_text() -> None:
-    """The tokens of a turn are told as text, which hardly anybody reads."""
+    """The tokens of a turn are sent as text, which hardly any client reads."""
 
-    def make(complete: Any) -> Any:
-        def mutant(self: TurnLog, usage: Usage, stop_reason: str) -> None:
-            counts: Any = (str(usage.input_tokens), str(usage.output_tokens))
-            complete(self, Usage(*counts), stop_reason)
+    def change(event: Event) -> Event:
+        if not isinstance(event, Complete):
+            return event
+        counts: Any = (str(event.usage.input_tokens), str(event.usage.output_tokens))
+        return replace(event, usage=Usage(*counts))
 
-        return mutant
-
-    put(TurnLog, "complete", make)
+    change_events(change)
 
 
 @breaks("tool-ids-as-numbers")
 def tools_have_numbers() -> None:
     """The id of a tool call is a number on the socket."""
 
-    def make(tool: Any) -> Any:
-        def mutant(self: TurnLog, tool_id: str, *told: str) -> None:
-            number: Any = sum(tool_id.encode())
-            tool(self, number, *told)
+    def change(event: Event) -> Event:
+        if not isinstance(event, Tool):
+            return event
+        number: Any = sum(event.id.encode())
+        return replace(event, id=number)
 
-        return mutant
-
-    put(TurnLog, "tool", make)
+    change_events(change)
