@@ -18,7 +18,7 @@ from chat_conformance.target.file import Target
 
 ALONE = "alone"
 _CHANGING = re.compile(
-    r"127\.0\.0\.1:\d+|chatgate-[a-z]+|\bpid \d+|\d+\.\d+ m?s\b|\d{4}-\d\d-\d\dT[\d:.]+Z?"
+    r"127\.0\.0\.1:\d+|\b\d{9,}\.\d+|chatgate-[a-z]+|\bpid \d+|\d+\.\d+ m?s\b|\d{4}-\d\d-\d\dT[\d:.]+Z?"
     r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b"
 )
 """What is another in each run by its nature: addresses, processes, times, and ids that the server draws."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from chat_conformance.results import Case, CaseResult, Severity, Verdict
-from chat_conformance.suite.plugin import blocked_by
+from chat_conformance.suite.plugin import blocked_by, not_explained
 
 
 def result(name: str, verdict: Verdict, happened: str = "") -> CaseResult:
@@ -21,3 +21,12 @@ def test_what_was_not_judged_blocks_nothing() -> None:
     needed = [result("a/x", verdict) for verdict in (Verdict.NOT_OFFERED, Verdict.COULD_NOT_TEST)]
 
     assert blocked_by(needed) is None
+
+
+def test_server_of_one_at_a_time_explains_disturbances() -> None:
+    said = [("a/x fails among other cases only", {"survives/a/y"})]
+    others = [result("a/root", Verdict.FAILED), result("handshake/two-at-once", Verdict.PASSED)]
+
+    assert not_explained(said, others) == [said[0][0]]
+    assert not_explained(said, [result("survives/a/y", Verdict.FAILED)]) == []
+    assert not_explained(said, [result("handshake/two-at-once", Verdict.FAILED)]) == []

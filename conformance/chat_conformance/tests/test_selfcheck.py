@@ -59,6 +59,7 @@ def test_steady_keeps_what_was_judged() -> None:
     assert steady("expected 101, it is 404 not within 5 s, CLOSE 1011 [2 bytes]") == (
         "expected 101, it is 404 not within 5 s, CLOSE 1011 [2 bytes]"
     )
+    assert steady("it is {'sent_at': 1764331234.8252175}") == "it is {'sent_at': …}"
     assert steady("Claude (pid 17) of 9f86d081884c after 0.53 s at 2026-01-02T03:04:05.6Z") == (
         "Claude (…) of … after … at …"
     )
