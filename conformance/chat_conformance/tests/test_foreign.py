@@ -12,6 +12,12 @@ from chat_conformance.report.document import read
 from chat_conformance.results import Verdict
 
 FOREIGN = Path(__file__).parent / "foreign"
+OWN_WORDS = Path(__file__).parents[3] / "examples" / "own_words"
+TARGETS = {
+    "own_words": OWN_WORDS / "chat.toml",
+    "forwarder": FOREIGN / "forwarder.toml",
+    "text_only": FOREIGN / "text_only.toml",
+}
 CASES = ("turns/", "framing/fragments", "processes/prompt-is-data", "shapes/told-again")
 TRUE = {
     # It adds what is said again, answers no ping while a turn runs, and lets prompts name files.
@@ -33,7 +39,7 @@ PLAYED = {
 def test_server_is_judged_by_its_target_file_alone(name: str, tmp_path: Path) -> None:
     words = [word for each in CASES for word in ("--select", each)]
     report = tmp_path / "report.json"
-    target = str(FOREIGN / f"{name}.toml")
+    target = str(TARGETS[name])
     main(
         ["run", "--target", target, "--quick", "-n", "4", "--seed", "1", *words, "--report", f"json={report}"]
     )
@@ -76,12 +82,12 @@ def test_answer_that_loses_words_fails_on_any_protocol(tmp_path: Path) -> None:
 
 
 def test_session_recorded_by_chromium_gives_a_working_target_file(tmp_path: Path) -> None:
-    """The HAR is of two prompts typed into the page of own_words.py, as Playwright's ``record_har_path`` writes it."""
+    """The HAR is of two prompts typed into the page of own_words, as Playwright writes it."""
     place = tmp_path / "proposed.toml"
-    assert main(["init", "--from", str(FOREIGN / "own_words.har"), str(place)]) == 0
+    assert main(["init", "--from", str(OWN_WORDS / "session.har"), str(place)]) == 0
 
     text = place.read_text(encoding="utf-8")
-    start = f'start = ["{{python}}", "{FOREIGN / "own_words.py"}", "{{port}}", "{{claude}}"]'
+    start = f'start = ["{{python}}", "{OWN_WORDS / "server.py"}", "{{port}}", "{{claude}}"]'
     text = re.sub(
         r"^url = .*\n# start = \[\]$", f'url = "http://127.0.0.1:{{port}}"\n{start}', text, flags=re.MULTILINE
     )
