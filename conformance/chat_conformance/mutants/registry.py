@@ -7,8 +7,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-import msgspec
-
 Break = Callable[[], None]
 BREAKS: dict[str, Break] = {}
 MODULES = ("reference", "doors", "crowd", "strangers", "access", "schema")
@@ -62,4 +60,6 @@ def replace(value: Any, **changes: Any) -> Any:
     """A copy of a dataclass or a struct with some fields changed."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.replace(value, **changes)
+    import msgspec  # noqa: PLC0415 - the guardian, which is broken from here, too, has the standard library alone
+
     return msgspec.structs.replace(value, **changes)

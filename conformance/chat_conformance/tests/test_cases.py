@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import chat_conformance
+import chat_server
 from chat_conformance.errors import CouldNotTest, TargetError
 from chat_conformance.mutants import judge as judging
 from chat_conformance.mutants import small as mutants
@@ -71,6 +73,14 @@ def test_every_mutant_finds_what_it_breaks() -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_broken_guardians_need_the_standard_library_alone() -> None:
+    paths = [str(Path(str(each.__file__)).parents[1]) for each in (chat_conformance, chat_server)]
+    words = f"import sys; sys.path += {paths}; import chat_conformance.mutants.guardians"
+    done = subprocess.run([sys.executable, "-ISc", words], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("side_by_side", [1, 2])
