@@ -109,3 +109,37 @@ def test_named_layer_exists() -> None:
         there = {top(module) for module in modules(folder)}
         named = {name for line in lines for name in line.split(" | ")} - {"*"}
         assert named <= there, folder
+
+
+WALKS = {"message": (8, 5), "token": (6, 5)}
+"""How many files and returns the page's ways through the server may have."""
+
+
+def defined(path: Path) -> set[str]:
+    """The functions of a module, those of classes with their class."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            inner = [each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+            found |= {f"{node.name}.{each.name}" for each in inner}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+    return found
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_walk_names_what_exists(walk: str) -> None:
+    section = PAGE.split(f"## The way of a {walk}\n")[1].split("\n## ")[0]
+    steps = re.findall(r"^\d\. `([^`]+\.py)`, `([^`]+)`( ↩)?", section, re.MULTILINE)
+    numbered = re.findall(r"^\d\. ", section, re.MULTILINE)
+    most_files, most_returns = WALKS[walk]
+
+    assert len(steps) == len(numbered) > 3
+    assert len({path for path, _, _ in steps}) <= most_files
+    assert sum(bool(returns) for _, _, returns in steps) <= most_returns
+    for path, name, _ in steps:
+        assert name in defined(ROOT / "impl/chat_server" / path), f"{path} has no {name}"
+    mentioned = set(re.findall(r"`([a-z_]+/[a-z_]+\.py)`", section))
+    assert {path for path in mentioned if not (ROOT / "impl/chat_server" / path).is_file()} == set()

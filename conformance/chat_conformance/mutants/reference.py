@@ -953,7 +953,7 @@ def waits_for_the_end_of_stdout() -> None:
         async def mutant(self: Session, *asked: Any) -> Any:
             ended = await ask(self, *asked)
             process = self.started.result()
-            process._stdin.close()  # noqa: SLF001
+            process.stdin.close()
             await asyncio.wait([process.stdout.ended])
             return ended
 

@@ -271,7 +271,7 @@ class Session:
         )
 
     def _send(self, message: dict[str, Any]) -> None:
-        self.started.result().send_line(_json.encode(message))
+        self.started.result().stdin.write(_json.encode(message) + b"\n")
 
     def _check_silence(self) -> None:
         """End the turn if there was no output for too long."""

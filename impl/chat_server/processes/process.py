@@ -45,6 +45,7 @@ class Process:
         exited: Is done when the child itself has ended.
         gone: Is done when nothing is left of it, after its end was wanted.
         returncode: The exit code; ``None`` while the process lives; negative for a signal.
+        stdin: The pipe that it reads lines from; at most a prompt and an interrupt are unsent.
         stdout: The pipe that it writes its output to.
     """
 
@@ -52,13 +53,13 @@ class Process:
         "_guardian",
         "_number",
         "_stderr",
-        "_stdin",
         "_tail",
         "exited",
         "gone",
         "pid",
         "returncode",
         "started",
+        "stdin",
         "stdout",
     )
 
@@ -75,7 +76,7 @@ class Process:
         self._number = number
         self._tail = b""
         stdin, stdout, stderr = ours
-        self._stdin = PipeWriter(FileIO(stdin, "wb"))
+        self.stdin = PipeWriter(FileIO(stdin, "wb"))
         self.stdout = PipeReader(FileIO(stdout, "rb"), listener)
         self._stderr = PipeReader(FileIO(stderr, "rb"), self)
 
@@ -84,17 +85,13 @@ class Process:
         """The last 4 KiB of stderr."""
         return self._tail.decode("utf-8", "replace").strip()
 
-    def send_line(self, line: bytes) -> None:
-        """Write a line as the child reads it; what it does not read waits here, at most a prompt and an interrupt."""
-        self._stdin.write(line + b"\n")
-
     async def stop(self, grace: float) -> None:
         """Ask the child to end: end of input, then TERM, each with at most ``grace`` seconds to obey.
 
         What it still writes is read and dropped.
         """
         self.stdout.discard()
-        self._stdin.close()
+        self.stdin.close()
         await asyncio.wait([self.exited], timeout=grace)
         if not self.exited.done():
             self._guardian.ask("signal", self._number, signal.SIGTERM)
@@ -118,7 +115,7 @@ class Process:
 
     def close(self) -> None:
         """Close the pipes."""
-        self._stdin.close()
+        self.stdin.close()
         self.stdout.close()
         self._stderr.close()
 

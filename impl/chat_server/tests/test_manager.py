@@ -912,7 +912,7 @@ async def test_session_that_began_while_the_database_was_locked_is_known(
         session = server.claude._sessions[place]
         await asyncio.wait([session.started])
         async with database_locked(server):
-            session.started.result().send_line(b"{}")
+            session.started.result().stdin.write(b"{}\n")
             await until(lambda: "database is locked" in caplog.text)
         completed(await events(log))
         kept = await server.store.conversation("ada", place)

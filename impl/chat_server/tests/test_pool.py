@@ -822,9 +822,9 @@ async def test_turn_that_goes_on_is_not_silent(tmp_path: Path, loop_clock: LoopC
         for _ in range(4):
             loop_clock.advance(LONG / 2)
             moved = asyncio.get_running_loop().time()
-            session.started.result().send_line(b'{"more":true}')
+            session.started.result().stdin.write(b'{"more":true}\n')
             await until(lambda: session._last_output > moved)  # noqa: B023 - it is waited for here
-        session.started.result().send_line(b'{"more":false}')
+        session.started.result().stdin.write(b'{"more":false}\n')
 
         assert (await answering).error == ""
 

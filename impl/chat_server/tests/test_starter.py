@@ -29,7 +29,7 @@ class Child:
     def __init__(self, process: Process, stdout: asyncio.StreamReader) -> None:
         self.process = process
         self.stdout = stdout
-        self.send_line = process.send_line
+        self.stdin = process.stdin
 
     @property
     def returncode(self) -> int | None:
@@ -82,7 +82,7 @@ async def printed_pids(process: Child) -> list[int]:
 
 async def test_child_is_spoken_to_by_lines() -> None:
     async with child("for line in open(0): print(line.upper(), end='', flush=True)") as process:
-        process.send_line(b"hello")
+        process.stdin.write(b"hello\n")
 
         assert await process.stdout.readline() == b"HELLO\n"
 
@@ -366,7 +366,7 @@ async def test_child_that_does_not_read_is_left_in_time() -> None:
     async with in_time():
         async with child(READY + STAY, grace=0) as process:
             (pid,) = await printed_pids(process)
-            process.send_line(b"x" * 4_000_000)
+            process.stdin.write(b"x" * 4_000_000 + b"\n")
 
     assert not alive(pid)
 
@@ -383,7 +383,7 @@ async def test_writing_to_a_dead_child_is_no_error() -> None:
     async with child("") as process:
         assert await process.stdout.read() == b""
         for _ in range(10):
-            process.send_line(b"x" * 100_000)
+            process.stdin.write(b"x" * 100_000 + b"\n")
             await asyncio.sleep(0)
 
 
