@@ -134,7 +134,13 @@ class Connector:
         return (ours,) if ours else ()
 
     def handshake_bytes(self, *, user: int = 0) -> bytes:
-        """A valid opening handshake, for code that does not use a ``Peer``."""
+        """A valid opening handshake, for code that does not use a ``Peer``.
+
+        Raises:
+            NotOffered: The server is reached by TLS only, which such code does not speak.
+        """
+        if self._scope.target.tls() is not None:
+            raise NotOffered("the server is reached by https only: floods are not sent through TLS")
         key = encode_key(self._scope.random.randbytes(16))
         headers: dict[str, str | None] = dict(
             upgrade_headers(_host(self._scope.server), key, subprotocols=self._subprotocols)

@@ -175,6 +175,7 @@ class HttpClient:
                     data=body if form is None else scope.target.dialect.form(form),
                     headers=CIMultiDict([*mine.items(), *pairs(headers), *named]),
                     allow_redirects=False,
+                    ssl=scope.target.tls() or True,
                 ) as response,
             ):
                 body = await read_body(response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
@@ -287,6 +288,19 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def starts(self) -> bool:
         """Whether the suite starts the server itself."""
         return bool(self.start)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """How its certificate is checked; None where its origin is ``http``.
+
+        Raises:
+            UsageError: ``ca`` is no file of certificates.
+        """
+        if not self.url.startswith("https:"):
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.ca or None)
+        except OSError as error:
+            raise UsageError(f"ca is {self.ca!r}: {error}") from None
 
     @property
     def described(self) -> bool:

@@ -30,7 +30,7 @@ GIVEN = {
 """The placeholders of each message, besides what is captured and what the users have."""
 BEFORE = ("user", "connection_uuid", "uuid")
 """The placeholders of opening steps, besides the same."""
-RECEIVED = TYPES - {"chat_request", "subscribe", "cancel"}
+RECEIVED = TYPES - {"chat_request", "subscribe", "cancel"} | {"ping"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """What one kind of frame means.
 
     Attributes:
-        kind: The event of docs/protocol.md that it is, such as ``token`` or ``complete``; in the file ``is``.
+        kind: The event of docs/protocol.md that it is, such as ``token`` or ``complete``; in the file ``is``. Or
+            ``ping``, which says that the server lives, and is answered by ``messages.pong`` where there is one.
         when: What its members must be, by path: a value, or a list of values of which it is one. A text instead of a
             table is the whole frame. Without ``when`` the rule is for frames that no rule before it took.
         has: Paths that must be there.

@@ -114,7 +114,7 @@ class Server:
     @property
     def port(self) -> int:
         """The port of its address."""
-        return urlsplit(self.url).port or 80
+        return urlsplit(self.url).port or (443 if self.url.startswith("https:") else 80)
 
     @property
     def pid(self) -> int | None:

@@ -244,6 +244,10 @@ class Channel(ABC):
     # Receiving
 
     def _note(self, event: Event | Garbled) -> None:
+        if not isinstance(event, Garbled) and event["type"] == "ping" and self.speech.target.described:
+            self.pings.append(time.monotonic())
+            self._answer_ping_message()
+            return
         if isinstance(event, Garbled):
             look_at_no_message(event.why, event.text, self.speech.target)
         else:
@@ -253,6 +257,9 @@ class Channel(ABC):
             self.times.append(time.monotonic())
         else:
             self.ignored[event["type"][:TYPE_LENGTH]] += 1
+
+    def _answer_ping_message(self) -> None:  # noqa: B027 - most transports have no such messages
+        """Answer a ping that is a message of the server's own protocol."""
 
     def _count(self, cost: int) -> None:
         self._received += cost

@@ -486,7 +486,7 @@ async def streaming(
     Raises:
         Failure: The stream of all events is refused.
     """
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=speech.target.tls() or True)
     timeout = aiohttp.ClientTimeout(total=None)
     jar = aiohttp.CookieJar(unsafe=True)  # the server is an address, not a name
     async with aiohttp.ClientSession(

@@ -381,6 +381,10 @@ class Peer(Channel):
             code = frame.close_code
             self._write_own(close_frame(code if code and is_wire_code(code) else None, mask=MASK))
 
+    def _answer_ping_message(self) -> None:
+        if "pong" in self.speech.target.messages and self.answers_pings and not self._sent_close:
+            self._write_own(Frame(Opcode.TEXT, self.speech.encode({"type": "pong"}), mask=MASK))
+
     def _write_own(self, frame: Frame) -> None:
         """Send what no case has asked for, at once or when a frame that is sent in pieces is whole."""
         if self._held is not None:
@@ -412,13 +416,17 @@ async def connected(
         Failure: The connection is refused or not taken in time.
         SuiteError: What was sent is what no client may send, and ``break_rules`` was not called.
     """
+    speech = speech or Speech(_ANY)
+    tls = speech.target.tls()
     try:
         async with asyncio.timeout(within):
-            streams = await asyncio.open_connection(host, port)
+            streams = await asyncio.open_connection(
+                host, port, ssl=tls, server_hostname=host if tls else None
+            )
     except (OSError, TimeoutError) as error:
         raise Failure("the connection to be taken", f"{type(error).__name__}: {error}") from None
     trace.add(name, "=", f"connected to {host}:{port}")
-    peer = (kind or Peer)(name, streams, trace, within, speech or Speech(_ANY))
+    peer = (kind or Peer)(name, streams, trace, within, speech)
     pump = asyncio.create_task(peer.pump())
     try:
         yield peer
