@@ -1,4 +1,4 @@
-"""What is printed, whoever reads it: a terminal, a CI log, a pipe that closes early, or one that knows ASCII only."""
+"""What is printed, for any reader: a terminal, a CI log, a pipe that closes early, or one that knows ASCII only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Unread:
     """A stream whose reader may go away.
 
     Args:
-        stream: It is written to while somebody reads it.
+        stream: It is written to while it has a reader.
     """
 
     def __init__(self, stream: IO[str]) -> None:
@@ -74,7 +74,7 @@ def in_ci() -> bool:
 
 
 class Counter:
-    """Counts what is done of so much, and how long the rest may take.
+    """Counts what is done of a total, and how long the rest may take.
 
     Args:
         total: How much there is.
@@ -91,7 +91,7 @@ class Counter:
         return self._text()
 
     def next(self) -> str:
-        """One more is done: ``[ 3/12, 1:20 left]``, the time as soon as it can be told."""
+        """One more is done: ``[ 3/12, 1:20 left]``, the time as soon as it is known."""
         self._done += 1
         return self._text()
 

@@ -27,15 +27,15 @@ __all__ = ["FRAME_MAX", "PROTOCOL"]
 WAYS = {
     "greets": "a message of a type of its own comes first, and before each turn",
     "talkative": "events and documents have members that no clause names",
-    "other-words": "types and members have other names, which the target file tells",
+    "other-words": "types and members have other names, which the target file translates",
     "nameless": "there is no subprotocol",
     "arrays": "a conversation is a list of messages, and history a list of conversations",
     "slow": "each answer takes a while",
     "late-port": "the ready line is there before the port",
-    "few-doors": "there is no POST but on the socket, and methods that are not known are 501",
-    "beats": "pongs that nobody asked for are sent as a heartbeat",
-    "drops": "whoever breaks RFC 6455 is dropped, without a close frame",
-    "bare-goodbyes": "a close is answered by one without a code",
+    "few-routes": "there is no POST but on the socket, and methods that are not known are 501",
+    "beats": "unsolicited pongs are sent as a heartbeat",
+    "drops": "a client that breaks RFC 6455 is dropped, without a close frame",
+    "bare-closes": "a close is answered by one without a code",
     "one-pong": "of pings that arrive together the last one is answered",
     "closes-early": "now and then a connection is closed with 1001 at once",
 }
@@ -77,7 +77,7 @@ class Chat(Server):
     def has(self, way: str) -> bool:
         return way in self.ways
 
-    def tell(self, event: Json, connection: Any = None) -> None:
+    def send_event(self, event: Json, connection: Any = None) -> None:
         keys = {event["conversation_id"], event["conversation_id"] + event["message_id"]}
         for each in (
             [connection] if connection else [each for each, ids in self.follows.items() if ids & keys]
@@ -127,7 +127,7 @@ class Chat(Server):
         self, method: str, path: str, headers: Headers, version: str = "1.1"
     ) -> tuple[int, dict[str, str], bytes] | None:
         """The answer to a request; None for a handshake that is right."""
-        if self.has("few-doors") and method not in ("GET", "DELETE"):
+        if self.has("few-routes") and method not in ("GET", "DELETE"):
             return (405 if method in ("POST", "PUT", "OPTIONS") else 501), PLAIN, b"{}"
         if path.startswith("/chat/ws") and method != "GET":
             return 405, PLAIN, b"{}"
@@ -151,7 +151,7 @@ class Chat(Server):
         return json.dumps(document).encode()
 
     async def serve(self, start: Callable[[Chat], Coroutine[Any, Any, Callable[[], Any]]]) -> None:
-        """Listen until told to stop; ``start`` gives what ends the listening."""
+        """Listen until SIGTERM; ``start`` gives what ends the listening."""
         stop = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         if self.has("late-port"):

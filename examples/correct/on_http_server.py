@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
                 if (error := check_frame(frame, from_client=True)) is not None:
                     raise error
                 if frame.opcode == Opcode.CLOSE:
-                    code = None if self.chat.has("bare-goodbyes") else frame.close_code
+                    code = None if self.chat.has("bare-closes") else frame.close_code
                     self.write(encode_frame(close_frame(code)))
                     return
                 if frame.opcode == Opcode.PING and (frame is pings[-1] or not self.chat.has("one-pong")):

@@ -33,7 +33,7 @@ async def start(chat: Chat) -> Callable[[], Any]:
             async for data in connection:
                 await chat.took(talker, data)
         except ConnectionClosed:
-            pass  # without a goodbye
+            pass  # without a close frame
         finally:
             chat.left(talker)
             pings.cancel()

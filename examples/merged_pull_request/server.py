@@ -140,7 +140,7 @@ class WebSocket:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Pages, forms, and the door of the WebSocket."""
+    """Pages, forms, and the route of the WebSocket."""
 
     protocol_version = "HTTP/1.1"
 

@@ -14,7 +14,7 @@ from typing import Any
 COMMAND = [
     *("--print", "--verbose", "--output-format", "stream-json", "--include-partial-messages"),
     *("--input-format", "stream-json", "--tools", ""),
-    # What users type is data: no commands, and nothing of whoever runs this.
+    # What users type is data: no commands, and nothing of the account that runs this.
     *("--disable-slash-commands", "--setting-sources", "", "--strict-mcp-config"),
 ]
 SAFE = {"CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1", "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1"}
@@ -44,9 +44,9 @@ async def ask(claude: str, prompt: str, session: str | None, grace: float) -> As
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    family = asyncio.create_task(end_family(process, mark))
+    processes = asyncio.create_task(end_processes(process, mark))
     begun, reason = False, "end_turn"
-    shown, start, place = "", 0, 0  # the answer so far, where its open block begins, and how far that is told
+    shown, start, place = "", 0, 0  # the answer so far, where its open block begins, and how far that is sent
     end: Json = {"type": "error", "code": "claude_failed", "message": "Claude ended without a result"}
     try:
         # Only the last block is searched for commands and mentions, and an empty one is left out of the request.
@@ -56,7 +56,7 @@ async def ask(claude: str, prompt: str, session: str | None, grace: float) -> As
         )
         process.stdin.close()
         while end["type"] == "error" and (line := await process.stdout.readline()):
-            text = old = ""  # what is told, and what is shown in its place
+            text = old = ""  # what is repeated, and what is shown in its place
             try:
                 event = json.loads(line)
             except ValueError:
@@ -70,7 +70,7 @@ async def ask(claude: str, prompt: str, session: str | None, grace: float) -> As
                 case {"parent_tool_use_id": str()} | {"is_api_error_message": True}:
                     pass  # a subagent's, or what the result says, too
                 case {"type": "stream_event", "abandoned_blocks": dict()}:
-                    place = start  # the stream broke: the block is told anew
+                    place = start  # the stream broke: the block is repeated
                 case {"type": "stream_event", "event": {"delta": {"type": "text_delta", "text": str(text)}}}:
                     old = shown[place : place + len(text)]
                 case {"type": "stream_event", "event": {"delta": {"stop_reason": str(reason)}}}:
@@ -104,13 +104,13 @@ async def ask(claude: str, prompt: str, session: str | None, grace: float) -> As
         raise
     finally:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            await asyncio.wait([family], timeout=grace)
+            await asyncio.wait([processes], timeout=grace)
             if process.returncode is None:
                 process.send_signal(number)
-        await family
+        await processes
 
 
-async def end_family(process: asyncio.subprocess.Process, mark: str) -> None:
+async def end_processes(process: asyncio.subprocess.Process, mark: str) -> None:
     """Wait for the end of Claude and kill what it leaves behind, which may hold its stdout open."""
     while process.returncode is None:
         await asyncio.sleep(0.05)  # Process.wait() waits for stdout, too, in some versions of Python

@@ -19,7 +19,7 @@ def now() -> str:
 
 
 def error(code: str, message: str) -> Json:
-    """What a client is told."""
+    """What a client is sent."""
     return {"type": "error", "code": code, "message": message}
 
 

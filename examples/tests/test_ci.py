@@ -160,7 +160,7 @@ def test_lines_of_a_pull_request_judge_the_change(play: Play, checkout: Path) ->
     assert "NOT CONFORMANT" in (checkout / "reports/report.html").read_text(encoding="utf-8")
 
 
-def test_action_judges_branch_and_change_and_tells_the_verdict(checkout: Path) -> None:
+def test_action_judges_branch_and_change(checkout: Path) -> None:
     """All in one test: installing is what takes long."""
     pushed = action(checkout, "")
     verdicts = checkout.parent / "output.txt"
@@ -180,7 +180,7 @@ def test_action_judges_branch_and_change_and_tells_the_verdict(checkout: Path) -
     assert "NOT CONFORMANT" in (checkout.parent / "summary.md").read_text(encoding="utf-8")
 
 
-def test_reports_that_gitlab_is_told_of_are_written(checkout: Path) -> None:
+def test_reports_for_gitlab_are_written(checkout: Path) -> None:
     gitlab(checkout, change(checkout))
     named = read("gitlab-ci.yml")["chat-conformance"]["artifacts"]["reports"]
 

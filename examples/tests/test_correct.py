@@ -26,7 +26,7 @@ STACKS = {
 
 LEFT_OUT = {"on_granian": {"closing/code"}}  # now and then granian drops who closes, before it has answered
 ENOUGH = 60
-"""So many cases must have passed: a server that is not asked gives no false alarm."""
+"""How many cases must pass at least: a server that is not asked gives no false alarm."""
 
 
 def test_every_server_is_judged() -> None:
@@ -51,11 +51,11 @@ def test_correct_server_gets_no_finding(stack: str, tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout[-20_000:]
     report = document.read(str(tmp_path / "report.json"))
-    told = {
+    ended = {
         verdict: [
             each.case.id for each in report.of(verdict) if each.case.id not in LEFT_OUT.get(stack, set())
         ]
         for verdict in Verdict
     }
-    assert (told[Verdict.FAILED], told[Verdict.COULD_NOT_TEST], told[Verdict.BLOCKED_BY]) == ([], [], [])
-    assert len(told[Verdict.PASSED]) >= ENOUGH
+    assert (ended[Verdict.FAILED], ended[Verdict.COULD_NOT_TEST], ended[Verdict.BLOCKED_BY]) == ([], [], [])
+    assert len(ended[Verdict.PASSED]) >= ENOUGH

@@ -36,7 +36,7 @@ LEFT_OUT = {  # what depends on how busy the machine is
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_server_is_judged_as_before(name: str, tmp_path: Path) -> None:
-    """The cases are those of the kept report, so a case that is new to the suite waits until it is written anew."""
+    """The cases are those of the kept report, so a case that is new to the suite waits until it is written again."""
     folder = shutil.copytree(EXAMPLES / name, tmp_path / name, ignore=shutil.ignore_patterns("node_modules"))
     if (folder / "package.json").exists():
         npm = ["npm", "ci", "--no-audit", "--no-fund"]
@@ -56,7 +56,7 @@ def test_server_is_judged_as_before(name: str, tmp_path: Path) -> None:
     whole = document.read(str(tmp_path / "report.json"))
     wanted = set(kept or (each.case.id for each in whole.results)) - LEFT_OUT.get(name, set())
     some = tuple(each for each in whole.results if each.case.id in wanted)
-    report = told(msgspec.structs.replace(whole, results=some))
+    report = as_text(msgspec.structs.replace(whole, results=some))
     if writes:
         expected.write_text(report, encoding="utf-8")
     assert report == expected.read_text(encoding="utf-8"), done.stdout[-20_000:]
@@ -68,7 +68,7 @@ def cases_of(report: Path) -> str:
     return "\n".join(each[:COLUMNS] for each in lines)
 
 
-def told(report: RunResult) -> str:
+def as_text(report: RunResult) -> str:
     """What is the same each time: how each case ended, without times, ports and evidence."""
     head = f"{report.decision}: {', '.join(f'{len(report.of(each))} {each}' for each in Verdict if report.of(each))}"
     return "\n".join([head, "", *sorted(line(each) for each in report.results)]) + "\n"
@@ -76,15 +76,15 @@ def told(report: RunResult) -> str:
 
 def line(result: CaseResult) -> str:
     case = result.case
-    told = f"{result.verdict:<14} {case.id}"
+    line = f"{result.verdict:<14} {case.id}"
     match result.verdict:
         case Verdict.FAILED:
             finding = f" ({result.finding})" if result.finding else ""
-            return f"{told:<{COLUMNS}} {case.severity}: {case.title}{finding}"
+            return f"{line:<{COLUMNS}} {case.severity}: {case.title}{finding}"
         case Verdict.PASSED:
-            return told
+            return line
         case _:
-            return f"{told:<{COLUMNS}} {result.why}"
+            return f"{line:<{COLUMNS}} {result.why}"
 
 
 def test_server_on_websockets_is_short() -> None:

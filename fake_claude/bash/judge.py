@@ -38,7 +38,7 @@ _CRITICAL = re.compile(r"/|/\*|/(?:bin|boot|dev|etc|home|lib|lib64|opt|proc|root
 SED = (
     "sed command contains operations that require explicit approval (e.g., write commands, execute commands)"
 )
-SED_TOLD = "sed command requires approval (contains potentially dangerous operations)"
+SED_MESSAGE = "sed command requires approval (contains potentially dangerous operations)"
 CD_GIT = (
     "This command changes directory before running a version-control command, which can pick up untrusted hooks or"
     " repository configuration from the target directory. Approve only if you trust it."
@@ -47,13 +47,13 @@ CD_WRITE = (
     "Compound command contains cd with write operation - manual approval required to prevent path"
     " resolution bypass"
 )
-CD_WRITE_TOLD = (
+CD_WRITE_MESSAGE = (
     "Commands that change directories and perform write operations require explicit approval to ensure paths are"
     " evaluated correctly. For security, Claude Code cannot automatically determine the final working directory when"
     " 'cd' is used in compound commands."
 )
 CD_TWO = "cd with two or more directory arguments"
-CD_TWO_TOLD = (
+CD_TWO_MESSAGE = (
     f'{CD_TWO} requires manual approval. zsh\'s "cd OLD NEW" form substitutes OLD→NEW in $PWD, producing a target path'
     " that cannot be statically validated."
 )
@@ -77,7 +77,7 @@ class Place:
         self.mode = mode
 
     def inside(self, path: str) -> bool:
-        """Tell whether a path lies in one of the working directories."""
+        """Whether a path lies in one of the working directories."""
         return any(path == root or path.startswith(root.rstrip("/") + "/") for root in self.roots)
 
     @property
@@ -126,8 +126,8 @@ def judge_bash(command: str, place: Place, rules: Rules) -> Verdict:  # noqa: PL
     for segment, parts in zip(segments, read, strict=True):
         for part in parts:
             if rules.denies([part.plain, " ".join(part.values)]):
-                told = segment if len(segments) > 1 else command
-                return _denied(told, "rule" if rules.exactly_denies(part.plain) else SUBCOMMANDS)
+                shown = segment if len(segments) > 1 else command
+                return _denied(shown, "rule" if rules.exactly_denies(part.plain) else SUBCOMMANDS)
     early = _early(command, every, place, rules)
     if early is not None:
         return early
@@ -156,12 +156,12 @@ def _unclear(unclear: Unclear) -> Verdict:
 def _reason(
     reason: str, *, message: str | None = None, kind: str = "other", suggestions: list[Input] | None = None
 ) -> Verdict:
-    told: Input = {}
+    asked: Input = {}
     if kind == "safetyCheck":
-        told = {"classifier_approvable": False, "suppress_always_allow_rule": True}
+        asked = {"classifier_approvable": False, "suppress_always_allow_rule": True}
     extra = {"decision_reason_type": kind, "decision_reason": reason}
     return Verdict(
-        allowed=False, message=message or reason, extra=extra, asked_with=told, suggestions=suggestions
+        allowed=False, message=message or reason, extra=extra, asked_with=asked, suggestions=suggestions
     )
 
 
@@ -187,8 +187,8 @@ def _early(  # noqa: C901, PLR0911 - a list of cases, read one by one
     asked = [part for part in parts if rules.asks([part.plain, " ".join(part.values)])]
     if len(asked) == 1:
         source = rules.asks([asked[0].plain, " ".join(asked[0].values)])
-        told: Input = {"decision_reason_rule_source": source, "server_policy_ask_only": False}
-        return Verdict(allowed=False, message=USE, extra={"decision_reason_type": "rule"}, asked_with=told)
+        details: Input = {"decision_reason_rule_source": source, "server_policy_ask_only": False}
+        return Verdict(allowed=False, message=USE, extra={"decision_reason_type": "rule"}, asked_with=details)
     if asked:
         return Verdict(
             allowed=False,
@@ -197,13 +197,13 @@ def _early(  # noqa: C901, PLR0911 - a list of cases, read one by one
         )
     changes = [part for part in parts if part.values[:1] == ["cd"]]
     if any(len([word for word in part.values if not word.startswith("-")]) > 2 for part in changes):
-        return _reason(CD_TWO, message=CD_TWO_TOLD, suggestions=[])
+        return _reason(CD_TWO, message=CD_TWO_MESSAGE, suggestions=[])
     if changes and len(parts) > 1:
         if any(bare(part.values)[:1] == ["git"] for part in parts):
             return _reason(CD_GIT)
         if any(_writes(part) for part in parts):
             offered = [_allow([prefix_rule(command)]), _MODE] if place.mode == "default" else []
-            return _reason(CD_WRITE, message=CD_WRITE_TOLD, suggestions=offered)
+            return _reason(CD_WRITE, message=CD_WRITE_MESSAGE, suggestions=offered)
     return None
 
 
@@ -273,12 +273,12 @@ def _ask(part: Part, place: Place, rules: Rules) -> Ask | None:  # noqa: PLR0911
     if checked is not None and reads_only(checked) and not _stray(part):
         return None
     if name == "sed" and plain:
-        return Ask(part.text, SED, message=SED_TOLD, offers=False)
+        return Ask(part.text, SED, message=SED_MESSAGE, offers=False)
     return Ask(part.text)
 
 
 def _stray(part: Part) -> bool:
-    """Tell whether a dollar sign stands in double quotes and means nothing."""
+    """Whether a dollar sign stands in double quotes and means nothing."""
     return any(re.search(r'"(?:[^"\\]|\\.)*\$"', word.raw) for word in part.words)
 
 
@@ -455,7 +455,7 @@ def _one(command: str, ask: Ask, place: Place, *, alone: bool) -> Verdict:
         extra = {"decision_reason_type": "other", "decision_reason": TRAVERSAL}
         return Verdict(allowed=False, message=TRAVERSAL, path=ask.path, extra=extra)
     if ask.path is not None or ask.edits:
-        told: Input = {}
+        asked: Input = {}
         extra = {}
         if ask.reason is not None:
             safe = ask.path is not None and ask.reason != GLOB
@@ -463,14 +463,14 @@ def _one(command: str, ask: Ask, place: Place, *, alone: bool) -> Verdict:
                 "decision_reason_type": "safetyCheck" if safe else "other",
                 "decision_reason": ask.reason,
             }
-            told = {"classifier_approvable": True} if safe else {}
+            asked = {"classifier_approvable": True} if safe else {}
         offers = _path_offers(command, ask, place)
         return Verdict(
             allowed=False,
             message=ask.message,
             path=ask.path,
             extra=extra,
-            asked_with=told,
+            asked_with=asked,
             suggestions=offers,
         )
     rule = [_allow([prefix_rule(ask.text, cut=True)])] if ask.offers else []

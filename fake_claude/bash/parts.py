@@ -44,7 +44,7 @@ _HEREDOC = re.compile(r"<<(-?)\s*(\\?)(['\"]?)([\w.-]+)\3")
 
 
 class Unclear(Exception):
-    """The CLI cannot tell what this would do, and asks; ``reason`` is what it says."""
+    """The CLI does not know what this would do, and asks; ``reason`` is what it says."""
 
     def __init__(self, reason: str, kind: str = "other") -> None:
         super().__init__(reason)
@@ -75,7 +75,7 @@ class Redirect:
 
     @property
     def harmless(self) -> bool:
-        """Tell whether no file is touched."""
+        """Whether no file is touched."""
         return self.operator.endswith(("<<<", "&")) or self.word.value == "/dev/null"
 
 
@@ -152,7 +152,7 @@ class Parser:
         """Return the parts.
 
         Raises:
-            Unclear: Something in it cannot be told before it runs.
+            Unclear: Something in it is unknown before it runs.
         """
         if re.search(r"[\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]", self.text):
             raise Unclear(UNICODE_SPACE)
@@ -457,7 +457,7 @@ def read_parts(segment: str, home: str, *, piped: bool = False) -> list[Part]:
     """Return the simple commands of a segment; with a pipe beside it, it may not be empty.
 
     Raises:
-        Unclear: Something in it cannot be told before it runs.
+        Unclear: Something in it is unknown before it runs.
     """
     if piped and not segment:
         raise Unclear(PARSE_ERROR)

@@ -135,7 +135,7 @@ def absolute(path: str, cwd: str, home: str) -> str:
 
 
 def globbed(path: str) -> bool:
-    """Tell whether the shell would fill in names."""
+    """Whether the shell would fill in names."""
     return re.search(r"[*?\[]", path) is not None
 
 

@@ -113,7 +113,7 @@ _DOCKER = ("images", "inspect", "logs", "ps")
 
 
 def reads_only(words: list[str]) -> bool:  # noqa: PLR0911 - a list of cases, read one by one
-    """Tell whether the CLI runs this without asking; an option it does not know is asked about."""
+    """Whether the CLI runs this without asking; an option it does not know is asked about."""
     if not words:
         return True
     name, given = words[0], words[1:]
@@ -219,7 +219,7 @@ def _xargs(given: list[str]) -> bool:
 
 
 def reading_sed(given: list[str]) -> bool:
-    """Tell whether this prints lines of files, or replaces in what it is piped: that much of ``sed`` only reads."""
+    """Whether this prints lines of files, or replaces in what it is piped: that much of ``sed`` only reads."""
     options = [word for word in given if word.startswith("-") and len(word) > 1]
     words = [word for word in given if word not in options]
     if not words or not all(
@@ -233,6 +233,6 @@ def reading_sed(given: list[str]) -> bool:
 
 
 def replacing_sed(given: list[str]) -> bool:
-    """Tell whether this replaces in files, which edits may do where edits are accepted."""
+    """Whether this replaces in files, which edits may do where edits are accepted."""
     words = [word for word in given if not word.startswith("-")]
     return bool(words) and re.fullmatch(r"s/[^/]*/[^/]*/[gpiIm0-9]*", words[0]) is not None

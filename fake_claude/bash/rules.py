@@ -89,7 +89,7 @@ def _starters_off(text: str) -> list[str]:
 
 
 def covers(rule: str, command: str) -> bool:
-    """Tell whether what stands in the parentheses of a rule covers a command."""
+    """Whether what stands in the parentheses of a rule covers a command."""
     if rule.endswith(":*"):
         return command == rule[:-2] or command.startswith(rule[:-2] + " ")
     if rule.endswith(" *") and command == rule[:-2]:
@@ -110,12 +110,12 @@ class Rules:
         self._deny = contents(deny)
 
     def allows(self, text: str) -> bool:
-        """Tell whether a rule lets a part run; variables set for it must be harmless."""
+        """Whether a rule lets a part run; variables set for it must be harmless."""
         forms = [text, *(_starters_off(_without_harmless(text)))]
         return any(covers(rule, form) for rule in self._allow for form in forms)
 
     def exactly_allows(self, text: str) -> bool:
-        """Tell whether a rule names just this."""
+        """Whether a rule names just this."""
         return any(_exactly(rule, text) for rule in self._allow)
 
     def asks(self, texts: Iterable[str]) -> str | None:
@@ -127,11 +127,11 @@ class Rules:
         return None
 
     def denies(self, texts: Iterable[str]) -> bool:
-        """Tell whether a rule forbids any of these, however they are started or written."""
+        """Whether a rule forbids any of these, however they are started or written."""
         return self._meets(self._deny, texts)
 
     def exactly_denies(self, text: str) -> bool:
-        """Tell whether a rule forbids just this."""
+        """Whether a rule forbids just this."""
         return any(_exactly(rule, text) for rule in self._deny)
 
     @staticmethod

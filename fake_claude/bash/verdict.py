@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Verdict:
-    """May it run? ``allowed``, or denied with ``message``, or else somebody must be asked."""
+    """May it run? ``allowed``, or denied with ``message``, or else the user must be asked."""
 
     __slots__ = (
         "allowed",

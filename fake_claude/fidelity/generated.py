@@ -88,7 +88,7 @@ def _judged(case: Case, real: Normal | str, fake: Normal | str) -> Found | None:
 
 
 async def play(count: int, seed: int, claude: Path, *, shrunk: int = 5, keep: bool = False) -> list[Found]:
-    """Play so many cases of a seed; return what differs, the first few of them shrunk, and keep those if asked to."""
+    """Play ``count`` cases of a seed; return what differs, the first few of them shrunk, and keep those if asked to."""
     cases = [generate(seed, number) for number in range(count)]
     with tempfile.TemporaryDirectory(prefix="generated-") as folder:
         player = Player(Path(folder), claude)

@@ -1,6 +1,6 @@
 """Who may run which tool: rules, modes, and the refusals in the CLI's words (docs/claude-cli.md, tools).
 
-Commands of the shell are judged in ``fake_claude.bash``; what cannot be told before it runs is asked about.
+Commands of the shell are judged in ``fake_claude.bash``; what is unknown before it runs is asked about.
 """
 
 from __future__ import annotations

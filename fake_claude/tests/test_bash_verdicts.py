@@ -28,7 +28,7 @@ OTHERWISE = {
     "sed = a.txt": "asked by both, for another reason",
     "jq": "asked by both",
 }
-"""Commands that are known to be told otherwise, and how."""
+"""Commands that are known to be judged otherwise, and how."""
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def place(tmp_path: Path) -> Place:
     return Place(cwd=str(cwd), roots=[str(cwd)], home=str(tmp_path / "home"), mode="default")
 
 
-def told(command: str, place: Place, rules: Rules) -> Any:
+def judged(command: str, place: Place, rules: Rules) -> Any:
     """Return the verdict in the form of the recordings."""
     verdict = judge_bash(command, place, rules)
     if verdict.allowed or verdict.forbidden:
@@ -61,8 +61,8 @@ def told(command: str, place: Place, rules: Rules) -> Any:
 
 
 def compared(name: str, place: Place, rules: Rules) -> dict[str, tuple[Any, Any]]:
-    """Return the commands that are told otherwise than recorded."""
-    both = {command: (want, told(command, place, rules)) for command, want in RECORDED[name]}
+    """Return the commands that are judged otherwise than recorded."""
+    both = {command: (want, judged(command, place, rules)) for command, want in RECORDED[name]}
     return {
         command: pair for command, pair in both.items() if pair[0] != pair[1] and command not in OTHERWISE
     }
@@ -87,14 +87,14 @@ def test_verdicts_where_edits_are_accepted(place: Place) -> None:
 
 
 def test_nothing_runs_that_the_cli_asks_about(place: Place) -> None:
-    """Not even among the commands that are known to be told otherwise."""
+    """Not even among the commands that are known to be judged otherwise."""
     asked = [command for command, want in RECORDED["default"] if want != "run"]
     assert len(asked) > 500
-    assert not [command for command in asked if told(command, place, NONE) == "run"]
+    assert not [command for command in asked if judged(command, place, NONE) == "run"]
 
 
 def test_winding_path_is_asked_about(place: Place) -> None:
     """It may follow a link to the outside."""
-    found = told("cat ./sub/../a.txt", place, NONE)
+    found = judged("cat ./sub/../a.txt", place, NONE)
     assert found["blocked_path"] == "./sub/../a.txt"
     assert "traversal" in found["decision_reason"]

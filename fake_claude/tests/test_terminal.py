@@ -37,19 +37,19 @@ def test_reader_that_goes_away_ends_nothing() -> None:
         assert playing.stderr is not None
         playing.stdout.readline()
         playing.stdout.close()
-        told = playing.stderr.read()
+        printed = playing.stderr.read()
 
-    assert (told, playing.returncode) == ("still here\n", 7)
+    assert (printed, playing.returncode) == ("still here\n", 7)
 
 
 def test_character_that_a_stream_lacks_is_an_escape() -> None:
     with run("print('a … b')", PYTHONIOENCODING="ascii", PYTHONUTF8="0") as playing:
-        told, error = playing.communicate()
+        printed, error = playing.communicate()
 
-    assert (told, error) == ("a \\u2026 b\n", "still here\n")
+    assert (printed, error) == ("a \\u2026 b\n", "still here\n")
 
 
-def test_other_errors_are_told() -> None:
+def test_other_errors_are_raised() -> None:
     stream = io.StringIO()
     stream.close()
 
@@ -81,7 +81,7 @@ def test_colour_is_for_terminals(
     assert has_colour(stream) is (shown == "colour")
 
 
-def test_ci_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ci_is_known_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for value in ("true", "1", "", "false"):
         monkeypatch.setenv("CI", value)
@@ -90,14 +90,14 @@ def test_ci_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [True, True, False, False]
 
 
-def test_counter_tells_what_is_left() -> None:
+def test_counter_shows_what_is_left() -> None:
     now = 0.0
     counter = Counter(12, clock=lambda: now)
-    told = []
+    printed = []
     for _ in range(12):
         now += 10
-        told.append(counter.next())
+        printed.append(counter.next())
 
-    assert told[0] == "[ 1/12]"
-    assert told[2] == "[ 3/12, 1:30 left]"
-    assert told[-1] == "[12/12]"
+    assert printed[0] == "[ 1/12]"
+    assert printed[2] == "[ 3/12, 1:30 left]"
+    assert printed[-1] == "[12/12]"
