@@ -120,9 +120,14 @@ def _pytest(plugin: CasePlugin, selected: tuple[Case, ...]) -> None:
     arguments = ["-c", str(HERE / "suite/cases.ini"), "--rootdir", str(HERE), "--import-mode=importlib"]
     # Ours are the report, the output and the cache; there is nothing to rewrite and no test folder to configure.
     arguments += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:warnings", "-p", "no:faulthandler"]
-    own = {inspect.getfile(inspect.unwrap(case_function(each.id))) for each in selected}
-    files = sorted(each for each in own if not Path(each).is_relative_to(HERE))
-    arguments += ["--assert=plain", "--capture=no", "--noconftest", str(HERE / "cases"), *files]
+    arguments += [
+        "-p",
+        "no:unraisableexception",
+        "-p",
+        "no:threadexception",
+    ]  # each collects garbage, five times
+    files = {inspect.getfile(inspect.unwrap(case_function(each.id))) for each in selected}
+    arguments += ["--assert=plain", "--capture=no", "--noconftest", *sorted(files)]
     with _environment(_PYTEST_ENV):
         pytest.main(arguments, plugins=[plugin])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chat_conformance.fuzz import frames, requests, texts
+from chat_conformance.fuzz import frames, play, requests, texts
 from chat_conformance.fuzz import run as run_module
 from chat_conformance.fuzz.judge import wrong_in_answers, wrong_in_frames, wrong_in_log
 from chat_conformance.fuzz.run import DESCRIPTORS, Report, run
@@ -85,10 +85,13 @@ def test_warm_processes_are_no_growth(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 3 * int(warm[1]) > DESCRIPTORS  # had their pipes been counted, it would be growth
 
 
-def test_missing_pong_is_found() -> None:
+def test_missing_pong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(play, "WITHIN", 2.0)  # each step of making it small waits so long
+
     report = fuzz("forgets_the_last_ping", 2_000, 0)
 
     assert report.wrong is not None
+    assert "the connection is still open" in report.wrong
 
 
 def test_same_seed_makes_the_same() -> None:
