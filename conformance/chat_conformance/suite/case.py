@@ -37,6 +37,8 @@ TRAFFIC = Case(
 )
 """Not a case to be selected: it has a result only where something sent to another case was not valid."""
 
+SCHEMA = "messages/schema"
+"""The case that looks at the same in its own messages."""
 SURVIVES = "survives/"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from chat_conformance.results import CaseResult, Change, ChangeKind, RunResult, Severity, Verdict
-from chat_conformance.suite.case import SURVIVES, survival
-from chat_conformance.suite.cause import cause, is_further
+from chat_conformance.suite.case import SCHEMA, SURVIVES, TRAFFIC, survival
+from chat_conformance.suite.cause import alike, cause, is_further
+from chat_conformance.wire.contract import EXAMPLE
 
 NOT_PASSED = (Verdict.FAILED, Verdict.KNOWN_FAILURE)
 NOT_OF_THE_CHANGE = (ChangeKind.NOT_FIXED, ChangeKind.PARTIAL, ChangeKind.NEWLY_VISIBLE)
@@ -36,6 +37,9 @@ def compare(previous: RunResult, current: RunResult) -> tuple[Change, ...]:
 
 def _of(results: dict[str, CaseResult], case_id: str) -> CaseResult | None:
     """The result of a case; that a server survived one follows from the result of the case."""
+    if case_id == TRAFFIC.id and results and case_id not in results:
+        looked_elsewhere = SCHEMA in results and results[SCHEMA].verdict in NOT_PASSED
+        return None if looked_elsewhere else CaseResult(case=TRAFFIC, verdict=Verdict.PASSED)
     if case_id in results or not case_id.startswith(SURVIVES):
         return results.get(case_id)
     played = results.get(case_id.removeprefix(SURVIVES))
@@ -51,6 +55,8 @@ def _became(
     was_bad = old is not None and old.verdict in NOT_PASSED
     is_bad = new is not None and new.verdict in NOT_PASSED
     kind = None
+    if new is not None and new.case.id == TRAFFIC.id and is_bad and _new_kinds(old, new):
+        return ChangeKind.NEWLY_VISIBLE if _more_is_seen(previous, current) else ChangeKind.REGRESSION
     if old is not None and new is not None and was_bad and is_bad:
         kind = _still(old, new, previous, current)
     elif was_bad:
@@ -68,12 +74,34 @@ def _became(
 
 def _still(old: CaseResult, new: CaseResult, previous: RunResult, current: RunResult) -> ChangeKind | None:
     """What became of a case that failed in both runs; None if it is a known failure in both."""
+    if new.case.id == TRAFFIC.id:
+        return ChangeKind.PARTIAL if _new_kinds(new, old) else ChangeKind.NOT_FIXED
     if cause(old) != cause(new):
         # Where it is unknown which of the two is worse, the new one is a fault that was not there before.
         return ChangeKind.PARTIAL if is_further(new, old) else ChangeKind.REGRESSION
     if new.verdict is old.verdict is Verdict.KNOWN_FAILURE:
         return None
     return ChangeKind.PARTIAL if _impact(new, current) < _impact(old, previous) else ChangeKind.NOT_FIXED
+
+
+def _new_kinds(old: CaseResult | None, new: CaseResult) -> set[str]:
+    """The kinds of messages that are not valid in the new run only."""
+    before, now = (
+        set(alike(each.happened.partition(EXAMPLE)[0]).split("; ")) if each is not None else set()
+        for each in (old, new)
+    )
+    return now - before
+
+
+def _more_is_seen(previous: RunResult, current: RunResult) -> bool:
+    """Whether a root cause is mended that had kept cases from being played, and so messages from being seen."""
+    before = {each.case.id: each for each in previous.results}
+    told = before.get(SCHEMA)
+    return (told is not None and told.verdict in NOT_PASSED) or any(
+        _is_uncovered(before[each.case.id], previous, current)
+        for each in current.results
+        if each.case.id in before
+    )
 
 
 def _is_uncovered(old: CaseResult, previous: RunResult, current: RunResult) -> bool:
@@ -114,17 +142,18 @@ def compare_to_base(
             return msgspec.structs.replace(result, verdict=Verdict.FAILED, expected=expected, happened=lost)
         if result.verdict is not Verdict.FAILED:
             return result
-        if kind is ChangeKind.REGRESSION and (old := before[result.case.id]).verdict in NOT_PASSED:
+        old = _of(before, result.case.id)
+        if kind is ChangeKind.REGRESSION and old is not None and old.verdict in NOT_PASSED:
             happened = f"{result.happened} (on {name} it fails for another cause: {old.happened})"
             return msgspec.structs.replace(result, happened=happened)
         if kind not in NOT_OF_THE_CHANGE:
             return result
         if kind is ChangeKind.NEWLY_VISIBLE:
-            reason = f"hidden on {name} by {before[result.case.id].root}, which is mended: {result.happened}"
-        elif kind is ChangeKind.PARTIAL and cause(before[result.case.id]) != cause(result):
-            reason = (
-                f"came less far on {name} ({before[result.case.id].happened}), and now: {result.happened}"
-            )
+            was_blocked = old is not None and old.verdict is Verdict.BLOCKED_BY
+            root = f"{before[result.case.id].root}, which is" if was_blocked else "what is"
+            reason = f"hidden on {name} by {root} mended: {result.happened}"
+        elif kind is ChangeKind.PARTIAL and old is not None and came_further(old, result):
+            reason = f"came less far on {name} ({old.happened}), and now: {result.happened}"
         else:
             reason = f"fails on {name} already: {result.happened}"
         return msgspec.structs.replace(result, verdict=Verdict.KNOWN_FAILURE, reason=reason)
@@ -156,6 +185,11 @@ def _seen_again(changes: tuple[Change, ...], again: RunResult | None, head: RunR
         else each
         for each in changes
     )
+
+
+def came_further(old: CaseResult, new: CaseResult) -> bool:
+    """Whether a case that fails for less than before does so at another place."""
+    return new.case.id != TRAFFIC.id and cause(old) != cause(new)
 
 
 def _is_dropped(change: Change, head: RunResult) -> bool:

@@ -24,7 +24,7 @@ from chat_conformance.errors import (
     clip,
 )
 from chat_conformance.results import Case, CaseResult, Verdict
-from chat_conformance.suite.case import OWN_BYTES, TRAFFIC, case_function, survival, survival_id
+from chat_conformance.suite.case import OWN_BYTES, SCHEMA, TRAFFIC, case_function, survival, survival_id
 from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.evidence import CASE_TIMEOUT, ledger_lines, server_lines, trace_with_processes
 from chat_conformance.suite.own_cases import module_of
@@ -41,7 +41,6 @@ ONE_AT_A_TIME = ("handshake/two-at-once", "turns/nobody-waits")
 """The cases that fail where one user waits for another."""
 GOOD = (Verdict.PASSED, Verdict.NOT_OFFERED)
 TRIES, ANOTHER = 3, 1_000_000
-SCHEMA = "messages/schema"
 
 
 class _ReadModule(pytest.Module):
@@ -194,7 +193,7 @@ class CasePlugin:
         if said.get(SCHEMA) is not None and said[SCHEMA].verdict not in GOOD:
             return
         if summary := self.contract.summary:
-            found = next(iter(self.contract.breaches.values()))
+            found = min(self.contract.breaches.items())[1]
             replay = said[found.case_id].replay if found.case_id in said else ""
             expected = "all messages and documents to be valid by the schema"
             self._record(

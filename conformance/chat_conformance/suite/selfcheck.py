@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from random import Random
 
 from chat_conformance.results import Case, CaseResult, RunResult, Verdict
-from chat_conformance.suite.case import SURVIVES, all_cases
+from chat_conformance.suite.case import SURVIVES, TRAFFIC, all_cases
 from chat_conformance.suite.runner import run
 from chat_conformance.target.file import Target
 
@@ -96,7 +96,10 @@ def selfcheck(
         for number, (each, result) in enumerate(zip(plays, ended, strict=True), 1):
             of = f"{each.name}: {each.cases[0].id}" if each.name == ALONE else each.name
             on_played(f"[{number}/{len(plays)}] {of}")
-            found.setdefault(each.name, {}).update({one.case.id: one for one in result.results})
+            told = {one.case.id: one for one in result.results}
+            if each.name == ALONE:
+                told.pop(TRAFFIC.id, None)  # it is about all messages of a run
+            found.setdefault(each.name, {}).update(told)
             trouble += [Difference("the run", {of: steady(one)}) for one in result.trouble]
     return [*compare(found), *trouble]
 

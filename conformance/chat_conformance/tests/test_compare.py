@@ -218,3 +218,42 @@ def test_what_can_be_tested_no_more_is_no_verdict() -> None:
 
     assert (judged.exit_status, judged.decision) == (3, Decision.DISCUSS)
     assert judged.trouble == ("a/b could be tested on main, and not here: no ledger",)
+
+
+def traffic(*kinds: str, example: str = "{} in a/b") -> CaseResult:
+    return result("traffic/schema", FAILED, happened=f"{'; '.join(kinds)} (such as {example})")
+
+
+ROOT = [result("a/root", FAILED), result("a/b", BLOCKED, happened="a/root")]
+MENDED = [result("a/root", PASSED), result("a/b", PASSED)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind"),
+    [
+        ([], [traffic("token: x")], ChangeKind.REGRESSION),
+        ([traffic("token: x")], [], ChangeKind.FIXED),
+        ([traffic("token: x")], [traffic("token: x", example="[] in c/d")], ChangeKind.NOT_FIXED),
+        ([traffic("token: x", "error: y")], [traffic("error: y")], ChangeKind.PARTIAL),
+        ([traffic("error: y")], [traffic("token: x", "error: y")], ChangeKind.REGRESSION),
+        (ROOT, [*MENDED, traffic("token: x")], ChangeKind.NEWLY_VISIBLE),
+        ([result("messages/schema", FAILED)], [traffic("token: x")], ChangeKind.NEWLY_VISIBLE),
+    ],
+)
+def test_messages_of_a_run_are_compared_by_kind(
+    before: list[CaseResult], after: list[CaseResult], kind: ChangeKind
+) -> None:
+    others = [result("c/d", PASSED)]
+    base, head = run(*before, *others), run(*after, *others)
+
+    found = {each.case.id: each.kind for each in compare(base, head)}
+
+    assert found["traffic/schema"] is kind
+    judged = compare_to_base(base, head, "main")
+    assert bool(judged.of(FAILED)) is (kind is ChangeKind.REGRESSION)
+
+
+def test_fall_that_is_new_is_judged() -> None:
+    base, head = run(result("a/b", PASSED)), run(result("a/b", PASSED), result("survives/a/b", FAILED))
+
+    assert [each.case.id for each in compare_to_base(base, head, "main").of(FAILED)] == ["survives/a/b"]

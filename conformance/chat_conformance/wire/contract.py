@@ -20,8 +20,10 @@ from chat_conformance.target.file import Target
 from chat_conformance.wire.trace import shorten
 
 _PLACE = re.compile(r"\[\d+\]")
-MOST = 5
+MOST = 10
 """How many different faults a finding names."""
+EXAMPLE = " (such as "
+"""What stands between the kinds of faults and one of them as it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ class Contract:
         here = self._in.setdefault(case_id, {})
         if key not in here:
             here[key] = Breach(case_id, what, wrong, shorten(str(value)))
-            self.breaches.setdefault(key, here[key])
+            # Of the cases that had it, the same one is named in whatever order they are played.
+            if key not in self.breaches or case_id < self.breaches[key].case_id:
+                self.breaches[key] = here[key]
 
     def breaches_of(self, case_id: str) -> list[Breach]:
         """What was wrong in one case, each kind once."""
@@ -74,10 +78,13 @@ class Contract:
 
     @property
     def summary(self) -> str:
-        """The breaches in words; empty if there are none."""
-        first = [str(each) for each in list(self.breaches.values())[:MOST]]
-        more = len(self.breaches) - len(first)
-        return "; ".join([*first, *([f"and {more} more"] if more > 0 else [])])
+        """The breaches in words, the kinds first; empty if there are none."""
+        if not self.breaches:
+            return ""
+        ordered = [each for _, each in sorted(self.breaches.items())]
+        kinds = [f"{each.what}: {_PLACE.sub('[…]', each.wrong)}" for each in ordered]
+        more = [f"and {len(kinds) - MOST} more"] if len(kinds) > MOST else []
+        return f"{'; '.join([*kinds[:MOST], *more])}{EXAMPLE}{ordered[0].value} in {ordered[0].case_id})"
 
 
 ODD = frozenset(
