@@ -294,9 +294,7 @@ REFERENCE: dict[str, Kill] = {
     "queued-turn-not-cancellable": Kill("robustness/in-line", "not within"),
     "no-concurrency-limit": Kill("robustness/one-user-takes-all", "accepted"),
     "new-not-limited": Kill("limits/new", "(201, 201)"),
-    "usage-as-text": Kill(
-        "messages/schema", "complete: Expected `int`, got `str` - at `$.usage.input_tokens`"
-    ),
+    "usage-as-text": Kill("quotas/tokens", "'input_tokens': '15'", "messages/schema"),
     "tool-ids-as-numbers": Kill("messages/schema", "tool: Expected `str`, got `int` - at `$.id`"),
 }
 """Mutants of the reference server, by what breaks it."""

@@ -20,9 +20,9 @@ from chat_conformance.protocol.schema import asyncapi, json_schema, word
 from chat_conformance.protocol.typescript import typescript
 from chat_conformance.protocol.validity import wrong_in_document, wrong_in_event, wrong_in_request
 from chat_conformance.results import CaseResult, Verdict
-from chat_conformance.suite.case import all_cases
+from chat_conformance.suite.case import SCHEMA, all_cases
 from chat_conformance.suite.http import document_kind
-from chat_conformance.suite.plugin import SCHEMA, CasePlugin
+from chat_conformance.suite.plugin import CasePlugin
 from chat_conformance.target.file import Paths, Target
 from chat_conformance.target.server import Server
 from chat_conformance.wire import contract

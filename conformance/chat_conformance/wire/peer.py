@@ -191,8 +191,9 @@ class Peer(Channel):
 
     @property
     def _closed_early(self) -> bool:
-        """Whether the server has begun a close for no reason of ours."""
-        return self._answered_close and self.close is not None and self.close.close_code in (1000, 1001)
+        """Whether the server has begun a close for no reason of ours; its close may cross one of ours."""
+        code = None if self.close is None else self.close.close_code
+        return code == 1001 or (code == 1000 and self._answered_close)
 
     async def expect_response(self, *, within: float | None = None) -> Response:
         """Wait for the answer to a handshake."""
@@ -221,7 +222,8 @@ class Peer(Channel):
         except Failure as failure:
             if not others:
                 raise
-            raise Failure(expected, f"its payload is {shorten(others[-1])}; {failure.happened}") from None
+            told = f"its payload is {shorten(others[-1])}; {failure.happened}"
+            raise type(failure)(expected, told) from None
         saw("a ping was answered by a pong with its payload")
 
     def answer_last_ping(self) -> None:
