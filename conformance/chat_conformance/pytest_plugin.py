@@ -1,4 +1,4 @@
-"""pytest fixtures for whoever tests a chat of their own: the fake, its gates and ledger, and a case's context.
+"""pytest fixtures for tests of one's own chat: the fake, its gates and ledger, and a case's context.
 
 pytest loads this file in every run on a machine that has this package. So it imports nothing but pytest until a fixture
 is asked for, and adds no hook that a test could notice.

@@ -158,8 +158,8 @@ def comparison(old: RunResult, new: RunResult) -> str:
 def verdict(run: RunResult) -> str:
     """The verdict in two lines: what it is, and the count behind it."""
     where = f"{run.target} at {run.url}, seed {run.seed}, {run.seconds:.1f} s"
-    told = levels(run)
-    return _lines([headline(run), *([f"levels: {told}"] if told else []), f"{counts(run)} ({where})"])
+    reached = levels(run)
+    return _lines([headline(run), *([f"levels: {reached}"] if reached else []), f"{counts(run)} ({where})"])
 
 
 def _lines(lines: Iterable[str]) -> str:

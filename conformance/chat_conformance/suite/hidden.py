@@ -2,7 +2,7 @@
 
 A base that fails `processes/options` blocks every case that looks at an answer, on base and head alike. A head that
 shows no token any more would be taken for no worse. So the cases that an old root cause blocks are played without
-those that they need, on both sides, and again behind what fails there on both sides. Only one thing is told of them:
+those that they need, on both sides, and again behind what fails there on both sides. One thing is reported of them:
 that the base passes a case which the head fails. All else may follow from the root cause.
 """
 
@@ -60,7 +60,7 @@ def seen_through(before: RunResult, after: RunResult, base: Play, head: Play) ->
 def hidden(old: Results, new: Results) -> list[str]:
     """The cases that a root cause blocks on the base, and of which the head shows nothing, or a failure.
 
-    Where it is another root cause that blocks one on the head, that is told in its own name.
+    Where it is another root cause that blocks one on the head, that is reported under its own name.
     """
 
     def behind(results: Results, result: CaseResult) -> bool:

@@ -1,4 +1,4 @@
-"""The reference server behind a door that calls everything something else: ``python -m … PORT DATA CLAUDE``.
+"""The reference server behind a proxy that has other names for everything: ``python -m … PORT DATA CLAUDE``.
 
 It is written without the suite's `Dialect`, so that the two can disagree.
 """
@@ -96,7 +96,7 @@ async def _odd_requests(
         return web.json_response({"oops": {"reason": "bad_request", "text": str(error)}}, status=400)
 
 
-class Door:
+class Renamer:
     """The renaming server."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
@@ -136,12 +136,12 @@ class Door:
             return web.Response(body=body, status=status, content_type=answer.content_type, headers=kept)
         document = json.loads(body)
         said = document.pop("response", None)
-        told = renamed(document) | ({} if said is None else {"answer": said})
-        if error := told.pop("error", None):
-            told["oops"] = {"reason": error["code"], "text": error["text"]}
-        for line, each in zip(told.get("lines", []), document.get("messages", []), strict=True):
+        answer = renamed(document) | ({} if said is None else {"answer": said})
+        if error := answer.pop("error", None):
+            answer["oops"] = {"reason": error["code"], "text": error["text"]}
+        for line, each in zip(answer.get("lines", []), document.get("messages", []), strict=True):
             line["said"] = each["content"]
-        return web.json_response(told, status=status, headers=kept)
+        return web.json_response(answer, status=status, headers=kept)
 
     def origin(self, request: web.Request) -> str:
         """The origin of a request as the reference should see it."""
@@ -181,7 +181,7 @@ class Door:
 
 
 async def main(port: int, data: str, claude: str) -> None:
-    """Start the reference, and the door before it; end both when told to."""
+    """Start the reference, and the proxy before it; end both on SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     behind = free_port(f"behind {port}")
@@ -191,10 +191,10 @@ async def main(port: int, data: str, claude: str) -> None:
     while b"Chat ready at" not in await process.stdout.readline():
         pass
     async with aiohttp.ClientSession() as http:
-        runner = web.AppRunner(Door(http, f"http://127.0.0.1:{behind}").app(), shutdown_timeout=0.1)
+        runner = web.AppRunner(Renamer(http, f"http://127.0.0.1:{behind}").app(), shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        print("the door is open", flush=True)  # noqa: T201 - what the target file waits for
+        print("the proxy is open", flush=True)  # noqa: T201 - what the target file waits for
         await stop.wait()
         await runner.cleanup()
     process.terminate()

@@ -64,7 +64,7 @@ def test_the_suite_blames_itself_for_what_it_sent(
     monkeypatch.setitem(case._functions, "http/health", sends_a_bare_frame)
 
     assert main(["run", "--target", target(tmp_path, "good"), "--select", "http/health"]) == 3
-    told = capsys.readouterr().out
-    assert "could not test: blamed on suite/own-bytes" in told
-    assert "suite/own-bytes: What the suite sends is what RFC 6455 lets a client send" in told
-    assert "in http/health: on ws1 the suite sent a frame from the client is not masked" in told
+    shown = capsys.readouterr().out
+    assert "could not test: blamed on suite/own-bytes" in shown
+    assert "suite/own-bytes: What the suite sends is what RFC 6455 lets a client send" in shown
+    assert "in http/health: on ws1 the suite sent a frame from the client is not masked" in shown

@@ -126,7 +126,7 @@ def test_an_entry_counts_where_its_condition_holds(tmp_path: Path, monkeypatch: 
     assert load(path, ids, target="reference") == {}
 
 
-def test_an_unknown_condition_is_told(tmp_path: Path) -> None:
+def test_unknown_condition_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.toml").write_text("", encoding="utf-8")
     entry = '["turns/seq"]\nreason = "r"\nexpires = 2030-01-01\nwhen = { os = "linux" }\n'
     (tmp_path / "t.baseline.toml").write_text(entry, encoding="utf-8")

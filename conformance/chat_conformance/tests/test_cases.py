@@ -96,7 +96,7 @@ def test_mutants_are_caught_for_their_cause(side_by_side: int) -> None:
     assert [row.wrong for row in rows] == ["", ""]
 
 
-def test_a_mutant_that_is_caught_for_another_cause_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mutant_caught_for_another_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(REFERENCE, "any-origin", Kill("handshake/foreign-origin", "no such words"))
     (row,) = judge(["any-origin"], quick=True, seed=1, on_row=lambda _: None)
 

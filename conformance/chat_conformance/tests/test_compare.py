@@ -95,14 +95,14 @@ def test_one_case_failing_for_another_cause_is_a_change(verdict: Verdict) -> Non
     )
 
 
-def test_two_runs_side_by_side_tell_another_cause() -> None:
+def test_comparison_shows_another_cause() -> None:
     old = run(result("a/b", FAILED, happened="each token came twice"))
     new = run(result("a/b", FAILED, happened="not within 5 s"))
 
-    told = console.comparison(old, msgspec.structs.replace(new, changes=compare(old, new)))
+    shown = console.comparison(old, msgspec.structs.replace(new, changes=compare(old, new)))
 
-    assert "failed, for another cause" in told
-    assert "ended alike" not in told
+    assert "failed, for another cause" in shown
+    assert "ended alike" not in shown
     assert "ended alike" in console.comparison(old, old)
 
 

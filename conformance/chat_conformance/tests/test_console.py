@@ -129,5 +129,5 @@ def test_every_verdict_has_a_line(verdict: Verdict) -> None:
     assert "\n" not in line
 
 
-def test_trouble_is_told() -> None:
+def test_trouble_is_shown() -> None:
     assert "it left a process" in console.summary(run_of(PASSED, trouble=("it left a process",)), {})

@@ -1,4 +1,4 @@
-"""What a case does to a server is told of that case, and of no other."""
+"""What a case does to a server is reported of that case, and of no other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ lock = asyncio.Lock()
 if how == "is moody":
     with open(sys.argv[0] + ".starts", "ab") as file:
         file.write(b".")
-        moody = file.tell() % 2
+    moody = os.path.getsize(sys.argv[0] + ".starts") % 2
 
 def stop(seconds):
     asyncio.get_running_loop().call_later(0.02, time.sleep, seconds)
@@ -91,21 +91,21 @@ def checked(folder: Path, how: str, *cases: str) -> tuple[int, str]:
 
 
 def test_selfcheck_finds_steady_verdicts(tmp_path: Path) -> None:
-    status, told = checked(tmp_path, "dies", TOO_BIG, "closing/code")
+    status, shown = checked(tmp_path, "dies", TOO_BIG, "closing/code")
 
-    assert (status, told.splitlines()[-1]) == (
+    assert (status, shown.splitlines()[-1]) == (
         0,
         "the same verdicts and sentences: 2 cases alone, in 2 orders and two at a time, seed 1",
     )
 
 
 def test_selfcheck_says_what_differs(tmp_path: Path) -> None:
-    status, told = checked(tmp_path, "is moody", "closing/code", "framing/glued")
+    status, shown = checked(tmp_path, "is moody", "closing/code", "framing/glued")
 
     assert status == 1
-    assert "DIFFERS" in told
-    assert "closing/code" in told
-    assert "CLOSE 768" in told
+    assert "DIFFERS" in shown
+    assert "closing/code" in shown
+    assert "CLOSE 768" in shown
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_what_is_not_compressed_stays_as_it_is() -> None:
     assert [inflater.take(part) for part in parts] == parts
 
 
-def test_what_cannot_be_inflated_is_told() -> None:
+def test_broken_deflate_is_an_error() -> None:
     with pytest.raises(FrameError, match="cannot be inflated"):
         Inflater("permessage-deflate").take(Frame(Opcode.TEXT, b"\xff\xff\xff", rsv=4))
 

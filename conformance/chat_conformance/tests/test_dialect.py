@@ -86,7 +86,7 @@ def test_document_may_be_the_array_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "shown"),
     [
         ('[dialect.types]\ntokn = "a"', "dialect.types.tokn is no name of the protocol"),
         ('[dialect.frames.delta]\ntoken = "a"', "dialect.frames.delta is no name of the protocol"),
@@ -94,11 +94,11 @@ def test_document_may_be_the_array_itself() -> None:
         ('[paths]\nconversation = "/one"', "it must have {id}"),
     ],
 )
-def test_a_slip_in_the_dialect_is_told(tmp_path: Path, table: str, told: str) -> None:
+def test_slip_in_the_dialect_is_named(tmp_path: Path, table: str, shown: str) -> None:
     place = tmp_path / "t.toml"
     place.write_text(f'name = "t"\nurl = "http://127.0.0.1:1"\n{table}\n', encoding="utf-8")
 
-    with pytest.raises(UsageError, match=told.replace("{", r"\{")):
+    with pytest.raises(UsageError, match=shown.replace("{", r"\{")):
         load(str(place))
 
 

@@ -9,17 +9,17 @@ from chat_conformance.target.file import load
 from chat_conformance.tests.test_main import target
 
 
-def test_doctor_tells_what_works_and_what_to_mend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_shows_what_works_and_hints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--target", target(tmp_path, "good")]) == 3
 
-    told = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in told[:4]] == [
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in shown[:4]] == [
         ["ok", "start"],
         ["ok", "health"],
         ["ok", "login"],
         ["FAIL", "socket"],
     ]
-    assert "paths.socket" in told[4]
+    assert "paths.socket" in shown[4]
 
 
 def test_doctor_of_a_server_that_dies_shows_its_log(
@@ -27,9 +27,9 @@ def test_doctor_of_a_server_that_dies_shows_its_log(
 ) -> None:
     assert main(["doctor", "--target", target(tmp_path, "dies")]) == 3
 
-    told = capsys.readouterr().out
-    assert "FAIL  start    the target ended with exit status 7" in told
-    assert "server   | cannot read the settings" in told
+    shown = capsys.readouterr().out
+    assert "FAIL  start    the target ended with exit status 7" in shown
+    assert "server   | cannot read the settings" in shown
 
 
 def test_init_writes_a_target_file_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,12 +53,12 @@ def test_every_example_in_the_template_is_valid(tmp_path: Path) -> None:
     assert load(str(place)).variants.login is not None
 
 
-def test_explain_tells_all_about_a_case(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_shows_all_of_a_case(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "limits/hour"]) == 0
 
-    told = capsys.readouterr().out
-    assert "clause    LIMIT-2: A turn beyond a limit" in told
-    assert "finding   R2-2" in told
+    shown = capsys.readouterr().out
+    assert "clause    LIMIT-2: A turn beyond a limit" in shown
+    assert "finding   R2-2" in shown
 
 
 def test_quick_leaves_out_what_is_slow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from chat_conformance.target.server import Server
 async def test_one_stall_at_the_beginning_counts(tmp_path: Path) -> None:
     @asynccontextmanager
     async def stall() -> AsyncIterator[None]:
-        time.sleep(0.5)  # noqa: ASYNC251 - nobody on this loop is served meanwhile
+        time.sleep(0.5)  # noqa: ASYNC251 - it blocks the loop, as the test means to
         yield
 
     async with serving(RawChat()) as url:

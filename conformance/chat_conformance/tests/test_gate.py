@@ -56,7 +56,7 @@ def git(folder: Path, *words: str) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The server alone in a git checkout, as somebody else's project would be."""
+    """The server alone in a git checkout, as another project would be."""
     folder = tmp_path / "checkout"
     skipped = shutil.ignore_patterns("tests", "__pycache__")
     shutil.copytree(PROJECT / "impl/chat_server", folder / "chat_server", ignore=skipped)

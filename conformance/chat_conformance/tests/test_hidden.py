@@ -79,7 +79,7 @@ def test_old_failure_behind_a_mended_root_becomes_visible() -> None:
     }
 
 
-def test_what_follows_from_an_old_root_is_not_told() -> None:
+def test_consequence_of_old_root_is_silent() -> None:
     old = {**OLD, "a/text": "one", "a/other": "one"}
 
     assert changes(old, {**old, "a/text": "another"}) == {"a/root": ChangeKind.NOT_FIXED}

@@ -120,7 +120,7 @@ async def test_tokens_come_while_the_answer_goes_on() -> None:
         assert (before, await turn.complete()) == (None, "ab")
 
 
-async def test_answers_in_parallel_are_told_apart() -> None:
+async def test_answers_in_parallel_are_separate() -> None:
     gate = asyncio.Event()
     replies = iter([answering(DELTA % b"one", gate, DONE), answering(DELTA % b"two", DONE)])
 

@@ -83,9 +83,9 @@ def run(*words: str, cwd: Path | None = None, **env: str) -> subprocess.Complete
     )
 
 
-def lines_of(told: str) -> list[tuple[str, str]]:
-    """Mark and id of each case that is told."""
-    return re.findall(r"^\[[^\]]*\] (\S+) +(\S+)", told.split("\n\n", maxsplit=1)[0], re.MULTILINE)
+def lines_of(text: str) -> list[tuple[str, str]]:
+    """Mark and id of each case that is shown."""
+    return re.findall(r"^\[[^\]]*\] (\S+) +(\S+)", text.split("\n\n", maxsplit=1)[0], re.MULTILINE)
 
 
 def test_a_case_that_passes_gives_0_and_the_verdict(tmp_path: Path) -> None:
@@ -156,16 +156,16 @@ def test_a_server_that_never_gets_ready_gives_3(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["run", "--select", "http/health"], ["doctor"]])
-def test_rude_output_is_told_and_obeyed_by_nobody(tmp_path: Path, command: list[str]) -> None:
+def test_rude_output_is_escaped(tmp_path: Path, command: list[str]) -> None:
     name, *more = command
     done = run(name, "--target", target(tmp_path, "rude", ready_within="0.5"), *more)
-    told = done.stdout + done.stderr
+    shown = done.stdout + done.stderr
 
     assert done.returncode == 3
-    assert "| \\x1b[31m red \\x07" in told
-    assert "| ::error::boom" in told
-    assert [each for each in told.splitlines() if each.lstrip().startswith("::") or "##[" in each] == []
-    assert [char for char in told if char != "\n" and not char.isprintable()] == []
+    assert "| \\x1b[31m red \\x07" in shown
+    assert "| ::error::boom" in shown
+    assert [each for each in shown.splitlines() if each.lstrip().startswith("::") or "##[" in each] == []
+    assert [char for char in shown if char != "\n" and not char.isprintable()] == []
 
 
 def test_without_a_ready_line_the_health_path_is_asked(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_x_ends_with_the_first_failure(tmp_path: Path) -> None:
 
 
 def await_listener(port: int) -> None:
-    """Wait until somebody listens."""
+    """Wait until the port accepts connections."""
     while True:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -371,9 +371,11 @@ def test_terminal_is_shown_colours(tmp_path: Path) -> None:
 def test_failures_come_first_in_ci(tmp_path: Path) -> None:
     words = ["run", "--target", target(tmp_path, "good"), "--select", "http/health"]
 
-    told = run(*words, "--select", "http/page", CI="true").stdout
+    shown = run(*words, "--select", "http/page", CI="true").stdout
 
-    assert 0 <= told.index("FAIL http/page") < told.index("ok   http/health") < told.index("NOT CONFORMANT")
+    assert (
+        0 <= shown.index("FAIL http/page") < shown.index("ok   http/health") < shown.index("NOT CONFORMANT")
+    )
 
 
 def test_version_and_completion_are_printed() -> None:

@@ -112,7 +112,7 @@ TEARS = [
 
 @pytest.mark.parametrize(("frame", "byte", "through", "why"), TEARS)
 @pytest.mark.parametrize("size", [1, 5, 10_000], ids=lambda size: f"by-{size}")
-async def test_a_torn_link_passes_so_many_bytes(
+async def test_torn_link_passes_bytes_before(
     frame: int, byte: int, through: bytes, why: str, size: int
 ) -> None:
     sent = HEAD + b"".join(WIRE)
@@ -187,7 +187,7 @@ async def test_both_directions_pass_and_the_server_ends() -> None:
         assert await box.links[0].server_closed(60)
 
 
-async def test_a_cut_resets_both_sides_and_is_told() -> None:
+async def test_cut_resets_both_sides() -> None:
     witness = Witness()
     async with through(witness, down=idle_limit(0.01)) as (box, (reader, _), trace):
         with pytest.raises(ConnectionResetError):
@@ -198,7 +198,7 @@ async def test_a_cut_resets_both_sides_and_is_told() -> None:
     assert [line.text for line in trace.lines] == ["the box resets the link: not one byte for 0.01 s"]
 
 
-async def test_a_dark_link_swallows_all_and_tells_nobody() -> None:
+async def test_blackholed_link_discards_silently() -> None:
     witness = Witness()
     async with through(witness) as (box, (reader, writer), _):
         writer.write(b"hello")

@@ -33,7 +33,7 @@ def test_a_case_needs_what_it_calls(case_id: str, need: str) -> None:
     ("case_id", "other"),
     [
         ("processes/options", "turns/answered"),  # what Claude was given can be judged without an answer
-        ("http/post", "handshake/completes"),  # another door
+        ("http/post", "handshake/completes"),  # another route
         ("turns/order", "turns/text"),  # it looks at kinds of events only
         ("keepalive/dead-peer", "turns/answered"),
         ("stopping/unknown", "stopping/cancel"),

@@ -1,4 +1,4 @@
-"""Cases of one's own, the pytest fixtures, and the page that tells how, played word by word."""
+"""Cases of one's own, the pytest fixtures, and the page that explains them, played word by word."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("text", "told"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(("text", "shown"), BROKEN.values(), ids=BROKEN)
 def test_broken_file_is_a_sentence(
-    text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = all_cases()
 
     assert main(["list", "--cases", write(tmp_path / "cases", a=text)]) == 2
-    assert told in capsys.readouterr().err
+    assert shown in capsys.readouterr().err
     assert all_cases() == known
 
 

@@ -428,7 +428,7 @@ def test_places_and_names_are_no_rules() -> None:
     assert not any(each.stops for each in edits)
 
 
-def test_edit_tells_how_its_case_ended() -> None:
+def test_edit_shows_how_its_case_ended() -> None:
     run = RunResult(target="t", url="", seed=1, seconds=0, results=(result("a/b", Verdict.FAILED),))
     edit = Edit(what="a/b is to be a known failure", stops=True, case_id="a/b")
 

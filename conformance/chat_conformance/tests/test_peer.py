@@ -129,7 +129,7 @@ async def test_endless_body_ends_the_connection(monkeypatch: pytest.MonkeyPatch)
     assert peer.ended == "the server sent more than 1 MiB, and the case does not read on"
 
 
-async def test_pings_stay_unanswered_when_told_so() -> None:
+async def test_pings_stay_unanswered_on_request() -> None:
     script = Script(b"")
     async with peer_of(script) as peer:
         peer.answers_pings = False
@@ -283,7 +283,7 @@ async def test_frames_that_could_be_read_but_are_illegal_are_noted() -> None:
 
 
 class Flood(Script):
-    """A server that, once it hears something, writes on and on, as far as it is read."""
+    """A server that, once it has received something, writes without end, as far as it is read."""
 
     MOST = 1 << 28
 

@@ -37,7 +37,7 @@ def test_ports_come_from_the_key() -> None:
     second = free_port("a key of this test")
 
     assert first != second  # the first is taken as long as this process lives
-    told = subprocess.run(
+    shown = subprocess.run(
         [
             "python",
             "-c",
@@ -48,7 +48,7 @@ def test_ports_come_from_the_key() -> None:
         check=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    assert int(told.stdout) not in {first, second}  # another suite at the same time takes neither
+    assert int(shown.stdout) not in {first, second}  # another suite at the same time takes neither
 
 
 def test_target_gets_a_small_environment() -> None:
@@ -60,8 +60,8 @@ def test_target_gets_a_small_environment() -> None:
 
 def test_target_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_OF_CI", "1")
-    told = str(tmp_path / "env")
-    script = f"import json, os; json.dump(dict(os.environ), open({told!r}, 'w')); print('up', flush=True)"
+    shown = str(tmp_path / "env")
+    script = f"import json, os; json.dump(dict(os.environ), open({shown!r}, 'w')); print('up', flush=True)"
     listens = "import sys, http.server as h; h.test(port=int(sys.argv[1]), bind='127.0.0.1')"
     target = Target(
         name="t",

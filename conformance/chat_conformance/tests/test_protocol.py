@@ -234,7 +234,7 @@ def test_document_of_an_answer_is_known_by_its_path() -> None:
 TARGET = Target(name="t", url="http://127.0.0.1:1")
 
 
-def test_one_fault_is_told_once_however_often_it_is_sent() -> None:
+def test_repeated_fault_is_reported_once() -> None:
     notes = contract.Contract()
     for case_id in ("a/first", "a/second"):
         with contract.holding(notes, case_id):
@@ -291,9 +291,12 @@ def test_odd_cases_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"), [(Verdict.FAILED, []), (Verdict.PASSED, ["traffic/schema"]), (None, ["traffic/schema"])]
+    ("said", "shown"),
+    [(Verdict.FAILED, []), (Verdict.PASSED, ["traffic/schema"]), (None, ["traffic/schema"])],
 )
-def test_traffic_is_told_unless_its_case_has(said: Verdict | None, told: list[str], tmp_path: Path) -> None:
+def test_traffic_is_reported_unless_its_case_is(
+    said: Verdict | None, shown: list[str], tmp_path: Path
+) -> None:
     server = Server(TARGET, tmp_path)
     keep: Callable[[CaseResult], CaseResult] = lambda result: result  # noqa: E731
     with asyncio.Runner() as loop:
@@ -319,4 +322,4 @@ def test_traffic_is_told_unless_its_case_has(said: Verdict | None, told: list[st
             contract.look_at_no_message("not JSON", "x", TARGET)
         plugin.note_traffic()
 
-        assert [each.case.id for each in plugin.results[said is not None :]] == told
+        assert [each.case.id for each in plugin.results[said is not None :]] == shown

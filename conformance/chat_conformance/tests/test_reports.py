@@ -234,7 +234,7 @@ def test_review_decides_by_the_gate(run: RunResult, decision: str) -> None:
     assert said["verdict_reason"]
 
 
-def test_failure_below_the_gate_is_told_and_lets_through() -> None:
+def test_failure_below_the_gate_passes() -> None:
     run = msgspec.structs.replace(FULL, results=FULL.results[:2], trouble=())
 
     assert run.exit_status == 0
@@ -396,7 +396,7 @@ def test_side_by_side_obeys_nothing() -> None:
 
 
 def worst(findings: int) -> RunResult:
-    """A run with so many findings, each with as much evidence as a case can have, and more."""
+    """A run with this many findings, each with as much evidence as a case can have, and more."""
     big = "x" * 60_000 + "\u202e" * 2_000
     one = msgspec.structs.replace(
         FULL.results[2],

@@ -32,7 +32,7 @@ def test_an_event_without_what_it_must_have_fails(event: Event) -> None:
         join_tokens([token("short"), event])
 
 
-def test_members_that_no_clause_names_may_differ_when_told_again() -> None:
+def test_members_without_a_clause_may_differ() -> None:
     first, again = [{**TOKEN, "sent_at": number} for number in (1, 2)]
 
     assert comparable([first]) == comparable([again]) == [TOKEN]

@@ -29,7 +29,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> AnswerTemplates:
     return AnswerTemplates(printed.stdout)
 
 
-def told(lines: AnswerTemplates, ask: AnswerSpec) -> list[bytes]:
+def printed(lines: AnswerTemplates, ask: AnswerSpec) -> list[bytes]:
     """The lines of an answer, its pauses left out."""
     pieces = lines.answer(ask, "1e1e1e1e-0000-4000-8000-000000000000", lambda: False)
     return b"".join(piece for piece in pieces if not isinstance(piece, Pause)).splitlines()
@@ -45,11 +45,9 @@ ASKS = [
 
 
 @pytest.mark.parametrize(("ask", "mark", "count"), ASKS)
-def test_answer_is_told_once_by_the_parser(
-    lines: AnswerTemplates, ask: AnswerSpec, mark: str, count: int
-) -> None:
+def test_answer_is_parsed_once(lines: AnswerTemplates, ask: AnswerSpec, mark: str, count: int) -> None:
     parser = TurnParser()
-    events = list(parser.feed(told(lines, ask)))
+    events = list(parser.feed(printed(lines, ask)))
 
     assert parser.text.count(mark) == count
     assert isinstance(events[-1], Result)
@@ -57,12 +55,12 @@ def test_answer_is_told_once_by_the_parser(
 
 
 def test_answer_has_no_line_twice(lines: AnswerTemplates) -> None:
-    uuids = Counter(json.loads(line)["uuid"] for line in told(lines, AnswerSpec(tokens=2_000)))
+    uuids = Counter(json.loads(line)["uuid"] for line in printed(lines, AnswerSpec(tokens=2_000)))
 
     assert uuids.most_common(1)[0][1] == 1
 
 
-def test_answer_ends_when_it_is_told_to(lines: AnswerTemplates) -> None:
+def test_answer_ends_when_stopped(lines: AnswerTemplates) -> None:
     stopped = False
     pieces = lines.answer(AnswerSpec(tokens=10_000_000, rate=50), "1e1e1e1e", lambda: stopped)
     first = [next(pieces) for _ in range(6)]
@@ -75,7 +73,7 @@ def test_answer_ends_when_it_is_told_to(lines: AnswerTemplates) -> None:
 @pytest.mark.parametrize(
     "ask", [AnswerSpec(), AnswerSpec(tokens=7, rate=50, gate=1), AnswerSpec(line=1 << 24)]
 )
-def test_prompt_tells_what_is_asked(ask: AnswerSpec) -> None:
+def test_prompt_says_what_is_asked(ask: AnswerSpec) -> None:
     assert find_ask(f'{{"content":"{ask.prompt()}"}}'.encode()) == ask
 
 

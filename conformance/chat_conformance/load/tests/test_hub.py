@@ -72,9 +72,9 @@ def test_interrupt_ends_the_answer(claude: list[str]) -> None:
         process.stdout.readline()
         process.stdin.write(json.dumps(interrupt).encode() + b"\n")
         process.stdin.close()
-        told = kinds(process.stdout.read())
+        shown = kinds(process.stdout.read())
 
-    assert (process.returncode, told.count("control_response"), told[-1]) == (0, 1, "result")
+    assert (process.returncode, shown.count("control_response"), shown[-1]) == (0, 1, "result")
 
 
 def test_killed_process_closes_its_pipe(claude: list[str]) -> None:

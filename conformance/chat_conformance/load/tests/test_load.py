@@ -45,7 +45,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("more", "sentence"), WRONG)
-def test_wrong_use_is_told(more: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_error_is_named(more: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["load", "--plan", "smoke", "--target", "targets/reference.toml", *more]) == 2
     assert sentence in capsys.readouterr().err
 
@@ -73,12 +73,12 @@ def test_suite_is_played_beside_streams(capsys: pytest.CaptureFixture[str]) -> N
     assert main(words) == 0, capsys.readouterr().out
 
 
-def test_streams_that_break_off_are_told() -> None:
+def test_broken_streams_are_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    told = stream(Job(2, f"http://127.0.0.1:{port}", "/chat/ws", {}, Load()))
+    shown = stream(Job(2, f"http://127.0.0.1:{port}", "/chat/ws", {}, Load()))
 
-    assert (told.turns, told.trouble) == (0, "Connection refused")
+    assert (shown.turns, shown.trouble) == (0, "Connection refused")
 
 
 def test_load_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:

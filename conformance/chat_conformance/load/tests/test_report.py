@@ -105,10 +105,10 @@ BOUNDS = [
 
 @pytest.mark.parametrize(("measure", "figure", "times", "sentence"), BOUNDS)
 def test_bound(measure: str, figure: str, times: float, sentence: str) -> None:
-    told = bounds.Bound(measure, figure, "<theirs>", times).broken(RESULT)
+    shown = bounds.Bound(measure, figure, "<theirs>", times).broken(RESULT)
 
-    assert sentence in told
-    assert bool(told) == bool(sentence)
+    assert sentence in shown
+    assert bool(shown) == bool(sentence)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_wrong_bounds_are_refused(text: str, sentence: str, tmp_path: Path) -> N
         bounds.load(str(place), ["ours", "theirs"])
 
 
-def test_docs_tell_every_measurement() -> None:
+def test_docs_list_every_measurement() -> None:
     words = (Path(__file__).resolve().parents[4] / "docs" / "performance.md").read_text()
     kinds = {name.partition("/")[0] for name in measurements(PLANS["full"])}
 

@@ -51,7 +51,7 @@ def test_walk_inflates_what_was_deflated(cuts: list[int]) -> None:
     )
 
 
-def test_tokens_tell_how_long_they_were_under_way() -> None:
+def test_tokens_show_their_latency() -> None:
     tokens, delays = TokenCounter(), list[int]()
     tokens.feed(b'{"token":"@0000000000001000 "}', 1_500, delays)
     tokens.feed(b'{"token":"@0000000000002000 @0000000000002100 "}', 2_600, delays)
