@@ -256,13 +256,14 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         own = [each for each in mine if each.case.level == level]
         passed = [each for each in mine if each.verdict is Verdict.PASSED]
         wrong = [each for each in mine if each.case.id in failed]
-        if wrong:
+        if own and all(each.verdict is Verdict.NOT_OFFERED for each in own):
+            verdict = "not offered"
+        elif wrong:
             verdict = "failed"
         elif any(each.verdict is Verdict.PASSED for each in own):
             verdict = "passed"
         else:
-            offered = any(each.verdict is not Verdict.NOT_OFFERED for each in own)
-            verdict = "not tested" if offered or not own else "not offered"
+            verdict = "not tested"
         others = len(mine) - len(passed) - len(wrong)
         return LevelResult(level=level, verdict=verdict, passed=len(passed), failed=len(wrong), others=others)
 

@@ -59,9 +59,14 @@ def test_full_asks_for_every_case() -> None:
 
 
 def test_failure_in_the_core_fails_every_level() -> None:
-    found = judged(result("core", Verdict.FAILED), result("limits", Verdict.PASSED))
+    found = judged(
+        result("core", Verdict.FAILED),
+        result("limits", Verdict.PASSED),
+        result("identity", Verdict.NOT_OFFERED),
+    )
 
-    assert set(found.values()) == {"failed"}
+    assert (found["core"], found["limits"], found["full"]) == ("failed", "failed", "failed")
+    assert found["identity"] == "not offered"
 
 
 def test_level_is_judged_by_its_own_cases() -> None:
