@@ -13,7 +13,7 @@ OLD = re.compile(
     r"|so many|so much|family|families|goodbye|suffers?)\b",
     re.IGNORECASE,
 )
-MOST = {"impl": 11, "fake_claude": 4, "conformance": 26, "e2e": 0.5, "docs": 60}
+MOST = {"impl": 0.5, "fake_claude": 4, "conformance": 26, "e2e": 0.5, "docs": 60}
 """Per 1,000 lines."""
 
 

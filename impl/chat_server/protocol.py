@@ -14,7 +14,7 @@ MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)  # MSG-6
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
-    """Base of every message; on the wire ``type`` tells which one it is."""
+    """Base of every message; on the wire ``type`` says which one it is."""
 
 
 class ChatRequest(Message, frozen=True, tag="chat_request"):
@@ -84,7 +84,7 @@ class Tool(Event, frozen=True, kw_only=True, tag="tool"):
 
 
 class Status(Event, frozen=True, kw_only=True, tag="status"):
-    """Something the user may like to know meanwhile, such as a retry."""
+    """Something the user may like to know during the turn, such as a retry."""
 
     status: str
     detail: str = ""
@@ -136,7 +136,7 @@ _CLIENT: dict[str, type[ClientMessage]] = {
 
 
 class _Envelope(msgspec.Struct):
-    """The members by which a message is told apart, as they are written."""
+    """The members that say what a message is, undecoded."""
 
     type: msgspec.Raw = msgspec.Raw(b"null")
     message_id: msgspec.Raw = msgspec.Raw(b"null")
@@ -170,10 +170,12 @@ def decode_client(text: str, most_marks: int = MOST_MARKS) -> ClientMessage:
         BadRequest: It is not a JSON object of a known type with members of the right types (MSG-2);
             names the ``message_id`` when one could be read (MSG-6).
     """
+    # Lone surrogates, which no UTF-8 frame has, but a server behind another codec may get.
     try:
         payload = text.encode()
     except UnicodeEncodeError as error:
         raise BadRequest(f"the frame is not JSON: {error}") from None
+    # Decoding costs by the value, not by the byte: a frame of `[[[[…` takes seconds, and gigabytes of memory.
     if len(payload) > most_marks and _has_more_marks(payload, most_marks):
         raise BadRequest("the frame has too many members")
     try:
@@ -209,7 +211,7 @@ def _explained(payload: bytes, error: msgspec.ValidationError) -> BadRequest:
 
 
 def _has_more_marks(payload: bytes, most: int) -> bool:
-    """Whether there are more of the characters that part JSON, looked at piece by piece: mostly a few tell."""
+    """Whether there are more than ``most`` of the characters that part JSON; mostly the first pieces decide."""
     found = 0
     for start in range(0, len(payload), 65_536):
         piece = payload[start : start + 65_536]

@@ -2,7 +2,7 @@
 
 It is an allow-list, since nobody knows which variables of a machine hold a secret. Names that begin with ``ANTHROPIC_``
 or ``CLAUDE_`` are the CLI's own; the others that it reads are listed at https://code.claude.com/docs/en/env-vars. What
-gives access to a cloud is passed on only where the CLI is told to use that cloud.
+gives access to a cloud is passed on only where the CLI is set to use that cloud.
 """
 
 from __future__ import annotations

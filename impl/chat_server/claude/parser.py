@@ -139,7 +139,8 @@ class TurnParser:
         if message is None or self._is_duplicate(message.get("uuid")):
             return
         if message.get("parent_tool_use_id") is not None:
-            return  # a subagent's lines are not the answer
+            # A subagent's lines: its text is no answer, and its tools are shown as one tool of ours.
+            return
         match message.get("type"):
             case "stream_event":
                 yield from self._stream_event(_dict(message.get("event")))
@@ -185,11 +186,12 @@ class TurnParser:
 
     def _assistant(self, line: dict[str, Any]) -> Iterator[ParsedEvent]:
         if line.get("is_api_error_message") or line.get("error"):
-            return  # the result says it, as an error
+            return  # no answer: the result reports the error
         message = _dict(line.get("message"))
         blocks = _list(message.get("content"))
         if not blocks:
-            return  # no content: it must not end the current message
+            # Empty messages come in the middle of a stream: they must not end the current one.
+            return
         yield from self._on_message(message)
         for block in blocks:
             match _dict(block).get("type"):
@@ -223,7 +225,8 @@ class TurnParser:
 
     def _result(self, line: dict[str, Any]) -> Iterator[ParsedEvent]:
         if _dict(line.get("origin")).get("kind") == "task-notification":
-            return  # of a background task that an earlier turn left running; ours is still to come
+            # A background task of an earlier turn has ended; the result of this turn is still to come.
+            return
         self.ended = True
         error = ""
         if line.get("is_error"):

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 STOP_SECONDS = 1.0
-"""How soon after a claude that died of a stop signal the server must be told to stop for the two to be one event."""
+"""How soon after a claude that died of a stop signal the server must get one, too, for the two to be one event."""
 
 
 class Claude:
@@ -41,12 +41,15 @@ class Claude:
         self._passed_on = passed_on(self._server_env, settings.claude_env)
         home = settings.claude_home
         shared = self._server_env if home is None else {**self._server_env, "HOME": str(home)}
-        self._shared_config = config_folder(shared)  # what the CLI kept before conversations had a HOME each
+        # Where the CLI kept sessions before each conversation had a HOME of its own.
+        self._shared_config = config_folder(shared)
         self._workspaces = Workspaces(settings.data / "workspaces")
         self._sessions: dict[str, Session] = {}  # by conversation
-        self._spares: list[Session] = []  # started ahead, for conversations that begin
+        self._spares: list[Session] = []  # started ahead, for new conversations
+        # Users take turns in the queue, so that one with many tabs does not keep others out.
         self._line = WaitingLine()
-        self._granted = 0  # places of those who have waited, in which nothing is started yet
+        # Places given to waiting turns that have not started their process yet: they count as taken.
+        self._granted = 0
         self._group = asyncio.TaskGroup()
         self._stopping = asyncio.Event()
         self._owned = AsyncExitStack()
@@ -153,7 +156,8 @@ class Claude:
                 self._line.serve(exchange.owner)
                 return session
             assert session.task is not None
-            await asyncio.wait([session.task])  # never two processes on one session
+            # Never two processes on one session: both would append to its transcript.
+            await asyncio.wait([session.task])
         spare = next((each for each in self._spares if not each.closing.done()), None)
         if resume is None and spare is not None and self._workspaces.find(conversation_id) is None:
             session = spare
@@ -230,7 +234,8 @@ class Claude:
         Raises:
             ClaudeUnavailable: All are answering, and too many wait, or it took too long; or the turn was stopped.
         """
-        if self._free > 0:  # then nobody waits
+        # With a free place the queue is empty: places are granted as soon as they are free.
+        if self._free > 0:
             self._line.serve(exchange.owner)
             return
         ticket = self._line.join(exchange.owner)
@@ -246,7 +251,8 @@ class Claude:
         except BaseException as error:
             exchange.attach(None)
             self._line.leave(ticket)
-            if ticket.has_place:  # just when it had waited for too long, or the server ends
+            # The place was granted in the very moment in which the wait ended: the next ticket gets it.
+            if ticket.has_place:
                 self._granted -= 1
                 self._line.release(exchange.owner)
                 self._make_room()
@@ -310,7 +316,7 @@ class Claude:
                 logger.exception("the process failed")
             else:
                 session.started.set_exception(error)
-                session.started.exception()  # seen, even if nobody waits any more
+                session.started.exception()  # mark it as retrieved: the turn may have been cancelled
         finally:
             if self._sessions.get(session.conversation_id) is session:
                 del self._sessions[session.conversation_id]

@@ -163,7 +163,8 @@ class Session:
             SessionUnknown: The CLI does not know the session it was to resume.
             TimedOut: The turn was silent for too long.
         """
-        share_names(self.context)  # the process's log lines name the turn that it serves, or served last
+        # The process's log lines name the turn that it serves, or served last.
+        share_names(self.context)
         self._exchange, self._result = exchange, self._loop.create_future()
         self._text_seen = False
         self._last_output = self._loop.time()
@@ -188,7 +189,8 @@ class Session:
                 self._interrupt_timer = None
         if result.error.startswith(UNKNOWN_SESSION):
             raise SessionUnknown
-        if result.aborted and not exchange.stopped:  # this is what the CLI makes of SIGINT
+        # Aborted, and not by us: this is what the CLI makes of SIGINT.
+        if result.aborted and not exchange.stopped:
             raise ClaudeEnded(result.error, signalled=True)
         return result
 
@@ -276,7 +278,8 @@ class Session:
     def _check_silence(self) -> None:
         """End the turn if there was no output for too long."""
         if self.closing.done():
-            return  # the process is being ended, and its exit ends the turn
+            # The process is being ended, and its exit ends the turn.
+            return
         # While the pipe is paused nothing can be read, so that is no silence. And the time starts again when it is
         # resumed, since what the CLI wrote before may only be read after this check.
         now, stdout = self._loop.time(), self.started.result().stdout

@@ -74,6 +74,7 @@ class WaitingLine:
 
     def grant(self) -> bool:
         """Give a place to the first ticket of a user with the fewest; ``False`` when none waits."""
+        # `min` takes the first of equals, and tickets are in the order of their arrival.
         ticket = min(self._waiting(), key=lambda each: self.served[each.owner], default=None)
         if ticket is None:
             return False
@@ -83,6 +84,7 @@ class WaitingLine:
 
     def refuse_one(self, why: str) -> None:
         """Refuse the newest ticket of the user with the most places and tickets."""
+        # Not the newest of all: a user who fills the queue would keep the others out of it.
         waiting = list(self._waiting())
         wanted = self.served + Counter(each.owner for each in waiting)
         max(reversed(waiting), key=lambda each: wanted[each.owner]).refuse(why)

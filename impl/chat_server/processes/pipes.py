@@ -84,6 +84,7 @@ class PipeReader:
         except BlockingIOError:
             return False
         except OSError:
+            # EIO and the like: what is behind it cannot be read, so it is the end.
             data = b""
         if not data:
             self.close()
@@ -94,6 +95,7 @@ class PipeReader:
         return len(data) == CHUNK
 
     def _notify_eof(self) -> None:
+        # Once: `drain_and_close` reports EOF too, after a read that found it.
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.on_output(b"")
@@ -137,7 +139,8 @@ class PipeWriter:
         except BlockingIOError:
             pass
         except OSError:
-            self._unsent = memoryview(b"")  # the child has exited, or has closed its input
+            # EPIPE: the child has exited, or has closed its input. Its exit is reported elsewhere.
+            self._unsent = memoryview(b"")
 
     def _on_writable(self) -> None:
         self._flush()

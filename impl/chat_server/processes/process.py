@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 STDERR_TAIL = 4096
 
 STRANGER_SECONDS = 0.5
-"""How long the end of the pipes may take once the whole family is gone."""
+"""How long the end of the pipes may take once the whole process tree is gone."""
 
 END_SECONDS = 5.0
-"""How long the end of a family may take once it was killed; only a device that does not answer takes longer."""
+"""How long the end of a process tree may take once it was killed; only a device that does not answer takes longer."""
 
 
 class Guardian(Protocol):
@@ -30,14 +30,14 @@ class Guardian(Protocol):
         """Have something done to a process."""
 
     def forget(self, number: int) -> None:
-        """Tell no more of a process."""
+        """Report no more of a process."""
 
 
 class Process:
     """A running process: its pipes, and the end of what it wrote on stderr.
 
-    asyncio's own child processes are not used: they report the end of a child only after that of its pipes, whoever
-    holds those, and cost three transports and a thread or a task each.
+    asyncio's own child processes are not used: they report the end of a child only after that of its pipes, which
+    other processes may hold, and cost three transports and a thread or a task each.
 
     Attributes:
         pid: Its process id, once it has started.
@@ -98,7 +98,7 @@ class Process:
             await asyncio.wait([self.exited], timeout=grace)
 
     async def kill(self) -> None:
-        """KILL whatever is left of the family, and wait until it is gone (PROC-3)."""
+        """KILL what is left of the process tree, and wait until nothing is (PROC-3)."""
         self.stdout.discard()
         self._guardian.ask("end", self._number)
         await asyncio.wait([self.gone], timeout=END_SECONDS)
@@ -119,8 +119,8 @@ class Process:
         self.stdout.close()
         self._stderr.close()
 
-    def told(self, word: str, value: int, what: str = "") -> None:
-        """What the guardian says of it."""
+    def on_report(self, word: str, value: int, what: str = "") -> None:
+        """What the guardian reports of it."""
         match word:
             case "started" if not self.started.done():
                 self.pid = value

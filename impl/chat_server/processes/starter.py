@@ -29,7 +29,7 @@ PROGRAM = (
 )
 
 STARTS_AT_ONCE = 16
-"""So many starts wait for the guardian side by side: each has four descriptors on their way."""
+"""How many starts wait for the guardian in parallel: each has four descriptors on their way."""
 
 ANSWER_SECONDS = 10.0
 """How long the guardian may take to start a process, or to end; one that does not answer is taken for dead."""
@@ -56,7 +56,7 @@ class Starter:
     async def start(
         self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], listener: OutputListener
     ) -> Process:
-        """A process that runs ``argv``; whoever gets it must have it killed.
+        """A process that runs ``argv``; the caller must have it killed.
 
         Raises:
             OSError: The program cannot be started.
@@ -101,7 +101,7 @@ class Starter:
         await asyncio.wait([process.started], timeout=ANSWER_SECONDS)
         if not process.started.done():
             logger.error("the guardian of the claude processes does not answer")
-            self._kill()  # which all who wait are told
+            self._kill()  # all that wait get an error
             await asyncio.wait([process.started])
         process.started.result()
 
@@ -111,11 +111,11 @@ class Starter:
             self._line.send(f"{word} {number} {value:d}", fds)
 
     def forget(self, number: int) -> None:
-        """Tell no more of a process."""
+        """Report no more of a process."""
         self._processes.pop(number, None)
 
-    def _hear(self, word: str, number: int, value: int, what: str = "") -> None:
-        """What the guardian tells."""
+    def _on_report(self, word: str, number: int, value: int, what: str = "") -> None:
+        """What the guardian reports."""
         if word == "bare":
             logger.warning(
                 "this system has no subreapers: what clears its environment is not found when it must end"
@@ -127,7 +127,7 @@ class Starter:
             )
             word = "gone"  # it is not waited for
         if process := self._processes.get(number):
-            process.told(word, value, what)
+            process.on_report(word, value, what)
 
     async def keep(self) -> None:
         """Have a guardian until this is cancelled: one that is killed is followed by another."""
@@ -140,7 +140,7 @@ class Starter:
 
     async def _keep_one(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        line = self._line = Line(ours, self._hear)
+        line = self._line = Line(ours, self._on_report)
         try:
             with theirs:
                 program = self._program = await asyncio.create_subprocess_exec(
@@ -175,9 +175,9 @@ class Starter:
         if left := await asyncio.to_thread(end_orphans, self._mark):
             logger.error("these processes do not end: %s", left)
         for process in tuple(self._processes.values()):
-            process.told("failed", ESRCH, "program")
-            process.told("exited", -signal.SIGKILL)
-            process.told("gone", 0)
+            process.on_report("failed", ESRCH, "program")
+            process.on_report("exited", -signal.SIGKILL)
+            process.on_report("gone", 0)
 
 
 class Line:
@@ -187,10 +187,10 @@ class Line:
         ended: Is done when the other end is closed.
     """
 
-    def __init__(self, ours: socket.socket, hear: Callable[..., None]) -> None:
+    def __init__(self, ours: socket.socket, on_report: Callable[..., None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = ours
-        self._hear = hear
+        self._on_report = on_report
         self._waiting: deque[tuple[bytes, list[int]]] = deque()  # what the socket did not take yet
         self.ended: asyncio.Future[None] = self._loop.create_future()
         ours.setblocking(False)
@@ -249,7 +249,7 @@ class Line:
                 self.close()
                 return
             word, number, value, *what = message.decode().split()
-            self._hear(word, int(number), int(value), *what)
+            self._on_report(word, int(number), int(value), *what)
 
 
 def _pipes(stack: ExitStack) -> tuple[list[int], list[int]]:
@@ -291,7 +291,7 @@ def end_orphans(mark: str) -> list[int]:
         refused = send(tree, signal.SIGKILL)
         if len(refused) == len(tree) or time.monotonic() > deadline:
             return [*tree, *kill(mark, END_SECONDS)]
-        time.sleep(0.01)  # the loop, not this thread, is told of children's ends
+        time.sleep(0.01)  # the loop, not this thread, sees the exits of children
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Answers and the many ways in which the CLI may tell them, as strategies."""
+"""Answers and the many ways in which the CLI may print them, as strategies."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Block:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A telling that breaks off after ``chars`` characters of text, with ``kept`` blocks whole before it."""
+    """An attempt that breaks off after ``chars`` characters of text, with ``kept`` blocks whole before it."""
 
-    texts: tuple[str, ...]  # what it tells in place of the broken blocks' texts
+    texts: tuple[str, ...]  # what it prints in place of the broken blocks' texts
     chars: int
     kept: int
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A message and how it is told: ``streamed``, in ``deltas`` only, ``whole`` only, or as ``result`` only."""
+    """A message and how it is printed: ``streamed``, in ``deltas`` only, ``whole`` only, or as ``result`` only."""
 
     blocks: tuple[Block, ...]
     how: str
@@ -93,7 +93,7 @@ class Wire:
             self.line("user", message={"role": "user", "content": [done]}, parent_tool_use_id=None)
 
     def attempt(self, reply: Reply, attempt: Attempt) -> None:
-        """A telling that breaks off; the blocks before the broken one are told for good."""
+        """An attempt that breaks off; the blocks before the broken one are final."""
         self.start()
         left = attempt.chars
         for index, block in enumerate(reply.blocks):
@@ -103,7 +103,7 @@ class Wire:
                 self.event("content_block_stop", index=index)
                 continue
             if block.kind == "tool_use":
-                break  # a tool that runs is never told again
+                break  # a tool that runs is never repeated
             text = attempt.texts[index] if block.kind == "text" else block.text
             self.pieces(index, Block(block.kind, text), reply.size, left)
             self.event("content_block_stop", index=index)
@@ -175,7 +175,7 @@ def _attempts(draw: st.DrawFn, blocks: tuple[Block, ...], *, alike: bool) -> tup
 
 @st.composite
 def replies(draw: st.DrawFn, *, alike: bool = False) -> list[Reply]:
-    """An answer of one to three messages; ``alike``: what is told again is told in the same words."""
+    """An answer of one to three messages; ``alike``: repeats are in the same words."""
     got = []
     count = draw(st.integers(1, 3))
     for number in range(count):

@@ -1,4 +1,4 @@
-"""One WebSocket: bad messages are answered and harm nothing, and whoever follows a turn hears all of it."""
+"""One WebSocket: bad messages are answered and harm nothing, and each follower of a turn gets all of it."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ BAD: list[Any] = [
 
 
 @pytest.mark.parametrize(("text", "code", "sentence", "named"), BAD)
-async def test_bad_message_is_told_what_is_wrong(
+async def test_bad_message_gets_an_error(
     text: str, code: str, sentence: str, named: str | None, outpost: str
 ) -> None:
     async with aiohttp.ClientSession() as http, Address(outpost, http).socket() as peer:
@@ -173,7 +173,7 @@ async def test_bad_message_is_told_what_is_wrong(
     assert sentence in answer["message"]
 
 
-async def test_bad_messages_harm_neither_connection_nor_turn(peer: Peer, fake: Fake) -> None:
+async def test_bad_messages_are_harmless(peer: Peer, fake: Fake) -> None:
     with fake.gate("here") as gate:
         await peer.chat("[[fake tokens=4 hold=here@2]]", message_id="good")
         await peer.text("t1 t2 ")
@@ -193,7 +193,7 @@ async def test_binary_message_is_answered(peer: Peer) -> None:
     assert (await peer.turn())[-1]["type"] == "complete"
 
 
-async def test_failure_of_the_server_is_answered_and_harms_nothing(
+async def test_internal_error_is_answered(
     chat: Site, peer: Peer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
@@ -207,7 +207,7 @@ async def test_failure_of_the_server_is_answered_and_harms_nothing(
     assert (await peer.turn())[-1]["type"] == "complete"
 
 
-async def test_message_beyond_the_frame_limit_closes_with_1009(fake: Fake, tmp_path: Path) -> None:
+async def test_oversized_frame_closes_with_1009(fake: Fake, tmp_path: Path) -> None:
     async with site(fake.command, tmp_path, message_max_bytes=1000) as chat, chat.socket() as peer:
         await peer.ws.send_str("x" * (LEAST_LIMIT + ENVELOPE + 1))
 
@@ -225,7 +225,7 @@ async def test_message_may_come_in_fragments(chat: Site) -> None:
     assert history[0]["content"] == "héllo"
 
 
-async def test_ping_is_answered_while_a_turn_runs(chat: Site, fake: Fake) -> None:
+async def test_ping_is_answered_during_turn(chat: Site, fake: Fake) -> None:
     with fake.gate("here") as gate:
         async with chat.socket(autoping=False) as peer:
             await peer.chat("[[fake tokens=1 hold=here]]")
@@ -241,9 +241,7 @@ async def test_ping_is_answered_while_a_turn_runs(chat: Site, fake: Fake) -> Non
 # --- the same message again
 
 
-async def test_message_sent_again_elsewhere_is_told_from_the_beginning(
-    chat: Site, peer: Peer, fake: Fake
-) -> None:
+async def test_duplicate_elsewhere_replays_turn(chat: Site, peer: Peer, fake: Fake) -> None:
     with fake.gate("here") as gate:
         await peer.chat("[[fake tokens=3 hold=here@2]]", message_id="m1")
         before = await peer.text("t1 t2 ")
@@ -258,7 +256,7 @@ async def test_message_sent_again_elsewhere_is_told_from_the_beginning(
     assert len(fake.runs()) == 1
 
 
-async def test_message_sent_twice_at_once_is_told_once(peer: Peer, fake: Fake) -> None:
+async def test_duplicate_on_connection_streams_once(peer: Peer, fake: Fake) -> None:
     for _ in range(2):
         await peer.chat("hello", message_id="m1")
     received = await peer.turn()
@@ -272,7 +270,7 @@ async def test_message_sent_twice_at_once_is_told_once(peer: Peer, fake: Fake) -
 # --- following
 
 
-async def test_resume_tells_what_came_after(chat: Site, peer: Peer, fake: Fake) -> None:
+async def test_resume_sends_later_events(chat: Site, peer: Peer, fake: Fake) -> None:
     with fake.gate("here") as gate:
         await peer.chat("[[fake tokens=6 hold=here@4]]", message_id="m1")
         received = await peer.text("t1 t2 t3 t4 ")
@@ -287,7 +285,7 @@ async def test_resume_tells_what_came_after(chat: Site, peer: Peer, fake: Fake) 
     assert spoken(rest) == "t5 t6 "
 
 
-async def test_turn_that_is_over_is_told_to_its_end(chat: Site, peer: Peer) -> None:
+async def test_ended_turn_is_replayed(chat: Site, peer: Peer) -> None:
     await peer.chat("[[fake tokens=3]]", message_id="m1")
     got = await peer.turn()
     async with chat.socket() as other:
@@ -296,7 +294,7 @@ async def test_turn_that_is_over_is_told_to_its_end(chat: Site, peer: Peer) -> N
         assert await other.turn() == got
 
 
-async def test_turn_can_be_told_again_on_the_same_connection(peer: Peer) -> None:
+async def test_turn_can_be_replayed_twice(peer: Peer) -> None:
     await peer.chat("[[fake tokens=3]]", message_id="m1")
     got = await peer.turn()
     for after in (0, 1, got[-1]["seq"] - 1):
@@ -305,7 +303,7 @@ async def test_turn_can_be_told_again_on_the_same_connection(peer: Peer) -> None
         assert await peer.turn() == [got[0], *got[1 + after :]]
 
 
-async def test_cursor_at_the_end_is_answered_by_accepted(peer: Peer) -> None:
+async def test_cursor_at_end_gets_accepted(peer: Peer) -> None:
     await peer.chat("hi", message_id="m1")
     got = await peer.turn()
     conversation_id, last = got[0]["conversation_id"], got[-1]["seq"]
@@ -314,7 +312,7 @@ async def test_cursor_at_the_end_is_answered_by_accepted(peer: Peer) -> None:
     assert await peer.receive() == got[0]
 
 
-async def test_cursor_beyond_the_end_is_answered_by_reset(peer: Peer) -> None:
+async def test_cursor_beyond_end_gets_reset(peer: Peer) -> None:
     await peer.chat("hi", message_id="m1")
     got = await peer.turn()
     conversation_id, last = got[0]["conversation_id"], got[-1]["seq"]
@@ -324,7 +322,7 @@ async def test_cursor_beyond_the_end_is_answered_by_reset(peer: Peer) -> None:
     assert (answer["code"], answer["message_id"]) == ("reset", "m1")
 
 
-async def test_follower_hears_the_running_turn_and_later_ones(chat: Site, peer: Peer, fake: Fake) -> None:
+async def test_follower_gets_later_turns(chat: Site, peer: Peer, fake: Fake) -> None:
     with fake.gate("here") as gate:
         await peer.chat("[[fake tokens=2 hold=here@1]]", message_id="m1")
         conversation_id = (await peer.text("t1 "))[0]["conversation_id"]
@@ -341,7 +339,7 @@ async def test_follower_hears_the_running_turn_and_later_ones(chat: Site, peer: 
             assert later == await peer.turn()
 
 
-async def test_follower_of_a_silent_conversation_hears_its_first_turn(chat: Site, peer: Peer) -> None:
+async def test_follower_gets_first_turn(chat: Site, peer: Peer) -> None:
     async with chat.http.post(f"{chat.url}/chat/new") as response:
         conversation_id = (await response.json())["conversation_id"]
     async with chat.socket() as other:
@@ -370,7 +368,7 @@ async def test_cancel_ends_the_turn(peer: Peer, fake: Fake) -> None:
     assert (last["type"], last["stop_reason"]) == ("complete", "cancelled")
 
 
-async def test_cancel_from_elsewhere_is_told_to_both(chat: Site, peer: Peer, fake: Fake) -> None:
+async def test_cancel_elsewhere_reaches_both(chat: Site, peer: Peer, fake: Fake) -> None:
     with fake.gate("here") as gate:
         await peer.chat("[[fake tokens=9 hold=here@2]]", message_id="m1")
         await gate.reached()
@@ -381,7 +379,7 @@ async def test_cancel_from_elsewhere_is_told_to_both(chat: Site, peer: Peer, fak
             assert (await other.turn())[-1] == (await peer.turn())[-1]
 
 
-async def test_cancel_of_a_turn_that_is_over_is_answered_by_its_end(peer: Peer) -> None:
+async def test_cancel_of_ended_turn_sends_end(peer: Peer) -> None:
     await peer.chat("hi", message_id="m1")
     got = await peer.turn()
     await peer.send("cancel", message_id="m1", conversation_id=got[0]["conversation_id"])
@@ -449,7 +447,7 @@ async def test_login_that_ends_closes_with_4401(chat: Site) -> None:
 
 
 async def pings(clock: LoopClock, peer: Peer, count: int) -> None:
-    """Move the clock from one ping to the next, so many times; none is answered."""
+    """Move the clock from one ping to the next, ``times`` times; none is answered."""
     async with in_time():
         for _ in range(count):
             clock.advance()
@@ -477,9 +475,7 @@ async def test_pings_come_while_claude_is_silent(fake: Fake, tmp_path: Path, loo
             gate.open()
 
 
-async def test_peer_that_misses_three_pongs_is_dropped(
-    fake: Fake, tmp_path: Path, loop_clock: LoopClock
-) -> None:
+async def test_three_missed_pongs_drop_peer(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
     async with (
         site(fake.command, tmp_path, keepalive_seconds=LONG) as chat,
         chat.socket(autoping=False) as peer,
@@ -520,7 +516,7 @@ async def test_peer_that_answers_stays(fake: Fake, tmp_path: Path, loop_clock: L
             assert (await listening)[-1]["type"] == "complete"
 
 
-async def test_peer_whose_message_waits_for_the_store_stays(
+async def test_waiting_message_keeps_peer(
     monkeypatch: pytest.MonkeyPatch, loop_clock: LoopClock, fake: Fake, tmp_path: Path
 ) -> None:
     """Its pongs are there, but behind the message."""
@@ -536,7 +532,7 @@ async def test_peer_whose_message_waits_for_the_store_stays(
         await peer.chat("hi")
         received = asyncio.create_task(peer.turn())
         (connection,) = chat.app[CONNECTIONS]
-        await until(lambda: connection._obeying)
+        await until(lambda: connection._handling)
         for _ in range(5):
             before = connection._next_ping
             loop_clock.advance()
@@ -584,9 +580,7 @@ async def big_turn(peer: Peer, chars: int = 500_000) -> list[dict[str, Any]]:
     return await peer.turn()
 
 
-async def test_reader_that_stalls_is_dropped_and_harms_nobody(
-    fake: Fake, tmp_path: Path, loop_clock: LoopClock
-) -> None:
+async def test_stalled_reader_is_dropped(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
     async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat, chat.socket() as peer:
         (connection,) = chat.app[CONNECTIONS]
         with await stalled(chat, await big_turn(peer)):
@@ -601,7 +595,7 @@ async def test_reader_that_stalls_is_dropped_and_harms_nobody(
             assert (await listening)["code"] == "not_found"
 
 
-async def test_reader_that_stalls_costs_a_few_pieces_of_its_turn(fake: Fake, tmp_path: Path) -> None:
+async def test_stalled_reader_costs_little_memory(fake: Fake, tmp_path: Path) -> None:
     async with site(fake.command, tmp_path) as chat, chat.socket() as peer:
         got = await big_turn(peer, 1_000_000)
         others = chat.app[CONNECTIONS].copy()
@@ -612,7 +606,7 @@ async def test_reader_that_stalls_costs_a_few_pieces_of_its_turn(fake: Fake, tmp
             assert held(connection) < 400_000
 
 
-async def test_reader_that_stalls_does_not_hold_up_the_end(
+async def test_stalled_reader_does_not_delay_shutdown(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop_clock: LoopClock
 ) -> None:
     monkeypatch.setattr("chat_server.web.connection.CLOSE_SECONDS", LONG)
@@ -636,9 +630,7 @@ def catch_up(connection: Connection) -> None:
     connection._catching_up = asyncio.create_task(connection._catch_up())
 
 
-async def test_turn_asked_for_again_by_a_reader_who_is_behind_is_told_from_there(
-    chat: Site, peer: Peer
-) -> None:
+async def test_lagging_reader_may_resume(chat: Site, peer: Peer) -> None:
     await peer.chat("[[fake tokens=2]]", message_id="m1")
     got = await peer.turn()
     again = {"conversation_id": got[0]["conversation_id"], "message_id": "m1"}
@@ -654,7 +646,7 @@ async def test_turn_asked_for_again_by_a_reader_who_is_behind_is_told_from_there
     assert await peer.turn() == got[1:]
 
 
-async def test_cancel_of_a_turn_still_being_told_keeps_the_order(chat: Site, peer: Peer) -> None:
+async def test_cancel_during_replay_keeps_order(chat: Site, peer: Peer) -> None:
     await peer.chat("[[fake tokens=2]]", message_id="m1")
     got = await peer.turn()
     (connection,) = chat.app[CONNECTIONS]
@@ -670,7 +662,7 @@ async def test_cancel_of_a_turn_still_being_told_keeps_the_order(chat: Site, pee
     assert (await peer.receive())["code"] == "not_found"  # the end came once
 
 
-async def test_end_of_the_server_closes_with_1001(fake: Fake, tmp_path: Path) -> None:
+async def test_shutdown_closes_with_1001(fake: Fake, tmp_path: Path) -> None:
     async with site(fake.command, tmp_path) as chat, chat.socket() as peer:
         closing = asyncio.create_task(chat.runner.cleanup())
 

@@ -65,7 +65,7 @@ def test_unread_text_grows_in_one_event() -> None:
     assert log.read(0) == [token(1, "abc")]
 
 
-def test_read_text_stays_as_it_was_read() -> None:
+def test_read_text_never_changes() -> None:
     log = make_log()
     write(log, "a")
     log.read(0)
@@ -76,7 +76,7 @@ def test_read_text_stays_as_it_was_read() -> None:
     assert log.read(0) == [token(1, "a"), token(2, "bc")]
 
 
-def test_text_does_not_grow_over_another_event() -> None:
+def test_event_ends_growing_text() -> None:
     log = make_log()
     write(log, "a")
     log.append(Status(status="retrying", detail="1 of 2"))
@@ -243,7 +243,7 @@ def test_source_is_paused_from_the_start() -> None:
     assert (paused, pipe.paused) == (True, False)
 
 
-async def test_wait_is_over_when_the_turn_ends() -> None:
+async def test_wait_ends_with_turn() -> None:
     log = make_log()
     waiting = asyncio.create_task(log.wait_ended(60.0))
     await asyncio.sleep(0)
@@ -263,14 +263,14 @@ async def test_wait_ends_without_the_turn() -> None:
     assert len(log._readers) == 0
 
 
-async def test_wait_for_a_turn_that_is_over_is_short() -> None:
+async def test_wait_for_ended_turn_returns() -> None:
     log = make_log()
     log.append(Failed(code="timeout", message="silent"))
 
     assert await log.wait_ended(0.0) is True
 
 
-def test_answer_is_the_tokens_with_rewinds_applied() -> None:
+def test_answer_text_applies_rewinds() -> None:
     log = make_log()
     write(log, "🙂 Hello wor")
     log.append(Rewind(to=2))

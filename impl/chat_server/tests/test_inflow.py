@@ -102,7 +102,7 @@ class Wire:
         return b"".join(self.fed)
 
 
-def test_few_frames_are_passed_on_at_once() -> None:
+def test_few_frames_pass_at_once() -> None:
     wire = Wire(rate=2**20)
     wire.sent(EMPTY * FRAMES_AT_ONCE)
 
@@ -110,7 +110,7 @@ def test_few_frames_are_passed_on_at_once() -> None:
     assert not wire.paused
 
 
-def test_many_frames_are_passed_on_in_rounds() -> None:
+def test_many_frames_pass_in_batches() -> None:
     wire = Wire()
     wire.sent(EMPTY * (2 * FRAMES_AT_ONCE) + EMPTY[:3])
     assert wire.paused
@@ -134,7 +134,7 @@ def test_what_still_comes_waits_its_turn() -> None:
     assert not wire.paused
 
 
-def test_much_at_once_gives_others_a_round() -> None:
+def test_large_input_yields_to_others() -> None:
     wire = Wire()
     wire.sent(encode_frame(Frame(Opcode.BINARY, bytes(1_000_000), mask=MASK))[:200_000])
     assert wire.paused
@@ -159,7 +159,7 @@ def test_flood_comes_at_the_rate(frame: bytes) -> None:
     assert wire.excess == []
 
 
-def test_flood_that_does_not_end_is_closed() -> None:
+def test_endless_flood_is_closed() -> None:
     wire = Wire(rate=2**20)
     wire.sent(EMPTY * 100_000)
     wire.loop.run(FLOOD_SECONDS + 1)
@@ -182,7 +182,7 @@ def test_each_flood_has_its_pauses() -> None:
     assert len(wire.read) == 5 * 2_500 * len(EMPTY)
 
 
-def test_nothing_is_fed_while_the_queue_is_full() -> None:
+def test_full_queue_pauses_input() -> None:
     wire = Wire()
     wire.sent(EMPTY * (2 * FRAMES_AT_ONCE))
     wire.inflow.full = True
@@ -199,7 +199,7 @@ def test_nothing_is_fed_while_the_queue_is_full() -> None:
     assert not wire.paused
 
 
-def test_message_that_is_too_old_is_closed() -> None:
+def test_overdue_message_is_closed() -> None:
     wire = Wire(seconds=60)
     wire.sent(encode_frame(Frame(Opcode.TEXT, b"a", fin=False, mask=MASK)))
     for _ in range(5):
@@ -232,7 +232,7 @@ def test_each_message_has_its_own_time() -> None:
     assert wire.excess == []
 
 
-def test_pings_do_not_make_a_message_young() -> None:
+def test_pings_do_not_reset_deadline() -> None:
     wire = Wire(seconds=60)
     wire.sent(encode_frame(Frame(Opcode.TEXT, b"a", fin=False, mask=MASK)))
     for _ in range(7):
@@ -242,7 +242,7 @@ def test_pings_do_not_make_a_message_young() -> None:
     assert len(wire.excess) == 1
 
 
-def test_waiting_bytes_are_counted_until_they_are_taken() -> None:
+def test_queued_bytes_are_counted() -> None:
     wire = Wire()
     wire.sent(encode_frame(Frame(Opcode.TEXT, bytes(1000), mask=MASK)) * 2)
     wire.sent(encode_frame(Frame(Opcode.TEXT, bytes(1000), mask=MASK))[:508])
@@ -264,7 +264,7 @@ def test_too_many_waiting_bytes_are_closed() -> None:
     assert wire.read == piece
 
 
-def test_excess_before_anybody_listens_drops_the_connection() -> None:
+def test_excess_without_listener_drops_connection() -> None:
     wire = Wire(most=10)
     wire.inflow.on_excess = None
     wire.sent(encode_frame(Frame(Opcode.TEXT, bytes(1000), mask=MASK)))
@@ -272,7 +272,7 @@ def test_excess_before_anybody_listens_drops_the_connection() -> None:
     assert wire.dropped
 
 
-def test_faulty_frame_in_a_later_round_closes() -> None:
+def test_faulty_later_frame_closes() -> None:
     wire = Wire()
     wire.sent(EMPTY * (2 * FRAMES_AT_ONCE))
     wire.faulty = True

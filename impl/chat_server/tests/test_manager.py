@@ -1,4 +1,4 @@
-"""The one door: what is admitted runs once, is told to its end and is kept, whatever happens on the way."""
+"""Turns: what is admitted runs once, is sent to its end and is stored, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ NO_TURNS = "CREATE TRIGGER full BEFORE INSERT ON turns BEGIN SELECT RAISE(ABORT,
 # --- a turn from end to end
 
 
-async def test_turn_is_told_in_order_and_kept(fake: Fake, tmp_path: Path) -> None:
+async def test_turn_streams_in_order(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         log = await server.turns.start("ada", "[[fake tokens=3]]", "m1")
         got = await events(log)
@@ -101,14 +101,14 @@ async def test_turn_is_told_in_order_and_kept(fake: Fake, tmp_path: Path) -> Non
     assert turn.usage.output_tokens == 3
 
 
-async def test_message_id_is_chosen_where_none_is_given(fake: Fake, tmp_path: Path) -> None:
+async def test_missing_message_id_is_generated(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         got = await server.turn("hello")
 
     assert re.fullmatch("[A-Za-z0-9_-]{1,64}", got[0].message_id)
 
 
-async def test_pieces_come_while_claude_is_answering(fake: Fake, tmp_path: Path) -> None:
+async def test_tokens_arrive_during_answer(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
             log = await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]")
@@ -166,7 +166,7 @@ result(usage={"input_tokens": 10, "output_tokens": 7}); read()
 """
 
 
-async def test_everything_that_claude_does_is_told(tmp_path: Path) -> None:
+async def test_all_events_are_sent(tmp_path: Path) -> None:
     async with parts(program(tmp_path, STORY), tmp_path) as server:
         got = await server.turn("hello")
         (turn,) = await stored(server, got[0].conversation_id)
@@ -222,7 +222,7 @@ async def test_steps_of_running_turn_are_saved(tmp_path: Path, monkeypatch: pyte
     assert [each["state"] for each in msgspec.json.decode(turn.steps)] == ["started"]
 
 
-async def test_answer_so_far_is_in_history_while_it_grows(
+async def test_running_answer_is_in_history(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat_server.turns.saving.SAVE_SECONDS", 0.01)
@@ -239,7 +239,7 @@ async def test_answer_so_far_is_in_history_while_it_grows(
             assert answer_text(await events(log)) == "t1 t2 t3 t4 "
 
 
-async def test_answers_so_far_are_saved_all_though_not_at_once(
+async def test_progress_is_saved_in_batches(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat_server.turns.saving.SAVE_SECONDS", 0.01)
@@ -257,7 +257,7 @@ async def test_answers_so_far_are_saved_all_though_not_at_once(
             assert {answer_text(await events(log)) for log in logs} == {"t1 t2 t3 t4 "}
 
 
-async def test_answer_so_far_that_cannot_be_saved_is_no_end(
+async def test_failed_progress_save_is_retried(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("chat_server.turns.saving.SAVE_SECONDS", 0.01)
@@ -281,7 +281,7 @@ async def test_later_turn_knows_the_earlier_ones(fake: Fake, tmp_path: Path) -> 
     assert "turn 2 of our conversation" in answer_text(second)
 
 
-async def test_later_turn_knows_the_earlier_ones_after_a_restart(fake: Fake, tmp_path: Path) -> None:
+async def test_session_resumes_after_restart(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         first = await server.turn("one")
     async with parts(fake.command, tmp_path) as server:
@@ -290,7 +290,7 @@ async def test_later_turn_knows_the_earlier_ones_after_a_restart(fake: Fake, tmp
     assert "turn 2 of our conversation" in answer_text(second)
 
 
-async def test_turns_do_not_wait_for_each_other(fake: Fake, tmp_path: Path) -> None:
+async def test_conversations_run_in_parallel(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
             held = await server.turns.start("ada", "[[fake tokens=1 hold=here]]")
@@ -327,7 +327,7 @@ async def test_refused_message_starts_nothing(
     assert fake.runs() == []
 
 
-async def test_message_of_just_the_limit_is_taken(fake: Fake, tmp_path: Path) -> None:
+async def test_message_at_limit_is_admitted(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, message_max_bytes=100) as server:
         completed(await server.turn("é" * 50))
 
@@ -348,7 +348,7 @@ async def test_strangers_conversation_is_like_none(fake: Fake, tmp_path: Path) -
             await server.turns.cancel("eve", "m1", conversation_id)
 
 
-async def test_limits_hold_at_this_door(fake: Fake, tmp_path: Path) -> None:
+async def test_limits_apply_to_start(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, requests_per_hour=1) as server:
         await server.turn("hello")
 
@@ -360,7 +360,7 @@ async def test_limits_hold_at_this_door(fake: Fake, tmp_path: Path) -> None:
 # --- the same message again
 
 
-async def test_same_message_again_is_the_same_turn(fake: Fake, tmp_path: Path) -> None:
+async def test_repeated_message_returns_same_turn(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         log = await server.turns.start("ada", "hello", "m1")
         again = await server.turns.start("ada", "hello", "m1")
@@ -374,7 +374,7 @@ async def test_same_message_again_is_the_same_turn(fake: Fake, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["new-conversation", "known-conversation"])
-async def test_same_message_many_times_at_once_runs_once(fake: Fake, tmp_path: Path, *, known: bool) -> None:
+async def test_concurrent_duplicates_run_once(fake: Fake, tmp_path: Path, *, known: bool) -> None:
     async with parts(fake.command, tmp_path) as server:
         conversation_id = await server.store.new_conversation("ada") if known else None
         logs = await asyncio.gather(
@@ -386,7 +386,7 @@ async def test_same_message_many_times_at_once_runs_once(fake: Fake, tmp_path: P
     assert sum(len(run.stdin) for run in fake.runs()) == 1
 
 
-async def test_same_message_after_a_while_is_told_from_history(fake: Fake, tmp_path: Path) -> None:
+async def test_duplicate_after_retention_reads_history(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, turn_kept_seconds=0) as server:
         first = await server.turn("hello", message_id="m1")
         await asyncio.sleep(0)
@@ -399,7 +399,7 @@ async def test_same_message_after_a_while_is_told_from_history(fake: Fake, tmp_p
     assert sum(len(run.stdin) for run in fake.runs()) == 1
 
 
-async def test_same_message_after_a_restart_is_told_from_history(fake: Fake, tmp_path: Path) -> None:
+async def test_duplicate_after_restart_reads_history(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         first = await server.turn("[[fake tokens=2 exit=3]]", message_id="m1")
     async with parts(fake.command, tmp_path) as server:
@@ -443,7 +443,7 @@ async def test_busy_conversation_refuses_at_no_cost(fake: Fake, tmp_path: Path) 
             assert [turn.prompt for turn in await stored(server, conversation_id)][1:] == ["now"]
 
 
-async def test_two_messages_at_once_are_one_turn_and_one_refusal(fake: Fake, tmp_path: Path) -> None:
+async def test_second_concurrent_message_is_busy(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         conversation_id = await server.store.new_conversation("ada")
         outcomes = await asyncio.gather(
@@ -460,7 +460,7 @@ async def test_two_messages_at_once_are_one_turn_and_one_refusal(fake: Fake, tmp
 # --- turns of a user at the same time
 
 
-async def test_turns_of_a_user_are_bounded_at_no_cost(fake: Fake, tmp_path: Path) -> None:
+async def test_concurrent_turns_limit_counts_nothing(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path, concurrent_turns=2, requests_per_hour=3) as server:
             running = [await server.turns.start("ada", "[[fake tokens=1 hold=here]]") for _ in range(2)]
@@ -475,7 +475,7 @@ async def test_turns_of_a_user_are_bounded_at_no_cost(fake: Fake, tmp_path: Path
             completed(await server.turn("now"))  # the third of the hour
 
 
-async def test_repeated_message_is_told_though_no_more_may_run(fake: Fake, tmp_path: Path) -> None:
+async def test_duplicate_ignores_concurrent_limit(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path, concurrent_turns=1) as server:
             first = await server.turn("hello", message_id="m1")
@@ -490,7 +490,7 @@ async def test_repeated_message_is_told_though_no_more_may_run(fake: Fake, tmp_p
     assert again.accepted.conversation_id == first[0].conversation_id
 
 
-async def test_of_turns_that_begin_at_once_only_so_many_run(fake: Fake, tmp_path: Path) -> None:
+async def test_concurrent_limit_holds_in_parallel(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, concurrent_turns=2) as server:
         outcomes = await asyncio.gather(
             *(server.turns.start("ada", f"message {n}") for n in range(5)), return_exceptions=True
@@ -503,7 +503,7 @@ async def test_of_turns_that_begin_at_once_only_so_many_run(fake: Fake, tmp_path
     assert [type(each) for each in outcomes] == [TurnLog] * 2 + [Busy] * 3
 
 
-async def test_refused_turns_are_not_counted_as_running(fake: Fake, tmp_path: Path) -> None:
+async def test_refused_turns_are_not_running(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, concurrent_turns=1) as server:
         for _ in range(2):
             with pytest.raises(NotFound):
@@ -513,7 +513,7 @@ async def test_refused_turns_are_not_counted_as_running(fake: Fake, tmp_path: Pa
         completed(await server.turn("now"))
 
 
-async def test_turn_stopped_in_line_ends_at_no_cost(fake: Fake, tmp_path: Path) -> None:
+async def test_waiting_turn_stops_without_cost(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path, claude_max_processes=1, requests_per_hour=3) as server:
             running = await server.turns.start("ada", "[[fake tokens=1 hold=here]]")
@@ -534,7 +534,7 @@ async def test_turn_stopped_in_line_ends_at_no_cost(fake: Fake, tmp_path: Path) 
 # --- stopping
 
 
-async def test_cancel_while_streaming_keeps_the_partial_answer(fake: Fake, tmp_path: Path) -> None:
+async def test_cancel_keeps_partial_answer(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
             log = await server.turns.start("ada", "[[fake tokens=9 hold=here@3]]", "m1")
@@ -562,7 +562,7 @@ async def test_cancel_while_starting_ends_the_turn(fake: Fake, tmp_path: Path) -
     assert completed(got).stop_reason == "cancelled"
 
 
-async def test_cancel_of_a_turn_that_is_over_changes_nothing(fake: Fake, tmp_path: Path) -> None:
+async def test_cancel_of_ended_turn_changes_nothing(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         got = await server.turn("hello", message_id="m1")
         log = await server.turns.cancel("ada", "m1", None)
@@ -573,9 +573,7 @@ async def test_cancel_of_a_turn_that_is_over_changes_nothing(fake: Fake, tmp_pat
 
 
 @pytest.mark.parametrize("where", [True, False], ids=["in-its-conversation", "anywhere"])
-async def test_cancel_of_a_turn_long_over_is_answered_from_history(
-    fake: Fake, tmp_path: Path, *, where: bool
-) -> None:
+async def test_cancel_after_retention_reads_history(fake: Fake, tmp_path: Path, *, where: bool) -> None:
     async with parts(fake.command, tmp_path, turn_kept_seconds=0) as server:
         conversation_id = await server.store.new_conversation("ada")
         got = await server.turn("hello", message_id="m1", conversation_id=conversation_id)
@@ -585,7 +583,7 @@ async def test_cancel_of_a_turn_long_over_is_answered_from_history(
     assert completed(log.read(0)).usage == completed(got).usage
 
 
-async def test_cancel_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path) -> None:
+async def test_cancel_of_unknown_turn_fails(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         with pytest.raises(NotFound) as caught:
             await server.turns.cancel("ada", "m1", None)
@@ -593,7 +591,7 @@ async def test_cancel_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path
     assert caught.value.message_id == "m1"
 
 
-async def test_cancel_without_a_conversation_means_the_newest_turn(fake: Fake, tmp_path: Path) -> None:
+async def test_cancel_without_conversation_finds_newest(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
             one, two = [await server.store.new_conversation("ada") for _ in range(2)]
@@ -650,9 +648,7 @@ async def test_delete_ends_an_idle_process(fake: Fake, tmp_path: Path) -> None:
         assert server.claude.processes == 0
 
 
-async def test_nothing_is_admitted_to_a_conversation_that_is_being_deleted(
-    fake: Fake, tmp_path: Path
-) -> None:
+async def test_conversation_being_deleted_admits_nothing(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path) as server:
             log = await server.turns.start("ada", "[[fake tokens=1 hold=here]]")
@@ -668,9 +664,9 @@ async def test_nothing_is_admitted_to_a_conversation_that_is_being_deleted(
                 await server.turns.start("ada", "me too", None, conversation_id)
 
 
-async def test_message_that_meets_the_end_of_a_deletion_finds_nothing(fake: Fake, tmp_path: Path) -> None:
+async def test_message_after_deletion_is_not_found(fake: Fake, tmp_path: Path) -> None:
     class Slow(Store):
-        """Deletes when told so."""
+        """Deletes when it is let."""
 
         deleting, go = asyncio.Event(), asyncio.Event()
 
@@ -704,7 +700,7 @@ async def test_two_deletes_at_once_are_one(fake: Fake, tmp_path: Path) -> None:
 # --- Claude
 
 
-async def test_forgotten_session_is_begun_afresh_and_says_so(fake: Fake, tmp_path: Path) -> None:
+async def test_lost_session_is_reported(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, claude_idle_seconds=0) as server:
         first = await server.turn("one")
         conversation_id = first[0].conversation_id
@@ -728,7 +724,7 @@ init(session="another"); say("system", subtype="compact_boundary"); result(); re
 """
 
 
-async def test_changed_session_is_told(tmp_path: Path) -> None:
+async def test_changed_session_is_reported(tmp_path: Path) -> None:
     async with parts(program(tmp_path, CHANGES_SESSION), tmp_path) as server:
         first = await server.turn("one")
         second = await server.turn("two", conversation_id=first[0].conversation_id)
@@ -746,11 +742,11 @@ async def test_missing_claude_is_unavailable(tmp_path: Path, caplog: pytest.LogC
 
     last = failed(got)
     assert last.code == "claude_unavailable"
-    assert "/no/such/claude" in caplog.text  # and not in what the user is told
+    assert "/no/such/claude" in caplog.text  # and not in what the user gets
     assert (turn.status, turn.stop_reason, turn.detail) == ("failed", "claude_unavailable", last.message)
 
 
-async def test_turn_without_a_claude_counts_for_no_limit(tmp_path: Path) -> None:
+async def test_turn_without_claude_is_free(tmp_path: Path) -> None:
     async with parts(["/no/such/claude"], tmp_path, requests_per_hour=1, requests_per_day=1) as server:
         for _ in range(3):
             assert failed(await server.turn("hello")).code == "claude_unavailable"
@@ -820,7 +816,7 @@ async def test_conversation_goes_on_after_a_failure(fake: Fake, tmp_path: Path) 
 # --- the store
 
 
-async def test_store_that_takes_no_turn_refuses_it(fake: Fake, tmp_path: Path) -> None:
+async def test_failed_admission_is_refused(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         await break_database(server, NO_TURNS)
         with pytest.raises(Unavailable, match="disk is full"):
@@ -830,7 +826,7 @@ async def test_store_that_takes_no_turn_refuses_it(fake: Fake, tmp_path: Path) -
     assert fake.runs() == []
 
 
-async def test_store_that_takes_no_answer_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
+async def test_failed_final_save_fails_turn(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
         await break_database(server, NO_ANSWERS)
         got = await server.turn("hello")
@@ -846,7 +842,7 @@ async def test_store_that_takes_no_answer_fails_the_turn(fake: Fake, tmp_path: P
     completed(again)
 
 
-async def test_answer_that_was_not_taken_is_kept_as_soon_as_it_can_be(
+async def test_failed_final_save_is_retried(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat_server.turns.saving.SAVE_SECONDS", 0.01)
@@ -863,7 +859,7 @@ async def test_answer_that_was_not_taken_is_kept_as_soon_as_it_can_be(
     assert turn.usage.output_tokens > 0
 
 
-async def test_server_does_not_wait_for_ever_to_keep_an_answer(fake: Fake, tmp_path: Path) -> None:
+async def test_shutdown_ends_save_retries(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
         await break_database(server, NO_ANSWERS)
         failed(await server.turn("hello"))
@@ -882,7 +878,7 @@ async def database_locked(server: Parts) -> AsyncIterator[None]:
         other.close()
 
 
-async def test_answer_that_ended_while_the_database_was_locked_is_complete(
+async def test_answer_survives_locked_database(
     fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with fake.gate("here") as gate:
@@ -901,9 +897,7 @@ async def test_answer_that_ended_while_the_database_was_locked_is_complete(
     assert (turn.status, turn.answer) == ("complete", "t1 t2 t3 t4 ")
 
 
-async def test_session_that_began_while_the_database_was_locked_is_known(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_session_id_survives_locked_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     waits = program(tmp_path, "read(); read(); init('its-session'); text('a'); result(); read()")
     async with parts(waits, tmp_path) as server:
         log = await server.turns.start("ada", "hello")
@@ -920,9 +914,7 @@ async def test_session_that_began_while_the_database_was_locked_is_known(
     assert kept.claude_session == "its-session"
 
 
-async def test_database_that_stays_locked_fails_the_turn_as_it_is_told(
-    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_lasting_lock_fails_turn(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chat_server.turns.saving.SAVE_SECONDS", 0.01)
     monkeypatch.setattr("chat_server.turns.saving.LOCKED_SECONDS", 0)
     with fake.gate("here") as gate:
@@ -940,9 +932,7 @@ async def test_database_that_stays_locked_fails_the_turn_as_it_is_told(
     assert turn.answer == "t1 t2 t3 t4 "
 
 
-async def test_server_that_stops_while_the_database_is_locked_waits_no_longer(
-    fake: Fake, tmp_path: Path
-) -> None:
+async def test_shutdown_ends_wait_for_lock(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path, stop_grace_seconds=0) as server:
             log = await server.turns.start("ada", "[[fake tokens=4 hold=here@2]]")
@@ -960,7 +950,7 @@ async def test_server_that_stops_while_the_database_is_locked_waits_no_longer(
 
 
 @pytest.mark.parametrize("what", ["start", "delete", "new", "log-in", "log-out"])
-async def test_locked_database_refuses_what_can_be_asked_again(what: str, fake: Fake, tmp_path: Path) -> None:
+async def test_locked_database_refuses_new_turns(what: str, fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, requests_per_hour=1) as server:
         place = await server.store.new_conversation("ada")
         ask: dict[str, Callable[[], Awaitable[object]]] = {
@@ -978,7 +968,7 @@ async def test_locked_database_refuses_what_can_be_asked_again(what: str, fake: 
             await events(done)
 
 
-async def test_store_that_forgets_the_session_fails_the_turn(fake: Fake, tmp_path: Path) -> None:
+async def test_unsaved_session_fails_turn(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         await break_database(server, NO_SESSIONS)
         got = await server.turn("hello")
@@ -1009,7 +999,7 @@ def slow_store(server: Parts) -> Slow:
     return slow
 
 
-async def test_sender_who_leaves_in_the_doorway_is_served_all_the_same(fake: Fake, tmp_path: Path) -> None:
+async def test_admission_outlives_its_sender(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         slow = slow_store(server)
         sending = asyncio.create_task(server.turns.start("ada", "hello", "m1"))
@@ -1026,7 +1016,7 @@ async def test_sender_who_leaves_in_the_doorway_is_served_all_the_same(fake: Fak
     assert sum(len(run.stdin) for run in fake.runs()) == 1
 
 
-async def test_nobody_waits_in_anothers_doorway(fake: Fake, tmp_path: Path) -> None:
+async def test_locks_are_per_user(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         slow = slow_store(server)
         sending = asyncio.create_task(server.turns.start("ada", "hello"))
@@ -1038,9 +1028,7 @@ async def test_nobody_waits_in_anothers_doorway(fake: Fake, tmp_path: Path) -> N
         completed(await events(await sending))
 
 
-async def test_conversation_that_opens_is_busy_before_its_opener_knows_of_it(
-    fake: Fake, tmp_path: Path
-) -> None:
+async def test_new_conversation_is_busy_at_once(fake: Fake, tmp_path: Path) -> None:
     """Its owner may see it in the list of another tab by then."""
     async with parts(fake.command, tmp_path) as server:
         slow = slow_store(server)
@@ -1056,7 +1044,7 @@ async def test_conversation_that_opens_is_busy_before_its_opener_knows_of_it(
         completed(await events(await sending))
 
 
-async def test_conversation_that_opens_is_deleted_with_its_turn(fake: Fake, tmp_path: Path) -> None:
+async def test_new_conversation_can_be_deleted(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("never"):
         async with parts(fake.command, tmp_path) as server:
             slow = slow_store(server)
@@ -1073,7 +1061,7 @@ async def test_conversation_that_opens_is_deleted_with_its_turn(fake: Fake, tmp_
             assert server.turns.running == 0
 
 
-async def test_stopping_server_waits_for_who_is_in_the_doorway(fake: Fake, tmp_path: Path) -> None:
+async def test_shutdown_waits_for_admissions(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         slow = slow_store(server)
         sending = asyncio.create_task(server.turns.start("ada", "[[fake tokens=1]]", "m1"))
@@ -1110,7 +1098,7 @@ async def test_follow_finds_what_runs(fake: Fake, tmp_path: Path) -> None:
             assert await server.turns.follow("ada", conversation_id, "m1", log.last) is log
 
 
-async def test_follow_with_a_cursor_beyond_the_end_is_a_reset(fake: Fake, tmp_path: Path) -> None:
+async def test_cursor_beyond_end_is_reset(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         got = await server.turn("hello", message_id="m1")
 
@@ -1118,7 +1106,7 @@ async def test_follow_with_a_cursor_beyond_the_end_is_a_reset(fake: Fake, tmp_pa
             await server.turns.follow("ada", got[0].conversation_id, "m1", len(got) + 1)
 
 
-async def test_follow_of_a_turn_no_longer_held_is_a_reset(fake: Fake, tmp_path: Path) -> None:
+async def test_turn_after_retention_is_reset(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path, turn_kept_seconds=0) as server:
         got = await server.turn("hello", message_id="m1")
         await asyncio.sleep(0)
@@ -1129,7 +1117,7 @@ async def test_follow_of_a_turn_no_longer_held_is_a_reset(fake: Fake, tmp_path: 
         assert server.turns._recent == {}
 
 
-async def test_follow_of_an_unknown_turn_is_not_found(fake: Fake, tmp_path: Path) -> None:
+async def test_follow_of_unknown_turn_fails(fake: Fake, tmp_path: Path) -> None:
     async with parts(fake.command, tmp_path) as server:
         got = await server.turn("hello")
 
@@ -1175,7 +1163,7 @@ async def test_stopping_server_lets_a_turn_finish(fake: Fake, tmp_path: Path) ->
     completed(log.read(0))
 
 
-async def test_stopping_server_breaks_a_long_turn_off_and_keeps_it(fake: Fake, tmp_path: Path) -> None:
+async def test_shutdown_interrupts_long_turn(fake: Fake, tmp_path: Path) -> None:
     graces = {"stop_grace_seconds": 0, "claude_grace_seconds": 0}
     with fake.gate("here") as gate:
         async with parts(fake.command, tmp_path, **graces) as server:
@@ -1198,7 +1186,7 @@ STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 async def answering(
     command: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, stop_seconds: float
 ) -> AsyncIterator[tuple[Parts, TurnLog, Session]]:
-    """A turn that has written something and says no more; the moment to be told of a stop is not the clock's."""
+    """A turn that has written something and says no more; the moment of a stop is not the clock's."""
     monkeypatch.setattr("chat_server.claude.pool.STOP_SECONDS", stop_seconds)
     async with parts(command, folder, claude_grace_seconds=0) as server:
         log = await server.turns.start("ada", "[[fake tokens=9 hold=here@2]]", "m1")
@@ -1208,7 +1196,7 @@ async def answering(
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-async def test_signal_to_all_that_reaches_claude_first_interrupts(
+async def test_signal_to_group_interrupts_turn(
     number: signal.Signals, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fake.gate("here"):
@@ -1224,7 +1212,7 @@ async def test_signal_to_all_that_reaches_claude_first_interrupts(
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-async def test_claude_that_alone_is_told_to_stop_has_failed(
+async def test_signal_to_claude_alone_fails(
     number: signal.Signals, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fake.gate("here"):
@@ -1239,7 +1227,7 @@ WRITES = 'init(); read(); text("t1 t2 ")'
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGTERM)", "sys.exit(3)"])
-async def test_claude_that_ends_while_the_server_stops_is_interrupted(
+async def test_exit_during_shutdown_interrupts_turn(
     end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever its exit code: a wrapper has its own."""
@@ -1251,9 +1239,7 @@ async def test_claude_that_ends_while_the_server_stops_is_interrupted(
         assert failed(await events(log)).code == "interrupted"
 
 
-async def test_turn_that_was_stopped_does_not_wait_for_the_servers_stop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_cancelled_turn_ignores_shutdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A claude that does not obey gets TERM from the server itself."""
     command = program(tmp_path, f"{WRITES}; signal.pause()")
     async with answering(command, tmp_path, monkeypatch, 3600) as (server, log, _):
@@ -1262,9 +1248,7 @@ async def test_turn_that_was_stopped_does_not_wait_for_the_servers_stop(
         assert completed(await events(log)).stop_reason == "cancelled"
 
 
-async def test_start_that_fails_in_an_odd_way_fails_the_turn(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_unexpected_start_error_fails_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with parts(["/bin/true\0"], tmp_path) as server:
         last = failed(await server.turn("hello"))
 

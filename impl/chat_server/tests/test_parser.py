@@ -82,7 +82,7 @@ class Received:
 
 
 def turns(name: str) -> Iterator[Received]:
-    """The turns of a recorded process, as a server hears them: one parser until the result, then the next."""
+    """The turns of a recorded process, as a server reads them: one parser until the result, then the next."""
     received = Received(Parser(), [])
     for line in (RECORDINGS / f"{name}.jsonl").read_bytes().splitlines():
         received.events.extend(received.parser.read([line]))
@@ -98,7 +98,7 @@ def turns(name: str) -> Iterator[Received]:
 
 @given(st.lists(st.binary(max_size=20).filter(lambda line: b"\n" not in line)), st.lists(st.integers(0, 200)))
 @example([b"", b"", b"x"], [0, 0, 1])
-def test_lines_are_whole_however_they_are_cut(wanted: list[bytes], cuts: list[int]) -> None:
+def test_lines_survive_any_cuts(wanted: list[bytes], cuts: list[int]) -> None:
     wire = b"".join(line + b"\n" for line in wanted)
     edges = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
     lines = LineSplitter(limit=1000)
@@ -132,7 +132,7 @@ def test_lines_beyond_the_limit_are_refused(limit: int, size: int) -> None:
         lines.feed(b"x")
 
 
-def test_whole_line_beyond_the_limit_is_refused() -> None:
+def test_whole_line_beyond_limit_fails() -> None:
     with pytest.raises(LineTooLong):
         LineSplitter(limit=10).feed(b"x" * 11 + b"\n")
 
@@ -145,9 +145,9 @@ ANSWERS = [
     pytest.param("sj_verbose", STUB, Usage(12, 9), id="whole"),
     pytest.param("thinking", STUB, Usage(12, 9), id="after-thinking"),
     pytest.param("thinking_without_partial", STUB, Usage(12, 9), id="whole-after-thinking"),
-    pytest.param("cut_mid_once", STUB, Usage(24, 10), id="told-again-after-a-cut"),
-    pytest.param("cut_mid_always", STUB, Usage(144, 20), id="told-again-eleven-times"),
-    pytest.param("sse_error_once", STUB, Usage(24, 10), id="told-again-in-one-piece"),
+    pytest.param("cut_mid_once", STUB, Usage(24, 10), id="repeated-after-a-cut"),
+    pytest.param("cut_mid_always", STUB, Usage(144, 20), id="repeated-eleven-times"),
+    pytest.param("sse_error_once", STUB, Usage(24, 10), id="repeated-in-one-piece"),
     pytest.param("tool_echo_auto_allowed", f"I will run it.\n\n{STUB}", Usage(6, 18), id="around-a-tool"),
     pytest.param("tool_parallel", f"I will run it.\n\n{STUB}", Usage(24, 18), id="around-two-tools"),
     pytest.param("tool_denied", f"I will run it.\n\n{STUB}", Usage(24, 18), id="around-a-refused-tool"),
@@ -162,10 +162,10 @@ def test_recorded_answer_is_shown_once(name: str, text: str, usage: Usage) -> No
 
     assert shown(turn.events) == turn.parser.text == text
     assert turn.end == Result(usage, "end_turn")
-    assert turn.only(Rewind) == []  # every telling was the same (TURN-4)
+    assert turn.only(Rewind) == []  # every copy was the same (TURN-4)
 
 
-def test_recorded_session_is_told_with_every_turn() -> None:
+def test_recorded_session_id_comes_first() -> None:
     first, second = turns("si_two_turns")
 
     assert first.events[0] == second.events[0] == Init("73695fc6-b16f-461e-8274-6bb38ff01d87")
@@ -187,7 +187,7 @@ def test_recorded_thinking_is_not_the_answer() -> None:
     assert "".join(thoughts) not in turn.parser.text
 
 
-def test_recorded_retries_are_told() -> None:
+def test_recorded_retries_are_reported() -> None:
     (turn,) = turns("cut_mid_always")
 
     assert turn.only(Status) == [
@@ -195,7 +195,7 @@ def test_recorded_retries_are_told() -> None:
     ]
 
 
-def test_recorded_tool_steps_are_told_in_order() -> None:
+def test_recorded_tool_steps_keep_order() -> None:
     (turn,) = turns("tool_parallel")
 
     assert turn.only(Tool) == [
@@ -223,7 +223,7 @@ def test_recorded_refused_tool_says_why() -> None:
     assert refused.detail.startswith("touch in '/home/user/dir/newfile' needs approval")
 
 
-def test_recorded_subagent_reports_but_does_not_answer() -> None:
+def test_recorded_subagent_text_is_dropped() -> None:
     turn = next(turns("subagent"))
 
     started, finished = turn.only(Tool)
@@ -233,7 +233,7 @@ def test_recorded_subagent_reports_but_does_not_answer() -> None:
     assert finished.detail  # a list of text blocks on the wire
 
 
-def test_recorded_api_error_is_an_error_and_no_answer() -> None:
+def test_recorded_api_error_is_no_answer() -> None:
     (turn,) = turns("err_403")
 
     assert turn.parser.text == ""
@@ -241,7 +241,7 @@ def test_recorded_api_error_is_an_error_and_no_answer() -> None:
     assert not turn.end.aborted
 
 
-def test_recorded_length_limit_keeps_the_partial_answer() -> None:
+def test_recorded_length_limit_keeps_text() -> None:
     (turn,) = turns("max_tokens_always")
 
     assert turn.parser.text == shown(turn.events) == STUB * 4  # one sentence, continued where it broke off
@@ -249,7 +249,7 @@ def test_recorded_length_limit_keeps_the_partial_answer() -> None:
     assert turn.end.usage == Usage(48, 36)
 
 
-def test_recorded_interrupt_keeps_the_partial_answer_and_its_cost() -> None:
+def test_recorded_interrupt_keeps_text_and_usage() -> None:
     interrupted, after = turns("ctl_interrupt_mid")
 
     assert interrupted.parser.text == "Hello from the stub. "
@@ -259,7 +259,7 @@ def test_recorded_interrupt_keeps_the_partial_answer_and_its_cost() -> None:
     assert after.end.error == ""
 
 
-def test_recorded_interrupt_during_a_tool_ends_the_tool() -> None:
+def test_recorded_interrupt_ends_running_tool() -> None:
     interrupted, _ = turns("ctl_interrupt_during_tool")
 
     assert interrupted.end.aborted
@@ -274,14 +274,14 @@ def test_recorded_unknown_session_is_an_error() -> None:
     assert turn.end.error == "No conversation found with session ID: 99999999-2222-4333-8444-55555555bbbb"
 
 
-def test_recorded_local_command_answers_without_a_model() -> None:
+def test_recorded_local_command_is_free() -> None:
     (turn,) = turns("slash_cost")
 
     assert turn.parser.text.startswith("Estimated cost:        $0.0000\n")
     assert turn.end == Result(Usage(), "end_turn")
 
 
-def test_recorded_kill_leaves_the_partial_answer_without_an_end() -> None:
+def test_recorded_kill_keeps_partial_text() -> None:
     (turn,) = turns("sigkill_mid_stream")
 
     assert turn.parser.text == "Hello from the stub. "
@@ -289,7 +289,7 @@ def test_recorded_kill_leaves_the_partial_answer_without_an_end() -> None:
     assert turn.parser.usage == Usage(12, 1)
 
 
-def test_recorded_background_task_does_not_end_the_next_turn() -> None:
+def test_background_result_does_not_end_turn() -> None:
     lines = (RECORDINGS / "bg_shell_print_mode.jsonl").read_bytes().splitlines()
     results = [number for number, line in enumerate(lines) if b'"type":"result"' in line]
     woken = lines[results[0] + 1 :]
@@ -319,7 +319,7 @@ def with_noise(lines: list[str], noise: list[tuple[int, str | None]]) -> list[st
 
 @given(got=replies(), noise=NOISES, repeats=st.booleans())
 @example(got=[Reply((Block("text", " "),), "result", 1)], noise=[], repeats=False)
-@example(  # two blocks shown, then told again in the same words
+@example(  # two blocks shown, then repeated in the same words
     got=[Reply((Block("text", "a"), Block("text", "b")), "streamed", 1, (Attempt(("a", "b"), 9, 0),))],
     noise=[],
     repeats=True,
@@ -345,7 +345,7 @@ def with_noise(lines: list[str], noise: list[tuple[int, str | None]]) -> list[st
     noise=[],
     repeats=True,
 )
-def test_answer_is_shown_once_in_whatever_shape(
+def test_any_shape_shows_text_once(
     got: list[Reply], noise: list[tuple[int, str | None]], *, repeats: bool
 ) -> None:
     wire = Wire()
@@ -362,7 +362,7 @@ def test_answer_is_shown_once_in_whatever_shape(
 
 
 @given(got=replies(), noise=NOISES, cuts=st.lists(st.integers(0, 60), max_size=8))
-def test_bunches_of_lines_tell_what_the_lines_tell(
+def test_batches_equal_single_lines(
     got: list[Reply], noise: list[tuple[int, str | None]], cuts: list[int]
 ) -> None:
     wire = Wire()
@@ -384,7 +384,7 @@ def test_bunches_of_lines_tell_what_the_lines_tell(
 
 
 @given(replies(alike=True))
-def test_answer_told_again_in_the_same_words_is_never_taken_back(got: list[Reply]) -> None:
+def test_equal_repeats_are_never_rewound(got: list[Reply]) -> None:
     wire = Wire()
     for reply in got:
         wire.emit(reply)
@@ -397,7 +397,7 @@ def test_answer_told_again_in_the_same_words_is_never_taken_back(got: list[Reply
 
 @given(st.lists(st.binary(max_size=60) | NOISE.map(str.encode), max_size=8))
 @example([b'{"":"\x80"'])
-def test_any_bytes_are_read_as_nothing_or_as_events(lines: list[bytes]) -> None:
+def test_any_bytes_are_noise_or_events(lines: list[bytes]) -> None:
     parser = Parser()
 
     events = list(parser.read(lines))
@@ -432,7 +432,7 @@ JSON = st.recursive(
 
 
 @given(st.lists(JSON, max_size=6))
-def test_any_json_is_read_as_nothing_or_as_events(documents: list[object]) -> None:
+def test_any_json_is_noise_or_events(documents: list[object]) -> None:
     import json  # noqa: PLC0415
 
     parser = Parser()
@@ -445,7 +445,7 @@ def test_any_json_is_read_as_nothing_or_as_events(documents: list[object]) -> No
 # --- single shapes that the properties do not reach
 
 
-def test_result_alone_is_shown_after_a_tool() -> None:
+def test_final_text_alone_is_visible() -> None:
     wire = Wire()
     wire.emit(Reply((Block("text", "I will look."), Block("tool_use")), "streamed", 4))
     wire.result("It is empty.")
@@ -456,7 +456,7 @@ def test_result_alone_is_shown_after_a_tool() -> None:
     assert shown(events) == parser.text == "I will look.\n\nIt is empty."
 
 
-def test_result_finishes_a_stream_that_broke_off() -> None:
+def test_final_text_completes_broken_stream() -> None:
     wire = Wire()
     wire.start()
     wire.pieces(0, Block("text", "Hello wor"), 3)
@@ -465,7 +465,7 @@ def test_result_finishes_a_stream_that_broke_off() -> None:
     assert shown(parse(Parser(), wire.lines)) == "Hello world"
 
 
-def test_result_corrects_a_stream_that_broke_off() -> None:
+def test_final_text_corrects_broken_stream() -> None:
     wire = Wire()
     wire.start()
     wire.pieces(0, Block("text", "Hello wor"), 3)
@@ -474,7 +474,7 @@ def test_result_corrects_a_stream_that_broke_off() -> None:
     assert shown(parse(Parser(), wire.lines)) == "Hello there"
 
 
-def test_line_without_content_does_not_end_the_message_being_told() -> None:
+def test_empty_line_does_not_end_message() -> None:
     wire = Wire()
     wire.start()
     wire.pieces(0, Block("text", "Hello wor"), 3)
@@ -494,7 +494,7 @@ def test_pieces_without_a_block_are_shown() -> None:
     assert shown(parse(Parser(), wire.lines)) == "Hello"
 
 
-def test_blocks_told_whole_after_all_were_streamed_are_shown_once() -> None:
+def test_late_full_blocks_are_duplicates() -> None:
     wire = Wire()
     wire.start()
     for index, text in enumerate("ab"):
@@ -542,7 +542,7 @@ def test_lone_surrogates_become_replacement_characters() -> None:
 
 
 @pytest.mark.parametrize("line", [b"\xff\xfe\x80", b"\xc0\xaf", b"\xed\xa0\x80", b'{"type":"\xe2\x82"}'])
-def test_bytes_that_are_no_text_are_noise(line: bytes) -> None:
+def test_invalid_utf8_is_noise(line: bytes) -> None:
     assert list(Parser().read([line])) == []
 
 

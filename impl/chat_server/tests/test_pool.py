@@ -105,7 +105,7 @@ async def test_answer_comes_in_pieces_and_ends(fake: Fake, tmp_path: Path) -> No
     assert ended.usage.output_tokens == 3
 
 
-async def test_options_are_ones_that_the_cli_takes(fake: Fake, tmp_path: Path) -> None:
+async def test_cli_accepts_all_options(fake: Fake, tmp_path: Path) -> None:
     changes = {"claude_tools": "Read,Bash", "claude_model": "haiku", "claude_args": ("--effort", "low")}
     async with asking(fake.command, tmp_path, **changes) as claude:
         ask = Ask(claude)
@@ -120,7 +120,7 @@ async def test_options_are_ones_that_the_cli_takes(fake: Fake, tmp_path: Path) -
     assert str(uuid.UUID(session)) == session == ask.session  # PROC-2
 
 
-async def test_no_tools_unless_the_operator_names_some(fake: Fake, tmp_path: Path) -> None:
+async def test_no_tools_by_default(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path) as claude:
         await Ask(claude)("hello")
 
@@ -136,7 +136,7 @@ async def test_permission_mode_is_the_operators(fake: Fake, tmp_path: Path) -> N
     assert run.argv[run.argv.index("--permission-mode") + 1] == "acceptEdits"
 
 
-async def test_prompt_goes_by_stdin_whatever_it_holds(fake: Fake, tmp_path: Path) -> None:
+async def test_any_prompt_goes_by_stdin(fake: Fake, tmp_path: Path) -> None:
     prompt = '--help "quotes" \\ new\nline \u2028 🙂 \x00 end'
     async with asking(fake.command, tmp_path) as claude:
         await Ask(claude)(prompt)
@@ -147,7 +147,7 @@ async def test_prompt_goes_by_stdin_whatever_it_holds(fake: Fake, tmp_path: Path
     assert [block["text"] for block in blocks] == [prompt, ""]
 
 
-async def test_process_gets_no_secret_of_the_server(
+async def test_process_gets_no_server_secret(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHAT_OAUTH_CLIENT_SECRET", "sesame")
@@ -182,9 +182,7 @@ async def test_conversations_have_processes_of_their_own(fake: Fake, tmp_path: P
     assert len({run.argv[-1] for run in fake.runs()}) == 2
 
 
-async def test_process_that_was_idle_too_long_is_ended_and_resumed(
-    fake: Fake, tmp_path: Path, loop_clock: LoopClock
-) -> None:
+async def test_idle_process_ends_and_resumes(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
     async with asking(fake.command, tmp_path, claude_idle_seconds=LONG) as claude:
         first, second = Ask(claude), Ask(claude)
         await first("one")
@@ -199,7 +197,7 @@ async def test_process_that_was_idle_too_long_is_ended_and_resumed(
     assert "turn 2 of our conversation" in second.text
 
 
-async def test_process_of_its_own_for_every_turn(fake: Fake, tmp_path: Path) -> None:
+async def test_idle_zero_means_process_per_turn(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path, claude_idle_seconds=0) as claude:
         first = Ask(claude)
         await first("one")
@@ -210,7 +208,7 @@ async def test_process_of_its_own_for_every_turn(fake: Fake, tmp_path: Path) -> 
     assert two.started >= one.ended  # never two processes on one session
 
 
-async def test_nothing_lives_on_when_it_is_left(fake: Fake, tmp_path: Path) -> None:
+async def test_exit_of_pool_ends_processes(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path) as claude:
         await asyncio.gather(*(Ask(claude)("hello", f"c{number}") for number in range(3)))
         pids = [run.pid for run in fake.runs()]
@@ -219,7 +217,7 @@ async def test_nothing_lives_on_when_it_is_left(fake: Fake, tmp_path: Path) -> N
     assert not any(alive(pid) for pid in pids)
 
 
-async def test_conversation_that_is_ended_has_no_process(fake: Fake, tmp_path: Path) -> None:
+async def test_closed_conversation_has_no_process(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path) as claude:
         await Ask(claude)("hello")
         await claude.end("c1")
@@ -241,7 +239,7 @@ async def test_longest_idle_process_makes_room(fake: Fake, tmp_path: Path) -> No
         assert claude.processes == 2
 
 
-async def test_process_that_is_ending_makes_room_soon(fake: Fake, tmp_path: Path) -> None:
+async def test_ending_process_makes_room(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path, claude_max_processes=1, claude_idle_seconds=0) as claude:
         await Ask(claude)("hello", "c1")
         await asyncio.gather(*(Ask(claude)("hello", f"c{number}") for number in (2,)))
@@ -307,7 +305,7 @@ async def waiting(fake: Fake, folder: Path, **changes: Any) -> AsyncIterator[Wai
             yield made
 
 
-async def test_full_processes_are_waited_for_in_order(fake: Fake, tmp_path: Path) -> None:
+async def test_turns_wait_in_order(fake: Fake, tmp_path: Path) -> None:
     async with waiting(fake, tmp_path) as made:
         await made.line(("bob", "c1"), ("cy", "c2"), ("dan", "c3"))
         assert Status(
@@ -321,7 +319,7 @@ async def test_full_processes_are_waited_for_in_order(fake: Fake, tmp_path: Path
         assert not made.claude._line.served
 
 
-async def test_places_that_end_after_a_turn_are_waited_for(fake: Fake, tmp_path: Path) -> None:
+async def test_turns_wait_for_ending_processes(fake: Fake, tmp_path: Path) -> None:
     async with waiting(fake, tmp_path, claude_idle_seconds=0) as made:
         await made.line(("bob", "c1"), ("cy", "c2"))
         await made.open()
@@ -345,7 +343,7 @@ async def test_whoever_has_fewer_places_goes_first(fake: Fake, tmp_path: Path) -
     assert made.order.index("bobs") < made.order.index("adas")
 
 
-async def test_line_has_an_end_and_is_not_one_users(fake: Fake, tmp_path: Path) -> None:
+async def test_queue_is_bounded_and_fair(fake: Fake, tmp_path: Path) -> None:
     async with waiting(fake, tmp_path, claude_waiting=2) as made:
         await made.line(("ada", "c1"), ("ada", "c2"))
         made.ask("ada", "c3")
@@ -359,7 +357,7 @@ async def test_line_has_an_end_and_is_not_one_users(fake: Fake, tmp_path: Path) 
         assert made.order == ["c3", "c2", "first", "c1", "bobs"]
 
 
-async def test_stopped_question_leaves_the_line(fake: Fake, tmp_path: Path) -> None:
+async def test_stopped_turn_leaves_queue(fake: Fake, tmp_path: Path) -> None:
     async with waiting(fake, tmp_path) as made:
         await made.line(("bob", "c1"), ("cy", "c2"))
         made.asks["c1"].stop()
@@ -380,7 +378,7 @@ async def test_wait_for_a_place_ends(fake: Fake, tmp_path: Path) -> None:
         await made.open()
 
 
-async def test_place_granted_to_one_who_leaves_goes_on(fake: Fake, tmp_path: Path) -> None:
+async def test_granted_place_of_leaver_moves_on(fake: Fake, tmp_path: Path) -> None:
     async with waiting(fake, tmp_path) as made:
         await made.line(("bob", "c1"), ("cy", "c2"))
         leaves = made.tasks.pop("c1")
@@ -406,7 +404,7 @@ async def test_place_granted_to_one_who_leaves_goes_on(fake: Fake, tmp_path: Pat
 # --- processes started ahead
 
 
-async def test_conversation_that_begins_finds_a_process_waiting(fake: Fake, tmp_path: Path) -> None:
+async def test_new_conversation_takes_spare_process(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path, claude_spare=1) as claude:
         await asyncio.wait([claude._spares[0].started])
         spare = claude._spares[0].started.result().pid
@@ -443,7 +441,7 @@ async def test_spare_process_makes_room(fake: Fake, tmp_path: Path) -> None:
     assert "turn 2" in second.text
 
 
-async def test_spare_process_that_died_is_passed_over(fake: Fake, tmp_path: Path) -> None:
+async def test_dead_spare_process_is_skipped(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path, claude_spare=1) as claude:
         spare = claude._spares[0]
         await asyncio.wait([spare.started])
@@ -453,7 +451,7 @@ async def test_spare_process_that_died_is_passed_over(fake: Fake, tmp_path: Path
         assert (await Ask(claude)("hello")).error == ""
 
 
-async def test_spare_process_that_cannot_be_started_harms_nobody(fake: Fake, tmp_path: Path) -> None:
+async def test_failed_spare_start_is_harmless(fake: Fake, tmp_path: Path) -> None:
     launcher, away = Path(fake.command[0]), tmp_path / "away"
     move(launcher, away)
     async with asking(fake.command, tmp_path, claude_spare=2) as claude:
@@ -510,7 +508,7 @@ async def test_fresh_session_keeps_the_folder(fake: Fake, tmp_path: Path) -> Non
     assert (folder.work / "notes").read_text() == "mine"
 
 
-async def test_one_working_folder_for_all_is_the_operators(fake: Fake, tmp_path: Path) -> None:
+async def test_operator_may_share_working_folder(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path, claude_cwd=tmp_path / "home") as claude:
         await Ask(claude)("hello", "c1")
         await Ask(claude)("hello", "c2")
@@ -532,7 +530,7 @@ async def test_forgotten_conversation_leaves_nothing(fake: Fake, tmp_path: Path)
     assert folders_there(tmp_path) == set()
 
 
-async def test_forgotten_conversation_leaves_nothing_in_a_shared_home(fake: Fake, tmp_path: Path) -> None:
+async def test_shared_home_is_cleaned(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path, claude_home=tmp_path / "shared") as claude:
         first, second = Ask(claude), Ask(claude)
         await first("my name is Ada", "c1")
@@ -545,7 +543,7 @@ async def test_forgotten_conversation_leaves_nothing_in_a_shared_home(fake: Fake
     assert [path.stem for path in (tmp_path / "shared").rglob("*.jsonl")] == [second.session]
 
 
-async def test_session_from_a_shared_home_goes_on(fake: Fake, tmp_path: Path) -> None:
+async def test_session_from_shared_home_resumes(fake: Fake, tmp_path: Path) -> None:
     """As after an update from a version that had one HOME for all."""
     async with asking(fake.command, tmp_path, claude_home=tmp_path / "home") as claude:
         first = Ask(claude)
@@ -558,7 +556,7 @@ async def test_session_from_a_shared_home_goes_on(fake: Fake, tmp_path: Path) ->
     assert "turn 2" in second.text
 
 
-async def test_folders_that_cannot_be_made_are_told(
+async def test_folder_errors_are_reported(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Workspaces) -> Workspace:
@@ -615,7 +613,7 @@ async def test_missing_cli_is_named(path: str, reason: str, tmp_path: Path) -> N
         assert claude.processes == 0
 
 
-async def test_start_that_fails_in_an_odd_way_is_told_too(tmp_path: Path) -> None:
+async def test_unexpected_start_error_is_reported(tmp_path: Path) -> None:
     async with asking(["/bin/true\0"], tmp_path) as claude:
         with pytest.raises(ValueError, match="null byte"):
             await Ask(claude)("hello")
@@ -647,7 +645,7 @@ async def test_refused_options_fail_the_turn(
     assert "unknown option '--no-such-option'" in caplog.text
 
 
-async def test_crash_fails_the_turn_after_what_was_told(fake: Fake, tmp_path: Path) -> None:
+async def test_crash_keeps_partial_answer(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path) as claude:
         ask = Ask(claude)
         with pytest.raises(ClaudeFailed, match="exit code 3"):
@@ -658,7 +656,7 @@ async def test_crash_fails_the_turn_after_what_was_told(fake: Fake, tmp_path: Pa
         assert claude.processes == 0
 
 
-async def test_crash_is_seen_though_a_child_holds_the_pipes(tmp_path: Path) -> None:
+async def test_crash_is_seen_despite_open_pipes(tmp_path: Path) -> None:
     code = "read(); init(); text('half')\nif os.fork() == 0: signal.pause()\nos._exit(3)"
     async with asking(program(tmp_path, code), tmp_path) as claude:
         ask = Ask(claude)
@@ -668,7 +666,7 @@ async def test_crash_is_seen_though_a_child_holds_the_pipes(tmp_path: Path) -> N
     assert ask.text == "half"
 
 
-async def test_turn_after_a_crash_has_a_new_process(fake: Fake, tmp_path: Path) -> None:
+async def test_crash_leads_to_new_process(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path) as claude:
         with pytest.raises(ClaudeFailed):
             await Ask(claude)("[[fake tokens=1 exit=3]]")
@@ -678,7 +676,7 @@ async def test_turn_after_a_crash_has_a_new_process(fake: Fake, tmp_path: Path) 
     assert len(fake.runs()) == 2
 
 
-async def test_process_that_died_while_idle_is_replaced(fake: Fake, tmp_path: Path) -> None:
+async def test_dead_idle_process_is_replaced(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path) as claude:
         first = Ask(claude)
         await first("one")
@@ -691,13 +689,13 @@ async def test_process_that_died_while_idle_is_replaced(fake: Fake, tmp_path: Pa
     assert "turn 2" in second.text
 
 
-async def test_unknown_session_is_told_apart(fake: Fake, tmp_path: Path) -> None:
+async def test_unknown_session_in_result_raises(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path) as claude:
         with pytest.raises(SessionUnknown):
             await Ask(claude)("hello", resume=str(uuid.uuid4()))
 
 
-async def test_unknown_session_said_on_stderr_only_is_told_apart(tmp_path: Path) -> None:
+async def test_unknown_session_on_stderr_raises(tmp_path: Path) -> None:
     code = "print('No conversation found with session ID: x', file=sys.stderr); sys.exit(1)"
     async with asking(program(tmp_path, code), tmp_path) as claude:
         with pytest.raises(SessionUnknown):
@@ -712,7 +710,7 @@ async def test_talkative_stderr_stops_nothing(fake: Fake, tmp_path: Path) -> Non
     assert ask.text == "t1 t2 "
 
 
-async def test_line_beyond_the_cap_fails_the_turn(tmp_path: Path) -> None:
+async def test_line_beyond_limit_fails_turn(tmp_path: Path) -> None:
     code = "read(); init(); text('kept'); print('x' * 300_000, flush=True); signal.pause()"
     limits = {"claude_line_max_bytes": 200_000, "claude_grace_seconds": 0}
     async with asking(program(tmp_path, code), tmp_path, **limits) as claude:
@@ -732,7 +730,7 @@ async def test_megabytes_in_one_line_are_fine(tmp_path: Path) -> None:
     assert len(ask.text) == 3_000_000
 
 
-async def test_noise_between_the_lines_is_passed_over(tmp_path: Path) -> None:
+async def test_noise_between_lines_is_dropped(tmp_path: Path) -> None:
     code = """
 read()
 os.write(1, b'warning: \\xff\\xfe\\n\\n[' + b'[' * 50_000 + b'\\n{"type":"future"}\\n')
@@ -745,7 +743,7 @@ init(); text('fine'); result(); read()
     assert ask.text == "fine"
 
 
-async def test_result_ends_the_turn_though_more_is_written(tmp_path: Path) -> None:
+async def test_result_ends_turn_despite_output(tmp_path: Path) -> None:
     code = """
 for line in sys.stdin:
     init(); text('answer'); result(); say('system', subtype='session_state_changed', state='idle')
@@ -812,7 +810,7 @@ def waits_in_write(pid: int) -> bool:
     ).read_text().startswith("1 ")
 
 
-async def test_turn_that_goes_on_is_not_silent(tmp_path: Path, loop_clock: LoopClock) -> None:
+async def test_noise_resets_silence_timeout(tmp_path: Path, loop_clock: LoopClock) -> None:
     code = "read(); init()\nwhile read()['more']: say('noise')\nresult(); read()"
     async with asking(program(tmp_path, code), tmp_path, claude_silence_seconds=LONG) as claude:
         ask = Ask(claude)
@@ -849,7 +847,7 @@ async def test_stop_interrupts_and_keeps_the_process(fake: Fake, tmp_path: Path)
     assert len(fake.runs()) == 1
 
 
-async def test_stop_before_the_answer_begins_stops_it_too(fake: Fake, tmp_path: Path) -> None:
+async def test_stop_before_first_token_works(fake: Fake, tmp_path: Path) -> None:
     async with asking(fake.command, tmp_path) as claude:
         ask = Ask(claude)
         ask.stop()
@@ -874,7 +872,7 @@ DEAF = [
 
 
 @pytest.mark.parametrize(("code", "prompt"), DEAF)
-async def test_stop_ends_a_process_that_does_not_listen(code: str, prompt: str, tmp_path: Path) -> None:
+async def test_stop_ends_unresponsive_process(code: str, prompt: str, tmp_path: Path) -> None:
     async with asking(program(tmp_path, code), tmp_path, claude_grace_seconds=0) as claude:
         ask = Ask(claude)
         answering = asyncio.create_task(ask(prompt))
@@ -888,7 +886,7 @@ async def test_stop_ends_a_process_that_does_not_listen(code: str, prompt: str, 
         assert claude.processes == 0
 
 
-async def test_cancellation_of_the_asking_ends_the_process(fake: Fake, tmp_path: Path) -> None:
+async def test_cancelled_ask_ends_process(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("here") as gate:
         async with asking(fake.command, tmp_path, claude_grace_seconds=0) as claude:
             answering = asyncio.create_task(Ask(claude)("[[fake tokens=1 hold=here@1]]"))

@@ -65,7 +65,9 @@ class Turns:
         # By conversation and message id: running turns, and those that ended within the retention.
         self._recent: dict[tuple[str, str], Turn] = {}
         self._running: dict[str, Turn] = {}  # by conversation
-        self._of_user: Counter[str] = Counter()  # turns that run or are being admitted
+        # Turns that run or are being admitted, by user: counted before the store is asked, so that many admissions at
+        # one time cannot exceed the limit.
+        self._of_user: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscribers: dict[str, Subscribers[ConversationReader]] = {}  # by conversation
         self._deleting: set[str] = set()  # conversations that are being deleted
@@ -108,7 +110,8 @@ class Turns:
             await asyncio.wait(running, timeout=self._grace_seconds)
             self._closing.set()
             for task in running:
-                task.cancel()  # a turn that still runs stores what it has, as interrupted
+                # It stores what it has, as interrupted.
+                task.cancel()
             await asyncio.wait(running)
 
     async def start(

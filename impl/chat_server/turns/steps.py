@@ -67,8 +67,10 @@ class StepRecorder:
         self.version = 0
         self._steps: list[AnyStep] = []
         self._calls: dict[str, ToolStepRecord] = {}  # by the id of the call
-        self._thought: ThinkingStep | None = None  # the last step, while further deltas belong to it
-        self._deltas: list[str] = []  # of that thought, not joined yet
+        # The last step, while further deltas of thinking belong to it. They are joined only when steps are encoded:
+        # joining at every delta would copy the thought each time.
+        self._thought: ThinkingStep | None = None
+        self._deltas: list[str] = []
         self._chars = 0
         self._omitted = 0
 
@@ -116,7 +118,8 @@ class StepRecorder:
             call = ToolStepRecord(at=at, id=event.id, name=event.name, state=event.state)
             self._calls[event.id] = call
             self._add(call)
-        call.state = event.state  # that a call has ended is kept even where its result is not
+        # That a call has ended is recorded even where there is no room for its result.
+        call.state = event.state
         if fits and event.state == "started":
             call.input = event.detail
         elif fits:

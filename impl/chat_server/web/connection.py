@@ -1,4 +1,4 @@
-"""One WebSocket connection: messages in, the logs it follows out, pings meanwhile."""
+"""One WebSocket connection: messages in, the logs it follows out, and pings."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from chat_server.web.inflow import FRAMES_AT_ONCE, Inflow
 logger = logging.getLogger(__name__)
 
 MISSED_PONGS = 3
-"""A peer that answers none of so many pings in a row is dead (KEEP-2)."""
+"""Unanswered pings in a row after which a peer is dropped (KEEP-2)."""
 
 CLOSE_SECONDS = 2.0
 """How long the closing handshake may take."""
 
 LOGIN_LOOK_SECONDS = 60.0
-"""How often it is looked whether a login still is good, and so how late its end by another server is noticed."""
+"""How often a login is checked, and so how late its end by another server is noticed."""
 
 LOGIN_EXPIRED = 4401
 """Close code of a connection whose login has ended (CLOSE-2)."""
@@ -47,47 +47,47 @@ LAST_CODE = 4999
 _CLOSED_TYPES = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
 
 HIGH_WATER = 65_536
-"""With more bytes than these waiting to be sent a reader is behind; asyncio's own mark, so that ``drain`` waits too."""
+"""A client lags when more bytes than these are unsent; asyncio's own mark, so that ``drain`` waits, too."""
 
 SEND_BUFFER = 131_072
-"""What the kernel may hold for a reader, as SO_SNDBUF; left alone, it takes megabytes before anybody notices that
-nothing is read."""
+"""What the kernel may buffer for a client, as SO_SNDBUF; by default it takes megabytes before a stalled client is
+noticed."""
 
 LARGE = 65_536
-"""From so many characters on a message is a large one."""
+"""Messages of at least this many characters are decoded one at a time."""
 
 READ_BATCH = 4
-"""So many events are taken from a log at once; a whole answer may be large."""
+"""Events read from a log in one step; a whole answer may be large."""
 
 
 class Connection:
     """A WebSocket of one user.
 
-    What a log gets is written in the very call that appends it. A reader who does not take it falls behind: then only
-    pings are written, and the rest waits in the logs until the transport has room again. A peer that neither answers
-    any of ``MISSED_PONGS`` pings nor takes anything meanwhile is dropped.
+    New events are written in the call that appends them to the log. A client that does not read lags: then only pings
+    are written, and the rest stays in the logs until the transport has room again. A peer that neither answers any of
+    ``MISSED_PONGS`` pings nor reads anything is dropped.
     """
 
     __slots__ = (
         "_catching_up",
         "_cursors",
         "_ending",
+        "_expires_in",
         "_expiring",
         "_expiry",
+        "_handling",
         "_inflow",
         "_keepalive",
         "_large",
-        "_lasts",
         "_loop",
         "_most_marks",
         "_next_ping",
-        "_obeying",
         "_request",
         "_seconds_left",
+        "_subscribed",
         "_transport",
         "_turns",
         "_unanswered",
-        "_watched",
         "_ws",
         "login",
     )
@@ -103,10 +103,10 @@ class Connection:
         large: asyncio.Lock,
         most_marks: int,
         keepalive: float,
-        lasts: float | None,
+        expires_in: float | None,
         seconds_left: Callable[[], Awaitable[float]],
     ) -> None:
-        """``lasts`` is for how many seconds the login is good; ``None`` is for ever.
+        """``expires_in`` is for how many seconds the login is good; ``None`` is for ever.
 
         ``seconds_left`` asks that once more: it may have been used since, or ended elsewhere. ``large`` is the lock
         for who decodes a large message, and ``most_marks`` what such a one may have (``decode_client``).
@@ -123,38 +123,42 @@ class Connection:
         self._most_marks = most_marks
         self._turns = turns
         self._keepalive = keepalive
-        self._lasts = lasts
+        self._expires_in = expires_in
         self._seconds_left = seconds_left
         self._loop = asyncio.get_running_loop()
         self._cursors: dict[TurnLog, int] = {}  # by log, the last seq that was written
-        self._watched: tuple[str, ...] = ()  # conversations; an empty set is 200 bytes for each who is idle
+        # Conversations whose turns it follows. A tuple, since an empty set costs each idle connection 200 bytes.
+        self._subscribed: tuple[str, ...] = ()
         self._unanswered = 0  # pings since the last sign of life
-        self._obeying = False  # a message; the pongs behind it are not read meanwhile
+        # While a message is handled the pongs behind it are not read, so no ping counts as unanswered.
+        self._handling = False
         self._next_ping: asyncio.TimerHandle | None = None
-        self._catching_up: asyncio.Task[None] | None = None  # while the reader is behind
+        self._catching_up: asyncio.Task[None] | None = None  # while the client lags
         self._expiry: asyncio.TimerHandle | None = None
         self._expiring: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[None] | None = None  # closes it, because too much comes
+        self._ending: asyncio.Task[None] | None = None  # closes it, because the client sends too much
 
     async def run(self) -> None:
-        """Serve until the connection ends; turns go on (CLOSE-3)."""
+        """Serve until the connection ends; turns continue (CLOSE-3)."""
         self._next_ping = self._loop.call_later(self._keepalive, self._ping)
         received = 0
-        if self._lasts is not None:
-            self._expire_in(self._lasts)
+        if self._expires_in is not None:
+            self._expire_in(self._expires_in)
         try:
             while (frame := await self._ws.receive()).type not in _CLOSED_TYPES:
                 self._unanswered = 0
                 received += 1
                 if not received % FRAMES_AT_ONCE:
-                    await asyncio.sleep(0)  # whatever waits here is taken without a round of the loop
+                    # Messages that are here already are received without a round of the loop; others need one.
+                    await asyncio.sleep(0)
                 match frame.type:
                     case WSMsgType.TEXT:
                         self._inflow.taken()
-                        self._obeying = True
+                        self._handling = True
                         await self._handle(frame.data)
-                        self._obeying = False
-                        await self._drain_if_full()  # who only asks, and reads nothing, waits
+                        self._handling = False
+                        # A client that sends and does not read is read no further.
+                        await self._drain_if_full()
                     case WSMsgType.BINARY:
                         self._inflow.taken()
                         self._send(refusal(BadRequest("binary messages are not understood; send JSON text")))
@@ -176,16 +180,16 @@ class Connection:
 
     async def _answer_close(self, frame: WSMessage) -> None:
         if frame.type is WSMsgType.CLOSE:
-            # aiohttp lets these through, which no close frame may carry (RFC 6455 §7.4).
+            # Codes that no close frame may carry (RFC 6455 §7.4), though aiohttp accepts them.
             forbidden = frame.data == WSCloseCode.ABNORMAL_CLOSURE or frame.data > LAST_CODE
             code = WSCloseCode.PROTOCOL_ERROR if forbidden else WSCloseCode.OK
             await self._ws.close(code=code, drain=False)
 
     async def _cleanup(self) -> None:
-        """Leave the logs and the turns, and end what helped."""
+        """Unsubscribe from logs and turns, and end the helper tasks."""
         for log in tuple(self._cursors):
             self._unfollow(log)
-        for conversation_id in self._watched:
+        for conversation_id in self._subscribed:
             self._turns.unsubscribe(conversation_id, self)
         helpers = [task for task in (self._catching_up, self._expiring, self._ending) if task is not None]
         for task in helpers:
@@ -225,7 +229,7 @@ class Connection:
             self._send(refusal(failure, message_id))
 
     async def _decode_large(self, text: str) -> ClientMessage:
-        """Decode what takes milliseconds: one such message in a round of the loop, whoever sends them."""
+        """Decode what takes milliseconds: one such message in a round of the loop, for all connections."""
         async with self._large:
             await asyncio.sleep(0)
             return decode_client(text, self._most_marks)
@@ -234,8 +238,8 @@ class Connection:
         log = await self._turns.follow(
             self.login.user, message.conversation_id, message.message_id, message.after
         )
-        if message.message_id is None and message.conversation_id not in self._watched:
-            self._watched = (*self._watched, message.conversation_id)
+        if message.message_id is None and message.conversation_id not in self._subscribed:
+            self._subscribed = (*self._subscribed, message.conversation_id)
             self._turns.subscribe(message.conversation_id, self)
         if log is not None:
             self._unfollow(log)
@@ -244,7 +248,7 @@ class Connection:
     async def _cancel(self, message: Cancel) -> None:
         log = await self._turns.cancel(self.login.user, message.message_id, message.conversation_id)
         if log in self._cursors:
-            return  # its terminal event comes when its turn comes
+            return  # the terminal event comes after the events before it
         if log.ended:
             self._send(log.read(log.last - 1)[0])  # CANCEL-2
         else:
@@ -282,6 +286,7 @@ class Connection:
     def _send_pending(self, log: TurnLog) -> None:
         """Write what is beyond the cursor, as far as the transport has room."""
         cursor = self._cursors[log]
+        # Nearly always the reader is one event behind: that frame is encoded once for all readers.
         while cursor < (last := log.last):
             if self._full():
                 self._start_catch_up()
@@ -319,15 +324,16 @@ class Connection:
             self._catching_up = asyncio.create_task(self._catch_up())
 
     async def _catch_up(self) -> None:
-        """Write what is beyond the cursors, whenever the transport has room, until nothing is."""
+        """Write what is beyond the cursors, as the transport gets room, until the client lags no more."""
         try:
             while self._full() or any(cursor < log.last for log, cursor in self._cursors.items()):
                 await self._request.writer.drain()
-                self._unanswered = 0  # it takes what it is sent
+                # The client reads: its pongs may be behind much that it still has to read.
+                self._unanswered = 0
                 for log in tuple(self._cursors):
                     self._send_pending(log)
         except ConnectionError:
-            return  # the receiving side sees it too
+            return  # `run` gets the same error
         except Exception as error:  # noqa: BLE001 - it is logged
             self._fail(error)
             return
@@ -345,9 +351,10 @@ class Connection:
             logger.info(
                 "= connection of %s dropped: no answer to %d pings", self.login.user, self._unanswered
             )
-            self._transport.abort()  # a close frame would wait behind what the peer left unread
+            # No close frame: it would wait behind all that the peer has not read.
+            self._transport.abort()
             return
-        if not self._obeying:
+        if not self._handling:
             self._unanswered += 1
         self._write(PING)
         self._next_ping = self._loop.call_later(self._keepalive, self._ping)
@@ -366,7 +373,7 @@ class Connection:
         try:
             left = await self._seconds_left()
         except ChatError:
-            left = LOGIN_LOOK_SECONDS  # the store cannot say it now
+            left = LOGIN_LOOK_SECONDS  # the store is unavailable: ask again later
         if left > 0:
             self._expire_in(left)
         else:

@@ -281,7 +281,7 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
             large=shares.large,
             most_marks=settings.message_max_bytes + ENVELOPE,
             keepalive=settings.keepalive_seconds,
-            lasts=None if login.expires_at is None else login.expires_at - request.app[NOW](),
+            expires_in=None if login.expires_at is None else login.expires_at - request.app[NOW](),
             seconds_left=partial(identity.seconds_left, login),
         )
         request.app[CONNECTIONS].add(connection)
