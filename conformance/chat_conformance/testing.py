@@ -47,7 +47,7 @@ class Gate(fake_claude.gates.Gate):
         """Wait until a fake has arrived; each arrival ends one wait.
 
         Raises:
-            TimeoutError: None has, for so many seconds.
+            TimeoutError: None has in that time.
         """
         arrived = self._fds[1]
         if not select.select([arrived], [], [], patience(within))[0]:

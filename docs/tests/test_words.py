@@ -13,7 +13,12 @@ OLD = re.compile(
     r"|so many|so much|family|families|goodbye|suffers?)\b",
     re.IGNORECASE,
 )
-MOST = {"impl": 0.5, "fake_claude": 4, "conformance": 26, "e2e": 0.5, "docs": 60}
+KEPT = re.compile(
+    r"\b(shapes/told-[a-z]+|limits/both-doors|processes/[a-z]+-family|http/errors-tell-nothing)\b"
+)
+"""Ids of cases, which baselines and target files of users name."""
+
+MOST = {"impl": 0.5, "fake_claude": 1, "conformance": 2.5, "e2e": 0.5, "docs": 1}
 """Per 1,000 lines."""
 
 
@@ -29,7 +34,7 @@ def texts(folder: str) -> list[str]:
 
 @pytest.mark.parametrize("folder", MOST)
 def test_old_words_do_not_grow(folder: str) -> None:
-    found = [len(OLD.findall(text.replace("_", " "))) for text in texts(folder)]
+    found = [len(OLD.findall(KEPT.sub("", text).replace("_", " "))) for text in texts(folder)]
     lines = sum(text.count("\n") for text in texts(folder))
     share = 1000 * sum(found) / lines
     print(f"{folder}: {sum(found)} in {lines} lines, {share:.1f} per 1,000")  # noqa: T201 - with `pytest -rP`

@@ -303,7 +303,7 @@ async def ended_away(chat: CaseContext) -> None:
                 break
             await asyncio.sleep(
                 0.02
-            )  # no reader is left whom an event could reach: that is what this case is about
+            )  # no reader is left to which an event could go: that is what this case is about
         async with chat.peer() as second:
             resumed = await chat.follow(second, turn.conversation_id, turn.message_id, after=len(turn.events))
             await resumed.begin()

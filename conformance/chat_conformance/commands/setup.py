@@ -44,6 +44,6 @@ def _proposed(recording: str, prompt: str) -> str:
 
 def doctor(options: argparse.Namespace) -> int:
     """Try step by step whether a target can be judged."""
-    from chat_conformance.suite.doctor import examine  # noqa: PLC0415 - `list` does without
+    from chat_conformance.suite.doctor import run_checks  # noqa: PLC0415 - `list` does without
 
-    return asyncio.run(examine(load(options.target), print))
+    return asyncio.run(run_checks(load(options.target), print))

@@ -15,23 +15,23 @@ FINDINGS = {
     "R1-2": "The head of the upgrade is read a second time, though it has been taken: the 101 never comes.",
     "R1-3": "The socket is written to by means that it does not have: the first ping, or the clean-up, kills it.",
     "R1-4": "What one read returns is taken for whole frames: whatever the network cuts is misread.",
-    "R1-5": "One queue per user, replaced on reconnect and never removed: words go to nobody, or into another answer.",
+    "R1-5": "One queue per user, replaced on reconnect and never removed: text is lost, or goes into another answer.",
     "R1-6": "The close carries a code that no close may carry: browsers report a broken connection.",
     "R1-7": "Close and pong are written and not flushed: they may be lost with the socket.",
     "R2-1": "Waiting for Claude stops the pings: a proxy cuts the chat while Claude thinks.",
     "R2-2": "What comes by WebSocket is in no history, and under no limit and no quota.",
     "R2-3": "An answer that stands in an unexpected place is shown, and stored, as empty.",
     "M-1": "Server and page disagree on what a token looks like: not one is shown.",
-    "M-2": "One open chat locks everybody out, health checks included.",
+    "M-2": "One open chat locks all others out, health checks included.",
     "M-3": "Any web page can use the chat as the user who visits it.",
     "M-4": "The CLI is given ids and options that it refuses: every message fails.",
-    "M-5": "Only one of the shapes in which the CLI tells an answer is read: answers are empty.",
+    "M-5": "Only one of the forms in which the CLI prints an answer is read: answers are empty.",
     "M-6": "The end of one tab makes the user's other tab go dead.",
     "M-7": "Each message begins a session of its own: Claude forgets what was just said.",
     "M-8": "A stale cookie hides the valid one of the same name: people who are logged in are locked out.",
-    "M-9": "The page begins anew when the first conversation is made: the first message disappears.",
-    "M-10": "An answer that is over goes on taking what comes: the next one is written into it.",
-    "M-11": "Nobody reads Claude's stderr: it fills, and the turn hangs for ever.",
+    "M-9": "The page starts over when the first conversation is made: the first message disappears.",
+    "M-10": "An answer that is over continues to take what comes: the next one is written into it.",
+    "M-11": "Claude's stderr is not read: it fills, and the turn hangs for ever.",
     "M-12": "Fragments, and pings between them, are not understood, and one frame may ask for any memory.",
     "M-13": "A handshake without a key ends in a traceback, and not in an answer.",
     "M-14": "Claude outlives those who asked, and a turn that failed leaves history without a word of it.",
@@ -49,7 +49,7 @@ PAINS = {
         "following/torn-frame",
         "following/replays",
     ],
-    "The turn ended meanwhile, and whoever comes back is not told": ["following/ended-away"],
+    "The turn ended while its reader was away, who never learns it": ["following/ended-away"],
     "Quick reconnects deliver everything twice": ["following/quick-reconnects", "queues/reconnect"],
     "A cursor that is too old is answered with silence": ["following/stale-cursor"],
     "… one beyond the end": ["following/future-cursor"],
@@ -57,25 +57,23 @@ PAINS = {
     "A tab that is restored hours later runs everything again, or shows nothing": [
         "following/sent-again-late"
     ],
-    "A reader who stalls holds everybody up, or fills the memory": [
+    "A reader who stalls delays all others, or fills the memory": [
         "robustness/stalled-reader",
         "robustness/stalled-memory",
     ],
     "… or goes away, and the answer waits for ever": ["robustness/stalled-and-gone"],
-    "Claude lives on when everybody has left": ["processes/everyone-left"],
+    "Claude lives on when all readers have left": ["processes/everyone-left"],
     "… when the conversation is deleted": ["processes/deleted"],
     "What Claude had started lives on after a stop": ["processes/stopped-family"],
     "… after an error": ["processes/held-stdout"],
     "… after a timeout": ["processes/timeout-family"],
-    "A server that is told to stop waits for ever for an answer that is under way": [
-        "processes/stopped-running"
-    ],
+    "A server that gets SIGTERM waits for ever for a running answer": ["processes/stopped-running"],
     "A server that is killed leaves processes behind": ["processes/orphans", "processes/killed-family"],
     "… a turn that runs for ever, a port that is taken, a history with holes": ["processes/killed"],
     "Stop does not stop what streams or is silent, from this tab or another": ["stopping/cancel"],
     "… what is in the middle of a tool": ["stopping/in-a-tool"],
-    "… a Claude that does not hear the interrupt": ["stopping/deaf-to-interrupt"],
-    "… a Claude that hears nothing but KILL": ["stopping/deaf-to-all"],
+    "… a Claude that ignores the interrupt": ["stopping/deaf-to-interrupt"],
+    "… a Claude that ignores all but KILL": ["stopping/deaf-to-all"],
     "After a stop the conversation is poisoned": ["stopping/goes-on"],
     "The late result of a stopped turn ends the next one": ["stopping/late-result"],
     "A stop throws away the text that had arrived": ["stopping/cancel"],
@@ -89,24 +87,27 @@ PAINS = {
     "Bytes that are no UTF-8 end the turn": ["shapes/not-utf8"],
     "Half of an emoji ends the turn, or the connection": ["shapes/surrogate", "messages/half-a-character"],
     "Unknown events, blank lines, CRLF, noise or arrays between tokens end the turn": ["shapes/strangers"],
-    "Text that is told in pieces and as a whole is shown twice": ["turns/streams", "shapes/three-times"],
+    "Text that is printed in deltas and as a full block is shown twice": [
+        "turns/streams",
+        "shapes/three-times",
+    ],
     "Of two identical answers one is swallowed": ["shapes/same-again"],
-    "Usage that is told per event, or cached tokens, are charged again": ["quotas/tokens"],
+    "Usage that is printed per event, or cached tokens, are charged again": ["quotas/tokens"],
     "A turn without a result is not charged": ["quotas/killed", "quotas/stopped"],
-    "Limits hold at one door only": ["limits/both-doors", "quotas/post"],
+    "Limits hold on one route only": ["limits/both-doors", "quotas/post"],
     "Two messages at once pass where there is room for one": ["limits/at-once"],
-    "The day, or the hour, ends at another time than was told": [
+    "The day, or the hour, ends at another time than was reported": [
         "quotas/day-passes",
         "limits/hour-passes",
         "limits/day-passes",
     ],
     "A restart forgets what was used": ["limits/restart"],
-    "Whoever reaches the server is who they say they are": ["identity/no-proxy"],
-    "Everybody who has an account at the forge may chat": ["identity/stranger"],
+    "Clients that bypass the proxy can claim any user name": ["identity/no-proxy"],
+    "Every account at the forge may chat": ["identity/stranger"],
     "A name that is empty, doubled or a placeholder is a user": ["identity/no-name"],
     "A foreign page is let in": ["handshake/foreign-origin", "http/foreign-origin"],
-    "What is somebody else's can be read, stopped, or told from what is absent": ["identity/others"],
-    "A stream that broke is told twice": ["shapes/told-again", "shapes/told-otherwise"],
+    "Chats of others can be read, stopped, or distinguished from absent ones": ["identity/others"],
+    "A stream that broke is shown twice": ["shapes/told-again", "shapes/told-otherwise"],
     "Nothing shows after a reload that Claude ran a command": ["history/steps"],
     "A path in a prompt is read with the server's rights, a command in it is run": [
         "processes/prompt-is-data"
@@ -114,11 +115,11 @@ PAINS = {
     "The operator's own notes and settings of Claude are part of users' conversations": [
         "processes/operators-own"
     ],
-    "Claude forgets the conversation, and nobody is told": ["turns/forgets-aloud"],
-    "A child that clears its environment is found by nobody": ["processes/shed-mark"],
+    "Claude forgets the conversation, and no message says so": ["turns/forgets-aloud"],
+    "A child that clears its environment is never found": ["processes/shed-mark"],
     "A stop of the whole service looks like a failure of Claude": ["processes/stopped-as-a-group"],
     "Another account that has taken a name sees the chats of the first": ["identity/same-name-other-id"],
-    "People are logged in as whoever logged in before them": ["identity/forges-cookie"],
+    "People are logged in as the user before them": ["identity/forges-cookie"],
     "The default port makes the chat's own page foreign": ["handshake/default-port"],
     "A foreign name that leads to this machine uses the chat": ["identity/rebinding"],
     "A message that is sent twice runs twice": ["turns/sent-twice", "following/accepted-lost"],
@@ -155,15 +156,15 @@ def page() -> str:
     made_for = mutants()
     parts = [HEAD, "## What reviews found\n", *_table("finding", _findings(cases.values()))]
     parts += ["\n## What people complain of\n", *_table("pain", PAINS.items())]
-    told = {
+    listed = {
         name
         for names in [*PAINS.values(), *(some for _, some in _findings(cases.values()))]
         for name in names
     }
     besides = {
-        each.means: [each.id] for each in cases.values() if each.id in made_for and each.id not in told
+        each.means: [each.id] for each in cases.values() if each.id in made_for and each.id not in listed
     }
-    besides |= {_sentence(each.about): [name] for name, each in PAGE.items() if name not in told}
+    besides |= {_sentence(each.about): [name] for name, each in PAGE.items() if name not in listed}
     parts += ["\n## And besides\n", *_table("what a failure means", besides.items())]
     return "\n".join(parts) + "\n"
 

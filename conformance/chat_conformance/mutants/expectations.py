@@ -66,7 +66,7 @@ SMALL: dict[str, tuple[str, Kill]] = {
     "passes-codes-on": ("PassesCodesOn", Kill("closing/bad-code", "the close frame is CLOSE")),
     "passes-reasons-on": ("PassesReasonsOn", Kill("closing/reason", "the close frame is CLOSE 1000")),
     "close-inside-message-fails": (
-        "BreaksAtAGoodbye",
+        "BreaksAtAClose",
         Kill("closing/inside-message", "the connection ended"),
     ),
     "reads-one-frame": ("ReadsOneFrame", Kill("framing/glued", "not within")),

@@ -37,7 +37,7 @@ class Row:
         name: The mutant.
         case_id: The case that was to catch it.
         wrong: What is wrong with it; empty when it was caught by its case, for its cause, and hardly by another.
-        happened: What its case told.
+        happened: What its case reported.
         seconds: How long it took.
         untested: Whether its case cannot be tested on this machine; then nothing is known.
         findings: The ids of the cases that failed and are not blocked by another, the worst first; only its own case's
@@ -54,9 +54,9 @@ class Row:
 
     def __str__(self) -> str:
         mark = "WRONG" if self.wrong else "?    " if self.untested else "ok   "
-        told = self.wrong or " ".join(self.happened.split())[:70]
+        shown = self.wrong or " ".join(self.happened.split())[:70]
         count = len(self.findings)
-        return f"{mark} {self.name:<26} {self.case_id:<28} {count:2} {self.seconds:5.1f} s  {told}"
+        return f"{mark} {self.name:<26} {self.case_id:<28} {count:2} {self.seconds:5.1f} s  {shown}"
 
 
 def names(selected: tuple[str, ...] = ()) -> list[str]:
@@ -140,7 +140,7 @@ def _judge(name: str, *, quick: bool, whole: bool, seed: int) -> Row:
     findings = tuple(
         kill.case_id if each.case.id == own_death else each.case.id
         for each in result.findings
-        if each.case.id != TRAFFIC.id  # a fault of which a case tells may be seen in the schema, too
+        if each.case.id != TRAFFIC.id  # a fault that a case reports may be seen in the schema, too
     )
     wrong = list(_faults(kill, found))
     if name in SMALL:
@@ -188,8 +188,8 @@ def _judge_together(mutants: tuple[str, ...], *, seed: int) -> Row:
             wrong.append(f"{name} is not named: {own.verdict} {own.happened}")
         elif own.verdict is Verdict.FAILED and kill.cause not in own.happened:
             wrong.append(f"{name} is named for another cause: {own.happened}")
-    told = "; ".join(each.happened for each in result.findings)
-    return Row(",".join(mutants), "", "; ".join(wrong), told, result.seconds, findings=findings)
+    reported = "; ".join(each.happened for each in result.findings)
+    return Row(",".join(mutants), "", "; ".join(wrong), reported, result.seconds, findings=findings)
 
 
 def play(name: str, selected: tuple[Case, ...], *, seed: int) -> RunResult:

@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _mutate(module: str, copy: Path) -> Iterator[dict[str, Any]]:
     """One row for each change of a module."""
     words = [f"--select {each}" for each in MODULES[module]]
-    # What cosmic-ray kills has no time to end its servers: it is told to end before that.
+    # What cosmic-ray kills has no time to end its servers: it gets SIGTERM before that.
     judge = f"timeout {SECONDS / 2:g} {sys.executable} -m chat_conformance"
     run = f"{judge} run --target targets/reference.toml --seed 1 -n 4 -x --fail-on low"
     name = module.replace("/", "-")

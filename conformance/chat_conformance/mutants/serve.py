@@ -12,7 +12,7 @@ from chat_conformance.mutants.expectations import SMALL
 
 
 def main(name: str, port: str, data: str, claude: str) -> int:
-    """Serve until told to stop; ``name`` may be several mutants of the reference, joined by commas."""
+    """Serve until SIGTERM; ``name`` may be several mutants of the reference, joined by commas."""
     if name.removeprefix("twin-of-") in SMALL:
         asyncio.run(_serve_small(name, int(port), Path(claude)))
         return 0

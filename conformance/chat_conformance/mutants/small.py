@@ -391,8 +391,8 @@ class TakesFragmentsForMessages(RawChat):
         await super().refuse(payload, writer)
 
 
-class BreaksAtAGoodbye(RawChat):
-    """Whoever says goodbye inside a message is hung up on."""
+class BreaksAtAClose(RawChat):
+    """A close inside a fragmented message drops the connection."""
 
     def feeding(self) -> Callable[[bytes], list[Frame]]:
         """Look for a close between fragments."""
@@ -411,7 +411,7 @@ class BreaksAtAGoodbye(RawChat):
 
 
 class TinyChat:
-    """A chat on aiohttp in its smallest form: turns over both doors, history, keepalive."""
+    """A chat on aiohttp in its smallest form: turns on both routes, history, keepalive."""
 
     most = 4 << 20
 
@@ -449,7 +449,7 @@ class TinyChat:
         return socket
 
     def left(self, socket: web.WebSocketResponse) -> None:
-        """Somebody left."""
+        """A connection has ended."""
 
     async def keep_alive(self, socket: web.WebSocketResponse) -> None:
         """Send pings."""
@@ -471,7 +471,7 @@ class TinyChat:
             await socket.send_json(event)
 
     async def turn(self, message: dict[str, Any], send: Callable[[dict[str, Any]], Awaitable[None]]) -> str:
-        """Run one turn and tell about it."""
+        """Run one turn and send its events."""
         conversation = message.get("conversation_id") or secrets.token_hex(6)
         ids = {"message_id": message["message_id"], "conversation_id": conversation}
         await send({"type": "accepted", **ids})
@@ -578,11 +578,11 @@ class OneQueuePerUser(TinyChat):
         await super().keep_alive(socket)
 
     async def send(self, socket: web.WebSocketResponse, event: dict[str, Any]) -> None:  # noqa: ARG002
-        """Send to whoever came last."""
+        """Send to the newest connection."""
         await self.overhear(event)
 
     async def overhear(self, event: dict[str, Any]) -> None:
-        """Send to whoever came last."""
+        """Send to the newest connection."""
         if self.latest is not None:
             await super().send(self.latest, event)
 
@@ -603,7 +603,7 @@ class SilentWithClaude(TinyChat):
         self.waiting -= 1
 
     async def keep_alive(self, socket: web.WebSocketResponse) -> None:
-        """Send pings unless somebody waits for Claude."""
+        """Send pings unless a turn waits for Claude."""
         while True:
             await asyncio.sleep(KEEPALIVE)
             if not self.waiting:
@@ -614,7 +614,7 @@ class UpgradesByAnyMethod(TinyChat):
     """The method of a request is not looked at where a WebSocket is."""
 
     def app(self) -> web.Application:
-        """The application, with that door open wide."""
+        """The application, without that check."""
         app = super().app()
         for method in ("POST", "PUT", "OPTIONS"):
             app.router.add_route(method, "/chat/ws", self.socket)

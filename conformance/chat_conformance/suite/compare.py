@@ -96,8 +96,8 @@ def _new_kinds(old: CaseResult | None, new: CaseResult) -> set[str]:
 def _more_is_seen(previous: RunResult, current: RunResult) -> bool:
     """Whether a root cause is mended that had kept cases from being played, and so messages from being seen."""
     before = {each.case.id: each for each in previous.results}
-    told = before.get(SCHEMA)
-    return (told is not None and told.verdict in NOT_PASSED) or any(
+    schema = before.get(SCHEMA)
+    return (schema is not None and schema.verdict in NOT_PASSED) or any(
         _is_uncovered(before[each.case.id], previous, current)
         for each in current.results
         if each.case.id in before

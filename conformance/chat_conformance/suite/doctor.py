@@ -1,4 +1,4 @@
-"""Whether a target can be judged: step by step what works, and what to mend where it does not."""
+"""Whether a target can be judged: step by step what works, and what to do where it does not."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Step:
 
     Attributes:
         name: What it is.
-        act: Does it, and tells what was seen.
-        mend: What to look at when it fails.
+        act: Does it, and returns what was seen.
+        hint: What to look at when it fails.
     """
 
     name: str
     act: Callable[[], Awaitable[str]]
-    mend: str
+    hint: str
 
 
-async def examine(target: Target, tell: Callable[[str], None]) -> int:
+async def run_checks(target: Target, write_line: Callable[[str], None]) -> int:
     """Try one step after the other, to the first that fails; 0 when all work, else 3."""
     with temporary_folder(0, "doctor") as folder:
         server = Server(target, folder)
@@ -49,31 +49,31 @@ async def examine(target: Target, tell: Callable[[str], None]) -> int:
                     CaseContext(server, case_id="doctor", seed=0, variants=variants)
                 )
                 for step in _steps(chat, variants, stack):
-                    if not await _try(step, server, tell):
+                    if not await _try(step, server, write_line):
                         return 3
         finally:
             trouble = await server.end()
         for each in trouble:
-            tell(line(f"FAIL  end      {each}"))
+            write_line(line(f"FAIL  end      {each}"))
     if trouble:
         return 3
     for each in _covered(target):
-        tell(line(f"      {each}"))
-    tell("\nThis target can be judged: chat-conformance run --target FILE")
+        write_line(line(f"      {each}"))
+    write_line("\nThis target can be judged: chat-conformance run --target FILE")
     return 0
 
 
-async def _try(step: Step, server: Server, tell: Callable[[str], None]) -> bool:
+async def _try(step: Step, server: Server, write_line: Callable[[str], None]) -> bool:
     try:
         seen = await step.act()
     except (ConformanceError, OSError) as error:
-        tell(line(f"FAIL  {step.name:<8} {error}"))
-        tell(f"      mend     {step.mend}")
+        write_line(line(f"FAIL  {step.name:<8} {error}"))
+        write_line(f"      hint     {step.hint}")
         log = error.log if isinstance(error, TargetError) and error.log else tuple(server.log)
         for each in log[-LOG_TAIL:]:
-            tell(line(f"      server   | {each}"))
+            write_line(line(f"      server   | {each}"))
         return False
-    tell(line(f"ok    {step.name:<8} {seen}"))
+    write_line(line(f"ok    {step.name:<8} {seen}"))
     return True
 
 
@@ -83,7 +83,7 @@ def _steps(chat: CaseContext, variants: VariantServers, stack: AsyncExitStack) -
 
     async def start() -> str:
         await server.start()
-        return f"it listens at {server.url}" if target.starts else f"somebody listens at {server.url}"
+        return f"it listens at {server.url}"
 
     async def health() -> str:
         await chat.http.expect_alive("when it is asked how it is")

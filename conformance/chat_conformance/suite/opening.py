@@ -99,14 +99,14 @@ class Opening:
                 case _:
                     pass
         self._speech.opening = False
-        self._speech.heard.clear()
+        self._speech.early_frames.clear()
 
     async def _waited(self, step: Step, channel: Channel, place: int) -> int:
         rule = Rule(kind="status", when=step.wait or {})
         expected = f"the message {shorten(str(step.wait))} that opens the connection"
 
         def came() -> int | None:
-            for number, (frame, said) in enumerate(self._speech.heard[place:], place + 1):
+            for number, (frame, said) in enumerate(self._speech.early_frames[place:], place + 1):
                 if rule.takes(frame, said):
                     self._capture(step.capture, frame)
                     return number

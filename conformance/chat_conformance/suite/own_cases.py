@@ -95,7 +95,7 @@ def _read(read: Callable[[], None], where: str, path: Path | None) -> None:
         read()
     except SyntaxError as error:
         raise UsageError(f"{error.filename or where}, line {error.lineno}: {error.msg}") from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a file of somebody else does
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's file does
         frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == str(path)]
         line = f", line {frames[-1].lineno}" if frames else ""
         said = str(error) or "it ends while it is read"

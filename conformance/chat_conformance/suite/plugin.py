@@ -419,7 +419,7 @@ def _named(cases: Iterable[Case]) -> str:
 def not_explained(said: Iterable[tuple[str, set[str]]], results: Iterable[CaseResult]) -> list[str]:
     """The sentences that no failure explains; each comes with the ids of those that would.
 
-    Where one user waits for another, that is why cases fail beside others only, and it is told.
+    Where one user waits for another, that is why cases fail beside others only, and the result says so.
     """
     failed = {each.case.id for each in results if each.verdict in (Verdict.FAILED, Verdict.KNOWN_FAILURE)}
     if failed & set(ONE_AT_A_TIME):
@@ -466,7 +466,7 @@ async def _played(chat: CaseContext) -> tuple[BaseException | None, int, tuple[s
 
 
 def _of_assertion(error: BaseException, function: Callable[..., Any]) -> BaseException:
-    """A failed ``assert`` of somebody's own case as the failure that it means; of ours it is a fault of the suite."""
+    """A failed ``assert`` of a user's own case as the failure that it means; of ours it is a fault of the suite."""
     if not isinstance(error, AssertionError) or function.__module__.startswith("chat_conformance."):
         return error
     frames = traceback.extract_tb(error.__traceback__)

@@ -96,10 +96,10 @@ def selfcheck(
         for number, (each, result) in enumerate(zip(plays, ended, strict=True), 1):
             of = f"{each.name}: {each.cases[0].id}" if each.name == ALONE else each.name
             on_played(f"[{number}/{len(plays)}] {of}")
-            told = {one.case.id: one for one in result.results}
+            by_case = {one.case.id: one for one in result.results}
             if each.name == ALONE:
-                told.pop(TRAFFIC.id, None)  # it is about all messages of a run
-            found.setdefault(each.name, {}).update(told)
+                by_case.pop(TRAFFIC.id, None)  # it is about all messages of a run
+            found.setdefault(each.name, {}).update(by_case)
             trouble += [Difference("the run", {of: steady(one)}) for one in result.trouble]
     return [*compare(found), *trouble]
 

@@ -15,7 +15,7 @@ from chat_conformance.wire.trace import shorten
 TERMINAL = frozenset({"complete", "error"})
 EARLY = 1.0  # how long a conversation's id is waited for before an answer, in seconds
 Outcome = Callable[[float], Awaitable[tuple[int, bool]]]
-"""Waits until Claude has printed a result, for so many seconds; its characters, and whether it is an error."""
+"""Waits until Claude has printed a result, for a time in seconds; its characters, and whether it is an error."""
 
 
 def connection_of(channel: Channel) -> str:

@@ -31,7 +31,7 @@ USER = "{user}"  # stands for the name of a user in the headers of a variant
 
 
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Somebody who uses the chat.
+    """A user of the chat.
 
     Attributes:
         name: What the trace calls them.
@@ -62,7 +62,7 @@ class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.health or self.page or "/"
 
     def of(self, conversation_id: str) -> str:
-        """Where one conversation is; below history unless told otherwise."""
+        """Where one conversation is; by default below history."""
         return (self.conversation or f"{self.history}/{{id}}").replace("{id}", conversation_id)
 
 
@@ -240,7 +240,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         gates: The gates of the fake that a running server uses.
         sqlite: The SQLite file of a started server's history, such as ``{data}/chat.sqlite3``; empty:
             there is none.
-        paths: Where the doors are.
+        paths: The paths of its routes.
         dialect: What it calls things.
         users: Who may use it; at least one.
         variants: What else it can be set to.
@@ -446,7 +446,7 @@ def _explain(sentence: str) -> str:
 
 
 def check(target: Target, place: Path) -> None:
-    """Refuse what no field can tell by itself.
+    """Refuse combinations of fields that do not fit.
 
     Raises:
         UsageError: A value does not fit; the sentence names its field.

@@ -27,14 +27,14 @@ class Speech:
     Attributes:
         target: Whose words they are.
         captures: What was learned of the server on this connection, by name; they fill templates and paths.
-        opening: Whether the connection is not open yet: then frames are kept in ``heard``.
-        heard: The frames that came before, each with its text.
+        opening: Whether the connection is not open yet: then frames are kept in ``early_frames``.
+        early_frames: The frames that came before, each with its text.
     """
 
     def __init__(self, target: Target, values: Mapping[str, Any] | None = None) -> None:
         self.target = target
         self.captures: dict[str, Any] = {"connection_uuid": str(uuid.uuid4()), **(values or {})}
-        self.heard: list[tuple[Any, str]] = []
+        self.early_frames: list[tuple[Any, str]] = []
         self.opening = bool(target.opening)
         self._cli = CliLines()
         self._so_far = ""
@@ -95,7 +95,7 @@ class Speech:
             return [target.dialect.event(frame)]
         frame = enclosed(frame, envelope or {})
         if self.opening:
-            self.heard.append((frame, text))
+            self.early_frames.append((frame, text))
         for name, path in target.captures.items():
             if (found := value_at(frame, path)) is not NOTHING and found is not None:
                 self.captures[name] = found

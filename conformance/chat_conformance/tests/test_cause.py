@@ -134,7 +134,7 @@ def test_two_runs_of_one_fault_have_one_cause(mutant: str) -> None:
 
     one, other = play(1), play(2)
 
-    # What is not valid by the schema is told in a result of its own, and that is the same, too.
+    # What is not valid by the schema is reported in a result of its own, and that is the same, too.
     assert {each.verdict for each in (*one.results, *other.results)} == {Verdict.FAILED}
     assert {each.kind for each in compare(one, other)} == {ChangeKind.NOT_FIXED}
     assert one.results[0].step > 0

@@ -46,7 +46,7 @@ RETRY_SECONDS = 3.0
 """How long a browser waits before it takes up a stream, unless the stream says otherwise."""
 MAX_SHORT = 1 << 20
 """The longest answer that is no stream, in bytes."""
-STILL, STILL_SECONDS = 10, 0.3  # so many looks over so long see the same: no more comes
+STILL, STILL_SECONDS = 10, 0.3  # this many looks, over this time, see the same: no more comes
 CODES = {
     400: "bad_request",
     401: "unauthorized",
@@ -172,7 +172,7 @@ class StreamChannel(Channel):
             quoted = {name: quote(str(each), safe="") for name, each in values.items()}
             return method, text(path.strip(), quoted)
         except KeyError as error:
-            raise NotOffered(f"{where} needs {error}, which nothing has told") from None
+            raise NotOffered(f"{where} needs {error}, which no message had") from None
 
     def _body(self, message: Any) -> tuple[bytes, str, str]:
         """A message as a body, its type, and what it adds to the address.

@@ -13,7 +13,7 @@ import msgspec
 MAX_DEPTH = 200
 """Of the JSON of an event: what is nested deeper cannot be written into a report either."""
 MAX_VALUES = 4_000_000
-"""So many values, at most; each costs some tens of bytes."""
+"""How many values at most; each costs some tens of bytes."""
 
 
 def decoded(text: bytes | str) -> Any:
@@ -24,7 +24,7 @@ def decoded(text: bytes | str) -> Any:
         RecursionError: It is nested deeper than `MAX_DEPTH` levels.
     """
     payload = text.encode(errors="surrogatepass") if isinstance(text, str) else text
-    # Marks inside strings count, too: that is no matter, as no text that a case asks for has so many.
+    # Marks inside strings count, too: that is no matter, as no text that a case asks for has this number.
     if sum(map(payload.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise msgspec.DecodeError(f"it has more than {MAX_VALUES:,} values")
     return shallow(msgspec.json.decode(payload))

@@ -38,7 +38,7 @@ from chat_conformance.wire.messages import Message, MessageJoiner
 from chat_conformance.wire.trace import Trace, describe, shorten
 
 _ANY = Target(name="any", url="")
-STILL, STILL_SECONDS = 10, 0.3  # so many looks over so long see the same: no more comes
+STILL, STILL_SECONDS = 10, 0.3  # this many looks, over this time, see the same: no more comes
 FRAME_COST = 300
 """Frames are kept, and so each counts for some more than its payload, in bytes."""
 MASK = b"\x5a\x0f\xc3\x96"  # any key will do; a fixed one keeps traces comparable
@@ -160,7 +160,7 @@ class Peer(Channel):
     async def clogged(self) -> None:
         """Wait, after ``stall``, until no more comes: either all is there, or the server cannot send on.
 
-        Of that the kernel tells nobody, so its count of unread bytes is looked at until it stands still.
+        The kernel has no event for that, so its count of unread bytes is looked at until it stands still.
 
         Raises:
             Failure: Nothing came at all, or it came on and on.
@@ -222,8 +222,8 @@ class Peer(Channel):
         except Failure as failure:
             if not others:
                 raise
-            told = f"its payload is {shorten(others[-1])}; {failure.happened}"
-            raise type(failure)(expected, told) from None
+            instead = f"its payload is {shorten(others[-1])}; {failure.happened}"
+            raise type(failure)(expected, instead) from None
         saw("a ping was answered by a pong with its payload")
 
     def answer_last_ping(self) -> None:

@@ -30,10 +30,10 @@ class Found:
 
     Attributes:
         cli_lines: Where frames have the CLI's own lines; empty if they do not.
-        token: What tells a frame with a part of the text.
+        token: What marks a frame with a part of the text.
         text: Where in it the text is; ``*``: it is the frame.
         cumulative: Whether each has all of the text so far.
-        end: What tells the end; None if none was seen.
+        end: What marks the end; None if none was seen.
         said: The whole text.
     """
 
@@ -132,7 +132,7 @@ def _texts(values: list[Any]) -> dict[str, list[str]]:
 def _end(
     after: list[Frame], groups: dict[Key, list[tuple[int, Any]]], token: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """What tells the end among the frames behind the last part of the text."""
+    """What marks the end among the frames behind the last part of the text."""
     single = [key for each in after if len(groups[key := _key(each.value)]) == 1 and key]
     named = [
         key

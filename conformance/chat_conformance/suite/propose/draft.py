@@ -69,7 +69,7 @@ def draft(recording: Recording, prompt: str = "") -> Draft:
 
 
 def _spoken(value: Any, prompt: str) -> str | None:
-    """The text of a message that somebody typed; with ``prompt`` only that."""
+    """The text of a message that a user typed; with ``prompt`` only that."""
     if isinstance(value, str):
         return value if (value == prompt if prompt else value and not _is_noise(value)) else None
     texts = [
@@ -84,7 +84,7 @@ def _spoken(value: Any, prompt: str) -> str | None:
         for path, each in texts
         if (name := path.rpartition(".")[2].lower()) in SPOKEN
     ]
-    # An array has its event first; a text with a space in it was typed by somebody, whatever it is called.
+    # An array has its event first; a text with a space in it was typed by a user, whatever it is called.
     named += [
         (len(SPOKEN), -len(each), each) for path, each in texts if path not in ("0", "type") and " " in each
     ]

@@ -16,7 +16,7 @@ RANDOM = re.compile(
     r"(?=[^ ]*\d)(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{18,}|[0-9a-f]{8,}|[A-Za-z0-9_-]{16,}"
     r"|[A-Za-z]{1,6}[-_][A-Za-z0-9_-]{4,}|\d{6,})"
 )
-"""Values that nobody types: ids, tokens, times."""
+"""Values that no user types: ids, tokens, times."""
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 
 
