@@ -16,12 +16,12 @@ def main(name: str, port: str, data: str, claude: str) -> int:
     if name.removeprefix("twin-of-") in SMALL:
         asyncio.run(_serve_small(name, int(port), Path(claude)))
         return 0
-    from chat_conformance.mutants.registry import all_breaks  # noqa: PLC0415 - small servers do without
+    from chat_conformance.mutants.registry import put_in  # noqa: PLC0415 - small servers do without
+
+    put_in(name.split(","), Path(f"{data}-code"))
     from chat_server.command import main as serve  # noqa: PLC0415 - same
     from chat_server.processes import init  # noqa: PLC0415 - same
 
-    for each in name.split(","):
-        all_breaks()[each]()
     init.be_init_if_first()
     return serve(["--port", port, "--data", data, "--claude", claude])
 

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import chat_conformance
-import chat_server
 from chat_conformance.errors import CouldNotTest, TargetError
 from chat_conformance.mutants import judge as judging
 from chat_conformance.mutants import small as mutants
 from chat_conformance.mutants.coverage_page import FINDINGS
 from chat_conformance.mutants.expectations import COMBINATIONS, REFERENCE, SMALL, Kill
 from chat_conformance.mutants.judge import judge
-from chat_conformance.mutants.registry import all_breaks
+from chat_conformance.mutants.registry import BREAKS, SOURCE_MUTANTS, Patch, load, names, source
 from chat_conformance.results import Case, CaseResult, RunResult, Verdict
 from chat_conformance.suite.case import all_cases, case_function
 from chat_conformance.suite.clauses import clauses
@@ -49,15 +47,16 @@ def test_every_finding_is_known_by_its_evidence() -> None:
 def test_every_mutant_is_made_and_has_a_case() -> None:
     known = {each.id for each in all_cases()}
 
-    assert all_breaks().keys() == REFERENCE.keys()
+    assert names() == REFERENCE.keys()
+    assert BREAKS.keys().isdisjoint(SOURCE_MUTANTS)
     assert {kill.case_id for kill in [*REFERENCE.values(), *(kill for _, kill in SMALL.values())]} <= known
 
 
 EACH_IN_A_PROCESS_OF_ITS_OWN = """
 import os, traceback
-from chat_conformance.mutants.registry import all_breaks
-from chat_conformance.results import Case, CaseResult, RunResult, Verdict
-for name, breaks in all_breaks().items():
+from chat_conformance.mutants.registry import BREAKS, load
+load()
+for name, breaks in BREAKS.items():
     if (child := os.fork()) == 0:
         try:
             breaks()
@@ -75,12 +74,24 @@ def test_every_mutant_finds_what_it_breaks() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_broken_guardians_need_the_standard_library_alone() -> None:
-    paths = [str(Path(str(each.__file__)).parents[1]) for each in (chat_conformance, chat_server)]
-    words = f"import sys; sys.path += {paths}; import chat_conformance.mutants.guardians"
-    done = subprocess.run([sys.executable, "-ISc", words], capture_output=True, text=True, check=False)
+load()
 
-    assert (done.returncode, done.stderr) == (0, "")
+
+@pytest.mark.parametrize("name", SOURCE_MUTANTS)
+def test_patches_fit_the_source(name: str) -> None:
+    texts: dict[str, str] = {}
+    for patch in SOURCE_MUTANTS[name].patches:
+        text = texts.get(patch.file) or (source() / patch.file).read_text(encoding="utf-8")
+        texts[patch.file] = patch.apply(text)
+
+    for file, text in texts.items():
+        compile(text, file, "exec")
+
+
+@pytest.mark.parametrize(("text", "count"), [("a b", 0), ("a x x", 2)])
+def test_patch_that_does_not_fit(text: str, count: int) -> None:
+    with pytest.raises(ValueError, match=f"a.py has 'x' {count} times, not once"):
+        Patch("a.py", "x", "y").apply(text)
 
 
 @pytest.mark.parametrize("side_by_side", [1, 2])

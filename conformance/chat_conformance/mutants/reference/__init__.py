@@ -1,0 +1,1 @@
+"""Mutants of the reference server, by the part that they break."""
