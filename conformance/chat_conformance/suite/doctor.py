@@ -103,7 +103,8 @@ def _steps(chat: CaseContext, variants: VariantServers, stack: AsyncExitStack) -
             peers[0], chat.fake.prompt(tokens=3) if server.ledger else chat.fake.prompt()
         )
         await turn.complete()
-        return _expect(bool(turn.text), f"the answer is {turn.text[:60]!r}")
+        more = "" if turn.text else peers[0].ignored_in_words()
+        return _expect(bool(turn.text), f"the answer is {turn.text[:60]!r}{more}")
 
     async def fake() -> str:
         if server.ledger is None:

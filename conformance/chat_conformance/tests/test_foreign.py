@@ -97,3 +97,33 @@ def test_session_recorded_by_chromium_gives_a_working_target_file(tmp_path: Path
     main(["run", "--target", str(place), *words, "--seed", "1", "--report", f"json={report}"])
 
     assert len(read(str(report)).of(Verdict.PASSED)) == 3
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ('kind = "piece"', 'kind = "pece"', "FAIL  token    the answer is ''; messages that no event"),
+        ('kind = "welcome"', 'kind = "welcme"', "FAIL  socket   expected the message .*welcme.* that opens"),
+        (
+            "status = [201]",
+            "status = [200]",
+            "FAIL  socket   .*POST /api/sessions to be let through; status 201",
+        ),
+        (
+            'token = "session.token"',
+            'token = "tokn"',
+            "FAIL  socket   .* to give token at tokn; there is none",
+        ),
+    ],
+)
+def test_doctor_names_what_the_description_lacks(
+    right: str, wrong: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = TARGETS["own_words"].read_text(encoding="utf-8").replace("{here}", str(OWN_WORDS))
+    place = tmp_path / "target.toml"
+    place.write_text(
+        text.replace(right, wrong).replace("keepalive", "within = 1\nkeepalive"), encoding="utf-8"
+    )
+
+    assert main(["doctor", "--target", str(place)]) == 3
+    assert re.search(told, capsys.readouterr().out)

@@ -238,7 +238,9 @@ class Channel(ABC):
         """The messages that were no events, for the sentence of a wait that failed; empty if there were none."""
         if not self.ignored:
             return ""
-        kinds = ", ".join(f"{kind!r} ({count})" for kind, count in self.ignored.most_common(KINDS))
+        kinds = ", ".join(f"{kind.strip()!r} ({count})" for kind, count in self.ignored.most_common(KINDS))
+        if self.speech.target.described:
+            return f"; messages that no event of the target file describes: {kinds}"
         return f"; messages of types that clients do not know were ignored: {kinds}"
 
     # Receiving
@@ -295,9 +297,14 @@ def read_events(
         return [Garbled(shorten(payload), f"not JSON ({error})")]
     except RecursionError:
         return [Garbled(shorten(text), f"nested deeper than {MAX_DEPTH} levels")]
+    events = speech.events(value, text, envelope)
+    if (
+        not events and speech.target.described
+    ):  # it is counted, and named where something is waited for in vain
+        return [{"type": f" {text[: TYPE_LENGTH - 1]}"}]
     return [
         event
         if isinstance(event, dict) and isinstance(event.get("type"), str)
         else Garbled(shorten(text), "not an object with a string member type")
-        for event in speech.events(value, text, envelope)
+        for event in events
     ]
