@@ -1,9 +1,9 @@
 """What a root cause of the base hides from a comparison is played in spite of it.
 
 A base that fails `processes/options` blocks every case that looks at an answer, on base and head alike. A head that
-shows no token any more would be taken for no worse. So the cases that an old root cause blocks are played without
-those that they need, on both sides, and again behind what fails there on both sides. One thing is reported of them:
-that the base passes a case which the head fails. All else may follow from the root cause.
+shows no token any more would be taken for no worse. So the cases that an old root cause blocks are played on the base
+without those that they need, and again behind what fails there; what passes is played on the head. Only one thing is
+told of them: that the base passes a case which the head fails. All else may follow from the root cause.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ def seen_through(before: RunResult, after: RunResult, base: Play, head: Play) ->
         todo = hidden(old, new)
         if not todo or (found := base(todo)) is None:
             break
-        moved = _learn(old, found, todo)
-        blocked = [each for each in todo if new[each].verdict is Verdict.BLOCKED_BY]
+        _learn(old, found, todo)
+        passed = [each for each in todo if old[each].verdict is Verdict.PASSED]
+        if not passed:  # nor will what stands behind these, and each may wait for long
+            break
+        blocked = [each for each in passed if new[each].verdict is Verdict.BLOCKED_BY]
         if blocked:
             if (found := head(blocked)) is None:
                 break
-            moved |= _learn(new, found, blocked)
-        if not moved:
-            break
+            _learn(new, found, blocked)
     was = _by_id(before)
 
     def is_worse(result: CaseResult) -> bool:
@@ -53,8 +54,8 @@ def seen_through(before: RunResult, after: RunResult, base: Play, head: Play) ->
         return failed and uncovered and survived and old[case_id].verdict is Verdict.PASSED
 
     worse = [each for each in new.values() if is_worse(each)]
-    passed = [old[each.case.id.removeprefix(SURVIVES)] for each in worse]
-    return _with(before, passed), _with(after, worse)
+    shown = [old[each.case.id.removeprefix(SURVIVES)] for each in worse]
+    return _with(before, shown), _with(after, worse)
 
 
 def hidden(old: Results, new: Results) -> list[str]:
@@ -81,12 +82,11 @@ def _by_id(run: RunResult) -> Results:
     return {each.case.id: each for each in run.results}
 
 
-def _learn(known: Results, run: RunResult, played: Sequence[str]) -> bool:
-    """Take in what these cases showed; whether it was anything new."""
-    found = {each.case.id: each for each in run.results if each.case.id.removeprefix(SURVIVES) in set(played)}
-    moved = any(known.get(each, result) != result or each not in known for each, result in found.items())
-    known.update(found)
-    return moved
+def _learn(known: Results, run: RunResult, played: Sequence[str]) -> None:
+    """Take in what these cases showed."""
+    known.update(
+        (each.case.id, each) for each in run.results if each.case.id.removeprefix(SURVIVES) in set(played)
+    )
 
 
 def _with(run: RunResult, results: Sequence[CaseResult]) -> RunResult:

@@ -96,3 +96,16 @@ def test_nothing_is_played_again_without_an_old_root() -> None:
         raise AssertionError(ids)
 
     assert seen_through(play({}), play({"a/root": "new"}), never, never)[0] == play({})
+
+
+def test_nothing_more_is_played_where_nothing_passes() -> None:
+    fails = dict.fromkeys(NEEDS, "no answer to the handshake")
+    played: list[Sequence[str]] = []
+
+    def base(ids: Sequence[str]) -> RunResult:
+        played.append(ids)
+        return play(fails, ids)
+
+    seen_through(play(fails), play(fails), base, base)
+
+    assert played == [["a/answer", "a/text", "a/other"]]
