@@ -35,7 +35,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    if argv is None:  # it is this process's own command
+    # It is this process's own command.
+    if argv is None:
         print_leniently()
     options = make_parser().parse_args(argv)
     # Who ends us ends our servers, too: TERM unwinds as an interrupt does.

@@ -40,7 +40,8 @@ async def two_logins(chat: CaseContext) -> None:
         site.scope.users = [User("anonymous")]
         first, one = await returning(site, login(chat))
         second, two = await returning(site, login(chat))
-        jar = {**jar_of(one), **jar_of(two)}  # of two cookies of one name a browser keeps the last
+        # Of two cookies of one name a browser keeps the last.
+        jar = {**jar_of(one), **jar_of(two)}
         for what, back in (("the first", first), ("the second", second)):
             cookies = "; ".join(f"{name}={value}" for name, value in jar.items())
             answer = await site.http.request("GET", back, headers={"Cookie": cookies})
@@ -72,7 +73,8 @@ async def planted_login(chat: CaseContext) -> None:
         (state,) = parse_qs(urlsplit(back).query)["state"]
         made_up = "".join(site.random.choices("abcdefghijkmnpqrstuvwxyz", k=len(state)))
         planted = cookies.get("Cookie", "")
-        for length in range(len(state), 7, -1):  # a part of it may name the cookie
+        # A server may name the cookie after a part of the state, so its beginnings are replaced, too.
+        for length in range(len(state), 7, -1):
             planted = planted.replace(state[:length], made_up[:length])
         answer = await site.http.request("GET", back.replace(state, made_up), headers={"Cookie": planted})
         await expect_no_login(site, login(chat), answer, "a state that was never given out")
@@ -196,7 +198,8 @@ async def same_name_other_id(chat: CaseContext) -> None:
         answer = await site.http.request("GET", back, headers=cookies)
         given = answer.cookies.get(login(chat).cookie)
         if not given:
-            return  # a name on a list is one account's
+            # Where a list names who may log in, a name is one account's, and the second is refused.
+            return
         headers = {"Cookie": f"{login(chat).cookie}={given}"}
         path = chat.target.paths.of(turn.conversation_id)
         expect_equal(
@@ -355,7 +358,8 @@ async def default_port(chat: CaseContext) -> None:
     host = chat.server.host
     async with chat.connector.wire() as peer:
         response = await chat.connector.upgrade(peer, {"Host": host, "Origin": f"http://{host}"})
-    if response.status != 101:  # against DNS rebinding it is right to know one's own host with its port
+    # Against DNS rebinding it is right to know one's own host with its port.
+    if response.status != 101:
         raise NotOffered(f"the server answers to its own host and port only: {host} alone is refused")
     pairs = [
         (f"{host}:80", f"http://{host}", 101),

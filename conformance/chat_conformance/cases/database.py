@@ -42,7 +42,8 @@ async def database_locked(chat: CaseContext) -> None:
             async with locked(server.sqlite, chat.target.within):
                 gate.open()
                 await turn.until_text(pieces(4))
-                await asyncio.sleep(LOCKED_SECONDS)  # the suite is the one who lets it last
+                # The suite itself has set how long it lasts.
+                await asyncio.sleep(LOCKED_SECONDS)
             last = await turn.finish(within=RETRY_SECONDS + chat.target.within)
 
         expect_equal(last.get("type"), "complete", "the last event of the turn")
@@ -66,7 +67,8 @@ async def locked(file: Path, within: float) -> AsyncIterator[None]:
         try:
             other.execute("BEGIN EXCLUSIVE")
             (version,) = other.execute("PRAGMA user_version").fetchone()
-            other.execute(f"PRAGMA user_version = {version}")  # who has written has the lock for certain
+            # A write takes the lock for certain; BEGIN alone might not.
+            other.execute(f"PRAGMA user_version = {version}")
         except sqlite3.Error:
             other.close()
             raise

@@ -93,16 +93,24 @@ async def drip(peer: Peer, pause: float) -> None:
         await peer.send_bytes(b"x")
 
 
-LATE = 0.05  # how much later pongs may come than on a quiet server, of 99 of a hundred (TURN-10)
-LONG = 1.0  # seconds of pings
-ROUNDS = 3  # a machine may be busy with other things
-OBJECTS = b'{"type":"chat_request","message":" ","x":[' + b"{}," * 699_000 + b"{}]}"  # not 2 MiB (FRAME-3)
+# How much later pongs may come than on a quiet server, of 99 of a hundred (TURN-10).
+LATE = 0.05
+# How long pings are measured, in seconds.
+LONG = 1.0
+# A machine may be busy with other things.
+ROUNDS = 3
+# Just below 2 MiB, which every server takes (FRAME-3).
+OBJECTS = b'{"type":"chat_request","message":" ","x":[' + b"{}," * 699_000 + b"{}]}"
 ZEROS = 1 << 20
-BLOCKS = 1024  # of zeros in a compressed body
-EACH = 3  # connections that send one kind of flood
+# Blocks of zeros in a compressed body.
+BLOCKS = 1024
+# How many connections send one kind of flood.
+EACH = 3
 UNFINISHED = 40
-LARGE_ANSWERS = 16  # of 1 MiB, in one conversation
-HALF_BYTES = 2 * 2**20  # what every server takes (FRAME-3)
+# Answers of 1 MiB in one conversation.
+LARGE_ANSWERS = 16
+# What every server takes (FRAME-3).
+HALF_BYTES = 2 * 2**20
 
 
 async def others_are_served(
@@ -118,7 +126,8 @@ async def others_are_served(
     worst: list[str] = []
     for _ in range(ROUNDS):
         quiet = await late(chat)
-        if quiet >= PATIENCE and worst:  # it is still busy with the round before
+        # It is still busy with the round before.
+        if quiet >= PATIENCE and worst:
             break
         expect(quiet < PATIENCE, "a quiet server to answer pings", f"not within {PATIENCE:g} s")
         during = await late(chat, *floods)
@@ -206,7 +215,8 @@ async def large_json(chat: CaseContext) -> None:
 async def compressed_body(chat: CaseContext) -> None:
     squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)
     head = squeeze.compress(b"x") + squeeze.flush(zlib.Z_FULL_FLUSH)
-    block = squeeze.compress(bytes(ZEROS)) + squeeze.flush(zlib.Z_FULL_FLUSH)  # it can be repeated
+    # A flushed block can be repeated as often as wanted.
+    block = squeeze.compress(bytes(ZEROS)) + squeeze.flush(zlib.Z_FULL_FLUSH)
     body = head + block * BLOCKS
     async with chat.scripted_server(own=True) as own:
         request = encode_request(
@@ -263,7 +273,8 @@ async def half_messages(chat: CaseContext) -> None:
             peer = await stack.enter_async_context(own.connector.wire())
             peer.break_rules()
             if (await own.connector.upgrade(peer)).status != 101:
-                break  # the server allows a user no more connections
+                # The server allows a user no more connections.
+                break
             await peer.send_bytes(half, f"half a message of {HALF_BYTES:,} bytes")
             await peer.send(Frame(Opcode.PING, b"", mask=MASK))
             await peer.until(

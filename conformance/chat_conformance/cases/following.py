@@ -12,7 +12,8 @@ from chat_conformance.suite.context import CaseContext
 from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.suite.turn import comparable
 
-LOOKS = 250  # at history, 20 ms apart
+# How often history is read, 20 ms apart.
+LOOKS = 250
 REPLAYS = "following/replays"
 
 
@@ -158,7 +159,8 @@ async def cursor_before_restart(chat: CaseContext) -> None:
         async with chat.peer(server=server) as peer:
             followed = await chat.follow(peer, turn.conversation_id, turn.message_id, after=1)
             first = await followed.next()
-            if first.get("type") == "accepted":  # a server that keeps events can serve it
+            # A server that keeps events can serve it.
+            if first.get("type") == "accepted":
                 followed.events.clear()
                 await followed.finish()
                 expect_equal(
@@ -211,7 +213,8 @@ async def cancel(chat: CaseContext) -> None:
             expect_equal(ended, ("complete", "cancelled"), f"the end of a turn stopped after {place} pieces")
             answer = await chat.http.last_message(turn.conversation_id)
             if place == 0 and answer.get("role") == "user":
-                continue  # nothing had arrived, and nothing is kept
+                # Nothing had arrived, and nothing is kept.
+                continue
             kept = (answer.get("role"), answer.get("content"), answer.get("status"))
             expect_equal(kept, ("assistant", pieces(place), "cancelled"), "the answer in history")
 
@@ -303,7 +306,8 @@ async def ended_away(chat: CaseContext) -> None:
                 break
             await asyncio.sleep(
                 0.02
-            )  # no reader is left to which an event could go: that is what this case is about
+                # No reader is left to which an event could go: that is what this case is about.
+            )
         async with chat.peer() as second:
             resumed = await chat.follow(second, turn.conversation_id, turn.message_id, after=len(turn.events))
             await resumed.begin()
@@ -337,7 +341,8 @@ async def stale_cursor(chat: CaseContext) -> None:
         turn = await forgets.run_turn(peer, forgets.fake.prompt(tokens=2))
         held = chat.target.variants.held
         assert held is not None
-        await asyncio.sleep(held.seconds + 0.2)  # that long it may be replayed
+        # That long it may be replayed.
+        await asyncio.sleep(held.seconds + 0.2)
         await forgets.http.settle()
         ids = {"conversation_id": turn.conversation_id, "message_id": turn.message_id}
         await forgets.refusal(peer, "reset", type="subscribe", after=1, **ids)
@@ -363,7 +368,8 @@ async def sent_again_late(chat: CaseContext) -> None:
         turns = [await forgets.start_turn(peer, prompt) for prompt in prompts]
         for turn in turns:
             await turn.finish()
-        await asyncio.sleep(held.seconds + 0.2)  # that long it may be replayed
+        # That long it may be replayed.
+        await asyncio.sleep(held.seconds + 0.2)
         await forgets.http.settle()
         for turn, prompt in zip(turns, prompts, strict=True):
             ids = {"conversation_id": turn.conversation_id, "message_id": turn.message_id}

@@ -93,10 +93,12 @@ async def cut_anywhere(chat: CaseContext) -> None:
         for at in range(1, len(data)):
             await cut(peer, other, data, at, "a ping")
             await peer.expect_pong(b"cut here")
-        for size in (200, 70_000):  # lengths of 16 and of 64 bits
+        # Lengths of 16 and of 64 bits.
+        for size in (200, 70_000):
             header = 4 if size < 1 << 16 else 10
             places = (*range(1, header + 6), size // 2, size - 1)
-            for at in places if chat.offers("checked") else places[:: len(places) // 3]:  # a turn for each
+            # Each cut costs a turn, so fewer are made where no cheaper message is answered.
+            for at in places if chat.offers("checked") else places[:: len(places) // 3]:
                 await cut_message(chat, (peer, other), size, at)
 
 
@@ -168,13 +170,15 @@ async def answered(chat: CaseContext, peer: Peer, asked: Probe) -> None:
 )
 async def glued(chat: CaseContext) -> None:
     async with chat.websocket() as peer:
-        count = 10 if chat.offers("checked") else 1  # turns may have to wait for one another
+        # Turns may have to wait for one another.
+        count = 10 if chat.offers("checked") else 1
         probes = [probe(chat, peer, "glued") for _ in range(count)]
         frames = [Frame(Opcode.TEXT, each.data, mask=MASK) for each in probes]
         frames += [Frame(Opcode.PING, f"glued {number}".encode(), mask=MASK) for number in range(10)]
         await peer.send_bytes(b"".join(map(encode_frame, frames)), "messages and 10 pings in one piece")
 
-        await peer.expect_pong(b"glued 9")  # it may stand for all of them (RFC 6455 §5.5.3)
+        # It may stand for all of them (RFC 6455 §5.5.3).
+        await peer.expect_pong(b"glued 9")
         for place, each in enumerate(probes):
             await answered(chat, peer, replace(each, begin=each.begin + place))
 
@@ -193,7 +197,8 @@ async def fragments(chat: CaseContext) -> None:
     async with chat.websocket() as peer:
         asked = probe(chat, peer, text="ä€ " + "€" * 50)
         text = asked.data
-        inside = text.rindex("€".encode()) + 1  # between the bytes of one character
+        # The cut is between the bytes of one character.
+        inside = text.rindex("€".encode()) + 1
         await peer.send(Frame(Opcode.TEXT, text[:5], fin=False, mask=MASK))
         await peer.expect_alive()
         await peer.send(Frame(Opcode.CONTINUATION, text[5:inside], fin=False, mask=MASK))
@@ -339,7 +344,8 @@ async def fragment_sum(chat: CaseContext) -> None:
         more = encode_frame(Frame(Opcode.CONTINUATION, b"x" * MIB, fin=False, mask=MASK))
         peer.break_rules()
         try:
-            async with asyncio.timeout(chat.target.within):  # a server may read no more of it
+            # A server may read no more of it.
+            async with asyncio.timeout(chat.target.within):
                 for number in range(BEYOND // MIB):
                     if peer.close or peer.ended:
                         break
@@ -414,7 +420,8 @@ async def lengths(chat: CaseContext) -> None:
     async with chat.websocket() as peer:
         for size in (125, 126, 127, 65_535, 65_536, 65_537):
             asked = probe(chat, peer, "s", size=size)
-            if len(asked.data) == size:  # the shortest are shorter than some servers' shortest message
+            # The shortest are shorter than some servers' shortest message.
+            if len(asked.data) == size:
                 await peer.send_text(asked.data)
                 await answered(chat, peer, asked)
 
@@ -452,7 +459,8 @@ async def highest_bit(chat: CaseContext) -> None:
             peer.break_rules()
             data = encode_frame(Frame(Opcode.TEXT, b"{", mask=MASK), announced=announced)
             await peer.send_bytes(data, f"a text frame that announces {announced} bytes")
-            await peer.expect_refusal(1002, 1009)  # RFC 6455 §5.2: it must be 0; and it is too big
+            # RFC 6455 §5.2: it must be 0; and it is too big.
+            await peer.expect_refusal(1002, 1009)
 
 
 @case(

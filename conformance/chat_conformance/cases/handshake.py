@@ -49,7 +49,8 @@ async def two_at_once(chat: CaseContext) -> None:
     "handshake/early-frame",
     title="A frame sent in one piece with the handshake is read",
     clause="HAND-1",
-    severity=Severity.LOW,  # RFC 6455 §4.1: clients wait for the 101; those that do not are odd, and they exist
+    # RFC 6455 §4.1: clients wait for the 101; those that do not are odd, and they exist.
+    severity=Severity.LOW,
     means="A message sent by a fast client, or glued on by a proxy, is lost and its answer never comes.",
     needs=(COMPLETES,),
 )

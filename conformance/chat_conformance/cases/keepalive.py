@@ -13,8 +13,10 @@ from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.wire.channel import Channel
 from chat_conformance.wire.middlebox import idle_limit
 
-LONGEST = 5.0  # a keepalive interval beyond this would make the cases slower than anyone wants to wait
-SLACK = 0.5  # what a busy machine may add to an interval, in seconds
+# A keepalive interval beyond this would make the cases slower than anyone wants to wait.
+LONGEST = 5.0
+# What a busy machine may add to an interval, in seconds.
+SLACK = 0.5
 
 
 def interval(chat: CaseContext) -> float:
@@ -100,7 +102,8 @@ async def silent(chat: CaseContext, place: int) -> None:
     """Hold Claude after ``place`` deltas, on a link that is cut when it is idle for longer than pings allow."""
     longest = interval(chat)
     limit = longest + SLACK
-    enough = int(limit / longest) + 2  # pings, before the silence is longer than the link bears
+    # After this number of pings the silence is longer than the link bears.
+    enough = int(limit / longest) + 2
     async with (
         chat.fake.gate(f"silent{place}") as gate,
         chat.connector.proxied(down=idle_limit(limit, chat.http.settle)) as box,

@@ -19,10 +19,14 @@ from chat_conformance.wire.channel import Channel
 
 DAY = 86_400
 HOUR = 3_600
-NEAR = 20.0  # a case about days does not begin so few seconds before midnight UTC
-EARLY = 5.0  # how long before the end of a limit a moved clock shows that it still holds, in seconds
-DRIFT = 0.1  # between the monotonic clock and the wall clock, in seconds
-SLACK = 10.0  # how far two clocks may differ, in seconds
+# A case about days does not begin so few seconds before midnight UTC.
+NEAR = 20.0
+# How long before the end of a limit a moved clock shows that it still holds, in seconds.
+EARLY = 5.0
+# Drift between the monotonic clock and the wall clock, in seconds.
+DRIFT = 0.1
+# How far two clocks may differ, in seconds.
+SLACK = 10.0
 
 HOURLY = "limits/hour"
 DAILY = "limits/day"

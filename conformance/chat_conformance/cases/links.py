@@ -17,11 +17,14 @@ from chat_conformance.suite.expect import expect_equal
 from chat_conformance.wire.middlebox import buffer_for, bytewise, cut_in_frame
 
 ACCEPTED_LOST = "following/accepted-lost"
-PAUSE = 0.001  # between two bytes of a link that sends single bytes, in seconds; a server reads many times in between
+# The pause between single bytes, in seconds; a server reads many times in between.
+PAUSE = 0.001
 PIECES = 12
 TEARS = 5
-FRAMES = 10  # the last frame that may be torn at first; with fewer, one of those that came is torn
-BYTES = 100  # of a frame that pass at most; about as many as the event of one piece has
+# The last frame that may be torn at first; with fewer, one of those that came is torn.
+FRAMES = 10
+# How many bytes of a frame pass at most: about the length of an event with one delta.
+BYTES = 100
 
 
 @case(
@@ -57,7 +60,8 @@ async def torn_frame(chat: CaseContext) -> None:
     for frame in chat.random.sample(range(1, FRAMES + 1), TEARS):
         byte = chat.random.randrange(BYTES)
         untorn = await torn_and_resumed(chat, frame, byte)
-        if untorn:  # the server puts more into one frame
+        # The server puts more into one frame.
+        if untorn:
             await torn_and_resumed(chat, 1 + frame % untorn, byte)
 
 
@@ -151,7 +155,8 @@ async def byte_by_byte(chat: CaseContext) -> None:
         server.peer(server=box) as peer,
     ):
         turn = await server.start_turn(peer, server.fake.prompt(tokens=3))
-        await turn.finish(within=4 * chat.target.within)  # some servers say much before the first word
+        # Some servers say much before the first word.
+        await turn.finish(within=4 * chat.target.within)
 
         expect_equal(await turn.complete(), pieces(3), "the answer")
 
@@ -168,7 +173,8 @@ async def byte_by_byte(chat: CaseContext) -> None:
 )
 async def late_lumps(chat: CaseContext) -> None:
     longest = interval(chat)
-    late = buffer_for(0.8 * longest)  # there and back it takes longer than the time to the next ping
+    # There and back it takes longer than the time to the next ping.
+    late = buffer_for(0.8 * longest)
     async with chat.connector.proxied(down=late, up=late) as box, chat.websocket(server=box) as peer:
         await pings(chat, peer, 6)
         await peer.expect_alive()

@@ -98,8 +98,11 @@ async def malformed(chat: CaseContext) -> None:
         _, event = await peer.expect_event(begin)
         refused = event.get("type") == "error" and event.get("code") in ("bad_request", "not_found", "reset")
         expect(
-            refused, "an error for a negative after", f"it is {event}"
-        )  # which comes first, no clause says
+            refused,
+            "an error for a negative after",
+            f"it is {event}",
+            # No clause says which comes first.
+        )
         await peer.expect_alive()
 
 

@@ -15,10 +15,13 @@ from chat_conformance.suite.turn import TurnReader
 from chat_conformance.wire.channel import Channel
 
 CANCEL = "stopping/cancel"
-FLOOD = 8_000_003  # what the script's flood has in characters
-MANY = 300_000  # pieces of an answer that no reader's and no server's buffers take at once
+# The characters of the script's flood.
+FLOOD = 8_000_003
+# Pieces of an answer that no reader's and no server's buffers take at once.
+MANY = 300_000
 STALLED = 3
-CROWD = 24  # readers that stall; a server that keeps a copy for each grows by 24 answers
+# Readers that stall; a server that keeps a copy for each grows by 24 answers.
+CROWD = 24
 
 
 def graces(chat: CaseContext) -> float:
@@ -108,7 +111,8 @@ async def late_result(chat: CaseContext) -> None:
         following = await scripted.send_prompt(
             peer, scripted.fake.prompt(say="the next"), conversation_id=turn.conversation_id
         )
-        gate.open()  # now the stopped turn continues, if its process may
+        # Now the stopped turn continues, if its process may.
+        gate.open()
         await following.begin()
         await following.completed()
 
@@ -249,7 +253,8 @@ async def slow_turn(chat: CaseContext) -> None:
         *_, before, at = peer.times
         expect(
             end.get("type") == "complete"
-            or at - before > limit.seconds / 2,  # a machine may have stood still
+            # A machine may have stood still.
+            or at - before > limit.seconds / 2,
             f"an answer with a word every {gap:.2g} s to continue",
             f"{at - before:.2g} s after a word it was ended: {end}",
         )

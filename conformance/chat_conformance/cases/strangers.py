@@ -233,7 +233,8 @@ async def log(chat: CaseContext) -> None:
             request(chat, b"GET %s HTTP/1.1" % page, b"Origin: \x1b[31m", b"X-Forwarded-For: \xc2\x9b"),
         ):
             await raw(chat, data, server)
-        async with chat.connector.wire(server) as peer:  # one that leaves in the middle of its form
+        # One that leaves in the middle of its form.
+        async with chat.connector.wire(server) as peer:
             form = (b"Content-Type: application/x-www-form-urlencoded", b"Content-Length: 99")
             peer.break_rules()
             await peer.send_bytes(

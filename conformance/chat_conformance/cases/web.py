@@ -152,7 +152,8 @@ async def foreign_origin(chat: CaseContext) -> None:
     own = await chat.http.request("POST", paths.new) if paths.new else None
     if own is None or own.status in NO_ROUTE:
         kept = "0123456789ab"
-        refusals |= NO_ROUTE  # there is no conversation that could be deleted
+        # There is no conversation that could be deleted.
+        refusals |= NO_ROUTE
     else:
         kept = str(own.member("conversation_id"))
         routes += [("POST", paths.new)]

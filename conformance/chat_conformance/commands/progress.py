@@ -38,7 +38,8 @@ class ProgressLines:
             print_text(f"{counted}{text}")
             return
         self._kept_back.append(text)
-        if len(self._kept_back) % 25 == 0:  # a job that says nothing for long is taken for stuck
+        # A job that says nothing for long is taken for stuck.
+        if len(self._kept_back) % 25 == 0:
             print_text(counted.rstrip())
 
     def end(self) -> None:

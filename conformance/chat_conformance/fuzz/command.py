@@ -15,7 +15,8 @@ from chat_conformance.target.file import load
 
 try:
     from uvloop import new_event_loop
-except ImportError:  # it comes with the server; without it the fuzzer is slower
+except ImportError:
+    # uvloop comes with the server; without it the fuzzer is slower.
     from asyncio import new_event_loop  # type: ignore[assignment]
 
 

@@ -61,11 +61,13 @@ def _forbidden(random: Random, mask: bytes, *, open_message: bool) -> bytes:
     choices = [
         encode_frame(Frame(random.choice((3, 4, 7, 11, 15)), payload, mask=mask)),
         encode_frame(Frame(Opcode.TEXT, b"{}", rsv=random.randrange(1, 8), mask=mask)),
-        encode_frame(Frame(Opcode.TEXT, b"{}")),  # not masked
+        # Not masked.
+        encode_frame(Frame(Opcode.TEXT, b"{}")),
         encode_frame(Frame(Opcode.PING, bytes(126), mask=mask)),
         encode_frame(Frame(Opcode.PING, payload, fin=False, mask=mask)),
         encode_frame(Frame(Opcode.TEXT, b"\xff\xfe" + payload, mask=mask)),
-        encode_frame(Frame(Opcode.TEXT, b"\xed\xa0\x80", mask=mask)),  # half of a surrogate pair
+        # Half of a surrogate pair.
+        encode_frame(Frame(Opcode.TEXT, b"\xed\xa0\x80", mask=mask)),
         encode_frame(Frame(Opcode.TEXT, b"{}", length_bytes=8, mask=mask)),
         encode_frame(Frame(Opcode.BINARY, b"", mask=mask), announced=2**63 - 1),
         encode_frame(Frame(Opcode.BINARY, b"", mask=mask), announced=2**40),

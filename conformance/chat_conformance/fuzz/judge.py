@@ -35,7 +35,8 @@ def wrong_in_answers(data: bytes) -> str | None:
         if status.startswith(b"5"):
             return f"the answer is {status.decode()}: {data[:200]!r}"
         if status == b"101":
-            return None  # what follows are frames
+            # What follows are frames.
+            return None
     if inside := _INSIDE.search(data):
         return f"the answer shows the inside: {inside.group()!r}"
     return None

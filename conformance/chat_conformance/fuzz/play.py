@@ -87,7 +87,8 @@ class Player:
         """What is wrong with the server as a whole: its health, its log; None if nothing."""
         if not self.server.alive or not await self._healthy():
             return "the server does not answer to a health check any more"
-        await asyncio.sleep(0.05)  # its last lines are on their way through a pipe
+        # Its last lines are on their way through a pipe.
+        await asyncio.sleep(0.05)
         return self.faults[0] if self.faults else None
 
     async def behaves(self) -> str | None:
@@ -102,7 +103,8 @@ class Player:
     def kept(self) -> Kept:
         """What the server has now."""
         own = self.server.pid
-        assert own is not None  # it is started by the run
+        # It is started by the run.
+        assert own is not None
         processes = len(set(self.server.marked_processes()) - {own})
         descriptors = open_descriptors(own)
         return Kept(own_memory(own), None if descriptors is None else descriptors - 3 * processes, processes)

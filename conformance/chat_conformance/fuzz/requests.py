@@ -102,7 +102,8 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13",
 )  # fmt: skip
 RAW = (
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS client hello
+    # A TLS client hello.
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"\r\n\r\n\r\n",
     b"\x00" * 20,

@@ -20,7 +20,8 @@ STAMP_DIGITS = 16
 BLOCK_BYTES = 65_536
 MESSAGE_BYTES = 1 << 20
 """How much text one message has at most: more than any model's, but an answer of 50 MB is no single message."""
-IDLE = "00000000"  # stands for a number in a prepared block; hexadecimal, so that the line is valid as it is
+# Stands for a number in a prepared block; hexadecimal, so that the line is valid as it is.
+IDLE = "00000000"
 _PROMPT = re.compile(rb"\[\[load ([a-z0-9= ]*)\]\]")
 
 

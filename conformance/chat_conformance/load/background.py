@@ -20,7 +20,8 @@ from chat_conformance.target.file import Load, Target
 from chat_conformance.target.server import Server
 
 PROMPT = "[[fake tokens=100 gap=20ms]]"
-WITHIN = 30.0  # seconds for a connection to open and for the last answers to end
+# Seconds for a connection to open and for the last answers to end.
+WITHIN = 30.0
 FOR_EVER = 86_400.0
 
 

@@ -21,8 +21,10 @@ from chat_conformance.wire.frames import Frame, Opcode, encode_frame
 from chat_conformance.wire.handshake import ResponseDecoder, encode_key, encode_request, upgrade_headers
 
 READ = 1 << 18
-MASK = b"\x00\x00\x00\x00"  # RFC 6455 §5.3 asks for a random key; servers see no difference, and this one costs nothing
-DEFLATE = "permessage-deflate; client_max_window_bits"  # what browsers offer
+# RFC 6455 §5.3 asks for a random key; servers see no difference, and this one costs nothing.
+MASK = b"\x00\x00\x00\x00"
+# What browsers offer.
+DEFLATE = "permessage-deflate; client_max_window_bits"
 
 
 class Connection:
@@ -48,11 +50,15 @@ class Connection:
         self.began = time.monotonic()
         self.trouble = ""
         self.conversation = ""
-        self.quiet = False  # a reader that has stopped
-        self.may_end = False  # whether the server may close it
-        self.then: AnswerSpec | None = None  # asked as soon as it is open
+        # A reader that has stopped.
+        self.quiet = False
+        # The server may close it.
+        self.may_end = False
+        # Asked as soon as it is open.
+        self.then: AnswerSpec | None = None
         self.unsent = b""
-        self.beginning = b""  # of the answer, where the conversation's id is
+        # The beginning of the answer, which has the conversation's id.
+        self.beginning = b""
         self._end = PhraseFinder(load.end.encode())
         self._failed = PhraseFinder(load.failed.encode()) if load.failed else None
 
@@ -107,7 +113,8 @@ class Client:
         self._headers = dict(headers)
         self._epoll = select.epoll()
         self._by_fd: dict[int, Connection] = {}
-        self._trouble = ""  # the first of any connection
+        # The first of any connection.
+        self._trouble = ""
         self.delays: list[int] | None = None
         """Where the delays of tokens go, in nanoseconds, while they are kept."""
 
@@ -216,7 +223,8 @@ class Client:
         news = False
         while not news and (now := clock()) < end:
             for fd, events in poll((end - now) / 1e9):
-                connection = by_fd.get(fd)  # None: closed since
+                # It may have been closed since.
+                connection = by_fd.get(fd)
                 if connection is not None and self._serve(connection, events):
                     news = True
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from chat_conformance.load.results import LoadResult
 
-HIDDEN = {"generator", "max_us", "delivered"}  # in the JSON, not in a table
+# These are in the JSON and not in a table.
+HIDDEN = {"generator", "max_us", "delivered"}
 
 
 @dataclass(frozen=True)

@@ -52,15 +52,20 @@ class FakeProcess:
         self.session = _session(words)
         self.asks: deque[AnswerSpec] = deque()
         self.answer: Iterator[bytes | Pause] | None = None
-        self.left = memoryview(b"")  # of the piece that is being written
+        # The rest of the piece that is being written.
+        self.left = memoryview(b"")
         self.input = b""
-        self.urgent: deque[bytes] = deque()  # lines that wait for no pause
-        self.ended = False  # stdin is at its end
+        # Lines that wait for no pause.
+        self.urgent: deque[bytes] = deque()
+        # Standard input is at its end.
+        self.ended = False
         self.closed = False
         self.paused = False
-        self.gated = False  # paused until the control connection says ``go``
+        # Paused until the control connection says ``go``.
+        self.gated = False
         self.stopped = False
-        self.blocked = False  # waits until stdout takes more
+        # It waits until stdout takes more.
+        self.blocked = False
 
 
 class Hub:
@@ -70,7 +75,8 @@ class Hub:
         self._lines = lines
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[], None]] = {}
-        self._voices: dict[int, FakeProcess] = {}  # by file descriptor of the channel
+        # By file descriptor of the channel.
+        self._voices: dict[int, FakeProcess] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_number = 0
         self._start_seconds = 0.0
@@ -151,7 +157,8 @@ class Hub:
         if voice.channel.fileno() in self._voices:
             try:
                 self._watch(voice.stdin, lambda: self._read(voice))
-            except PermissionError:  # a file, or /dev/null: epoll refuses what never waits
+            except PermissionError:
+                # A file, or /dev/null: epoll refuses what never waits.
                 while not (voice.ended or voice.closed):
                     self._read(voice)
             self._write_until_blocked(voice)
@@ -187,7 +194,8 @@ class Hub:
             self._unwatch(voice.stdin)
             voice.ended = True
             if not voice.persistent and voice.answer is None and voice.input.strip():
-                voice.asks.append(AnswerSpec())  # a prompt that is not ours
+                # A prompt that is not ours.
+                voice.asks.append(AnswerSpec())
         voice.input += data
         if voice.persistent:
             *lines, voice.input = voice.input.split(b"\n")
@@ -249,7 +257,8 @@ class Hub:
             voice.left = voice.left[os.write(voice.stdout, voice.left) :]
         except BlockingIOError:
             pass
-        except OSError:  # there is no reader
+        except OSError:
+            # There is no reader.
             self._close(voice)
             return False
         if voice.left and not voice.blocked:
@@ -288,7 +297,8 @@ class Hub:
         self._unwatch(voice.stdin)
         self._unblock(voice)
         voice.closed = True
-        voice.answer = None  # it knows the voice: no circle is left behind
+        # The generator refers to the process: without this a circle is left behind.
+        voice.answer = None
         os.close(voice.stdin)
         os.close(voice.stdout)
         voice.channel.close()
@@ -302,9 +312,11 @@ def _session(words: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):  # who started it ends it
+    # The process that started it ends it.
+    with suppress(KeyboardInterrupt):
         hub = Hub(sys.argv[1], AnswerTemplates(Path(sys.argv[2]).read_bytes()))
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        gc.disable()  # a collection is a pause, which would count as the server's
+        # A collection is a pause, which would count as the server's.
+        gc.disable()
         hub.run()

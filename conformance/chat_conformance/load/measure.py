@@ -220,7 +220,8 @@ def start_up(bench: LoadRig, number: int) -> Figures:
         bench.client.run_for(pause)
         bench.client.ask(connection, AnswerSpec())
         bench.ends([connection])
-        if turn > 1:  # processes from before the start-up time was set may have been waiting
+        # Processes from before the start-up time was set may have been waiting.
+        if turn > 1:
             seconds.append(connection.tokens.first - connection.asked)
         bench.client.close([connection])
     return {"cold_p50_ms": _part(seconds, 0.5) * 1e3}
@@ -270,7 +271,8 @@ def stalled(bench: LoadRig) -> Figures:
     bench.wait(lambda: bool(reader.ended or reader.trouble))
     figures["resumed"] = float(
         bool(reader.ended)
-    )  # a server may close on a reader that is too slow (CLOSE-2)
+        # A server may close on a reader that is too slow (CLOSE-2).
+    )
     if reader.ended:
         bench.whole([reader], tokens)
     _stop(bench, others)
@@ -290,7 +292,8 @@ def line(bench: LoadRig, size: int) -> Figures:
         began = time.monotonic()
         bench.hub("go")
         bench.ends([reader])
-        client.run_for(SETTLE)  # what had waited arrives
+        # What had waited arrives.
+        client.run_for(SETTLE)
     delays, client.delays = client.delays, None
     if reader.tokens.size < size:
         raise TargetError(f"{reader.tokens.size} bytes arrived of a line of {size}")

@@ -15,7 +15,8 @@ from chat_conformance.load.table import notes
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 300, 78, 22, 14, 40
 """Of a drawing, in pixels: the whole, and the margins around the curves."""
-COLOURS = 8  # in page.css
+# page.css has this number of colours.
+COLOURS = 8
 MOST_TICKS = 7
 
 Curve = list[tuple[float, float]]
@@ -131,7 +132,8 @@ def _curve(result: LoadResult, target: str, name: str) -> Curve:
     found = []
     for number in sorted(result.plan.streams):
         value = result.figure(target, f"streams/{number}", name)
-        if value is not None and value > 0:  # a logarithm has no place for the others
+        # A logarithm has no place for the others.
+        if value is not None and value > 0:
             found.append((float(number), value))
     return found
 

@@ -87,13 +87,16 @@ def run(
     if not names:
         raise UsageError(f"no measurement is selected; there are {', '.join(measurements(plan))}")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # servers and generator inherit it
+    # Servers and generator inherit it.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     before = os.sched_getaffinity(0)
     server_cpus, own_cpus = _cpus(before, pin=pin)
     os.sched_setaffinity(0, own_cpus)
     ending = signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # by way of all clean-up
+        signal.SIGTERM,
+        lambda *_: sys.exit(128 + signal.SIGTERM),
+        # It unwinds through all clean-up.
+    )
     try:
         with tempfile.TemporaryDirectory(prefix="chatgate-load-") as folder:
             return asyncio.run(
@@ -217,7 +220,8 @@ def hub(folder: Path, socket: Path) -> Iterator[int]:
         )
     hub = subprocess.Popen(
         [sys.executable, "-m", "chat_conformance.load.hub", socket, printed],
-        stdin=subprocess.PIPE,  # its end is the hub's, however this process ends
+        # Its end is the hub's, however this process ends.
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     try:

@@ -26,10 +26,13 @@ class FrameScanner:
         self.frames = 0
         self.pings: list[bytes] = []
         self.closed = 0
-        self._left = 0  # of the payload of the data frame under way
-        self._deflated = False  # whether its message is
+        # The rest of the payload of the current data frame.
+        self._left = 0
+        # Whether the current message is compressed.
+        self._deflated = False
         self._final = True
-        self._held = b""  # a header or control frame that is not complete
+        # A header or control frame that is not complete.
+        self._held = b""
         self._inflater: zlib._Decompress | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -75,7 +78,8 @@ class FrameScanner:
     def _inflate(self, piece: bytes) -> bytes:
         if self._inflater is None:
             self._inflater = zlib.decompressobj(-15)
-        end = b"\x00\x00\xff\xff" if self._final and not self._left else b""  # RFC 7692 §7.2.2
+        # The four bytes that senders leave out (RFC 7692 §7.2.2).
+        end = b"\x00\x00\xff\xff" if self._final and not self._left else b""
         return self._inflater.decompress(piece + end)
 
 
@@ -137,7 +141,8 @@ class TokenCounter:
 class PhraseFinder:
     """Whether some words came in a stream of payload, looked for at the end of what was read at once."""
 
-    BACK = 8192  # a CLI's result line ends in some hundred bytes after its type
+    # A CLI's result line ends in some hundred bytes after its type.
+    BACK = 8192
 
     def __init__(self, words: bytes) -> None:
         self._words = words

@@ -62,7 +62,8 @@ def work(job: Job) -> JobResult:
         if job.measure == LIMIT:
             return JobResult(bare_pipe(job.hub, max([*job.plan.flat_tokens.values(), 1_000])))
         with closing(Control(job.hub)) as hub, Client(job.url, job.path, job.load, job.headers) as client:
-            hub("start 0")  # whatever an earlier measurement has set
+            # Whatever an earlier measurement has set.
+            hub("start 0")
             bench = LoadRig(client, hub, job.pid, job.hub_pid, job.plan, job.load.exact)
             return JobResult(measurements(job.plan)[job.measure](bench))
     except ConformanceError as error:
@@ -91,5 +92,6 @@ def bare_pipe(hub: str, tokens: int) -> Figures:
 
 
 if __name__ == "__main__":
-    gc.disable()  # a collection is a pause, which would count as the server's
+    # A collection is a pause, which would count as the server's.
+    gc.disable()
     sys.stdout.buffer.write(msgspec.json.encode(work(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))))

@@ -51,7 +51,8 @@ def wrong_in_document(kind: str, document: Any) -> str | None:
         document: The JSON, decoded.
     """
     if kind == "post" and isinstance(document, dict) and "error" in document:
-        kind = "error"  # the status line had been sent (HTTP-2)
+        # The status line had been sent (HTTP-2).
+        kind = "error"
     return _wrong(document, _DOCUMENTS[kind])
 
 

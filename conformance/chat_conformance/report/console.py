@@ -27,8 +27,10 @@ MARKS = {
     Verdict.BLOCKED_BY: "..  ",
 }
 
-SENTENCE = 2_000  # characters of one line of what was expected, or happened
-ROOT_CHARS = 160  # of what happened are shown in the list of root causes
+# Characters of one line of what was expected, or happened.
+SENTENCE = 2_000
+# How much of what happened is shown in the list of root causes.
+ROOT_CHARS = 160
 
 
 def progress(result: CaseResult, *, saw: bool = False) -> str:

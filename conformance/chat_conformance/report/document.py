@@ -124,7 +124,8 @@ def read(path: str) -> RunResult:
 
 
 def _of_lines(text: str) -> RunResult:
-    *whole, rest = text.split("\n")  # what follows the last line end was cut off while it was written
+    # What follows the last line end was cut off while it was written.
+    *whole, rest = text.split("\n")
     lines = [msgspec.json.decode(line, type=Header | CaseLine | Footer) for line in whole]
     header, footer = lines[0], lines[-1]
     if not isinstance(header, Header):

@@ -14,11 +14,15 @@ LINE_CHARS = 500
 
 _RUNNER = re.compile(
     r"##(?=\w{0,20}\[)"
-)  # ##[error], ##vso[, ##teamcity[: a CI runner obeys it anywhere in a line
-_COMMAND = re.compile(r"[ \t]*::|(?:---|\+\+\+|~~~|\^\^\^) ")  # ::error::, or a fold of Buildkite's
+    # [error], ##vso[, ##teamcity[: a CI runner obeys it anywhere in a line.
+)
+# ::error::, or a fold of Buildkite's.
+_COMMAND = re.compile(r"[ \t]*::|(?:---|\+\+\+|~~~|\^\^\^) ")
 _LIVE = re.compile(
-    r"@|://|www\.|#\d|GH-\d", re.IGNORECASE
-)  # what makes a mention, a link or a reference of a word
+    r"@|://|www\.|#\d|GH-\d",
+    re.IGNORECASE,
+    # What makes a mention, a link or a reference of a word.
+)
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9./?=&%+:-]+(?:#[A-Za-z0-9-]+)?")
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|<>~])")
 

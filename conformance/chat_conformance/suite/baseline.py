@@ -127,7 +127,8 @@ def _applies(entry: KnownFailure, here: Mapping[str, str]) -> bool:
 
 HEAD = "# Failures that are known and accepted for a time. An entry that is no longer true fails the run.\n"
 ACCEPTED_FOR = timedelta(days=30)
-LONGEST = timedelta(days=366)  # what is accepted for ever is never looked at again
+# What is accepted for ever is never looked at again.
+LONGEST = timedelta(days=366)
 _ENTRY = re.compile(r"\[([^\[\]\n]+)\][ \t]*(?:#.*)?$")
 
 

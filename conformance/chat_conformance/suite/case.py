@@ -117,7 +117,8 @@ def case(
 
 def all_cases() -> tuple[Case, ...]:
     """Every case, those first that others need: the roots, then what hangs on them."""
-    cases = importlib.import_module("chat_conformance.cases")  # by name: cases stand above the suite
+    # Imported by name: cases stand above the suite.
+    cases = importlib.import_module("chat_conformance.cases")
     for module in pkgutil.iter_modules(cases.__path__, f"{cases.__name__}."):
         importlib.import_module(module.name)
     return _sorted_cases(tuple(_registry))

@@ -6,7 +6,8 @@ import re
 
 from chat_conformance.results import CaseResult
 
-_CHARS = 4000  # of a sentence are looked at, however long it is
+# How many characters of a sentence are looked at, however long it is.
+_CHARS = 4000
 
 _ALIKE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b\d{4}-\d\d-\d\dT[\d:.]{5,}(?:Z|[+-]\d\d:?\d\d)?"), "TIME"),
@@ -17,7 +18,8 @@ _ALIKE: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"\b(?:[a-z]+-)?[bcdfghjkmnpqrstvwxz]{10}\d*(?:-\d+)?\b"),
         "WORD",
-    ),  # of a case: `CaseScope.marker`
+        # The marker of a case, `CaseScope.marker`.
+    ),
     (re.compile(r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{8,}\b"), "ID"),
     (re.compile(r"\b(?=[\w+/-]*\d)(?=[\w+/-]*[A-Z])[\w+/-]{20,}={0,2}"), "ID"),
     (re.compile(r"(?:\\x[0-9a-f]{2}|[!-~ ](?=\\x)){3,}"), "BYTES"),
@@ -28,7 +30,8 @@ _ALIKE: tuple[tuple[re.Pattern[str], str], ...] = (
         "the connection ended",
     ),
 )
-_PIECES = re.compile(r"\bt\d+(?: t\d+)*\b")  # what the fake says
+# The tokens of the fake.
+_PIECES = re.compile(r"\bt\d+(?: t\d+)*\b")
 _NUMBER = re.compile(
     r"(?<![\w.-])-?\d+(?:[,_]\d{3})*(?:\.\d+)?(?!\w)(?P<unit>\s?(?:[munµ]?s|seconds|minutes|[KMG]i?B|bytes|characters)\b|\s?%)?"
 )
@@ -36,7 +39,8 @@ _STATUS, _CLOSE = range(100, 600), range(1000, 5000)
 _OF_STATUS = re.compile(r"\bstatus\b|\bHTTP\b|(?:^|\bit is |\bto be )[1-5]\d\d\b")
 _OF_ONE_KIND = re.compile(
     r"(?P<one>'token'|'thinking'|\b(?:many|ID|WORD)\b)(?:, (?P=one))+"
-)  # a matter of time
+    # It depends on time only.
+)
 _REPEATED = re.compile(r"(?P<one>'[^']{1,60}')(?:, (?P=one))+")
 
 

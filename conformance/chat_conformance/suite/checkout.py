@@ -18,7 +18,8 @@ _KEPT |= {"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"}
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
-    "core.sparseCheckout": "false",  # a base in part would not be the base
+    # A partial result would not be the base.
+    "core.sparseCheckout": "false",
     "submodule.recurse": "false",
     # A container's user seldom owns the checkout. Its programs are about to be started: distrust would protect nothing.
     "safe.directory": "*",

@@ -122,7 +122,8 @@ class FakeClaude:
         until = asyncio.get_running_loop().time() + within
         while True:
             for run in reversed(self.runs()):
-                given = "".join("".join([*run.argv, *run.stdin]).split())  # as text it may be several lines
+                # A prompt may be several lines.
+                given = "".join("".join([*run.argv, *run.stdin]).split())
                 asked = any(each in given for each in wanted)
                 results = [each for each in run.events if each.get("event") == "result"]
                 prompts = max(1, sum(self._scope.marker in each for each in [*run.argv, *run.stdin]))
@@ -132,7 +133,8 @@ class FakeClaude:
                     return 0, True
             if asyncio.get_running_loop().time() > until:
                 raise Failure("Claude to come to the end of its answer", f"not within {within:g} s")
-            await asyncio.sleep(0.02)  # the ledger is files
+            # The ledger is files.
+            await asyncio.sleep(0.02)
 
     def prompt_count(self, text: str) -> int:
         """How often the fake was given a prompt with this text."""

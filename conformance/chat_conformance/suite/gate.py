@@ -29,7 +29,8 @@ from chat_conformance.suite.rules import Sides, Source, judged, sides_of
 from chat_conformance.target.file import Target
 
 MOST_AGAIN = (
-    20  # of the cases that seem to be regressions are played on the base once more; beyond, it is no accident
+    # How many seeming regressions are played on the base once more; more of them are no accident.
+    20
 )
 CORES_FOR_BOTH = 4
 _SUITE = Path(__file__).parents[2]
@@ -241,7 +242,8 @@ class _Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()  # it ends its servers then
+        # It ends its servers then.
+        self._process.terminate()
         self.wait()
         self._reports.cleanup()
 
@@ -268,7 +270,8 @@ class _Run:
         summary = False
         for line in self._process.stdout:
             text = line.decode(errors="replace").rstrip("\n")
-            summary = summary or not text  # an empty line ends the list of cases
+            # An empty line ends the list of cases.
+            summary = summary or not text
             if not summary:
                 self._on_note(f"base  {text}")
             self._said.append(text)

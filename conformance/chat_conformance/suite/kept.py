@@ -19,7 +19,8 @@ from fake_claude.terminal import in_ci
 
 KEPT_FOR = (
     7 * 24 * 3600
-)  # seconds; what a server stands on (its libraries, the system) changes without a commit
+    # In seconds. What a server stands on (its libraries, the system) changes without a commit.
+)
 _PACKAGE = Path(__file__).parents[1]
 
 

@@ -17,7 +17,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 PAUSE = 0.01
-PATIENCE = 1.5  # how long pongs are waited for after the last ping
+# How long pongs are waited for after the last ping.
+PATIENCE = 1.5
 BEGUN = b"begun\n"
 _MASK = b"\0\0\0\0"
 
@@ -50,7 +51,8 @@ async def pinging(
     try:
         assert process.stdout is not None
         if await process.stdout.readline() != BEGUN:
-            await latencies()  # raises the reason
+            # It raises the reason.
+            await latencies()
         yield latencies
     finally:
         if process.returncode is None:

@@ -35,7 +35,8 @@ def own_cases(folders: Sequence[str]) -> Iterator[None]:
     Raises:
         UsageError: A folder or a package has none, or one of them cannot be used; the sentence says where.
     """
-    all_cases()  # those of the suite come first, so that nobody takes their ids
+    # Cases of the suite come first, so that no other file takes their ids.
+    all_cases()
     before, path, names = set(registry.ids()), list(sys.path), set(sys.modules)
     try:
         for entry in entry_points(group=GROUP):
@@ -63,7 +64,8 @@ def _read_folder(folder: Path, number: int) -> None:
     if not folder.is_dir():
         raise UsageError(f"--cases {folder}: there is no such folder")
     before = len(registry.ids())
-    sys.path.insert(0, str(folder.absolute()))  # for modules that cases share
+    # So that cases can import modules that they share.
+    sys.path.insert(0, str(folder.absolute()))
     for path in sorted(folder.absolute().glob("*.py")):
         if not path.name.startswith(("_", "conftest.", "test_")):
             name = f"{PREFIX}_{number}_{path.stem}"

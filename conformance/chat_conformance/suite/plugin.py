@@ -129,8 +129,10 @@ class CasePlugin:
         order = {each.id: place for place, each in enumerate(ordered)}
         mine = [item for item in items if getattr(_function(item), "case", None) in self._selected]
         once = {
-            _function(item).case.id: item for item in mine
-        }  # a case may be imported by the file of another
+            _function(item).case.id: item
+            for item in mine
+            # A case may be imported by the file of another.
+        }
         items[:] = sorted(once.values(), key=lambda item: order[_function(item).case.id])
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -229,7 +231,8 @@ class CasePlugin:
             wrong = server.fell
         if wrong:
             if server.alive and self._again_alone:
-                await server.kill()  # that it does not end in time is no news
+                # That it does not end in time is no news.
+                await server.kill()
             await self._explain(f"{wrong}; the last cases were {_named(last)}", last)
 
     async def _play(self, case: Case) -> CaseResult:
@@ -309,7 +312,8 @@ class CasePlugin:
         if stage.server.alive:
             return
         async with stage.looking:
-            if stage.server.alive:  # another case may have seen it first
+            # Another case may have noticed it first.
+            if stage.server.alive:
                 return
             fell = stage.server.fell
             async with self._starting:
@@ -331,10 +335,12 @@ class CasePlugin:
                 found = found or server.fell
                 continue
             if stage is not self._shared or visit.alone:
-                await server.exited_unexpectedly()  # what comes a moment later is seen, too
+                # What comes a moment later is seen, too.
+                await server.exited_unexpectedly()
             async with stage.looking:
                 if server.renewed > visit.began:
-                    visit.disturbed = True  # it was renewed while the case was at work on it
+                    # It was renewed while the case was at work on it.
+                    visit.disturbed = True
                     continue
                 wrong, asked = await server.wrong(failed=failed)
                 if wrong and server.target.starts:

@@ -71,7 +71,8 @@ async def _send(
 ) -> None:
     transport.write(opening)
     if opening:
-        await protocol.received.wait()  # the answer to the handshake
+        # The answer to the handshake.
+        await protocol.received.wait()
     while not protocol.ended.done():
         protocol.received.clear()
         for start in range(0, len(flood), PIECE):

@@ -36,7 +36,8 @@ CLAUSES = {
 }
 
 MAX_BYTES = 1 << 20
-_ELSEWHERE = ("name", "anchor", "routes", "load")  # fields that say nothing of what is asked of the server
+# Fields that say nothing of what is asked of the server.
+_ELSEWHERE = ("name", "anchor", "routes", "load")
 
 
 class Source(StrEnum):
@@ -207,14 +208,16 @@ def _stricter_target(base: Target, head: Target) -> tuple[Target, list[Edit]]:
             taken = {}
             for inner in old.__struct_fields__:
                 was, now = getattr(old, inner), getattr(new, inner)
-                if was != now and not was:  # a claim more is tested at once
+                # A claim that is added is tested at once.
+                if was != now and not was:
                     taken[inner] = now
                 if was != now:
                     edits.append(_edit(f"{name}.{inner}", was, now, stops=bool(was)))
             added[name] = msgspec.structs.replace(old, **taken)
         elif old != new:
             edits.append(_edit(name, old, new, stops=name not in _ELSEWHERE))
-    places = {name: getattr(head, name) for name in ("anchor", "routes")}  # where the head's sources are
+    # Where the head's sources are.
+    places = {name: getattr(head, name) for name in ("anchor", "routes")}
     return msgspec.structs.replace(base, **added, **places), edits
 
 

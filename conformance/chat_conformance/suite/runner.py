@@ -81,7 +81,8 @@ def run(
                 seed=seed,
                 side_by_side=side_by_side,
                 stop_early=stop_early,
-                again_alone=not streams,  # under load it is the load that is judged
+                # Under load it is the load that is judged.
+                again_alone=not streams,
                 replay=replay,
                 on_result=judged,
             )
@@ -125,7 +126,8 @@ def _pytest(plugin: CasePlugin, selected: tuple[Case, ...]) -> None:
         "no:unraisableexception",
         "-p",
         "no:threadexception",
-    ]  # each collects garbage, five times
+        # Each collects garbage, five times.
+    ]
     files = {inspect.getfile(inspect.unwrap(case_function(each.id))) for each in selected}
     arguments += ["--assert=plain", "--capture=no", "--noconftest", *sorted(files)]
     with _environment(_PYTEST_ENV):

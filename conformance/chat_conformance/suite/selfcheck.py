@@ -98,7 +98,8 @@ def selfcheck(
             on_played(f"[{number}/{len(plays)}] {of}")
             by_case = {one.case.id: one for one in result.results}
             if each.name == ALONE:
-                by_case.pop(TRAFFIC.id, None)  # it is about all messages of a run
+                # It is about all messages of a run.
+                by_case.pop(TRAFFIC.id, None)
             found.setdefault(each.name, {}).update(by_case)
             trouble += [Difference("the run", {of: steady(one)}) for one in result.trouble]
     return [*compare(found), *trouble]
@@ -142,5 +143,6 @@ def _shuffled(cases: tuple[Case, ...], key: str) -> tuple[Case, ...]:
 
 
 def _play(target: Target, seed: int, play: Play) -> RunResult:
-    all_cases()  # a fresh process has read none yet
+    # A fresh process has read none yet.
+    all_cases()
     return run(target, play.cases, seed=seed, side_by_side=play.side_by_side)

@@ -11,7 +11,8 @@ from types import FrameType
 
 from chat_conformance.errors import BusyError
 
-BEAT = 0.2  # seconds between two signs of life
+# Seconds between two signs of life.
+BEAT = 0.2
 
 
 class Watch:
@@ -40,7 +41,8 @@ class Watch:
         try:
             yield
         finally:
-            self.end()  # else it would set a timer that has no handler
+            # Else it would set a timer that has no handler.
+            self.end()
             signal.setitimer(signal.ITIMER_REAL, left, interval)
             signal.signal(signal.SIGALRM, before)
 
@@ -63,7 +65,8 @@ class Watch:
         signal.setitimer(signal.ITIMER_REAL, self._limit)
         try:
             task = asyncio.current_task()
-        except RuntimeError:  # no loop runs: the reader of our output is gone, perhaps
+        except RuntimeError:
+            # No loop runs: the reader of our output is gone, perhaps.
             return
         if task is not None and task is not self._beating:
             raise BusyError(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from chat_conformance.errors import CouldNotTest
 
-VARIABLE = "CHATGATE_FAKETIME"  # the library's path, where it is in no usual place
+# The library's path, where it is in no usual place.
+VARIABLE = "CHATGATE_FAKETIME"
 _USUAL = ("usr/lib/*/faketime/libfaketimeMT.so.1", "usr/l*/faketime/libfaketimeMT.so.1")
 
 
@@ -32,9 +33,11 @@ class Clock:
         return {
             "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",  # a move is seen at once, by every process
+            # A move is seen at once, by every process.
+            "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else waits of threads last up to seconds too long
+            # Else waits of threads last up to seconds too long.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
 
     def ahead(self, seconds: float) -> None:

@@ -53,7 +53,8 @@ SPEAKING = (
     "stop_reason",
     "role",
     "state",
-)  # members whose values are words of the protocol
+    # Members whose values are words of the protocol.
+)
 Paths = Mapping[str, str]
 
 

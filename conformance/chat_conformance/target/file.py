@@ -22,12 +22,15 @@ from chat_conformance.target.roles import BY_PATH, ROLES, described
 from chat_conformance.target.transport import SocketIO, Stream, Transport
 from fake_claude.patience import patience
 
-SHIPPED = Path(__file__).parents[1]  # targets that come with the suite are looked up here
+# Targets that come with the suite are looked up here.
+SHIPPED = Path(__file__).parents[1]
 _LOCATION = re.compile(r"[^:\s][^:\n]*(:[1-9][0-9]*)?")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = ("python", "port", "data", "claude", "url", "forge")
-HERE = "{here}"  # in a start command: the folder of the target file
-USER = "{user}"  # stands for the name of a user in the headers of a variant
+# In a start command: the folder of the target file.
+HERE = "{here}"
+# Stands for the name of a user in the headers of a variant.
+USER = "{user}"
 
 
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +56,8 @@ class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     turn: str = "/chat"
     new: str = "/chat/new"
     history: str = "/chat/history"
-    usage: str = ""  # where there is one, it is tested
+    # Where there is one, it is tested.
+    usage: str = ""
     conversation: str = ""
 
     @property

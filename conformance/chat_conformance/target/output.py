@@ -41,7 +41,8 @@ class LineCutter:
     def _taken(self) -> bytes:
         more = f" … ({self._left_out:,} bytes left out)".encode() if self._left_out else b""
         line = bytes(self._line)
-        if more:  # a character that is cut through is no fault of who wrote it
+        # A character that is cut through is no fault of who wrote it.
+        if more:
             line = _LAST_CHARACTER.sub(b"", line) + more
         self._line.clear()
         self._left_out = 0

@@ -36,4 +36,5 @@ def _made(key: str) -> Path:
         except FileExistsError:
             continue
         return folder
-    raise AssertionError  # the count has no end
+    # The count has no end.
+    raise AssertionError

@@ -70,7 +70,8 @@ class Speech:
         values = {**self.captures, **given, "prompt": given.get("message"), "uuid": str(uuid.uuid4())}
         values["conversation_id"] = given.get("conversation_id")
         template = self.target.messages[kind]
-        if "conversation_uuid" in names_in(template):  # ours to choose
+        # Ours to choose.
+        if "conversation_uuid" in names_in(template):
             values["conversation_uuid"] = given.get("conversation_id") or values["uuid"]
             self.captures["conversation_id"] = values["conversation_uuid"]
         return filled(template, values)

@@ -74,11 +74,13 @@ class VariantServers:
         return [each.result() for each in started if each.exception() is None]
 
     async def _start(self, name: str, variant: Variant) -> Server:
-        server = await self.create(self._folder / name.replace("_", ""), variant)  # letters only
+        # Letters only.
+        server = await self.create(self._folder / name.replace("_", ""), variant)
         try:
             async with self._starting:
                 await server.start()
-        except BaseException:  # a run that is broken off leaves nothing behind
+        except BaseException:
+            # A run that is broken off leaves nothing behind.
             await server.end()
             raise
         return server

@@ -10,7 +10,8 @@ from chat_conformance.errors import clip
 from chat_conformance.wire.frames import MAX_PAYLOAD, Frame, FrameError
 
 NAME = "permessage-deflate"
-COMPRESSED = 4  # RSV1
+# RSV1.
+COMPRESSED = 4
 _WINDOWS = frozenset(map(str, range(8, 16)))
 _BITS = re.compile(r"server_max_window_bits\s*=\s*\"?(\d+)", re.ASCII)
 

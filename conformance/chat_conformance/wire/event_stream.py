@@ -55,7 +55,8 @@ class EventStreamParser:
         self.retry: int | None = None
         self.comments = 0
         self._max_event = max_event
-        self._begun = False  # whether the place where a byte order mark may stand is behind us
+        # Whether the place where a byte order mark may stand is behind us.
+        self._begun = False
         self._after_cr = False
         self._line = bytearray()
         self._event = ""

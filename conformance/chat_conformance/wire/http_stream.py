@@ -46,7 +46,8 @@ RETRY_SECONDS = 3.0
 """How long a browser waits before it takes up a stream, unless the stream says otherwise."""
 MAX_SHORT = 1 << 20
 """The longest answer that is no stream, in bytes."""
-STILL, STILL_SECONDS = 10, 0.3  # this many looks, over this time, see the same: no more comes
+# This many looks, over this time, see the same: no more comes.
+STILL, STILL_SECONDS = 10, 0.3
 CODES = {
     400: "bad_request",
     401: "unauthorized",
@@ -157,7 +158,8 @@ class StreamChannel(Channel):
         self._trace.add(self.name, ">", f"{method} {path} {shorten(body) if body else ''}".rstrip())
         headers = {"Content-Type": kind} if kind else {}
         speech = Speech(self.speech.target)
-        speech.captures = self.speech.captures  # what is learned is learned for all
+        # What is learned is learned for all.
+        speech.captures = self.speech.captures
         with self._failures(message_id):
             async with self._request_stream(method, path, body or None, headers) as response:
                 if response.status >= 400 or self._stream.open:
@@ -488,7 +490,8 @@ async def streaming(
     """
     connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=speech.target.tls() or True)
     timeout = aiohttp.ClientTimeout(total=None)
-    jar = aiohttp.CookieJar(unsafe=True)  # the server is an address, not a name
+    # The server is an address, not a name.
+    jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, cookie_jar=jar, cookies=dict(cookies or {})
     ) as session:

@@ -21,7 +21,8 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Forwarder = Callable[[asyncio.StreamReader], AsyncGenerator[bytes, None]]
 CHUNK = 1 << 16
 HEAD_END = b"\r\n\r\n"
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: close() sends a reset and no end of stream
+# SO_LINGER on, for no time: close() sends a reset and no end of stream.
+_RESET = struct.pack("ii", 1, 0)
 
 
 class LinkCut(Exception):
@@ -165,7 +166,8 @@ class Link:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             end = partial(_reset, writer)
         if not self.is_blackholed:
-            end()  # the other side learns how this one ended
+            # The other side learns how this one ended.
+            end()
 
     def reset(self) -> None:
         """Reset both sides."""
@@ -175,7 +177,8 @@ class Link:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     if not writer.transport.is_closing():
-        with suppress(OSError):  # it is gone already
+        # It is gone already.
+        with suppress(OSError):
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()
 

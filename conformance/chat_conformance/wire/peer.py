@@ -38,10 +38,12 @@ from chat_conformance.wire.messages import Message, MessageJoiner
 from chat_conformance.wire.trace import Trace, describe, shorten
 
 _ANY = Target(name="any", url="")
-STILL, STILL_SECONDS = 10, 0.3  # this many looks, over this time, see the same: no more comes
+# This many looks, over this time, see the same: no more comes.
+STILL, STILL_SECONDS = 10, 0.3
 FRAME_COST = 300
 """Frames are kept, and so each counts for some more than its payload, in bytes."""
-MASK = b"\x5a\x0f\xc3\x96"  # any key will do; a fixed one keeps traces comparable
+# Any key will do; a fixed one keeps traces comparable.
+MASK = b"\x5a\x0f\xc3\x96"
 
 
 class Peer(Channel):
@@ -434,6 +436,7 @@ async def connected(
         yield peer
     finally:
         streams[1].transport.abort()
-        await pump  # the end of the transport ends it
+        # The end of the transport ends it.
+        await pump
         if peer.own_fault is not None:
             raise SuiteError(f"on {name} the suite sent {peer.own_fault}")

@@ -27,7 +27,8 @@ class Trace:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._start = clock()
-        self.began = time.time()  # by the calendar, in Unix seconds
+        # By the calendar, in Unix seconds.
+        self.began = time.time()
         self._lines: list[TraceLine] = []
         self._dropped = 0
 
