@@ -273,7 +273,7 @@ REFERENCE: dict[str, Kill] = {
     "departed-reader-blocks": Kill("robustness/stalled-and-gone", "alive"),
     "stalled-reader-blocks-all": Kill(
         "robustness/stalled-reader", "not within"
-    ),  # whoever is answered meanwhile
+    ),  # of those that are answered in that time
     "unbounded-queues": Kill("robustness/stalled-memory", "has grown by"),
     "silent-connection-kept": Kill("robustness/silent-connection", "not within"),
     "header-timeout-restarts": Kill("robustness/half-header", "not within"),

@@ -327,7 +327,7 @@ async def test_turns_wait_for_ending_processes(fake: Fake, tmp_path: Path) -> No
         assert made.order == ["first", "c1", "c2"]
 
 
-async def test_whoever_has_fewer_places_goes_first(fake: Fake, tmp_path: Path) -> None:
+async def test_user_with_fewer_places_goes_first(fake: Fake, tmp_path: Path) -> None:
     with fake.gate("one") as one, fake.gate("two") as two:
         async with asking(fake.command, tmp_path, claude_max_processes=2) as claude:
             made = Waiting(claude, two)

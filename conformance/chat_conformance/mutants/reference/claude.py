@@ -30,13 +30,13 @@ from chat_server.turns.turn import Turn
 
 
 @breaks("invalid-session-ids")
-def session_names() -> None:
+def invalid_session_ids() -> None:
     """Session ids are no UUIDs."""
     put(chat_server.claude.pool, "uuid", lambda _: SimpleNamespace(uuid4=lambda: SessionName("chat-1")))
 
 
 @breaks("invalid-resume-ids")
-def resumes_by_name() -> None:
+def invalid_resume_ids() -> None:
     """Every turn has a process of its own, and those that go on are given no UUID."""
 
     def make(ask: Any) -> Any:
@@ -61,7 +61,7 @@ class SessionName(str):
 
 
 @breaks("new-session-each-turn")
-def forgets() -> None:
+def new_session_each_turn() -> None:
     """Every message starts a session of its own."""
 
     def make(ask: Any) -> Any:
@@ -75,7 +75,7 @@ def forgets() -> None:
 
 
 def lines_of(most: int) -> None:
-    """A line may have so many bytes and no more."""
+    """A line may have `most` bytes and no more."""
 
     def make(feed: Any) -> Any:
         def mutant(self: LineSplitter, data: bytes) -> list[bytes]:
@@ -106,23 +106,23 @@ def opened(**changes: Any) -> None:
 
 
 @breaks("mentions-read-files")
-def prompts_name_files() -> None:
+def mentions_read_files() -> None:
     """A path after @ is read."""
     opened(claude_mentions=True)
 
 
 @breaks("slash-commands-run")
-def prompts_are_commands() -> None:
+def slash_commands_run() -> None:
     """A prompt that begins with a slash is a command of the CLI."""
     opened(claude_commands=True)
 
 
 @breaks("operators-home-shared")
-def home_is_the_operators() -> None:
-    """The CLI has the HOME of whoever runs the server, and uses what is there."""
+def operators_home_shared() -> None:
+    """The CLI has the HOME of the server's user, and uses what is there."""
     home = Path.home()
     if not home.name.startswith("chatgate-"):
-        return  # it is that of whoever runs the suite, and not of the case
+        return  # it is that of the suite's user, and not of the case
     opened(claude_settings="user,project,local", claude_home=home)
 
     def make(build: Any) -> Any:
@@ -132,13 +132,13 @@ def home_is_the_operators() -> None:
 
 
 @breaks("retried-stream-doubled")
-def told_again_is_told_twice() -> None:
+def retried_stream_doubled() -> None:
     """What is said of a stream that broke is not looked at."""
     put(chat_server.claude.answer.AnswerText, "discard_blocks", always(None))
 
 
 @breaks("subagent-text-in-answer")
-def subagents_are_heard() -> None:
+def subagent_text_in_answer() -> None:
     """Nobody looks at whose words they are."""
 
     def make(feed: Any) -> Any:
@@ -151,8 +151,8 @@ def subagents_are_heard() -> None:
 
 
 @breaks("full-block-doubled")
-def told_twice() -> None:
-    """Whole messages are told although their pieces were."""
+def full_block_doubled() -> None:
+    """Full messages are emitted although their deltas were."""
 
     def whole(self: Any, text: str) -> Iterator[Any]:
         self.open_block()
@@ -162,7 +162,7 @@ def told_twice() -> None:
 
 
 @breaks("no-silence-timeout")
-def no_watchdog() -> None:
+def no_silence_timeout() -> None:
     """A silent Claude is waited for."""
     put(
         Settings,
@@ -209,8 +209,8 @@ breaks("late-result-ends-next-turn")(lambda: ends_the_next_turn(late=True))
 
 
 @breaks("cancel-without-interrupt")
-def stopped_in_name() -> None:
-    """A stopped turn is over at once, and its Claude is told nothing."""
+def cancel_without_interrupt() -> None:
+    """A cancelled turn ends at once, and its Claude is not interrupted."""
     left: set[Session] = set()
 
     def interrupt(self: Session) -> None:
@@ -232,7 +232,7 @@ def stopped_in_name() -> None:
 
 
 @breaks("idle-process-kept")
-def idle_for_ever() -> None:
+def idle_process_kept() -> None:
     """A process stays for as long as the server does."""
     put(
         Settings,
@@ -242,7 +242,7 @@ def idle_for_ever() -> None:
 
 
 @breaks("deletion-keeps-process")
-def deleted_goes_on() -> None:
+def deletion_keeps_process() -> None:
     """Deleting a conversation leaves its process alone."""
 
     def make(_end: Any) -> Any:
@@ -255,7 +255,7 @@ def deleted_goes_on() -> None:
 
 
 @breaks("no-term-after-interrupt")
-def asks_once() -> None:
+def no_term_after_interrupt() -> None:
     """Claude is asked to stop, and what it makes of that is its affair."""
 
     def make(interrupt: Any) -> Any:
@@ -270,13 +270,13 @@ def asks_once() -> None:
 
 
 @breaks("missing-cli-is-claude-failed")
-def missing_is_failed() -> None:
-    """A Claude that cannot be started has failed, as far as people are told."""
+def missing_cli_is_claude_failed() -> None:
+    """A Claude that cannot be started is reported as one that failed."""
     put(chat_server.errors.ClaudeUnavailable, "code", lambda _: "claude_failed")
 
 
 @breaks("environment-passed-on")
-def everything_is_passed_on() -> None:
+def environment_passed_on() -> None:
     """The CLI gets the server's environment but for the server's own settings."""
 
     def passed_on(server: Any, _further: Any) -> dict[str, str]:
@@ -286,7 +286,7 @@ def everything_is_passed_on() -> None:
 
 
 @breaks("dash-prompt-is-option")
-def dashes_are_options() -> None:
+def dash_prompt_is_option() -> None:
     """A prompt is taken for an option where it looks like one."""
 
     def make(ask: Any) -> Any:
@@ -301,7 +301,7 @@ def dashes_are_options() -> None:
 
 
 @breaks("split-utf8-broken")
-def characters_break() -> None:
+def split_utf8_broken() -> None:
     """What one read returned is taken for whole characters."""
     put(
         LineSplitter,
@@ -311,8 +311,8 @@ def characters_break() -> None:
 
 
 @breaks("result-text-repeated")
-def result_told_too() -> None:
-    """A result is told anew where no whole message was."""
+def result_text_repeated() -> None:
+    """The text of a result is emitted again where there was no full message."""
 
     def make(last: Any) -> Any:
         def mutant(self: Any, text: str) -> Any:
@@ -328,7 +328,7 @@ def result_told_too() -> None:
 
 
 @breaks("invalid-utf8-fails-turn")
-def bytes_must_be_text() -> None:
+def invalid_utf8_fails_turn() -> None:
     """Bytes that are no UTF-8 are the end."""
 
     def make(feed: Any) -> Any:
@@ -343,7 +343,7 @@ def bytes_must_be_text() -> None:
 
 
 @breaks("equal-answer-dropped")
-def says_nothing_twice() -> None:
+def equal_answer_dropped() -> None:
     """What was the last answer of a conversation is not said again."""
     answers: dict[str, dict[str, str]] = {}  # by conversation and message id
 
@@ -364,7 +364,7 @@ def says_nothing_twice() -> None:
 
 
 @breaks("long-line-ends-server")
-def dies_of_a_long_line() -> None:
+def long_line_ends_server() -> None:
     """A line of eight MiB takes the server down."""
 
     def make(feed: Any) -> Any:
@@ -380,14 +380,14 @@ def dies_of_a_long_line() -> None:
 
 
 @breaks("slow-lines-time-out")
-def slow_is_silent() -> None:
-    """A turn has so long, whatever is heard meanwhile."""
+def slow_lines_time_out() -> None:
+    """A turn has a fixed time, whatever the CLI writes."""
 
-    def make(hear: Any) -> Any:
+    def make(on_output: Any) -> Any:
         def mutant(self: Session, data: bytes) -> None:
-            heard = self._last_output
-            hear(self, data)
-            self._last_output = heard
+            before = self._last_output
+            on_output(self, data)
+            self._last_output = before
 
         return mutant
 

@@ -1,4 +1,4 @@
-"""Mutants of what the server reveals, and to whom: origins, hosts, headers, files, errors and the log."""
+"""Mutants of what the server reveals to which client: origins, hosts, headers, files, errors and the log."""
 
 from __future__ import annotations
 

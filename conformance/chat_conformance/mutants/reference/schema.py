@@ -25,7 +25,7 @@ def change_events(change: Callable[[Event], Event]) -> None:
 
 
 @breaks("usage-as-text")
-def usage_is_text() -> None:
+def usage_as_text() -> None:
     """The tokens of a turn are sent as text, which hardly any client reads."""
 
     def change(event: Event) -> Event:
@@ -38,7 +38,7 @@ def usage_is_text() -> None:
 
 
 @breaks("tool-ids-as-numbers")
-def tools_have_numbers() -> None:
+def tool_ids_as_numbers() -> None:
     """The id of a tool call is a number on the socket."""
 
     def change(event: Event) -> Event:

@@ -36,7 +36,7 @@ def no_limits() -> None:
 
 
 @breaks("failure-not-saved")
-def no_mark() -> None:
+def failure_not_saved() -> None:
     """A failed turn leaves nothing in history."""
 
     def make(save: Any) -> Any:
@@ -65,20 +65,20 @@ def at_the_end(change: Callable[[dict[str, Any]], None]) -> None:
 
 
 @breaks("partial-text-lost")
-def partial_text_thrown_away() -> None:
+def partial_text_lost() -> None:
     """What had arrived before a stop is not kept."""
     at_the_end(lambda what: what.update(answer="") if what["status"] == "cancelled" else None)
 
 
 @breaks("retry-after-rounded-down")
-def rounded_down() -> None:
+def retry_after_rounded_down() -> None:
     """The header is a second too short."""
     put(chat_server.web.responses, "ceil", lambda _: math.floor)
 
 
 @breaks("usage-never-updated")
-def usage_that_stands_still() -> None:
-    """Users are told that nothing is used."""
+def usage_never_updated() -> None:
+    """Usage is always reported as nothing."""
     put(
         chat_server.turns.manager,
         "limit_statuses",
@@ -87,7 +87,7 @@ def usage_that_stands_still() -> None:
 
 
 @breaks("deletion-refunds-limits")
-def deleted_is_given_back() -> None:
+def deletion_refunds_limits() -> None:
     """A deleted conversation no longer counts."""
 
     def make(delete: Any) -> Any:
@@ -102,8 +102,8 @@ def deleted_is_given_back() -> None:
 
 
 @breaks("tokens-counted-twice")
-def counted_twice() -> None:
-    """Tokens are charged as often as they are told."""
+def tokens_counted_twice() -> None:
+    """Tokens are charged twice."""
 
     def charge_again(what: dict[str, Any]) -> None:
         once = what["spent"]
@@ -113,13 +113,13 @@ def counted_twice() -> None:
 
 
 @breaks("cancelled-turn-is-free")
-def stopped_is_free() -> None:
+def cancelled_turn_is_free() -> None:
     """Only a result is charged."""
     put(TurnParser, "usage", lambda _: property(lambda _self: Usage()))
 
 
 @breaks("sessions-lost-at-restart")
-def sessions_in_memory() -> None:
+def sessions_lost_at_restart() -> None:
     """Which session belongs to a conversation is known until the next start."""
 
     async def remember(*_: Any) -> None:
@@ -129,7 +129,7 @@ def sessions_in_memory() -> None:
 
 
 @breaks("interrupted-stays-running")
-def interrupted_runs_on() -> None:
+def interrupted_stays_running() -> None:
     """A turn that a killed server left behind is shown as running."""
 
     async def prepare(self: Store) -> None:
@@ -156,25 +156,25 @@ def after_a_post(change: Callable[[str], Any]) -> None:
 
 
 @breaks("post-not-counted")
-def posts_are_free() -> None:
+def post_not_counted() -> None:
     """Only what comes by WebSocket is counted."""
     after_a_post(lambda named: usage.delete().where(usage.c.message_id == named))
 
 
 @breaks("post-tokens-uncounted")
-def posts_spend_nothing() -> None:
+def post_tokens_uncounted() -> None:
     """What comes by POST is counted, and its tokens are not."""
     after_a_post(lambda named: usage.update().where(usage.c.message_id == named).values(tokens=0))
 
 
 @breaks("failed-turn-is-free")
-def failed_is_free() -> None:
+def failed_turn_is_free() -> None:
     """A turn that fails is not charged."""
     at_the_end(lambda what: what.update(spent=Usage()) if what["status"] == "failed" else None)
 
 
 @breaks("limit-off-by-one")
-def one_too_many() -> None:
+def limit_off_by_one() -> None:
     """Who comes at once with others is looked at before they are counted."""
 
     def make(begin_turn: Any) -> Any:
@@ -191,7 +191,7 @@ def one_too_many() -> None:
 
 
 @breaks("counts-lost-at-restart")
-def counts_in_memory() -> None:
+def counts_lost_at_restart() -> None:
     """What was counted is forgotten at every start."""
 
     def make(prepare: Any) -> Any:
@@ -205,22 +205,22 @@ def counts_in_memory() -> None:
 
 
 @breaks("daily-quota-of-24-hours")
-def day_of_24_hours() -> None:
-    """A day is the last 24 hours, whatever is told."""
+def daily_quota_of_24_hours() -> None:
+    """A day is the last 24 hours, whatever the refusal says."""
     put(chat_server.store.store, "day_start", lambda _: lambda now: now - chat_server.limits.DAY)
 
 
-breaks("daily-limit-of-24-hours")(day_of_24_hours)
+breaks("daily-limit-of-24-hours")(daily_quota_of_24_hours)
 
 
 @breaks("hour-too-long")
-def hour_is_longer() -> None:
-    """The hour has more minutes than is told."""
+def hour_too_long() -> None:
+    """The hour is longer than the refusal says."""
     put(chat_server.store.store, "HOUR", lambda _: 2 * chat_server.limits.HOUR)
 
 
 @breaks("repeated-id-is-busy")
-def twice_is_two() -> None:
+def repeated_id_is_busy() -> None:
     """A message_id that was seen before is a new one."""
 
     async def find_turn(*_: Any) -> None:
@@ -231,7 +231,7 @@ def twice_is_two() -> None:
 
 
 @breaks("simultaneous-ids-run-twice")
-def at_once_is_two() -> None:
+def simultaneous_ids_run_twice() -> None:
     """A message_id that comes twice at once is looked for before either is there."""
     look = Store._same_turn  # noqa: SLF001 - mutants reach in
 
@@ -265,7 +265,7 @@ def kept(change: Any) -> None:
 
 
 @breaks("post-turn-unsaved")
-def posts_are_forgotten() -> None:
+def post_turn_unsaved() -> None:
     """Turns by POST are not in history."""
     posted: set[str] = set()
 
@@ -281,25 +281,25 @@ def posts_are_forgotten() -> None:
 
 
 @breaks("saved-only-at-end")
-def kept_when_it_is_over() -> None:
+def saved_only_at_end() -> None:
     """A turn is in history when it has ended."""
     kept(lambda turns: [turn for turn in turns if turn.status != "running"])
 
 
 @breaks("tabs-become-spaces")
-def tabs_are_spaces() -> None:
+def tabs_become_spaces() -> None:
     """History is tidied."""
     kept(lambda turns: [replace(turn, answer=turn.answer.replace("\t", "    ")) for turn in turns])
 
 
 @breaks("steps-not-saved")
-def steps_are_not_saved() -> None:
+def steps_not_saved() -> None:
     """Thinking and tools are sent to who is there, and not saved."""
     put(StepRecorder, "encoded", always(""))
 
 
 @breaks("steps-lost-at-restart")
-def steps_are_lost_at_a_restart() -> None:
+def steps_lost_at_restart() -> None:
     """Thinking and tools are lost when the server is started again."""
 
     def make(prepare: Any) -> Any:
@@ -334,7 +334,7 @@ def untitled() -> None:
 
 
 @breaks("deleted-still-readable")
-def deleted_is_there() -> None:
+def deleted_still_readable() -> None:
     """What is deleted stays in history."""
 
     async def delete(*_: Any) -> None:
@@ -344,7 +344,7 @@ def deleted_is_there() -> None:
 
 
 @breaks("times-without-zone")
-def times_of_no_zone() -> None:
+def times_without_zone() -> None:
     """A time does not say of which zone it is."""
     put(chat_server.web.responses, "rfc3339", lambda old: lambda seconds: old(seconds).removesuffix("Z"))
 
@@ -355,13 +355,13 @@ def unlimited(**limits: int) -> None:
 
 
 @breaks("no-daily-limit")
-def days_are_free() -> None:
+def no_daily_limit() -> None:
     """Turns are limited by the hour only."""
     unlimited(requests_per_day=0)
 
 
 @breaks("limits-shared-by-users")
-def one_limit_for_all() -> None:
+def limits_shared_by_users() -> None:
     """What one user asks counts for all."""
     asked: list[float] = []
 

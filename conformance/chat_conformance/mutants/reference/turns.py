@@ -33,7 +33,7 @@ OFTEN = 5
 
 
 @breaks("one-tab-per-user")
-def one_tab() -> None:
+def one_tab_per_user() -> None:
     """The end of one connection empties the others of its user."""
     open_now: list[Connection] = []
 
@@ -54,7 +54,7 @@ def one_tab() -> None:
 
 
 @breaks("cancel-ignored")
-def stop_does_nothing() -> None:
+def cancel_ignored() -> None:
     """A cancel is taken, and the turn goes on."""
 
     def make(cancel: Any) -> Any:
@@ -70,7 +70,7 @@ def stop_does_nothing() -> None:
 
 
 @breaks("bad-cursor-unanswered")
-def silent_about_cursors() -> None:
+def bad_cursor_unanswered() -> None:
     """A cursor that is not known is not answered."""
 
     def make(follow: Any) -> Any:
@@ -84,8 +84,8 @@ def silent_about_cursors() -> None:
 
 
 @breaks("end-not-replayed")
-def silent_about_the_end() -> None:
-    """Who asks for the rest of a turn that is over is told nothing."""
+def end_not_replayed() -> None:
+    """A client that asks for the rest of an ended turn gets nothing."""
 
     def make(follow: Any) -> Any:
         async def mutant(self: Turns, *args: Any) -> Any:
@@ -98,7 +98,7 @@ def silent_about_the_end() -> None:
 
 
 @breaks("duplicate-subscriptions")
-def told_as_often_as_followed() -> None:
+def duplicate_subscriptions() -> None:
     """A connection that has gone is still owed its events, and the next one gets them, too."""
     gone: dict[Any, int] = {}
     following: dict[Connection, set[Any]] = {}
@@ -124,8 +124,8 @@ def told_as_often_as_followed() -> None:
         def mutant(self: Connection, frame: bytes) -> None:
             write(self, frame)
             _, begun, rest = frame.partition(b'{"')  # a brace alone may be part of the frame's length
-            told = json.loads(begun + rest) if begun else {}
-            if told.get("type") == "token" and gone.get(told["message_id"], 0) >= OFTEN:
+            event = json.loads(begun + rest) if begun else {}
+            if event.get("type") == "token" and gone.get(event["message_id"], 0) >= OFTEN:
                 write(self, frame)
 
         return mutant
@@ -136,8 +136,8 @@ def told_as_often_as_followed() -> None:
 
 
 @breaks("written-counts-as-read")
-def written_is_read() -> None:
-    """Who comes back after a connection broke is told what was not yet written to it, whatever had arrived."""
+def written_counts_as_read() -> None:
+    """A client that comes back gets what was not yet written to its old connection, whatever had arrived."""
     written: dict[Any, int] = {}
 
     def make_let_go(let_go: Any) -> Any:
@@ -159,7 +159,7 @@ def written_is_read() -> None:
 
 
 @breaks("gap-not-replayed")
-def gap_is_lost() -> None:
+def gap_not_replayed() -> None:
     """What is said while nobody listens is kept for history only."""
 
     def make(extend: Any) -> Any:
@@ -191,7 +191,7 @@ def about_what_is_not_held(answer: Callable[[], Any]) -> None:
 
 
 @breaks("expired-turn-is-404")
-def forgotten_is_not_found() -> None:
+def expired_turn_is_404() -> None:
     """A turn that is no longer held is said not to exist."""
 
     def answer() -> None:
@@ -201,13 +201,13 @@ def forgotten_is_not_found() -> None:
 
 
 @breaks("no-reset-after-restart")
-def silent_after_a_restart() -> None:
+def no_reset_after_restart() -> None:
     """A turn that a server before this one ran is waited for."""
     about_what_is_not_held(lambda: None)
 
 
 @breaks("tools-survive-cancel")
-def tools_go_on() -> None:
+def tools_survive_cancel() -> None:
     """Nothing is stopped while a tool works."""
 
     def make(cancel: Any) -> Any:
@@ -226,17 +226,17 @@ def tools_go_on() -> None:
 
 
 @breaks("replay-without-text")
-def retold_without_words() -> None:
-    """A turn that only history still has is told by its end alone."""
+def replay_without_text() -> None:
+    """A turn that only history still has is replayed by its end alone."""
     put(
         chat_server.turns.manager,
         "log_from_history",
-        lambda retold: lambda turn: retold(replace(turn, answer="")),
+        lambda log_from: lambda turn: log_from(replace(turn, answer="")),
     )
 
 
 @breaks("stop-waits-for-turns")
-def stops_when_all_is_said() -> None:
+def stop_waits_for_turns() -> None:
     """Who stops the server waits for the longest answer."""
 
     async def stop(self: Turns) -> None:
@@ -247,7 +247,7 @@ def stops_when_all_is_said() -> None:
 
 
 @breaks("deleted-turn-completes")
-def deleted_is_told() -> None:
+def deleted_turn_completes() -> None:
     """What a deleted conversation said can be had for a while."""
 
     def make(delete: Any) -> Any:
@@ -262,7 +262,7 @@ def deleted_is_told() -> None:
 
 
 @breaks("half-mib-limit")
-def half_a_mib() -> None:
+def half_mib_limit() -> None:
     """Prompts may have half of what the protocol promises."""
     put(
         Settings,
@@ -272,7 +272,7 @@ def half_a_mib() -> None:
 
 
 @breaks("post-without-keepalive")
-def silent_post() -> None:
+def post_without_keepalive() -> None:
     """A POST says nothing before its answer."""
 
     def make(wait_ended: Any) -> Any:
@@ -285,7 +285,7 @@ def silent_post() -> None:
 
 
 @breaks("seq-per-connection")
-def seq_of_the_connection() -> None:
+def seq_per_connection() -> None:
     """Seq counts what a connection was sent, over all its turns."""
     sent: dict[Connection, int] = {}
 
@@ -303,7 +303,7 @@ def seq_of_the_connection() -> None:
 
 
 @breaks("no-pong-during-turn")
-def pongs_wait_for_turns() -> None:
+def no_pong_during_turn() -> None:
     """While a turn runs, pings are not answered."""
     running: list[Turns] = []
 
@@ -345,7 +345,7 @@ def starting(make_start: Any) -> None:
 
 
 @breaks("unknown-conversation-accepted")
-def nowhere_is_new() -> None:
+def unknown_conversation_accepted() -> None:
     """A message to a conversation that is not there begins one."""
 
     async def start(self: Turns, old: Any, owner: str, message: str, *ids: Any) -> Any:
@@ -358,7 +358,7 @@ def nowhere_is_new() -> None:
 
 
 @breaks("malformed-conversation-accepted")
-def misshapen_is_new() -> None:
+def malformed_conversation_accepted() -> None:
     """A conversation_id of another shape is none."""
 
     def make(check_ids: Any) -> Any:
@@ -374,14 +374,14 @@ def misshapen_is_new() -> None:
 
 
 @breaks("malformed-id-accepted")
-def any_id() -> None:
+def malformed_id_accepted() -> None:
     """A message_id may be anything."""
     for module in (chat_server.protocol, chat_server.turns.manager):
         put(module, "check_ids", lambda old: lambda _message_id, conversation_id: old(None, conversation_id))
 
 
 @breaks("busy-waits")
-def waits_where_it_is_busy() -> None:
+def busy_waits() -> None:
     """A message to a conversation that is answering waits for its turn."""
 
     async def start(self: Turns, old: Any, owner: str, message: str, *ids: Any) -> Any:
@@ -395,8 +395,8 @@ def waits_where_it_is_busy() -> None:
 
 
 @breaks("message-ids-global")
-def ids_are_for_all() -> None:
-    """A message_id that somebody else has used means their turn."""
+def message_ids_global() -> None:
+    """A message_id that another user has used means their turn."""
     known: dict[str, tuple[str, Any]] = {}
 
     async def start(self: Turns, old: Any, owner: str, message: str, *ids: Any) -> Any:
@@ -411,7 +411,7 @@ def ids_are_for_all() -> None:
     starting(start)
 
 
-def told(change: Any) -> None:
+def changed_events(change: Any) -> None:
     """Change the events of turns as a connection sends them."""
 
     def make(write: Any) -> Any:
@@ -428,14 +428,14 @@ def told(change: Any) -> None:
 
 
 @breaks("token-without-conversation")
-def tokens_of_no_conversation() -> None:
+def token_without_conversation() -> None:
     """A token names its message only."""
-    told(lambda _, event: event.pop("conversation_id") if event["type"] == "token" else None)
+    changed_events(lambda _, event: event.pop("conversation_id") if event["type"] == "token" else None)
 
 
 @breaks("token-of-latest-turn")
-def named_after_the_latest() -> None:
-    """All that a connection is told belongs to the turn that was accepted last."""
+def token_of_latest_turn() -> None:
+    """All that a connection is sent belongs to the turn that was accepted last."""
     latest: dict[Connection, str] = {}
 
     def change(connection: Connection, event: dict[str, Any]) -> None:
@@ -444,17 +444,17 @@ def named_after_the_latest() -> None:
         elif event["type"] == "token":
             event["message_id"] = latest[connection]
 
-    told(change)
+    changed_events(change)
 
 
 @breaks("later-turns-not-followed")
-def later_turns_are_not_told() -> None:
-    """Who follows a conversation is told of the turn that runs, and of no later one."""
+def later_turns_not_followed() -> None:
+    """A follower of a conversation gets the turn that runs, and no later one."""
     put(Turns, "subscribe", always(None))
 
 
 @breaks("ended-turn-not-resumable")
-def over_is_forgotten() -> None:
+def ended_turn_not_resumable() -> None:
     """A turn that is over cannot be replayed."""
 
     def make(follow: Any) -> Any:
@@ -470,7 +470,7 @@ def over_is_forgotten() -> None:
 
 
 @breaks("at-most-two-followers")
-def two_followers() -> None:
+def at_most_two_followers() -> None:
     """Two may follow a turn; who comes third takes it from the first."""
 
     def make(listen: Any) -> Any:
@@ -485,7 +485,7 @@ def two_followers() -> None:
 
 
 @breaks("late-cancel-is-404")
-def too_late_is_unknown() -> None:
+def late_cancel_is_404() -> None:
     """A turn that is over cannot be stopped, and is said not to be there."""
 
     def make(cancel: Any) -> Any:
@@ -501,7 +501,7 @@ def too_late_is_unknown() -> None:
 
 
 @breaks("refusal-cancels-turns")
-def refusal_stops_turns() -> None:
+def refusal_cancels_turns() -> None:
     """Who asks for too much loses the answer that is being written."""
 
     async def start(self: Turns, old: Any, owner: str, *rest: Any) -> Any:
@@ -517,7 +517,7 @@ def refusal_stops_turns() -> None:
 
 
 @breaks("reads-are-counted")
-def asking_counts() -> None:
+def reads_are_counted() -> None:
     """Whatever is sent counts, refused or not, and a message that is sent again."""
     asked: dict[str, int] = defaultdict(int)
 

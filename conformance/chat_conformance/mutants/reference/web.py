@@ -37,7 +37,7 @@ def any_origin() -> None:
 
 
 @breaks("any-frame-size")
-def any_size() -> None:
+def any_frame_size() -> None:
     """Frames may be of any size."""
     put(
         aiohttp.web,
@@ -47,7 +47,7 @@ def any_size() -> None:
 
 
 @breaks("handshake-without-key-is-500")
-def no_key() -> None:
+def handshake_without_key_is_500() -> None:
     """A missing key calls an error helper wrongly."""
 
     def make(check: Any) -> Any:
@@ -62,7 +62,7 @@ def no_key() -> None:
 
 
 @breaks("one-missed-pong")
-def nervous_heartbeat() -> None:
+def one_missed_pong() -> None:
     """One missed pong is the end."""
     put(chat_server.web.connection, "MISSED_PONGS", lambda _: 1)
 
@@ -87,7 +87,7 @@ def login_never_ends() -> None:
 
 
 @breaks("head-from-first-read")
-def heads_in_one_piece() -> None:
+def head_from_first_read() -> None:
     """What the first read returns is taken for the whole head of a request."""
 
     def make(data_received: Any) -> Any:
@@ -103,8 +103,8 @@ def heads_in_one_piece() -> None:
 
 
 @breaks("drops-without-close")
-def goes_without_a_word() -> None:
-    """A server that is told to stop drops its connections."""
+def drops_without_close() -> None:
+    """A server that stops drops its connections without a close."""
 
     async def nothing(_app: Any) -> None:
         return
@@ -113,7 +113,7 @@ def goes_without_a_word() -> None:
 
 
 @breaks("departed-reader-blocks")
-def who_is_gone_is_waited_for() -> None:
+def departed_reader_blocks() -> None:
     """A reader that cannot take more, and goes, is behind for ever."""
 
     def make(let_go: Any) -> Any:
@@ -127,7 +127,7 @@ def who_is_gone_is_waited_for() -> None:
 
 
 @breaks("stalled-reader-blocks-all")
-def one_stalls_all() -> None:
+def stalled_reader_blocks_all() -> None:
     """Everybody's words go out one after the other."""
     waiting: deque[tuple[Connection, bytes]] = deque()
     pumps: list[asyncio.Task[None]] = []
@@ -155,14 +155,14 @@ def one_stalls_all() -> None:
 
 
 @breaks("unbounded-queues")
-def a_queue_for_each() -> None:
+def unbounded_queues() -> None:
     """Each reader has a queue of its own without a bound."""
     put(Connection, "_full", always(False))
     put(Connection, "_write", lambda write: lambda self, frame: write(self, frame[:1] + frame[1:]))
 
 
 @breaks("no-subprotocol")
-def selects_nothing() -> None:
+def no_subprotocol() -> None:
     """No subprotocol is selected."""
     put(chat_server.web.handlers, "SUBPROTOCOLS", lambda _: ())
 
@@ -185,7 +185,7 @@ def masks_its_frames() -> None:
 
 
 @breaks("post-without-ids")
-def posts_without_names() -> None:
+def post_without_ids() -> None:
     """A POST is answered with the answer alone."""
 
     def make(outcome: Any) -> Any:
@@ -199,7 +199,7 @@ def posts_without_names() -> None:
 
 
 @breaks("subprotocol-not-offered")
-def selects_what_nobody_offered() -> None:
+def subprotocol_not_offered() -> None:
     """The subprotocol is there whatever was offered."""
 
     def make(add_headers: Any) -> Any:
@@ -227,7 +227,7 @@ def before_prepare(check: Any) -> None:
 
 
 @breaks("connection-header-exact")
-def one_spelling() -> None:
+def connection_header_exact() -> None:
     """Connection must be Upgrade and nothing else."""
 
     def check(request: Any) -> None:
@@ -238,8 +238,8 @@ def one_spelling() -> None:
 
 
 @breaks("wrong-version-is-400")
-def any_fault_is_400() -> None:
-    """Which version is understood is not told."""
+def wrong_version_is_400() -> None:
+    """The response does not say which version is understood."""
 
     def make(error_answer: Any) -> Any:
         def mutant(error: Any, status: Any = None, headers: Any = None) -> Any:
@@ -252,19 +252,19 @@ def any_fault_is_400() -> None:
 
 
 @breaks("ambiguous-handshake-accepted")
-def any_handshake_will_do() -> None:
+def ambiguous_handshake_accepted() -> None:
     """Of two keys the first counts, and HTTP/1.0 is as good as HTTP/1.1."""
     put(chat_server.web.handlers, "check_handshake", always(None))
 
 
 @breaks("any-close-code-accepted")
-def any_code_is_a_goodbye() -> None:
+def any_close_code_accepted() -> None:
     """Close codes beyond those that may be used are answered like any other."""
     put(chat_server.web.connection, "LAST_CODE", lambda _: 65_535)
 
 
 @breaks("one-mib-frame-limit")
-def frames_of_one_mib() -> None:
+def one_mib_frame_limit() -> None:
     """A frame may have a MiB and no more."""
     put(
         aiohttp.web,
@@ -274,7 +274,7 @@ def frames_of_one_mib() -> None:
 
 
 @breaks("frame-after-close")
-def talks_after_the_close() -> None:
+def frame_after_close() -> None:
     """A ping follows the close frame."""
 
     def make(close: Any) -> Any:
@@ -288,7 +288,7 @@ def talks_after_the_close() -> None:
 
 
 @breaks("message-after-close-obeyed")
-def obeys_after_the_close() -> None:
+def message_after_close_obeyed() -> None:
     """What came in one piece with a close is obeyed."""
 
     def make(receive: Any) -> Any:
@@ -317,7 +317,7 @@ def first_read(look: Any) -> None:
 
 
 @breaks("unknown-member-refused")
-def strict_about_members() -> None:
+def unknown_member_refused() -> None:
     """A member that is not known is refused."""
 
     def look(message: Any, text: str) -> None:
@@ -328,7 +328,7 @@ def strict_about_members() -> None:
 
 
 @breaks("message-id-required")
-def ids_are_wanted() -> None:
+def message_id_required() -> None:
     """A chat_request must name its message."""
 
     def look(message: Any, _text: str) -> None:
@@ -339,14 +339,14 @@ def ids_are_wanted() -> None:
 
 
 @breaks("wrong-error-code")
-def refuses_in_other_words() -> None:
+def wrong_error_code() -> None:
     """The code of a refusal is not that of the protocol."""
 
     def make(refusal: Any) -> Any:
         def mutant(error: Any, message_id: Any) -> Any:
-            told = refusal(error, message_id)
-            code = "invalid" if told.code == "bad_request" else told.code
-            return msgspec.structs.replace(told, code=code)
+            message = refusal(error, message_id)
+            code = "invalid" if message.code == "bad_request" else message.code
+            return msgspec.structs.replace(message, code=code)
 
         return mutant
 
@@ -354,7 +354,7 @@ def refuses_in_other_words() -> None:
 
 
 @breaks("binary-message-closes")
-def hangs_up_on_bytes() -> None:
+def binary_message_closes() -> None:
     """Who sends bytes is thrown out."""
 
     def make(refusal: Any) -> Any:
@@ -369,7 +369,7 @@ def hangs_up_on_bytes() -> None:
 
 
 @breaks("new-answers-200")
-def new_is_nothing_new() -> None:
+def new_answers_200() -> None:
     """A new conversation is answered with 200."""
 
     def make(new: Any) -> Any:
@@ -394,7 +394,7 @@ def never_healthy() -> None:
 
 
 @breaks("failed-post-is-200")
-def failure_is_an_answer() -> None:
+def failed_post_is_200() -> None:
     """A POST whose turn fails is answered with what there is."""
 
     def make(outcome: Any) -> Any:
@@ -408,14 +408,14 @@ def failure_is_an_answer() -> None:
 
 
 @breaks("broken-form-is-500")
-def forms_are_whole() -> None:
+def broken_form_is_500() -> None:
     """A form is taken for one that can be read."""
     put(chat_server.web.handlers, "read_form", lambda _: lambda request, _seconds: request.post())
 
 
 @breaks("script-from-elsewhere")
-def loads_elsewhere() -> None:
-    """The page loads a script of somebody else's."""
+def script_from_elsewhere() -> None:
+    """The page loads a script of another site."""
 
     async def page(_request: Any) -> Any:
         script = '<script src="https://cdn.example/chat.js"></script>'
@@ -425,7 +425,7 @@ def loads_elsewhere() -> None:
 
 
 @breaks("post-waits-for-others")
-def posts_wait_for_all() -> None:
+def post_waits_for_others() -> None:
     """A POST is answered when no other turn runs."""
 
     def make(post: Any) -> Any:
