@@ -41,6 +41,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "login/identity": ("identity", "handshake", "http"),
     "claude/parser": ("turns", "shapes", "quotas", "stopping/cancel", "stopping/in-a-tool"),
+    "turns/turn": ("turns", "stopping", "history", "shapes", "processes"),
+    "turns/saving": ("history", "turns", "processes", "robustness/database-locked"),
+    "claude/answer": ("shapes", "turns"),
     "turns/manager": (
         "turns",
         "following",

@@ -576,7 +576,7 @@ async def test_used_login_keeps_its_socket(
     forge: OAuthServer, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket that was to end with an unused login is looked at once more, then."""
-    monkeypatch.setattr("chat_server.web.connection.LOGIN_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("chat_server.web.login_timer.CHECK_SECONDS", 0.01)
     looked = asyncio.Event()
     seconds_left = OAuthIdentity.seconds_left
 
@@ -600,7 +600,7 @@ async def test_used_login_keeps_its_socket(
 async def test_login_that_ends_elsewhere_closes_its_socket(
     forge: OAuthServer, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat_server.web.connection.LOGIN_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("chat_server.web.login_timer.CHECK_SECONDS", 0.01)
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         await session_token(ada, url)
         async with ada.ws_connect(f"{url}/chat/ws") as ws:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
 from typing import assert_never
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
@@ -26,6 +25,7 @@ from chat_server.protocol import (
 from chat_server.turns.event_log import TurnLog
 from chat_server.turns.manager import Turns
 from chat_server.web.inflow import FRAMES_AT_ONCE, Inflow
+from chat_server.web.login_timer import LoginTimer
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +34,6 @@ MISSED_PONGS = 3
 
 CLOSE_SECONDS = 2.0
 """How long the closing handshake may take."""
-
-LOGIN_LOOK_SECONDS = 60.0
-"""How often a login is checked, and so how late its end by another server is noticed."""
-
-LOGIN_EXPIRED = 4401
-"""Close code of a connection whose login has ended (CLOSE-2)."""
 
 LAST_CODE = 4999
 """The highest code that a close frame may carry (RFC 6455 §7.4.2)."""
@@ -72,18 +66,15 @@ class Connection:
         "_catching_up",
         "_cursors",
         "_ending",
-        "_expires_in",
-        "_expiring",
-        "_expiry",
         "_handling",
         "_inflow",
         "_keepalive",
         "_large",
+        "_login_timer",
         "_loop",
         "_most_marks",
         "_next_ping",
         "_request",
-        "_seconds_left",
         "_subscribed",
         "_transport",
         "_turns",
@@ -103,13 +94,11 @@ class Connection:
         large: asyncio.Lock,
         most_marks: int,
         keepalive: float,
-        expires_in: float | None,
-        seconds_left: Callable[[], Awaitable[float]],
+        login_timer: LoginTimer | None,
     ) -> None:
-        """``expires_in`` is for how many seconds the login is good; ``None`` is for ever.
+        """``large`` is the lock for decoding a large message, and ``most_marks`` what one may have (``decode_client``).
 
-        ``seconds_left`` asks that once more: it may have been used since, or ended elsewhere. ``large`` is the lock
-        for who decodes a large message, and ``most_marks`` what such a one may have (``decode_client``).
+        ``login_timer`` closes the connection when the login ends; ``None`` where it never does.
         """
         assert request.transport is not None
         self._ws = ws
@@ -123,8 +112,7 @@ class Connection:
         self._most_marks = most_marks
         self._turns = turns
         self._keepalive = keepalive
-        self._expires_in = expires_in
-        self._seconds_left = seconds_left
+        self._login_timer = login_timer
         self._loop = asyncio.get_running_loop()
         self._cursors: dict[TurnLog, int] = {}  # by log, the last seq that was written
         # Conversations whose turns it follows. A tuple, since an empty set costs each idle connection 200 bytes.
@@ -134,16 +122,14 @@ class Connection:
         self._handling = False
         self._next_ping: asyncio.TimerHandle | None = None
         self._catching_up: asyncio.Task[None] | None = None  # while the client lags
-        self._expiry: asyncio.TimerHandle | None = None
-        self._expiring: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None  # closes it, because the client sends too much
 
     async def run(self) -> None:
         """Serve until the connection ends; turns continue (CLOSE-3)."""
         self._next_ping = self._loop.call_later(self._keepalive, self._ping)
         received = 0
-        if self._expires_in is not None:
-            self._expire_in(self._expires_in)
+        if self._login_timer is not None:
+            self._login_timer.start(self)
         try:
             while (frame := await self._ws.receive()).type not in _CLOSED_TYPES:
                 self._unanswered = 0
@@ -174,8 +160,6 @@ class Connection:
             self._fail(error)
         finally:
             self._next_ping.cancel()
-            if self._expiry is not None:
-                self._expiry.cancel()
             await self._cleanup()
 
     async def _answer_close(self, frame: WSMessage) -> None:
@@ -191,10 +175,12 @@ class Connection:
             self._unfollow(log)
         for conversation_id in self._subscribed:
             self._turns.unsubscribe(conversation_id, self)
-        helpers = [task for task in (self._catching_up, self._expiring, self._ending) if task is not None]
+        helpers = [task for task in (self._catching_up, self._ending) if task is not None]
         for task in helpers:
             task.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
+        if self._login_timer is not None:
+            await self._login_timer.stop()
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a code of CLOSE-2; a peer that does not take it in time is dropped."""
@@ -362,19 +348,3 @@ class Connection:
     def _exceed(self, code: int, reason: str) -> None:
         logger.info("= connection of %s closed: %s", self.login.user, reason)
         self._ending = asyncio.create_task(self.close(code, reason))
-
-    def _expire_in(self, seconds: float) -> None:
-        self._expiry = self._loop.call_later(min(seconds, LOGIN_LOOK_SECONDS), self._expire)
-
-    def _expire(self) -> None:
-        self._expiring = asyncio.create_task(self._close_when_expired())
-
-    async def _close_when_expired(self) -> None:
-        try:
-            left = await self._seconds_left()
-        except ChatError:
-            left = LOGIN_LOOK_SECONDS  # the store is unavailable: ask again later
-        if left > 0:
-            self._expire_in(left)
-        else:
-            await self.close(LOGIN_EXPIRED, "the login has expired")

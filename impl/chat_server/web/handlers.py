@@ -21,7 +21,7 @@ from chat_server.login.identity import USER_HEADER
 from chat_server.login.oauth import OAuthIdentity
 from chat_server.protocol import CONVERSATION_ID
 from chat_server.settings import Settings
-from chat_server.web.connection import CLOSE_SECONDS, LOGIN_EXPIRED, Connection
+from chat_server.web.connection import CLOSE_SECONDS, Connection
 from chat_server.web.forms import field, read_form
 from chat_server.web.inflow import Inflow
 from chat_server.web.keys import (
@@ -38,6 +38,7 @@ from chat_server.web.keys import (
     TURNS,
     USER,
 )
+from chat_server.web.login_timer import LOGIN_EXPIRED, LoginTimer
 from chat_server.web.middleware import USER_ID_HEADER, Handler, _chat_address
 from chat_server.web.pages import Link, page, wants_page
 from chat_server.web.responses import (
@@ -281,8 +282,9 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
             large=shares.large,
             most_marks=settings.message_max_bytes + ENVELOPE,
             keepalive=settings.keepalive_seconds,
-            expires_in=None if login.expires_at is None else login.expires_at - request.app[NOW](),
-            seconds_left=partial(identity.seconds_left, login),
+            login_timer=None
+            if login.expires_at is None
+            else LoginTimer(login.expires_at - request.app[NOW](), partial(identity.seconds_left, login)),
         )
         request.app[CONNECTIONS].add(connection)
         try:
