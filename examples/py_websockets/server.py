@@ -30,7 +30,7 @@ class Server:
         self.follows: dict[ServerConnection, set[str]] = {}  # conversations, and turns by both of their ids
         self.running: dict[str, asyncio.Task[None]] = {}  # by conversation
 
-    def send(self, event: Json, connection: ServerConnection | None = None) -> None:
+    def send_event(self, event: Json, connection: ServerConnection | None = None) -> None:
         """Send an event to one, or to all who follow; a slow reader costs memory, until the pings end it."""
         keys = {event["conversation_id"], event["conversation_id"] + event["message_id"]}
         some = [connection] if connection else [each for each, ids in self.follows.items() if ids & keys]
@@ -39,7 +39,7 @@ class Server:
     def replay(self, connection: ServerConnection, chat: Json, turn: Json, after: int) -> None:
         ids = {"message_id": turn["message_id"], "conversation_id": chat["id"]}
         for event in [{"type": "accepted", **ids}, *turn["events"][after:]]:
-            self.send(event, connection)
+            self.send_event(event, connection)
         self.follows[connection].add(chat["id"] + turn["message_id"])
 
     def take(self, connection: ServerConnection, message: Json) -> None:
@@ -68,7 +68,7 @@ class Server:
                 if status(found[0][1]) == "running":
                     self.running[found[0][0]["id"]].cancel("by the user")
                 else:
-                    self.send(found[0][1]["events"][-1], connection)
+                    self.send_event(found[0][1]["events"][-1], connection)
             case {"type": "subscribe", "conversation_id": str()} | {"type": "cancel", "message_id": str()}:
                 raise Refused("not_found", "there is no such turn")
             case _:
@@ -85,7 +85,7 @@ class Server:
         chat["turns"].append(turn)
         self.store.save(chat)
         self.follows[connection].add(chat["id"] + name)
-        self.send({"type": "accepted", "message_id": name, "conversation_id": chat["id"]})
+        self.send_event({"type": "accepted", "message_id": name, "conversation_id": chat["id"]})
         self.running[chat["id"]] = asyncio.create_task(self.run(chat, turn))
 
     async def run(self, chat: Json, turn: Json) -> None:
@@ -96,7 +96,7 @@ class Server:
                 async for event in events:
                     chat["session"] = event.get("session", chat["session"])
                     if event.get("type") in ("token", "rewind", "status"):
-                        self.send(self.store.add(chat, turn, event))
+                        self.send_event(self.store.add(chat, turn, event))
                     else:
                         end = event
         except (OSError, ValueError):
@@ -104,7 +104,7 @@ class Server:
         except asyncio.CancelledError as why:
             end = CANCELLED if why.args else error("interrupted", "the server was stopped")
         del self.running[chat["id"]]
-        self.send(self.store.add(chat, turn, end))
+        self.send_event(self.store.add(chat, turn, end))
 
     async def talk(self, connection: ServerConnection) -> None:
         self.follows[connection] = set()
