@@ -23,6 +23,7 @@ from chat_conformance.results import CaseResult, Verdict
 from chat_conformance.suite.case import SCHEMA, all_cases
 from chat_conformance.suite.http import document_kind
 from chat_conformance.suite.plugin import CasePlugin
+from chat_conformance.target.dialect import Dialect
 from chat_conformance.target.file import Paths, Target
 from chat_conformance.target.server import Server
 from chat_conformance.wire import contract
@@ -267,6 +268,19 @@ def test_target_is_held_to_what_it_claims_only() -> None:
         contract.look_at_event({"type": "token", "token": 7, **EVENT}, lacks)
 
     assert "`$.token`" in notes.summary
+
+
+def test_document_that_is_an_array_lacks_nothing_beside() -> None:
+    arrays = {"conversation": {"messages": "*"}}
+    target = msgspec.structs.replace(TARGET, dialect=Dialect(documents=arrays))
+    notes = contract.Contract()
+    with contract.holding(notes, "a/b"):
+        messages = CONVERSATION["messages"]
+        contract.look_at_document("conversation", {"messages": messages}, target, "GET /x")
+        assert notes.told == ""
+        contract.look_at_document("conversation", {"messages": [*messages, {}]}, target, "GET /x")
+
+    assert "`$.messages[2]`" in notes.told
 
 
 def test_documents_are_all_in_the_schema(schema: dict[str, Any]) -> None:

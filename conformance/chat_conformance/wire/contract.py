@@ -107,6 +107,10 @@ ODD = frozenset(
 )
 """The cases that send on purpose what the schema forbids a client to send."""
 
+WHEN = "2026-01-31T12:00:00Z"
+BESIDE = {"id": "0" * 12, "title": "", "created_at": WHEN, "updated_at": WHEN, "next": None}
+"""What a document that is an array cannot have."""
+
 _current: ContextVar[tuple[Contract, str] | None] = ContextVar("contract", default=None)
 
 
@@ -159,6 +163,8 @@ def look_at_document(kind: str, document: Any, target: Target, what: str) -> Non
     """
     if (noted := _of(target)) is not None:
         contract, case_id = noted
+        if target.dialect.whole(kind) and isinstance(document, dict):
+            document = {**BESIDE, **document}
         contract.note(case_id, what, _claimed(wrong_in_document(kind, document), target), document)
 
 
