@@ -99,6 +99,7 @@ class Opening:
                 case _:
                     pass
         self._speech.opening = False
+        self._speech.opened = dict(self._speech.captures)
         self._speech.early_frames.clear()
 
     async def _waited(self, step: Step, channel: Channel, place: int) -> int:

@@ -29,11 +29,13 @@ class Speech:
         captures: What was learned of the server on this connection, by name; they fill templates and paths.
         opening: Whether the connection is not open yet: then frames are kept in ``early_frames``.
         early_frames: The frames that came before, each with its text.
+        opened: What the opening steps had captured when they were over: a conversation that they made is this one's.
     """
 
     def __init__(self, target: Target, values: Mapping[str, Any] | None = None) -> None:
         self.target = target
         self.captures: dict[str, Any] = {"connection_uuid": str(uuid.uuid4()), **(values or {})}
+        self.opened: dict[str, Any] = {}
         self.early_frames: list[tuple[Any, str]] = []
         self.opening = bool(target.opening)
         self._cli = CliLines()
@@ -68,7 +70,7 @@ class Speech:
             raise NotOffered(f"messages.{kind} of the target file has no {more[0]}")
         self._so_far = ""
         values = {**self.captures, **given, "prompt": given.get("message"), "uuid": str(uuid.uuid4())}
-        values["conversation_id"] = given.get("conversation_id")
+        values["conversation_id"] = given.get("conversation_id") or self.opened.get("conversation_id")
         template = self.target.messages[kind]
         # Ours to choose.
         if "conversation_uuid" in names_in(template):

@@ -65,7 +65,7 @@ SESSIONS: dict[str, list[dict[str, Any]]] = {
     "socket.io": [
         {"connect": "ws://127.0.0.1:4000/socket.io/?EIO=4&transport=websocket"},
         {"receive": "0{}"},
-        {"send": "40"},
+        {"send": "40" + msgspec.json.encode({"clientType": "webapp", "sessionId": ID}).decode()},
         {"send": "42" + msgspec.json.encode(["client_message", {"output": PROMPT}]).decode()},
         {"receive": "42" + msgspec.json.encode(["stream_token", {"id": ID, "token": "It is "}]).decode()},
         {"receive": "42" + msgspec.json.encode(["stream_token", {"id": ID, "token": "Paris."}]).decode()},
@@ -154,6 +154,8 @@ def test_transport_of_the_recording_is_named() -> None:
     found = {name: proposed(SESSIONS[name]).transport for name in SESSIONS}
 
     assert found["socket.io"] == "socket.io"
+    joined = proposed(SESSIONS["socket.io"]).socket_io
+    assert joined.auth == {"clientType": "webapp", "sessionId": "{connection_uuid}"}
     assert (found["events"], found["lines"], found["text"]) == ("sse", "json-lines", "websocket")
     assert proposed(SESSIONS["events"]).stream.send == "POST /api/chat"
 
@@ -170,3 +172,33 @@ def test_transport_of_the_recording_is_named() -> None:
 def test_recording_without_a_chat_is_refused_in_words(data: bytes, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         draft(read(data, "session"))
+
+
+def test_token_of_a_user_is_kept_and_times_are_no_ids() -> None:
+    session: list[dict[str, Any]] = [
+        {"connect": "ws://127.0.0.1:4000/ws?token=eyJhbGciOiJIUzI1NiJ9.e30.abc0"},
+        {"send": {"text": PROMPT, "at": "2026-01-01T10:00:00Z", "ms": 1_790_000_000_000, "ref": OTHER}},
+        {"receive": {"t": "It is "}},
+        {"receive": {"t": "Paris."}},
+        {"receive": {"done": True}},
+    ]
+    target = proposed(session)
+
+    assert target.paths.socket.endswith("token=eyJhbGciOiJIUzI1NiJ9.e30.abc0")
+    message = target.messages["chat_request"]
+    times = (message["at"], message["ms"])
+    assert times == ("2026-01-01T10:00:00Z", 1_790_000_000_000)
+    assert message["ref"] == "{uuid}"
+
+
+def test_two_ids_of_one_name_are_two_captures() -> None:
+    session: list[dict[str, Any]] = [
+        {"request": "POST /login", "answer": {"id": ID}},
+        {"request": "POST /rooms", "answer": {"id": OTHER}},
+        {"connect": f"ws://127.0.0.1:4000/{ID}/rooms/{OTHER}"},
+        *SESSIONS["text"],
+    ]
+    target = proposed(session)
+
+    assert [each.capture for each in target.opening] == [{"session_id": "id"}, {"session_id2": "id"}]
+    assert target.paths.socket == "/{session_id}/rooms/{session_id2}"

@@ -155,3 +155,10 @@ def test_roles_follow_from_what_is_described(text: str, there: set[str], absent:
 
     assert there <= roles
     assert not absent & roles
+
+
+def test_conversation_that_the_opening_made_is_in_every_message() -> None:
+    speech = Speech(target(NESTED))
+    speech.opened = {"conversation_id": 9}
+
+    assert speech.message({"type": "chat_request", "message": "a"})["data"]["session"] == 9

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from chat_conformance.errors import UsageError
 from chat_conformance.suite.propose.answer import Found, find
-from chat_conformance.suite.propose.leaves import is_random, leaves, path_to, replaced, tags
+from chat_conformance.suite.propose.leaves import is_random, is_time, leaves, path_to, replaced, tags
 from chat_conformance.suite.propose.recording import Exchange, Frame, Recording, Socket, decoded, path_of
 
 SPOKEN = ("prompt", "message", "text", "content", "query", "input", "question", "command", "data", "q", "msg")
 """Names under which pages send what people typed, likely ones first."""
+SECRET = re.compile(r"token|auth|key|jwt|secret|session|sid", re.IGNORECASE)
+"""Members of an address whose values a server has given to a user."""
+RESERVED = ("id", "prompt", "user", "uuid", "after", "message_id", "connection_uuid", "conversation_uuid")
+"""Placeholders that have a meaning of their own."""
 NOISE = ("ping", "pong", "heartbeat", "keepalive")
 
 
@@ -25,6 +30,7 @@ class Draft:
         transport: By what frames travel.
         socket: The path of the connection.
         stream: The table ``stream``.
+        socket_io: The table ``socket_io``.
         opening: The steps.
         chat_request: The template of a prompt.
         captures: What is kept of frames.
@@ -38,6 +44,7 @@ class Draft:
     transport: str = "websocket"
     socket: str = "/"
     stream: dict[str, Any] = field(default_factory=dict)
+    socket_io: dict[str, Any] = field(default_factory=dict)
     opening: list[dict[str, Any]] = field(default_factory=list)
     chat_request: Any = None
     captures: dict[str, str] = field(default_factory=dict)
@@ -129,12 +136,29 @@ def _of_socket(recording: Recording, socket: Socket, asked: list[int], prompt: s
     before = [each for each in recording.exchanges if each.at <= socket.at]
     if socket.is_socket_io:
         made.transport, made.socket = "socket.io", ""
+        made.socket_io = _joined(made, socket, before, names)
     else:
         made.socket = _addressed(made, path_of(socket.url), before, names)
     _opened(made, frames[:first], before, names)
     _templated(made, frames, asked, names, prompt=prompt)
     made.headers = _identity(socket.headers, before)
     return made
+
+
+def _joined(made: Draft, socket: Socket, before: list[Exchange], names: dict[Any, str]) -> dict[str, Any]:
+    """The table ``socket_io``: where it is served, and what goes along with joining."""
+    parts = urlsplit(socket.url)
+    found: dict[str, Any] = {} if parts.path == "/socket.io/" else {"path": parts.path}
+    query = {
+        name: value for name, value in parse_qsl(parts.query) if name not in ("EIO", "transport", "sid", "t")
+    }
+    found |= {"query": query} if query else {}
+    auth = {name: value for name, value in socket.auth.items() if isinstance(value, str)}
+    for value in auth.values():
+        if is_random(value) and not _captured(made, value, before, names):
+            names[value] = "connection_uuid"
+    found |= {"auth": replaced(auth, names)} if auth else {}
+    return found
 
 
 def _of_stream(recording: Recording, exchange: Exchange, prompt: str) -> Draft:
@@ -170,12 +194,15 @@ def _of_stream(recording: Recording, exchange: Exchange, prompt: str) -> Draft:
 
 def _addressed(made: Draft, path: str, before: list[Exchange], names: dict[Any, str]) -> str:
     """A path with placeholders for what earlier answers had given, by steps that make the same requests again."""
-    pieces = [*urlsplit(path).path.split("/"), *(value for _, value in parse_qsl(urlsplit(path).query))]
-    for piece in pieces:
+    query = parse_qsl(urlsplit(path).query)
+    secrets = {value for name, value in query if SECRET.search(name) or value.startswith("eyJ")}
+    for piece in [*urlsplit(path).path.split("/"), *(value for _, value in query)]:
         if len(piece) < 4 or piece in names:
             continue
         if (name := _captured(made, piece, before, names)) is not None:
             path = path.replace(piece, f"{{{name}}}")
+        elif piece in secrets:
+            made.notes.append("the token in the address is the recorded user's: keep this file to yourself")
         elif is_random(piece):
             path = path.replace(piece, "{connection_uuid}")
             made.notes.append(
@@ -190,9 +217,7 @@ def _captured(made: Draft, value: Any, before: list[Exchange], names: dict[Any, 
         place = path_to(_value(each), value)
         if place is None:
             continue
-        name = place.rpartition(".")[2] if not place.rpartition(".")[2].isdecimal() else "value"
-        name = "".join(char if char.isalnum() else "_" for char in name.lower())
-        name = name if name not in ("id", "prompt", "user") and name[:1].isalpha() else f"session_{name}"
+        name = _name(place, set(names.values()))
         step: dict[str, Any] = {"request": f"{each.method} {each.path}"}
         if each.body:
             body = replaced(each.value, names)
@@ -205,6 +230,18 @@ def _captured(made: Draft, value: Any, before: list[Exchange], names: dict[Any, 
         names[value] = name
         return name
     return None
+
+
+def _name(place: str, taken: set[str]) -> str:
+    """What a captured member is called: its own name, unless that has a meaning or is taken."""
+    last = place.rpartition(".")[2]
+    name = "".join(char if char.isalnum() and char.isascii() else "_" for char in last.lower())
+    if name in RESERVED or not name[:1].isalpha():
+        name = f"session_{name}".rstrip("_")
+    first, number = name, 2
+    while name in taken:
+        name, number = f"{first}{number}", number + 1
+    return name
 
 
 def _value(exchange: Exchange) -> Any:
@@ -262,7 +299,7 @@ def _templated(
             made.members["conversation_id" if repeated else "message_id"] = place
         elif any(path_to(frames[one].value, value) for one in asked[:-1]):
             names[value] = "conversation_uuid"
-        else:
+        elif not is_time(value):
             names[value] = "uuid"
             made.notes.append(f"{path} of the message is new each time: {{uuid}}")
     made.chat_request = replaced(message, names)

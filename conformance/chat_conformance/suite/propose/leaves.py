@@ -53,6 +53,11 @@ def is_random(value: Any) -> bool:
     return isinstance(value, str) and bool(RANDOM.fullmatch(value) or STAMP.fullmatch(value))
 
 
+def is_time(value: Any) -> bool:
+    """Whether a value may be a time: then a fresh id is no substitute for it."""
+    return not isinstance(value, str) or bool(STAMP.fullmatch(value) or value.isdecimal())
+
+
 def path_to(value: Any, wanted: Any) -> str | None:
     """The path of the first leaf that is this value."""
     return next((path for path, each in leaves(value) if type(each) is type(wanted) and each == wanted), None)

@@ -122,12 +122,14 @@ class Socket:
         headers: Of its handshake, in lower case.
         frames: What was sent and received, in order.
         at: As `Exchange.at`.
+        auth: What was sent with the packet that joins a namespace of Socket.IO.
     """
 
     url: str
     headers: dict[str, str] = field(default_factory=dict)
     frames: list[Frame] = field(default_factory=list)
     at: str = ""
+    auth: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_socket_io(self) -> bool:
@@ -268,5 +270,7 @@ def _add(socket: Socket, text: str, *, sent: bool) -> None:
         socket.frames.append(Frame(sent, text, decoded(text)))
         return
     value = decoded(PACKET.sub("", text, count=1))
+    if sent and text.startswith("40") and isinstance(value, dict):
+        socket.auth.update(value)
     if text.startswith("42") and isinstance(value, list):
         socket.frames.append(Frame(sent, text, value))

@@ -39,6 +39,8 @@ def written(draft: Draft) -> str:
         parts.append(_table("paths", {"socket": draft.socket}))
     if draft.stream:
         parts.append(_table("stream", draft.stream))
+    if draft.socket_io:
+        parts.append(_table("socket_io", draft.socket_io))
     if draft.headers:
         parts.append(
             "[[users]] # who was logged in: keep this file to yourself\n"
