@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 from chat_conformance.cases.handshake import COMPLETES
+from chat_conformance.errors import TargetError
 from chat_conformance.results import Severity
 from chat_conformance.suite.case import case
 from chat_conformance.suite.context import CaseContext
@@ -141,12 +143,11 @@ async def order(chat: CaseContext) -> None:
             until = next(place for place, event in enumerate(events) if event is later.accepted)
         else:
             until = next(place for place, event in enumerate(events) if event is later.events[0])
-        named = turn.message_id if chat.offers("message_id") else ""
         mine = [
             event
             for place, event in enumerate(events)
             # That they name the turn is TURN-6's affair.
-            if event.get(NAMED) == named or (place < until and NAMED not in event)
+            if turn.is_named_by(event) or (place < until and NAMED not in event)
         ]
         kinds = [str(event.get("type")) for event in mine]
         first = ["accepted"] if chat.offers("accepted") else []
@@ -420,7 +421,16 @@ async def claude_fails(chat: CaseContext) -> None:
     slow=True,
 )
 async def claude_missing(chat: CaseContext) -> None:
-    async with chat.instance(claude="/nonexistent/claude") as server:
+    async with AsyncExitStack() as stack:
+        try:
+            server = await stack.enter_async_context(chat.instance(claude="/nonexistent/claude"))
+        except TargetError as error:
+            expect(
+                "/nonexistent/claude" in str((error, *error.log)),
+                "the server that does not start to say why",
+                f"{error}",
+            )
+            return
         async with chat.peer(server=server) as peer:
             turn = await chat.send_prompt(peer, chat.fake.prompt())
             error = await turn.finish()

@@ -37,7 +37,7 @@ MARKS: dict[str, frozenset[str]] = {
     "subprotocol": frozenset({".subprotocol"}),
     "post": frozenset({"post()", ".post_path"}),
     "new": frozenset({".new_path"}),
-    "pings": frozenset({"expect_ping()", "answer_last_ping()"}),
+    "pings": frozenset({".pings", "expect_ping()", "answer_last_ping()"}),
     "frames": frozenset(
         (
             *("expect_pong()", "expect_close()", "expect_refused()", "expect_refusal()", "websocket()"),

@@ -84,6 +84,10 @@ class TurnReader:
         """The turn's last event, None before it came."""
         return self.events[-1] if self.events and self.events[-1].get("type") in TERMINAL else None
 
+    def is_named_by(self, event: Event) -> bool:
+        """Whether an event says that it belongs to this turn, or its transport does."""
+        return event.get("message_id") == self.message_id
+
     async def begin(self) -> TurnReader:
         """Wait for ``accepted``; where there is none, for the id of a new conversation.
 
