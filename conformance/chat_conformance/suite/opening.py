@@ -101,6 +101,9 @@ class Opening:
         self._speech.opening = False
         self._speech.opened = dict(self._speech.captures)
         self._speech.early_frames.clear()
+        if self._after:  # what has opened the connection belongs to no turn
+            channel.events.clear()
+            channel.times.clear()
 
     async def _waited(self, step: Step, channel: Channel, place: int) -> int:
         rule = Rule(kind="status", when=step.wait or {})

@@ -95,6 +95,7 @@ class Server:
             self.ledger, self.gates = folder / "ledger", folder / "gates"
             launcher = install(folder / "bin", ledger=self.ledger, gates=self.gates, script=script)
             values["claude"] = claude or str(launcher)
+        self._claude = values["claude"]
         self.url = values["url"] = fill(target.url, values, "url").rstrip("/")
         self.sqlite = Path(fill(target.sqlite, values, "sqlite")) if target.sqlite and target.starts else None
         self._argv = [fill(word, values, "start") for word in target.start]
@@ -174,6 +175,7 @@ class Server:
                 env={
                     **small(os.environ, self.target.inherits),
                     **self._own_home(),
+                    **self._own_path(),
                     **self._env,
                     MARK: self._mark,
                 },
@@ -201,6 +203,10 @@ class Server:
         home.mkdir(exist_ok=True)
         pyenv = Path.home() / ".pyenv"  # its python is a shim, which looks for its versions in HOME
         return {"HOME": str(home), **({"PYENV_ROOT": str(pyenv)} if pyenv.is_dir() else {})}
+
+    def _own_path(self) -> dict[str, str]:
+        """A PATH on which ``claude`` is the one that this server is given, for one that runs it by its name."""
+        return {"PATH": os.pathsep.join((str(Path(self._claude).parent), os.environ.get("PATH", os.defpath)))}
 
     async def _ready(self) -> None:
         line = self.target.ready_line

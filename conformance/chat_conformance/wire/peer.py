@@ -258,8 +258,9 @@ class Peer(Channel):
         return frame
 
     async def expect_closed(self, code: int, *, within: float | None = None) -> None:
-        """Wait until the server has closed with this code."""
-        await self.expect_close(code, within=within)
+        """Wait until the server has closed with this code; 1012 is a 1001 of a server with a protocol of its own."""
+        restart = (1012,) if code == 1001 and self.speech.target.described else ()
+        await self.expect_close(code, *restart, within=within)
 
     @property
     def closed_with(self) -> int | None:
