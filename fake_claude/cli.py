@@ -272,6 +272,10 @@ def check_and_play(run: Run) -> int:
             raise Refusal("Error: When using --print, --output-format=stream-json requires --verbose")  # noqa: TRY301 - one answer for every refusal
         start_session(run)
         code = loop.run_stream() if prompt is None else loop.run_once(prompt)
+        if context.configuration.hook_commands:
+            from fake_claude.engine.hooks import session_ended
+
+            session_ended(run)
     except Refusal as refusal:
         run.err.line(str(refusal))
         run.record.note("refusal", text=str(refusal))

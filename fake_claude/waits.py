@@ -45,10 +45,11 @@ YIELD = Yield()
 class HostResponse(Wait):
     """The host answers our control request; the turn is resumed with its response, or ``None`` at end of input."""
 
-    __slots__ = ("request_id",)
+    __slots__ = ("patience", "request_id")
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, patience: float | None = None) -> None:
         self.request_id = request_id
+        self.patience = patience  # seconds; without an answer by then the response is ``None``
 
 
 class Interrupted(Exception):

@@ -36,10 +36,13 @@ def _initialize(request: ControlRequest) -> None:
     if wrong is not None:
         request.refuse(f"initialize: {wrong}", None)
         return
-    if request.members.get("hooks") or request.members.get("sdkMcpServers"):
-        what = "hooks" if request.members.get("hooks") else "MCP servers"
-        request.refuse(f"fake-claude does not imitate {what}", "unsupported_request")
+    if members.get("sdkMcpServers"):
+        request.refuse("fake-claude does not imitate MCP servers", "unsupported_request")
         return
+    if members.get("hooks"):
+        from fake_claude.engine.hook_callback import callbacks_of
+
+        request.run.callbacks = callbacks_of(members["hooks"])
     if isinstance(members.get("title"), str) and members["title"].strip():
         from fake_claude.engine.requests.session import set_title
 
@@ -49,6 +52,8 @@ def _initialize(request: ControlRequest) -> None:
     if isinstance(members.get("jsonSchema"), dict):
         context.wants_structure = context.late_structure = True
     response = initialize_response(request.run.context, running=request.run.playing)
+    if members.get("hooks"):
+        response["hooks_applied"] = True
     request.succeed(response, pending_permission_requests=[], pending_user_dialog_requests=[])
     if request.run.results or request.run.initialized:
         request.run.emit(events.system(request.run.context, "background_tasks_changed", tasks=[]))

@@ -33,12 +33,14 @@ class Endings:
         self._context = state.context
         self._tally = state.tally
 
-    def completed(self, message: AssistantMessage) -> None:
-        """The answer is there."""
+    def completed(
+        self, message: AssistantMessage, *, text: str | None = None, reason: str = "completed"
+    ) -> None:
+        """The answer is there, or a hook ended the turn with ``text``."""
         structured = self._state.structured
         self._tally.stop_reason = message.stop_reason
         if structured is None:
-            self._end(self._result("completed", text=message.text))
+            self._end(self._result(reason, text=message.text if text is None else text))
         else:
             self._end(self._result("completed", text=json_lines.dumps(structured), structured=structured))
 

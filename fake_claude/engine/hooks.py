@@ -1,34 +1,46 @@
-"""Hooks of settings files that act on a prompt: run them, and attach their output for the model."""
+"""Hooks: commands of settings files and callbacks of the host, run at their events."""
 
 from __future__ import annotations
 
-import json
+import re
+import time
 
+from fake_claude.engine.hook_callback import HOOK_TIMEOUT
+from fake_claude.engine.hook_outcome import HookOutcome, answer_of
 from fake_claude.ids import fresh_uuid
 from fake_claude.json_lines import dumps
-from fake_claude.lines.events import system
+from fake_claude.lines.events import control_request, system
 from fake_claude.prompt.attachments import reminder
+from fake_claude.waits import HostResponse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from typing import Any
 
+    from fake_claude.engine.hook_callback import Callback
     from fake_claude.engine.run import Run
+    from fake_claude.invocation.settings_files import HookCommand
+    from fake_claude.waits import Wait
 
     Message = dict[str, Any]
 
-HOOK_TIMEOUT = 60.0
-"""Seconds that a hook may take."""
+TIMED_OUT = -1
+"""The exit code of a command that took too long."""
 
-ACTING = ("SessionStart", "UserPromptSubmit")
-"""Events whose hooks are run; the others act on no prompt; the ledger has them as not imitated."""
+ACTING = (
+    "SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "PostToolUseFailure", "Stop", "SessionEnd",
+)  # fmt: skip
+"""Events whose hooks are run; the ledger has the others as not imitated."""
 
 
 class Blocked(Exception):
     """A hook blocks the prompt; ``text`` is what is printed, ``reason`` what the hook gave."""
 
-    def __init__(self, text: str, reason: str) -> None:
+    def __init__(self, text: str, reason: str, *, kept: bool = False) -> None:
         super().__init__(text)
+        self.prompt: object = ""
+        self.kept = kept  # the prompt stays in the conversation
         self.text = text
         self.reason = reason
 
@@ -57,22 +69,150 @@ def session_started(run: Run, source: str) -> list[Message]:
     return attachments
 
 
-def prompt_submitted(run: Run, prompt: str) -> list[Message]:
+def session_ended(run: Run) -> None:
+    """Run the hooks of a session's end; nothing is printed of them."""
+    for hook in matching(run, "SessionEnd", "other"):
+        _run(run, hook.event, hook.command, {"reason": "other"}, hook.timeout)
+
+
+def prompt_submitted(run: Run, prompt: str) -> Generator[Wait, Any, list[Message]]:
     """Run the hooks of a prompt; return what is attached to it.
 
     Raises:
         Blocked: A hook refuses the prompt.
     """
-    attachments: list[Message] = []
-    for command in _hooks(run).get("UserPromptSubmit", ()):
-        code, out, err = _run(run, "UserPromptSubmit", command, {"prompt": prompt})
-        reason = _refusal(code, out, err)
-        if reason is not None:
-            text = f"[{command}]: {reason}\n" if code == 2 else f"{reason}\n"
-            head = "UserPromptSubmit operation blocked by hook:"
-            raise Blocked(f"{head}\n{text}\nOriginal prompt: {prompt}", reason.strip())
-        attachments += _attached("UserPromptSubmit", command, code, out, err)
-    return attachments
+    outcome = yield from run_hooks(run, "UserPromptSubmit", None, {"prompt": prompt})
+    if outcome.stopped is not None:
+        raise Blocked(f"Operation stopped by hook: {outcome.stopped}", outcome.stopped, kept=True)
+    if outcome.blocked is not None:
+        reason = outcome.blocked
+        head = "UserPromptSubmit operation blocked by hook:"
+        given = reason.partition("]: ")[2] if reason.startswith("[") else reason
+        raise Blocked(f"{head}\n{reason}\n\nOriginal prompt: {prompt}", given.strip())
+    return outcome.attachments
+
+
+def matching(run: Run, event: str, subject: str | None) -> list[HookCommand]:
+    """Return the commands of an event whose matcher covers the subject, a tool for example; each command once."""
+    configured = run.context.configuration
+    if not run.context.customised or configured.hooks_off:
+        return []
+    found = {
+        hook.command: hook
+        for hook in configured.hook_commands
+        if hook.event == event and covers(hook.matcher, subject)
+    }
+    return list(found.values())
+
+
+def callbacks(run: Run, event: str, subject: str | None) -> list[Callback]:
+    """Return the callbacks of the host for an event."""
+    return [hook for hook in run.callbacks if hook.event == event and covers(hook.matcher, subject)]
+
+
+def has_hooks(run: Run, event: str, subject: str | None) -> bool:
+    """Return whether anything is run or called at an event."""
+    if not run.callbacks and not run.context.configuration.hook_commands:
+        return False
+    return bool(matching(run, event, subject) or callbacks(run, event, subject))
+
+
+def covers(matcher: str | None, subject: str | None) -> bool:
+    """Return whether a matcher is about a subject: a name, names between bars, or a pattern."""
+    if subject is None or matcher in (None, "", "*"):
+        return True
+    if re.fullmatch(r"[\w|]+", matcher or ""):
+        return subject in (matcher or "").split("|")
+    try:
+        return re.search(matcher or "", subject) is not None
+    except re.error:
+        return False
+
+
+def run_hooks(
+    run: Run, event: str, subject: str | None, members: Message, *, tool_use_id: str | None = None
+) -> Generator[Wait, Any, HookOutcome]:
+    """Run all hooks of an event, commands first; return what they come to. The turn waits for the host."""
+    outcome = HookOutcome()
+    name = f"{event}:{subject}" if subject else event
+    for hook in matching(run, event, subject):
+        _run_command(run, hook, name, members, outcome, tool_use_id=tool_use_id)
+    for callback in callbacks(run, event, subject):
+        yield from _call_back(run, callback, name, members, outcome, tool_use_id=tool_use_id)
+    return outcome
+
+
+def _run_command(
+    run: Run, hook: HookCommand, name: str, members: Message, outcome: HookOutcome, *, tool_use_id: str | None
+) -> None:
+    about = {"hook_id": fresh_uuid(), "hook_name": name, "hook_event": hook.event}
+    shown = run.context.options.flag("include-hook-events")
+    if shown:
+        run.emit(system(run.context, "hook_started", **about))
+    code, out, err = _run(run, hook.event, hook.command, members, hook.timeout)
+    if shown:
+        said = {"output": out + err, "stdout": out, "stderr": err, "exit_code": code}
+        outcome_word = "success" if code == 0 else "error"
+        run.emit(system(run.context, "hook_response", **about, **said, outcome=outcome_word))
+    if code == TIMED_OUT:
+        if hook.event == "PreToolUse":
+            no_verdict = {"hook_event": hook.event, "tool_use_id": tool_use_id, "timed_out": True}
+            text = "A hook didn't answer in time, so it didn't check this action."
+            more = {"tag": "hook_no_verdict", "hook_no_verdict": no_verdict}
+            run.emit(system(run.context, "informational", content=text, level="warning", **more))
+        return
+    if code == 2:
+        outcome.refuse(hook.command, err)
+        return
+    answer = answer_of(out) if code == 0 else None
+    if answer is not None:
+        _take(run, name, answer, outcome)
+    outcome.attachments += _attached(name, hook.command, code, out, err)
+
+
+def _call_back(
+    run: Run,
+    callback: Callback,
+    name: str,
+    members: Message,
+    outcome: HookOutcome,
+    *,
+    tool_use_id: str | None,
+) -> Generator[Wait, Any, None]:
+    request_id, began = fresh_uuid(), time.monotonic()
+    facts = _facts(run, callback.event, members)
+    request: Message = {"subtype": "hook_callback", "callback_id": callback.id, "input": facts}
+    run.emit(control_request(request_id, {**request, "tool_use_id": tool_use_id or fresh_uuid()}))
+    run.open_hook = request_id
+    answer = yield HostResponse(request_id, callback.timeout)
+    run.open_hook = None
+    if answer is None:
+        outcome.unanswered = time.monotonic() - began >= callback.timeout
+        outcome.closed = not outcome.unanswered
+        if outcome.unanswered:
+            run.emit({"type": "control_cancel_request", "request_id": request_id})
+        return
+    response = answer.get("response")
+    if answer.get("subtype") == "error" or not isinstance(response, dict):
+        run.err.line(f"Error in hook callback {callback.id}: Error: {answer.get('error')}")
+        text = (
+            f"{callback.event}: Hook callback {callback.id} failed: the SDK host replied with an error or an invalid"
+            " answer. Its answer was treated as empty."
+        )
+        more = {"level": "warning", "tag": "hook_callback_failed"}
+        run.emit(system(run.context, "informational", content=text, **more))
+        return
+    _take(run, name, response, outcome)
+    context = (response.get("hookSpecificOutput") or {}).get("additionalContext")
+    if context:
+        outcome.attachments.append(_context(name, str(context)))
+
+
+def _take(run: Run, name: str, answer: Message, outcome: HookOutcome) -> None:
+    outcome.take(answer)
+    if isinstance(answer.get("systemMessage"), str):
+        content = f"{name} says: {answer['systemMessage']}"
+        run.emit(system(run.context, "informational", content=content, level="notice"))
 
 
 def _hooks(run: Run) -> dict[str, list[str]]:
@@ -80,19 +220,30 @@ def _hooks(run: Run) -> dict[str, list[str]]:
     return configured.hooks if run.context.customised and not configured.hooks_off else {}
 
 
-def _run(run: Run, event: str, command: str, members: Message) -> tuple[int, str, str]:
+def _facts(run: Run, event: str, members: Message) -> Message:
+    """Return what a hook is given."""
+    context = run.context
+    facts: Message = {
+        "session_id": context.session_id,
+        "transcript_path": run.transcript.path,
+        "cwd": context.cwd,
+    }
+    if event not in ("SessionStart", "SessionEnd"):
+        facts |= {"prompt_id": run.transcript.prompt_id, "permission_mode": context.permission_mode}
+    if event not in ("SessionStart", "SessionEnd", "UserPromptSubmit"):
+        facts["effort"] = {"level": context.options.text("effort") or "medium"}
+    return {**facts, "hook_event_name": event, **members}
+
+
+def _run(
+    run: Run, event: str, command: str, members: Message, timeout: float | None = None
+) -> tuple[int, str, str]:
     """Run one hook with its facts on standard input."""
     import subprocess  # slow to import, and few runs have hooks
 
     context = run.context
     run.record.note("command", why=f"hook {event}", command=command)
-    facts = {
-        "session_id": context.session_id,
-        "transcript_path": run.transcript.path,
-        "cwd": context.cwd,
-        "hook_event_name": event,
-        **members,
-    }
+    facts = _facts(run, event, members)
     try:
         done = subprocess.run(
             ["/bin/sh", "-c", command],
@@ -102,27 +253,12 @@ def _run(run: Run, event: str, command: str, members: Message) -> tuple[int, str
             errors="replace",
             cwd=context.cwd,
             env={**context.env, "CLAUDE_PROJECT_DIR": context.cwd},
-            timeout=HOOK_TIMEOUT,
+            timeout=timeout or HOOK_TIMEOUT,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return 1, "", "timed out"
+        return TIMED_OUT, "", "timed out"
     return done.returncode, done.stdout, done.stderr
-
-
-def _refusal(code: int, out: str, err: str) -> str | None:
-    if code == 2:
-        return err
-    answer = _json(out) if code == 0 else None
-    return str(answer.get("reason", "")) if answer and answer.get("decision") == "block" else None
-
-
-def _json(out: str) -> Message | None:
-    try:
-        answer = json.loads(out)
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
 
 
 def _attached(name: str, command: str, code: int, out: str, err: str) -> list[Message]:
@@ -139,16 +275,22 @@ def _attached(name: str, command: str, code: int, out: str, err: str) -> list[Me
                 "command": command,
             }
         ]
-    answer = _json(out)
+    answer = answer_of(out)
     if answer is not None:
         context = (answer.get("hookSpecificOutput") or {}).get("additionalContext")
         if not context:
             return []
-        text = f"{name} hook additional context: {context}"
-        return [_shown({"type": "hook_additional_context", **about, "content": [context]}, text)]
+        return [_context(name, str(context))]
     said = {"content": out.strip(), "stdout": out, "stderr": err, "exitCode": code, "command": command}
     attachment: Message = {"type": "hook_success", **about, **said}
     return [_shown(attachment, f"{name} hook success: {out.strip()}") if out.strip() else attachment]
+
+
+def _context(name: str, context: str) -> Message:
+    """Return what shows the model the context that a hook adds."""
+    about = {"hookName": name, "hookEvent": name.partition(":")[0], "toolUseID": fresh_uuid()}
+    text = f"{name} hook additional context: {context}"
+    return _shown({"type": "hook_additional_context", **about, "content": [context]}, text)
 
 
 def _shown(attachment: Message, text: str) -> Message:

@@ -88,6 +88,9 @@ class Loop:
 
     def cancel_open_requests(self) -> None:
         """Cancel the requests that the host has not answered."""
+        if self.run.open_hook is not None:
+            self.run.emit({"type": "control_cancel_request", "request_id": self.run.open_hook})
+            self.run.open_hook = None
         if self._turn is not None:
             self._turn.tools.cancel_open_requests()
 
@@ -226,6 +229,8 @@ class Loop:
                 self._deadline = time.monotonic() + wait.patience
         elif isinstance(wait, HostResponse) and not self._stdin_open:
             self._wait = None  # no answer can come any more
+        elif isinstance(wait, HostResponse) and wait.patience is not None:
+            self._deadline = time.monotonic() + wait.patience
 
     def _watch(self, fd: int, handler: Callable[[], None]) -> None:
         self._watched = fd

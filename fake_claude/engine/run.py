@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from fake_claude.engine.hook_callback import Callback
     from fake_claude.engine.signals import Signals
     from fake_claude.engine.transcript import Transcript
     from fake_claude.invocation.context import Context
@@ -63,6 +64,8 @@ class Run:
         self.duplicated: set[str] = set()
         self.playing = False  # a turn or a slash command
         self.initialized = False
+        self.callbacks: list[Callback] = []  # hooks of the host
+        self.open_hook: str | None = None  # the request of a callback that is not answered
         self.attached: list[Message] = []  # what hooks add to the next prompt
         self.seen_files: set[str] = set()  # the model was shown them
         self.last_result: Message | None = None

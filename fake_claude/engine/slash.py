@@ -257,7 +257,11 @@ def blocked(run: Run, tally: TurnTotals, refusal: Blocked) -> None:
     """End a turn whose prompt a hook does not let through."""
     context = run.context
     run.emit(events.init(context, run.project_dir, []), "init")
-    outcome = {"kind": "blocked_by_hook", "prompt_kept": False, "reason": refusal.reason}
+    kind = "stopped_by_hook" if refusal.kept else "blocked_by_hook"
+    outcome = {"kind": kind, "prompt_kept": refusal.kept, "reason": refusal.reason}
+    if refusal.kept:
+        run.transcript.prompt(refusal.prompt)
+        run.transcript.user(events.user(context, refusal.text), isMeta=True)
     members = {"level": "warning", "prevent_continuation": True, "prompt_submit_outcome": outcome}
     run.emit(events.system(context, "informational", content=refusal.text, **members))
     run.transcript.flush()

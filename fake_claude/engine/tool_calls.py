@@ -6,9 +6,11 @@ import os
 import re
 import time
 
+from fake_claude.bash.verdict import Verdict
 from fake_claude.catalog import STRUCTURED
 from fake_claude.clock import timestamp
 from fake_claude.engine.builtin_tools import SUPPORTED, ToolResult, bash_result, failed, read_file, write_file
+from fake_claude.engine.hooks import has_hooks, run_hooks
 from fake_claude.engine.shell import Running
 from fake_claude.ids import fresh_id, fresh_uuid
 from fake_claude.invocation.permissions import DENIED_FOLDER, inside, judge, suggestions
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
-    from fake_claude.bash.verdict import Verdict
     from fake_claude.engine.background import Background
+    from fake_claude.engine.hook_outcome import HookOutcome
     from fake_claude.engine.turn_state import TurnState
 
     Message = dict[str, Any]
@@ -45,6 +47,14 @@ BAD_ANSWER = (
     "The canUseTool callback returned an invalid permission result. Expected {behavior: 'allow', updatedInput?:"
     " object} or {behavior: 'deny', message: string}. updatedPermissions may hold at most 4096 updates, rules and"
     " directories in all."
+)
+UNANSWERED = (
+    "PreToolUse hook did not respond before its timeout (host client may be unreachable). The tool call was not"
+    " executed; other configured hooks may not have completed."
+)
+CLOSED = (
+    "The user doesn't want to take this action right now. STOP what you are doing and wait for the user to tell you how"
+    " to proceed."
 )
 NO_ANSWER = "Tool permission request failed"
 NO_SERVER_CHECK = (
@@ -75,6 +85,10 @@ class Call:
         self.decision: Message = {}
         self.running: Running | None = None
         self.done = False
+        self.executing = False  # hooks wait for what it comes to
+        self.began = 0.0
+        self.hooked = False  # hooks are asked before anything is decided
+        self.outcome: ToolResult | None = None  # what it came to, until hooks have seen it
 
     def meta(self, **more: object) -> Message:
         """Return the metadata of a result: how its permission was decided."""
@@ -95,6 +109,8 @@ class ToolCalls:
         self._background = background
         self.calls: list[Call] = []
         self._warned = False
+        self.stopped: str | None = None  # a hook ends the turn after these calls, and why
+        self.attachments: list[Message] = []  # what hooks add for the model
 
     def on_block_complete(self, block: Message) -> None:
         """A tool_use block is complete: decide the call now, unless the host must be asked."""
@@ -106,6 +122,12 @@ class ToolCalls:
         if call.name == "Bash" and _HIDDEN.search(str(call.input.get("command", ""))):
             self._finish(call, failed(call.id, HIDDEN, tagged=True, plain=HIDDEN))
             return
+        call.hooked = has_hooks(self._run, "PreToolUse", call.name)
+        if not call.hooked:
+            self._judge(call)
+
+    def _judge(self, call: Call) -> None:
+        """Decide about a call by rules and modes."""
         verdict = judge(call.name, call.input, self.context)
         call.verdict = verdict
         if verdict.allowed:
@@ -181,29 +203,35 @@ class ToolCalls:
         for call in self.calls:
             if call.done or call.verdict is None or call.verdict.allowed:
                 continue
-            call.request_id = fresh_uuid()
-            self._run.emit_state("requires_action")
-            request: Message = {
-                "subtype": "can_use_tool",
-                "tool_name": call.name,
-                "display_name": call.name,
-                "input": call.input,
-                "description": _description(call),
-            }
-            offered = suggestions(call.name, call.verdict)
-            if offered is not None:
-                request["permission_suggestions"] = offered
-            if call.verdict.path is not None and call.name == "Bash":
-                request["blocked_path"] = call.verdict.path
-            extra = call.verdict.extra  # here the reason comes before its type
-            request |= {name: extra[name] for name in sorted(extra)}
-            request["tool_use_id"] = call.id
-            request |= call.verdict.asked_with
-            self._run.emit(events.control_request(call.request_id, request))
+            self._request(call)
+
+    def _request(self, call: Call) -> None:
+        assert call.verdict is not None
+        call.request_id = fresh_uuid()
+        self._run.emit_state("requires_action")
+        request: Message = {
+            "subtype": "can_use_tool",
+            "tool_name": call.name,
+            "display_name": call.name,
+            "input": call.input,
+            "description": _description(call),
+        }
+        offered = suggestions(call.name, call.verdict)
+        if offered is not None:
+            request["permission_suggestions"] = offered
+        if call.verdict.path is not None and call.name == "Bash":
+            request["blocked_path"] = call.verdict.path
+        extra = call.verdict.extra  # here the reason comes before its type
+        request |= {name: extra[name] for name in sorted(extra)}
+        request["tool_use_id"] = call.id
+        request |= call.verdict.asked_with
+        self._run.emit(events.control_request(call.request_id, request))
 
     def run(self) -> Generator[Wait, Any, None]:
         """Execute the remaining calls in order; print each result."""
         for call in self.calls:
+            if call.hooked and not call.done:
+                yield from self._before(call)
             if call.request_id is not None and not call.done:
                 answer = yield HostResponse(call.request_id)
                 call.request_id = None
@@ -211,6 +239,62 @@ class ToolCalls:
                 self._apply_decision(call, answer)
             if not call.done:
                 yield from self._execute(call)
+            if call.outcome is not None and not call.done:
+                yield from self._after(call, call.outcome)
+
+    def _before(self, call: Call) -> Generator[Wait, Any, None]:
+        """Run the hooks before a call, and decide about it by what they answer."""
+        about = {"tool_name": call.name, "tool_input": call.input, "tool_use_id": call.id}
+        outcome = yield from run_hooks(self._run, "PreToolUse", call.name, about, tool_use_id=call.id)
+        call.hooked = False
+        self._note(outcome)
+        if outcome.unanswered:
+            self._finish(call, failed(call.id, UNANSWERED, plain=f"Error: {UNANSWERED}"))
+            return
+        if outcome.closed:
+            meta = {"id": call.id, "non_execution_kind": "cancelled"}
+            self._finish(call, failed(call.id, CLOSED, meta=meta, plain=CLOSED))
+            return
+        if outcome.updated_input is not None:
+            call.input = outcome.updated_input
+        if outcome.decision == "deny":
+            self._deny(call)
+            call.decision = {"decision": "reject", "source": "hook", "reason_type": "hook"}
+            text = f"PreToolUse:{call.name} hook error: {outcome.reason}"
+            plain = f"Error: {text}"
+            meta = call.meta(non_execution_kind="permission-rule")
+            self._finish(call, failed(call.id, text, meta=meta, plain=plain))
+            return
+        if outcome.decision == "ask":
+            extra = {"decision_reason_type": "hook", "decision_reason": outcome.reason}
+            call.verdict = Verdict(allowed=False, message=outcome.reason, extra=extra)
+            if not self.context.asks_host:
+                self._denied(call, call.verdict)
+        elif outcome.decision == "allow":
+            call.verdict = Verdict(allowed=True)
+            call.decision = {"decision": "accept", "source": "hook", "reason_type": "hook"}
+        else:
+            self._judge(call)
+        if not call.done and call.verdict is not None and not call.verdict.allowed:
+            self._request(call)
+
+    def _after(self, call: Call, outcome: ToolResult) -> Generator[Wait, Any, None]:
+        """Run the hooks after a call, then print its result."""
+        failure = bool(outcome.block.get("is_error"))
+        event = "PostToolUseFailure" if failure else "PostToolUse"
+        facts: Message = {"tool_name": call.name, "tool_input": call.input}
+        facts |= {"error": outcome.block["content"]} if failure else {"tool_response": outcome.facts}
+        facts |= {"tool_use_id": call.id, "duration_ms": int((time.monotonic() - call.began) * 1000)}
+        answers = yield from run_hooks(self._run, event, call.name, facts, tool_use_id=call.id)
+        self._note(answers)
+        call.executing = False
+        self._finish(call, outcome)
+
+    def _note(self, outcome: HookOutcome) -> None:
+        """Keep what hooks want of the rest of the turn."""
+        self.attachments += outcome.attachments
+        if outcome.stopped is not None:
+            self.stopped = outcome.stopped
 
     def _apply_decision(self, call: Call, answer: Message | None) -> None:
         """Apply the host's answer to a permission request."""
@@ -264,6 +348,9 @@ class ToolCalls:
             self._run.record.note("unimitated", what=f"permission update kept in {update['destination']}")
 
     def _execute(self, call: Call) -> Generator[Wait, Any, None]:
+        events_after = ("PostToolUse", "PostToolUseFailure")
+        call.executing = any(has_hooks(self._run, event, call.name) for event in events_after)
+        call.began = time.monotonic()
         step = self.state.play_step(call.name, call.input)
         if step is not None and "result" in step.more:
             error = step.more.get("is_error", False)
@@ -370,6 +457,9 @@ class ToolCalls:
         )
 
     def _finish(self, call: Call, outcome: ToolResult) -> None:
+        if call.executing:
+            call.outcome = outcome
+            return
         call.done = True
         extra: Message = {"tool_use_result": outcome.facts}
         if outcome.meta is not None:
@@ -390,8 +480,9 @@ class ToolCalls:
             if call.running is not None:
                 call.running.kill()
                 text = STOPPED if by_host else REJECTED
-            else:
+            elif not call.hooked:
                 self._deny(call)
+            call.executing = False
             self._finish(call, failed(call.id, text, meta=meta, plain="User rejected tool use"))
 
     def cancel_open_requests(self) -> None:

@@ -129,7 +129,7 @@ class Transcript:
         self.path = path
         self._pending: list[str] = []
         self._parent: str | None = None
-        self._prompt_id = fresh_uuid()
+        self.prompt_id = fresh_uuid()
         self.last_prompt_uuid = ""
         self.turns = 0
         self.messages: list[Line] = []
@@ -219,6 +219,7 @@ class Transcript:
 
     def enqueue(self, prompt: object) -> None:
         """Write that a prompt was queued and taken."""
+        self.prompt_id = fresh_uuid()
         session = self._context.session_id
         first: Line = {
             "type": "queue-operation",
@@ -240,7 +241,6 @@ class Transcript:
 
     def prompt(self, content: object, uuid: str | None = None) -> None:
         """Write the user's own line of a turn."""
-        self._prompt_id = fresh_uuid()
         self.turns += 1
         uuid = uuid or fresh_uuid()
         self.last_prompt_uuid = uuid
@@ -252,7 +252,7 @@ class Transcript:
             {
                 "parentUuid": self._parent,
                 "isSidechain": False,
-                "promptId": self._prompt_id,
+                "promptId": self.prompt_id,
                 "type": "user",
                 "message": {"role": "user", "content": content},
                 "uuid": uuid,
@@ -368,7 +368,7 @@ class Transcript:
             {
                 "parentUuid": self._parent,
                 "isSidechain": False,
-                "promptId": self._prompt_id,
+                "promptId": self.prompt_id,
                 "type": "user",
                 "message": event["message"],
                 "uuid": event["uuid"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fake_claude.engine import slash
 from fake_claude.engine.assistant_message import AssistantMessage
 from fake_claude.engine.endings import Endings, logged_out, output_limit
-from fake_claude.engine.hooks import Blocked, prompt_submitted
+from fake_claude.engine.hooks import Blocked, prompt_submitted, run_hooks
 from fake_claude.engine.misbehaviour import misbehave
 from fake_claude.engine.refusals import Refusals
 from fake_claude.engine.request import Request
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
+STOP_BLOCKS = 8
+"""How often in a row hooks may keep a turn from its end."""
+
+STOP_CAP = (
+    "A hook blocked the turn from ending {} consecutive times—overriding and ending turn. For Stop/SubagentStop hooks,"
+    " check stop_hook_active in the input and return success while it's true. Set CLAUDE_CODE_STOP_HOOK_BLOCK_CAP to"
+    " raise this limit."
+)
 CONTINUATIONS = 3
 """How often an answer that hit the output limit is continued."""
 
@@ -50,6 +58,7 @@ class Turn:
         self._request: Request | None = None
         self._in_tools = False
         self._rounds = 0
+        self._stops_blocked = 0
 
     def play(self) -> Generator[Wait, Any, None]:
         """Play the turn; yields what it waits for."""
@@ -58,8 +67,9 @@ class Turn:
         run.transcript.enqueue(state.content)
         try:
             text = UserText(self.context, run.record, state.content)
-            self._write_prompt(text)
+            yield from self._write_prompt(text)
         except Blocked as blocked:
+            blocked.prompt = state.content
             slash.blocked(run, state.tally, blocked)
             return
         except NotImitated as refusal:
@@ -90,12 +100,12 @@ class Turn:
             self._endings.failed(logged_out())
         self._misbehave_at("after_result")
 
-    def _write_prompt(self, text: UserText) -> None:
+    def _write_prompt(self, text: UserText) -> Iterator[Wait]:
         """Write the prompt and what is attached to it to the transcript, and note the attachments in the ledger."""
         run, state = self.run, self.state
         extra, run.attached = run.attached, []
-        if self.context.configuration.hooks:
-            extra += prompt_submitted(run, said(state.content))
+        if self.context.configuration.hooks or run.callbacks:
+            extra += yield from prompt_submitted(run, said(state.content))
         run.transcript.prompt(text.lines[0], state.uuids[-1] if state.uuids else None)
         run.checkpoints.begin(run.transcript.last_prompt_uuid)
         place = run.transcript.place
@@ -128,6 +138,9 @@ class Turn:
                 state.add_synthetic_line(CUT_NOTE)
             elif message.tools:
                 yield from self._run_tools()
+                if self.tools.stopped is not None:
+                    endings.completed(message, text="", reason="hook_stopped")
+                    return
                 if state.structured is not None:
                     endings.completed(message)
                     return
@@ -156,9 +169,45 @@ class Turn:
             elif not message.visible and not asked_again:
                 asked_again = 1
                 state.add_synthetic_line(EMPTY_NOTE)
+            elif not (yield from self._may_stop(message)):
+                continue
             else:
-                endings.completed(message)
                 return
+
+    def _may_stop(self, message: AssistantMessage) -> Generator[Wait, Any, bool]:
+        """Run the hooks of a turn's end; end it, or have the model go on with what they say."""
+        run, state = self.run, self.state
+        facts = {
+            "stop_hook_active": self._stops_blocked > 0,
+            "last_assistant_message": message.text,
+            "background_tasks": [],
+            "session_crons": [],
+        }
+        outcome = yield from run_hooks(run, "Stop", None, facts)
+        if outcome.stopped is not None:
+            self._endings.completed(message, reason="stop_hook_prevented")
+            return True
+        if outcome.blocked is None:
+            self._endings.completed(message)
+            return True
+        self._stops_blocked += 1
+        state.add_synthetic_line(f"Stop hook feedback:\n{outcome.blocked}")
+        state.find_play()  # for the model it is another prompt
+        if self._stops_blocked == 1:
+            text = "stop hook problem · ctrl+o to see"
+            run.emit(
+                events.system(
+                    run.context, "notification", key="stop-hook-error", text=text, priority="immediate"
+                )
+            )
+        if self._stops_blocked <= STOP_BLOCKS:
+            return False
+        text = STOP_CAP.format(self._stops_blocked)
+        run.emit(events.system(run.context, "informational", content=text, level="warning"))
+        more = {"key": "stop-hook-block-cap", "text": text, "priority": "high", "color": "warning"}
+        run.emit(events.system(run.context, "notification", **more))
+        self._endings.completed(message, text="")
+        return True
 
     def _ask(self) -> Generator[Wait, Any, AssistantMessage | Failure]:
         self._rounds += 1
@@ -176,6 +225,8 @@ class Turn:
         yield from self.tools.run()
         self._in_tools = False
         self.state.write_results()
+        for attachment in self.tools.attachments:
+            self.run.transcript.attachment(attachment, 0)
 
     def _merge_queued(self) -> None:
         """Take in messages that came while tools ran (docs/claude-cli.md, persistent process)."""

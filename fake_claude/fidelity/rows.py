@@ -7,6 +7,7 @@ from typing import Any
 
 from fake_claude.fidelity.control_rows import rows as control_rows
 from fake_claude.fidelity.control_rows import settings_rows
+from fake_claude.fidelity.hooks_rows import rows as hook_rows
 from fake_claude.fidelity.invocation import (
     ALLOW_TOUCH,
     DENY_BASH,
@@ -1119,5 +1120,6 @@ ROWS = [
     *_signals(),
     *_sdk(),
     *user_text_rows(),
+    *hook_rows(),
     *kept_rows(),
 ]

@@ -116,7 +116,7 @@ async def test_hook_runs_and_reaches_the_model(fake: Fake) -> None:
     settings = fake.home / ".claude" / "settings.json"
     settings.parent.mkdir()
     hook = {"hooks": [{"type": "command", "command": "echo planted; touch ran"}]}
-    settings.write_text(json.dumps({"hooks": {"UserPromptSubmit": [hook], "Stop": [hook]}}))
+    settings.write_text(json.dumps({"hooks": {"UserPromptSubmit": [hook], "PreCompact": [hook]}}))
 
     await fake.say("x")
 
@@ -124,7 +124,7 @@ async def test_hook_runs_and_reaches_the_model(fake: Fake) -> None:
     assert sent(fake) == ["x", "UserPromptSubmit hook success: planted"]
     assert (fake.cwd / "ran").exists()
     assert [command["why"] for command in run.commands] == ["hook UserPromptSubmit"]
-    assert [what["what"] for what in run.unimitated] == ["hook Stop"]
+    assert [what["what"] for what in run.unimitated] == ["hook PreCompact"]
     assert run.configured == [str(settings)]
 
 
