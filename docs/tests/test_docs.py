@@ -61,7 +61,7 @@ def test_links_of_a_page_lead_to_files(page: Path) -> None:
     assert missing == []
 
 
-def test_first_screen_of_the_readme_holds_two_commands() -> None:
+def test_first_screen_holds_two_commands() -> None:
     screen = "\n".join((ROOT / "README.md").read_text().splitlines()[:FIRST_SCREEN_LINES])
 
     assert [line for block in SHELL.findall(screen) for line in block.splitlines()] == [

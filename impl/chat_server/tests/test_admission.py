@@ -44,9 +44,7 @@ async def test_logins_beyond_the_places_wait() -> None:
         ("198.51.100.1", {"X-Forwarded-For": "192.0.2.7"}, "198.51.100.1"),
     ],
 )
-def test_address_is_the_proxys_word_on_this_machine_only(
-    remote: str, headers: dict[str, str], address: str
-) -> None:
+def test_forwarded_address_from_loopback_only(remote: str, headers: dict[str, str], address: str) -> None:
     request = make_mocked_request("GET", "/", headers=headers).clone(remote=remote)
 
     assert client_address(request) == address

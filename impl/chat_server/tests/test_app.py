@@ -207,9 +207,7 @@ BAD_BODIES = [
 
 
 @pytest.mark.parametrize(("kind", "body", "sentence"), BAD_BODIES)
-async def test_body_that_is_no_form_is_a_bad_request(
-    kind: str, body: bytes, sentence: str, there: Address
-) -> None:
+async def test_body_without_form_is_refused(kind: str, body: bytes, sentence: str, there: Address) -> None:
     async with there.http.post(f"{there.url}/chat", data=body, headers={"Content-Type": kind}) as response:
         document = await response.json()
 
@@ -286,9 +284,7 @@ async def test_missing_claude_answers_503(tmp_path: Path) -> None:
     assert (status, document["error"]["code"]) == (503, "claude_unavailable")
 
 
-async def test_long_post_is_kept_alive_by_white_space(
-    fake: Fake, tmp_path: Path, loop_clock: LoopClock
-) -> None:
+async def test_white_space_keeps_post_alive(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
     with fake.gate("here") as gate:
         async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat:
             form = {"message": "[[fake tokens=2 hold=here@1]]"}
@@ -305,9 +301,7 @@ async def test_long_post_is_kept_alive_by_white_space(
     assert json.loads(b"".join(space) + rest)["response"] == "t1 t2 "
 
 
-async def test_post_gets_its_answer_though_the_server_stops(
-    fake: Fake, tmp_path: Path, loop_clock: LoopClock
-) -> None:
+async def test_stopping_server_answers_the_post(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
     with fake.gate("here") as gate:
         async with site(fake.command, tmp_path, shutdown=LONG) as chat, chat.socket() as peer:
             posting = asyncio.create_task(post(chat, message="[[fake tokens=2 hold=here@1]]"))
@@ -324,9 +318,7 @@ async def test_post_gets_its_answer_though_the_server_stops(
             await stopping
 
 
-async def test_long_post_that_fails_says_so_in_its_body(
-    fake: Fake, tmp_path: Path, loop_clock: LoopClock
-) -> None:
+async def test_failed_long_post_has_an_error(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
     with fake.gate("here") as gate:
         async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat:
             form = {"message": "[[fake tokens=1 hold=here exit=3]]"}
@@ -362,7 +354,7 @@ async def test_post_whose_client_leaves_goes_on(
 # --- usage
 
 
-async def test_usage_is_what_the_next_turn_is_judged_by(fake: Fake, tmp_path: Path) -> None:
+async def test_usage_decides_the_next_turn(fake: Fake, tmp_path: Path) -> None:
     async with site(
         fake.command, tmp_path, requests_per_hour=2, requests_per_day=0, tokens_per_day=0
     ) as chat:
@@ -464,7 +456,7 @@ async def test_unknown_conversation_is_not_found(name: str, there: Address) -> N
         assert response.status == 404
 
 
-async def test_delete_ends_the_turn_and_all_is_gone(chat: Site, fake: Fake) -> None:
+async def test_delete_ends_the_turn(chat: Site, fake: Fake) -> None:
     with fake.gate("here") as gate:
         async with chat.socket() as peer:
             await peer.chat("[[fake tokens=1 hold=here]]")
@@ -553,14 +545,14 @@ async def test_health_is_answered_at_any_address(host: str, there: Address) -> N
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "WebSocket", "websocket\u00a0", "h2c, websocket", "x"])
-async def test_origin_is_looked_at_however_upgrade_is_spelled(upgrade: str, there: Address) -> None:
+async def test_origin_is_checked_for_any_upgrade(upgrade: str, there: Address) -> None:
     headers = UPGRADE | {"Upgrade": upgrade, "Origin": "http://evil.example"}
     async with there.http.get(f"{there.url}/chat/ws", headers=headers) as response:
         assert response.status == 403
 
 
 @pytest.mark.parametrize("page", ["/chat/", "/chat/static/main.js", "/metrics", "/health/ready", "/nothing"])
-async def test_foreign_host_is_refused_before_anything_is_served(page: str, chat: Site) -> None:
+async def test_foreign_host_is_refused_first(page: str, chat: Site) -> None:
     async with chat.http.get(chat.url + page, headers={"Host": "evil.example"}) as response:
         assert response.status == 403
         assert "CHAT_ALLOWED_HOSTS" in await response.text()
@@ -688,9 +680,7 @@ async def test_every_answer_has_the_security_headers(
             assert response.headers["Allow"]
 
 
-async def test_white_space_answer_has_the_security_headers_too(
-    fake: Fake, tmp_path: Path, loop_clock: LoopClock
-) -> None:
+async def test_long_post_has_security_headers(fake: Fake, tmp_path: Path, loop_clock: LoopClock) -> None:
     with fake.gate("here") as gate:
         async with site(fake.command, tmp_path, keepalive_seconds=LONG) as chat:
             form = {"message": "[[fake tokens=1 hold=here]]"}
@@ -733,7 +723,7 @@ async def test_ready_says_what_is_missing(
     assert f"claude executable not found: {fake.command[0]}" in caplog.text
 
 
-async def test_ready_is_looked_at_once_in_a_while(chat: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_readiness_is_cached(chat: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[None] = []
 
     async def check() -> None:
@@ -745,7 +735,7 @@ async def test_ready_is_looked_at_once_in_a_while(chat: Site, monkeypatch: pytes
     assert len(looks) == 1
 
 
-async def test_few_requests_of_a_user_are_served_at_once(chat: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_of_a_user_are_bounded(chat: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     serving, most = 0, 0
     old = chat.app[STORE].conversations
 
@@ -894,7 +884,7 @@ async def test_stopping_server_refuses_new_turns(chat: Site) -> None:
     assert (status, document["error"]["code"]) == (503, "unavailable")
 
 
-async def test_failure_of_the_server_is_an_error_in_json(
+async def test_internal_error_is_json(
     chat: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(chat.app[TURNS], "start", None)

@@ -80,7 +80,7 @@ def test_operator_names_further_variables() -> None:
     assert passed_on(server, ("OTEL_*", "NPM_TOKEN")) == {"OTEL_A": "1", "OTEL_B": "2", "NPM_TOKEN": "3"}
 
 
-def test_settings_of_the_server_are_never_passed_on() -> None:
+def test_own_settings_are_not_passed_on() -> None:
     assert passed_on({"CHAT_PROXY_SECRET": "s"}, ("CHAT_PROXY_SECRET", "C*")) == {}
 
 
@@ -106,7 +106,7 @@ def test_one_home_for_all_is_the_operators(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("name", ["HOME", "CLAUDE_CONFIG_DIR"])
-def test_login_of_the_operator_is_used_where_it_is(name: str, workspace: Workspace, tmp_path: Path) -> None:
+def test_operators_login_is_used_in_place(name: str, workspace: Workspace, tmp_path: Path) -> None:
     folder = tmp_path / "ada" / ".claude"
     folder.mkdir(parents=True)
     server = {name: str(folder if name == "CLAUDE_CONFIG_DIR" else folder.parent)}
@@ -127,6 +127,6 @@ def test_place_of_the_login_may_be_set(workspace: Workspace, tmp_path: Path) -> 
     assert environment(server, passed_on(server), workspace)[LOGIN] == "/elsewhere"
 
 
-def test_user_without_a_home_has_one_in_the_password_file() -> None:
+def test_home_from_the_password_file() -> None:
     assert config_folder({}).name == ".claude"
     assert config_folder({"HOME": ""}) == config_folder({})

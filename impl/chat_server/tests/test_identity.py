@@ -34,7 +34,7 @@ async def test_proxy_names_the_user(name: str) -> None:
 
 
 @pytest.mark.parametrize(("fold", "users"), [(True, {"ada"}), (False, {"Ada", "ADA", "ada"})])
-async def test_spellings_are_one_user_where_the_directory_says_so(*, fold: bool, users: set[str]) -> None:
+async def test_folded_names_are_one_user(*, fold: bool, users: set[str]) -> None:
     identity = ProxyIdentity("swordfish", fold_names=fold)
     logins = [await identity.login(request(SECRET, ("X-Chat-User", name))) for name in ("Ada", "ADA", "ada")]
 

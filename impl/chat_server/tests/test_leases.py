@@ -109,7 +109,7 @@ def test_server_started_again_ends_its_own_turns(engine: sa.Engine) -> None:
     assert (killed.turn, other.turn) == ("interrupted", "running")
 
 
-def test_turns_of_a_dead_server_are_ended_after_its_lease(engine: sa.Engine) -> None:
+def test_dead_servers_turns_end_after_lease(engine: sa.Engine) -> None:
     dead, living = Server(engine, "dead"), Server(engine, "living")
     dead.run_turn()
     living.run_turn()
@@ -121,7 +121,7 @@ def test_turns_of_a_dead_server_are_ended_after_its_lease(engine: sa.Engine) -> 
     assert (dead.turn, living.turn) == ("interrupted", "running")
 
 
-def test_turns_of_a_server_without_a_lease_are_ended(engine: sa.Engine) -> None:
+def test_turns_without_lease_are_ended(engine: sa.Engine) -> None:
     gone, living = Server(engine, "gone"), Server(engine, "living")
     gone.run_turn()
     with engine.begin() as db:
@@ -146,7 +146,7 @@ def test_server_that_has_just_started_judges_nobody(engine: sa.Engine) -> None:
 
 
 @pytest.mark.parametrize("seconds", [100.0, -100.0])
-def test_server_with_a_gap_of_its_own_judges_nobody(seconds: float, engine: sa.Engine) -> None:
+def test_late_server_ends_no_turns(seconds: float, engine: sa.Engine) -> None:
     """It was away, or the clock of the database was set: the others look dead, and may not be."""
     first, second = Server(engine, "first"), Server(engine, "second")
     first.run_turn()
@@ -161,7 +161,7 @@ def test_server_with_a_gap_of_its_own_judges_nobody(seconds: float, engine: sa.E
     assert first.turn == "running"
 
 
-def test_server_taken_for_dead_takes_its_lease_again(engine: sa.Engine) -> None:
+def test_lost_lease_is_taken_again(engine: sa.Engine) -> None:
     slow, judge = Server(engine, "slow"), Server(engine, "judge")
     age(engine, "slow", LEASE_SECONDS + 1)
     judge.live_for(LEASE_SECONDS)
@@ -199,7 +199,7 @@ async def store(url: str, name: str) -> AsyncIterator[Store]:
         yield opened_store
 
 
-async def test_store_marks_its_turns_and_gives_its_lease_back(postgres: str, engine: sa.Engine) -> None:
+async def test_store_returns_its_lease(postgres: str, engine: sa.Engine) -> None:
     async with store(postgres, "first") as first, store(postgres, "second") as second:
         begun = await first.begin_turn("ada", None, "m1", "hi", Limits(0, 0, 0))
         await second.prepare()

@@ -55,7 +55,7 @@ def test_statuses_say_used_and_reset() -> None:
     ]
 
 
-def test_standings_leave_out_what_is_no_limit_and_wait_for_nothing_where_nothing_is_used() -> None:
+def test_statuses_leave_out_unlimited() -> None:
     assert limit_statuses(Limits(0, 7, 0), used([]), NOON) == [LimitStatus("requests_per_day", 0, 7, None)]
 
 
@@ -63,14 +63,14 @@ def test_zero_is_no_limit() -> None:
     admit(NONE, used([NOON] * 1000, tokens=10**9), NOON)
 
 
-def test_full_hour_is_refused_until_its_oldest_hit_leaves() -> None:
+def test_full_hour_waits_for_oldest_hit() -> None:
     error = refusal(Limits(2, 0, 0), used([NOON - 3000, NOON - 10]), NOON)
 
     assert isinstance(error, RateLimited)
     assert error.retry_after == 600
 
 
-def test_hour_over_its_limit_waits_for_enough_hits_to_leave() -> None:
+def test_lowered_limit_waits_for_more_hits() -> None:
     error = refusal(Limits(1, 0, 0), used([NOON - 3000, NOON - 2000, NOON - 1000]), NOON)
 
     assert error.retry_after == 2600
@@ -203,7 +203,7 @@ TestAdmission = Admission.TestCase
 TestAdmission.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
 
 
-async def test_usage_survives_a_restart_and_a_deleted_conversation(tmp_path: Path) -> None:
+async def test_usage_survives_restart_and_deletion(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'chat.sqlite3'}"
     async with opened(url, Clock()) as store:
         begun = await store.begin_turn("ada", None, "m1", "hi", NONE)

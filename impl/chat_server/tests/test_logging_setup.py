@@ -117,7 +117,7 @@ async def test_new_task_may_be_about_something_else() -> None:
     assert (record.get("user"), record["conversation_id"]) == (None, "c1")
 
 
-async def test_lines_of_a_process_name_the_turn_it_answers(fake: Fake, tmp_path: Path) -> None:
+async def test_process_lines_name_their_turn(fake: Fake, tmp_path: Path) -> None:
     stream = io.StringIO()
     configure(stream)
     async with parts(fake.command, tmp_path) as server:

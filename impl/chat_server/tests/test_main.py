@@ -144,7 +144,7 @@ def test_other_platforms_are_refused(
 # --- the end
 
 
-async def test_sigterm_closes_with_1001_and_keeps_what_there_is(tmp_path: Path) -> None:
+async def test_sigterm_closes_with_1001(tmp_path: Path) -> None:
     async with server(tmp_path, CHAT_STOP_GRACE_SECONDS="0") as chat:
         with Fake(tmp_path / "data" / "claude", []).gate("here") as gate:
             async with chat.socket() as peer:
@@ -226,7 +226,7 @@ def argv(pid: int) -> list[bytes]:
     return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
-async def test_server_as_process_1_stops_in_good_order(tmp_path: Path) -> None:
+async def test_process_1_stops_in_order(tmp_path: Path) -> None:
     async with container(tmp_path) as (chat, first):
         await chat.post(message="hello")
         os.kill(first, signal.SIGTERM)
@@ -284,7 +284,7 @@ async def test_full_disk_loses_nothing(tmp_path: Path) -> None:
     assert "turn 3 of our conversation" in taken["response"]
 
 
-async def test_kill_leaves_no_claude_and_a_mark_in_history(tmp_path: Path) -> None:
+async def test_killed_server_leaves_no_claude(tmp_path: Path) -> None:
     async with server(tmp_path) as chat:
         with Fake(tmp_path / "data" / "claude", []).gate("here") as gate:
             async with chat.socket() as peer:
@@ -426,7 +426,7 @@ def data_in_use(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def test_second_server_on_a_data_folder_is_refused(start: Start, data_in_use: Path) -> None:
+def test_second_server_is_refused(start: Start, data_in_use: Path) -> None:
     code, sentence = start("--port", "0", "--data", str(data_in_use))
 
     assert code == 1
@@ -449,7 +449,7 @@ def test_second_server_on_a_database_is_refused(
     assert not (data_in_use / "chat.sqlite3").exists()  # nothing was touched
 
 
-async def test_second_server_leaves_turns_of_the_first_alone(tmp_path: Path) -> None:
+async def test_second_server_spares_running_turns(tmp_path: Path) -> None:
     async with server(tmp_path) as chat, chat.socket() as peer:
         with Fake(tmp_path / "data" / "claude", []).gate("here") as gate:
             await peer.chat("[[fake tokens=2 hold=here@1]]")
@@ -486,7 +486,7 @@ UNPRIVILEGED = ("setpriv", "--bounding-set=-sys_ptrace,-perfmon,-sys_admin") if 
 """Root reads everything; without these rights it is like any other user."""
 
 
-async def test_own_user_does_not_read_the_servers_environment(tmp_path: Path) -> None:
+async def test_environment_is_hidden_from_own_user(tmp_path: Path) -> None:
     async def reads(pid: int) -> bytes:
         argv = (*UNPRIVILEGED, "cat", f"/proc/{pid}/environ")
         reader = await asyncio.create_subprocess_exec(*argv, stdout=PIPE, stderr=DEVNULL)
@@ -525,9 +525,7 @@ def test_database_that_others_could_read_is_closed(start: Start, tmp_path: Path)
 # --- without claude
 
 
-async def test_missing_claude_warns_and_fails_each_message_until_it_is_there(
-    fake: Fake, tmp_path: Path
-) -> None:
+async def test_missing_claude_fails_each_turn(fake: Fake, tmp_path: Path) -> None:
     path = tmp_path / "later" / "claude"
     async with server(tmp_path, "--claude", str(path)) as chat, chat.socket() as peer:
         for message_id in ("m1", "m2"):

@@ -55,7 +55,7 @@ def test_new_mark_finds_nothing() -> None:
     assert marked_pids(uuid.uuid4().hex) == []
 
 
-async def test_signal_to_one_who_is_gone_is_no_error(start: Start) -> None:
+async def test_signal_to_exited_process(start: Start) -> None:
     process = await start(uuid.uuid4().hex, "print(flush=True)")
     await process.wait()
 
@@ -71,7 +71,7 @@ async def test_kill_ends_who_does_not_obey(start: Start) -> None:
     assert await process.wait() == -signal.SIGKILL
 
 
-def test_member_that_becomes_another_program_is_always_found(tmp_path: Path) -> None:
+def test_mark_is_found_during_execve(tmp_path: Path) -> None:
     """Between the two programs it has no environment for a moment."""
     again = tmp_path / "again"
     again.write_text('[ "$1" -gt 0 ] && exec sh "$0" $(($1 - 1))\nexec cat\n')

@@ -43,7 +43,7 @@ def test_waits_for_the_first_token_are_measured() -> None:
     assert counted["chat_first_token_seconds_bucket", "0.25"] == 1
 
 
-def test_watched_number_is_asked_for_at_every_look() -> None:
+def test_gauge_is_read_on_each_render() -> None:
     metrics, here = Metrics(), [1]
     metrics.watch("chat_here", "who is here", lambda: len(here))
     assert numbers(metrics)["chat_here", ""] == 1

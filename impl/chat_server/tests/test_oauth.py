@@ -126,9 +126,7 @@ async def test_refusal_at_the_forge(forge: OAuthServer, fake: Fake, tmp_path: Pa
         assert "was not allowed at the forge" in (await response.json())["error"]["message"]
 
 
-async def test_code_of_another_browser_does_not_log_in(
-    forge: OAuthServer, fake: Fake, tmp_path: Path
-) -> None:
+async def test_foreign_code_does_not_log_in(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada, browser() as victim:
         async with ada.get(f"{url}/chat/login", allow_redirects=False) as begun:
             at_forge = begun.headers["Location"]
@@ -292,9 +290,7 @@ async def test_logins_of_several_tabs_all_succeed(
                 assert (response.status, response.url.path) == (200, "/chat/")
 
 
-async def test_only_a_few_logins_are_kept_for_a_browser(
-    forge: OAuthServer, fake: Fake, tmp_path: Path
-) -> None:
+async def test_logins_of_a_browser_are_bounded(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         for _ in range(LOGINS_AT_ONCE + 3):
             await begun_login(url, ada)
@@ -302,9 +298,7 @@ async def test_only_a_few_logins_are_kept_for_a_browser(
         assert len([each for each in ada.cookie_jar if each.key.startswith(COOKIE)]) == LOGINS_AT_ONCE
 
 
-async def test_planted_login_is_refused_and_the_forge_is_not_asked(
-    forge: OAuthServer, fake: Fake, tmp_path: Path
-) -> None:
+async def test_planted_login_is_refused(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as mallory, browser() as ada:
         back = await begun_login(url, mallory)
         state = parse_qs(urlsplit(back).query)["state"][0]
@@ -434,7 +428,7 @@ async def odd_login(url: str, visitor: aiohttp.ClientSession) -> aiohttp.ClientR
 
 
 @pytest.mark.parametrize(("at", "answer", "status"), ODD_ANSWERS)
-async def test_odd_answer_of_the_forge_logs_nobody_in(
+async def test_odd_forge_answer_logs_nobody_in(
     forge: OAuthServer, fake: Fake, tmp_path: Path, *, at: str, answer: bytes, status: int
 ) -> None:
     async with odd_forge(answer, at) as odd, server(forge, fake, tmp_path, oauth_url=odd) as url:
@@ -447,7 +441,7 @@ async def test_odd_answer_of_the_forge_logs_nobody_in(
 
 @pytest.mark.parametrize("at", [TOKEN_AT, USER_AT])
 @pytest.mark.parametrize("status", [301, 307, 308, 500, 502])
-async def test_redirect_or_failure_of_the_forge_is_not_followed(
+async def test_forge_redirect_is_not_followed(
     forge: OAuthServer, fake: Fake, tmp_path: Path, *, at: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = web.Response(status=status, headers={"Location": f"{forge.url}{at}"})
@@ -497,9 +491,7 @@ async def test_renamed_user_keeps_what_is_theirs(forge: OAuthServer, fake: Fake,
         assert (await whoami(other, url), await titles(other, url)) == ("ada", [])
 
 
-async def test_who_is_on_the_list_takes_no_other_name_of_it(
-    forge: OAuthServer, fake: Fake, tmp_path: Path
-) -> None:
+async def test_account_claims_one_listed_name(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path, users=("mallory", "bob")) as url:
         for name, number in (("mallory", 1), ("bob", 1), ("Bob", 2)):
             forge.user, forge.numbers = name, {name: number}
@@ -522,9 +514,7 @@ async def test_new_login_ends_the_old_one(forge: OAuthServer, fake: Fake, tmp_pa
                 assert response.status == status
 
 
-async def test_token_from_before_the_login_is_worth_nothing(
-    forge: OAuthServer, fake: Fake, tmp_path: Path
-) -> None:
+async def test_token_before_login_is_invalid(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     planted = "p" * 43
     async with server(forge, fake, tmp_path) as url, browser() as ada, aiohttp.ClientSession() as plain:
         ada.cookie_jar.update_cookies({SESSION_COOKIE: planted}, yarl.URL(url))
@@ -534,9 +524,7 @@ async def test_token_from_before_the_login_is_worth_nothing(
             assert response.status == 401
 
 
-async def test_logout_everywhere_ends_all_logins_of_the_user(
-    forge: OAuthServer, fake: Fake, tmp_path: Path
-) -> None:
+async def test_logout_everywhere_ends_all_logins(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path, users=("*",)) as url:
         async with browser() as desk, browser() as phone, browser() as bob:
             await session_token(desk, url)
@@ -626,9 +614,7 @@ async def test_broken_cookie_locks_nobody_out(
                     assert response.status == 200, cookie
 
 
-async def test_cookies_of_an_https_site_cannot_be_planted(
-    forge: OAuthServer, fake: Fake, tmp_path: Path
-) -> None:
+async def test_https_cookies_cannot_be_planted(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     """Their names and attributes keep them from neighbouring hosts, and from the network."""
     site = "https://chat.example"
     async with server(forge, fake, tmp_path, public_url=site) as url, aiohttp.ClientSession() as plain:
@@ -699,9 +685,7 @@ async def test_what_the_forge_says_is_no_markup(forge: OAuthServer, fake: Fake, 
             assert (response.status, "<b>" in page, "no reason" in page) == (401, False, True)
 
 
-async def test_who_comes_back_by_reload_is_led_to_the_page(
-    forge: OAuthServer, fake: Fake, tmp_path: Path
-) -> None:
+async def test_reload_after_login_shows_page(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         back = await begun_login(url, ada)
         for _ in range(2):
@@ -718,9 +702,7 @@ async def test_who_comes_back_by_reload_is_led_to_the_page(
             assert "Log in again" in await text_of(response)
 
 
-async def test_browser_that_logs_out_is_not_led_right_in_again(
-    forge: OAuthServer, fake: Fake, tmp_path: Path
-) -> None:
+async def test_logout_does_not_log_in_again(forge: OAuthServer, fake: Fake, tmp_path: Path) -> None:
     async with server(forge, fake, tmp_path) as url, browser() as ada:
         await session_token(ada, url)
         async with ada.post(f"{url}/chat/logout", headers=HTML) as response:

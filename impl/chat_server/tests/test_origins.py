@@ -145,7 +145,7 @@ PUBLIC = {"public_url": "https://Chat.Example:443/tools/"}
 
 
 @pytest.mark.parametrize("host", ["chat.example", "127.0.0.1:8000", "chat-server", "chat.example:3001"])
-def test_public_url_is_the_origin_whatever_host_says(host: str) -> None:
+def test_public_url_is_the_origin(host: str) -> None:
     """Proxies change ``Host``: nginx sends the upstream's name, and ``$host`` has lost the port."""
     check_origin(request(("Host", host), ("Origin", "https://chat.example")), own(**PUBLIC))
 
@@ -167,7 +167,7 @@ FORWARDED = ("X-Forwarded-Proto", "https")
 HTTP_PAGE = (("Host", "chat.example"), ("Origin", "http://chat.example"))
 
 
-def test_scheme_is_believed_of_the_trusted_proxy_only() -> None:
+def test_scheme_from_trusted_proxy_only() -> None:
     check_origin(request(*HTTP_PAGE, FORWARDED), own())
     check_origin(request(*HTTP_PAGE, SECRET), own())
     check_origin(request(*HTTP_PAGE, SECRET, ("X-Forwarded-Proto", "https, http")), own())
@@ -176,7 +176,7 @@ def test_scheme_is_believed_of_the_trusted_proxy_only() -> None:
         check_origin(request(*HTTP_PAGE, SECRET, FORWARDED), own())
 
 
-def test_dev_server_is_reached_by_http_unless_a_proxy_says_otherwise() -> None:
+def test_dev_scheme_is_http_by_default() -> None:
     dev = OwnOrigins(Settings())
     https = (("Host", "localhost"), ("Origin", "https://localhost"))
     check_origin(request(("Host", "localhost:8000"), ("Origin", "http://localhost:8000")), dev)
@@ -193,7 +193,7 @@ def test_foreign_origin_is_refused_by_any_method(method: str) -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "CROSS-SITE", "same-origin, cross-site", ""])
-def test_site_of_the_page_counts_where_there_is_no_origin(site: str) -> None:
+def test_fetch_site_counts_without_origin(site: str) -> None:
     headers = (("Host", "c"), ("Sec-Fetch-Site", site))
     check_origin(request(*headers), own())
 
@@ -203,7 +203,7 @@ def test_site_of_the_page_counts_where_there_is_no_origin(site: str) -> None:
         check_origin(request(*headers, ("Upgrade", "websocket")), own())
 
 
-def test_origin_that_may_ask_counts_more_than_the_site() -> None:
+def test_allowed_origin_outweighs_fetch_site() -> None:
     headers = (("Host", "c"), ("Origin", "https://friend.example"), ("Sec-Fetch-Site", "cross-site"))
 
     check_origin(request(*headers, method="POST"), own(origins=("https://friend.example",)))
@@ -289,7 +289,7 @@ def test_hosts_that_are_not_named_are_refused(host: str) -> None:
         check_host(request(("Host", host)), own(**PUBLIC, allowed_hosts=("other.example", ".lan")))
 
 
-def test_behind_a_proxy_any_host_is_answered_until_one_is_named() -> None:
+def test_proxy_answers_any_host_by_default() -> None:
     check_host(request(("Host", "whatever.example")), own())
     check_host(request(("Host", "whatever.example")), own(**PUBLIC, allowed_hosts=("*",)))
 

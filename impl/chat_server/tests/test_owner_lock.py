@@ -71,7 +71,7 @@ def test_error_names_the_holder(tmp_path: Path) -> None:
     )
 
 
-def test_lock_file_of_the_dead_locks_nobody_out(tmp_path: Path) -> None:
+def test_stale_lock_file_is_taken(tmp_path: Path) -> None:
     with holding(HOLDER, tmp_path / "lock") as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
@@ -181,7 +181,7 @@ def test_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pyt
         try_it(tmp_path / "lock")
 
 
-def test_symbolic_link_in_place_of_the_file_is_not_followed(tmp_path: Path) -> None:
+def test_symbolic_lock_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "lock").symlink_to("precious")
     with pytest.raises(CannotLock):

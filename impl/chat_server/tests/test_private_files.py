@@ -71,7 +71,7 @@ def test_file_system_without_modes_is_refused(tmp_path: Path, monkeypatch: pytes
         private_folder(tmp_path / "data")
 
 
-def test_database_and_the_files_beside_it_are_private(tmp_path: Path) -> None:
+def test_database_files_are_private(tmp_path: Path) -> None:
     names = ("chat.db", "chat.db-wal", "chat.db-shm", "chat.db-journal")
     for name in names:
         (tmp_path / name).touch(0o644)
@@ -88,7 +88,7 @@ def test_new_database_is_private_whatever_the_mask(tmp_path: Path) -> None:
     assert mode(tmp_path / "chat.db") == "0600"
 
 
-def test_database_that_cannot_be_made_is_left_to_sqlite(tmp_path: Path) -> None:
+def test_unmakeable_database_is_left_to_sqlite(tmp_path: Path) -> None:
     private_database(tmp_path / "missing" / "chat.db")
 
 

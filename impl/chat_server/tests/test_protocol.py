@@ -193,7 +193,7 @@ JSON = st.recursive(
 
 
 @given(JSON.map(json.dumps) | st.text(max_size=30))
-def test_any_text_is_a_message_or_a_bad_request(text: str) -> None:
+def test_any_text_decodes_or_is_refused(text: str) -> None:
     try:
         message = decode_client(text)
     except BadRequest as error:
@@ -240,7 +240,7 @@ SERVER = [
 
 
 @pytest.mark.parametrize(("message", "members"), SERVER)
-def test_server_message_has_the_form_of_the_protocol(message: ServerMessage, members: dict[str, Any]) -> None:
+def test_server_messages_follow_the_protocol(message: ServerMessage, members: dict[str, Any]) -> None:
     named = {"message_id": "m", "conversation_id": CONVERSATION}
 
     assert json.loads(encode(message)) == {**members, **named}
@@ -254,13 +254,13 @@ def test_refusal_has_no_turn_and_no_seq() -> None:
     }
 
 
-def test_refusal_names_the_message_and_when_to_come_back() -> None:
+def test_refusal_names_message_and_retry() -> None:
     message = refusal(Busy("wait", retry_after=2.5), "m1")
 
     assert message == Refused(code="busy", message="wait", message_id="m1", retry_after=2.5)
 
 
-def test_every_error_has_a_code_and_a_status() -> None:
+def test_every_error_has_code_and_status() -> None:
     def tree(kind: type[ChatError]) -> set[type[ChatError]]:
         return {kind}.union(*(tree(each) for each in kind.__subclasses__()))
 

@@ -123,7 +123,7 @@ async def test_empty_lines_are_no_header(chat: Site, clock: LoopClock) -> None:
         assert (await slow.rest()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_later_request_has_as_long_from_its_first_byte(chat: Site, clock: LoopClock) -> None:
+async def test_later_request_has_its_own_time(chat: Site, clock: LoopClock) -> None:
     async with line(chat) as kept:
         for _ in range(2):
             kept.writer.write(HEALTH)
@@ -281,7 +281,7 @@ PEERS = [
 
 
 @pytest.mark.parametrize(("peer", "address"), PEERS)
-def test_addresses(peer: object, address: str) -> None:
+def test_address_of_a_peer(peer: object, address: str) -> None:
     assert address_of(peer) == address
 
 

@@ -47,7 +47,7 @@ async def test_waiting_bytes_of_a_user_are_bounded() -> None:
     assert kept.waiting == 100
 
 
-async def test_where_all_have_too_much_each_has_an_equal_part() -> None:
+async def test_full_shares_are_equal() -> None:
     kept = shares(in_all=150)
 
     assert kept.wait("ada", 90)
@@ -57,7 +57,7 @@ async def test_where_all_have_too_much_each_has_an_equal_part() -> None:
     assert kept.wait("eve", 9)
 
 
-def test_bucket_gives_its_burst_and_then_its_rate() -> None:
+def test_bucket_gives_burst_then_rate() -> None:
     bucket = TokenBucket(10, 50, now=0.0)
     bucket.take(50, 0.0)
     assert bucket.wait(0.0) == 0.0

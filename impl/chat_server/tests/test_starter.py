@@ -87,14 +87,14 @@ async def test_child_is_spoken_to_by_lines() -> None:
         assert await process.stdout.readline() == b"HELLO\n"
 
 
-async def test_child_that_ends_at_the_end_of_input_is_not_signalled() -> None:
+async def test_child_ends_at_eof_without_signal() -> None:
     async with child("import sys; sys.stdin.read(); sys.exit(7)") as process:
         pass
 
     assert process.returncode == 7
 
 
-async def test_child_that_ignores_the_end_of_input_gets_term(loop_clock: LoopClock) -> None:
+async def test_child_that_ignores_eof_gets_term(loop_clock: LoopClock) -> None:
     async with child(READY + STAY, grace=LONG) as process:
         (pid,) = await printed_pids(process)
         loop_clock.advance_soon()
@@ -227,7 +227,7 @@ async def test_who_forks_again_and_again_is_met(code: str) -> None:
             assert process.returncode is None
 
 
-async def test_end_of_the_child_is_seen_though_its_pipes_are_held() -> None:
+async def test_exit_is_seen_with_pipes_held() -> None:
     code = "import os, signal\nif os.fork() == 0: signal.pause()\nos.read(0, 1)"
 
     async with in_time():
@@ -235,7 +235,7 @@ async def test_end_of_the_child_is_seen_though_its_pipes_are_held() -> None:
             pass
 
 
-async def test_stranger_that_holds_the_pipes_does_not_hold_us(caplog: pytest.LogCaptureFixture) -> None:
+async def test_foreign_pipe_holder_does_not_block(caplog: pytest.LogCaptureFixture) -> None:
     async with in_time():
         async with child(READY + STAY, grace=0) as process:
             (pid,) = await printed_pids(process)
@@ -284,7 +284,7 @@ print(os.getppid(), flush=True)
         assert [each for each in relations().values() if each.parent == pid] == []
 
 
-async def test_guardian_that_is_killed_takes_all_along_and_is_followed_by_another(
+async def test_killed_guardian_is_replaced(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat_server.processes.starter.AGAIN_SECONDS", 0)
@@ -304,7 +304,7 @@ async def test_guardian_that_is_killed_takes_all_along_and_is_followed_by_anothe
     assert "the guardian of the claude processes has ended, and so do they" in caplog.text
 
 
-async def test_guardian_that_does_not_answer_is_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_guardian_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chat_server.processes.starter.AGAIN_SECONDS", 0)
     async with in_time(), guardian() as starter:
         async with spoken(starter, python(READY + STAY), {}) as process:
@@ -355,14 +355,14 @@ async def test_stderr_is_read_and_its_end_kept() -> None:
     assert len(process.stderr_tail) < STDERR_TAIL
 
 
-async def test_stderr_that_is_not_utf_8_is_kept_readable() -> None:
+async def test_stderr_may_be_invalid_utf8() -> None:
     async with child("import sys; sys.stderr.buffer.write(b'caf\\xe9\\n')") as process:
         pass
 
     assert process.stderr_tail == "caf\N{REPLACEMENT CHARACTER}"
 
 
-async def test_child_that_does_not_read_is_left_in_time() -> None:
+async def test_child_that_does_not_read_is_killed() -> None:
     async with in_time():
         async with child(READY + STAY, grace=0) as process:
             (pid,) = await printed_pids(process)
@@ -379,7 +379,7 @@ async def test_child_that_floods_is_left_in_time() -> None:
     assert not alive(pid)
 
 
-async def test_writing_to_a_dead_child_is_no_error() -> None:
+async def test_write_to_dead_child() -> None:
     async with child("") as process:
         assert await process.stdout.read() == b""
         for _ in range(10):
@@ -387,7 +387,7 @@ async def test_writing_to_a_dead_child_is_no_error() -> None:
             await asyncio.sleep(0)
 
 
-async def test_error_in_the_block_ends_the_child_and_comes_out() -> None:
+async def test_error_in_block_ends_the_child() -> None:
     pids: asyncio.Queue[int] = asyncio.Queue()
 
     async def fail() -> None:
@@ -475,7 +475,7 @@ async def test_failed_start_is_reported(argv: list[str], cwd: str, error: type[O
                 pytest.fail("it runs")
 
 
-async def test_child_gets_the_environment_given_and_its_mark() -> None:
+async def test_child_has_environment_and_mark() -> None:
     code = "import os; print(sorted(os.environ.items()), flush=True)"
     async with guardian() as starter, spoken(starter, python(code), {"A": "1"}) as process:
         line = await process.stdout.readline()

@@ -154,7 +154,7 @@ async def test_running_turn_is_kept_before_it_ends(store: Store) -> None:
     assert (turn.prompt, turn.answer, turn.status, turn.ended_at) == ("a question", "", "running", None)
 
 
-async def test_progress_of_running_turns_is_kept_and_ended_ones_stay_as_they_are(store: Store) -> None:
+async def test_progress_changes_running_turns_only(store: Store) -> None:
     conversation_id = await begin(store, message_id="ended")
     await finish(store, conversation_id, "ended")
     await begin(store, conversation_id, "running")
@@ -177,9 +177,7 @@ async def test_turns_come_oldest_first(store: Store, clock: Clock) -> None:
     assert [turn.message_id for turn in await store.turns(conversation_id)] == ["z", "y", "a", "m"]
 
 
-async def test_turns_are_read_in_batches_by_their_length(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_turns_are_read_in_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "BATCH", 100)
     monkeypatch.setattr(store_module, "BATCH_TURNS", 2)
     conversation_id = await begin(store, message_id="m0", prompt="x" * 60)
@@ -193,7 +191,7 @@ async def test_turns_are_read_in_batches_by_their_length(
     assert [each.message_id for each in await store.turns(conversation_id)] == [f"m{n}" for n in range(8)]
 
 
-async def test_broken_off_turn_is_interrupted_after_a_restart(tmp_path: Path, clock: Clock) -> None:
+async def test_running_turn_is_interrupted_after_restart(tmp_path: Path, clock: Clock) -> None:
     async with opened(url(tmp_path), clock) as store:
         conversation_id = await begin(store, message_id="done")
         await finish(store, conversation_id, "done")
@@ -216,7 +214,7 @@ async def test_turn_is_found_where_it_is(store: Store) -> None:
     assert [turn.prompt for turn in found if turn] == ["in two", "opens one", "in two"]
 
 
-async def test_turn_that_has_begun_is_given_to_who_begins_it_again(store: Store) -> None:
+async def test_repeated_begin_returns_the_turn(store: Store) -> None:
     one = await begin(store, message_id="m1", prompt="opens one")
     two = await store.new_conversation("ada")
     await begin(store, two, "m1", "in two")
@@ -231,7 +229,7 @@ async def test_turn_that_has_begun_is_given_to_who_begins_it_again(store: Store)
     assert len((await store.used("ada", Limits(9, 0, 0)))[0].hour) == 2
 
 
-async def test_turn_begins_in_a_conversation_of_its_owner_alone(store: Store) -> None:
+async def test_turn_needs_own_conversation(store: Store) -> None:
     conversation_id = await begin(store)
     await store.set_claude_session(conversation_id, "s1")
 
@@ -266,12 +264,12 @@ async def test_conversation_is_its_owners_alone(store: Store) -> None:
     assert await page(store, "ada") == [conversation_id]
 
 
-async def test_unknown_conversation_is_not_found_in_the_same_words(store: Store) -> None:
+async def test_foreign_and_unknown_look_alike(store: Store) -> None:
     with pytest.raises(NotFound, match=f"there is no conversation {NOWHERE}"):
         await store.conversation("ada", NOWHERE)
 
 
-async def test_conversation_has_the_title_of_its_first_prompt(store: Store) -> None:
+async def test_first_prompt_is_the_title(store: Store) -> None:
     conversation_id = await store.new_conversation("ada")
     assert (await store.conversation("ada", conversation_id)).title == ""
 
@@ -397,7 +395,7 @@ async def test_last_page_has_no_next(store: Store) -> None:
 @pytest.mark.parametrize(
     "before", ["", "x", "_", "yesterday_0123456789ab", "1e", "nan_a", "inf_a", "0x1p4_a"]
 )
-async def test_cursor_that_was_never_given_out_is_refused(store: Store, before: str) -> None:
+async def test_made_up_cursor_is_refused(store: Store, before: str) -> None:
     with pytest.raises(BadRequest, match=re.escape(f"before is {before!r}; use the value of next")):
         await store.conversations("ada", before=before, limit=2)
 
@@ -422,7 +420,7 @@ async def test_unreachable_server_is_reported(tmp_path: Path) -> None:
             pytest.fail("it opens")
 
 
-async def test_of_fifty_at_once_exactly_five_are_admitted(store: Store) -> None:
+async def test_parallel_admissions_respect_the_limit(store: Store) -> None:
     asks = (store.begin_turn("ada", None, f"m{i}", "hi", Limits(5, 0, 0)) for i in range(50))
     outcomes = await asyncio.gather(*asks, return_exceptions=True)
 
@@ -439,7 +437,7 @@ async def test_ledger_adds_up(store: Store, clock: Clock) -> None:
     assert isinstance(used.tokens, int)
 
 
-async def test_of_the_ledger_only_what_is_limited_is_read(store: Store, clock: Clock) -> None:
+async def test_unlimited_usage_is_not_read(store: Store, clock: Clock) -> None:
     for message_id in ("m1", "m2", "m3"):
         await finish(store, await begin(store, message_id=message_id), message_id)
         clock.now += 1

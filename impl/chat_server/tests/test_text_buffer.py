@@ -26,7 +26,7 @@ def test_part_is_what_a_string_has_there(parts: list[str], start: int, length: i
 
 
 @given(pieces, pieces, places)
-def test_part_is_the_same_after_all_was_asked_for(parts: list[str], more: list[str], start: int) -> None:
+def test_slice_is_the_same_after_str(parts: list[str], more: list[str], start: int) -> None:
     text = grown(parts)
     str(text)
     for part in more:

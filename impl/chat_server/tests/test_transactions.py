@@ -150,7 +150,7 @@ async def test_refusal_is_its_own(database: Database) -> None:
     assert database.commits == 1
 
 
-async def test_where_all_are_refused_nothing_waits_for_the_disk(database: Database) -> None:
+async def test_refused_batch_does_not_commit(database: Database) -> None:
     async with database.busy():
         tasks = database.begin(refuse, refuse)
 
@@ -158,7 +158,7 @@ async def test_where_all_are_refused_nothing_waits_for_the_disk(database: Databa
     assert database.commits == 0
 
 
-async def test_database_that_cannot_be_used_is_tried_once_for_all(database: Database) -> None:
+async def test_unavailable_database_is_tried_once(database: Database) -> None:
     tries: list[str] = []
 
     def attempt(name: str) -> Work[str]:
@@ -206,7 +206,7 @@ async def test_who_leaves_in_the_queue_writes_nothing(database: Database) -> Non
     assert await database.names() == {"a", "c"}
 
 
-async def test_who_leaves_while_it_is_written_has_written(database: Database) -> None:
+async def test_cancelled_caller_has_written(database: Database) -> None:
     there, go = threading.Event(), threading.Event()
 
     def slow(db: sa.Connection) -> str:

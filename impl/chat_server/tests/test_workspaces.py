@@ -50,7 +50,7 @@ def test_folders_are_private(workspaces: Workspaces) -> None:
         assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_folders_without_a_conversation_go_at_the_next_start(workspaces: Workspaces, tmp_path: Path) -> None:
+def test_stray_folders_go_at_start(workspaces: Workspaces, tmp_path: Path) -> None:
     kept, left = workspaces.new(), workspaces.new()
     workspaces.assign(kept, "c1")
     (left.work / "file").touch()
@@ -88,9 +88,7 @@ def test_conversation_that_is_deleted_has_no_folders(workspaces: Workspaces, tmp
     assert workspaces.release("c1") is None
 
 
-def test_deletion_that_was_broken_off_is_finished_at_the_next_start(
-    workspaces: Workspaces, tmp_path: Path
-) -> None:
+def test_interrupted_deletion_ends_at_start(workspaces: Workspaces, tmp_path: Path) -> None:
     workspaces.assign(workspaces.new(), "c1")
     workspaces.release("c1")
     Workspaces(tmp_path / "workspaces").prepare()
@@ -98,7 +96,7 @@ def test_deletion_that_was_broken_off_is_finished_at_the_next_start(
     assert folders(tmp_path) == set()
 
 
-def test_folder_that_cannot_be_removed_is_tried_again(
+def test_removal_is_tried_again(
     workspaces: Workspaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = workspaces.new()
@@ -140,7 +138,7 @@ def make_deep(folder: Path, depth: int) -> None:
     os.close(here)
 
 
-def test_folder_that_is_closed_to_its_user_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_folder_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     user = {"user": 65_534} if os.geteuid() == 0 else {}  # for root nothing is closed
     monkeypatch.setattr(subprocess, "run", partial(subprocess.run, **user))
     with TemporaryDirectory() as name:

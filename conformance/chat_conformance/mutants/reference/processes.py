@@ -136,12 +136,11 @@ patched(
     "When a conversation is deleted, its claude is ended, and not what that had started.",
     SPARES_DESCENDANTS_LATER,
     Patch(
-        "claude/pool.py",
-        "        session = self._sessions.get(conversation_id)\n"
-        "        if session is not None and session.task is not None:\n",
-        '        self._starter.ask("end", 0)\n'
-        "        session = self._sessions.get(conversation_id)\n"
-        "        if session is not None and session.task is not None:\n",
+        "turns/manager.py",
+        "            self._deleting.add(conversation_id)\n        try:\n",
+        "            self._deleting.add(conversation_id)\n"
+        '        self._claude._starter.ask("end", 0)\n'
+        "        try:\n",
     ),
 )
 
