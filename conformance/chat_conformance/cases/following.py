@@ -72,7 +72,7 @@ async def goes_live(chat: CaseContext) -> None:
     clause="SUB-1",
     severity=Severity.MEDIUM,
     means="A second tab does not see what is being said in the first.",
-    needs=(REPLAYS, "turns/order"),
+    needs=(REPLAYS, "following/goes-live", "turns/order"),
 )
 async def running_turn(chat: CaseContext) -> None:
     async with chat.fake.gate("running") as gate, chat.peer() as asks, chat.peer() as peer:

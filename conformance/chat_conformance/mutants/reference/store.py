@@ -106,8 +106,8 @@ def tokens_counted_twice() -> None:
     """Tokens are charged twice."""
 
     def charge_again(what: dict[str, Any]) -> None:
-        once = what["spent"]
-        what.update(spent=Usage(2 * once.input_tokens, 2 * once.output_tokens))
+        if (once := what.get("spent")) is not None:  # a turn that never began has none
+            what.update(spent=Usage(2 * once.input_tokens, 2 * once.output_tokens))
 
     at_the_end(charge_again)
 
