@@ -3,7 +3,7 @@
 A base that fails `processes/options` blocks every case that looks at an answer, on base and head alike. A head that
 shows no token any more would be taken for no worse. So the cases that an old root cause blocks are played on the base
 without those that they need, and again behind what fails there; what passes is played on the head. Only one thing is
-told of them: that the base passes a case which the head fails. All else may follow from the root cause.
+reported of them: that the base passes a case which the head fails. All else may follow from the root cause.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def test_session_recorded_by_chromium_gives_a_working_target_file(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "told"),
+    ("right", "wrong", "shown"),
     [
         ('kind = "piece"', 'kind = "pece"', "FAIL  token    the answer is ''; messages that no event"),
         ('kind = "welcome"', 'kind = "welcme"', "FAIL  socket   expected the message .*welcme.* that opens"),
@@ -117,7 +117,7 @@ def test_session_recorded_by_chromium_gives_a_working_target_file(tmp_path: Path
     ],
 )
 def test_doctor_names_what_the_description_lacks(
-    right: str, wrong: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    right: str, wrong: str, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = TARGETS["own_words"].read_text(encoding="utf-8").replace("{here}", str(OWN_WORDS))
     place = tmp_path / "target.toml"
@@ -126,4 +126,4 @@ def test_doctor_names_what_the_description_lacks(
     )
 
     assert main(["doctor", "--target", str(place)]) == 3
-    assert re.search(told, capsys.readouterr().out)
+    assert re.search(shown, capsys.readouterr().out)
