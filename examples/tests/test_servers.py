@@ -95,5 +95,5 @@ def test_doctor_says_where_the_merged_pull_request_stops() -> None:
     done = run("doctor", "--target", "chat.toml", cwd=EXAMPLES / "merged_pull_request")
 
     assert done.returncode == 3
-    assert "ok    socket   /chat/ws is a WebSocket" in done.stdout
+    assert "ok    socket   /chat/ws is open" in done.stdout
     assert "FAIL  token" in done.stdout

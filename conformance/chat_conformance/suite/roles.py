@@ -19,7 +19,7 @@ def roles_of(case: Case) -> frozenset[str]:
 def absent(case: Case, target: Target) -> str | None:
     """Why a case is not offered by a target, in words; None where all roles that it relies on are there."""
     missing = sorted(roles_of(case) - target.roles, key=list(ROLES).index)
-    return f"no {missing[0].replace('_', ' ')}: {ROLES[missing[0]]}" if missing else None
+    return ROLES[missing[0]] if missing else None
 
 
 def playable(cases: Iterable[Case], target: Target) -> list[Case]:

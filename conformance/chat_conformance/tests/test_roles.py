@@ -35,7 +35,7 @@ def test_roles_follow_from_calls(case_id: str, relies: set[str], not_on: set[str
 def test_absent_role_is_named_with_its_remedy() -> None:
     lacks = target('lacks = ["seq"]')
 
-    assert absent(CASES["turns/seq"], lacks) == "no seq: events are not numbered: members.seq of events"
+    assert absent(CASES["turns/seq"], lacks) == "events are not numbered: members.seq of events"
     assert absent(CASES["turns/seq"], target("")) is None
 
 
