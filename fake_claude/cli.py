@@ -77,7 +77,7 @@ def open_session(context: Context, run: Run, refused: str | None) -> None:  # no
     title = options.text("name")
     if title:
         run.transcript.name(title)
-        if context.streams_in:
+        if context.streams_out:
             from fake_claude.lines.events import system
 
             run.emit(system(context, "session_title_changed", title=title))

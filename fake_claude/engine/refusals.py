@@ -29,17 +29,33 @@ class Refusals:
         if message.stop_reason != "refusal":
             return
         state, run = self._state, self._state.run
-        state.tally.safety_stops += 1
+        run.safety_stops += 1
+        state.tally.safety_stops = run.safety_stops
         if self._count == 0:
             return
         name = title(state.model)
-        text = (
+        if name.startswith("Haiku"):
+            text = (
+                f"API Error: {name} can't help with this. Start a new session to continue.\n\nLearn more:"
+                " https://www.anthropic.com/legal/aup\n\nRequest ID:"
+                f" {run.request_id}\n\nMessage ID: {message.id}"
+            )
+        else:
+            text = self._flagged(name, message.id)
+        self._print_final(text, message.id)
+
+    def _flagged(self, name: str, message_id: str) -> str:
+        request_id = self._state.run.request_id
+        return (
             f"API Error: {name}'s safeguards flagged this message (https://www.anthropic.com/legal/aup). This sometimes"
             f" happens with safe, normal conversations. Claude Code can't respond to this message with {name}.\n\nTry"
             " rephrasing the request in a new session or change your model.\n\nLearn more:"
             " https://support.claude.com/en/articles/8106465\n\nRequest ID:"
-            f" {run.request_id}\n\nMessage ID: {message.id}"
+            f" {request_id}\n\nMessage ID: {message_id}"
         )
+
+    def _print_final(self, text: str, message_id: str) -> None:
+        state, run = self._state, self._state.run
         run.emit(
             events.system(
                 run.context,
@@ -59,7 +75,7 @@ class Refusals:
             "request_id": run.request_id,
             "is_api_error_message": True,
         }
-        event["refused_message_id"] = message.id
+        event["refused_message_id"] = message_id
         run.emit(event, "full")
         self.final_line = event
 

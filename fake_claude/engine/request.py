@@ -250,6 +250,7 @@ class Request:
         self.message.raw = {**raw, "stop_reason": event["delta"]["stop_reason"], "usage": usage}
         self.state.tally.count(self.state.model, usage)
         self.run.last_usage = usage
+        self.run.requests += 1
         if streaming:
             self.refusals.on_message_end(self.message)
             self._stream(event)

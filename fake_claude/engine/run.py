@@ -53,6 +53,8 @@ class Run:
         self.err = Output(2)
         self.costs = Costs()
         self.api_ms = 0
+        self.requests = 0  # that were answered
+        self.safety_stops = 0
         self.last_usage: Message | None = None  # of the newest request
         self.checkpoints = Checkpoints(context.cwd)
         self._started = time.monotonic()

@@ -167,7 +167,7 @@ def play(run: Run, called: tuple[str, str, str], prompt: Message) -> Generator[W
 
 
 def _usage(run: Run, tally: TurnTotals, word: str, arguments: str) -> None:
-    text = cost_text(run.costs, run.api_ms, run.results, before_330=run.context.before_330)
+    text = cost_text(run.costs, run.api_ms, run.requests, before_330=run.context.before_330)
     _print(run, text, command=("usage", arguments))
     _result(run, tally, word, text)
 

@@ -13,7 +13,7 @@ from fake_claude.engine.builtin_tools import SUPPORTED, ToolResult, bash_result,
 from fake_claude.engine.hooks import has_hooks, run_hooks
 from fake_claude.engine.shell import Running
 from fake_claude.ids import fresh_id, fresh_uuid
-from fake_claude.invocation.permissions import DENIED_FOLDER, inside, judge, suggestions
+from fake_claude.invocation.permissions import DENIED_FOLDER, UNREADABLE, inside, judge, suggestions
 from fake_claude.lines import events
 from fake_claude.waits import Exit, HostResponse, Wait
 
@@ -172,10 +172,10 @@ class ToolCalls:
                     timestamp=timestamp(),
                 )
             )
-        if verdict.message == DENIED_FOLDER:  # a path that a rule hides is an error of the tool
+        if verdict.message in (DENIED_FOLDER, UNREADABLE):  # a path that a rule hides is an error of the tool
             self._deny(call)
             call.decision = {"decision": "reject", "source": "config", "reason_type": "rule"}
-            self._finish(call, failed(call.id, DENIED_FOLDER, tagged=True, meta=call.meta()))
+            self._finish(call, failed(call.id, verdict.message, tagged=True, meta=call.meta()))
             return
         self._run.emit(
             events.system(

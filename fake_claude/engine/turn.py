@@ -78,7 +78,11 @@ class Turn:
         state.model = text.model or state.model
         state.find_play()
         self._misbehave_at("before_init")
-        if not run.results and (not self.context.customised or self.context.configuration.hooks_off):
+        if (
+            not run.results
+            and len(run.transcript.messages) < 2
+            and (not self.context.customised or self.context.configuration.hooks_off)
+        ):
             run.emit(events.system(self.context, "ui_invalidate", event="ui.render"))
         run.emit(events.init(self.context, run.project_dir, state.uuids), "init")
         try:

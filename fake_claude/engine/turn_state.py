@@ -37,6 +37,7 @@ class TurnState:
         self.uuids: list[str] = [prompt["uuid"] for prompt in prompts if prompt["uuid"]]
         self.own_uuids = list(self.uuids)
         self.tally = TurnTotals(run.costs, run.api_ms)
+        self.tally.safety_stops = run.safety_stops
         self.started_ms = int(time.time() * 1000)
         self.model = run.context.model
         self.fell_back = False

@@ -163,13 +163,11 @@ class Context:
     def tools(self) -> list[str]:
         """Return the tool names of the init line, in the CLI's order."""
         options = self.options
-        if "tools" in options.lists:
-            wanted = split_rules(options.lists["tools"])
-            if wanted == ["default"]:
-                wanted = list(TOOLS)
+        wanted = split_rules(options.lists.get("tools", ["default"]))
+        if wanted != ["default"]:
             return [name for name in TOOLS if name in wanted]
         if self.bare:
-            return list(BARE_TOOLS)
+            return [name for name in BARE_TOOLS if name not in self.deny_rules]
         tools = list(TOOLS)
         known = find_model(self.model)
         if known is not None and known.lists_tasks:

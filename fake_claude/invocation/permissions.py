@@ -75,6 +75,7 @@ NO_PERSON = (
     " instead; it goes through the same check. Otherwise finish the rest of the task without this removal, tell the"
     " user what you wanted to delete and why, and leave the removal to them. What was flagged: {message}"
 )
+UNREADABLE = "File is covered by a Read deny rule in your permission settings and cannot be written."
 DENIED_FOLDER = "File is in a directory that is denied by your permission settings."
 NO_CLASSIFIER = (
     "Auto mode is unavailable: its safety check does not run for this session, so {tool} was not run. Other actions"
@@ -114,6 +115,12 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
     plain = tool == "Bash" or by_path  # their rules with parentheses are looked at elsewhere
     if any(matches(rule, tool, given) for rule in context.deny_rules if not plain or "(" not in rule):
         return _denied(tool, given)
+    if (
+        kind == "Edit"
+        and by_path
+        and ("Read" in context.deny_rules or covered(full, "Read", context.deny_rules, context))
+    ):
+        return Verdict(allowed=False, message=UNREADABLE, kind="", reason_type="rule", forbidden=True)
     if by_path and covered(full, kind, context.deny_rules, context):
         return Verdict(allowed=False, message=DENIED_FOLDER, kind="", reason_type="rule", forbidden=True)
     shell = _judge_shell(str(given.get("command", "")), context) if tool == "Bash" else None

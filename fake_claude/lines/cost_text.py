@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from fake_claude.lines.costs import Costs
 
 
-def cost_text(costs: Costs, api_ms: int, results: int, *, before_330: bool) -> str:
-    """Return the lines; ``api_ms`` is the time of the API, ``results`` how often it was asked."""
+def cost_text(costs: Costs, api_ms: int, requests: int, *, before_330: bool) -> str:
+    """Return the lines; ``api_ms`` is the time of the API, ``requests`` how often it was asked."""
     totals = [0, 0, 0, 0]
     for entry in costs.models.values():
         keys = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
@@ -19,7 +19,7 @@ def cost_text(costs: Costs, api_ms: int, results: int, *, before_330: bool) -> s
     spent = f"Usage:                 {totals[0]} input, {totals[1]} output, {read} cache read, {written} cache write"
     if costs.models:
         spent = "Usage by model:\n" + "\n".join(_line(name, entry) for name, entry in costs.models.items())
-        asked = f"{results} request{'s' if results != 1 else ''}"
+        asked = f"{requests} request{'s' if requests != 1 else ''}"
         spent += (
             f"\nPrompt cache (main):   {asked} · 0% of input tokens from cache · no misses"
             " · no prompt caching reported by the API"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from fake_claude.catalog import MODELS, NEW_IN_330
+from fake_claude.invocation.command_files import agents
+from fake_claude.invocation.command_files import commands as file_commands
 
 COMMANDS = (
     ("deep-research", "", ()),
@@ -157,12 +159,28 @@ def _price(model: Model) -> str:
     return f"{'/'.join(prices)} per Mtok"
 
 
+def _of_files(context: Context) -> list[dict[str, Any]]:
+    """Return the commands in files of the user and the project."""
+    return [
+        {
+            "name": command.name,
+            "description": command.members.get("description", command.name),
+            "argumentHint": command.members.get("argument-hint", ""),
+        }
+        for command in file_commands(context)
+    ]
+
+
 def initialize_response(context: Context, *, running: bool) -> dict[str, Any]:
     """Return the ``response`` member: what this CLI offers to a host."""
     response: dict[str, Any] = {
-        "commands": commands(),
+        "commands": [*_of_files(context), *commands()],
         "agents": sorted(
-            [*(dict(agent) for agent in AGENTS), *context.described_agents],
+            [
+                *(dict(agent) for agent in AGENTS),
+                *({"name": name, "description": text} for name, text in agents(context)),
+                *context.described_agents,
+            ],
             key=lambda agent: agent["name"].lower(),
         ),
         "output_style": context.output_style,

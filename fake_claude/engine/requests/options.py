@@ -69,7 +69,7 @@ def _apply_flag_settings(request: ControlRequest) -> None:
             text = f"<local-command-stdout>Set model to `{model}`</local-command-stdout>"
             event = user(context, text, isReplay=True)
             run.emit(event)
-            run.defer_write(lambda: run.transcript.local_command("model", model, event))
+            run.defer_write(lambda: run.transcript.local_command("model", str(settings["model"]), event))
     if isinstance(settings.get("outputStyle"), str):
         context.output_style = settings["outputStyle"]
     request.succeed()

@@ -21,7 +21,7 @@ def _get_session_cost(request: ControlRequest) -> None:
     from fake_claude.lines.cost_text import cost_text
 
     run = request.run
-    text = cost_text(run.costs, run.api_ms, run.results, before_330=run.context.before_330)
+    text = cost_text(run.costs, run.api_ms, run.requests, before_330=run.context.before_330)
     request.succeed({"text": text})
 
 
