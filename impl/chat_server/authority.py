@@ -23,7 +23,8 @@ class Authority:
     """A host and, where one was given, a port (RFC 3986 §3.2)."""
 
     host: (
-        str  # in lower case and ASCII, without a dot at the end; IPv6 in its shortest form, without brackets
+        # In lower case and ASCII, without a dot at the end; IPv6 in its shortest form, without brackets.
+        str
     )
     port: int | None
 
@@ -67,7 +68,8 @@ def _host(text: str) -> str | None:
     try:
         if text.startswith("["):
             return str(ipaddress.IPv6Address(text[1:-1]))
-        text = text.removesuffix(".").lower()  # some proxies take the dot of a full name away, some do not
+        # Some proxies take the dot of a full name away, some do not.
+        text = text.removesuffix(".").lower()
         return text if text.isascii() else idna.encode(text, uts46=True).decode()
     except (ValueError, UnicodeError):  # no IPv6 address; no name that DNS could have
         return None

@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 follow_sources = argv is None and settings.identity == "dev"
                 again = runner.run(_serve(settings, locks.server, follow_sources=follow_sources))
-            if again is not None:  # the same command, on the same port; other descriptors are closed by exec
+            # The same command, on the same port; other descriptors are closed by exec.
+            if again is not None:
                 locks.hand_on()
                 os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--port", str(again)])  # noqa: S606
     except (ChatError, Held, CannotLock, NotPrivate, OSError) as error:
@@ -150,7 +151,8 @@ async def _serve(settings: Settings, server: str, *, follow_sources: bool) -> in
         shown = f"[{host}]" if ":" in host else host
         print(f"Chat ready at http://{printable(shown)}:{port}/chat/", flush=True)
         gc.collect()
-        gc.freeze()  # a full collection need not look at what the imports made: 45 ms in which nobody is served
+        # A full collection need not look at what the imports made: 45 ms in which nobody is served.
+        gc.freeze()
         await stop.wait()
     return port if changed else None
 

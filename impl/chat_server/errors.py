@@ -23,7 +23,8 @@ class ChatError(Exception):
         super().__init__(f"{message}: {detail}" if detail else message)
         self.message = message
         self.message_id = message_id
-        self.retry_after = retry_after  # seconds after which the same request may succeed
+        # Seconds after which the same request may succeed.
+        self.retry_after = retry_after
 
 
 class BadRequest(ChatError):

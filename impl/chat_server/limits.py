@@ -31,7 +31,8 @@ class Limits:
 class Used:
     """What a user has used by the ledger, as far as it is limited."""
 
-    hour: Sequence[float]  # the hits of the sliding hour, oldest first; of more than the limit the newest
+    # The hits of the sliding hour, oldest first; of more than the limit the newest.
+    hour: Sequence[float]
     day: int  # hits of the UTC day
     tokens: int  # input and output tokens of the UTC day
 
@@ -84,7 +85,8 @@ class LimitStatus:
     limit: str  # the field of Limits
     used: int
     of: int
-    resets_in: float | None  # seconds until some of it comes back; None while nothing of it is used
+    # Seconds until some of it comes back; None while nothing of it is used.
+    resets_in: float | None
 
 
 def limit_statuses(limits: Limits, used: Used, now: float) -> list[LimitStatus]:

@@ -104,7 +104,8 @@ def _lock(path: Path, what: str, kept: Sequence[int]) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # the file was removed in between; others would lock a new one
+        # The file was removed in between; others would lock a new one.
+        os.close(descriptor)
 
 
 def _open(path: Path, what: str) -> int:

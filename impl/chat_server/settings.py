@@ -410,7 +410,8 @@ def _read(kind: inspect.Type, text: str) -> Any:
         case inspect.FloatType():
             return _finite(text)
         case inspect.BoolType():
-            return _BOOLS.get(text.strip().lower())  # None for any other word, which msgspec refuses
+            # None for any other word, which msgspec refuses.
+            return _BOOLS.get(text.strip().lower())
         case inspect.CustomType() | inspect.UnionType():  # None for an optional path; else msgspec refuses it
             return Path(text) if text else None
         case inspect.VarTupleType():

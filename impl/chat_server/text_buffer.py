@@ -20,7 +20,8 @@ class TextBuffer:
 
     def __init__(self) -> None:
         self._blocks: list[str] = []  # joined pieces, oldest first
-        self._tail: list[str] = []  # the newest pieces, fewer than PIECES_PER_BLOCK
+        # The newest pieces, fewer than PIECES_PER_BLOCK.
+        self._tail: list[str] = []
         self.length = 0
 
     def append(self, text: str) -> None:
@@ -85,8 +86,10 @@ class VisibleText:
 
     def __init__(self, buffer: TextBuffer) -> None:
         self._buffer = buffer
-        self._prefix = ""  # visible text from before the last rewind
-        self._start = buffer.length  # where the visible text continues in the buffer
+        # Visible text from before the last rewind.
+        self._prefix = ""
+        # Where the visible text continues in the buffer.
+        self._start = buffer.length
 
     def __len__(self) -> int:
         return len(self._prefix) + self._buffer.length - self._start

@@ -43,7 +43,8 @@ class _Block(msgspec.Struct):
     """A text block: its index among the blocks of all kinds of its message, and where it is in the visible text."""
 
     index: int
-    begin: int  # of the paragraph break before it, where it needs one
+    # Of the paragraph break before it, where it needs one.
+    begin: int
     start: int  # of its text
 
 
@@ -64,11 +65,14 @@ class AnswerText:
     def __init__(self, buffer: TextBuffer) -> None:
         self._buffer = buffer
         self.visible = VisibleText(buffer)
-        self._message = ""  # id of the current message; empty after a stream broke
+        # Id of the current message; empty after a stream broke.
+        self._message = ""
         self._blocks: list[_Block] = []  # the text blocks of this message so far
         self._full_blocks = 0  # how many of them came as full blocks
-        self._unconfirmed = ""  # the end of the visible text that the current copy has not repeated yet
-        self._break_due = False  # a paragraph break goes before the next text
+        # The end of the visible text that the current copy has not repeated yet.
+        self._unconfirmed = ""
+        # A paragraph break goes before the next text.
+        self._break_due = False
         # Where no break is due: at the beginning, or where a sentence is continued.
         self._join_at = 0
 
@@ -122,7 +126,8 @@ class AnswerText:
             else:
                 self._unconfirmed = self.visible.tail(start)
         else:
-            text = ""  # of an older block: its deltas are visible
+            # Of an older block: its deltas are visible.
+            text = ""
         self._full_blocks += 1
         yield from self.delta(text)
 

@@ -60,7 +60,8 @@ LOGIN = "CLAUDE_SECURESTORAGE_CONFIG_DIR"
 """Where the CLI keeps its login when that is not in its HOME; it also renews and locks it there."""
 
 FIXED = {
-    "DISABLE_AUTOUPDATER": "1",  # a HOME per conversation would get a copy of the CLI each
+    # A HOME per conversation would get a copy of the CLI each.
+    "DISABLE_AUTOUPDATER": "1",
     "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",  # same, of the plug-in catalogue
 }
 

@@ -21,11 +21,14 @@ ENVIRONMENT = {
     "CLAUDE_CODE_RESTRICTED": "1",
     "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",  # no file or folder after @
     "CLAUDE_CODE_DISABLE_ULTRATHINK": "1",  # no keyword that changes the effort
-    "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",  # no CLAUDE.md, of the user, the folder, or those above it
+    # No CLAUDE.md, of the user, the folder, or those above it.
+    "CLAUDE_CODE_DISABLE_CLAUDE_MDS": "1",
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",  # no notes that the CLI keeps by itself
     "CLAUDE_CODE_DISABLE_BUNDLED_SKILLS": "1",  # none of the commands that are prompts
-    "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS": "1",  # no user, status or commits of the working folder's repository
-    "CLAUDE_CODE_DISABLE_CRON": "1",  # no scheduled tasks of the working folder while the CLI waits for a prompt
+    # No user, status or commits of the working folder's repository.
+    "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS": "1",
+    # No scheduled tasks of the working folder while the CLI waits for a prompt.
+    "CLAUDE_CODE_DISABLE_CRON": "1",
 }
 """Variables of the CLI (seen in 2.1.330 and 2.1.332) that switch off what acts on a prompt, or adds to it."""
 

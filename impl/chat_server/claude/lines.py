@@ -27,7 +27,8 @@ class LineSplitter:
         """
         lines: list[bytes | bytearray] = [*data.split(b"\n")]
         rest = lines.pop()
-        if rest or self._begun or len(data) > self._limit:  # hardly ever: a read ends where a line does
+        # Hardly ever: a read ends where a line does.
+        if rest or self._begun or len(data) > self._limit:
             self._join(lines, rest, len(data))
         return lines
 

@@ -72,7 +72,8 @@ class TurnParser:
         self._seen_uuids: set[str] = set()
         self._last_delta_uuid: str | None = None
         self._tools: dict[str, str] = {}  # names of running tool calls by id
-        self._usage: dict[str, Usage] = {}  # by message id, as the stream itself reports it
+        # By message id, as the stream itself reports it.
+        self._usage: dict[str, Usage] = {}
         self._message = ""  # id of the current message
         self.ended = False
 

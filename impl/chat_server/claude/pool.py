@@ -316,7 +316,8 @@ class Claude:
                 logger.exception("the process failed")
             else:
                 session.started.set_exception(error)
-                session.started.exception()  # mark it as retrieved: the turn may have been cancelled
+                # Mark it as retrieved: the turn may have been cancelled.
+                session.started.exception()
         finally:
             if self._sessions.get(session.conversation_id) is session:
                 del self._sessions[session.conversation_id]

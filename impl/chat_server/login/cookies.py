@@ -18,7 +18,8 @@ def cookies(request: web.BaseRequest) -> Iterator[tuple[str, str]]:
     understood spoils no other; bytes that are no UTF-8 stay in the value as surrogates.
     """
     for header in request.headers.getall(hdrs.COOKIE, []):
-        for pair in header.split(";"):  # RFC 6265 §5.4: names and values as they are, joined by "; "
+        # RFC 6265 §5.4: names and values as they are, joined by "; ".
+        for pair in header.split(";"):
             name, equals, value = pair.strip(" \t").partition("=")
             if equals:
                 yield name, value.removeprefix('"').removesuffix('"')
@@ -46,7 +47,8 @@ class OwnCookies:
             max_age=seconds,
             path="/",  # as the prefix needs it
             httponly=True,
-            samesite="Lax",  # sent when the forge sends people back, not with what foreign pages do
+            # Sent when the forge sends people back, not with what foreign pages do.
+            samesite="Lax",
             secure=self._https,
         )
 

@@ -45,9 +45,12 @@ def is_nobody(name: str) -> bool:
 class Login:
     """A user who is logged in."""
 
-    user: str  # what everything of theirs is kept under, and never shown
-    name: str = ""  # as people know them; empty where there is one local user
-    key: str = ""  # names the login, to find its connections when it ends
+    # What everything of theirs is kept under, and never shown.
+    user: str
+    # As people know them; empty where there is one local user.
+    name: str = ""
+    # Names the login, to find its connections when it ends.
+    key: str = ""
     expires_at: float | None = None  # Unix seconds
 
 
@@ -93,7 +96,8 @@ class ProxyIdentity:
             Unauthorized: The request did not come by the proxy, or the proxy names nobody, several, or a placeholder.
         """
         check_secret(request, self._secret)
-        names = request.headers.getall(USER_HEADER, [])  # in any letter case; X_Chat_User is another header
+        # In any letter case; X_Chat_User is another header.
+        names = request.headers.getall(USER_HEADER, [])
         if len(names) != 1:
             raise Unauthorized(f"the proxy sent {len(names)} {USER_HEADER} headers; one is needed")
         name = names[0].strip(" \t")

@@ -48,10 +48,12 @@ T = TypeVar("T")
 class Forge:
     """Where people log in, and the credentials of this server there."""
 
-    url: str  # of the forge, without a slash at the end
+    # Of the forge, without a slash at the end.
+    url: str
     client_id: str
     client_secret: str
-    public_url: str  # of this server, as browsers see it, without a slash at the end
+    # Of this server, as browsers see it, without a slash at the end.
+    public_url: str
 
 
 class _Token(msgspec.Struct):
@@ -274,7 +276,8 @@ class OAuthIdentity:
                 method,
                 self._forge.url + path,
                 headers=headers,
-                allow_redirects=False,  # elsewhere the secret and the token are nobody's business
+                # Elsewhere the secret and the token are nobody's business.
+                allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=FORGE_SECONDS),
                 **options,
             ) as response:

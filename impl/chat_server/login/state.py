@@ -28,7 +28,8 @@ REMEMBERED = 10_000
 and it is the forge that refuses its code."""
 
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]+")
-_TAG = 16  # characters of the state that name its cookie
+# Characters of the state that name its cookie.
+_TAG = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class LoginStates:
         self._key = hmac.digest(secret.encode(), b"chatgate: states of logins", "sha256")
         self._own = own
         self._now = now
-        self._used: dict[str, float] = {}  # states, and until when they would be good; the oldest first
+        # States, and until when they would be good; the oldest first.
+        self._used: dict[str, float] = {}
 
     def begin(self, request: web.BaseRequest, response: web.StreamResponse) -> BegunLogin:
         """Begin a login, and let the response give the browser its cookie."""

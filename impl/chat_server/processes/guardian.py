@@ -94,9 +94,12 @@ class Guardian:
         self._server = server
         self._mark = mark
         self._known: dict[int, Child] = {}  # those that live, by pid
-        self._children: dict[int, Child] = {}  # those, and those that the server has not ended yet, by number
-        self._unclean = False  # something may be left of one that has ended
-        self._beyond: dict[int, int] = {}  # others' processes, with the time of their birth
+        # Those, and those that the server has not ended yet, by number.
+        self._children: dict[int, Child] = {}
+        # Something may be left of one that has ended.
+        self._unclean = False
+        # Others' processes, with the time of their birth.
+        self._beyond: dict[int, int] = {}
         self._pause = SOONEST
         self._next_scan = 0.0
         self._poll = select.poll()
@@ -104,7 +107,8 @@ class Guardian:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         # Handlers that do nothing: unlike what is ignored, they are gone in a child once it is another program.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, _nothing)  # a terminal sends these to all of its group; the server decides
+            # A terminal sends these to all of its group; the server decides.
+            signal.signal(number, _nothing)
         for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, _nothing)
         if not adopt_orphans():
@@ -160,7 +164,8 @@ class Guardian:
         try:
             self._server.send(message.encode(), socket.MSG_NOSIGNAL)
         except OSError:
-            return  # the server has gone; the next read of the socket shows it
+            # The server has gone; the next read of the socket shows it.
+            return
 
     # --- the beginning of a process
 
@@ -326,11 +331,13 @@ def _nothing(*_: object) -> None:
 
 def main(mark: str) -> None:
     """Guard the processes with this mark; the server is at the other end of standard input."""
-    assert VARIABLE  # the server puts it into the environment of each
+    # The server puts it into the environment of each.
+    assert VARIABLE
     with socket.socket(fileno=os.dup(0)) as server:
         guardian = Guardian(server, mark)
         gc.collect()
-        gc.freeze()  # a child need not copy what a collection would touch
+        # A child need not copy what a collection would touch.
+        gc.freeze()
         gc.disable()
         guardian.serve()
 

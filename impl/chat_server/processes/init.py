@@ -34,7 +34,8 @@ def _look_after(child: int) -> NoReturn:
     while True:
         number = signal.sigwait(PASSED_ON | {signal.SIGCHLD})
         if number in PASSED_ON:
-            os.kill(child, number)  # it is not reaped, so the id is still its own
+            # It is not reaped, so the id is still its own.
+            os.kill(child, number)
             continue
         while pair := _reaped():
             pid, code = pair

@@ -98,7 +98,8 @@ def kill(mark: str, seconds: float) -> list[int]:
     while left := marked_pids(mark):
         if len(send(left, signal.SIGKILL)) == len(left) or time.monotonic() > deadline:
             break
-        time.sleep(0.01)  # only a parent learns of a process's end; these are not our children
+        # Only a parent learns of a process's end; these are not our children.
+        time.sleep(0.01)
     return left
 
 
@@ -120,7 +121,8 @@ def _environment(pid: str) -> list[bytes]:
             deadline = deadline or time.monotonic() + EXEC_SECONDS
             if time.monotonic() > deadline:
                 return []
-            time.sleep(0.001)  # the kernel does not announce that it is done
+            # The kernel does not announce that it is done.
+            time.sleep(0.001)
 
 
 def _has_program(pid: str) -> bool:

@@ -148,7 +148,8 @@ class Starter:
                     stdin=theirs.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
                     env=self._env,
-                    start_new_session=True,  # what is sent to the server's group is not meant for it
+                    # What is sent to the server's group is not meant for it.
+                    start_new_session=True,
                 )
             self._ready.set()
             try:
@@ -228,7 +229,8 @@ class Line:
             except BlockingIOError:
                 return
             except OSError:
-                pass  # it has ended, which the reader learns, too
+                # It has ended, which the reader learns, too.
+                pass
             self._waiting.popleft()
             _close(fds)
 
@@ -291,7 +293,8 @@ def end_orphans(mark: str) -> list[int]:
         refused = send(tree, signal.SIGKILL)
         if len(refused) == len(tree) or time.monotonic() > deadline:
             return [*tree, *kill(mark, END_SECONDS)]
-        time.sleep(0.01)  # the loop, not this thread, sees the exits of children
+        # The loop, not this thread, sees the exits of children.
+        time.sleep(0.01)
 
 
 @asynccontextmanager

@@ -52,7 +52,8 @@ async def opened(url: str | sa.URL, now: Callable[[], float], *, server: str = "
             engine,
             readers=readers,
             writers=writers,
-            together=MAX_BATCH if one_writer else 1,  # side by side they would wait for each other's rows
+            # Side by side they would wait for each other's rows.
+            together=MAX_BATCH if one_writer else 1,
             side_by_side=1 if one_writer else THREADS,
         )
         store = Store(transactions, now, server=server, shared=engine.dialect.name == "postgresql")
@@ -83,7 +84,8 @@ def _engine(address: str | sa.URL) -> sa.Engine:
     settings: dict[str, Any] = {"hide_parameters": True}
     try:
         url = sa.make_url(address)
-        if url.drivername == "postgresql":  # as most write it; SQLAlchemy would take an older driver
+        # As most write it; SQLAlchemy would take an older driver.
+        if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
         if url.get_dialect().is_async:
             raise Unavailable(
@@ -91,7 +93,8 @@ def _engine(address: str | sa.URL) -> sa.Engine:
                 "write sqlite:///PATH or postgresql://..."
             )
         if url.get_backend_name() == "postgresql":
-            settings["pool_pre_ping"] = True  # one that was restarted costs nobody an error
+            # One that was restarted costs nobody an error.
+            settings["pool_pre_ping"] = True
             url = url.update_query_dict({**CONNECTION_TIMEOUTS, **url.query})
         elif url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
             settings |= {"poolclass": sa.StaticPool, "connect_args": {"check_same_thread": False}}
@@ -138,8 +141,10 @@ def _try_sqlite(path: str) -> None:
 def _tune_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
-    cursor.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut
+    # What was acknowledged survives a power cut.
+    cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA busy_timeout = 5000")
-    cursor.execute("PRAGMA cache_size = -512")  # KiB for each thread; the kernel has the file, too
+    # KiB for each thread; the kernel has the file, too.
+    cursor.execute("PRAGMA cache_size = -512")
     cursor.close()

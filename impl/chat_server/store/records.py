@@ -16,7 +16,8 @@ class LoginSession:
     name: str  # of the user, for show
     expires_at: float
     used_at: float
-    listed_names: frozenset[str]  # the names in CHAT_USERS that belong to the owner
+    # The names in CHAT_USERS that belong to the owner.
+    listed_names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,8 @@ def migrate(connection: sa.Connection, migrations: Sequence[Migration] = MIGRATI
         Unavailable: A newer server wrote it, or one of before the first release.
     """
     newest = len(migrations) + 1
-    if connection.dialect.name == "postgresql":  # servers that start at the same time do this one by one
+    # Servers that start at the same time do this one by one.
+    if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATING)))
     schema.create(connection, checkfirst=True)
     version = connection.execute(sa.select(schema.c.version)).scalar()

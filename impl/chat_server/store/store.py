@@ -149,7 +149,8 @@ class Store:
         """Whether the database can be read and written."""
 
         def work(db: sa.Connection) -> None:
-            for step in (1, -1):  # to write what is there already would be no write
+            # To write what is there already would be no write.
+            for step in (1, -1):
                 db.execute(schema.update().values(version=schema.c.version + step))
 
         await self._write(work)

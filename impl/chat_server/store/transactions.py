@@ -86,10 +86,12 @@ class Transactions:
                         _free_cursors(refusal)
                         outcomes.append(refusal)
                 if all(isinstance(outcome, ChatError) for outcome in outcomes):
-                    transaction.rollback()  # nothing was written, and nobody need wait for the disk
+                    # Nothing was written, and nobody need wait for the disk.
+                    transaction.rollback()
         except OperationalError as error:
             _free_cursors(error)
-            raise  # the database is unavailable, for every caller
+            # The database is unavailable, for every caller.
+            raise
         except Exception as error:
             _free_cursors(error)
             at = len(outcomes)

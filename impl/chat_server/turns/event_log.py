@@ -98,7 +98,8 @@ class TurnLog:
         self.paused = False
         self.text = TextBuffer()
         self.last = 0
-        self._text_ends = array("I", [0])  # by seq: where the text up to this entry ends
+        # By seq: where the text up to this entry ends.
+        self._text_ends = array("I", [0])
         self._events: dict[int, Event] = {}  # all but tokens, by seq
         self._max_read_seq = 0
         # The newest frame, encoded once for all readers that are up to date.

@@ -75,7 +75,8 @@ class Turns:
         self._locks: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
         self._admission_slots = asyncio.Semaphore(MAX_CONCURRENT_ADMISSIONS)
         self._stopping = False
-        self._closing = asyncio.Event()  # the grace is over: no write waits for a lock any more
+        # The grace is over: no write waits for a lock any more.
+        self._closing = asyncio.Event()
         self._group = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Turns:

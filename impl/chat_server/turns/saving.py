@@ -188,7 +188,8 @@ class TurnRecorder:
             with contextlib.suppress(Unavailable):
                 await uncancelled(self._write_outcome(*self._unsaved))
                 self._unsaved = None
-        self.steps = StepRecorder()  # what was recorded is in history; the turn stays in memory for a while
+        # What was recorded is in history; the turn stays in memory for a while.
+        self.steps = StepRecorder()
 
     async def _write_outcome(self, outcome: Outcome, answer: str) -> None:
         await self._store.end_turn(

@@ -172,7 +172,8 @@ class Turn:
         usage, free = self.parser.usage, isinstance(error, ClaudeUnavailable)
         if isinstance(error, Interrupted):
             return Outcome("interrupted", error.code, error.message, usage)
-        if self.stopped:  # an error after a stop is how the stop ended
+        # An error after a stop is how the stop ended.
+        if self.stopped:
             return Outcome("cancelled", "cancelled", usage=usage, free=free)
         return Outcome("failed", error.code, error.message, usage, free)
 

@@ -122,7 +122,8 @@ class Connection:
         self._handling = False
         self._next_ping: asyncio.TimerHandle | None = None
         self._catching_up: asyncio.Task[None] | None = None  # while the client lags
-        self._ending: asyncio.Task[None] | None = None  # closes it, because the client sends too much
+        # Closes it, because the client sends too much.
+        self._ending: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until the connection ends; turns continue (CLOSE-3)."""
@@ -234,7 +235,8 @@ class Connection:
     async def _cancel(self, message: Cancel) -> None:
         log = await self._turns.cancel(self.login.user, message.message_id, message.conversation_id)
         if log in self._cursors:
-            return  # the terminal event comes after the events before it
+            # The terminal event comes after the events before it.
+            return
         if log.ended:
             self._send(log.read(log.last - 1)[0])  # CANCEL-2
         else:

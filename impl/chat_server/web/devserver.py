@@ -177,7 +177,8 @@ def _files(folder: str) -> Iterator[tuple[str, int]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if not entry.is_dir():
-                with suppress(OSError):  # an editor may be putting a new one in its place
+                # An editor may be putting a new one in its place.
+                with suppress(OSError):
                     yield entry.path, entry.stat().st_mtime_ns
             elif entry.name not in {"tests", "__pycache__"}:
                 yield from _files(entry.path)

@@ -25,7 +25,8 @@ MOST_FIELDS = 16
 LONGEST_NAME = 200
 LONGEST_HEAD = 8_190  # of a part
 LONGEST_BOUNDARY = 70  # RFC 2046 section 5.1.1
-PIECE = 16_384  # what is unescaped in one round of the loop; a millisecond
+# What is unescaped in one round of the loop; a millisecond.
+PIECE = 16_384
 
 Form = MultiDict[str | bytes]
 """Fields by name; bytes are a file's."""

@@ -23,9 +23,12 @@ class FrameScanner:
         self.ended: list[int] = []
         self.rests = 0
         self._head = bytearray()  # the header under way
-        self._left = 0  # bytes that the payload under way still has
-        self._data = self._fin = False  # of the frame under way: whether it is no control frame; its FIN bit
-        self._open = False  # whether a message has begun that has not ended
+        # Bytes that the payload under way still has.
+        self._left = 0
+        # Of the frame under way: whether it is no control frame; its FIN bit.
+        self._data = self._fin = False
+        # Whether a message has begun that has not ended.
+        self._open = False
 
     @property
     def idle(self) -> bool:

@@ -118,8 +118,10 @@ class Inflow:
         self._timer: asyncio.Handle | None = None  # when to go on
         self._age: asyncio.TimerHandle | None = None  # when the message under way is too old
         self._rests = 0
-        self._over_since: float | None = None  # since when it has been slowed down again and again
-        self._over = False  # it is being closed: nothing counts any more
+        # Since when it has been slowed down again and again.
+        self._over_since: float | None = None
+        # It is being closed: nothing counts any more.
+        self._over = False
         self._sizes: list[int] = []  # of whole messages that were not taken
         self._whole = 0  # their sum
         self._waiting = 0  # bytes that have come and were not taken

@@ -61,7 +61,8 @@ class LoginTimer:
             # Its use since then may have extended the login.
             left = await self._seconds_left()
         except ChatError:
-            left = CHECK_SECONDS  # the store is unavailable: ask again later
+            # The store is unavailable: ask again later.
+            left = CHECK_SECONDS
         if left > 0:
             self._check_in(left, connection)
         else:

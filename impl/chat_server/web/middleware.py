@@ -39,7 +39,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """Set the headers of every answer (HTTP-7)."""
     response.headers[hdrs.SERVER] = SERVER  # aiohttp has put itself there
     if response.status == 101:
-        return  # they are for pages; a socket would hold them for as long as it is open
+        # They are for pages; a socket would hold them for as long as it is open.
+        return
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if request.app[SETTINGS].public_url.startswith("https:"):

@@ -118,7 +118,8 @@ def message_documents(turn: StoredTurn) -> list[dict[str, Any]]:
         "created_at": rfc3339(turn.ended_at or turn.started_at),
     }
     if turn.steps:
-        answered["steps"] = msgspec.Raw(turn.steps.encode())  # HIST-8; it is JSON in the form of the protocol
+        # HIST-8; it is JSON in the form of the protocol.
+        answered["steps"] = msgspec.Raw(turn.steps.encode())
     if turn.detail:
         answered["error"] = {"code": turn.stop_reason, "message": turn.detail}
     return [

@@ -171,7 +171,8 @@ class ClientProtocol(web.RequestHandler):
         self._header = b""  # how the header under way ends so far
         self._header_bytes = 0
         self._late: asyncio.TimerHandle | None = None  # when the header must be there
-        self._closing: asyncio.TimerHandle | None = None  # when a client must have read, or be gone
+        # When a client must have read, or be gone.
+        self._closing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new connection, or turn it away."""
@@ -299,7 +300,8 @@ class ClientProtocol(web.RequestHandler):
     def _header_ended(self, data: bytes) -> bool:
         """Count bytes of a header; whether they may be passed on."""
         if not self._header_bytes:
-            data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2: empty lines before a request are ignored
+            # RFC 9112 section 2.2: empty lines before a request are ignored.
+            data = data.lstrip(b"\r\n")
             if not data:
                 return True
             if self._late is None:

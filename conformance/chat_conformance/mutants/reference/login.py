@@ -7,7 +7,7 @@ from chat_conformance.mutants.registry import Patch, patched
 patched(
     "one-login-per-browser",
     "All logins of a browser share one cookie.",
-    Patch("login/state.py", "_TAG = 16  # characters", "_TAG = 0  # characters"),
+    Patch("login/state.py", "_TAG = 16\n", "_TAG = 0\n"),
 )
 
 patched(
@@ -46,7 +46,7 @@ patched(
     Patch("login/cookies.py", "            httponly=True,\n", ""),
     Patch(
         "login/cookies.py",
-        '            samesite="Lax",  # sent when the forge sends people back, not with what foreign pages do\n',
+        '            samesite="Lax",\n',
         "",
     ),
     Patch("login/cookies.py", "            secure=self._https,\n", ""),
@@ -106,10 +106,10 @@ patched(
     "A header with underscores names a user, too.",
     Patch(
         "login/identity.py",
-        "        check_secret(request, self._secret)\n        names = ",
+        "        check_secret(request, self._secret)\n",
         '        if SECRET_HEADER in request.headers and (alias := request.headers.get("X_Chat_User")):\n'
         "            return Login(alias, alias)\n"
-        "        check_secret(request, self._secret)\n        names = ",
+        "        check_secret(request, self._secret)\n",
     ),
 )
 
