@@ -30,16 +30,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from chat_server.frames import text_frame
-from chat_server.protocol import (
-    Accepted,
-    Complete,
-    Event,
-    Failed,
-    Rewind,
-    Thinking,
-    Token,
-    encode,
-)
+from chat_server.protocol import Accepted, Complete, Event, Failed, Rewind, Thinking, Token, encode
 from chat_server.subscribers import Subscribers
 from chat_server.text_buffer import TextBuffer
 
