@@ -31,6 +31,8 @@ from chat_conformance.wire.messages import MessageJoiner
 
 KEEPALIVE = 0.1
 SUBPROTOCOL = "chat-stream-v1"
+USAGE = {"input_tokens": 1, "output_tokens": 1}
+WHEN = "2026-01-31T12:00:00Z"
 
 
 class RawChat:
@@ -482,7 +484,7 @@ class TinyChat:
                 await send({"type": "token", "token": piece, "seq": seq, **ids})
         self.keep(conversation, message, text)
         self.over[conversation].set()
-        await send({"type": "complete", "usage": {}, "stop_reason": "end_turn", "seq": seq + 1, **ids})
+        await send({"type": "complete", "usage": USAGE, "stop_reason": "end_turn", "seq": seq + 1, **ids})
         return text
 
     def keep(self, conversation: str, message: dict[str, Any], text: str) -> None:
@@ -493,6 +495,7 @@ class TinyChat:
                 "content": content,
                 "message_id": message["message_id"],
                 "status": "complete",
+                "created_at": WHEN,
             }
             self.history[conversation].append(kept)
 
@@ -501,7 +504,7 @@ class TinyChat:
         ids = {"message_id": message["message_id"], "conversation_id": message["conversation_id"]}
         await self.send(socket, {"type": "accepted", **ids})
         await self.over[message["conversation_id"]].wait()
-        await self.send(socket, {"type": "complete", "usage": {}, "stop_reason": "end_turn", "seq": 1, **ids})
+        await self.send(socket, {"type": "complete", "usage": USAGE, "stop_reason": "end_turn", "seq": 1, **ids})
 
     async def ask(self, prompt: str) -> AsyncGenerator[str, None]:
         """The answer of Claude, piece by piece."""
@@ -532,15 +535,22 @@ class TinyChat:
             events.append(event)
             await self.overhear(event)
 
-        text = await self.turn({"message": str(form["message"]), "message_id": secrets.token_hex(4)}, note)
-        return web.json_response({"response": text, "conversation_id": events[0]["conversation_id"]})
+        message_id = secrets.token_hex(4)
+        text = await self.turn({"message": str(form["message"]), "message_id": message_id}, note)
+        conversation_id = events[0]["conversation_id"]
+        return web.json_response(
+            {"response": text, "conversation_id": conversation_id, "message_id": message_id}
+        )
 
     async def overhear(self, event: dict[str, Any]) -> None:
         """Where the events of a POST go besides."""
 
     async def show(self, request: web.Request) -> web.Response:
         """One conversation."""
-        return web.json_response({"messages": self.history[request.match_info["id"]]})
+        conversation_id = request.match_info["id"]
+        times = {"created_at": WHEN, "updated_at": WHEN}
+        messages = self.history[conversation_id]
+        return web.json_response({"id": conversation_id, "title": "", **times, "messages": messages})
 
 
 class InflatesWithoutEnd(TinyChat):

@@ -178,12 +178,12 @@ class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if name != path and (taken := _take(rest, path)) is not _NOTHING:
                 found[name] = taken
         moved = {name.split(".")[0] for name, path in paths.items() if name != path and "." not in name}
-        unpacked = {name: each for name, each in rest.items() if name not in moved}
+        inside = self._inside if deep else _unchanged
+        unpacked = {name: self._word(name, inside(each)) for name, each in rest.items() if name not in moved}
+        # Put in last: this has the protocol's names already, and one of them may be a word of the server's for another.
         for name, each in found.items():
-            _put(unpacked, name, each)
-        if deep:
-            unpacked = {name: self._inside(each) for name, each in unpacked.items()}
-        return {name: self._word(name, each) for name, each in unpacked.items()}
+            _put(unpacked, name, self._word(name.rpartition(".")[2], inside(each)))
+        return unpacked
 
     def _inside(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -202,6 +202,10 @@ def _back(names: Paths, word: str) -> str:
     """The protocol's word for a server's: the word itself, unless the server has another for that."""
     theirs = {their: ours for ours, their in names.items()}
     return theirs.get(word, f"{word} (not in the dialect)" if word in names else word)
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def _get(value: Any, path: str) -> Any:

@@ -28,15 +28,15 @@ HARMLESS = {
 }
 BLOCKING = """def _wait_for_more(process: Process) -> None:
     import select
-    select.select([process._stdout._file], [], [])
+    select.select([process.stdout._file], [], [])
 
 
-class Question:"""
+class Session:"""
 BLOCKING_READ = {
     "chat_server/claude/session.py": (
-        "                self._question.on_event(event)\n",
-        "                self._question.on_event(event)\n            _wait_for_more(self.started.result())\n",
-        "class Question:",
+        "            exchange.log.extend_text()\n",
+        "            exchange.log.extend_text()\n            _wait_for_more(self.started.result())\n",
+        "class Session:",
         BLOCKING,
     ),
 }

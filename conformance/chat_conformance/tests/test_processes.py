@@ -16,8 +16,12 @@ NEVER = 2**22 + 1
 @pytest.fixture
 def child() -> Iterator[subprocess.Popen[bytes]]:
     """A process whose command holds a closing parenthesis and a space, and that ends with its standard input."""
-    words = [sys.executable, "-c", "import sys; sys.stdin.read()", "a) R 1"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, env={**os.environ, "MARK_OF_TEST": "ä 1"}) as process:
+    words = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()", "a) R 1"]
+    env = {**os.environ, "MARK_OF_TEST": "ä 1"}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
+        assert process.stdout is not None
+        # Its interpreter has started: before that, there is next to nothing to measure.
+        process.stdout.readline()
         yield process
 
 
