@@ -39,6 +39,7 @@ def judge_mutants(options: argparse.Namespace) -> int:
         whole=options.whole,
         seed=options.seed,
         on_row=_counted(len(wanted)),
+        on_row_alone=lambda row: print(f"again, alone: {line(str(row))}", flush=True),
         side_by_side=options.jobs,
     )
     wrong = sum(bool(row.wrong) for row in rows)

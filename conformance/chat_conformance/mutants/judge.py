@@ -72,15 +72,21 @@ def judge(
     whole: bool = False,
     seed: int,
     on_row: Callable[[Row], None],
+    on_row_alone: Callable[[Row], None] | None = None,
     side_by_side: int = 1,
 ) -> list[Row]:
     """Judge mutants by the cases that are neither slow nor mostly wait.
 
-    ``quick`` plays their own cases only, ``whole`` all cases.
+    ``quick`` plays their own cases only, ``whole`` all cases. What is wrong beside other mutants is judged again alone,
+    as `run` plays a case again that failed beside others, and that counts.
     """
-    return _each(
-        partial(_judge_if_it_starts, quick=quick, whole=whole, seed=seed), wanted, on_row, side_by_side
-    )
+    judge_one = partial(_judge_if_it_starts, quick=quick, whole=whole, seed=seed)
+    rows = _each(judge_one, wanted, on_row, side_by_side)
+    if side_by_side == 1:
+        return rows
+    doubtful = [row.name for row in rows if row.wrong]
+    alone = {row.name: row for row in _each(judge_one, doubtful, on_row_alone or on_row, 1)}
+    return [alone.get(row.name, row) for row in rows]
 
 
 def judge_combinations(

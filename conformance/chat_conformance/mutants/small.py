@@ -504,7 +504,9 @@ class TinyChat:
         ids = {"message_id": message["message_id"], "conversation_id": message["conversation_id"]}
         await self.send(socket, {"type": "accepted", **ids})
         await self.over[message["conversation_id"]].wait()
-        await self.send(socket, {"type": "complete", "usage": USAGE, "stop_reason": "end_turn", "seq": 1, **ids})
+        await self.send(
+            socket, {"type": "complete", "usage": USAGE, "stop_reason": "end_turn", "seq": 1, **ids}
+        )
 
     async def ask(self, prompt: str) -> AsyncGenerator[str, None]:
         """The answer of Claude, piece by piece."""

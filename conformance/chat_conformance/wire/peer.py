@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import socket
 import sys
 import termios
 import time
@@ -40,6 +41,8 @@ from chat_conformance.wire.trace import Trace, describe, shorten
 _ANY = Target(name="any", url="")
 # This many looks, over this time, see the same: no more comes.
 STILL, STILL_SECONDS = 10, 0.3
+STALLED_BYTES = 65_536
+"""What the kernel takes for a peer that has stopped reading."""
 FRAME_COST = 300
 """Frames are kept, and so each counts for some more than its payload, in bytes."""
 # Any key will do; a fixed one keeps traces comparable.
@@ -157,6 +160,8 @@ class Peer(Channel):
     def stall(self) -> None:
         """Read nothing any more: the server's bytes pile up on its side."""
         self._trace.add(self.name, "=", "we stop reading")
+        # The kernel would grow its buffer to tens of megabytes, and take a whole answer for us.
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STALLED_BYTES)
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport reads, too
 
     async def clogged(self) -> None:

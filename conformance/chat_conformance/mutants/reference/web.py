@@ -73,17 +73,13 @@ def dead_peers_stay() -> None:
     put(chat_server.web.connection, "MISSED_PONGS", lambda _: 1 << 30)
 
 
-@breaks("login-never-ends")
-def login_never_ends() -> None:
-    """An open connection outlives its login."""
-
-    def make(init: Any) -> Any:
-        def mutant(self: Connection, *args: Any, **kw: Any) -> None:
-            init(self, *args, **{**kw, "lasts": None})
-
-        return mutant
-
-    put(Connection, "__init__", make)
+patched(
+    "login-never-ends",
+    "An open connection outlives its login.",
+    Patch(
+        "web/connection.py", "self._login_timer = login_timer", "self._login_timer: LoginTimer | None = None"
+    ),
+)
 
 
 @breaks("head-from-first-read")
