@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import time
+from contextlib import suppress
 
 from fake_claude.engine.transcript import encode_cwd
 from fake_claude.ids import fresh_id
@@ -84,7 +86,9 @@ class Background:
         task = self.find(task_id)
         if task is not None:
             task.stopped = True
-            task.running.kill()
+            # Its pipe ends then, and `_ready` reads what it still holds; nothing is closed that the selector has.
+            with suppress(ProcessLookupError):
+                os.killpg(task.running.pid, signal.SIGKILL)
 
     def kill(self) -> None:
         """End every command: the process ends."""

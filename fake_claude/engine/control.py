@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def answer_control(request: ControlRequest) -> None:
     """Carry out one control request and answer it."""
-    handler = _HANDLERS.get(request.subtype)
+    handler = _HANDLERS.get(request.subtype) if isinstance(request.subtype, str) else None
     if handler is not None:
         handler(request)
         return

@@ -59,6 +59,32 @@ async def test_unknown_request_is_answered_and_harms_nothing(fake: Fake) -> None
     assert not result["is_error"]
 
 
+@pytest.mark.parametrize("subtype", [["interrupt"], {}, 1, None])
+async def test_subtype_may_be_anything(fake: Fake, subtype: Any) -> None:
+    async with talking(fake) as talk:
+        answer = await talk.ask(subtype, "u")
+        await talk.say("hi")
+        await talk.result()
+
+    assert answer["error_code"] == "unsupported_request"
+
+
+async def test_stopped_task_ends_and_the_rest_goes_on(fake: Fake) -> None:
+    call = "{ tool = 'Bash', input = { command = 'cat fifo', run_in_background = true } }"
+    fake.script(f"[[turn]]\nmatch = 'go'\nsteps = [{call}]\n")
+    os.mkfifo(fake.cwd / "fifo")
+    async with talking(fake, "--allowedTools", "Bash") as talk:
+        await talk.say("go")
+        started = (await talk.until("task_started"))[-1]
+        await talk.result()
+        assert (await talk.ask("stop_task", task_id=started["task_id"]))["subtype"] == "success"
+        ended = (await talk.until("task_notification"))[-1]
+        await talk.say("hi")
+        await talk.result()
+
+    assert ended["task_id"] == started["task_id"]
+
+
 ASKED = [
     pytest.param("mcp_status", {}, {"mcpServers": []}, id="mcp-status"),
     pytest.param("set_max_thinking_tokens", {"max_thinking_tokens": 1000}, None, id="thinking-tokens"),

@@ -3,7 +3,7 @@
 The templates are what ``fake-claude`` prints; here their ids and texts are filled in, at the rate of megabytes per
 millisecond. A text is made of tokens that can be counted in whatever a server makes of them:
 
-- ``@`` and 16 digits: a token with the CLOCK_MONOTONIC time, in nanoseconds, at which it was written;
+- ``@`` and 19 digits: a token with the CLOCK_MONOTONIC time, in nanoseconds, at which it was written;
 - ``~`` and filler: a token that is only counted.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-STAMP_DIGITS = 16
+STAMP_DIGITS = 19
 BLOCK_BYTES = 65_536
 MESSAGE_BYTES = 1 << 20
 """How much text one message has at most: more than any model's, but an answer of 50 MB is no single message."""

@@ -105,7 +105,7 @@ class TokenCounter:
         first_delay: Seconds from its writing to that.
     """
 
-    DIGITS = 16
+    DIGITS = 19
 
     def __init__(self) -> None:
         self.counted = 0

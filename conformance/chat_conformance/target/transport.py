@@ -16,8 +16,7 @@ class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         send: The request by which a message goes to the server, such as ``POST /chat``; placeholders as in messages.
         requests: The same for some messages only, such as ``cancel = "DELETE /chat/{conversation_id}"``.
         encoding: How the message is its body: ``json``, ``form`` (a flat message as form fields), ``query`` (the
-        same in
-            the address) or ``text``.
+            same in the address) or ``text``.
         open: The request whose answer streams all events of a connection, such as ``GET /events?session={session}``;
             empty where each message is answered by a stream of its own.
         headers: Headers of these requests.

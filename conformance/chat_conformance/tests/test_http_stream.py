@@ -177,6 +177,18 @@ async def test_status_of_a_refusal_is_its_code(status: int, code: str) -> None:
         assert (end["type"], end["code"], end["message"]) == ("error", code, "no")
 
 
+async def test_compressed_refusal_is_read() -> None:
+    async def post(_: web.Request) -> web.StreamResponse:
+        response = web.Response(status=409, text="no")
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    async with channel_of(SSE, post=post) as channel:
+        end = await (await ask(channel)).finish()
+
+        assert (end["code"], end["message"]) == ("busy", "no")
+
+
 async def test_unreadable_answer_is_said_so() -> None:
     async with channel_of(SSE, post=answering(b"event: delta\ndata: {oops\n\n", DONE)) as channel:
         turn = await ask(channel)

@@ -21,13 +21,15 @@ class _Decoder(Protocol):
     def unconsumed_tail(self) -> bytes: ...
 
 
-async def read_body(response: aiohttp.ClientResponse, *, limit: int = MAX_PAYLOAD) -> bytes:
-    """All of the body, as it was before it was compressed.
+async def read_body(
+    response: aiohttp.ClientResponse, *, limit: int = MAX_PAYLOAD, inflated: bool = False
+) -> bytes:
+    """All of the body, as it was before it was compressed; ``inflated``: aiohttp has seen to that.
 
     Raises:
         Failure: It is longer than the limit, or compressed wrongly.
     """
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    encoding = "" if inflated else response.headers.get("Content-Encoding", "").strip().lower()
     decoder = zlib.decompressobj(ENCODINGS[encoding]) if encoding in ENCODINGS else None
     body = bytearray()
     async for data in response.content.iter_any():

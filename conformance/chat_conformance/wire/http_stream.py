@@ -277,7 +277,7 @@ class StreamChannel(Channel):
 
     async def _take_short(self, response: aiohttp.ClientResponse, speech: Speech, message_id: str) -> None:
         """Read an answer that is no stream: a refusal, or that a message was taken."""
-        body = await read_body(response, limit=MAX_SHORT)
+        body = await read_body(response, limit=MAX_SHORT, inflated=True)
         self._trace.add(self.name, "<", shorten(body))
         known: list[Event | Garbled] = []
         if speech.target.described and body.strip():
@@ -343,7 +343,7 @@ class StreamChannel(Channel):
                 asyncio.timeout(limit),
                 self._session.get(self._origin + path, headers=self._headers) as response,
             ):
-                await read_body(response)
+                await read_body(response, inflated=True)
         except (TimeoutError, aiohttp.ClientError) as error:
             raise Failure(f"an answer to GET {path}", f"{type(error).__name__}: {error}") from None
         saw(f"the server has answered GET {path}")

@@ -120,7 +120,7 @@ class Link:
 
     Attributes:
         cut: Why the box reset it, None while it has not.
-        is_dark: Whether the box swallows everything, the ends of both sides included.
+        is_blackholed: Whether the box swallows everything, the ends of both sides included.
     """
 
     def __init__(self, client: Streams, server: Streams) -> None:
