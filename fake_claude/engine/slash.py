@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fake_claude.catalog import DEFAULT_MODEL, find_model, resolve_model
 from fake_claude.clock import timestamp
 from fake_claude.engine.local_commands import ANSWERS, WITH_ARGUMENTS
@@ -12,7 +14,7 @@ from fake_claude.lines.cost_text import cost_text
 from fake_claude.lines.costs import empty_usage
 from fake_claude.lines.result import TurnTotals
 from fake_claude.prompt.attachments import said
-from fake_claude.waits import YIELD
+from fake_claude.waits import YIELD, Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,7 +146,10 @@ def play(run: Run, called: tuple[str, str, str], prompt: Message) -> Generator[W
     run.emit_state("running")
     content = prompt["content"]
     run.transcript.before_command = content[:-1] if isinstance(content, list) else []
-    yield YIELD  # as a turn does: let signals and input be handled
+    # Let signals and input be handled, as a turn does. The CLI answers an interrupt, and carries the command out
+    # all the same.
+    with suppress(Interrupted):
+        yield YIELD
     if name == "usage":
         _usage(run, tally, word, arguments)
     elif name == "clear":

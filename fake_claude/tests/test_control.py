@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fake_claude.tests.conftest import Fake, Message, kind, user
+from fake_claude.tests.conftest import Fake, Message, control, kind, user
 from fake_claude.tests.talk import Talk, talking
 
 INITIALIZED = {
@@ -193,6 +193,14 @@ async def test_idle_interrupt_is_acknowledged_and_nothing_else(fake: Fake, turns
 
     assert answer["response"] == {"still_queued": []}
     assert (done.out, done.code) == ("", 0)
+
+
+async def test_interrupted_command_is_carried_out(fake: Fake) -> None:
+    async with talking(fake) as talk:
+        await talk.send(user("/cost"), control("interrupt", "r"))
+        seen = await talk.until(lambda m: m["type"] == "result")
+
+    assert [kind(message) for message in seen] == ["control_response", "init", "assistant", "success"]
 
 
 async def test_interrupt_keeps_what_is_queued(fake: Fake) -> None:
