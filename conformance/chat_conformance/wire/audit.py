@@ -24,6 +24,8 @@ class Audit:
 
     def feed(self, data: bytes) -> None:
         """Look at bytes that are sent; the first ones are an HTTP head."""
+        # Sends are cut anywhere: the head may come in several writes, and frames may follow it in the same
+        # one.
         if self._head is not None:
             head, end, data = (self._head + data).partition(HEAD_END)
             self._head = None if end else head
@@ -36,6 +38,8 @@ class Audit:
             self.fault = str(error)
 
     def _check(self, frame: Frame) -> None:
+        # The server may close as soon as it has our close frame, so whatever follows it may or may not
+        # arrive.
         if self._closed:
             raise FrameError(1002, "§5.5.1", f"opcode {frame.opcode} after a close frame")
         if (error := check_frame(frame, from_client=True)) is not None:

@@ -29,6 +29,8 @@ async def read_body(
     Raises:
         Failure: It is longer than the limit, or compressed wrongly.
     """
+    # For a session that leaves bodies as they are (auto_decompress off): aiohttp itself would inflate what it
+    # reads at once, a bomb of kilobytes to megabytes, before its length can be looked at.
     encoding = "" if inflated else response.headers.get("Content-Encoding", "").strip().lower()
     decoder = zlib.decompressobj(ENCODINGS[encoding]) if encoding in ENCODINGS else None
     body = bytearray()
@@ -41,6 +43,7 @@ async def read_body(
 
 def _inflated(decoder: _Decoder, data: bytes, room: int) -> bytes:
     try:
+        # At least 1, as 0 means "no bound" to zlib.
         return decoder.decompress(data, max(room, 1))
     except zlib.error as error:
         raise Failure("a body that is compressed as its header says", str(error)) from None

@@ -167,6 +167,10 @@ class Channel(ABC):
         """
         limit = self.within if within is None else within
         try:
+            # Theory of the wait: the lists are looked at, then the news is cleared, then waited for. Nothing
+            # else runs between the look and the wait, so no arrival is missed. Several may wait at once:
+            # `set` releases all of them before any clears again. What came before the end of the connection
+            # is found before the end is noticed.
             async with asyncio.timeout(limit):
                 while (value := found()) is None:
                     if self.ended is not None:
@@ -207,6 +211,7 @@ class Channel(ABC):
                         raise each.failure()
                 elif where(each):
                     return place, each
+            # Only after all events were looked at: the end of an answer is noted behind its last event.
             if (how := self.answers_ended.get(message_id)) is not None:
                 raise Failure(expected, f"{how}{self.ignored_in_words()}")
             return None
@@ -246,6 +251,8 @@ class Channel(ABC):
     # Receiving
 
     def _note(self, event: Event | Garbled) -> None:
+        # A ping that is a message exists only in a described protocol; in chat-stream-v1 such a type is
+        # ignored (MSG-1).
         if not isinstance(event, Garbled) and event["type"] == "ping" and self.speech.target.described:
             self.pings.append(time.monotonic())
             self._answer_ping_message()
@@ -286,6 +293,7 @@ def read_events(
     """
     text = payload.decode(errors="replace")
     try:
+        # Strict: bytes that are no UTF-8 are garbled, also where any text would mean something.
         payload.decode()
         try:
             value = decoded(payload)
@@ -301,6 +309,8 @@ def read_events(
     if (
         not events and speech.target.described
     ):  # it is counted, and named where something is waited for in vain
+        # The blank keeps it apart: no type begins with one, so a text such as "token" cannot pass for an
+        # event.
         return [{"type": f" {text[: TYPE_LENGTH - 1]}"}]
     return [
         event

@@ -64,6 +64,8 @@ class Contract:
         self.looked_at[what] += 1
         if wrong is None:
             return
+        # msgspec says "Expected `str`, got `int` - at `$.messages[3].id`": what follows is the place. Without
+        # its number the same fault in a thousand messages is one.
         key = what, _PLACE.sub("[…]", wrong.rpartition(" - at ")[2])
         here = self._in.setdefault(case_id, {})
         if key not in here:
@@ -163,6 +165,8 @@ def look_at_document(kind: str, document: Any, target: Target, what: str) -> Non
     """
     if (noted := _of(target)) is not None:
         contract, case_id = noted
+        # A server whose document is a bare array has no room for the other members, so these are filled in as
+        # valid ones.
         if target.dialect.whole(kind) and isinstance(document, dict):
             document = {**BESIDE, **document}
         contract.note(case_id, what, _claimed(wrong_in_document(kind, document), target), document)
@@ -175,4 +179,6 @@ def _of(target: Target) -> tuple[Contract, str] | None:
 
 def _claimed(wrong: str | None, target: Target) -> str | None:
     """What is wrong, unless the target file says that parts are missing and this may be one."""
+    # Which part a missing member belongs to is not known here, so with `lacks` no missing member is held
+    # against it.
     return None if wrong is not None and target.lacks and wrong.startswith(MISSING) else wrong

@@ -45,6 +45,9 @@ class Inflater:
         Raises:
             FrameError: What came is no deflated text, or is longer than `MAX_PAYLOAD`.
         """
+        # RSV1 stands on the first frame of a compressed message only (RFC 7692 §6.1). So a continuation
+        # counts as compressed while such a message is open, and a control frame, which is never compressed,
+        # may stand between its frames.
         if frame.is_control or (self._begun is None and not frame.rsv & COMPRESSED):
             return frame
         begun = self._begun or replace(frame, rsv=frame.rsv & ~COMPRESSED, payload=b"")
@@ -57,11 +60,14 @@ class Inflater:
         self._begun, payload = None, bytes(self._payload)
         self._payload.clear()
         try:
+            # Senders cut off these four bytes of every message (RFC 7692 §7.2.2). The bound is for bombs: a
+            # few kilobytes may inflate to gigabytes, and what is beyond the bound stays in `unconsumed_tail`.
             text = self._stream.decompress(payload + b"\x00\x00\xff\xff", MAX_PAYLOAD)
         except zlib.error as error:
             raise FrameError(1002, "RFC 7692 §7.2.2", f"a message that cannot be inflated: {error}") from None
         if self._stream.unconsumed_tail:
             raise _too_long()
+        # Otherwise a later message may refer back to the text of earlier ones, by the same window.
         if not self._keeps:
             self._stream = zlib.decompressobj(self._bits)
         return replace(begun, payload=text, fin=True, length_bytes=None)

@@ -75,6 +75,8 @@ class EventStreamParser:
     def _lines(self, data: bytes) -> list[bytes]:
         if self._after_cr and data:
             self._after_cr = False
+            # That CR was taken for a line end already. Its LF would be an empty line, and that dispatches the
+            # event too early.
             data = data.removeprefix(b"\n")
         if data:
             self._after_cr = data.endswith(b"\r")
@@ -102,6 +104,8 @@ class EventStreamParser:
         match field:
             case "":
                 self.comments += 1
+                # Comments are heartbeats and are not kept: before an event that takes hours they must not add
+                # up to its size.
                 self._size -= len(line)
             case "event":
                 self._event = value
@@ -110,12 +114,14 @@ class EventStreamParser:
             case "id" if "\0" not in value:
                 self._id = value
             case "retry" if value.isascii() and value.isdigit():
+                # The standard sets no bound, but Python reads no number of thousands of digits.
                 self.retry = int(value[:18])
             case _:
                 pass
         return None
 
     def _dispatch(self) -> StreamEvent | None:
+        # An id without data counts, too: the standard sets it before it looks for data.
         event, lines = self._event or "message", self._data
         self.last_event_id = self._id
         self._event, self._data, self._size = "", [], 0

@@ -23,6 +23,7 @@ class Evidence:
 
     def note(self, sentence: str) -> None:
         """Add a sentence."""
+        # Bounded, since a case may see thousands of tokens, and all of this is written into its report.
         if sentence in self._seen or len(self._seen) < MOST:
             self._seen[sentence] = self._seen.get(sentence, 0) + 1
         else:
@@ -48,6 +49,8 @@ def saw(sentence: str) -> None:
 def gathered() -> Iterator[Evidence]:
     """What is seen inside the block, by the tasks begun there, too."""
     evidence = Evidence()
+    # A context variable, not a global: cases run in parallel, and a task that one starts takes its context
+    # along.
     token = _current.set(evidence)
     try:
         yield evidence

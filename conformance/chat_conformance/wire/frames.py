@@ -87,6 +87,8 @@ def apply_mask(payload: bytes, mask: bytes) -> bytes:
     """Mask or unmask by RFC 6455 §5.3."""
     if not payload:
         return b""
+    # One XOR of two huge integers runs in C; a loop over bytes would take seconds for the messages of
+    # megabytes.
     key = (mask * (len(payload) // 4 + 1))[: len(payload)]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(len(payload), "big")
 
@@ -108,6 +110,8 @@ def encode_frame(frame: Frame, *, announced: int | None = None) -> bytes:
     Raises:
         ValueError: The frame has no form at all, such as a mask of three bytes.
     """
+    # The header says `announced`, and the payload stays as it is: so a case sends a frame that never comes to
+    # its end.
     length = len(frame.payload) if announced is None else announced
     extended = shortest_length_bytes(length) if frame.length_bytes is None else frame.length_bytes
     if extended not in (0, 2, 8) or extended < shortest_length_bytes(length):
@@ -167,6 +171,10 @@ class FrameDecoder:
 
     def _maybe_frame(self, start: int) -> tuple[Frame, int] | None:
         """The frame that begins at ``start`` with the place of the next one, None if bytes are missing."""
+        # A frame (RFC 6455 §5.2) is two bytes, up to eight more of length, four of a mask if there is one,
+        # and the payload. 81 05 48 65 6c 6c 6f is "Hello": FIN and opcode 1, no mask and length 5, then the
+        # text. 126 in place of a length says that two bytes of length follow, 127 eight. Nothing is taken out
+        # of the buffer until the frame is complete.
         buffer = self._buffer
         if len(buffer) < start + 2:
             return None
@@ -179,6 +187,8 @@ class FrameDecoder:
         if extended:
             length = int.from_bytes(buffer[at : at + extended], "big")
             at += extended
+        # Both are judged before the payload is waited for: of what such a frame announces nothing may ever
+        # come.
         if length >> 63:
             raise FrameError(1002, "§5.2", f"the highest bit of a 64-bit length is set: {length}")
         if length > self._max_payload:
@@ -198,6 +208,8 @@ class FrameDecoder:
             fin=bool(first & 0x80),
             rsv=first >> 4 & 0x07,
             mask=mask,
+            # A length in more bytes than it needs is forbidden, too, but it can be read: `check_frame` is
+            # where it is judged.
             length_bytes=extended if extended > shortest_length_bytes(length) else None,
         )
         return frame, at + length
@@ -248,4 +260,6 @@ def _check_close_payload(frame: Frame) -> FrameError | None:
 
 def is_wire_code(code: int) -> bool:
     """Whether a close frame may carry this code (RFC 6455 §7.4.1, §7.4.2 and its IANA registry)."""
+    # 1004 is reserved; 1005, 1006 and 1015 only stand for something inside a program and must not be sent.
+    # 1012 to 1014 came after the RFC, by its registry; 3000 to 4999 are for libraries and applications.
     return code in {1000, 1001, 1002, 1003} or 1007 <= code <= 1014 or 3000 <= code <= 4999

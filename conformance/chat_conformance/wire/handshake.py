@@ -19,6 +19,7 @@ class HandshakeError(Exception):
 
 def accept_key(key: str) -> str:
     """The ``Sec-WebSocket-Accept`` that answers a key (RFC 6455 §4.2.2)."""
+    # The RFC's own example (§1.3): "dGhlIHNhbXBsZSBub25jZQ==" is answered by "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".
     return base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode()  # noqa: S324  (the RFC's choice)
 
 
@@ -91,6 +92,8 @@ class ResponseDecoder:
         """
         self._buffer += data
         head, end, rest = bytes(self._buffer).partition(b"\r\n\r\n")
+        # As many bytes as there are are compared: "HT" may become a response, while "SSH-2.0" is refused
+        # without a wait for a head that never ends.
         if not b"HTTP/1.".startswith(head[:7]) and head[:7] != b"HTTP/1.":
             raise HandshakeError(f"not an HTTP/1.1 response: {head[:60]!r}")
         if not end:
@@ -102,6 +105,7 @@ class ResponseDecoder:
 
 
 def _parse_head(head: bytes) -> Response:
+    # Every byte is a character of Latin-1, so a header in any encoding can be read and shown.
     status_line, *lines = head.decode("latin-1").split("\r\n")
     parts = status_line.split(" ", 2)
     if len(parts) < 2 or not (parts[1].isdigit() and len(parts[1]) == 3):
@@ -109,6 +113,8 @@ def _parse_head(head: bytes) -> Response:
     headers: list[tuple[str, str]] = []
     for line in lines:
         name, colon, value = line.partition(":")
+        # White space before the colon and folded lines are what requests and responses are smuggled by (RFC
+        # 9112 §5.1, §5.2).
         if not colon or not name or name != name.strip():
             raise HandshakeError(f"not a header line: {line!r}")
         headers.append((name.lower(), value.strip()))
@@ -131,6 +137,7 @@ def check_response(
 def _check_upgrade(response: Response, key: str) -> str | None:
     if (response.header("upgrade") or "").lower() != "websocket":
         return f"Upgrade is {response.header('upgrade')!r}, not 'websocket'"
+    # The header is a list, such as "keep-alive, Upgrade", and case does not count (RFC 6455 §4.1).
     tokens = [token.strip().lower() for token in (response.header("connection") or "").split(",")]
     if "upgrade" not in tokens:
         return f"Connection is {response.header('connection')!r} and does not name 'Upgrade'"

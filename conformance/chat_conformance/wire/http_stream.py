@@ -157,11 +157,14 @@ class StreamChannel(Channel):
         path += f"{'&' if '?' in path else '?'}{query}" if query else ""
         self._trace.add(self.name, ">", f"{method} {path} {shorten(body) if body else ''}".rstrip())
         headers = {"Content-Type": kind} if kind else {}
+        # An answer has a speech of its own: text that grows, and the CLI's lines, are put together by what
+        # came before, and two answers that stream at once would mix.
         speech = Speech(self.speech.target)
         # What is learned is learned for all.
         speech.captures = self.speech.captures
         with self._failures(message_id):
             async with self._request_stream(method, path, body or None, headers) as response:
+                # Where one stream has all events, the answer to a message only says that it was taken.
                 if response.status >= 400 or self._stream.open:
                     await self._take_short(response, speech, message_id)
                     return
@@ -223,6 +226,9 @@ class StreamChannel(Channel):
             headers = {"Last-Event-ID": self.last_event_id} if self.last_event_id else {}
             self._trace.add(self.name, ">", f"{method} {path} {headers or ''}".rstrip())
             try:
+                # What ends this stream decides what is next. Its end or a cut: it is taken up after
+                # `Last-Event-ID`, where that is offered. A refusal, or bytes that cannot be read: it is over,
+                # since the same would come again.
                 async with self._request_stream(method, path, None, headers) as response:
                     if response.status != 200:
                         self._end(f"{method} {path} was answered with {response.status}")
@@ -244,12 +250,15 @@ class StreamChannel(Channel):
                 self._end(how)
                 return
             self._trace.add(self.name, "=", f"{how}; we take it up")
+            # A server may name minutes; a case would run out of its own time before that.
             await asyncio.sleep(min(self._retry, RETRY_SECONDS))
 
     async def _take_stream(self, response: aiohttp.ClientResponse, speech: Speech, message_id: str) -> None:
         """Read a stream to its end."""
         reader = _Events() if speech.target.transport == "sse" else _Lines()
         async for data in response.content.iter_any():
+            # Only reading stops, as in `stall`: what aiohttp has buffered is little, then the kernel's buffer
+            # fills, then the server's.
             await self._may_read.wait()
             self._count(len(data))
             self._trace.add(self.name, "<", shorten(data))
@@ -269,6 +278,8 @@ class StreamChannel(Channel):
     def _note_of(self, event: Event | Garbled, message_id: str) -> None:
         """Note what came on the answer to a message: it belongs to that message."""
         if isinstance(event, dict) and message_id and self.speech.target.described:
+            # An id of the event's own wins. Without one, that it came on the answer to this message is all
+            # that names its turn.
             event = {"message_id": message_id, **event}
         self._note(event)
         if isinstance(event, dict) and event["type"] in TERMINAL and message_id:
@@ -288,6 +299,8 @@ class StreamChannel(Channel):
             ]
         for each in known:
             self._note_of(each, message_id)
+        # A refusal in the server's own words was noted as such above. Without any, the status says what it
+        # means.
         if response.status >= 400 and not known:
             saw(f"a message was refused with {response.status}")
             refusal: Event = {
@@ -318,6 +331,8 @@ class StreamChannel(Channel):
 
     def _answer_ended(self, message_id: str, how: str, *, broken: bool = False) -> None:
         if message_id not in self.answers_ended:
+            # No message of such a server marks the end, so the orderly end of the body is the mark. A body
+            # that breaks off is not.
             if not broken and not self.speech.target.says_end:
                 self._note_of({"type": "complete"}, message_id)
             else:
@@ -363,6 +378,7 @@ class StreamChannel(Channel):
         for response in self._responses:
             if response.connection is not None and response.connection.transport is not None:
                 response.connection.transport.abort()
+        # Before the tasks run again: each would report the cut as a fault of the server.
         self._end("we dropped it")
         for task in self._tasks:
             task.cancel()
@@ -385,6 +401,8 @@ class StreamChannel(Channel):
 
     async def clogged(self) -> None:
         """Wait, after ``stall``, until no more comes, by the kernel's count of unread bytes."""
+        # The count grows while the server sends, such as 0, 40k, 64k, 64k …; when the last looks are all the
+        # same and not zero, either all has come or the buffers are full.
         counts = deque([0] * STILL, maxlen=STILL)
         try:
             async with asyncio.timeout(self.within):
@@ -488,6 +506,8 @@ async def streaming(
     Raises:
         Failure: The stream of all events is refused.
     """
+    # No limit, since open streams would fill the pool of 100 and a further request would wait unsent. No
+    # connection is used twice: the server may close a kept one just when the next request goes out.
     connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=speech.target.tls() or True)
     timeout = aiohttp.ClientTimeout(total=None)
     # The server is an address, not a name.

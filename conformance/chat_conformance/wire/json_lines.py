@@ -41,12 +41,15 @@ class JsonLines:
         Raises:
             JsonLinesError: A line is too long.
         """
+        # Not by `splitlines`: a lone CR would end a line there, while JSON has it as white space within a
+        # value.
         *ended, rest = data.split(b"\n")
         lines = []
         for each in ended:
             self._line += each
             lines += self._taken()
         self._line += rest
+        # The unfinished line is looked at, too: one that never ends would grow without bound.
         if len(self._line) > self._max_line:
             raise JsonLinesError(f"a line of more than {self._max_line} bytes")
         return lines

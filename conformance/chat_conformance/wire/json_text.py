@@ -36,6 +36,7 @@ def shallow(value: Any) -> Any:
     Raises:
         RecursionError: It is.
     """
+    # Level by level, not by recursion: that would overflow the stack on the very value that it is to refuse.
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [

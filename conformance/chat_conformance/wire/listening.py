@@ -16,6 +16,7 @@ async def listening(serve: Serve, port: int = 0) -> AsyncIterator[int]:
     async with asyncio.TaskGroup() as group:
 
         def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # asyncio's own tasks for connections are never awaited, and what they raise is only logged.
             group.create_task(serve(reader, writer))
 
         server = await asyncio.start_server(taken, "127.0.0.1", port)

@@ -49,6 +49,7 @@ class MessageJoiner:
             raise FrameError(1002, "§5.4", "a continuation frame without a message to continue")
         if frame.opcode != Opcode.CONTINUATION and self._opcode is not None:
             raise FrameError(1002, "§5.4", "a new message begins before the last one ended")
+        # Before it is added: endless small fragments must not take more memory than one large message.
         if len(self._payload) + len(frame.payload) > self._max_message:
             raise FrameError(1009, "§10.4", f"a message of more than {self._max_message} bytes")
         opcode = self._opcode = frame.opcode if self._opcode is None else self._opcode
@@ -58,6 +59,7 @@ class MessageJoiner:
         message = Message(opcode, bytes(self._payload))
         self._opcode = None
         self._payload.clear()
+        # Not by fragment: a character of several bytes may be cut by the boundary of two (RFC 6455 §5.4).
         if opcode == Opcode.TEXT:
             _check_utf8(message.payload)
         return message

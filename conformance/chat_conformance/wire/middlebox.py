@@ -50,6 +50,8 @@ def idle_limit(seconds: float, before: Callable[[], Awaitable[None]] = _nothing)
         while True:
             reading = asyncio.create_task(reader.read(CHUNK))
             try:
+                # `wait` leaves the read under way, while `wait_for` would cancel it: what comes during
+                # `before` still spares the link.
                 await asyncio.wait([reading], timeout=seconds)
                 if not reading.done():
                     await before()
@@ -75,6 +77,8 @@ def cut_in_frame(frame: int, byte: int) -> Forwarder:
 
     async def carry(reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
         yield await reader.readuntil(HEAD_END)
+        # A frame passes when it is complete, so that the cut can be counted from its first byte. To encode it
+        # again gives the same bytes, as a `Frame` keeps its mask and the form of its length.
         decoder, seen = FrameDecoder(), 0
         while data := await reader.read(CHUNK):
             for each in decoder.feed(data):
@@ -159,6 +163,8 @@ class Link:
         try:
             async with aclosing(carry(reader)) as pieces:
                 async for piece in pieces:
+                    # Reading goes on in the dark. A box that read nothing would close its TCP window, and the
+                    # sender would notice.
                     if not self.is_blackholed:
                         writer.write(piece)
                         await writer.drain()
@@ -227,6 +233,7 @@ class MiddleBox:
             _reset(writer)
             return
         for _, each in ((reader, writer), server):
+            # Nagle's algorithm would join the small pieces again that a carry has cut.
             each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link = Link((reader, writer), server)
         self.links.append(link)

@@ -112,6 +112,7 @@ class Peer(Channel):
         self._trace.add(self.name, ">", what or f"bytes {shorten(data)}")
         if self._audit:
             self._audit.feed(data)
+        # The end of a connection is noted by the pump, with all that came before it; here it would hide that.
         with suppress(ConnectionError):
             self._writer.write(data)
             await self._writer.drain()
@@ -192,6 +193,8 @@ class Peer(Channel):
     # Waiting
 
     def _ended_before(self, expected: str) -> Failure:
+        # A server may end a connection at any time (CLOSE-2). That is kept apart from a fault, so that a case
+        # may be repeated on another connection.
         kind = ClosedEarly if self._closed_early else Failure
         said = "" if self.close is None else f", after the server's {describe(self.close)}"
         return kind(expected, f"the connection ended: {self.ended}{said}{self.ignored_in_words()}")
@@ -199,6 +202,8 @@ class Peer(Channel):
     @property
     def _closed_early(self) -> bool:
         """Whether the server has begun a close for no reason of ours; its close may cross one of ours."""
+        # A 1000 that we have not answered is the answer to a close of ours, and so no close of the server's
+        # own.
         code = None if self.close is None else self.close.close_code
         return code == 1001 or (code == 1000 and self._answered_close)
 
@@ -213,6 +218,8 @@ class Peer(Channel):
 
         Pongs that answer nothing are skipped: a server may send them as a heartbeat (RFC 6455 §5.5.3).
         """
+        # Pongs are consumed by count, events are not: a payload may be sent twice, and an old pong must not
+        # answer a new ping. Of pongs a, b, c, to wait for b takes a and b; the next wait begins at c.
         others: list[bytes] = []
 
         def pong() -> bool | None:
@@ -264,6 +271,7 @@ class Peer(Channel):
 
     async def expect_closed(self, code: int, *, within: float | None = None) -> None:
         """Wait until the server has closed with this code; 1012 is a 1001 of a server with a protocol of its own."""
+        # 1012 is "service restart" of the registry; chat-stream-v1 itself has only the codes of CLOSE-2.
         restart = (1012,) if code == 1001 and self.speech.target.described else ()
         await self.expect_close(code, *restart, within=within)
 
@@ -292,6 +300,7 @@ class Peer(Channel):
 
         ``answered`` says that a legal message among them may be answered first.
         """
+        # The frames are forbidden on purpose. With the audit left on, the suite would report itself.
         self.break_rules()
         place, begin = len(self.frames), len(self.events)
         for frame in sent:
@@ -299,6 +308,8 @@ class Peer(Channel):
         payloads = {frame.payload for frame in sent}
 
         def refused() -> bool | None:
+            # A pong or an event shows at once that the server took the frames for legal: the case need not
+            # wait for its timeout.
             for _, frame in self.frames[place:]:
                 if frame.opcode == Opcode.PONG and frame.payload in payloads:
                     raise Failure(expected, f"the bytes were taken for legal: {describe(frame)}")
@@ -352,6 +363,7 @@ class Peer(Channel):
         try:
             frames = self._decoder.feed(data)
         except FrameError as error:
+            # Frames before the unreadable one count: one of them may be the close that explains it.
             self._take_frames(list(error.frames))
             raise
         self._take_frames(frames)
@@ -388,6 +400,8 @@ class Peer(Channel):
             self._write_own(Frame(Opcode.PONG, frame.payload[:125], mask=MASK))
         if frame.opcode == Opcode.CLOSE and self.answers_close and not self._sent_close:
             self._sent_close = self._answered_close = True
+            # A code that must not be on the wire is not echoed: then the suite itself would break RFC 6455
+            # §7.4.
             code = frame.close_code
             self._write_own(close_frame(code if code and is_wire_code(code) else None, mask=MASK))
 
@@ -397,6 +411,7 @@ class Peer(Channel):
 
     def _write_own(self, frame: Frame) -> None:
         """Send what no case has asked for, at once or when a frame that is sent in pieces is whole."""
+        # A pong inside a frame that is half sent would be read as its payload.
         if self._held is not None:
             self._held.append(frame)
             return
@@ -444,5 +459,7 @@ async def connected(
         streams[1].transport.abort()
         # The end of the transport ends it.
         await pump
+        # Raised last, it takes the place of the case's own failure: that one may follow from what the suite
+        # did wrong.
         if peer.own_fault is not None:
             raise SuiteError(f"on {name} the suite sent {peer.own_fault}")

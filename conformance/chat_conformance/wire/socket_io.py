@@ -70,6 +70,9 @@ class Packet:
     data: Any = None
 
 
+# After the 4 of Engine.IO, 2/chat,7["ask"] is kind 2, namespace /chat, acknowledgement 7 and the JSON.
+# Numbers are bounded, because Python refuses to read one of thousands of digits by a ValueError that nothing
+# here expects.
 _MESSAGE = re.compile(
     r"(?P<kind>[0-6])(?:(?P<attachments>[0-9]{1,9})-)?(?:(?P<namespace>/[^,]*)(?:,|$))?(?P<ack>[0-9]{1,15})?(?P<data>.*)",
     re.DOTALL,
@@ -91,6 +94,7 @@ def decode(text: str) -> Packet:
     found = _MESSAGE.fullmatch(text, 1)
     if found is None:
         raise PacketError("no type of Socket.IO after that of Engine.IO")
+    # An attachment would come as a binary message of its own, and put a placeholder into the JSON.
     kind = int(found["kind"])
     if kind in _BINARY or found["attachments"] is not None:
         raise PacketError("a packet with binary attachments")
@@ -98,6 +102,7 @@ def decode(text: str) -> Packet:
     packet = Packet(
         engine, kind, found["namespace"] or MAIN, int(found["ack"]) if found["ack"] else None, data
     )
+    # The code behind this relies on these shapes: `[ACK, *packet.data]` needs a list, and an event a name.
     _check(packet)
     return packet
 

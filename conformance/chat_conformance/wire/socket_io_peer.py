@@ -82,6 +82,8 @@ class SocketIOPeer(Peer):
             return
         match packet.engine:
             case Engine.OPEN:
+                # Here, in the pump, and not by who waits: the server ends a connection that does not join
+                # within its time.
                 auth = filled(self.speech.target.socket_io.auth, self.speech.captures) or None
                 self._write_packet(Packet(Engine.MESSAGE, Kind.CONNECT, self._namespace, data=auth))
             case Engine.PING:
@@ -98,10 +100,13 @@ class SocketIOPeer(Peer):
             case Kind.CONNECT:
                 self.joined = True
             case Kind.CONNECT_ERROR:
+                # The WebSocket stays open after a refusal, but without the namespace nothing can come on it:
+                # end it, or a case waits.
                 self._writer.transport.abort()
                 self._end(f"the server refused the namespace: {shorten(str(packet.data))}")
             case Kind.EVENT:
                 if packet.ack is not None:
+                    # A server that asked for an acknowledgement may wait for it before it sends on.
                     self._write_packet(Packet(Engine.MESSAGE, Kind.ACK, self._namespace, packet.ack, []))
                 self._take_event(packet.data)
             case Kind.ACK:
