@@ -21,6 +21,7 @@ class CliLines:
 
     def events(self, line: Any) -> list[dict[str, Any]]:
         """What one line means; empty if it says nothing to a reader."""
+        # Lines with a parent come from a subagent: its text goes to the model, not to the reader.
         if not isinstance(line, dict) or line.get("parent_tool_use_id"):
             return []
         session = line.get("session_id")
@@ -47,8 +48,11 @@ class CliLines:
                     return []
                 return self._said("".join(each for each in texts if isinstance(each, str)))
             case "result":
+                # The result repeats the last message. It is the answer only where no text came before
+                # (TURN-12).
                 rest = line.get("result") if not self._texts else ""
                 text = self._said(rest if isinstance(rest, str) else "")
+                # A persistent process gives result after result: the next turn begins with nothing said.
                 self._message, self._texts = "", False
                 self._streamed.clear()
                 return [*text, _end(line)]

@@ -144,12 +144,18 @@ class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _paths(self, kind: str) -> tuple[dict[str, str], str]:
         """Where the members of such a frame are, and with ``*`` for the name where all others are."""
+        # From weak to strong: `members`, what holds for all frames, what holds for frames of this type. With
+        # `*` at "data.*" a `token` is at "data.token", or at "data.t" where `members` calls it "t"; a place
+        # of its own has no such prefix.
         own = {**self.frames.get("*", {}), **self.frames.get(kind, {})}
         elsewhere = own.pop("*", "*")
         names = self.members if elsewhere == "*" else {name: self.members.get(name, name) for name in MEMBERS}
         return {**{name: elsewhere.replace("*", path) for name, path in names.items()}, **own}, elsewhere
 
     def _type(self, frame: dict[str, Any]) -> str:
+        # Where the type stands may depend on the type. So each type with places of its own is tried at its
+        # place, and holds only if the word found there means that type; then the common place, where any type
+        # may be.
         for kind in (*self.frames, "*"):
             word = _get(frame, self._paths(kind)[0].get("type", "type"))
             if isinstance(word, str) and (found := _back(self.types, word)) and kind in (found, "*"):
@@ -173,6 +179,9 @@ class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return next((name for name, path in paths.items() if path == WHOLE), "")
 
     def _unpacked(self, value: dict[str, Any], paths: Paths, *, deep: bool = False) -> dict[str, Any]:
+        # Taken out first, put in last: with names swapped, such as "id" for "name" and "name" for "id",
+        # renaming one after the other would overwrite the second. It is a copy, as taking out empties nested
+        # objects, and the caller's frame is to stay as it came.
         rest, found = copy.deepcopy(value), {}
         for name, path in paths.items():
             if name != path and (taken := _take(rest, path)) is not _NOTHING:
@@ -200,6 +209,8 @@ _NOTHING = object()
 
 def _back(names: Paths, word: str) -> str:
     """The protocol's word for a server's: the word itself, unless the server has another for that."""
+    # A server that says "done" for `complete`, and "complete" for something else, must not be taken to say
+    # `complete`.
     theirs = {their: ours for ours, their in names.items()}
     return theirs.get(word, f"{word} (not in the dialect)" if word in names else word)
 
@@ -244,6 +255,7 @@ def _as_array(value: Any) -> Any:
     """Objects whose members are numbers as arrays, with null in the places that nothing is for."""
     if not isinstance(value, dict):
         return value
+    # The opposite of paths with numbers: {"0": "ask", "1": {"text": "hi"}} becomes ["ask", {"text": "hi"}].
     inner = {name: _as_array(each) for name, each in value.items()}
     if not inner or not all(name.isdecimal() for name in inner):
         return inner

@@ -344,6 +344,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         other |= {"handshake"} if self.transport == "websocket" else set()
         other |= {"subprotocol"} if self.dialect.subprotocol else set()
         if self.described:
+            # A described protocol has what it describes; chat-stream-v1 has all but what its paths leave out
+            # and `lacks` names.
             found = described(self.messages, self.events, self.captures)
             found |= {"end", "error"} if self.cli_lines else {"assembled"}
         else:
@@ -352,6 +354,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def location(self, case: Case) -> str:
         """Where to look when a case fails: by the longest of the routes that mean it, else the anchor."""
+        # "turns" and "turns/cancel" may both mean a case: the longest says most about it.
         meant = [route for route in self.routes if matches(case, route)]
         return self.routes[max(meant, key=len)] if meant else self.anchor
 
@@ -400,21 +403,27 @@ def parse(text: bytes, place: Path, name: str, *, here: Path) -> Target:
         document = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{place}: {error}") from None
+    # Before the conversion: after it a default cannot be known from what the file says.
     if document.get("messages"):
         document = {**document, **_nothing_but_described(document)}
     try:
         target = msgspec.convert(document, Target)
     except msgspec.ValidationError as error:
         raise UsageError(f"{place}: {_explain(str(error))}") from None
+    # Not by `fill`, later: this one belongs to the file, whose folder the target does not keep; the others
+    # belong to one started server.
     start = [each.replace(HERE, str(here.absolute())) for each in target.start]
     target = msgspec.structs.replace(target, start=start, ca=target.ca.replace(HERE, str(here.absolute())))
     check(target, place)
+    # After the check, which is for what the file says. Only waits are stretched: a keepalive is a setting of
+    # the server.
     waits = {field: patience(getattr(target, field)) for field in ("ready_within", "stop_within", "within")}
     return msgspec.structs.replace(target, anchor=target.anchor or name, **waits)
 
 
 def _nothing_but_described(document: dict[str, Any]) -> dict[str, Any]:
     """The paths and the dialect of a server with a protocol of its own: it has no path by default, but a socket."""
+    # By the defaults it would be asked for history and health at addresses that it never claimed.
     paths = {**dict.fromkeys(Paths.__struct_fields__, ""), "socket": "/"}
     given = {name: document.get(name, {}) for name in ("paths", "dialect")}
     return {
@@ -443,6 +452,8 @@ def _explain(sentence: str) -> str:
         "socket_io": SocketIO,
     }
     structs |= {f"variants.{name}": kind for name, kind in VARIANT_TYPES.items()}
+    # msgspec names the place as `users[...]`; the suggestion is for the fields of that table, the nearest in
+    # any case.
     struct = structs.get(where.split("[")[0], Target)
     near = get_close_matches(unknown, struct.__struct_encode_fields__, n=1, cutoff=0)
     place = f" in {where}" if where else ""
@@ -469,6 +480,8 @@ def check(target: Target, place: Path) -> None:
         *target.env.items(),
         *((f"load.env.{name}", text) for name, text in target.load.env.items()),
     ]:
+        # Filled in for nothing but its errors: a misspelt placeholder shows now, and not in the middle of a
+        # run.
         fill(text, dict.fromkeys(PLACEHOLDERS, "1"), f"{place}: {field}")
     for name in VARIANT_TYPES:
         for key, text in getattr(getattr(target.variants, name), "env", {}).items():
@@ -493,6 +506,7 @@ def _check_names(target: Target, place: Path) -> None:
 
 
 def _check_description(target: Target, place: Path) -> None:
+    # Only what every user has may stand in templates: any of them may be the one who sends.
     values = [set(each.values) for each in target.users]
     stream = {f"stream.requests.{name}": each for name, each in target.stream.requests.items()}
     paths = {

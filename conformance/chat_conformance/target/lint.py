@@ -65,6 +65,8 @@ def faults(given: Description) -> Iterator[str]:
             if getattr(given, name)
         )
     yield from _of_opening(given.opening, given.values)
+    # A path is used when all of the opening is over, so every capture counts; within the opening only earlier
+    # ones do.
     captured = {name for step in given.opening for name in step.capture}
     known = {*BEFORE, *given.values, *given.captures, *captured, *GIVEN["chat_request"], "after"}
     for field, path in given.paths.items():
@@ -103,6 +105,7 @@ def _of_messages(given: Description) -> Iterator[str]:
 
 
 def _of_events(events: Sequence[Rule]) -> Iterator[str]:
+    # A rule without a condition takes what is left over, so a second one would never be looked at.
     free = [place for place, each in enumerate(events) if not each.conditional]
     if len(free) > 1:
         yield f"events[{free[1]}] has no condition, as events[{free[0]}]: only one can take what no other takes"
@@ -131,10 +134,13 @@ def _of_opening(opening: Sequence[Step], values: set[str]) -> Iterator[str]:
             yield f"{where} must have one of request, connect, send and wait; it has {claims}"
         if step.connect and connected:
             yield f"{where} connects, but the connection is made before: by connect, or the first send or wait"
+        # A `send` or `wait` needs a connection, and makes it if none did before.
         connected = connected or not step.request
         method, _, path = step.request.partition(" ")
         if step.request and (method not in METHODS or not path.startswith("/")):
             yield f"{where}.request is {step.request!r}; it must be like POST /api/sessions"
+        # A step sees only what earlier steps captured: they are played in order, and a later answer is not
+        # there yet.
         used = [step.request, step.connect, step.send, step.json, step.form, step.body, step.headers]
         yield from (
             f"{where} has {{{name}}}, which no step before it captures{_near(name, known)}"
@@ -150,5 +156,6 @@ def _unknown(where: str, name: str, known: Any) -> str:
 
 
 def _near(name: str, known: Any) -> str:
+    # Sorted, because sets have no order: of two names as near, the same one is named in every run.
     near = get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -59,6 +59,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         """Whether a frame is of this kind; ``text`` is the frame as it was sent."""
         if isinstance(self.when, str):
             return text.strip() == self.when.strip()
+        # A bare text has no members, so each `lacks` would hold for it.
         if not isinstance(frame, dict | list) and self.conditional:
             return False
         return (
@@ -70,6 +71,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 def taken(rules: list[Rule], frame: Any, text: str) -> list[Rule]:
     """The rules that a frame fits, in order."""
+    # All that fit, not the first: one frame may be the last text and the end. The rule without a condition is
+    # for the rest.
     found = [each for each in rules if each.conditional and each.takes(frame, text)]
     return found or [each for each in rules if not each.conditional][:1]
 
@@ -92,6 +95,8 @@ def values_at(frame: Any, path: str) -> Iterator[Any]:
     if path in (WHOLE, ""):
         yield frame
         return
+    # One step, then the same from each place it led to. With `content.*.text` and {"content": [{"text": "a"},
+    # {}]} the steps lead to the list, to its two elements, and to "a": what has no such member drops out.
     name, _, rest = path.partition(".")
     if isinstance(frame, list):
         inner = frame if name == WHOLE else frame[int(name) :][:1] if name.isdecimal() else []
@@ -116,6 +121,7 @@ def text_at(frame: Any, path: str, text: str) -> str | None:
 
 def _is_one(frame: Any, path: str, wanted: Scalar | list[Scalar]) -> bool:
     choices = wanted if isinstance(wanted, list) else [wanted]
+    # 1 == True and 1 == 1.0 in Python; to a server they are different values.
     return any(
         type(value) is type(each) and value == each for value in values_at(frame, path) for each in choices
     )

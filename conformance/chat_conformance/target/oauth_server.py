@@ -86,6 +86,7 @@ class OAuthServer:
         """RFC 6749 §4.1.3 and RFC 7636 §4.6: a code is good once, for who asked for it."""
         self._note(request)
         form = {name: str(value) for name, value in (await request.post()).items()}
+        # Taken out before it is looked at: a code is good for one attempt, right or wrong (RFC 6749 §4.1.2).
         grant = self._codes.pop(form.get("code", ""), None)
         if grant is None or not self._fits(grant, form):
             return web.json_response({"error": "invalid_grant"}, status=400)
@@ -102,6 +103,8 @@ class OAuthServer:
             return web.json_response({"message": "token is required"}, status=401)
         user, number = found
         if self.sets_cookies:
+            # A server whose HTTP client keeps cookies sends one user's cookie with another's token, and gets
+            # the wrong name.
             user = request.cookies.get("forge_session", user)
         response = web.json_response(
             {"id": number, "login": user, "created": "2020-01-02T03:04:05Z", "is_admin": False}
@@ -112,6 +115,8 @@ class OAuthServer:
 
     def number(self, user: str) -> int:
         """The number of the account that has this name now."""
+        # By hash, so that a name has the same number on every forge of a run; and never 0, which a server may
+        # take for none.
         return self.numbers.get(user, int.from_bytes(hashlib.sha256(user.encode()).digest()[:4], "big") + 1)
 
     def _note(self, request: web.Request) -> None:
@@ -120,6 +125,8 @@ class OAuthServer:
     @staticmethod
     def _fits(grant: _Grant, form: Mapping[str, str]) -> bool:
         verifier = form.get("code_verifier", "")
+        # S256 is BASE64URL(SHA256(verifier)) without "=" at its end (RFC 7636 §4.2). A server that sent no
+        # challenge owes no proof; then `grant.challenge` is empty.
         digest = hashlib.sha256(verifier.encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
         proof = challenge if grant.method == "S256" else verifier

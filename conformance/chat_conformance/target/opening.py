@@ -64,6 +64,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     @property
     def kinds(self) -> list[str]:
         """Which kinds of step it claims to be; a right one is exactly one."""
+        # None, not falsehood, is what was left out: an empty table waits for any frame, and an empty text may
+        # be sent.
         claims = {
             "request": bool(self.request),
             "connect": bool(self.connect),

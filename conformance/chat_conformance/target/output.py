@@ -34,6 +34,7 @@ class LineCutter:
         return [self._taken()] if self._line else []
 
     def _add(self, data: bytes) -> None:
+        # Dropped as it comes: a server that writes no line ends must not fill our memory.
         room = self._limit - len(self._line)
         self._line += data[:room]
         self._left_out += max(0, len(data) - room)

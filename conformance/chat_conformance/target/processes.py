@@ -20,6 +20,7 @@ def with_variable(variable: str) -> list[int]:
 
     A zombie has none, and a process that hides its environment (PR_SET_DUMPABLE of prctl(2)) cannot be read.
     """
+    # The word as it stands, not its beginning: the mark of server 1 must not find the processes of server 12.
     wanted = variable.encode()
     return [pid for pid in _all() if wanted in _words(pid, "environ")]
 
@@ -51,6 +52,8 @@ def children(pid: int) -> list[int]:
 
 def process_tree(pid: int, without: Collection[int] = ()) -> list[int]:
     """A process and its descendants, those of ``without`` and theirs left out."""
+    # One pass over /proc, and the tree from that: fields[1] is the parent (field 4 of proc_pid_stat(5);
+    # `_stat` begins at field 3). Several passes would see a tree that changes between them.
     children_of: dict[int, list[int]] = {}
     for each in _all():
         if fields := _stat(each):
@@ -66,6 +69,7 @@ def process_tree(pid: int, without: Collection[int] = ()) -> list[int]:
 
 def cpu_seconds(pids: Iterable[int]) -> float:
     """Processor time, user and system, that these processes have used, their ended children left out."""
+    # Fields 14 and 15, utime and stime; 16 and 17 would add children that were waited for.
     return sum((int(each[11]) + int(each[12])) / TICKS_PER_SECOND for each in map(_stat, pids) if each)
 
 
@@ -109,6 +113,8 @@ def is_unreaped(pid: int) -> bool:
 async def wait_for_exit(pid: int, within: float) -> bool:
     """Wait for the end of any process, ours or not; False if it did not end within ``within`` seconds."""
     try:
+        # It becomes readable when the process ends, reaped or not, and wherever it came from. Its number may
+        # be given to another process; the descriptor stays with this one.
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return True

@@ -48,6 +48,8 @@ def described(messages: Mapping[str, Any], events: list[Rule], captures: Mapping
     """The roles that follow from the messages and events of a server with a protocol of its own."""
     kinds = {each.kind for each in events}
     members = {name for each in events for name in (*each.members, *each.constants)}
+    # An id counts only if both sides have it: we can send it, and what comes names it. Otherwise a case about
+    # two turns could not say which of them an event belongs to.
     asked = set(names_in(messages.get("chat_request")))
     known = members | captures.keys()
     found = {"conversation"}

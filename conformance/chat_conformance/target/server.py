@@ -33,14 +33,16 @@ from fake_claude import ledger
 from fake_claude.install import install
 from fake_claude.patience import patience
 
-MARK = "CHATGATE_TARGET"  # in the environment of all that a target starts, so that leftovers are found
+# In the environment of all that a target starts, so that leftovers are found.
+MARK = "CHATGATE_TARGET"
 _made: Counter[Path] = Counter()
 LOG_LINES = 200
 FELL = "the server ended"
 LINE_BYTES = 4_096
 """How much of a line of output is kept."""
 GONE_WITHIN = patience(1.0)
-FALLS_WITHIN = patience(0.5)  # a process that dies closes its sockets before it is gone
+# A process that dies closes its sockets before it is gone.
+FALLS_WITHIN = patience(0.5)
 
 
 class Server:
@@ -76,7 +78,8 @@ class Server:
         self._asks = True
         self.renewed = 0.0
         _made[folder] += 1
-        self._mark = f"{folder}-{_made[folder]}"  # of no other suite on this machine
+        # Of no other server, and no other suite on this machine.
+        self._mark = f"{folder}-{_made[folder]}"
         self._process: asyncio.subprocess.Process | None = None
         self._drain: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -104,7 +107,8 @@ class Server:
     def beside(self) -> Server:
         """Another server on the same data, with an address of its own; it is not started."""
         other = Server(self.target, self._folder)
-        other._shares = True  # what its fake notes may be of this one's
+        # They have one ledger: what the fake noted in it may be a process of this one's, which still serves.
+        other._shares = True
         return other
 
     @property
@@ -173,12 +177,16 @@ class Server:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env={
+                    # What comes later wins. The target file may set HOME and PATH, but not the mark:
+                    # leftovers could not be found.
                     **small(os.environ, self.target.inherits),
                     **self._own_home(),
                     **self._own_path(),
                     **self._env,
                     MARK: self._mark,
                 },
+                # A session of its own: Ctrl-C in the user's terminal reaches the suite alone, which then ends
+                # its servers in order.
                 start_new_session=True,
             )
         except OSError as error:
@@ -201,7 +209,8 @@ class Server:
         """
         home = self._folder / "home"
         home.mkdir(exist_ok=True)
-        pyenv = Path.home() / ".pyenv"  # its python is a shim, which looks for its versions in HOME
+        # pyenv's python is a shim, which looks for its versions in HOME.
+        pyenv = Path.home() / ".pyenv"
         return {"HOME": str(home), **({"PYENV_ROOT": str(pyenv)} if pyenv.is_dir() else {})}
 
     def _own_path(self) -> dict[str, str]:
@@ -210,13 +219,17 @@ class Server:
 
     async def _ready(self) -> None:
         line = self.target.ready_line
+        # Three waits, each of which also looks whether the process still runs. A ready line is waited for by
+        # the news of output. A server may print it before it listens, so a connection is tried, too. Without
+        # a line, health is asked.
         while line and not any(line in each for each in self.log):
             await self._expect_running()
             self._news.clear()
             await self._news.wait()
         while line and not await self._listens():
             await self._expect_running()
-            await asyncio.sleep(0.02)  # as below
+            # As below.
+            await asyncio.sleep(0.02)
         while not line and not await self._is_healthy():
             await self._expect_running()
             # No event says that a port listens; a ready line is the better way.
@@ -224,6 +237,8 @@ class Server:
 
     async def _expect_running(self) -> None:
         assert self._process is not None
+        # The end of its output is the sign that it ended, and it sets the news: a wait for a line goes on
+        # here.
         if self._drain is not None and self._drain.done():
             status = await self._process.wait()
             await self.end()
@@ -307,6 +322,9 @@ class Server:
         It has ended, hangs or is slow; empty if nothing. After a case that failed, a process that is just ending is
         given a moment.
         """
+        # A server that dies just after its last answer would be blamed on the next case. So its process is
+        # looked at first, which is cheap, and it is asked only if it seems to live. One answer clears it. Two
+        # timeouts in a row are a hang, one is slowness: a pause of the machine must not be taken for a hang.
         if self.pid is not None and (is_unreaped(self.pid) or (failed and not await self._stays())):
             await self._noticed()
         if self.fell or not self.alive or not self._asks:
@@ -328,6 +346,8 @@ class Server:
 
     async def is_so_when_new(self) -> bool:
         """Whether it does not answer us either when it has just been started; then it is never asked again."""
+        # Some servers never answer this request, for example behind a login that lets it hang. That is no
+        # finding of a case.
         wrong, _ = await self.wrong()
         self._asks = self._asks and not wrong
         return not self._asks
@@ -337,6 +357,8 @@ class Server:
 
     async def _answers(self, within: float) -> bool:
         """Whether it answers a request, be it by closing the connection."""
+        # Plain bytes, not a client of HTTP: even a broken answer shows that it lives, and a faulty answer is
+        # another case's.
         path, host = self.target.paths.alive, f"{self.host}:{self.port}"
         try:
             async with asyncio.timeout(within):
@@ -346,6 +368,7 @@ class Server:
                     await reader.read(1)
                 finally:
                     writer.transport.abort()
+        # A reset is an answer of a living server; the kernel resets the connections of a dead one, too.
         except ConnectionResetError:
             return self.alive
         except (OSError, TimeoutError):
@@ -392,13 +415,16 @@ class Server:
         """End it, if it runs, and start it once more with the same data, address and fake."""
         await self.end()
         self._process = self._drain = None
-        self.log.clear()  # the old ready line must not count
+        # The old ready line must not count.
+        self.log.clear()
         await self.start()
 
     async def end(self) -> tuple[str, ...]:
         """End it, SIGTERM first, and return what went wrong: late ends, processes left behind (which are ended)."""
         if self._process is None:
             return ()
+        # The order is needed: the process first, then what it left behind, then its output. A process left
+        # behind may hold the pipe, and with it open the output never ends.
         trouble: list[str] = []
         if self._process.returncode is None:
             await self.signal(signal.SIGTERM)
@@ -418,6 +444,7 @@ class Server:
         if self.ledger is None or self._shares:
             return []
         runs = ledger.read(self.ledger)
+        # The mark is not enough: a child may start with an empty environment, which has no mark.
         children = [each for run in runs for each in run.events if each.get("event") == "grandchild"]
         return [
             *(run.pid for run in runs if not run.gone),
@@ -429,6 +456,7 @@ class Server:
         left = [pid for pid in dict.fromkeys((*self.marked_processes(), *self._noted())) if pid != self.pid]
         survivors = []
         for pid in left:
+            # Before the wait: of a process that is gone /proc says nothing any more.
             words = command_line(pid)
             if not await wait_for_exit(pid, GONE_WITHIN):
                 survivors.append(f"{pid} {words}")

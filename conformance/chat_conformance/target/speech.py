@@ -104,6 +104,7 @@ class Speech:
                 self.captures[name] = found
         events: list[dict[str, Any]] = []
         if target.cli_lines:
+            # Each frame is read by both: the CLI's lines give text and end, rules what else a frame may mean.
             events += self._cli.events(value_at(frame, target.cli_lines))
         for rule in taken(target.events, frame, text):
             events += self._meant(rule, frame, text)
@@ -127,6 +128,8 @@ class Speech:
 
     def _grown(self, event: dict[str, Any], kind: str, said: str) -> list[dict[str, Any]]:
         """A text that is the whole answer so far, as what it adds to the one before."""
+        # "Hel" and then "Hello" is "Hel" and "lo". After "Hello" the text "Help!" is a rewind to 0 and
+        # "Help!": what was sent is not what the answer has (TURN-4).
         before, self._so_far = self._so_far, said
         if said.startswith(before):
             return [{**event, "type": kind, kind: said[len(before) :]}] if said != before else []

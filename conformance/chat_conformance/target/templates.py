@@ -59,6 +59,8 @@ def _known(name: str, values: Mapping[str, Any]) -> Any:
 def _filled(template: Any, values: Mapping[str, Any]) -> Any:
     match template:
         case str():
+            # "{after}" alone stays a number, and its member goes where it has no value. "after {after}" is a
+            # text, and needs one.
             alone = PLACEHOLDER.fullmatch(template)
             if alone is None:
                 return text(template, values)
@@ -68,6 +70,7 @@ def _filled(template: Any, values: Mapping[str, Any]) -> Any:
             inner = {name: _filled(each, values) for name, each in template.items()}
             return {name: each for name, each in inner.items() if each is not _MISSING}
         case list():
+            # In an array places have a meaning: a missing value leaves a null, or those behind it would move.
             return [None if (each := _filled(one, values)) is _MISSING else each for one in template]
         case _:
             return template

@@ -44,6 +44,8 @@ class VariantServers:
             TargetError: It does not start.
             CouldNotTest: The target runs already and cannot be set otherwise.
         """
+        # The task is shared, so two cases that want one server get the same start. Shielded, because a case
+        # that runs out of time is cancelled, and that must not end the start that others wait for.
         if name not in self._servers:
             self._servers[name] = asyncio.create_task(self._start(name, variant))
         server = await asyncio.shield(self._servers[name])

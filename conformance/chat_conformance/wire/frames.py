@@ -87,8 +87,8 @@ def apply_mask(payload: bytes, mask: bytes) -> bytes:
     """Mask or unmask by RFC 6455 §5.3."""
     if not payload:
         return b""
-    # One XOR of two huge integers runs in C; a loop over bytes would take seconds for the messages of
-    # megabytes.
+    # One XOR of two huge integers runs in C; a loop over the bytes of megabytes would hold up every other case
+    # of the run.
     key = (mask * (len(payload) // 4 + 1))[: len(payload)]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(len(payload), "big")
 
