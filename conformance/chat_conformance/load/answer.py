@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+# Sixteen digits of nanoseconds are 115 days of CLOCK_MONOTONIC, which begins at the machine's boot.
 STAMP_DIGITS = 19
 BLOCK_BYTES = 65_536
 MESSAGE_BYTES = 1 << 20
@@ -80,6 +81,9 @@ class AnswerTemplates:
     """
 
     def __init__(self, printed: bytes) -> None:
+        # One line of each kind is enough. A kind is the inner type of a stream event (`message_start`), the
+        # subtype of a system line (`init`), or the type (`assistant`); `result` goes by its type, as its
+        # subtype says how a turn ended.
         lines: dict[str, dict[str, Any]] = {}
         for text in printed.splitlines():
             line = json.loads(text)
@@ -122,6 +126,8 @@ class AnswerTemplates:
 
     def _block(self, count: int, session: str, message: str, text: str) -> bytes:
         """``count`` deltas whose uuids begin with ``IDLE``, to be replaced by a number."""
+        # The JSON is made once and split at its uuid, since json.dumps for every token would be slower than
+        # the servers.
         line = self._line("content_block_delta", session, message, text)
         uuid = json.loads(line)["uuid"].encode()
         before, after = line.split(uuid)
@@ -134,6 +140,8 @@ class AnswerTemplates:
 
         ``stopped`` is asked before each piece; once it says so, the answer comes to its end.
         """
+        # A generator, so that each piece is made when it is written. A list made before would hold gigabytes,
+        # and its times would be those of its making, so that every delay included the wait in the list.
         yield self._line("init", session, "")
         if ask.line:
             yield from self._long_line(ask, session)
@@ -198,8 +206,10 @@ class AnswerTemplates:
         before, rest = line.split(stamp.encode())
         middle, after = rest.split(json.loads(line)["uuid"].encode())
         # Streams that begin at once do not write at once: their phases are spread over the interval.
+        # Multiples of the golden section spread over the interval, however many streams there are.
         due = time.monotonic() + next(self._numbers) * 0.618 % 1 / ask.rate
         for _ in range(ask.tokens):
+            # By the plan, not from now on: a token that is late must not slow down those behind it.
             due += 1 / ask.rate
             yield Pause(due)
             if stopped():
@@ -209,6 +219,8 @@ class AnswerTemplates:
 
     def _blocks(self, tokens: int, session: str, message: str, piece: str) -> Iterator[tuple[int, bytes]]:
         """Blocks of deltas, each with how many tokens there are up to its end."""
+        # A block of about 64 KiB is made once and written again and again. Only the number at the head of its
+        # uuids changes, so that uuids never repeat, at the price of one `replace` for thousands of tokens.
         length = len(self._line("content_block_delta", session, message, piece))
         count = min(tokens, max(1, BLOCK_BYTES // length))
         block = self._block(count, session, message, piece)

@@ -53,6 +53,7 @@ def stream(job: Job) -> StreamReport:
             if each.ended:
                 turns += 1
                 client.send_prompt(each, PROMPT)
+        # Its end is the order to stop, and it also comes when the suite dies: no stream goes on without it.
         return bool(select.select([sys.stdin], [], [], 0)[0])
 
     with Client(job.url, job.path, job.load, job.headers) as client:
@@ -61,6 +62,8 @@ def stream(job: Job) -> StreamReport:
             for each in connections:
                 client.send_prompt(each, PROMPT)
             client.run(restart_finished, FOR_EVER)
+            # The last answers are waited for: to cut them off would look like lost users to the server, and
+            # hide their failures.
             client.run(lambda: all(each.ended for each in connections), WITHIN)
         except TargetError as error:
             return StreamReport(turns, str(error))

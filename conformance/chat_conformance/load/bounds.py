@@ -34,8 +34,11 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         mine = result.figure(first, self.measure, self.figure)
         other = result.figure(self.against, self.measure, self.figure)
         what = f"{self.measure} {self.figure}"
+        # A bound that could not be checked is broken: else a measurement that fails would make a check green.
         if mine is None or other is None or other <= 0:
             return f"{what} was not measured on {first} and {self.against}, and there is a bound on it"
+        # A ratio to a server measured beside it, not a number: the machines of a CI differ by more than most
+        # regressions.
         times = mine / other
         more = self.figure in MORE_IS_BETTER
         if times < self.times if more else times > self.times:

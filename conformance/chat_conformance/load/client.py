@@ -71,6 +71,9 @@ class Connection:
 
     def take(self, data: bytes, now: int, delays: list[int] | None) -> None:
         """Bytes that were read at ``now``, nanoseconds."""
+        # The order counts: tokens first, as this is what `now` is for. Then the end of a turn is looked for,
+        # but only in the last payload: a turn's end is the last that a server sends, and a search of all
+        # bytes would cost more than the count. Small pieces are joined, as the words may be cut by frames.
         pieces = self.walk.feed(data)
         for piece in pieces:
             self.tokens.feed(piece, now, delays)
@@ -147,6 +150,8 @@ class Client:
             self._by_fd[sock.fileno()] = connection
             self._epoll.register(sock.fileno(), select.EPOLLIN)
             sock.connect_ex(self._address)
+            # The connection may still be in the making: then the request waits in `unsent` until epoll says
+            # that the socket can be written.
             self._send(connection, request)
             made.append(connection)
         return made
@@ -289,6 +294,7 @@ class Client:
         except OSError as error:
             self._lost(connection, error.strerror or "lost")
             return
+        # A socket with room can always be written: with EPOLLOUT left on, the loop would never sleep.
         events = 0 if connection.quiet else select.EPOLLIN
         self._epoll.modify(connection.fd, events | (select.EPOLLOUT if connection.unsent else 0))
 

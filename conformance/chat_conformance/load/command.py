@@ -49,6 +49,7 @@ def command(options: argparse.Namespace) -> int:
     _write(options.json, lambda: msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n")
     _write(options.markdown, lambda: table.markdown(result) + "\n")
     _write(options.html, lambda: page.render(result))
+    # Everything is written by now: a run that fails is the one whose figures are wanted most.
     if not any(each.figures for each in result.measured if each.target == result.targets[0]):
         return 3
     broken = [sentence for each in limits if (sentence := each.broken(result))]
@@ -59,6 +60,7 @@ def command(options: argparse.Namespace) -> int:
 
 def _lost(result: LoadResult) -> bool:
     """Whether the first target failed in a measurement that was not left out."""
+    # "Left out" is what this machine or the target file does not allow; that is no failure of the target.
     return any(
         each.trouble and not each.trouble.startswith("left out")
         for each in result.measured

@@ -92,6 +92,7 @@ def format_figure(name: str, value: float) -> str:
             if abs(value) >= size:
                 return f"{value / size:,.1f} {unit}"
         return f"{value:,.0f} B"
+    # The unit is the end of the name, so a new figure needs no entry here.
     for end, unit, small in (("_us", "µs", 10), ("_ms", "ms", 10), ("seconds", "s", 10)):
         if name.endswith(end):
             return f"{value:,.{2 if value < small else 0}f} {unit}"
@@ -100,6 +101,8 @@ def format_figure(name: str, value: float) -> str:
 
 def ratio(result: LoadResult, row: Figure, target: str, against: str) -> float | None:
     """A target's figure divided by another's; None where one is missing or not above zero."""
+    # Growth of memory may be zero or negative, when something was freed beside it: a ratio to that says
+    # nothing.
     mine = result.figure(target, row.measure, row.name)
     other = result.figure(against, row.measure, row.name)
     return mine / other if mine is not None and other is not None and other > 0 and mine > 0 else None

@@ -110,6 +110,7 @@ class Hub:
             ready, _, _ = select.select(polled, [], [], wait)
             if ready:
                 for fd, _ in self._epoll.poll(0):
+                    # An earlier callback of the same batch may have closed this one.
                     callback = callbacks.get(fd)
                     if callback is not None:
                         callback()
@@ -232,6 +233,10 @@ class Hub:
 
     def _write_until_blocked(self, voice: FakeProcess) -> None:
         """Write until the pipe is full, the answer pauses, or nothing is left to say."""
+        # A state machine whose state is the process itself, from the most urgent down: what is half written
+        # must be finished, or lines would mix; then answers to control requests, which do not wait for a
+        # pause; then the pause; then the next piece, the next prompt, the end. Each step changes the state
+        # and comes back; `return` and `break` wait for an event.
         while not voice.closed:
             if voice.left:
                 if not self._write(voice):
@@ -261,6 +266,8 @@ class Hub:
             # There is no reader.
             self._close(voice)
             return False
+        # Only now is stdout watched: a pipe with room is always ready, and each stream would keep the loop
+        # awake.
         if voice.left and not voice.blocked:
             voice.blocked = True
             self._watch(voice.stdout, lambda: self._write_until_blocked(voice), select.EPOLLOUT)

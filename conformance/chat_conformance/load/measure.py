@@ -100,6 +100,8 @@ class LoadRig:
 
         ``pids`` are the server's processes, where they are known: to look for them takes milliseconds.
         """
+        # The clock is read innermost: to read /proc for many processes takes its time, and that is not the
+        # block's.
         pids = pids or self.server()
         watch = CostSample()
         cpu, own, hub = (
@@ -132,6 +134,8 @@ def flat(bench: LoadRig, streams: int) -> Figures:
     tokens = bench.plan.flat_tokens[streams]
     connections = bench.client.open(streams)
     for each in connections:
+        # Each answer stops behind its first token until all have begun, so that starting processes is not
+        # measured, and all run over the same time.
         bench.client.ask(each, AnswerSpec(tokens=tokens, gate=1))
     bench.first_tokens(connections)
     with bench.watched(figures) as watch:
@@ -254,6 +258,8 @@ def stalled(bench: LoadRig) -> Figures:
     client.ask(reader, AnswerSpec(tokens=tokens, size=STALLED_PIECE, gate=1))
     bench.first_tokens([reader])
     pids = bench.server()
+    # RSS, not PSS as elsewhere: it is read ten times a second, and for PSS the kernel walks all pages of the
+    # server, under a lock that the server needs, too.
     before = most = processes.resident_memory(pids)
     client.pause_reading(reader)
     client.delays = []
@@ -337,11 +343,15 @@ def soak(bench: LoadRig, turns: int) -> Figures:
             break
         if number % reconnect == 0:
             fresh = client.open(users)
+            # The conversations go on over new connections, as after a page was loaded again: what is kept by
+            # connection would show.
             for old, new in zip(connections, fresh, strict=True):
                 new.conversation = old.conversation
             client.close(connections)
             connections = fresh
     return {
+        # The first half is left out, in which caches and pools fill; what still grows after it grows with
+        # every turn.
         "grown_bytes_per_1000": slope(samples[len(samples) // 2 :]) * 1000,
         "turns_per_s": done / (time.monotonic() - began),
     }
@@ -353,6 +363,7 @@ def slope(samples: Sequence[tuple[float, float]]) -> float:
         return 0.0
     mean_x = sum(x for x, _ in samples) / len(samples)
     mean_y = sum(y for _, y in samples) / len(samples)
+    # A line through all samples, not last minus first: one sample at a busy moment would decide alone.
     below = sum((x - mean_x) ** 2 for x, _ in samples)
     return sum((x - mean_x) * (y - mean_y) for x, y in samples) / below if below else 0.0
 
@@ -385,6 +396,7 @@ def _delays(nanoseconds: Sequence[int]) -> Figures:
 
 def _part(values: Sequence[float], part: float) -> float:
     """The value below which this share of the values lie."""
+    # An observed value, without interpolation: a p99 of few samples is then simply one of the slowest.
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 

@@ -26,6 +26,7 @@ def render(result: LoadResult) -> str:
     """Curves of latency and cost over the number of streams, the whole table, and how it was measured."""
     title = f"{result.targets[0]} under load"
     facts = f"plan {result.plan_name} · {result.seconds:.0f} s · chatgate {result.version or '?'} · {result.began}"
+    # Only figures of `streams/N`, which one plan measures at several N: a curve needs at least two points.
     charts = [
         _chart(result, "p50_us", "Added latency, p50", "from the CLI's write to the client's read"),
         _chart(result, "p99_us", "Added latency, p99", "from the CLI's write to the client's read"),
@@ -141,6 +142,9 @@ def _curve(result: LoadResult, target: str, name: str) -> Curve:
 def _ticks(values: Sequence[float], *, binary: bool) -> list[float]:
     """Round values from below the lowest to above the highest: 1, 2, 5 of each decade, or powers of two, if few."""
     steps = [2.0**n for n in range(64)] if binary else [m * 10.0**n for n in range(-6, 16) for m in (1, 2, 5)]
+    # From the step at or below the lowest value to the one at or above the highest, never the same one: the
+    # axis divides by their distance. If there are more than fit, only powers of ten stay (of 1, 2, 5 every
+    # third), or every other power of two.
     first = max(place for place, step in enumerate(steps) if step <= max(min(values), steps[0]))
     last = min(place for place, step in enumerate(steps) if step >= max(values) and place > first)
     if last - first <= MOST_TICKS:

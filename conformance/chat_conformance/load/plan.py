@@ -45,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 MIB = 1 << 20
 PLANS = {
+    # "smoke" shows that each measurement works at all, for tests; its figures mean nothing.
     "smoke": Plan(
         flat_tokens={1: 5_000},
         streams=[2],

@@ -29,6 +29,8 @@ def realtime_priority(others: Iterable[int] = ()) -> Iterator[bool]:
 
 def _schedule(pids: Iterable[int], policy: int, priority: int) -> None:
     for pid in pids:
+        # On Linux the policy belongs to a thread, not to a process; a thread may end between the listing and
+        # the call.
         with suppress(FileNotFoundError, ProcessLookupError):
             for thread in Path(f"/proc/{pid}/task").iterdir():
                 os.sched_setscheduler(int(thread.name), policy, os.sched_param(priority))

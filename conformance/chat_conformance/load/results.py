@@ -60,6 +60,8 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     def rows(self) -> list[tuple[str, str]]:
         """The measurements and their figures that some target has, in order."""
         found: dict[tuple[str, str], None] = {}
+        # A dictionary as an ordered set: figures keep the order in which a measurement gives them, and
+        # sorting is stable.
         for each in self.measured:
             for name in each.figures:
                 found[each.measure, name] = None
@@ -75,6 +77,7 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
             for each in self.measured
             if each.target == target and each.measure == measure and name in each.figures
         ]
+        # Not the mean: one round that the machine disturbed would move it.
         return median(values) if values else None
 
     def trouble(self, target: str, measure: str) -> str:
@@ -84,6 +87,8 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
 
     def by_generator(self, target: str, measure: str) -> bool:
         """Whether the generator may be what was measured, rather than the target."""
+        # Two signs: it is busy, or it reads nearly as much as with no server between. A client that waits for
+        # the bytes of the hub is at its limit without being busy.
         busy = self.figure(target, measure, "generator") or 0.0
         read = (self.figure(target, measure, "tokens_per_s") or 0.0) if measure.startswith("flat/") else 0.0
         return busy > BUSY or read > NEAR * self.limit

@@ -86,6 +86,7 @@ def run(
     names = selected(plan, only)
     if not names:
         raise UsageError(f"no measurement is selected; there are {', '.join(measurements(plan))}")
+    # Ten thousand connections are ten thousand descriptors, on either side; the usual soft limit is 1,024.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Servers and generator inherit it.
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -127,6 +128,9 @@ class _Run:
             limit = await self._work(msgspec.structs.replace(job, measure=LIMIT))
             if limit.trouble:
                 raise TargetError(f"the generator does not work: {limit.trouble}")
+            # Targets are innermost and rounds outermost. A machine that gets slower or warmer in the course
+            # of a run then does so to all targets alike, which it would not if one were measured after the
+            # other.
             for number in range(1, self._plan.rounds + 1):
                 for name in names:
                     for target in targets:
@@ -156,6 +160,8 @@ class _Run:
             return JobResult(
                 trouble=f"left out: this shell may open fewer than {wanted + 100} files (ulimit -Hn)"
             )
+        # A fresh server for each measurement: memory and caches of an earlier one would be counted as this
+        # one's.
         self._servers += 1
         folder = self._folder / str(self._servers)
         folder.mkdir()
@@ -189,6 +195,8 @@ class _Run:
             stdout=asyncio.subprocess.PIPE,
         )
         try:
+            # `within` bounds each wait of a measurement, and there are several; this is for a worker that
+            # hangs altogether.
             async with asyncio.timeout(3 * self._plan.within):
                 answer, _ = await worker.communicate(msgspec.json.encode(job))
         except TimeoutError:
@@ -251,6 +259,7 @@ def launcher(folder: Path, socket: Path) -> tuple[Path, str]:
 def _pinned(cpus: set[int]) -> Iterator[None]:
     """What is started in the block runs on these processors."""
     before = os.sched_getaffinity(0)
+    # A child inherits the processors of its parent at its start: so ours are changed for that moment.
     os.sched_setaffinity(0, cpus)
     try:
         yield
@@ -261,6 +270,7 @@ def _pinned(cpus: set[int]) -> Iterator[None]:
 def _cpus(allowed: set[int], *, pin: bool) -> tuple[set[int], set[int]]:
     """The processors of the server, and those of the generator."""
     first, *others = sorted(allowed)
+    # The generator must not take the server's processor: its own work would count as the server's delay.
     return ({first}, set(others)) if pin and others else (allowed, allowed)
 
 

@@ -44,6 +44,8 @@ def _cells(result: LoadResult) -> tuple[list[str], list[list[str]]]:
 
 
 def _line(result: LoadResult, row: Figure, first: str, others: Sequence[str]) -> list[str]:
+    # An empty cell was not measured, "failed" is one that should have figures; the star is explained in the
+    # notes.
     cells = [row.title]
     for target in (first, *others):
         value = result.figure(target, row.measure, row.name)
@@ -68,6 +70,8 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 def notes(result: LoadResult) -> list[str]:
     """What a reader has to know besides the figures."""
+    # The notes are part of the result: a figure without its machine and its generator's limit cannot be
+    # compared.
     machine = ", ".join(f"{name}: {what}" for name, what in result.machine.items())
     found = [
         f"In brackets: times the figure of {result.targets[0]}." if len(result.targets) > 1 else "",

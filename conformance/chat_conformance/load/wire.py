@@ -37,6 +37,9 @@ class FrameScanner:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Add received bytes and return what they hold of data frames' payload, in order."""
+        # Two states. In a payload (`_left` bytes to come) all that arrives is handed out at once, as a token
+        # must not wait for the end of its frame. Between frames a header is read, or held until it is
+        # complete: at most 10 bytes, or a control frame of at most 125 more.
         if self._held:
             data, self._held = self._held + data, b""
         pieces: list[bytes] = []
@@ -117,6 +120,7 @@ class TokenCounter:
 
     def feed(self, piece: bytes, now: int, delays: list[int] | None) -> None:
         """Take a piece that was read at ``now``, nanoseconds of CLOCK_MONOTONIC; new delays are appended."""
+        # Before the tail is put in front: marks in the tail were counted when it came.
         self.counted += piece.count(b"~")
         self.size += len(piece)
         if self._tail:
@@ -150,6 +154,8 @@ class PhraseFinder:
 
     def feed(self, piece: bytes) -> bool:
         """Take the last piece of what was read."""
+        # One byte less than the words are kept: enough for words that are cut, too few to find the same ones
+        # twice.
         seen = self._tail + piece[-self.BACK :]
         self._tail = seen[-len(self._words) + 1 :]
         return self._words in seen

@@ -77,6 +77,8 @@ def bare_pipe(hub: str, tokens: int) -> Figures:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
         channel.connect(hub)
         socket.send_fds(channel, [b"-p\0"], [asked, stdout])
+        # The hub has copies of these ends now. With our end of its stdout open, the reads below would never
+        # come to an end.
         os.close(asked)
         os.close(stdout)
         os.write(prompt, AnswerSpec(tokens=tokens).prompt().encode())

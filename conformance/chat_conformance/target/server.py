@@ -228,7 +228,6 @@ class Server:
             await self._news.wait()
         while line and not await self._listens():
             await self._expect_running()
-            # As below.
             await asyncio.sleep(0.02)
         while not line and not await self._is_healthy():
             await self._expect_running()
