@@ -33,7 +33,9 @@ def command(options: argparse.Namespace) -> int:
             f"{options.target} has no start command: the fuzzer reads the log of what it plays with"
         )
     seed = options.seed or str(SystemRandom().randrange(10**9))
+    # A connection follows from the seed and its number alone, so one of a long run can be played by itself.
     only = _only(seed, options.only) if options.only else None
+    # Before the run: it may be stopped, or kill the machine, and the seed is all that repeats it.
     _say(f"seed {seed}")
     with asyncio.Runner(loop_factory=new_event_loop) as loop:
         report = loop.run(

@@ -20,6 +20,8 @@ CLOSE_CODES = (0, 999, 1000, 1001, 1003, 1004, 1005, 1006, 1007, 1011, 1015, 299
 
 def connection(seed: str, number: int) -> Sent:
     """The frames of one connection, after the handshake."""
+    # By seed and number, not from one stream of random numbers: so each connection can be made again by
+    # itself.
     random = Random(f"{seed} frames {number}")  # noqa: S311 - it is to be repeatable
     pieces: list[bytes] = []
     legal, open_message = True, False
@@ -28,6 +30,7 @@ def connection(seed: str, number: int) -> Sent:
         if random.randrange(BREAKS_ONE_IN) == 0:
             pieces.append(_forbidden(random, mask, open_message=open_message))
             legal = False
+            # Sometimes more follows: a server must not act on frames behind one that it had to refuse.
             if random.random() < 0.7:
                 break
             continue

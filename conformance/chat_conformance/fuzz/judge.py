@@ -32,6 +32,8 @@ def wrong_in_answers(data: bytes) -> str | None:
     if not data.startswith(b"HTTP/"):
         return f"the answer is no HTTP: {data[:60]!r}"
     for status in _STATUS.findall(data):
+        # Whatever a client sends, the mistake is the client's. This is stricter than HTTP-6, which also
+        # allows 501 and 505.
         # Another version of HTTP, or a method that it does not know, may be answered so (HAND-3, HTTP-6).
         if status.startswith(b"5") and status not in (b"501", b"505"):
             return f"the answer is {status.decode()}: {data[:200]!r}"
@@ -78,6 +80,8 @@ def wrong_in_log(line: bytes) -> str | None:
     except UnicodeDecodeError:
         return f"bytes in the log that are no UTF-8: {line[:200]!r}"
     if not text.isprintable():
+        # Control characters and line ends of a client would forge lines of the log, or change a terminal
+        # (HTTP-6). Two joiners of scripts and emoji are of the same category and do neither.
         for character in text:
             if unicodedata.category(character) in _UNSAFE and character not in "\t\u200c\u200d":
                 return f"the character {character!r} in the log: {text[:200]!r}"

@@ -68,6 +68,7 @@ class Player:
 
     def _line(self, line: bytes) -> None:
         self.lines += 1
+        # Only so many are kept: a server that writes a traceback for each request would fill our memory.
         if (wrong := wrong_in_log(line.rstrip(b"\n"))) is not None and len(self.faults) < 20:
             self.faults.append(f"{wrong}\n{line[-1_500:].decode(errors='backslashreplace')}")
 
@@ -133,6 +134,8 @@ class Player:
             if response is None or response.status != 101:
                 return f"a valid handshake is answered {response and response.status}"
             received += decoder.rest
+            # Read while sending: a server that waits until its answers are read would stop reading, and both
+            # would wait.
             reading = asyncio.create_task(_read(reader, received, until=LAST))
             await _send(writer, sent)
             if sent.leaves:
@@ -141,6 +144,9 @@ class Player:
                 return None
             with suppress(*GONE):
                 writer.write(encode_frame(Frame(Opcode.PING, LAST, mask=bytes(4))))
+                # Among the forbidden frames are ones whose payload never comes: without the end of our side
+                # the server would wait for it. After legal ones it has to answer the last ping, and at the
+                # end of the stream it could drop its answer.
                 if not sent.legal:
                     writer.write_eof()
                 await writer.drain()
@@ -163,6 +169,9 @@ class Player:
                 reading.cancel()
                 _abort(writer)
                 return None
+            # The end of our side is the end of a request that lacks some of its body: without it a server
+            # waits for the rest, as it may, and every such connection would last until a timeout. Too soon,
+            # and a server that takes the end for a client that is gone would drop answers.
             await asyncio.wait([reading], timeout=QUIET if received else SLOW)
             with suppress(*GONE):
                 writer.write_eof()
@@ -182,9 +191,12 @@ async def _send(writer: asyncio.StreamWriter, sent: Sent, user: dict[str, str | 
     pieces = sent.pieces
     if user:
         named = b"".join(b"\r\n%s: %s" % (name.encode(), str(value).encode()) for name, value in user.items())
+        # Put in here, not when the pieces are made: a seed then gives the same bytes for every target.
         pieces = tuple(piece.replace(requests.HOST, requests.HOST + named, 1) for piece in pieces)
     data = b"".join(pieces)
     with suppress(*GONE):
+        # uvloop joins what is written in one round of its loop: the sleep ends the round, so that each part
+        # leaves by itself.
         for length in sent.cuts:
             writer.write(data[:length])
             data = data[length:]
@@ -199,6 +211,8 @@ async def _read(reader: asyncio.StreamReader, received: bytearray, until: bytes 
     with suppress(*GONE):
         while data := await reader.read(1 << 18):
             received += data
+            # Only the new bytes, and as many before them as the words may have begun in: to search all of it
+            # each time would take the square of its length.
             if until is not None and until in received[-len(data) - len(until) :]:
                 return
             if len(received) > MAX_PAYLOAD:

@@ -11,6 +11,7 @@ HOST = b"Host: localhost"
 PROBE = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 """The last request of a connection whose earlier ones leave it whole: its answer ends the connection."""
 
+# Repeated entries are weights.
 METHODS = (
     b"GET",
     b"GET",
@@ -25,6 +26,7 @@ METHODS = (
     b"CONNECT",
 )
 ODD_METHODS = (b"get", b"G\x1bT", b"", b"A" * 300, b"GET\x00", b"\xff", b"PRI")
+# Not all of them need to exist: what is not there is answered, too, and by other code.
 PATHS = (
     "/", "/health", "/health/ready", "/metrics", "/chat", "/chat/", "/chat/ws", "/chat/new", "/chat/usage",
     "/chat/whoami", "/chat/history", "/chat/history/0123456789ab", "/chat/static/main.js", "/chat/static/chat.css",
@@ -120,10 +122,12 @@ def connection(seed: str, number: int) -> Sent:
     """The requests of one connection."""
     random = Random(f"{seed} requests {number}")  # noqa: S311 - it is to be repeatable
     pieces = [
+        # Seldom: most hostile requests end the connection, and those behind them are then never read.
         _hostile(random) if random.random() < 0.12 else _request(random)
         for _ in range(random.randrange(1, 9))
     ]
     count = len(pieces)
+    # A connection that ends within a request, or one whose end is known: the probe asks the server to close.
     if random.random() < 0.1:
         pieces[-1] = pieces[-1][: random.randrange(len(pieces[-1]) + 1)]
     else:
@@ -141,6 +145,7 @@ def _request(random: Random) -> bytes:
     headers = [HOST]
     if target.startswith(b"/chat/ws") and random.random() < 0.7:
         headers += UPGRADE
+    # One odd header at most. With several, the first that is refused would hide what the others do.
     if random.random() < 0.6:
         headers.append(random.choice(HEADERS))
     random.shuffle(headers)

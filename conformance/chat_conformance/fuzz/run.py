@@ -74,6 +74,7 @@ async def run(
     """
     began = time.monotonic()
     idle = target.variants.idle
+    # With the usual settings processes wait for the next turn, so their number says nothing about leaks.
     if idle is not None:
         target = msgspec.structs.replace(target, env={**target.env, **idle.env})
     sent = {Kind.FRAMES: 0, Kind.REQUESTS: 0}
@@ -115,6 +116,8 @@ def _plan(seed: str, most_frames: int, most_requests: int, only: Sent | None) ->
     while any(count > 0 for count in left.values()):
         batch = []
         for _ in range(ROUND // 4):
+            # A connection of frames sends up to 200 of them, one of requests up to 8: so a round has more of
+            # the latter.
             for kind, each in ((Kind.FRAMES, 1), (Kind.REQUESTS, 3)):
                 for _ in range(each):
                     if left[kind] > 0:
@@ -135,6 +138,8 @@ async def _rounds(
         for each in batch:
             sent[each.kind] += each.count
         connections += len(batch)
+        # A server that writes a line for each byte of a client fills a disk, while each single line is in
+        # order.
         if wrong is None and player.lines > LINES * (connections + sent[Kind.REQUESTS]) + 200:
             wrong = f"{player.lines:,} lines of log for {connections:,} connections"
         if wrong is not None:
@@ -165,6 +170,9 @@ def growth(rounds: list[Kept], *, soon_ended: bool) -> str | None:
     quarter = len(rounds) // 4
     if not quarter:
         return None
+    # Quarters of a run, and the least of each: what is in use for a moment between two rounds is no leak.
+    # Descriptors and processes are compared with the first quarter, memory with the second, since caches and
+    # pools fill in the first.
     first, second, last = rounds[:quarter], rounds[quarter : 2 * quarter], rounds[-quarter:]
     memory = min(each.memory for each in last) - min(each.memory for each in second)
     if memory > GROWTH:
@@ -179,6 +187,8 @@ def growth(rounds: list[Kept], *, soon_ended: bool) -> str | None:
 
 
 async def _together(player: Player, batch: list[Sent]) -> str | None:
+    # One iterator for all workers: each takes the next connection when it is done, so a slow one holds up
+    # only its worker.
     waiting = iter(batch)
     wrong: list[str] = []
 
@@ -197,6 +207,9 @@ async def _together(player: Player, batch: list[Sent]) -> str | None:
 
 async def _smallest(target: Target, batch: list[Sent], wrong: str) -> Sent | None:
     """The connection of a round that shows a fault by itself, made small."""
+    # A fault of one connection begins with its name, such as "frames:17: …", and that one is tried first. A
+    # fault of the server as a whole, such as a line in its log, names none: then any of the round may be its
+    # cause.
     named = wrong.partition(": ")[0]
     batch = sorted(batch, key=lambda each: f"{each.kind.value}:{each.number}" != named)
     with temporary_folder(named, "smallest") as folder:
@@ -207,6 +220,7 @@ async def _smallest(target: Target, batch: list[Sent], wrong: str) -> Sent | Non
         async def shows(sent: Sent) -> bool:
             player.faults.clear()
             found = await player.play(sent) or await player.settled()
+            # A dead server would show a fault for every input, and nothing could be made smaller.
             if found is not None and await server.exited_unexpectedly():
                 await server.restart()
             return found is not None

@@ -18,6 +18,9 @@ async def shrunk(sent: Sent, shows: Callable[[Sent], Awaitable[bool]]) -> Sent:
     tries = TRIES
     if sent.cuts and await shows(whole := replace(sent, cuts=())):
         sent = whole
+    # Of 8 pieces it tries to leave out 1-4, then 5-8, then runs of two, then single ones. What is not needed
+    # stays out, and the run begins at the same place again, where the next pieces are now. Single ones are
+    # tried until none can go.
     run = max(1, len(sent.pieces) // 2)
     while tries:
         at, before = 0, len(sent.pieces)

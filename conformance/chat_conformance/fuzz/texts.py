@@ -6,6 +6,7 @@ import json
 from random import Random
 from typing import Any
 
+# A valid id that no conversation has: messages pass the check of shapes and start nothing.
 NOWHERE = "0123456789ab"
 STRANGE_TEXTS = (
     "",
@@ -67,8 +68,11 @@ def text(random: Random) -> bytes:
     if random.randrange(TURN_ONE_IN) == 0:
         return b'{"type":"chat_request","message":"[[fake tokens=2]]"}'
     message = _message(random)
+    # Few mutations: a message with many is refused for its first fault, and all such messages are alike to a
+    # server.
     for _ in range(random.choice((0, 0, 1, 1, 2))):
         _mutate(random, message)
+    # A mutation may have removed the id: without it the message would begin a conversation, and so a process.
     if "message" in message and not isinstance(message.get("conversation_id"), str):
         message["conversation_id"] = NOWHERE
     return json.dumps(message, ensure_ascii=random.random() < 0.5).encode("utf-8", "replace")
