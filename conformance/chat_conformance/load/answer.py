@@ -205,8 +205,8 @@ class AnswerTemplates:
         line = self._line("content_block_delta", session, message, stamp)
         before, rest = line.split(stamp.encode())
         middle, after = rest.split(json.loads(line)["uuid"].encode())
-        # Streams that begin at once do not write at once: their phases are spread over the interval.
-        # Multiples of the golden section spread over the interval, however many streams there are.
+        # Streams that begin at once do not write at once: multiples of the golden section spread their phases
+        # over the interval, however many streams there are.
         due = time.monotonic() + next(self._numbers) * 0.618 % 1 / ask.rate
         for _ in range(ask.tokens):
             # By the plan, not from now on: a token that is late must not slow down those behind it.
