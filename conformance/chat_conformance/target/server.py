@@ -345,8 +345,7 @@ class Server:
 
     async def is_so_when_new(self) -> bool:
         """Whether it does not answer us either when it has just been started; then it is never asked again."""
-        # Some servers never answer this request, for example behind a login that lets it hang. That is no
-        # finding of a case.
+        # A server that never answers this request would be called hung after every case.
         wrong, _ = await self.wrong()
         self._asks = self._asks and not wrong
         return not self._asks
