@@ -48,6 +48,8 @@ async def two_logins(chat: CaseContext) -> None:
             expect(
                 login(chat).cookie in answer.cookies, f"a login by {what}", f"the status is {answer.status}"
             )
+            # A cookie that is set to nothing is a removal: a browser sends it no more, and the second login
+            # must not rest on it.
             jar = {name: value for name, value in {**jar, **answer.cookies}.items() if value}
 
 
@@ -71,6 +73,9 @@ async def planted_login(chat: CaseContext) -> None:
         site.scope.users = [User("anonymous")]
         back, cookies = await returning(site, login(chat))
         (state,) = parse_qs(urlsplit(back).query)["state"]
+        # The query and the cookie agree, as they do in a login that was begun here: a server that only
+        # compares the two is content. It must know its own states, by a signature or a list. The made-up one
+        # is as long as the server's, so that it is refused for its value and not for its shape.
         made_up = "".join(site.random.choices("abcdefghijkmnpqrstuvwxyz", k=len(state)))
         planted = cookies.get("Cookie", "")
         # A server may name the cookie after a part of the state, so its beginnings are replaced, too.
@@ -93,12 +98,15 @@ async def fixation(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         site.scope.users = [User("anonymous")]
         cookie = login(chat).cookie
+        # As long as 32 bytes in base64url, a usual length of session tokens: it must not be refused for its
+        # shape alone.
         planted = "".join(site.random.choices("abcdefghijkmnpqrstuvwxyz", k=43))
         back, cookies = await returning(site, login(chat))
         headers = {"Cookie": f"{cookies.get('Cookie', '')}; {cookie}={planted}"}
         answer = await site.http.request("GET", back, headers=headers)
         given = answer.cookies.get(cookie)
         expect(given not in (None, planted), "a new value of the cookie", f"it is {given!r}")
+        # A new value is not enough: the login may have made both of them valid (ID-7).
         expect_equal(
             await status_of(site, {"Cookie": f"{cookie}={planted}"}), 401, "the status with the old value"
         )
@@ -120,6 +128,8 @@ async def logout(chat: CaseContext) -> None:
             raise NotOffered("variants.login names no logout")
         headers = await log_in(site, login(chat))
         site.scope.users = [User("ada", headers)]
+        # Open while the session ends: a server that looks at the cookie in the handshake only would serve it
+        # on.
         async with site.websocket() as peer:
             await peer.expect_alive()
             answer = await site.http.request("POST", path)
@@ -143,6 +153,7 @@ async def cookie_flags(chat: CaseContext) -> None:
         back, cookies = await returning(site, login(chat))
         answer = await site.http.request("GET", back, headers=cookies)
         for header in answer.set_cookies:
+            # Names of attributes have no case (RFC 6265 §5.2); which value SameSite has is left open.
             flags = {each.strip().partition("=")[0].lower() for each in header.split(";")[1:]}
             missing = {"httponly", "samesite"} - flags
             name = header.partition("=")[0]
@@ -163,6 +174,8 @@ async def cookie_flags(chat: CaseContext) -> None:
 async def broken_cookie(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         cookie = (await log_in(site, login(chat)))["Cookie"].encode()
+        # In front of the valid cookie, so that a parser that gives up at the first fault never gets to that.
+        # HTTP libraries send no such bytes: the request is written by hand.
         for broken in (b'%b="\xff"', b'%b="\xff', b"\xff\xfe=\xff; %b=x"):
             sent = b"Cookie: " + broken.replace(b"%b", login(chat).cookie.encode()) + b"; " + cookie
             lines = [
@@ -194,6 +207,8 @@ async def same_name_other_id(chat: CaseContext) -> None:
         async with site.peer() as peer:
             turn = await site.run_turn(peer, site.fake.prompt("mine"))
         site.scope.users = [User("anonymous")]
+        # The same name with another number: what the forge says once an account was renamed and its name
+        # taken again.
         back, cookies = await returning(site, login(chat), number="77")
         answer = await site.http.request("GET", back, headers=cookies)
         given = answer.cookies.get(login(chat).cookie)
@@ -223,6 +238,9 @@ async def forges_cookie(chat: CaseContext) -> None:
         if not login(chat).stranger:
             raise NotOffered("variants.login names no stranger")
         site.scope.users = [User("anonymous")]
+        # A server asks the forge for all users from one HTTP client. If that keeps cookies, the session that
+        # the forge gave in the first login goes along in the next one, and the forge answers for the first
+        # user.
         begun = len(site.forge.asked)
         site.forge.sets_cookies = True
         try:
@@ -254,6 +272,8 @@ async def redirect_host(chat: CaseContext) -> None:
             [("Host", own), ("X-Forwarded-Host", "evil.example")],
             [("Host", own), ("Forwarded", "host=evil.example")],
         ):
+            # The redirect holds the address to which the forge sends the code: a foreign one there gets the
+            # code of the user.
             answer = await site.http.request("GET", login(chat).path, headers=headers)
             where = answer.headers.get("location", "")
             expect("evil.example" not in where, f"no foreign site with {headers[-1]}", f"it leads to {where}")
@@ -289,6 +309,7 @@ async def pkce(chat: CaseContext) -> None:
 async def refused_page(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         site.scope.users = [User("anonymous")]
+        # Old bookmarks and links in mails bring people here, with a code and a state that nothing knows.
         path = f"{login(chat).callback}?code=x&state=y"
         page = await site.http.request(
             "GET", path, headers={"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate"}
@@ -337,6 +358,8 @@ async def header_aliases(chat: CaseContext) -> None:
     async with chat.variant("proxy") as behind:
         names, right = proxy(chat), behind.user(0).headers
         secret, user = (names.secret_header, right[names.secret_header]), right[names.user_header]
+        # CGI and WSGI read `X_Chat_User` and `X-Chat-User` as one name, so a proxy that removes only the
+        # second lets the first pass. The other two are names that many proxies use.
         for alias in (names.user_header.replace("-", "_"), "X-Forwarded-User", "Remote-User"):
             status = await status_of(behind, [secret, (alias, user)])
             expect_equal(status, 401, f"the status with the user in {alias}")
@@ -361,6 +384,8 @@ async def default_port(chat: CaseContext) -> None:
     # Against DNS rebinding it is right to know one's own host with its port.
     if response.status != 101:
         raise NotOffered(f"the server answers to its own host and port only: {host} alone is refused")
+    # Browsers leave the default port out of an origin (RFC 6454 §6.2), proxies may put it into Host: http's
+    # port 80 beside no port is the same origin.
     pairs = [
         (f"{host}:80", f"http://{host}", 101),
         (host, f"http://{host}:80", 101),
@@ -382,6 +407,8 @@ async def default_port(chat: CaseContext) -> None:
     needs=("handshake/foreign-origin",),
 )
 async def upgrade_spellings_foreign(chat: CaseContext) -> None:
+    # A no-break space is white space to many string functions and none in HTTP; lists are legal in Upgrade
+    # (RFC 9110 §7.8).
     for spelled in ("websocket\u00a0", "WebSocket", "websocket, h2c", " websocket ", "h2c,websocket"):
         async with chat.connector.wire() as peer:
             response = await chat.connector.upgrade(peer, {"Upgrade": spelled, "Origin": FOREIGN})
@@ -432,6 +459,7 @@ async def get_changes_nothing(chat: CaseContext) -> None:
     if chat.http.supports_post:
         await chat.http.request("GET", f"{chat.target.paths.turn}?{query}")
     path = chat.target.paths.of(turn.conversation_id)
+    # Some frameworks let a query override the method: with that, a plain link would be a DELETE.
     for method in ("delete", "_method=DELETE"):
         await chat.http.request("GET", f"{path}?{method}")
     expect_equal(chat.fake.prompt_count(chat.marker), asked, "how often Claude was asked")

@@ -31,6 +31,8 @@ GOODBYES = (1000, 1001, None)
     needs=(PING_PONG, "closing/before-tcp"),
 )
 async def code(chat: CaseContext) -> None:
+    # Both ends of what applications may use (RFC 6455 §7.4.2), and no code at all, which a close may have as
+    # well.
     for sent in (1000, 1001, 3000, 4999, None):
         async with chat.websocket() as peer:
             await peer.send(close_frame(sent, "bye" if sent else "", mask=MASK))
@@ -49,6 +51,8 @@ async def code(chat: CaseContext) -> None:
     needs=(PING_PONG, "framing/glued"),
 )
 async def before_tcp(chat: CaseContext) -> None:
+    # Whether frames that were not flushed still leave is a race with the end of the socket: one round may be
+    # lucky.
     for _ in range(5):
         async with chat.websocket() as peer:
             await last_words(peer)
@@ -74,6 +78,7 @@ async def last_words(peer: Peer) -> None:
 )
 async def nothing_after(chat: CaseContext) -> None:
     async with chat.websocket() as peer:
+        # Some 400 ms of tokens, so that the turn is writing while the close is answered.
         turn = await chat.start_turn(peer, chat.fake.prompt(tokens=200, gap="2ms"))
         await turn.next()
         await peer.send(close_frame(1000, mask=MASK))
@@ -96,6 +101,8 @@ async def nothing_after(chat: CaseContext) -> None:
     needs=(PING_PONG,),
 )
 async def bad_code(chat: CaseContext) -> None:
+    # 1004 to 1006 and 1015 may be in no frame (RFC 6455 §7.4.1); the others lie at the edges of the ranges of
+    # §7.4.2.
     for forbidden in (0, 768, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65_535):
         async with chat.websocket() as peer:
             peer.break_rules()
@@ -112,6 +119,7 @@ async def bad_code(chat: CaseContext) -> None:
     needs=(ANSWERED, "following/goes-live", "closing/code"),
 )
 async def turn_goes_on(chat: CaseContext) -> None:
+    # A reload closes with 1001, a page that has done with 1000, and a network that is lost not at all.
     for end in (1001, 1000, None):
         async with chat.fake.gate(f"away{end}") as gate, chat.websocket() as stays:
             async with chat.websocket() as leaves:
@@ -143,6 +151,8 @@ async def turn_goes_on(chat: CaseContext) -> None:
     needs=(PING_PONG, "closing/code"),
 )
 async def reason(chat: CaseContext) -> None:
+    # 123 bytes is the longest reason: a control frame has at most 125, and the code takes two (RFC 6455
+    # §5.5).
     for words in ("bye", "ä€👋", "x" * 123):
         async with chat.websocket() as peer:
             await peer.send(close_frame(1000, words, mask=MASK))
@@ -234,6 +244,8 @@ async def unanswered(chat: CaseContext) -> None:
     async with chat.websocket() as peer:
         peer.break_rules()
         peer.answers_close = False
+        # Opcode 3 is reserved (RFC 6455 §5.2), so the server has to end the connection, and the suite does
+        # not answer its close.
         await peer.send(Frame(3, b"", mask=MASK))
         await peer.until(lambda: peer.close or peer.ended, "the end of the connection, by a close with 1002")
         await peer.until(

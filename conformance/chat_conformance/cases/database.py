@@ -39,6 +39,8 @@ async def database_locked(chat: CaseContext) -> None:
         async with chat.peer(server=server) as peer:
             turn = await chat.start_turn(peer, chat.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
+            # Locked only once the turn runs: its prompt is stored by then (HIST-1), and only the end has to
+            # wait.
             async with locked(server.sqlite, chat.target.within):
                 gate.open()
                 await turn.until_text(pieces(4))
@@ -62,6 +64,7 @@ async def locked(file: Path, within: float) -> AsyncIterator[None]:
     """
 
     def lock() -> sqlite3.Connection:
+        # mode=rw: a wrong path has to be an error, and not a new database whose lock stops no server.
         uri = f"{file.absolute().as_uri()}?mode=rw"
         other = sqlite3.connect(uri, uri=True, timeout=within, isolation_level=None, check_same_thread=False)
         try:

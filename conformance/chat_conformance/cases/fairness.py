@@ -55,6 +55,7 @@ async def silent_connection(chat: CaseContext) -> None:
         begun = loop.time()
         silent = [await stack.enter_async_context(timed.connector.wire()) for _ in range(IDLERS)]
         await closed_in_time(timed, silent, header.seconds)
+        # To close at once would pass all of the above, and lock out everybody whose network is slow.
         early = loop.time() - begun
         expect(
             early > header.seconds / 2, "the stated time to be given", f"all were closed after {early:.2g} s"
@@ -78,6 +79,8 @@ async def half_header(chat: CaseContext) -> None:
         for peer in halves:
             peer.break_rules()
             await peer.send_bytes(HALF)
+        # One of them continues, ten times within the time that is allowed: a timeout that starts again with
+        # each byte never comes. The others stand still.
         drops = asyncio.create_task(drip(halves[0], header.seconds / 10))
         try:
             await closed_in_time(timed, halves, header.seconds)
@@ -124,6 +127,8 @@ async def others_are_served(
         Failure: In each round the pongs came too late.
     """
     worst: list[str] = []
+    # What counts is the difference to the quiet server, which is measured right before. So a slow machine,
+    # which is slow in both, does not fail the case, and a server that stands still during a flood does.
     for _ in range(ROUNDS):
         quiet = await late(chat)
         # It is still busy with the round before.
@@ -184,6 +189,7 @@ async def frame_flood(chat: CaseContext) -> None:
         "pings": [Frame(Opcode.PING, b"", mask=MASK)] * 40_000,
     }
     async with chat.scripted_server(own=True) as own:
+        # Encoded once, and in advance: else the suite would be slower than the server that it wants to flood.
         floods = [flood(own, b"".join(map(encode_frame, frames))) for frames in kinds.values()]
         await others_are_served(own, "frames without pause", *floods * EACH)
 
@@ -213,6 +219,8 @@ async def large_json(chat: CaseContext) -> None:
     slow=True,
 )
 async def compressed_body(chat: CaseContext) -> None:
+    # 31: a window of 15 bits, and 16 for the header of gzip. 1 GiB of zeros is one block of 1 MiB sent 1,024
+    # times, so the suite never has more than the compressed bytes in memory.
     squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)
     head = squeeze.compress(b"x") + squeeze.flush(zlib.Z_FULL_FLUSH)
     # A flushed block can be repeated as often as wanted.
@@ -247,6 +255,8 @@ async def large_history(chat: CaseContext) -> None:
         turn = await own.run_turn(peer, own.fake.prompt("play 1-mib"))
         for _ in range(LARGE_ANSWERS - 1):
             await own.run_turn(peer, own.fake.prompt("play 1-mib"), conversation_id=turn.conversation_id)
+        # `Connection: close`, since the flood takes the end of the connection for the end of the answer
+        # (whole=True).
         request = encode_request(
             own.target.paths.of(turn.conversation_id),
             {"Host": f"{own.server.host}:{own.server.port}", "Connection": "close", **own.user(0).headers},
@@ -276,6 +286,8 @@ async def half_messages(chat: CaseContext) -> None:
                 # The server allows a user no more connections.
                 break
             await peer.send_bytes(half, f"half a message of {HALF_BYTES:,} bytes")
+            # Legal between fragments (RFC 6455 §5.4): its pong shows that the server has read the half
+            # message and keeps it.
             await peer.send(Frame(Opcode.PING, b"", mask=MASK))
             await peer.until(
                 lambda peer=peer: (  # type: ignore[misc]  # mypy cannot infer it
@@ -285,6 +297,7 @@ async def half_messages(chat: CaseContext) -> None:
             )
         await own.http.expect_alive("after all of them")
         grown = own.server.memory() - before
+    # Half of what they would take without a bound: far above what a server's own buffers add.
     expect(
         grown < UNFINISHED * HALF_BYTES // 2,
         f"less than half of {UNFINISHED} unfinished messages of {HALF_BYTES >> 20} MiB in memory",
@@ -337,6 +350,10 @@ async def in_line(chat: CaseContext) -> None:
     ):
         limit = chat.target.variants.processes
         assert limit is not None
+        # The order that LIMIT-9 asks for, played with as many gates as there are places. One user holds all
+        # places and waits for one more; a third user waits, and stops; then the other user comes, last. The
+        # first place that falls free is the other's, who has no turn: with first come, first served, it would
+        # be the greedy one's.
         gates = [await stack.enter_async_context(full.fake.gate(f"place{n}")) for n in range(limit.limit)]
         running = []
         for gate in gates:
@@ -353,6 +370,7 @@ async def in_line(chat: CaseContext) -> None:
         await stopped.completed()
         expect_equal(stopped.text, "", "the answer to what was stopped while it waited")
 
+        # One place only: if all fell free at once, no order would show.
         gates[0].open()
         await running[0].completed()
         expect_equal(await turn.complete(), "hello", "the answer to the user who has no turn")
@@ -375,6 +393,7 @@ async def new_is_limited(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited:
         limit = chat.target.variants.requests_per_hour
         assert limit is not None
+        # LIMIT-1: in an hour no more empty conversations than turns, so number limit + 1 is one too many.
         answers = [await limited.http.request("POST", chat.http.new_path) for _ in range(limit.limit + 1)]
         statuses = [each.status for each in answers]
         expect_equal(

@@ -31,6 +31,9 @@ async def replays(chat: CaseContext) -> None:
         await turn.until_text(pieces(3))
         seen = list(turn.events)
         followers = []
+        # Every cursor from 0 (all that came) to the last seq (nothing yet), while the gate keeps the turn
+        # where it is: what is replayed must be exactly the rest. One connection asks each time, and SUB-1 has
+        # each `subscribe` start again.
         for after in range(len(seen) + 1):
             follower = await chat.follow(second, turn.conversation_id, turn.message_id, after=after)
             await follower.begin()
@@ -59,6 +62,7 @@ async def goes_live(chat: CaseContext) -> None:
         async with chat.peer() as peer:
             named = await chat.follow(peer, turn.conversation_id, turn.message_id)
             await named.begin()
+            # The replay is over before the gate opens: what follows can only come live.
             await named.until_text(pieces(3))
             gate.open()
 
@@ -129,6 +133,7 @@ async def finished(chat: CaseContext) -> None:
 async def future_cursor(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         turn = await chat.run_turn(peer, chat.fake.prompt(tokens=2))
+        # One beyond the last seq as well: a slice of a list that begins there is empty, and no error.
         for after in (len(turn.events) + 1, 1_000_000):
             error = await chat.refusal(
                 peer,
@@ -199,6 +204,8 @@ async def everyone(chat: CaseContext) -> None:
     needs=(STREAMS,),
 )
 async def cancel(chat: CaseContext) -> None:
+    # In the middle of an answer, from the connection that asked; and before its first word, from another
+    # connection.
     for place in (2, 0):
         async with chat.fake.gate(f"stop{place}") as gate, chat.peer() as peer, chat.peer() as other:
             turn = await chat.start_turn(peer, chat.fake.prompt(tokens=50, hold=f"{gate.name}@{place}"))
@@ -315,6 +322,7 @@ async def ended_away(chat: CaseContext) -> None:
 
             expect_equal(turn.text + resumed.text, pieces(6), "the two parts joined")
             whole = [*turn.events, *resumed.events]
+            # A page may have gone to sleep at any event, so no cursor may be lost with the end of the turn.
             for after in range(1, len(whole)):
                 late = await chat.follow(second, turn.conversation_id, turn.message_id, after=after)
                 await late.begin()
@@ -364,6 +372,7 @@ async def sent_again_late(chat: CaseContext) -> None:
     async with chat.variant("held") as forgets, forgets.peer() as peer:
         held = chat.target.variants.held
         assert held is not None
+        # One that succeeds and one that fails: from history must come the outcome, and not only the text.
         prompts = [forgets.fake.prompt("well", tokens=3), forgets.fake.prompt("ill", tokens=3, exit=3)]
         turns = [await forgets.start_turn(peer, prompt) for prompt in prompts]
         for turn in turns:
@@ -389,6 +398,7 @@ async def sent_again_late(chat: CaseContext) -> None:
 
 def outcome(event: dict[str, Any]) -> tuple[Any, ...]:
     """What a terminal event says of its turn."""
+    # Not `seq`: what is replayed from history may be cut into other deltas than the live answer was.
     return tuple(event.get(each) for each in ("type", "stop_reason", "usage", "code"))
 
 
@@ -410,6 +420,8 @@ async def in_a_tool(chat: CaseContext) -> None:
         await turn.until_text(pieces(2))
         await scripted.fake.wait_at_gate(gate)
         await peer.send_json(type="cancel", message_id=turn.message_id)
+        # A stop that the tool does not notice goes from the interrupt by way of TERM to KILL, with a grace
+        # for each.
         end = await turn.finish(within=3 * chat.target.grace + chat.target.within)
 
         ended = (end.get("type"), end.get("stop_reason"))

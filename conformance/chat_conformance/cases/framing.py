@@ -95,6 +95,8 @@ async def cut_anywhere(chat: CaseContext) -> None:
             await peer.expect_pong(b"cut here")
         # Lengths of 16 and of 64 bits.
         for size in (200, 70_000):
+            # Two bytes and a length of two or eight more (RFC 6455 §5.2), and the four of the mask behind
+            # them: all places in these are tried, and a few in the payload.
             header = 4 if size < 1 << 16 else 10
             places = (*range(1, header + 6), size // 2, size - 1)
             # Each cut costs a turn, so fewer are made where no cheaper message is answered.
@@ -136,8 +138,10 @@ def probe(chat: CaseContext, peer: Peer, name: str = "m", *, size: int = 0, text
     name, begin = chat.next_id(name), len(peer.events)
     if chat.offers("checked"):
         data = peer.encode(type="no_such_type", message_id=name, detail=text)
+        # White space behind the brace is legal in JSON and changes no member, so any size can be had.
         return Probe(name, data[:1] + b" " * (size - len(data)) + data[1:], begin, None)
     prompt = f"{chat.fake.prompt(name)} {text}"
+    # An `x` takes one byte whatever the envelope is: they fill what is left of the size.
     empty = len(peer.encode(type="chat_request", message=prompt))
     prompt += "x" * (size - empty)
     return Probe(name, peer.encode(type="chat_request", message=prompt), begin, chat.turn_of(peer, prompt))
@@ -180,6 +184,7 @@ async def glued(chat: CaseContext) -> None:
         # It may stand for all of them (RFC 6455 §5.5.3).
         await peer.expect_pong(b"glued 9")
         for place, each in enumerate(probes):
+            # All probes were made at one place in the events, but their answers come one behind the other.
             await answered(chat, peer, replace(each, begin=each.begin + place))
 
 
@@ -202,6 +207,7 @@ async def fragments(chat: CaseContext) -> None:
         await peer.send(Frame(Opcode.TEXT, text[:5], fin=False, mask=MASK))
         await peer.expect_alive()
         await peer.send(Frame(Opcode.CONTINUATION, text[5:inside], fin=False, mask=MASK))
+        # A fragment may be empty; some readers take that for the end.
         await peer.send(Frame(Opcode.CONTINUATION, b"", fin=False, mask=MASK))
         await peer.expect_alive()
         await peer.send(Frame(Opcode.CONTINUATION, text[inside:], mask=MASK))
@@ -253,6 +259,7 @@ ILLEGAL: dict[str, list[Frame]] = {
 async def illegal(chat: CaseContext) -> None:
     for what, frames in ILLEGAL.items():
         async with chat.websocket() as peer:
+            # That one has a legal message in front, which may be answered before the connection ends.
             await peer.expect_refused(1002, *frames, answered=what == "nothing left to continue")
 
 
@@ -295,10 +302,14 @@ async def long_length(chat: CaseContext) -> None:
     needs=(PING_PONG, "framing/glued"),
 )
 async def bad_utf8(chat: CaseContext) -> None:
+    # A byte that never occurs, a surrogate, `/` in two bytes, and a character cut off at the end (all RFC
+    # 3629 §3).
     for payload in (b'{"type":"\xff"}', b'{"type":"\xed\xa0\x80"}', b'{"type":"\xc0\xaf"}', b'"\xe2\x82'):
         async with chat.websocket() as peer:
             await peer.expect_refused(1007, Frame(Opcode.TEXT, payload, mask=MASK))
     async with chat.websocket() as peer:
+        # Begun in one fragment and not finished in the next: only the whole message can be judged (RFC 6455
+        # §8.1).
         await peer.expect_refused(
             1007,
             Frame(Opcode.TEXT, b'"\xe2', fin=False, mask=MASK),
@@ -318,6 +329,7 @@ async def bad_utf8(chat: CaseContext) -> None:
 )
 async def too_big(chat: CaseContext) -> None:
     async with chat.websocket() as peer:
+        # The highest bit is not set, so the number itself is legal: only its size is wrong.
         frame = Frame(Opcode.TEXT, b"{", mask=MASK)
         peer.break_rules()
         await peer.send_bytes(
@@ -364,6 +376,8 @@ async def fragment_sum(chat: CaseContext) -> None:
     needs=("framing/deflate",),
 )
 async def deflate_bomb(chat: CaseContext) -> None:
+    # -15: raw deflate, without the header of zlib; and what a sync flush ends with is left out (RFC 7692
+    # §7.2.1).
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
     text = b'{"type":"no_such_type","x":"' + b"x" * BEYOND + b'"}'
     small = (squeeze.compress(text) + squeeze.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
@@ -436,6 +450,8 @@ async def lengths(chat: CaseContext) -> None:
 )
 async def masks(chat: CaseContext) -> None:
     async with chat.websocket() as peer:
+        # Zeros leave the payload as it is, FF turns every bit, and 00 00 00 01 shows a key that is read from
+        # the wrong end.
         for mask in (bytes(4), b"\xff" * 4, b"\x00\x00\x00\x01", chat.random.randbytes(4)):
             await peer.send(Frame(Opcode.PING, b"masked so", mask=mask))
             await peer.expect_pong(b"masked so")
@@ -472,6 +488,8 @@ async def highest_bit(chat: CaseContext) -> None:
     needs=(COMPLETES, "framing/server-frames"),
 )
 async def deflate(chat: CaseContext) -> None:
+    # What browsers send; an unknown extension in front; an offer with an unknown parameter, which has to be
+    # passed over for the next one (RFC 7692 §7); and nothing that is known.
     offers = (
         "permessage-deflate; client_max_window_bits",
         "x-no-such-extension, permessage-deflate; server_no_context_takeover",
@@ -483,6 +501,8 @@ async def deflate(chat: CaseContext) -> None:
         async with chat.connector.wire() as peer:
             response = await chat.connector.upgrade(peer, {"Sec-WebSocket-Extensions": offer})
             expect_equal(response.status, 101, f"the status when {offer!r} is offered")
+            # Twice: the second message may refer back to the first one's window, and only then a wrong window
+            # shows.
             for _ in range(2):
                 turn = await chat.run_turn(peer, chat.fake.prompt(say=say))
                 expect_equal(turn.text, say, f"the answer when {offer!r} is offered")

@@ -89,6 +89,7 @@ async def subprotocol_selected(chat: CaseContext) -> None:
     needs=(COMPLETES,),
 )
 async def subprotocol_not_invented(chat: CaseContext) -> None:
+    # `chat-stream-v10` begins with ours: a search in the header's text would find it.
     for offered in ((), ("other-v9",), ("chat-stream-v10",)):
         async with chat.connector.wire() as peer:
             response = await chat.connector.upgrade(peer, offered=offered)
@@ -111,6 +112,8 @@ async def subprotocol_not_invented(chat: CaseContext) -> None:
     evidence="it is 50|the connection ended",
 )
 async def faulty(chat: CaseContext) -> None:
+    # Keys of 15 and 17 bytes are well-formed base64: they are wrong only by what they decode to (RFC 6455
+    # §4.2.1).
     faults: dict[str, dict[str, str | None]] = {
         "no key": {"Sec-WebSocket-Key": None},
         "a key of 15 bytes": {"Sec-WebSocket-Key": encode_key(bytes(15))},
@@ -130,6 +133,7 @@ async def faulty(chat: CaseContext) -> None:
         async with chat.connector.wire() as peer:
             response = await chat.connector.upgrade(peer, headers)
             refused(response, fault)
+    # HAND-3 asks for more than the refusals: others are still served after them.
     async with chat.websocket() as peer:
         await peer.expect_alive()
 
@@ -156,6 +160,7 @@ async def ambiguous(chat: CaseContext) -> None:
         async with chat.connector.wire() as peer:
             try:
                 response = await chat.connector.upgrade(peer, **sent)
+            # A close without an answer is allowed for what is no HTTP/1.1 (HAND-3); silence is not.
             except Failure:
                 if peer.ended is None:
                     raise
@@ -199,6 +204,9 @@ async def wrong_version(chat: CaseContext) -> None:
 )
 async def foreign_origin(chat: CaseContext) -> None:
     own = chat.server.url
+    # Each passes some careless check: the own address at the beginning, at the end, as the part before an
+    # `@`, with another port. `null` is what sandboxed frames send, and what cannot be parsed must not count
+    # as no Origin.
     foreign = [
         "https://evil.example",
         "null",
@@ -240,6 +248,7 @@ async def own_origin(chat: CaseContext) -> None:
 )
 async def spellings(chat: CaseContext) -> None:
     key = encode_key(chat.random.randbytes(16))
+    # Names of headers have no case, and white space around a value is no part of it (RFC 9110 §5.1, §5.5).
     spelled: list[dict[str, str | None]] = [
         {"Connection": "keep-alive, Upgrade"},
         {"Connection": "upgrade", "Upgrade": "WebSocket"},
@@ -264,5 +273,7 @@ async def spellings(chat: CaseContext) -> None:
 async def no_get(chat: CaseContext) -> None:
     for method in ("POST", "PUT", "OPTIONS"):
         async with chat.connector.wire() as peer:
+            # With a length: some servers answer 411 to a POST without one, which would be a refusal for
+            # another reason.
             response = await chat.connector.upgrade(peer, {"Content-Length": "0"}, method=method)
             refused(response, method)
