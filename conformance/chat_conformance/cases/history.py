@@ -77,6 +77,7 @@ async def before_claude(chat: CaseContext) -> None:
         first = [(each.get("role"), each.get("content")) for each in messages[:1]]
         expect_equal(first, [("user", prompt)], "the first message")
         answers = [each.get("status") for each in messages[1:]]
+        # HIST-1 asks for the prompt only: a server may show the unfinished answer or leave it out.
         expect(
             answers in ([], ["running"]),
             "no answer yet, or one that is running",
@@ -104,10 +105,13 @@ async def listed(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         turns = [await chat.run_turn(peer, chat.fake.prompt(f"chat {number}")) for number in range(3)]
         mine = [turn.conversation_id for turn in turns]
+        # The oldest gets one more turn: so the order by the last change is not the order of creation.
         await chat.run_turn(peer, chat.fake.prompt("touched"), conversation_id=mine[0])
     wanted = [mine[0], mine[2], mine[1]]
     found: list[str] = []
     query: dict[str, str] = {"limit": "2"}
+    # The list also has what other cases made for the same user. So pages are read until these three have
+    # come, and only their order is judged.
     for _ in range(100):
         answer = await chat.http.request(
             "GET", f"{chat.target.paths.history}?{chat.target.dialect.query(**query)}"
@@ -180,6 +184,8 @@ async def deleted(chat: CaseContext) -> None:
         there = {"message_id": turn.message_id, "conversation_id": turn.conversation_id}
         await chat.refusal(peer, "not_found", type="subscribe", **there)
         await chat.refusal(peer, "not_found", type="cancel", **there)
+        # Without the conversation, too: a server may find the turn by another index, which the deletion
+        # forgot.
         await chat.refusal(peer, "not_found", type="cancel", message_id=turn.message_id)
 
 
@@ -226,6 +232,7 @@ async def times(chat: CaseContext) -> None:
             r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", stamp
         )
         expect(bool(right), "a time such as 2026-01-31T12:00:00Z", f"it is {stamp!r}")
+        # A local time with a Z behind it has the right form: only a clock shows that the hour is wrong.
         age = abs(datetime.now().astimezone() - datetime.fromisoformat(stamp))
         expect(age < timedelta(minutes=5), "the time of this moment in UTC", f"it is {stamp!r}, {age} off")
 
@@ -245,9 +252,11 @@ async def steps(chat: CaseContext) -> None:
         async with scripted.peer() as peer:
             turn = await scripted.run_turn(peer, scripted.fake.prompt("play steps"))
         sent = steps_of_events(turn.events)
+        # HIST-8 is about what was sent as an event: a server that sends none has nothing to keep.
         if not sent:
             raise NotOffered("the server sends neither thinking nor tool events")
 
+        # Once more after a restart: what was only in memory is gone then.
         for when in ("after the turn", "after a restart"):
             answer = await scripted.http.last_message(turn.conversation_id)
             kept = [
@@ -285,6 +294,10 @@ def steps_of_events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Thinking without anything between is one step; the events of one tool call are one step at the place of the first.
     """
+    # Theory: walk over the events and count code points. `at` is the length of the answer so far, `continues`
+    # whether the event before was thinking as well, and `calls` finds the step of a call when its end comes,
+    # however much later. Example: thinking "a", thinking "b", token "Hi", tool 7 started, token "!", tool 7
+    # finished become [thinking "ab" at 0, tool 7 at 2], the tool's state being that of its end.
     found: list[dict[str, Any]] = []
     calls: dict[str, dict[str, Any]] = {}
     at, continues = 0, False
@@ -304,6 +317,7 @@ def steps_of_events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     calls[event["id"]] = call
                     found.append(call)
                 call["state"] = event["state"]
+                # `failed` has a result as well: what went wrong.
                 call["input" if event["state"] == "started" else "result"] = event["detail"]
             case _:
                 pass

@@ -39,10 +39,13 @@ async def refused_everywhere(
 ) -> None:
     """Send a request to every route with these headers only; each must be refused as unauthorized."""
     paths = chat.target.paths
+    # A request adds the headers of the case's user: here there must be none but those that are given.
     chat.scope.users = [User("anonymous")]
     routes = [("GET", paths.history)]
     routes += [("POST", paths.new)] if paths.new else []
     routes += [("POST", paths.turn)] if chat.http.supports_post else []
+    # Of a conversation that does not exist: a 404 would show that it is looked up before the login is looked
+    # at.
     routes += [("GET", paths.of("0123456789ab")), ("DELETE", paths.of("0123456789ab"))]
     for method, path in routes:
         form = {"message": chat.fake.prompt("let me in")} if path == paths.turn else None
@@ -119,6 +122,8 @@ async def no_name(chat: CaseContext) -> None:
         names, right = proxy(chat), behind.user(0).headers
         secret = (names.secret_header, right[names.secret_header])
         header, name = names.user_header, right[names.user_header]
+        # The same name twice is refused as well: which one the proxy set, and which the client, cannot be
+        # known.
         wrong: dict[str, list[tuple[str, str]]] = {
             "no name": [],
             "an empty name": [(header, "")],
@@ -161,6 +166,7 @@ async def as_absent(chat: CaseContext, conversation_id: str, message_id: str) ->
 
 def masked(value: Any, *ids: str) -> str:
     """An answer in which these ids read alike."""
+    # Sentences quote the ids, which differ between the two conversations by their nature.
     text = repr(value)
     for each in ids:
         text = text.replace(each, "ID")
@@ -189,6 +195,9 @@ async def others(chat: CaseContext) -> None:
         turn = await behind.start_turn(peer, behind.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
         await turn.until_text(pieces(2))
         asked = behind.fake.prompt_count(behind.marker)
+        # Theory: ID-2 as an experiment. Another user asks everything about ids that exist nowhere, then the
+        # same about ids that are someone's, and the answers are compared word for word. Any difference, be it
+        # a status, a sentence or the order of two checks, shows that the conversation exists.
         absent = await as_absent(behind, f"{chat.random.getrandbits(48):012x}", behind.next_id())
         hers = await as_absent(behind, turn.conversation_id, turn.message_id)
 
@@ -225,6 +234,8 @@ async def expect_no_login(site: CaseContext, variant: Login, answer: HttpRespons
     """Expect that a login ended without one: it may redirect, and set a cookie, but the cookie is refused."""
     expect(300 <= answer.status < 500, f"a refusal of {what}", f"it is {answer.status}")
     site.scope.users = [User("anonymous")]
+    # A refusal may set a cookie, such as an empty one for the state: only one that opens something is a
+    # login.
     if given := answer.cookies.get(variant.cookie):
         headers = {"Cookie": f"{variant.cookie}={given}"}
         opened = await site.http.request("GET", site.target.paths.history, headers=headers)
@@ -285,6 +296,7 @@ async def login_ends(chat: CaseContext) -> None:
         site.scope.users = [User("ada", cookies)]
         async with site.websocket() as peer:
             await peer.expect_close(4401, within=login(chat).session_seconds + site.target.within)
+        # The connection was one way in: the cookie must not open another.
         await refused_everywhere(site, cookies, "a login that has ended")
 
 
@@ -303,6 +315,7 @@ async def stale_cookie(chat: CaseContext) -> None:
     async with chat.variant("login") as site:
         right = (await log_in(site, login(chat)))["Cookie"]
         stale = f"{login(chat).cookie}=of-another-time"
+        # Before and behind the valid one; and behind a value at which strict parsers of cookies stop reading.
         for cookies in (f"{stale}; {right}", f"{right}; {stale}", f'other=a; {stale}; x={{"a":1}}; {right}'):
             site.scope.users = [User("ada", {"Cookie": cookies})]
             answer = await site.http.request("GET", site.target.paths.history)
@@ -335,5 +348,7 @@ async def foreign_login(chat: CaseContext) -> None:
         for what, (headers, path) in foreign.items():
             answer = await site.http.request("GET", path, headers=headers)
             await expect_no_login(site, variant, answer, what)
+        # The right pair, at the end: a server that refuses every login would have passed until here, and the
+        # attempts above must not have used the right one up.
         answer = await site.http.request("GET", back, headers=cookies)
         expect(variant.cookie in answer.cookies, "a login for who began it", f"status {answer.status}")

@@ -45,6 +45,8 @@ def interval(chat: CaseContext) -> float:
 )
 async def first_ping(chat: CaseContext) -> None:
     interval(chat)
+    # Two connections, since timers may be shared by mistake: when one ends, the pings of the other must go
+    # on.
     async with chat.websocket() as stays, chat.websocket() as leaves:
         await pings(chat, stays, 1)
         await stays.expect_alive()
@@ -104,6 +106,8 @@ async def silent(chat: CaseContext, place: int) -> None:
     limit = longest + SLACK
     # After this number of pings the silence is longer than the link bears.
     enough = int(limit / longest) + 2
+    # Only what comes from the server counts for the limit: pongs and pings of the suite do not keep the link
+    # open.
     async with (
         chat.fake.gate(f"silent{place}") as gate,
         chat.connector.proxied(down=idle_limit(limit, chat.http.settle)) as box,
@@ -132,6 +136,8 @@ async def late_pong(chat: CaseContext) -> None:
         peer.answers_pings = False
         await pings(chat, peer, 2)
         peer.answers_pings = True
+        # Of several pings it is enough to answer the last (RFC 6455 §5.5.3): that makes up for those that
+        # were missed.
         peer.answer_last_ping()
         await pings(chat, peer, 2)
         await peer.expect_alive()
@@ -149,6 +155,7 @@ async def late_pong(chat: CaseContext) -> None:
 async def dead_peer(chat: CaseContext) -> None:
     longest = interval(chat)
     async with chat.websocket() as peer:
+        # As a phone that has left the network: nothing comes back, also no answer to a close.
         peer.answers_pings = peer.answers_close = False
         await peer.until(
             lambda: peer.ended,
@@ -171,6 +178,7 @@ async def dead_peer(chat: CaseContext) -> None:
 async def silent_post(chat: CaseContext) -> None:
     longest = interval(chat)
     limit = longest + SLACK
+    # Silent for longer than the limit before its first word: only white space can keep the link (KEEP-3).
     prompt = chat.fake.prompt(tokens=2, first=f"{limit + longest:.2f}s")
     async with chat.connector.proxied(down=idle_limit(limit, chat.http.settle)) as box:
         answer = await chat.http.post(prompt, server=box, within=limit + longest + chat.target.within)

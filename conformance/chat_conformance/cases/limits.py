@@ -52,6 +52,8 @@ def until_midnight() -> float:
 
 def expect_midnight(reported: float, began: float, what: str) -> None:
     """What was reported must be the time until midnight UTC, at some moment since the request was sent."""
+    # `began` was measured before the request, and now is after the answer: the right value lies between the
+    # two, give or take clocks that differ.
     expect(
         until_midnight() - SLACK <= reported <= began + SLACK,
         f"{what} to be the time until midnight UTC",
@@ -75,6 +77,7 @@ async def spend(chat: CaseContext, peer: Channel, turns: int) -> None:
 
 async def refused(chat: CaseContext, peer: Channel, code: str) -> float:
     """Ask once more on the socket, which must be refused with this code, and return ``retry_after``."""
+    # LIMIT-2: refused before any process is started, so the count of prompts must stay.
     asked = chat.fake.prompt_count(chat.marker)
     turn = await chat.send_prompt(peer, chat.fake.prompt("one more"))
     error = await turn.finish()
@@ -157,6 +160,8 @@ async def day(chat: CaseContext) -> None:
 )
 async def all_routes(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited, limited.peer() as one, limited.peer() as two:
+        # Each way is used in turn, and by none of them the limit is reached: a counter for each route, or for
+        # each connection, would let more pass.
         for number in range(limit(chat, "requests_per_hour")):
             match number % 3:
                 case 0 if chat.http.supports_post:
@@ -184,6 +189,7 @@ async def all_routes(chat: CaseContext) -> None:
 )
 async def others(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited:
+        # First of all, so that a target with one user gets its verdict before turns are spent.
         limited.user(1)
         async with limited.peer() as peer, limited.peer(user=1) as other:
             await spend(limited, peer, limit(chat, "requests_per_hour"))
@@ -229,6 +235,8 @@ async def retry_after(chat: CaseContext) -> None:
             await spend(limited, peer, limit(chat, "requests_per_hour"))
         answer = await refused_post(limited, "rate_limited")
 
+        # Rounded down, a script that waits as the header says comes up to a second early, and is refused
+        # again.
         header, reported = answer.headers.get("retry-after"), seconds(answer.member("error"))
         expect_equal(header, str(math.ceil(reported)), f"Retry-After with retry_after {reported:g}")
 
@@ -243,6 +251,8 @@ async def retry_after(chat: CaseContext) -> None:
 )
 async def hour_slides(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
+        # Theory: the window slides, so room comes when the oldest turn is an hour old. Between that turn and
+        # the refusal passes at most `spent`: with 3 s spent, retry_after lies between 3,597 and 3,600.
         began = time.monotonic()
         await spend(limited, peer, limit(chat, "requests_per_hour"))
         first = await refused(limited, peer, "rate_limited")
@@ -307,6 +317,9 @@ async def tokens_pass(chat: CaseContext) -> None:
 
 async def moved_past(chat: CaseContext, peer: Channel, code: str) -> None:
     """Be refused, move the clock to shortly before ``retry_after`` and then past it."""
+    # Theory: LIMIT-3 has two sides, and the suite's clock shows both: shortly before retry_after the request
+    # is still refused, and right after it succeeds. One side alone would pass a server that says too much, or
+    # too little.
     began = time.monotonic()
     wait = await refused(chat, peer, code)
     # Time also passes on the moved clock while we wait: a slow machine is given more room.
@@ -345,6 +358,9 @@ async def moved_past(chat: CaseContext, peer: Channel, code: str) -> None:
 async def free(chat: CaseContext) -> None:
     turns = limit(chat, "requests_per_hour")
     async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
+        # Theory: one turn that counts, and then all that must be free, as often as the limit has turns: if
+        # any of it counted, the limit would be reached. What must be left is exactly limit - 1, no more and
+        # no less.
         prompt = limited.fake.prompt("counted once")
         first = await limited.run_turn(peer, prompt)
         nowhere = f"{chat.random.getrandbits(48):012x}"
@@ -397,6 +413,8 @@ async def at_once(chat: CaseContext) -> None:
     async with chat.variant("requests_per_hour") as limited, limited.peer() as one, limited.peer() as two:
         await spend(limited, one, limit(chat, "requests_per_hour") - room)
         before = limited.fake.prompt_count(limited.marker)
+        # More than there is room for, on two connections and by POST. A server that looks first and counts
+        # later lets too many in; one that counts first and looks later may refuse all.
         turns = await asyncio.gather(
             *(limited.send_prompt(peer, limited.fake.prompt("at once")) for peer in (one, two, one, two, one))
         )
@@ -460,6 +478,8 @@ async def twenties(chat: CaseContext, peer: Channel, turns: int) -> None:
     for _ in range(turns):
         turn = await chat.run_turn(peer, chat.fake.prompt("play twenty"), conversation_id=conversation_id)
         conversation_id = turn.conversation_id
+        # The script reports 12,000 cached tokens beside these: counted, the first turn would be beyond any
+        # such quota.
         usage = turn.events[-1].get("usage")
         expect_equal(usage, {"input_tokens": 15, "output_tokens": 5}, "the usage in complete")
 
@@ -500,6 +520,8 @@ async def tokens(chat: CaseContext) -> None:
 async def quota_post(chat: CaseContext) -> None:
     await away_from_midnight()
     async with chat.variant("tokens_per_day") as limited, limited.peer() as peer:
+        # One turn that costs more than the day has. It is let in, as its cost is not known before, and the
+        # next is not.
         answer = await limited.http.post(limited.fake.prompt("play costly-now"))
         expect_equal(answer.status, 200, "the status of the first POST")
 
@@ -517,6 +539,8 @@ async def quota_post(chat: CaseContext) -> None:
 async def quota_stopped(chat: CaseContext) -> None:
     await away_from_midnight()
     async with chat.variant("tokens_per_day") as limited, limited.peer() as peer:
+        # The stream reports its tokens at once, and the result never comes: they can be known from the stream
+        # only.
         turn = await limited.start_turn(peer, limited.fake.prompt("play costly"))
         await turn.until_text(pieces(2))
         await peer.send_json(type="cancel", message_id=turn.message_id)
@@ -556,6 +580,7 @@ async def reported_usage(chat: CaseContext) -> None:
         raise NotOffered("the target file has no paths.usage")
     async with chat.variant("requests_per_hour") as limited, limited.peer() as peer:
         of = limit(chat, "requests_per_hour")
+        # Read before each turn, so reading must cost nothing; at the end `used` is what the refusal is about.
         for used in range(of + 1):
             expect_equal((await standing(limited, "requests_per_hour", HOUR))[:2], (used, of), "used and of")
             if used < of:

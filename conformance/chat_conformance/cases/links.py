@@ -37,6 +37,8 @@ BYTES = 100
 )
 async def accepted_lost(chat: CaseContext) -> None:
     prompt = chat.fake.prompt(tokens=4)
+    # The server has accepted, and the client has seen nothing: it can only send the message again, under its
+    # id.
     async with chat.connector.proxied(down=cut_in_frame(1, 0)) as box, chat.peer(server=box) as first:
         lost = await chat.send_prompt(first, prompt)
         await first.until(lambda: first.ended, "the link to be cut before the first event")
@@ -57,6 +59,7 @@ async def accepted_lost(chat: CaseContext) -> None:
     slow=True,
 )
 async def torn_frame(chat: CaseContext) -> None:
+    # The seed draws where: over many runs all places are met, and each run can be repeated.
     for frame in chat.random.sample(range(1, FRAMES + 1), TEARS):
         byte = chat.random.randrange(BYTES)
         untorn = await torn_and_resumed(chat, frame, byte)
@@ -67,6 +70,9 @@ async def torn_frame(chat: CaseContext) -> None:
 
 async def torn_and_resumed(chat: CaseContext, frame: int, byte: int) -> int:
     """Cut a turn's connection there and resume as a page does; how many frames it had, if it ended before."""
+    # Theory: after a cut a page is in one of three states. Without `accepted` it sends the message again,
+    # under the same id; with some events it subscribes after the last seq; with the end it has all. Whichever
+    # it is, the two connections together must have each seq once, from 1 on, and the whole text.
     where = f"torn at byte {byte} of frame {frame}"
     prompt = chat.fake.prompt(tokens=PIECES, gap="2ms")
     async with (
@@ -116,6 +122,7 @@ async def half_open(chat: CaseContext) -> None:
     ):
         turn = await chat.start_turn(first, chat.fake.prompt(tokens=6, hold=f"{gate.name}@3"))
         await turn.until_text(pieces(3))
+        # From here on nothing passes, and no reset says so: only unanswered pings can show it to the server.
         box.blackhole()
         async with chat.peer() as second:
             resumed = await chat.follow(second, turn.conversation_id, turn.message_id, after=len(turn.events))

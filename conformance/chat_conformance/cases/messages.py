@@ -75,6 +75,7 @@ MALFORMED: dict[str, str | dict[str, Any]] = {
     "a subscribe without conversation": {"type": "subscribe"},
     "an after that is no number": {"type": "subscribe", "conversation_id": ID, "after": "x"},
     "a cancel without message_id": {"type": "cancel"},
+    # Deeper than parsers that call themselves can go: they fail otherwise than for bad JSON.
     "deeply nested": "[" * 5000,
 }
 
@@ -136,6 +137,8 @@ async def error_is_local(chat: CaseContext) -> None:
         await turn.until_text(pieces(2))
         await chat.refusal(peer, "bad_request", type="no_such_type", message_id=chat.next_id())
         await chat.refusal(peer, "bad_request", type="chat_request", message="  ", message_id=chat.next_id())
+        # Both refusals lie between two words of the answer: a turn that they ended would have only the first
+        # two.
         gate.open()
 
         expect_equal(await turn.complete(), pieces(4), "the answer of the running turn")
@@ -151,6 +154,7 @@ async def error_is_local(chat: CaseContext) -> None:
 )
 async def empty(chat: CaseContext) -> None:
     async with chat.peer() as peer:
+        # A no-break space and an em space are white space as well, and not ASCII.
         for message in ("", " ", "\n\t \r\n", "\u00a0\u2003"):
             error = await chat.refusal(
                 peer, "bad_request", type="chat_request", message=message, message_id=(name := chat.next_id())
@@ -172,7 +176,10 @@ async def empty(chat: CaseContext) -> None:
 )
 async def too_long(chat: CaseContext) -> None:
     limit = chat.target.message_max_bytes
+    # The limit is in bytes of UTF-8: `€` has three, so by characters the second one is far below it.
     longer = {"one byte": "x" * (limit + 1), "by characters of three bytes": "€" * (limit // 3 + 1)}
+    # A frame of this size has to be read (FRAME-3): so it is the message that is refused, and not the
+    # connection.
     if limit < 2 * MIB:
         longer["2 MiB"] = "x" * (2 * MIB)
     async with chat.peer() as peer:
@@ -194,6 +201,7 @@ async def too_long(chat: CaseContext) -> None:
 )
 async def one_mib(chat: CaseContext) -> None:
     prompt = chat.fake.prompt(tokens=2) + " "
+    # Exactly 1 MiB, with a mark at its very end, which a prompt that was cut has not got.
     prompt += "y" * (MIB - len(prompt) - 3) + "END"
     async with chat.peer() as peer:
         turn = await chat.run_turn(peer, prompt)
@@ -213,6 +221,8 @@ async def one_mib(chat: CaseContext) -> None:
 async def unknown_conversation(chat: CaseContext) -> None:
     nowhere = f"{chat.random.getrandbits(48):012x}"
     async with chat.peer() as peer:
+        # An error is not enough: one that names no message cannot be matched by a page with two in flight
+        # (MSG-6).
         requests: list[dict[str, Any]] = [
             {"type": "chat_request", "message": chat.fake.prompt(), "message_id": chat.next_id()},
             {"type": "subscribe", "message_id": chat.next_id()},
@@ -244,6 +254,7 @@ async def unknown_conversation(chat: CaseContext) -> None:
 )
 async def misshapen_conversation(chat: CaseContext) -> None:
     async with chat.peer() as peer:
+        # The last one ends in a line break, which `$` in a regular expression lets pass.
         for wrong in (
             "",
             "0123456789a",
@@ -288,6 +299,8 @@ async def id_chosen(chat: CaseContext) -> None:
 )
 async def id_misshapen(chat: CaseContext) -> None:
     async with chat.peer() as peer:
+        # `ä` is a letter, and passes where letters of all scripts do; `a\n` passes a pattern that ends in
+        # `$`.
         for wrong in ("", "x" * 65, "a b", "a/b", "ä", "a\n"):
             await chat.refusal(
                 peer, "bad_request", type="chat_request", message=chat.fake.prompt(), message_id=wrong

@@ -87,6 +87,8 @@ def expect_options(chat: CaseContext) -> None:
         raise CouldNotTest("Claude was not started, so it was given no options")
     for run in runs:
         given = {}
+        # Both spellings, `--resume ID` and `--resume=ID`. An option without a value is given the word behind
+        # it, which does no harm: only the values of the options below are looked at.
         for word, value in zip(run.argv, [*run.argv[1:], ""], strict=True):
             name, _, glued = word.partition("=")
             given[name] = glued or value
@@ -121,6 +123,9 @@ async def prompt_is_data(chat: CaseContext) -> None:
         secret, inside = folder / "secret.txt", folder / f"entry-of-{chat.marker}"
         secret.write_text(f"content-of-{chat.marker}\n")
         inside.touch()
+        # What the CLI expands by itself: `@path` attaches a file, or lists a folder, at the beginning, in a
+        # later line and in quotes; a `/` at the beginning is a command, and a path that begins with one is
+        # not.
         prompts = [
             f"what is in @{secret} {chat.marker}",
             f"{chat.marker}\n@{folder}/",
@@ -155,6 +160,8 @@ async def prompt_is_data(chat: CaseContext) -> None:
 async def operators_own(chat: CaseContext) -> None:
     with chat.folder() as folder:
         own, mark = folder / ".claude", f"own-{chat.marker}"
+        # The three ways in which the operator's own words reach a request: notes, commands and settings below
+        # HOME.
         files = {"CLAUDE.md": mark, "commands/greet.md": mark, "settings.json": f'{{"language": "{mark}"}}'}
         for name, text in files.items():
             (own / name).parent.mkdir(parents=True, exist_ok=True)
@@ -289,10 +296,13 @@ async def process_1(chat: CaseContext) -> None:
     await expect_can_be_first()
     async with chat.instance(before=UNSHARE, env=first_of_all.env) as server:
         assert server.pid is not None
+        # What was started is `unshare`: the server is its only child, and process 1 where it runs.
         (first,) = children(server.pid)
         async with chat.peer(server=server) as peer:
             turn = await chat.run_turn(peer, chat.fake.prompt(tokens=3))
             expect_equal(turn.text, pieces(3), "the answer")
+            # An orphan as `docker exec` leaves one: the shell starts a process and ends, and process 1
+            # becomes its parent.
             words = (
                 "nsenter",
                 "--pid",
@@ -336,6 +346,7 @@ async def stopped_running(chat: CaseContext) -> None:
             turn = await chat.start_turn(peer, chat.fake.prompt(tokens=9, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
             await server.signal(signal.SIGTERM)
+            # The connection is still open: a server that waits for its clients to leave never ends.
             await expect_end(server)
         await server.restart()
         messages = await chat.http.history(turn.conversation_id, server=server)
@@ -358,6 +369,8 @@ async def orphans(chat: CaseContext) -> None:
             await chat.run_turn(peer, chat.fake.prompt("warm"))
             turn = await chat.start_turn(peer, chat.fake.prompt("writing", tokens=9, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
+            # Of this signal the server learns nothing: cleaning up is left to another process, or to the
+            # kernel.
             await server.signal(signal.SIGKILL)
             await server.wait()
 
@@ -390,6 +403,7 @@ async def killed(chat: CaseContext) -> None:
         await server.restart()
 
         messages = await chat.http.history(before.conversation_id, server=server)
+        # The prompt of the broken-off turn is there, too: it was durable before Claude was asked (HIST-1).
         expect_equal([each.get("content") for each in messages[:3]], [first, "kept", second], "the messages")
         expect_equal(messages[-1].get("status"), "interrupted", "the status of the broken-off answer")
         why = messages[-1].get("error") or {}
@@ -410,6 +424,9 @@ async def killed(chat: CaseContext) -> None:
 )
 async def shed_mark(chat: CaseContext) -> None:
     async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        # Theory: a child can drop all by which a server knows it: the environment with its mark, the session,
+        # and the parent, by ending that. What remains is whose child it becomes then. A subreaper (prctl(2))
+        # gets it, and must reap it.
         turn = await scripted.run_turn(peer, scripted.fake.prompt("play sheds"))
         path = scripted.target.paths.of(turn.conversation_id)
         graces = 3 * chat.target.grace + chat.target.within
@@ -426,6 +443,7 @@ async def shed_mark(chat: CaseContext) -> None:
             if each.get("event") == "grandchild"
         ]
         expect_equal(len(children), 2, "the number of children")
+        # Killed is not enough: until it is reaped a process keeps its pid.
         until = asyncio.get_running_loop().time() + chat.target.within
         while zombies := [pid for pid in children if is_unreaped(pid)]:
             late = asyncio.get_running_loop().time() > until
@@ -448,6 +466,8 @@ async def stopped_as_a_group(chat: CaseContext) -> None:
         async with chat.peer(server=server) as peer:
             turn = await chat.start_turn(peer, chat.fake.prompt(tokens=9, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
+            # As systemd does (KillMode=control-group): Claude dies of a signal that the server has not sent,
+            # and has not failed.
             for run in chat.fake.runs_of(server):
                 os.kill(run.pid, signal.SIGTERM)
             await server.signal(signal.SIGTERM)
@@ -475,6 +495,7 @@ async def one_owner(chat: CaseContext) -> None:
         async with chat.peer(server=server) as peer:
             turn = await chat.start_turn(peer, chat.fake.prompt(tokens=3, hold=f"{gate.name}@2"))
             await turn.until_text(pieces(2))
+            # Beside a turn that runs: a start that takes all running turns for broken off shows at once.
             second = server.beside()
             try:
                 with suppress(TargetError):  # it is refused

@@ -38,6 +38,8 @@ async def reconnect(chat: CaseContext) -> None:
             await old.until_text(pieces(2))
             first.abort()
         async with chat.peer() as witness, chat.peer() as second:
+            # The witness follows the old turn, so that its words do go out while the new connection has a
+            # turn of its own.
             followed = await chat.follow(witness, old.conversation_id, old.message_id, after=len(old.events))
             gate.open()
             new = await chat.run_turn(second, chat.fake.prompt(say="the new answer"))
@@ -48,6 +50,7 @@ async def reconnect(chat: CaseContext) -> None:
             await second.expect_alive()
 
             expect_equal(new.text, "the new answer", "the answer on the new connection")
+            # Once more when the old turn has ended: its end may be what strays.
             others = foreign(second, new.message_id)
             expect(not others, "only events of the turn asked for here", f"there came {others[:3]}")
 
@@ -64,6 +67,8 @@ async def reconnect(chat: CaseContext) -> None:
 )
 async def post(chat: CaseContext) -> None:
     async with chat.peer() as left:
+        # A queue for each user is made on connecting, and never removed. One connection has gone here and one
+        # is open: the words of the POST must go to neither.
         left.abort()
     async with chat.peer() as peer:
         turn = await chat.run_turn(peer, chat.fake.prompt("before"))

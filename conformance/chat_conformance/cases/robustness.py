@@ -26,6 +26,7 @@ CROWD = 24
 
 def graces(chat: CaseContext) -> float:
     """How long a stop may take that goes all the way to KILL."""
+    # An interrupt, TERM and KILL, with one grace for each.
     return 3 * chat.target.grace + chat.target.within
 
 
@@ -50,6 +51,7 @@ async def stop_the_deaf(chat: CaseContext, play: str) -> None:
             peer, scripted.fake.prompt(say="the next"), conversation_id=turn.conversation_id
         )
         expect_equal(following.text, "the next", "the answer of the next turn")
+        # One turn more: what a stop leaves behind may come up only then.
         last = await scripted.run_turn(
             peer, scripted.fake.prompt(say="one more"), conversation_id=turn.conversation_id
         )
@@ -131,6 +133,8 @@ async def late_result(chat: CaseContext) -> None:
 )
 async def held_stdout(chat: CaseContext) -> None:
     async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        # Stdout never comes to its end, since a child has it: only the exit of the process says that the turn
+        # is over.
         turn = await scripted.start_turn(peer, scripted.fake.prompt("play orphan-exit"))
         end = await turn.finish(within=graces(chat))
 
@@ -214,6 +218,7 @@ async def silence(chat: CaseContext) -> None:
         within = limit.seconds + chat.target.within
         prompt = watched.fake.prompt(tokens=4, hold=f"{gate.name}@2")
         posts = [watched.http.post(prompt, within=within + graces(chat))] if chat.http.supports_post else []
+        # At the same time as the turn on the socket: each has to wait for the whole limit.
         posted = asyncio.gather(*posts)
         try:
             turn = await watched.start_turn(peer, prompt)
@@ -246,6 +251,8 @@ async def slow_turn(chat: CaseContext) -> None:
     async with chat.variant("silence") as watched, watched.peer() as peer:
         limit = chat.target.variants.silence
         assert limit is not None
+        # All of it takes longer than the limit, and each pause a tenth of that: a clock that begins with the
+        # turn ends it, one that begins with the last output does not.
         gap = limit.seconds / 10
         turn = await watched.start_turn(peer, watched.fake.prompt(tokens=16, gap=f"{1000 * gap:.0f}ms"))
         end = await turn.finish(within=16 * gap + chat.target.within)
@@ -279,6 +286,7 @@ async def stalled_and_gone(chat: CaseContext) -> None:
             await turn.until_text(pieces(2))
             peer.stall()
             gate.open()
+            # Only when the server's writes get no further is it certain that it waits for this reader.
             await peer.clogged()
             peer.abort()
         await short.fake.expect_exited(within=idle.seconds + graces(chat))
@@ -312,6 +320,10 @@ async def stalled_reader(chat: CaseContext) -> None:
         followed = [await scripted.follow(peer, turn.conversation_id, turn.message_id) for peer in stalled]
         for each in followed:
             await each.begin()
+        # Theory: the readers stall before the flood, which is more than all buffers between take. The server
+        # then has three choices: wait for them (which delays the one who reads), keep a copy for each (which
+        # the case about memory finds), or leave each reader where it is and let it catch up. Only the last is
+        # right; a close with 1008 is allowed.
         for peer in stalled:
             peer.stall()
         gate.open()
@@ -333,6 +345,7 @@ async def everything_or_an_end(chat: CaseContext, peer: Channel, turn: TurnReade
     if turn_over(peer):
         await turn.finish()
         expect_equal(len(turn.text), FLOOD, "the length of the answer for who stalled")
+    # CLOSE-2: 1008 is for a reader that is too slow; a connection may also end without a code.
     expect(peer.closed_with in (None, 1008), "no close, or one with 1008", f"the code is {peer.closed_with}")
 
 
@@ -365,6 +378,8 @@ async def every_cut(chat: CaseContext) -> None:
                 )
                 await resumed.begin()
                 await resumed.completed()
+        # Not the text alone: an event that was lost and one that came twice may leave the text as it should
+        # be.
         numbers = [each.get("seq") for each in turn.events + resumed.events]
         expect_equal(numbers, list(range(1, len(numbers) + 1)), f"the seq of both, cut after piece {cut}")
         expect_equal(turn.text + resumed.text, pieces(6), f"the two parts joined, cut after piece {cut}")
@@ -382,6 +397,7 @@ async def quick_reconnects(chat: CaseContext) -> None:
     async with chat.fake.gate("shaky") as gate, chat.peer() as asks:
         turn = await chat.start_turn(asks, chat.fake.prompt(tokens=6, hold=f"{gate.name}@3"))
         await turn.until_text(pieces(3))
+        # Gone before anything of the replay was read: what is queued for them has to go with them.
         for _ in range(8):
             async with chat.peer() as peer:
                 await chat.follow(peer, turn.conversation_id, turn.message_id)
@@ -440,6 +456,7 @@ async def half_a_character(chat: CaseContext) -> None:
         name = chat.next_id()
         turn = TurnReader(peer, name, 0)
         text = peer.encode(type="chat_request", message=f"{chat.marker} HALF", message_id=name)
+        # Put in by hand, since no encoder writes it: as an escape half a pair is legal JSON (RFC 8259 §8.2).
         await peer.send_text(text.replace(b"HALF", b"\\ud83d"))
         end = await turn.finish()
 
@@ -548,6 +565,8 @@ async def stalled_memory(chat: CaseContext) -> None:
             follower = await scripted.follow(peer, turn.conversation_id, turn.message_id)
             await follower.begin()
             peer.stall()
+        # When all have subscribed: what a connection costs by itself is not judged, only what the answer
+        # adds.
         before = scripted.server.memory()
         async with scripted.fake.gate("flood", scripted=True) as gate:
             gate.open()

@@ -17,6 +17,10 @@ async def shown_once(chat: CaseContext, prompt: str, text: str, *, rewinds: bool
 
     Unless it ``rewinds``, nothing may be shown in between that is no part of it (TURN-4).
     """
+    # Theory: the CLI prints one text up to three times: as deltas, as a full message, and in the result.
+    # Which of them there are depends on its version, its options and on what went wrong. The scripts leave
+    # some out (`omit`): whatever is left, on every route the text must be there once. Example: without
+    # deltas, and without full messages, the result is the only place; with all three, two of them repeat.
     async with chat.scripted_server() as scripted, scripted.peer() as peer:
         turn = await scripted.run_turn(peer, scripted.fake.prompt(prompt))
         expect_equal(turn.text, text, "the tokens joined")
@@ -88,6 +92,7 @@ async def both_shown(chat: CaseContext, prompt: str) -> None:
     """Play a prompt whose answer has a tool in between; both parts must be shown once, however they are joined."""
     async with chat.scripted_server() as scripted, scripted.peer() as peer:
         turn = await scripted.run_turn(peer, scripted.fake.prompt(prompt))
+        # White space between the parts is the server's choice; a second copy would be behind them.
         before, between, after = turn.text.partition("It is there.")
         expect_equal((before.strip(), between, after), ("Let me look.", "It is there.", ""), "the answer")
         if chat.offers("history"):
@@ -139,6 +144,7 @@ async def same_again(chat: CaseContext) -> None:
             peer, scripted.fake.prompt(say="the same"), conversation_id=first.conversation_id
         )
         expect_equal([first.text, second.text], ["the same"] * 2, "the answers to two turns")
+        # Within one turn as well: two equal blocks are two, and no duplicate of one.
         turn = await scripted.run_turn(peer, scripted.fake.prompt("play twice"))
 
         times = turn.text.count("said again.")
@@ -157,6 +163,7 @@ async def same_again(chat: CaseContext) -> None:
     needs=(STREAMS,),
 )
 async def strangers(chat: CaseContext) -> None:
+    # The word `wrong` stands wherever in those lines a careless reader would look for text.
     await shown_once(chat, "play strangers", pieces(5))
 
 
@@ -181,6 +188,7 @@ async def subagent(chat: CaseContext) -> None:
     needs=(STREAMS,),
 )
 async def repeated(chat: CaseContext) -> None:
+    # The stream breaks behind `Hello `, and the CLI prints that once more before it continues.
     await shown_once(chat, "play broken", "Hello world.")
 
 
@@ -193,6 +201,7 @@ async def repeated(chat: CaseContext) -> None:
     needs=("shapes/told-again", "shapes/whole"),
 )
 async def reworded(chat: CaseContext) -> None:
+    # What is visible already cannot be unsent: it takes a `rewind` (TURN-4).
     await shown_once(chat, "play broken-otherwise", "Hello world.", rewinds=True)
 
 
@@ -206,6 +215,8 @@ async def reworded(chat: CaseContext) -> None:
 )
 async def line_lengths(chat: CaseContext) -> None:
     async with chat.scripted_server() as scripted, scripted.peer() as peer:
+        # 64 KiB is the size of a pipe on Linux, and the longest line that asyncio's reader takes by default.
+        # The script prints the prompt as a line of its own.
         for length in (65_535, 65_536, 65_537):
             prompt = scripted.fake.prompt("play line") + " "
             turn = await scripted.run_turn(peer, prompt + "x" * (length - len(prompt)))
@@ -239,6 +250,7 @@ async def sixteen_mib(chat: CaseContext) -> None:
         turn = await scripted.start_turn(peer, scripted.fake.prompt("play 16-mib"))
         end = await turn.finish(within=6 * chat.target.within)
 
+        # A bound on lines is sound, if the turn then says so and the server lives.
         whole_or_failed = end.get("type") == "error" or len(turn.text) == 16 * MIB
         expect(whole_or_failed, "16 MiB of text, or an error", f"{len(turn.text)} characters and {end}")
         await peer.expect_alive()
@@ -262,6 +274,8 @@ async def long_piece(chat: CaseContext, prompt: str, size: int) -> None:
     slow=True,
 )
 async def dribble(chat: CaseContext) -> None:
+    # Characters of two, three and four bytes, and one that is made of three: pieces of seven bytes cut
+    # through them.
     word = "ä€👩\u200d👧ü"
     await shown_once(chat, "play dribble", f"{word} {word}- {word}-- {word}---")
 

@@ -14,6 +14,7 @@ from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.target.server import Server
 
 HEALTHY = "http/health"
+# Links that stay on the server: with no scheme, no host, no fragment and no data.
 LOCAL = re.compile(rb"""\b(?:src|href)=["'](?!\w+:|//|#|data)([^"'?#]+)""")
 INSIDE = re.compile(
     r"Traceback|site-packages|node_modules|\bFile \"|file://|:\d+:\d+\)|\.py\b|\bsqlalchemy\b|\berrno\b",
@@ -25,8 +26,12 @@ TRACEBACK = re.compile(
 )
 """How Python, Node and the JVM, Go, Rust and Ruby begin or continue one."""
 
+# Control and format characters (such as those that turn the direction of text), surrogates, and ends of
+# lines.
 UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 PASSWORDS = "etc/passwd"
+# Plain, encoded once and twice, with encoded slashes, with a NUL, and a dot in two bytes: each passes a
+# filter that decodes at another time, or more often, than the code that opens the file.
 ESCAPES = (
     "..",
     "%2e%2e",
@@ -49,6 +54,7 @@ async def raw(chat: CaseContext, data: bytes, server: Server | None = None) -> t
         try:
             response = await peer.expect_response()
         except Failure:
+            # A close without an answer is a refusal, too (HTTP-6); silence is not.
             if peer.ended is None:
                 raise
             return None, b""
@@ -74,10 +80,12 @@ def request(chat: CaseContext, line: bytes, *headers: bytes, host: bool = True) 
 async def traversal(chat: CaseContext) -> None:
     page = chat.target.paths.page
     body = (await chat.http.request("GET", page)).body
+    # The folder of the page's files may have a route of its own, so `..` is tried from there as well.
     folders = {dirname(page)} | {f"{dirname(page)}/{dirname(link.decode())}" for link in LOCAL.findall(body)}
     for folder in sorted(each.rstrip("/") for each in folders):
         for escape in ESCAPES:
             slash = "%2f" if "%2f" in escape else "/"
+            # Twelve levels are more than any installation has, and too many do no harm at the root.
             path = f"{folder}/{slash.join([escape] * 12)}{slash}{PASSWORDS}"
             status, answer = await raw(chat, request(chat, f"GET {path} HTTP/1.1".encode()))
             expect(b"root:" not in answer, f"nothing of /{PASSWORDS} for {path}", f"it is {answer[:60]!r}")
@@ -96,6 +104,7 @@ async def page_headers(chat: CaseContext) -> None:
     answer = await chat.http.request("GET", chat.target.paths.page)
     policy = answer.headers.get("content-security-policy", "")
     rules = {words[0].lower(): words[1:] for each in policy.split(";") if (words := each.split())}
+    # Without script-src a policy's default-src holds for scripts.
     scripts = rules.get("script-src", rules.get("default-src"))
 
     expect_equal(
@@ -139,6 +148,7 @@ async def no_store(chat: CaseContext) -> None:
     needs=(HEALTHY,),
 )
 async def quiet_errors(chat: CaseContext) -> None:
+    # It is in the operating system's message, so it shows wherever a server passes that on.
     missing = f"/nonexistent/{chat.marker}/claude"
     answers: list[str] = []
     async with chat.instance(claude=missing) as server:
@@ -180,6 +190,7 @@ async def strangers_mistakes(chat: CaseContext) -> None:
     body = (await chat.http.request("GET", chat.target.paths.page)).body
     page = chat.target.paths.page.encode()
     links = LOCAL.findall(body)
+    # Where the page's files are, if they have a folder: names of files are read by other code than routes.
     files = page + (dirname(links[0]) + b"/" if links else b"")
     socket = chat.target.paths.socket.encode()
     upgrade = (b"Connection: Upgrade", b"Sec-WebSocket-Version: 13")
@@ -205,6 +216,7 @@ async def strangers_mistakes(chat: CaseContext) -> None:
             expect(right, f"a 4xx status for {what}", f"it is {status}")
         answer = await chat.http.request("GET", chat.target.paths.health, server=server)
         expect_equal(answer.status, 200, "the health check after all of them")
+    # When the server has ended, since it may write late.
     lines = written(server, before)
     traces = [line for line in lines if TRACEBACK.search(line)]
     expect(not traces, "a log without a traceback", f"it has {traces[:3]}")
@@ -220,6 +232,8 @@ async def strangers_mistakes(chat: CaseContext) -> None:
 )
 async def log(chat: CaseContext) -> None:
     forged = f"forged-{chat.marker}"
+    # ESC ]0; sets a terminal's title, U+009B is ESC [ in one character, then come a line separator, a
+    # character that turns the direction of text, and a line end with a forged line behind it.
     hostile = f"%1b]0;{chat.marker}%07%c2%9b31m%e2%80%a8%e2%80%ae%0d%0a{forged}".encode()
     page = chat.target.paths.page.encode()
     turn = (chat.target.paths.turn or chat.http.new_path).encode()
@@ -243,6 +257,7 @@ async def log(chat: CaseContext) -> None:
         answer = await chat.http.request("GET", chat.target.paths.health, server=server)
         expect_equal(answer.status, 200, "the health check")
     for line in written(server, before):
+        # Tabs and joiners are harmless, and parts of words and emoji.
         unsafe = [
             each for each in line if unicodedata.category(each) in UNSAFE and each not in "\t\u200c\u200d"
         ]

@@ -38,6 +38,7 @@ def pieces(count: int) -> str:
 async def answered(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         turn = await chat.send_prompt(peer, chat.fake.prompt("is anybody there?"))
+        # Where a server marks no end, the reader asks the fake when Claude has printed its result.
         if chat.offers("end"):
             end = await peer.until(
                 lambda: turn_is_over(peer.events), "the turn to be accepted and to come to its end"
@@ -72,6 +73,7 @@ async def words(chat: CaseContext) -> None:
     async with chat.peer() as peer:
         turn = await chat.start_turn(peer, chat.fake.prompt(say="here it is"))
         await turn.finish()
+        # Bare text in place of JSON says more about the fault than that no token came.
         for event in peer.events:
             if isinstance(event, Garbled):
                 raise event.failure()
@@ -140,6 +142,9 @@ async def order(chat: CaseContext) -> None:
             expect_equal(join_tokens(later.events), "and that is all", "the answer of the next turn")
         events = [event for event in peer.events if isinstance(event, dict)]
         if chat.offers("accepted"):
+            # Theory: a second turn closes the window: what the first one sends late comes before the second
+            # one's end. An event belongs to the first turn if it names it; or if it names none, and came
+            # before the second turn began.
             until = next(place for place, event in enumerate(events) if event is later.accepted)
         else:
             until = next(place for place, event in enumerate(events) if event is later.events[0])
@@ -181,6 +186,7 @@ async def order(chat: CaseContext) -> None:
 )
 async def seq(chat: CaseContext) -> None:
     async with chat.peer() as peer:
+        # Two turns on one connection: where seq counts by connection, the second does not begin with 1.
         for _ in range(2):
             turn = await chat.run_turn(peer, chat.fake.prompt(tokens=10))
 
@@ -197,6 +203,8 @@ async def seq(chat: CaseContext) -> None:
     needs=(STREAMS,),
 )
 async def same_as_history(chat: CaseContext) -> None:
+    # Each part breaks a habit: emoji that are joined, escapes of JSON and HTML, tabs and trailing blanks that
+    # a trim would take away, and U+2028, which ends a line for some string functions.
     say = 'Umlaut ä, euro €, emoji 👩\u200d👩\u200d👧, quote " and backslash \\,\n\n'
     say += "    code\ttab, <b>&amp;</b>, \u2028 end.  "
     async with chat.peer() as peer:
@@ -238,6 +246,8 @@ async def side_by_side(chat: CaseContext) -> None:
         one = await chat.start_turn(peer, chat.fake.prompt(tokens=4, hold=f"{gate.name}@2"))
         await one.until_text(pieces(2))
         two = await chat.run_turn(peer, chat.fake.prompt(say="the other answer"))
+        # One stands in the middle while the other runs to its end: words that go to the wrong turn show in
+        # both.
         gate.open()
 
         expect_equal(await one.complete(), pieces(4), "the answer of the first turn")
@@ -258,6 +268,7 @@ async def sent_twice(chat: CaseContext) -> None:
         one = await chat.start_turn(first, prompt)
         await chat.fake.wait_at_gate(gate)
         ids: dict[str, Any] = {"conversation_id": one.conversation_id, "message_id": one.message_id}
+        # While it runs, from another connection; and a third time below, when it is over.
         two = await chat.start_turn(second, prompt, **ids)
         gate.open()
         await asyncio.gather(one.complete(), two.complete())
@@ -294,6 +305,7 @@ async def remembers(chat: CaseContext) -> None:
         other = await chat.run_turn(elsewhere, chat.fake.prompt("elsewhere"))
 
         expect_equal(second.conversation_id, first.conversation_id, "the conversation of the second turn")
+        # The fake says which turn of its session it answers, so a new session gives itself away by `turn 1`.
         expect("turn 2" in second.text, "Claude to say that it is turn 2", f"the answer is {second.text!r}")
         expect(
             "turn 1" in other.text, "a new conversation to begin with turn 1", f"the answer is {other.text!r}"
@@ -342,6 +354,7 @@ async def forgets_aloud(chat: CaseContext) -> None:
         )
         found = [event.get("status") for event in second.events if event.get("type") == "status"]
         expect("fresh_session" in found, "a status fresh_session", f"the turn's statuses are {found}")
+        # Every conversation begins with a session: that one is no loss.
         unasked = [event for event in first.events if event.get("status") == "fresh_session"]
         expect(not unasked, "no such status in the first turn", f"there is {unasked}")
 
@@ -425,6 +438,7 @@ async def claude_missing(chat: CaseContext) -> None:
         try:
             server = await stack.enter_async_context(chat.instance(claude="/nonexistent/claude"))
         except TargetError as refusal:
+            # Not to start is as good, if the log says what is missing.
             expect(
                 any("claude" in each.lower() for each in refusal.log),
                 "the server that does not start to say why",

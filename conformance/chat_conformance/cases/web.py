@@ -19,6 +19,9 @@ _TAG_PARTS = re.compile(
 
 def loaded_elsewhere(page: str) -> list[str]:
     """The addresses of other sites that a page loads something from; one pass, however odd the page."""
+    # Theory: the pattern finds three things: the beginning of a tag that loads something, a `>`, and an
+    # address on another site. `inside` says whether such a tag is open. So `<img src="//x/y.png">` loads from
+    # elsewhere, and `<a href="//x/">` does not: its address is found, but no tag is open.
     found, inside = [], False
     for part in _TAG_PARTS.finditer(page):
         inside = bool(part[1]) or (inside and bool(part[2]))
@@ -89,6 +92,7 @@ async def post_errors(chat: CaseContext) -> None:
             "too_large",
         ),
     }
+    # The status may be on its way before the turn fails (KEEP-3), so only the code is judged.
     failed = await chat.http.post(chat.fake.prompt(tokens=2, exit=3))
     expect_equal(failed.member("error").get("code"), "claude_failed", "the code when Claude fails")
     async with chat.scripted_server() as scripted:
@@ -196,6 +200,8 @@ async def page(chat: CaseContext) -> None:
 async def while_others_chat(chat: CaseContext) -> None:
     async with chat.fake.gate("first") as gate, chat.peer() as peer:
         turn = await chat.start_turn(peer, chat.fake.prompt(tokens=3, hold=f"{gate.name}@1"))
+        # It runs and ends while the other turn stands at its gate: a server that has them wait for each other
+        # never answers.
         answer = await chat.http.post(chat.fake.prompt(say="for the POST"))
         gate.open()
 
