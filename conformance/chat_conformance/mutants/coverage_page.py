@@ -161,6 +161,8 @@ def page() -> str:
         for names in [*PAINS.values(), *(some for _, some in _findings(cases.values()))]
         for name in names
     }
+    # What neither list names is proven all the same: it is shown by its own words, so that no case is missing
+    # here.
     besides = {
         each.means: [each.id] for each in cases.values() if each.id in made_for and each.id not in listed
     }
@@ -189,6 +191,8 @@ def of_the_page(finding: str) -> list[str]:
 
 
 def _findings(cases: Iterable[Case]) -> list[tuple[str, list[str]]]:
+    # Read once, since the rows go over it for each finding, and an iterator would be empty from the second
+    # on.
     known = list(cases)
     return [
         (f"{name}: {words}", [each.id for each in known if each.finding == name] + of_the_page(name))
@@ -202,6 +206,8 @@ def _table(what: str, rows: Iterable[tuple[str, list[str]]]) -> Iterator[str]:
     yield "|---|---|---|"
     for words, names in rows:
         for place, name in enumerate(names):
+            # A fault of the page shows in a browser only: a test of e2e proves it, and the row is named after
+            # the mutant itself.
             if name in PAGE:
                 file, _, test = PAGE[name].test.partition("::")
                 case, proof = f"`{test}` in `e2e/tests/{file}`", [name]

@@ -84,6 +84,8 @@ def judge(
     rows = _each(judge_one, wanted, on_row, side_by_side)
     if side_by_side == 1:
         return rows
+    # Servers beside each other share the processors: a case that waited in vain may have met the load, and
+    # not the fault. Alone there is no such doubt.
     doubtful = [row.name for row in rows if row.wrong]
     alone = {row.name: row for row in _each(judge_one, doubtful, on_row_alone or on_row, 1)}
     return [alone.get(row.name, row) for row in rows]
@@ -102,9 +104,13 @@ def _each(
     rows = []
     with ExitStack() as stack:
         if side_by_side > 1:
+            # Each worker starts afresh: a fork would take over the event loop, threads and registries of this
+            # process.
             workers = ProcessPoolExecutor(side_by_side, mp_context=get_context("spawn"))
             found = stack.enter_context(workers).map(judge_one, wanted)
         else:
+            # Both give the rows in the order of `wanted`, whichever ends first: two tables can be compared
+            # line by line.
             found = map(judge_one, wanted)
         for row in found:
             on_row(row)
@@ -126,6 +132,10 @@ def _not_started(name: str, error: TargetError) -> Row:
 
 
 def _judge(name: str, *, quick: bool, whole: bool, seed: int) -> Row:
+    # Theory: a case proves something if it fails for this fault, and for its cause. So three things are
+    # asked: is the first finding the mutant's own case, does what happened have the words of `Kill.cause`,
+    # and is nothing else found but `Kill.also`? Cases that are blocked by the first are no findings: they
+    # hang on it.
     kill = SMALL[name][1] if name in SMALL else REFERENCE[name]
     cases = {each.id: each for each in all_cases()}
     own = cases[kill.case_id]
@@ -150,6 +160,7 @@ def _judge(name: str, *, quick: bool, whole: bool, seed: int) -> Row:
     )
     wrong = list(_faults(kill, found))
     if name in SMALL:
+        # Without the fault the case must pass, or it fails for something else that a small server lacks.
         twin = play(f"twin-of-{name}", (own,), seed=seed)
         wrong += [
             f"its good twin: {each.happened}" for each in twin.results if each.verdict is not Verdict.PASSED
@@ -190,6 +201,7 @@ def _judge_together(mutants: tuple[str, ...], *, seed: int) -> Row:
     wrong = _invented(findings, kills)
     for name, kill in zip(mutants, kills, strict=True):
         own = found[kill.case_id]
+        # `root` is the case on which this one hangs, or itself: either names the fault, if it has failed.
         if own.root not in owns or found[own.root].verdict is not Verdict.FAILED:
             wrong.append(f"{name} is not named: {own.verdict} {own.happened}")
         elif own.verdict is Verdict.FAILED and kill.cause not in own.happened:
@@ -213,6 +225,8 @@ def _all_needs(case: Case, cases: Mapping[str, Case]) -> set[str]:
 
 def _passed_by_twin(name: str, played: tuple[str, ...], seed: int) -> frozenset[str]:
     """The cases that the good twin of a small mutant passes; there are two twins only."""
+    # Any mutant of the same kind leads to the same twin, so the first one's name is taken: the cache then has
+    # two entries, and not one for each mutant.
     tiny = _is_tiny(name)
     return _passed_by(f"twin-of-{next(each for each in SMALL if _is_tiny(each) is tiny)}", played, seed)
 
@@ -244,9 +258,13 @@ def _faults(kill: Kill, found: dict[str, CaseResult]) -> Iterator[str]:
 
 def _target(name: str) -> Target:
     target = load(REFERENCE_TARGET)
+    # Only the command is another: what the target claims, and how it is set, stays, so that a mutant is
+    # judged as the reference is.
     words = ["{python}", "-m", "chat_conformance.mutants.serve", name, "{port}", "{data}", "{claude}"]
     target = msgspec.structs.replace(target, name=name, start=words, within=WITHIN, stop_within=patience(5.0))
     if name.removeprefix("twin-of-") in SMALL:
+        # A twin must not fail because a machine is busy; mutants mostly fail by what never comes, which is
+        # waited for.
         within = 10.0 if name.startswith("twin-of-") else 1.5
         return msgspec.structs.replace(target, keepalive=KEEPALIVE, within=within, variants=Variants())
     return target

@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     modules = parser.parse_args(argv).modules or list(MODULES)
     killed = survived = 0
     with tempfile.TemporaryDirectory(prefix="chatgate-") as folder:
+        # A copy, since cosmic-ray writes each change into the file itself.
         copy = Path(folder) / "tree"
         ignored = shutil.ignore_patterns("__pycache__", "tests", ".*")
         for package in ("impl/chat_server", "conformance/chat_conformance", "fake_claude", "docs"):
@@ -120,6 +121,8 @@ def _mutate(module: str, copy: Path) -> Iterator[dict[str, Any]]:
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
     session = f"{name}.sqlite"
     bin_folder = Path(sys.executable).parent
+    # The order counts: the unchanged server has to pass, else everything looks noticed; the filter marks what
+    # `init` has listed, before `exec` plays it.
     for tool in (
         ["cosmic-ray", "baseline", config.name],
         ["cosmic-ray", "init", config.name, session],

@@ -38,6 +38,8 @@ class Patch:
         Raises:
             ValueError: The piece is not there exactly once: the server has changed.
         """
+        # Nowhere, and the mutant would be the reference itself, which passes; twice, and it would have a
+        # second fault.
         if text.count(self.old) != 1:
             raise ValueError(f"{self.file} has {self.old!r} {text.count(self.old)} times, not once")
         return text.replace(self.old, self.new)
@@ -75,6 +77,9 @@ def put_in(mutants: Iterable[str], folder: Path) -> None:
         KeyError: There is no such mutant.
         ValueError: A patch does not fit.
     """
+    # Theory: two forms of faults, in this order. Patches change a copy of the source, which has to be
+    # imported in place of the server; functions change attributes of the server that is imported. The other
+    # way round, what the functions changed would be thrown away with the old modules.
     load()
     wanted = list(mutants)
     patches = [patch for each in wanted if each in SOURCE_MUTANTS for patch in SOURCE_MUTANTS[each].patches]
@@ -85,6 +90,7 @@ def put_in(mutants: Iterable[str], folder: Path) -> None:
         for name in [*sys.modules]:
             if name.split(".")[0] == PACKAGE or name.startswith("chat_conformance.mutants.reference"):
                 del sys.modules[name]
+        # Once more: the functions were made for the modules that have just been dropped.
         load()
     for each in wanted:
         if each not in SOURCE_MUTANTS:
@@ -101,6 +107,7 @@ def source() -> Path:
 
 def copy_source(folder: Path, patches: Iterable[Patch]) -> None:
     """Copy the server's package into ``folder``, with these patches."""
+    # `dirs_exist_ok`, since a mutant that is restarted finds the copy of its first start.
     copy = folder / PACKAGE
     shutil.copytree(source(), copy, ignore=shutil.ignore_patterns("tests"), dirs_exist_ok=True)
     for patch in patches:
@@ -142,6 +149,7 @@ def replace_handler(method: str, path: str, make: Callable[[Any], Any]) -> None:
     app: Any = import_module("chat_server.app")
     if not any((route.method, route.path) == (method, path) for route in app.ROUTES):
         raise LookupError(f"there is no route {method} {path}")
+    # The table has the handlers themselves: another function under a handler's name would never be called.
     app.ROUTES = tuple(
         type(route)(route.method, route.path, make(route.handler), route.kwargs)
         if (route.method, route.path) == (method, path)

@@ -22,6 +22,7 @@ def main(name: str, port: str, data: str, claude: str) -> int:
     from chat_server.command import main as serve  # noqa: PLC0415 - same
     from chat_server.processes import init  # noqa: PLC0415 - same
 
+    # The server does this when it is the command of its process, and here it is called with arguments.
     init.be_init_if_first()
     return serve(["--port", port, "--data", data, "--claude", claude])
 
@@ -29,6 +30,7 @@ def main(name: str, port: str, data: str, claude: str) -> int:
 async def _serve_small(name: str, port: int, claude: Path) -> None:
     kind = getattr(small, SMALL[name.removeprefix("twin-of-")][0])
     tiny = issubclass(kind, small.TinyChat)
+    # The twin is the same server without the fault: the class from which the mutant is derived.
     if name.startswith("twin-of-"):
         kind = small.TinyChat if tiny else small.RawChat
     stop = asyncio.Event()

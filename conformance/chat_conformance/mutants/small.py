@@ -35,6 +35,8 @@ USAGE = {"input_tokens": 1, "output_tokens": 1}
 WHEN = "2026-01-31T12:00:00Z"
 
 
+# Theory: each step of a server is a method, and each mutant overrides one. So its fault is in one place, and
+# all else is the twin's, which passes: what fails then, fails for the fault.
 class RawChat:
     """WebSocket on a bare socket: ping, close and refusals, and no turns."""
 
@@ -47,6 +49,7 @@ class RawChat:
             async with asyncio.TaskGroup() as group:
                 pings = group.create_task(self.keep_alive(writer))
                 await self.receive(reader, writer)
+                # A task group waits for all its tasks, and this one never ends by itself.
                 pings.cancel()
         except* (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client has gone
@@ -84,6 +87,7 @@ class RawChat:
         try:
             while data := await reader.read(1 << 16):
                 for frame in feed(data):
+                    # Before the fragments are joined: what is illegal must not become part of a message.
                     self.check(frame)
                     if frame.is_control:
                         await self.control(frame, writer)
@@ -96,6 +100,7 @@ class RawChat:
 
     def feeding(self) -> Callable[[bytes], list[Frame]]:
         """What makes frames of the bytes of one read."""
+        # One decoder for all of a connection: it keeps what a read has left unfinished.
         return FrameDecoder().feed
 
     def joining(self) -> Callable[[Frame], bytes | None]:
@@ -135,6 +140,7 @@ class RawChat:
     async def refuse(self, payload: bytes, writer: asyncio.StreamWriter) -> None:
         """Answer any message with bad_request."""
         message = None
+        # What is no JSON has no message_id, and is refused all the same.
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             message = msgspec.json.decode(payload)
         named = message.get("message_id") if isinstance(message, dict) else None
@@ -193,6 +199,8 @@ class ReadsWhatComes(RawChat):
         return lambda data: FrameDecoder().feed(data)
 
 
+# One frame for each read is the fault of servers that read a frame where they should read until there is
+# none.
 class ReadsOneFrame(RawChat):
     """Of the frames that arrive in one piece the first is read."""
 
@@ -254,6 +262,8 @@ class KeepsTheFirstMask(RawChat):
         """Undo another key than the frame's own."""
         self.mask = self.mask or frame.mask
         if frame.mask and self.mask and frame.opcode == Opcode.PING:
+            # The decoder has undone the right key. Put back, and undone with the first key, the payload is
+            # what a server would read that remembers keys.
             masked = apply_mask(frame.payload, frame.mask)
             frame = Frame(Opcode.PING, apply_mask(masked, self.mask), mask=frame.mask)
         await super().control(frame, writer)
@@ -264,6 +274,7 @@ class ReadsLengthsOf15Bits(RawChat):
 
     async def refuse(self, payload: bytes, writer: asyncio.StreamWriter) -> None:
         """Wait for more of what is whole already."""
+        # From 32,768 on the two bytes are a negative number, if they are read as signed.
         if not 1 << 15 <= len(payload) < 1 << 16:
             await super().refuse(payload, writer)
 
@@ -271,6 +282,8 @@ class ReadsLengthsOf15Bits(RawChat):
 class TakesAnyFrame(RawChat):
     """Bits, opcodes and control frames that RFC 6455 forbids mean nothing to it."""
 
+    # By the words of the decoder's reason, so that each mutant takes one kind of wrong frame, and refuses the
+    # others.
     takes = "reserved|control frame|of 1 byte"
 
     def check(self, frame: Frame) -> None:
@@ -340,6 +353,7 @@ class WaitsForTheClose(RawChat):
         await super().close(error, reader, writer)
         if "opcode" not in error.reason:
             return
+        # Another decoder than that of `receive`: it has failed, and what follows begins with a new frame.
         decoder = FrameDecoder()
         with suppress(FrameError):
             while data := await reader.read(1 << 16):
@@ -366,6 +380,8 @@ class WantsTheLatestPong(RawChat):
 
     async def control(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
         """Look at what a pong carries."""
+        # On a link that takes longer than an interval every pong is for an earlier ping, and none would
+        # count.
         if frame.opcode == Opcode.PONG and frame.payload == str(self.latest).encode():
             self.missed = 0
         await super().control(frame, writer)
@@ -406,6 +422,8 @@ class BreaksAtAClose(RawChat):
             for frame in frames:
                 if frame.opcode == Opcode.CLOSE and inside:
                     raise ConnectionAbortedError
+                # A control frame changes nothing about the message around it; of others the last one, by
+                # `fin`, says whether a message is open.
                 inside = inside if frame.is_control else not frame.fin
             return frames
 
@@ -462,6 +480,7 @@ class TinyChat:
 
     def received(self, socket: web.WebSocketResponse, message: dict[str, Any]) -> None:
         """Start what a message asks for."""
+        # Tasks of the server, and not of the connection: a turn outlives its reader (CLOSE-3).
         if message["type"] == "chat_request":
             self.turns.create_task(self.turn(message, lambda event: self.send(socket, event)))
         elif message["type"] == "subscribe":
@@ -482,6 +501,7 @@ class TinyChat:
             async for piece in pieces:
                 text, seq = text + piece, seq + 1
                 await send({"type": "token", "token": piece, "seq": seq, **ids})
+        # In this order: the answer is in history before `complete` is sent (HIST-1).
         self.keep(conversation, message, text)
         self.over[conversation].set()
         await send({"type": "complete", "usage": USAGE, "stop_reason": "end_turn", "seq": seq + 1, **ids})
@@ -517,9 +537,12 @@ class TinyChat:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
+            # The prompt goes in by stdin, which has no limit and takes no dash for an option; the CLI answers
+            # when it ends.
             process.stdin.write(prompt.encode())
             process.stdin.close()
             async for line in process.stdout:
+                # Deltas only: full messages and the result repeat the same text.
                 event = msgspec.json.decode(line).get("event", {})
                 if event.get("type") == "content_block_delta":
                     yield event["delta"]["text"]
@@ -560,6 +583,9 @@ class InflatesWithoutEnd(TinyChat):
 
     def app(self) -> web.Application:
         """The application, in a process whose WebSockets inflate all that comes."""
+        # aiohttp inflates up to the limit of a message. Here it inflates all, which costs the time and the
+        # memory that the case looks at, and then gives out something small, so that no later check refuses
+        # it.
         bounded = ZLibDecompressor.decompress_sync
 
         def inflate(self: ZLibDecompressor, data: bytes, max_length: int = 0) -> bytes:
@@ -586,6 +612,7 @@ class OneQueuePerUser(TinyChat):
 
     async def keep_alive(self, socket: web.WebSocketResponse) -> None:
         """Remember the connection, too."""
+        # This runs once for each new connection: the latest one has the queue.
         self.latest = socket
         await super().keep_alive(socket)
 
@@ -647,6 +674,8 @@ class CompressesUnasked(TinyChat):
 
     async def socket(self, request: web.Request) -> web.WebSocketResponse:
         """Ask for the extension in the client's place."""
+        # aiohttp chooses the extension by the header of the request, so that gets what the client did not
+        # write.
         headers = request.headers.copy()
         if not self.offered or "Sec-WebSocket-Extensions" in headers:
             headers["Sec-WebSocket-Extensions"] = "permessage-deflate"
@@ -676,6 +705,8 @@ class AllAtTheEnd(TinyChat):
 
     async def ask(self, prompt: str) -> AsyncGenerator[str, None]:
         """Collect everything first."""
+        # `aclosing`, since a generator that is left in the middle would end its Claude only when it is
+        # collected.
         async with aclosing(super().ask(prompt)) as pieces:
             yield "".join([piece async for piece in pieces])
 
@@ -708,6 +739,7 @@ async def serving(chat: RawChat | TinyChat, *, port: int = 0) -> AsyncIterator[s
     runner = web.AppRunner(chat.app(), shutdown_timeout=0.1)
     await runner.setup()
     try:
+        # Before the first connection: `received` puts its tasks into this group.
         async with chat.turns:
             await web.TCPSite(runner, "127.0.0.1", port).start()
             yield f"http://127.0.0.1:{runner.addresses[0][1]}"

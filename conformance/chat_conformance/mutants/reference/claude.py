@@ -41,6 +41,7 @@ def invalid_resume_ids() -> None:
 
     def make(ask: Any) -> Any:
         async def mutant(self: Any, conversation_id: str, resume: str | None, turn: Turn) -> Any:
+            # A process that is kept for the conversation would answer by itself, and be given no id.
             await self.end(conversation_id)
             return await ask(self, conversation_id, resume and "chat-1", turn)
 
@@ -49,6 +50,7 @@ def invalid_resume_ids() -> None:
     put(chat_server.claude.pool.Claude, "ask", make)
 
 
+# The server also makes the mark of its processes by `uuid4().hex`, so what replaces a UUID needs that, too.
 class SessionName(str):
     """What a session was called."""
 
@@ -66,6 +68,7 @@ def new_session_each_turn() -> None:
 
     def make(ask: Any) -> Any:
         async def mutant(self: Any, conversation_id: str, _resume: str | None, *args: Any, **kw: Any) -> Any:
+            # A process that is kept still has the session.
             await self.end(conversation_id)
             return await ask(self, conversation_id, None, *args, **kw)
 
@@ -101,6 +104,8 @@ def opened(**changes: Any) -> None:
     def make(build: Any) -> Any:
         return lambda *given: build(*given[:-1], replace(given[-1], **changes))
 
+    # All three take the settings last: options and environment are given at the start, the prompt's form with
+    # each turn.
     for name in ("arguments", "environment", "content"):
         put(chat_server.claude.invocation, name, make)
 
@@ -143,6 +148,8 @@ def subagent_text_in_answer() -> None:
 
     def make(feed: Any) -> Any:
         def mutant(self: TurnParser, lines: list[bytes]) -> Any:
+            # By this member the parser knows the lines of a subagent: under another name they are Claude's
+            # own.
             return feed(self, [re.sub(rb'"parent_tool_use_id": ?"[^"]+"', b'"a":0', line) for line in lines])
 
         return mutant
@@ -154,6 +161,7 @@ def subagent_text_in_answer() -> None:
 def full_block_doubled() -> None:
     """Full messages are emitted although their deltas were."""
 
+    # A block of its own, with the text as one delta: as the server does where there were no deltas.
     def whole(self: Any, text: str) -> Iterator[Any]:
         self.open_block()
         yield from self.delta(text)
@@ -173,6 +181,10 @@ def no_silence_timeout() -> None:
 
 def ends_the_next_turn(*, late: bool) -> None:
     """The end of a stopped turn ends the next one of its conversation; or so it is when that end comes late."""
+    # Theory: a server that reads results without asking whose they are takes the end of a stopped turn, when
+    # it comes late, for the end of the next one. Here a conversation is marked when its turn was stopped, and
+    # the next turn of it gets an empty result at once. With `late` only those are marked whose end took the
+    # grace, which an interrupt that is obeyed does not: so the cases with a Claude that obeys still pass.
     poisoned: set[str] = set()
     stopped: dict[Turn, float] = {}
 
@@ -211,6 +223,8 @@ breaks("late-result-ends-next-turn")(lambda: ends_the_next_turn(late=True))
 @breaks("cancel-without-interrupt")
 def cancel_without_interrupt() -> None:
     """A cancelled turn ends at once, and its Claude is not interrupted."""
+    # Theory: the session's result fails by hand, so the turn ends as if Claude had stopped. Its process must
+    # go on, so the first `close` of that session, which would end it, is left out.
     left: set[Session] = set()
 
     def interrupt(self: Session) -> None:
@@ -246,6 +260,7 @@ def deletion_keeps_process() -> None:
     """Deleting a conversation leaves its process alone."""
 
     def make(_end: Any) -> Any:
+        # Deleting is the only thing that asks for this end from outside; the idle time still comes.
         async def mutant(_self: Any, _conversation_id: str) -> None:
             return
 
@@ -261,6 +276,7 @@ def no_term_after_interrupt() -> None:
     def make(interrupt: Any) -> Any:
         def mutant(self: Session) -> None:
             interrupt(self)
+            # The timer is what leads from the interrupt to TERM and KILL.
             assert self._interrupt_timer is not None
             self._interrupt_timer.cancel()
 
@@ -292,6 +308,7 @@ def dash_prompt_is_option() -> None:
     def make(ask: Any) -> Any:
         async def mutant(self: Any, conversation_id: str, resume: str | None, turn: Turn) -> Any:
             if turn.prompt.startswith("-"):
+                # The words of the CLI for an option that it does not know.
                 raise ClaudeFailed(f"error: unknown option '{turn.prompt.partition(' ')[0]}'")
             return await ask(self, conversation_id, resume, turn)
 
@@ -303,6 +320,8 @@ def dash_prompt_is_option() -> None:
 @breaks("split-utf8-broken")
 def split_utf8_broken() -> None:
     """What one read returned is taken for whole characters."""
+    # The first half of a character becomes U+FFFD at the end of a read, and the second half at the beginning
+    # of the next.
     put(
         LineSplitter,
         "feed",
@@ -316,6 +335,8 @@ def result_text_repeated() -> None:
 
     def make(last: Any) -> Any:
         def mutant(self: Any, text: str) -> Any:
+            # Only where a block had no full message: with one, the same text in the result is known for a
+            # duplicate.
             if self._full_blocks < len(self._blocks):
                 self.open_block()
                 yield from self.delta(text)
@@ -345,6 +366,9 @@ def invalid_utf8_fails_turn() -> None:
 @breaks("equal-answer-dropped")
 def equal_answer_dropped() -> None:
     """What was the last answer of a conversation is not said again."""
+    # Theory: each new piece of text is looked for in the answer before. If it is there, the end of the last
+    # entry of the log is moved behind it, so that no event has it. History takes the text, and not the
+    # entries.
     answers: dict[str, dict[str, str]] = {}  # by conversation and message id
 
     def make(extend: Any) -> Any:
@@ -371,6 +395,7 @@ def long_line_ends_server() -> None:
         def mutant(self: LineSplitter, data: bytes) -> Any:
             lines = feed(self, data)
             if any(len(line) > 1 << 23 for line in lines):
+                # As a crash: no handler runs, and nothing is cleaned up.
                 os._exit(3)
             return lines
 
@@ -387,6 +412,7 @@ def slow_lines_time_out() -> None:
         def mutant(self: Session, data: bytes) -> None:
             before = self._last_output
             on_output(self, data)
+            # The silence is measured from the last output: put back, it began with the turn.
             self._last_output = before
 
         return mutant

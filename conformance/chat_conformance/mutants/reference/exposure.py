@@ -7,6 +7,8 @@ from chat_conformance.mutants.registry import Patch, patched
 CHECK_ORIGIN = "        check_origin(request, request.app[OWN])\n"
 CHECK_HOST = "        check_host(request, request.app[OWN])\n"
 
+# What a first attempt looks like. It refuses `http://host:80` beside `Host: host`, though they are one
+# origin.
 COMPARED_AS_TEXT = (
     '        own = f"http://{request.host}"\n'
     '        if request.headers.get("Origin", own) != own:\n'

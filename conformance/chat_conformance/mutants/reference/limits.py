@@ -61,6 +61,8 @@ def unbounded_json_decoding() -> None:
         return mutant
 
     put(chat_server.web.connection, "decode_client", make)
+    # Large messages are decoded one at a time, between which the loop runs: for that, too, nothing must be
+    # large.
     put(chat_server.web.connection, "LARGE", lambda _: 1 << 30)
 
 
@@ -68,8 +70,10 @@ def unbounded_json_decoding() -> None:
 def compressed_body_inflated() -> None:
     """Compressed bodies are inflated as they come."""
 
+    # At the class, since the server hands it to aiohttp: no name of its own could be changed.
     def make(init: Any) -> Any:
         def mutant(self: Any, *args: Any, **options: Any) -> None:
+            # aiohttp reads on for a while what a handler has not read, and inflates it: the longer, the more.
             init(self, *args, **{**options, "auto_decompress": True, "lingering_time": 10.0})
 
         return mutant

@@ -9,6 +9,8 @@ from chat_conformance.mutants.registry import Patch, patched
 
 GUARDIAN = "processes/guardian.py"
 
+# Two things end a claude when the server is gone: the guardian, when its connection to the server ends, and
+# the kernel, which ends claude with the guardian. While one of them is left, the case passes.
 ENDS_NOTHING = (
     Patch(GUARDIAN, "        self._poll.unregister(self._server)\n        self._finish()\n", ""),
     Patch(GUARDIAN, "        die_with_parent()\n", ""),
@@ -56,6 +58,8 @@ patched(
     ),
 )
 
+# One fault under two names: what lives on is claude itself, and what claude had started, and a case looks for
+# each.
 for name in ("no-guardian", "no-guardian-of-claude"):
     patched(name, "Nothing ends what a killed server leaves behind.", *ENDS_NOTHING)
 

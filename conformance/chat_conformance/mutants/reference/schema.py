@@ -15,6 +15,7 @@ from chat_server.turns.event_log import TurnLog
 def change_events(change: Callable[[Event], Event]) -> None:
     """Change what is appended to the log of a turn."""
 
+    # At the log, so that live events, replays and POST have the fault alike.
     def make(append: Any) -> Any:
         def mutant(self: TurnLog, event: Event) -> None:
             append(self, change(event))
@@ -31,6 +32,7 @@ def usage_as_text() -> None:
     def change(event: Event) -> Event:
         if not isinstance(event, Complete):
             return event
+        # `Any`, since the fault is a wrong type: checked, it could not be written.
         counts: Any = (str(event.usage.input_tokens), str(event.usage.output_tokens))
         return replace(event, usage=Usage(*counts))
 

@@ -41,6 +41,7 @@ def failure_not_saved() -> None:
 
     def make(save: Any) -> Any:
         async def mutant(self: TurnRecorder, outcome: Outcome, answer: str) -> Outcome:
+            # The outcome still goes to who follows the turn: only history lacks it.
             if outcome.status == "failed":
                 return outcome
             saved: Outcome = await save(self, outcome, answer)
@@ -132,6 +133,7 @@ def sessions_lost_at_restart() -> None:
 def interrupted_stays_running() -> None:
     """A turn that a killed server left behind is shown as running."""
 
+    # Half of what `prepare` does: the mark on turns that were broken off is left out.
     async def prepare(self: Store) -> None:
         await self._write(chat_server.store.schema.migrate)
 
@@ -141,10 +143,12 @@ def interrupted_stays_running() -> None:
 def after_a_post(change: Callable[[str], Any]) -> None:
     """Change in the database what a POST has left behind, by its message_id."""
 
+    # The POST runs as it should, and what it left behind is changed then: the socket's turns have no fault.
     def make(post: Any) -> Any:
         async def mutant(request: Any) -> Any:
             answer = await post(request)
             store = request.app[chat_server.web.keys.STORE]
+            # A POST that was refused names no message, and has left nothing.
             with contextlib.suppress(json.JSONDecodeError, KeyError):
                 named = json.loads(answer.body)["message_id"]
                 await store._write(lambda db: db.execute(change(named)).rowcount)  # noqa: SLF001 - mutants reach in
@@ -177,6 +181,9 @@ def failed_turn_is_free() -> None:
 def limit_off_by_one() -> None:
     """Who comes at once with others is looked at before they are counted."""
 
+    # Theory: look, wait, then count. While one waits the others look, too, and find the same room. The real
+    # call gets limits of 0, which are none: else the check inside of its transaction would refuse those that
+    # are too many.
     def make(begin_turn: Any) -> Any:
         async def mutant(self: Store, owner: str, *args: Any, **kw: Any) -> Any:
             *rest, limits = args
@@ -195,6 +202,7 @@ def counts_lost_at_restart() -> None:
     """What was counted is forgotten at every start."""
 
     def make(prepare: Any) -> Any:
+        # At the start and not at the end: a server that is killed has no end.
         async def mutant(self: Store) -> None:
             await prepare(self)
             await self._write(lambda db: db.execute(usage.delete()).close())
@@ -233,6 +241,8 @@ def repeated_id_is_busy() -> None:
 @breaks("simultaneous-ids-run-twice")
 def simultaneous_ids_run_twice() -> None:
     """A message_id that comes twice at once is looked for before either is there."""
+    # Theory: the server looks for a message_id in the transaction that inserts the turn. Here it looks in one
+    # of its own, and waits before the other: both requests find nothing, and both insert.
     look = Store._same_turn  # noqa: SLF001 - mutants reach in
 
     def make(begin_turn: Any) -> Any:
@@ -246,6 +256,7 @@ def simultaneous_ids_run_twice() -> None:
         return mutant
 
     put(Store, "same_turn", lambda _: lambda self, *ids: self._read(lambda db: look(db, *ids)))
+    # The real look finds nothing from now on: it would notice the second one.
     put(Store, "_same_turn", always(None))
     put(Store, "begin_turn", make)
     put(Turns, "_lock", always(contextlib.nullcontext()))  # else one waits for the other
@@ -276,6 +287,7 @@ def post_turn_unsaved() -> None:
 
         return mutant
 
+    # Only a POST is answered by `outcome`, so what goes through it came by POST.
     put(chat_server.web.handlers, "outcome", make)
     kept(lambda turns: [turn for turn in turns if turn.message_id not in posted])
 
@@ -304,6 +316,7 @@ def steps_lost_at_restart() -> None:
 
     def make(prepare: Any) -> Any:
         async def mutant(self: Store) -> None:
+            # First the tables have to be there: this runs on a new database, too.
             await prepare(self)
             await self._write(lambda db: db.execute(turns.update().values(steps="")).close())
 
@@ -329,6 +342,7 @@ def oldest_first() -> None:
 @breaks("untitled")
 def untitled() -> None:
     """Conversations have no title."""
+    # `from … import` has bound the name in both, so both have to be changed.
     for module in (chat_server.web.handlers, chat_server.web.responses):
         put(module, "conversation_document", lambda old: lambda each: {**old(each), "title": ""})
 
@@ -365,6 +379,7 @@ def limits_shared_by_users() -> None:
     """What one user asks counts for all."""
     asked: list[float] = []
 
+    # `hour` has the times of a user's turns; here it has those of all.
     def make(admit: Any) -> Any:
         def mutant(limits: Any, used: Any, now: float) -> None:
             admit(limits, replace(used, hour=asked), now)

@@ -44,6 +44,8 @@ def one_tab_per_user() -> None:
                 await run(self)
             finally:
                 open_now.remove(self)
+                # The others stay open and answer pings: only their turns get silent, as with one queue for a
+                # user.
                 for other in open_now:
                     for log in tuple(other._cursors):  # noqa: SLF001
                         other._unfollow(log)  # noqa: SLF001
@@ -75,6 +77,8 @@ def bad_cursor_unanswered() -> None:
 
     def make(follow: Any) -> Any:
         async def mutant(self: Turns, *args: Any) -> Any:
+            # None is also what `follow` gives where there is nothing to follow now: the connection sends
+            # nothing.
             with contextlib.suppress(Reset):
                 return await follow(self, *args)
 
@@ -100,6 +104,8 @@ def end_not_replayed() -> None:
 @breaks("duplicate-subscriptions")
 def duplicate_subscriptions() -> None:
     """A connection that has gone is still owed its events, and the next one gets them, too."""
+    # Theory: a connection that ends leaves its subscriptions behind. `gone` counts them for each turn, and
+    # once there are some, tokens of that turn are written twice to whichever connection follows it then.
     gone: dict[Any, int] = {}
     following: dict[Connection, set[Any]] = {}
 
@@ -138,6 +144,9 @@ def duplicate_subscriptions() -> None:
 @breaks("written-counts-as-read")
 def written_counts_as_read() -> None:
     """A client that comes back gets what was not yet written to its old connection, whatever had arrived."""
+    # Theory: what was written to a socket has not arrived: the network may lose it with the connection.
+    # Example: events 1 to 9 were written and 1 to 6 read; the client asks for what is after 6, and gets what
+    # is after 9.
     written: dict[Any, int] = {}
 
     def make_let_go(let_go: Any) -> Any:
@@ -150,6 +159,7 @@ def written_counts_as_read() -> None:
 
     def make_follow(follow: Any) -> Any:
         def mutant(self: Connection, log: Any, after: int = 0) -> None:
+            # A subscribe from the beginning is right: else a reload, too, would show the fault.
             follow(self, log, max(after, written.get(log, 0)) if after else 0)
 
         return mutant
@@ -164,6 +174,8 @@ def gap_not_replayed() -> None:
 
     def make(extend: Any) -> Any:
         def mutant(self: TurnLog) -> None:
+            # A source means that Claude still writes; without readers its text gets no entry of its own in
+            # the log.
             if self._source is not None and not self._readers:
                 self._text_ends[-1] = self.text.length  # the entry before ends behind it
             extend(self)
@@ -181,6 +193,7 @@ def about_what_is_not_held(answer: Callable[[], Any]) -> None:
             try:
                 return await follow(self, owner, conversation_id, message_id, after)
             except Reset:
+                # A turn that is held is answered so for a cursor beyond its end: another mutant's affair.
                 if (conversation_id, message_id) in self._recent:
                     raise
                 return answer()
@@ -214,6 +227,7 @@ def tools_survive_cancel() -> None:
         async def mutant(self: Turns, owner: str, message_id: str, conversation_id: str | None) -> Any:
             for turn in self._recent.values():
                 log = turn.log
+                # A tool works as long as its event is the last one: the next word comes when it has ended.
                 if log.accepted.message_id == message_id and any(
                     isinstance(e, Tool) for e in log.read(0)[-1:]
                 ):
@@ -241,6 +255,7 @@ def stop_waits_for_turns() -> None:
 
     async def stop(self: Turns) -> None:
         self.refuse_new()
+        # Without a bound, and without an interrupt.
         await asyncio.gather(*self._tasks)
 
     put(Turns, "stop", lambda _: stop)
@@ -252,6 +267,7 @@ def deleted_turn_completes() -> None:
 
     def make(delete: Any) -> Any:
         async def mutant(self: Turns, owner: str, conversation_id: str) -> None:
+            # Copied before, since the deletion takes the log out.
             held = dict(self._recent)
             await delete(self, owner, conversation_id)
             self._recent.update(held)
@@ -276,6 +292,8 @@ def post_without_keepalive() -> None:
     """A POST says nothing before its answer."""
 
     def make(wait_ended: Any) -> Any:
+        # The handler waits for one interval at a time and writes white space between: this one interval never
+        # ends.
         async def mutant(self: Any, _seconds: float) -> Any:
             return await wait_ended(self, 1e6)
 
@@ -290,6 +308,8 @@ def seq_per_connection() -> None:
     sent: dict[Connection, int] = {}
 
     def make(write: Any) -> Any:
+        # The log encodes an event once for all readers: it is decoded here to give each connection a count of
+        # its own.
         def mutant(self: Connection, frame: bytes) -> None:
             event = json.loads(frame[frame.index(b"{") :]) if b'"seq":' in frame else None
             if event is not None:
@@ -361,6 +381,8 @@ def unknown_conversation_accepted() -> None:
 def malformed_conversation_accepted() -> None:
     """A conversation_id of another shape is none."""
 
+    # Two checks have to go: that of ids in the message, and then the look-up, which would not find the
+    # conversation.
     def make(check_ids: Any) -> Any:
         return lambda message_id, _conversation_id: check_ids(message_id, None)
 
@@ -376,6 +398,7 @@ def malformed_conversation_accepted() -> None:
 @breaks("malformed-id-accepted")
 def malformed_id_accepted() -> None:
     """A message_id may be anything."""
+    # The socket checks ids as it decodes a message, a POST when it starts the turn.
     for module in (chat_server.protocol, chat_server.turns.manager):
         put(module, "check_ids", lambda old: lambda _message_id, conversation_id: old(None, conversation_id))
 
@@ -387,6 +410,7 @@ def busy_waits() -> None:
     async def start(self: Turns, old: Any, owner: str, message: str, *ids: Any) -> Any:
         message_id, where = ids
         turn = self._running.get(where)
+        # The same message_id is no second message (TURN-7): it gets the events of the turn that runs.
         if turn is not None and turn.owner == owner and turn.log.accepted.message_id != message_id:
             await asyncio.wait([turn.ended])
         return await old(self, owner, message, *ids)
@@ -401,6 +425,7 @@ def message_ids_global() -> None:
 
     async def start(self: Turns, old: Any, owner: str, message: str, *ids: Any) -> Any:
         first, log = known.get(ids[0], (owner, None))
+        # Before the look-up under the owner (ID-2), which would not find it.
         if first != owner:
             return log
         log = await old(self, owner, message, *ids)
@@ -416,6 +441,7 @@ def changed_events(change: Any) -> None:
 
     def make(write: Any) -> Any:
         def mutant(self: Connection, frame: bytes) -> None:
+            # Pings and closes have no ids; and to look for a member costs less than to decode every frame.
             if b'"message_id":' in frame:
                 event = json.loads(frame[frame.index(b"{") :])
                 change(self, event)
@@ -460,6 +486,7 @@ def ended_turn_not_resumable() -> None:
     def make(follow: Any) -> Any:
         async def mutant(self: Turns, *args: Any) -> Any:
             log = await follow(self, *args)
+            # None: there is no turn to follow at present.
             if log is not None and log.ended:
                 raise Reset("this turn is over")
             return log
@@ -475,6 +502,7 @@ def at_most_two_followers() -> None:
 
     def make(listen: Any) -> Any:
         def mutant(self: TurnLog, listener: Any) -> None:
+            # A reader that subscribes again takes no other place.
             if listener not in self._readers:
                 self._readers._members = self._readers._members[-1:]  # noqa: SLF001 - mutants reach in
             listen(self, listener)
@@ -508,6 +536,7 @@ def refusal_cancels_turns() -> None:
         try:
             return await old(self, owner, *rest)
         except RateLimited:
+            # Of the same user only: the case looks for what a refusal does to one's own turn.
             for turn in self._recent.values():
                 if turn.owner == owner:
                     turn.stop()
@@ -524,6 +553,7 @@ def reads_are_counted() -> None:
     async def start(self: Turns, old: Any, owner: str, *rest: Any) -> Any:
         if asked[owner] >= self._limits.requests_per_hour > 0:
             raise RateLimited("rate limit reached", retry_after=3600.0)
+        # Before anything is looked at: so what is invalid, or was seen before, counts as well.
         asked[owner] += 1
         return await old(self, owner, *rest)
 

@@ -58,6 +58,7 @@ def handshake_without_key_is_500() -> None:
 
         return mutant
 
+    # An error that is no answer: aiohttp makes a 500 of it, with a traceback in the log.
     put(chat_server.web.handlers, "check_handshake", make)
 
 
@@ -88,6 +89,7 @@ def head_from_first_read() -> None:
 
     def make(data_received: Any) -> Any:
         def mutant(self: Any, data: bytes) -> None:
+            # Only the first request of a connection: what comes later is no head, and may be cut anywhere.
             if not self._request_count and b"\r\n\r\n" not in data:
                 self.force_close()
             else:
@@ -114,6 +116,8 @@ def departed_reader_blocks() -> None:
 
     def make(let_go: Any) -> Any:
         async def mutant(self: Connection) -> None:
+            # Without cursors the clean-up unsubscribes from nothing: a reader that lagged lags for ever, and
+            # pauses the turn.
             self._cursors.clear()
             await let_go(self)
 
@@ -125,6 +129,9 @@ def departed_reader_blocks() -> None:
 @breaks("stalled-reader-blocks-all")
 def stalled_reader_blocks_all() -> None:
     """Everybody's words go out one after the other."""
+    # Theory: one queue and one task write for all connections. When one of them is full the task waits, and
+    # with it all that stands behind in the queue. Pings pass by: else the connections would end for missing
+    # them, which is another fault.
     waiting: deque[tuple[Connection, bytes]] = deque()
     pumps: list[asyncio.Task[None]] = []
 
@@ -154,6 +161,7 @@ def stalled_reader_blocks_all() -> None:
 def unbounded_queues() -> None:
     """Each reader has a queue of its own without a bound."""
     put(Connection, "_full", always(False))
+    # A copy for each reader: the log's frame is one object for all of them, and would cost its memory once.
     put(Connection, "_write", lambda write: lambda self, frame: write(self, frame[:1] + frame[1:]))
 
 
@@ -176,6 +184,7 @@ def masks_its_frames() -> None:
     def text_frame(payload: bytes) -> bytes:
         return encode_frame(Frame(Opcode.TEXT, payload, mask=bytes(4)))
 
+    # Events are framed by the log, and all other messages by the connection.
     put(chat_server.web.connection, "text_frame", lambda _: text_frame)
     put(chat_server.turns.event_log, "text_frame", lambda _: text_frame)
 
@@ -202,6 +211,7 @@ def subprotocol_not_offered() -> None:
         async def mutant(request: Any, response: Any) -> None:
             await add_headers(request, response)
             if response.status == 101:
+                # Where one was offered aiohttp has chosen already.
                 response.headers.setdefault(hdrs.SEC_WEBSOCKET_PROTOCOL, "chat-stream-v1")
 
         return mutant
@@ -227,6 +237,7 @@ def connection_header_exact() -> None:
     """Connection must be Upgrade and nothing else."""
 
     def check(request: Any) -> None:
+        # One that is missing is left to the real check, and refused there.
         if request.headers.get(hdrs.CONNECTION, "Upgrade") != "Upgrade":
             raise BadRequest("no upgrade is asked for")
 
@@ -243,6 +254,7 @@ def wrong_version_is_400() -> None:
 
         return mutant
 
+    # `from … import` has bound the name in both.
     for module in (chat_server.web.handlers, chat_server.web.middleware):
         put(module, "error_answer", make)
 
@@ -276,6 +288,7 @@ def frame_after_close() -> None:
     def make(close: Any) -> Any:
         async def mutant(self: Any, *args: Any, **kw: Any) -> None:
             await close(self, *args, **kw)
+            # Past aiohttp's writer, which sends nothing more once it is closing.
             self.transport.write(chat_server.frames.PING)
 
         return mutant
@@ -290,6 +303,8 @@ def message_after_close_obeyed() -> None:
     def make(receive: Any) -> Any:
         async def mutant(self: Any) -> Any:
             message = await receive(self)
+            # Frames that came in one read are decoded together, so what followed the close waits in the
+            # buffer.
             behind = self._reader._buffer if message.type is aiohttp.WSMsgType.CLOSE else ()  # noqa: SLF001
             return behind.popleft()[0] if behind else message
 
@@ -301,6 +316,7 @@ def message_after_close_obeyed() -> None:
 def first_read(look: Any) -> None:
     """Look at a message of a client before it is obeyed."""
 
+    # Messages of all sizes are decoded by this name, so here is one place for all of them.
     def make(decode: Any) -> Any:
         def mutant(text: str, *most: int) -> Any:
             message = decode(text, *most)
@@ -396,6 +412,7 @@ def failed_post_is_200() -> None:
     def make(outcome: Any) -> Any:
         def mutant(log: Any) -> Any:
             status, document = outcome(log)
+            # As a server that looks for text only: a turn that failed has an answer, which is empty.
             return (status, document) if status == 200 else (200, {"response": ""})
 
         return mutant
@@ -435,6 +452,7 @@ def post_waits_for_others() -> None:
     replace_handler("POST", "/chat", make)
 
 
+# Where several mutants step in: right behind a refusal, while the connection's turns are at hand.
 REFUSED = (
     "        except ChatError as error:\n"
     "            self._send(refusal(error, message_id))\n"
