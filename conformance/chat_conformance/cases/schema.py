@@ -18,6 +18,7 @@ from chat_conformance.wire.contract import current_breaches
     needs=("history/socket-turn",),
 )
 async def schema(chat: CaseContext) -> None:
+    # The script has what plain prompts do not bring about: thinking, tools and a rewind.
     if chat.target.starts:
         async with chat.scripted_server() as scripted, scripted.peer() as peer:
             for played in ("play steps", "play broken-otherwise"):

@@ -367,7 +367,7 @@ def invalid_utf8_fails_turn() -> None:
 def equal_answer_dropped() -> None:
     """What was the last answer of a conversation is not said again."""
     # Theory: each new piece of text is looked for in the answer before. If it is there, the end of the last
-    # entry of the log is moved behind it, so that no event has it. History takes the text, and not the
+    # entry of the log is moved behind it, so that no new event has it. History takes the text, and not the
     # entries.
     answers: dict[str, dict[str, str]] = {}  # by conversation and message id
 

@@ -43,6 +43,8 @@ patched(
         "        self._reader, self._line = reader, line\n        return self\n",
         "        return reader\n",
     ),
+    # Two pauses let others in: one between reads, one between the frames of a read. Either alone would be
+    # enough.
     Patch("web/connection.py", "received % FRAMES_AT_ONCE:", "received % (1 << 30):"),
 )
 
@@ -70,7 +72,7 @@ def unbounded_json_decoding() -> None:
 def compressed_body_inflated() -> None:
     """Compressed bodies are inflated as they come."""
 
-    # At the class, since the server hands it to aiohttp: no name of its own could be changed.
+    # At aiohttp's own class: what the server passes to it is changed on its way.
     def make(init: Any) -> Any:
         def mutant(self: Any, *args: Any, **options: Any) -> None:
             # aiohttp reads on for a while what a handler has not read, and inflates it: the longer, the more.

@@ -7,6 +7,8 @@ from chat_conformance.mutants.registry import Patch, patched
 patched(
     "one-login-per-browser",
     "All logins of a browser share one cookie.",
+    # The cookie's name ends in the first letters of the state: without them the second login overwrites the
+    # cookie of the first.
     Patch("login/state.py", "_TAG = 16\n", "_TAG = 0\n"),
 )
 
@@ -66,6 +68,8 @@ patched(
     "account-by-name",
     "An account of the same name has what was kept under that name.",
     Patch("login/oauth.py", 'return f"forge:{self.number}"', 'return f"forge:{self.name}"'),
+    # A list of users names numbers, and refuses the other account before its name counts: so the list is
+    # open, too.
     Patch("login/oauth.py", "return self._everybody or number in", "return True or number in"),
 )
 
@@ -147,6 +151,7 @@ patched(
     Patch(
         "login/state.py", "        return None\n\n    def forget", '        return "none"\n\n    def forget'
     ),
+    # With a challenge the forge would refuse the code of another login, and the fault would not show.
     Patch("login/oauth.py", '            "code_challenge": begun.challenge,\n', ""),
     Patch("login/oauth.py", '            "code_challenge_method": "S256",  # RFC 7636\n', ""),
 )

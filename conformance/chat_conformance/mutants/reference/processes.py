@@ -83,6 +83,7 @@ patched(
 patched(
     "exit-only-by-stdout-eof",
     "A claude that has exited counts as running until its stdout is at EOF.",
+    # Else the guardian ends what holds stdout, and its end comes soon after all.
     SPARES_DESCENDANTS,
     EXIT_ONLY_BY_EOF,
 )

@@ -227,7 +227,7 @@ def tools_survive_cancel() -> None:
         async def mutant(self: Turns, owner: str, message_id: str, conversation_id: str | None) -> Any:
             for turn in self._recent.values():
                 log = turn.log
-                # A tool works as long as its event is the last one: the next word comes when it has ended.
+                # A tool is taken to work while the last event is one of a tool.
                 if log.accepted.message_id == message_id and any(
                     isinstance(e, Tool) for e in log.read(0)[-1:]
                 ):
@@ -398,7 +398,7 @@ def malformed_conversation_accepted() -> None:
 @breaks("malformed-id-accepted")
 def malformed_id_accepted() -> None:
     """A message_id may be anything."""
-    # The socket checks ids as it decodes a message, a POST when it starts the turn.
+    # The socket checks ids as it decodes a message, and the start of a turn checks them on every route.
     for module in (chat_server.protocol, chat_server.turns.manager):
         put(module, "check_ids", lambda old: lambda _message_id, conversation_id: old(None, conversation_id))
 

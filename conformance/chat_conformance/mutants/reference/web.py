@@ -452,7 +452,7 @@ def post_waits_for_others() -> None:
     replace_handler("POST", "/chat", make)
 
 
-# Where several mutants step in: right behind a refusal, while the connection's turns are at hand.
+# Where two mutants step in: at a refusal, where the connection and the turns that it follows are at hand.
 REFUSED = (
     "        except ChatError as error:\n"
     "            self._send(refusal(error, message_id))\n"
