@@ -124,8 +124,8 @@ async def prompt_is_data(chat: CaseContext) -> None:
         secret.write_text(f"content-of-{chat.marker}\n")
         inside.touch()
         # What the CLI expands by itself: `@path` attaches a file, or lists a folder, at the beginning, in a
-        # later line and in quotes; a `/` at the beginning is a command, and a path that begins with one is
-        # not.
+        # later line and in quotes; a `/` at the beginning is a command. The last prompt begins with one, and is
+        # no command.
         prompts = [
             f"what is in @{secret} {chat.marker}",
             f"{chat.marker}\n@{folder}/",

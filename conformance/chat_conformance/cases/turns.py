@@ -140,11 +140,11 @@ async def order(chat: CaseContext) -> None:
 
         if not chat.offers("message_id"):  # what came late is in the next answer
             expect_equal(join_tokens(later.events), "and that is all", "the answer of the next turn")
+        # Theory: a second turn closes the window: what the first one sends late comes before the second one's
+        # end. An event belongs to the first turn if it names it; or if it names none, and came before the
+        # second turn began.
         events = [event for event in peer.events if isinstance(event, dict)]
         if chat.offers("accepted"):
-            # Theory: a second turn closes the window: what the first one sends late comes before the second
-            # one's end. An event belongs to the first turn if it names it; or if it names none, and came
-            # before the second turn began.
             until = next(place for place, event in enumerate(events) if event is later.accepted)
         else:
             until = next(place for place, event in enumerate(events) if event is later.events[0])

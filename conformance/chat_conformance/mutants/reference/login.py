@@ -68,8 +68,7 @@ patched(
     "account-by-name",
     "An account of the same name has what was kept under that name.",
     Patch("login/oauth.py", 'return f"forge:{self.number}"', 'return f"forge:{self.name}"'),
-    # A list of users names numbers, and refuses the other account before its name counts: so the list is
-    # open, too.
+    # With a list of users the other account is refused before its name counts: so the list is open, too.
     Patch("login/oauth.py", "return self._everybody or number in", "return True or number in"),
 )
 

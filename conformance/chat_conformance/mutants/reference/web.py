@@ -58,7 +58,7 @@ def handshake_without_key_is_500() -> None:
 
         return mutant
 
-    # An error that is no answer: aiohttp makes a 500 of it, with a traceback in the log.
+    # An error that is no answer of the server's: it becomes a status of 50x, and a traceback in the log.
     put(chat_server.web.handlers, "check_handshake", make)
 
 
@@ -89,7 +89,7 @@ def head_from_first_read() -> None:
 
     def make(data_received: Any) -> Any:
         def mutant(self: Any, data: bytes) -> None:
-            # Only the first request of a connection: what comes later is no head, and may be cut anywhere.
+            # Only before the first request: what comes later may be frames, which the fault is not about.
             if not self._request_count and b"\r\n\r\n" not in data:
                 self.force_close()
             else:
