@@ -126,6 +126,8 @@ class _MessageBuilder:
     def __init__(self, ask: ApiRequest, model: str, usage: dict[str, int], random: Random | None) -> None:
         self.model = model
         self.random = random
+        # A word is a token here, as in the server's ``count_tokens``: a test can work the number out. What a
+        # script says wins.
         self.usage = {"input_tokens": max(1, ask.words), **usage}
         self.pieces = 0
         self.gap: Duration | None = None
@@ -142,6 +144,8 @@ class _MessageBuilder:
             "input_tokens": self.usage["input_tokens"],
             "cache_creation_input_tokens": self.usage.get("cache_creation_input_tokens", 0),
             "cache_read_input_tokens": self.usage.get("cache_read_input_tokens", 0),
+            # The real count comes with message_delta; the CLI's assistant lines keep this one
+            # (docs/claude-cli.md, messages).
             "output_tokens": 1,
         }
         yield {
@@ -169,6 +173,7 @@ class _MessageBuilder:
     def close(self) -> Iterator[Event | Delta]:
         if self.block is None:
             return
+        # The API signs a thinking block with one last delta before it stops.
         if self.block == "thinking":
             yield Delta(self.index, "signature_delta", SIGNATURE)
         self.block = None
@@ -176,6 +181,7 @@ class _MessageBuilder:
 
     def wait(self, gap: Duration | None) -> Iterator[Wait]:
         gap = gap or self.gap
+        # A gap lies between pieces. None comes before the first: the time to the first token is a ``delay``.
         if gap is not None and self.pieces:
             seconds = gap.draw(self.random)
             if seconds:
@@ -183,8 +189,11 @@ class _MessageBuilder:
 
     def add_text(self, pieces: Iterable[str], gap: Duration | None = None) -> Iterator[Event | Delta | Wait]:
         for text in pieces:
+            # Text steps in a row share one block, as a model's text does; a tool or a thought between them
+            # opens another.
             if self.block != "text":
                 yield from self.open("text", {"type": "text", "text": ""})
+            # ``wait`` would find no gap by itself; asking here spares a flood of tokens a generator each.
             if gap is not None or self.gap is not None:
                 yield from self.wait(gap)
             self.pieces += 1
@@ -250,6 +259,10 @@ def _fault(step: Step, *, streaming: bool) -> Fault | None:
         return http_fault(step)
     if step.kind == "reset":
         return Fault("reset")
+    # A request without streaming has no stream to break. So the CLI's last resort gets through
+    # (docs/claude-cli.md,
+    # API trouble): after its retries it asks without streaming, and this step lets the rest of the answer
+    # pass.
     if step.kind == "cut_stream" and streaming:
         return Fault("cut")
     if step.kind == "stream_error" and streaming:
@@ -281,10 +294,17 @@ def generate_reply(  # noqa: C901, PLR0912 - a list of cases, read one by one
             yield from _CONTENT_STEPS[kind](message, step)
             stop = "tool_use" if kind == "tool" else stop
         elif kind in ("error", "reset", "cut_stream", "stream_error"):
+            # A retry plays the same steps again, so a fault counts how often it happened in this turn. For
+            # example `error 500, times 2; text ok`: the first two requests stop at the error, the third
+            # passes over it and says ok. Without ``times`` a fault happens always: its count is below itself
+            # plus one.
+            # A step of a script file is counted by its place, one without a place by its kind.
             fault = _fault(step, streaming=streaming)
             name = step.where or kind
             if fault is not None and failed[name] < step.more.get("times", failed[name] + 1):
                 failed[name] += 1
+                # Both break a stream that has begun; without a first event the server would have to answer
+                # with an HTTP status.
                 if fault.kind in ("cut", "event"):
                     yield from message.start()
                 yield fault
@@ -295,6 +315,8 @@ def generate_reply(  # noqa: C901, PLR0912 - a list of cases, read one by one
             yield Delay(step.value.draw(random))
         elif kind == "hold":
             yield Hold(step.value)
+        # A stall is a stream that goes silent. For silence before the first event there are ``hold`` and
+        # ``delay``.
         elif kind == "stall":
             yield from message.start()
             yield Stall()
@@ -310,4 +332,5 @@ def generate_reply(  # noqa: C901, PLR0912 - a list of cases, read one by one
             yield Misbehaviour(step)
         else:
             raise AssertionError(f"no player for step {kind!r}")
+    # Even steps that say nothing make a whole message: start, no block, end. To that the CLI asks once more.
     yield from message.finish(stop)

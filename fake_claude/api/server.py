@@ -64,6 +64,8 @@ def assemble(message: Event, events: Sequence[Event]) -> Event:
                 kind, block = event["delta"]["type"], blocks[event["index"]]
                 member = DELTA_MEMBER[kind]
                 block[member] = block.get(member, "") + event["delta"][member]
+            # The deltas of a tool's input are no JSON until they are joined, and no delta at all means no
+            # arguments.
             case "content_block_stop":
                 block = blocks[event["index"]]
                 if "partial_json" in block:
@@ -95,6 +97,8 @@ class ScriptedApi:
         self.before_cut = before_cut
         self.on_request = on_request or (lambda _body: None)
         self._note = note or (lambda _where: None)
+        # To the API a retry is a request like any other: only session and turn say that it continues one. In
+        # the fake CLI the turn itself keeps both.
         self._failed: dict[tuple[str, int], Counter[str]] = {}
         self._entries: dict[tuple[str, int], Entry | None] = {}
 
@@ -154,6 +158,8 @@ async def pass_gate(folder: str, name: str) -> None:
     gate = Arrival(folder, name)
     try:
         while not gate.passed():
+            # Several may stand at one gate, and readable does not mean that the byte is ours: another takes
+            # it first, and we wait again.
             ready = asyncio.Event()
             loop.add_reader(gate.fd, ready.set)
             try:
@@ -176,11 +182,13 @@ async def messages(request: web.Request) -> web.StreamResponse:
             raise TypeError("messages is a list and model a string")  # noqa: TRY301 - one answer for every wrong request
         api.on_request(body)
         actions = api.play(body)
+    # 400, since the CLI does not retry it: a test sees the script's mistake at once, not after ten retries.
     except ScriptError as error:
         return web.json_response(error_body("invalid_request_error", str(error)), status=400)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return web.json_response(error_body("invalid_request_error", f"not a request: {error!r}"), status=400)
     events = api.events(actions)
+    # Any ``claude-…`` is a model, as ``Context.model_known`` has it: both players take the same names.
     if find_model(body["model"]) is None and not body["model"].startswith("claude-"):
         return web.json_response(error_body("not_found_error", f"model: {body['model']}"), status=404)
     try:
@@ -195,6 +203,7 @@ async def messages(request: web.Request) -> web.StreamResponse:
 def fail(request: web.Request, fault: Fault) -> web.Response:
     """Answer a request that fails before its first event."""
     if fault.kind == "reset":
+        # aiohttp wants a response, but nobody reads this one: the connection is gone.
         abort(request)
         return web.Response()
     headers = {"request-id": fresh_id("req")}
@@ -224,6 +233,7 @@ async def stream(request: web.Request, events: AsyncIterator[Event]) -> web.Stre
             "request-id": fresh_id("req"),
         }
     )
+    # The headers go out with the first event and not here: until then a fault can still be an HTTP status.
     response.enable_chunked_encoding()
     try:
         async for event in events:
@@ -233,11 +243,14 @@ async def stream(request: web.Request, events: AsyncIterator[Event]) -> web.Stre
     except ScriptedFailure as broken:
         if not response.prepared:
             raise
+        # An error event stands in a stream that ends in order; a cut is the lack of that end.
         if broken.fault.kind == "event":
             error = {"type": "error", "error": {"type": broken.fault.type, "message": broken.fault.message}}
             await response.write(sse(error))
         else:
             await asyncio.sleep(request.app[SCRIPTED_API].before_cut)
+            # ``close`` and not ``abort``: what was written must arrive. The reader knows the cut by the
+            # missing last chunk.
             if request.transport is not None:  # the stream never ends as it should
                 request.transport.close()
             return response
@@ -304,11 +317,14 @@ async def serve_until_stopped(
     if scripts.script is not None:
         print(f"seed {scripts.script.seed}", flush=True)  # noqa: T201
     api = ScriptedApi(scripts, gates, Coverage(ledger) if ledger else None)
+    # A client that hangs up ends its handler; else an answer that stalls would wait for ever after the CLI
+    # was killed. For the same reason shutdown waits half a second, not the minute that aiohttp gives.
     runner = web.AppRunner(make_app(api), handler_cancellation=True, shutdown_timeout=0.5)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
+        # Port 0 takes a free one: this line is how a caller learns the address, and that it may connect.
         print(f"listening on http://127.0.0.1:{runner.addresses[0][1]}", flush=True)  # noqa: T201
         await stop.wait()
     finally:

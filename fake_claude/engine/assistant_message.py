@@ -28,6 +28,8 @@ class AssistantMessage:
     @property
     def text(self) -> str:
         """The text of its last text block."""
+        # A result has one text. Behind a thought or a tool there may be several blocks, and the CLI takes the
+        # last.
         return next((str(b["text"]) for _, b in reversed(self.blocks) if b["type"] == "text"), "")
 
     @property
@@ -44,4 +46,5 @@ class AssistantMessage:
     @property
     def visible(self) -> bool:
         """Whether the user sees or the CLI does anything by it."""
+        # Thoughts alone are an empty answer: the CLI asks once more for words (docs/claude-cli.md, messages).
         return any(b["type"] == "tool_use" or (b["type"] == "text" and b["text"]) for _, b in self.blocks)

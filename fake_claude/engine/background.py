@@ -37,6 +37,7 @@ class Task:
         self.tool_use_id = tool_use_id
         self.description = description
         self.stopped = False  # by the host
+        # The model is given this path to read from, so it stands where the CLI's own stands.
         folder = os.path.join("/tmp", f"claude-{os.getuid()}", encode_cwd(context.cwd), context.session_id)  # noqa: S108
         self.output_file = os.path.join(folder, "tasks", f"{self.id}.output")
 
@@ -65,6 +66,8 @@ class Background:
         task = Task(self._run.context, running, tool_use_id, description)
         self.tasks.append(task)
         self._selector.register(running.fd, selectors.EVENT_READ, lambda: self._ready(task))
+        # The list comes before the task's own line at the start, and after it at the end, as the CLI prints
+        # them.
         self._emit_task_list()
         self._emit(
             "task_started",
@@ -92,6 +95,8 @@ class Background:
 
     def kill(self) -> None:
         """End every command: the process ends."""
+        # Out of the selector first: ``kill`` closes the descriptor, and the system may give its number to
+        # another file.
         for task in self.tasks:
             self._selector.unregister(task.running.fd)
             task.running.kill()
@@ -107,6 +112,7 @@ class Background:
         status = "failed" if code else "completed"
         end = f"failed with exit code {code}" if code else "completed (exit code 0)"
         ids = {"task_id": task.id, "run_id": task.run_id}
+        # The file comes before the lines that name it: a host may open it as soon as it reads them.
         self._save(task)
         self._emit("task_updated", **ids, patch={"status": status, "end_time": int(time.time() * 1000)})
         summary = f'Background command "{task.description}" {end}'
@@ -119,6 +125,8 @@ class Background:
             summary=summary,
         )
         self._emit_task_list()
+        # The notice is a prompt to the model, so it starts a turn. For scripts it is none: ``NOT_A_PROMPT``
+        # has its tag.
         self._inbox.enqueue_synthetic(
             f"<task-notification>\n<task-id>{task.id}</task-id>\n<tool-use-id>{task.tool_use_id}</tool-use-id>\n"
             f"<output-file>{task.output_file}</output-file>\n<status>{status}</status>\n"
@@ -132,6 +140,7 @@ class Background:
             os.makedirs(os.path.dirname(task.output_file), exist_ok=True)
             with open(task.output_file, "wb") as file:
                 file.write(task.running.output)
+        # The notice must come all the same: a turn waits for it.
         except OSError:
             return
 

@@ -32,6 +32,9 @@ def failed(
     tool_id: str, text: str, *, meta: Input | None = None, tagged: bool = False, plain: str = ""
 ) -> ToolResult:
     """A call that did not work, or was not made."""
+    # The tag marks calls that the tool itself did not take, such as an unknown tool or a path that cannot be
+    # read. A command that ran and failed is plain text. The account has the text once more, with ``Error:``
+    # before it.
     content = f"<tool_use_error>{text}</tool_use_error>" if tagged else text
     block = {"type": "tool_result", "content": content, "is_error": True, "tool_use_id": tool_id}
     return ToolResult(block, plain or (text if text.startswith("Error") else f"Error: {text}"), meta)
@@ -43,9 +46,11 @@ def bash_result(
     """What a finished command comes to; ``reset`` is the folder to which the shell was brought back."""
     text = running.text
     meaning = code_meaning(command, running.code or 0)
+    # Exit code 1 of `grep`, `diff`, `find` and `test` is an answer, no failure (docs/claude-cli.md, tools).
     if running.code and meaning is None:
         return failed(tool_id, f"Exit code {running.code}" + (f"\n{text}" if text else ""), meta=meta)
     parts = rough_parts(command)
+    # `mkdir a && cd a` says nothing when all is well: then a host need not show that there was no output.
     silent = bool(parts) and all(part.split()[0] in SILENT for part in parts)
     warning = f"Shell cwd was reset to {reset}" if reset else ""
     content = "\n".join(filter(None, (text, warning))) or "(Bash completed with no output)"
@@ -75,6 +80,8 @@ _CODE_ONE = {
 
 def code_meaning(command: str, code: int) -> str | None:
     """Return what exit code 1 says, where it is not a failure: the last command decides."""
+    # The shell's exit code is that of the last command run: in `cd src && grep x a.txt` that of grep. `git
+    # grep` exits as grep does; `git diff` does as diff only with ``--no-index``.
     words = (rough_parts(command) or [""])[-1].split()
     if words[:2] == ["git", "grep"] or (words[:2] == ["git", "diff"] and "--no-index" in words):
         words = words[1:]
@@ -95,6 +102,7 @@ def read_file(tool_id: str, given: Input, meta: Input) -> ToolResult:
         return failed(tool_id, f"EISDIR: illegal operation on a directory, read '{path}'", meta=meta)
     except OSError as error:
         return failed(tool_id, f"{error.strerror}: {path}", tagged=True, meta=meta)
+    # Not ``splitlines``: only \n ends a line for the CLI, and an empty line behind the last \n is a line.
     lines = content.split("\n")
     numbered = "\n".join(f"{number}\t{line}" for number, line in enumerate(lines, 1))
     count = len(lines)
@@ -114,6 +122,7 @@ def write_file(tool_id: str, given: Input, meta: Input) -> ToolResult:
     path, content = str(given.get("file_path", "")), str(given.get("content", ""))
     original: str | None = None
     try:
+        # Read before it is replaced: the account has the old text and the patch.
         if os.path.exists(path):
             with open(path, encoding="utf-8", errors="replace") as file:
                 original = file.read()
@@ -143,6 +152,10 @@ def _patch(before: str, after: str) -> list[Input]:
 
     old, new = before.splitlines(), after.splitlines()
     hunks: list[Input] = []
+    # Without ``autojunk=False`` lines that are frequent in a long file would never match, and hunks would
+    # grow.
+    # A group is a list of ``(tag, old start, old end, new start, new end)``, all counted from 0; hunks count
+    # from 1.
     for group in difflib.SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(3):
         lines: list[str] = []
         for tag, a, b, c, d in group:

@@ -26,6 +26,8 @@ class Checkpoints:
         """Note what a file holds, for it is about to be changed."""
         if not self._prompts:
             return
+        # Only the first change after a prompt is noted: it has the content that the prompt found. For example
+        # prompt A writes x twice and prompt B once: A has x from before all, B what A's second write left.
         before = self._prompts[next(reversed(self._prompts))]
         if path not in before:
             before[path] = _content(path)
@@ -36,10 +38,13 @@ class Checkpoints:
 
     def rewind(self, prompt: str, *, dry_run: bool) -> dict[str, Any]:
         """Put the files back as they were at a prompt, or say what that would change."""
+        # Going back to A undoes B as well. Of the notes for one file the earliest wins, hence ``wanted`` on
+        # the right.
         uuids = list(self._prompts)
         wanted: Before = {}
         for uuid in uuids[uuids.index(prompt) :]:
             wanted = {**self._prompts[uuid], **wanted}
+        # A file that is back already, by a later prompt or by hand, is neither written nor counted.
         changed = {path: content for path, content in wanted.items() if _content(path) != content}
         if not dry_run:
             for path, content in changed.items():

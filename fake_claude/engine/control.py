@@ -47,6 +47,7 @@ def _initialize(request: ControlRequest) -> None:
         from fake_claude.engine.requests.session import set_title
 
         set_title(request.run, " ".join(members["title"].split()))
+    # Only the first ``initialize`` brings agents; a host that attaches later finds them fixed.
     if isinstance(members.get("agents"), dict) and not request.run.initialized:
         context.take_agents(members["agents"])
     if isinstance(members.get("jsonSchema"), dict):
@@ -55,6 +56,7 @@ def _initialize(request: ControlRequest) -> None:
     if members.get("hooks"):
         response["hooks_applied"] = True
     request.succeed(response, pending_permission_requests=[], pending_user_dialog_requests=[])
+    # Into a session that goes on already, a host that attaches late is sent the tasks after its answer.
     if request.run.results or request.run.initialized:
         request.run.emit(events.system(request.run.context, "background_tasks_changed", tasks=[]))
     request.run.initialized = True
@@ -85,6 +87,9 @@ def _are_matchers(value: object) -> bool:
 
 
 def _interrupt(request: ControlRequest) -> None:
+    # The order is the contract (docs/claude-cli.md, control protocol): open questions are withdrawn, the
+    # answer comes, then what the interrupted turn still prints. A host that waits for the answer must not
+    # find the result first.
     request.turns.cancel_open_requests()
     queued = [waiting["uuid"] for waiting in request.inbox.queue if waiting["uuid"]]
     response: Message = {"still_queued": queued}
@@ -92,6 +97,7 @@ def _interrupt(request: ControlRequest) -> None:
         response["cancelled"] = [uuid for uuid in queued if request.inbox.cancel(uuid)]
         response["still_queued"] = []
     request.succeed(response)
+    # A script's ``ignore``: a CLI that says yes and goes on, for servers that trust the answer alone.
     if "interrupt" not in request.run.ignored:
         request.turns.interrupt(by_host=True)
 
@@ -101,6 +107,7 @@ def _set_model(request: ControlRequest) -> None:
     if not isinstance(name, str | None):
         _refuse_model(request, "set_model: model must be a string", "invalid_request")
         return
+    # Before ``or``: an empty name is a mistake, only null means the default.
     if name == "":
         text = 'Model "(unrecognized model name)" is not a recognized model id. Run /model to see available models.'
         _refuse_model(request, text, "catalog_unknown")
@@ -112,11 +119,14 @@ def _set_model(request: ControlRequest) -> None:
         return
     changed = model != request.run.context.model
     request.run.context.model = model
+    # Before the first turn there is no conversation to note it in; the ``init`` line will name the model.
     if changed and (request.run.results or request.run.playing):
         shown = model if name in (model, "default") else f"{name} ({model})"
         text = f"<local-command-stdout>Set model to `{shown}`</local-command-stdout>"
         event = events.user(request.run.context, text, isReplay=True)
         request.run.emit(event)
+        # In the file the lines form a chain. In the middle of a turn this one would come between a prompt and
+        # its answer.
         request.run.defer_write(lambda: request.run.transcript.local_command("model", str(name), event))
     request.succeed({"model": model})
 
@@ -141,6 +151,7 @@ def _set_permission_mode(request: ControlRequest) -> None:
         request.refuse(text, "bypass_not_launched")
         return
     before = context.permission_mode
+    # One mode with two names: `manual` is taken, `default` is shown.
     context.permission_mode = "default" if mode == "manual" else mode
     request.succeed({"mode": context.permission_mode})
     if context.permission_mode == before:
@@ -168,6 +179,7 @@ def _cancel_async_message(request: ControlRequest) -> None:
 
 def _set_max_thinking_tokens(request: ControlRequest) -> None:
     tokens, display = request.members.get("max_thinking_tokens"), request.members.get("thinking_display")
+    # JSON's ``true`` is an ``int`` to Python, not to the CLI.
     whole = tokens is None or (isinstance(tokens, int) and not isinstance(tokens, bool))
     if not whole or display not in (None, "summarized", "omitted", "highlights"):
         text = (
@@ -181,6 +193,7 @@ def _set_max_thinking_tokens(request: ControlRequest) -> None:
 
 def _end_session(request: ControlRequest) -> None:
     request.succeed(None)
+    # An interrupted turn prints its result here, and the exit code goes by the last result: so this order.
     request.turns.interrupt()
     request.turns.end(request.run.exit_code())
 

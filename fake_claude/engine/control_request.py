@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
+    # A protocol, because the loop imports this module: the other way round would be a circle.
     class Turns(Protocol):
         """What a control request does to the turn that is played, and to the process."""
 
@@ -38,6 +39,8 @@ class ControlRequest:
         self.turns = turns
         self.id: object = message.get("request_id")
         self.members: Message = message["request"]
+        # The refusal of an unknown subtype repeats it, and a missing one as JavaScript writes it:
+        # ``undefined``.
         self.subtype: object = self.members.get("subtype", "undefined")
 
     def succeed(self, response: Message | None = None, **beside: object) -> None:

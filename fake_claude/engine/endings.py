@@ -46,6 +46,8 @@ class Endings:
 
     def failed(self, failure: Failure) -> None:
         """The API failed (docs/claude-cli.md, API trouble)."""
+        # The echo comes with the start of an answer; a failure may have none, and the host still waits for
+        # its echo.
         self._state.echo_prompts()
         event = events.synthetic_assistant(self._context, failure.text)
         event["error"] = failure.word
@@ -62,6 +64,8 @@ class Endings:
             members["api_error"] = event["api_error"] = failure.api_error
         event |= failure.more
         self._run.emit(event, "full")
+        # It is in the file, but not in the history: the next request must not show the model an answer it
+        # never gave.
         self._run.transcript.assistant(event, event["message"], error=failure.word, isApiErrorMessage=True)
         self._tally.stop_reason = "stop_sequence"
         self._tally.timed = False
@@ -85,6 +89,8 @@ class Endings:
     def aborted(self, request: Request | None) -> None:
         """An interrupt while the model answers (docs/claude-cli.md, control protocol and signals)."""
 
+        # The note stands in the middle of what the request still prints: after the partial text, before the
+        # events that close the stream. So it is handed in as a function.
         def note() -> None:
             self._interruption(INTERRUPTED)
 
@@ -93,6 +99,8 @@ class Endings:
         else:
             note()
         self._state.write_results()
+        # Zero although money was spent, as the CLI has it (docs/claude-cli.md, the result). The costs keep
+        # it.
         self._tally.usage = empty_usage()
         self._tally.stop_reason = None
         self._end_aborted("aborted_streaming", "null")
@@ -101,11 +109,13 @@ class Endings:
         """An interrupt while tools run, or a host that refuses a tool and ends the turn."""
         self._state.write_results()
         self._interruption(INTERRUPTED_IN_TOOL)
+        # The message that called the tools was complete: unlike above, its usage and its stop reason stay.
         self._tally.stop_reason = "tool_use"
         self._end_aborted("aborted_tools", "tool_use")
 
     def preempted(self, request: Request) -> None:
         """A message of priority ``now`` replaces the turn: what was said is the result."""
+        # No note: for the model the user did not interrupt but wrote on.
         request.interrupted(lambda: None)
         self._state.write_results()
         self._tally.usage = empty_usage()
@@ -128,6 +138,7 @@ class Endings:
     def _result(self, terminal_reason: str | None, **members: Any) -> Message:
         state, tally = self._state, self._tally
         extra: Message = {}
+        # Times and counts of the first request are there only for a host that gave its message a uuid.
         first = tally.first_usage or empty_usage()
         if state.own_uuids:
             extra = state.uuid_members()
@@ -151,6 +162,8 @@ class Endings:
     def _end(self, message: Message, state: str = "completed") -> None:
         """Save the session and print the result and what follows it."""
         run, turn = self._run, self._state
+        # On disk before the result is out (docs/claude-cli.md, sessions): a host that kills us when it has
+        # the result must be able to resume.
         run.transcript.turn_ended(
             turn.content,
             {
@@ -167,6 +180,8 @@ class Endings:
             },
         )
         run.write_deferred()
+        # Messages that were merged into the running turn are completed before the result, the turn's own
+        # after it.
         for uuid in turn.uuids:
             if uuid not in turn.own_uuids:
                 run.emit(events.lifecycle(run.context, uuid, state))

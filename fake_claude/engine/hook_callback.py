@@ -23,6 +23,8 @@ class Callback:
 def callbacks_of(hooks: dict[str, Any]) -> list[Callback]:
     """Return the callbacks that a host registers with ``initialize``."""
     return [
+        # Each id is called by itself, also where one matcher brings several; a timeout of 0 or none means the
+        # usual one.
         Callback(event, matcher.get("matcher"), id_, float(matcher.get("timeout") or HOOK_TIMEOUT))
         for event, matchers in hooks.items()
         for matcher in matchers

@@ -29,6 +29,7 @@ class HookOutcome:
 
     def decide(self, decision: str, reason: str) -> None:
         """Take a decision over, if it is graver than those before."""
+        # Not ``>=``: of two equal decisions the first gives the reason. An unknown word weighs nothing.
         if WEIGHTS.get(decision, 0) > WEIGHTS[self.decision]:
             self.decision, self.reason = decision, reason
 
@@ -39,6 +40,9 @@ class HookOutcome:
         special = answer.get("hookSpecificOutput")
         special = special if isinstance(special, dict) else {}
         reason = str(answer.get("reason") or "")
+        # There are two ways to decide: the older ``decision`` of block or approve, and
+        # ``permissionDecision``. A block counts for events without permissions, too: prompts, results, the
+        # end of a turn.
         if answer.get("decision") == "block":
             self.blocked = reason
             self.decide("deny", reason)

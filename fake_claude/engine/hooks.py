@@ -57,6 +57,7 @@ def session_started(run: Run, source: str) -> list[Message]:
     """Run the hooks of a session's start and print their lines; return what is attached to the first prompt."""
     attachments: list[Message] = []
     name = f"SessionStart:{source}"
+    # Their lines are printed always, those of other events only with ``--include-hook-events``.
     for command in _hooks(run).get("SessionStart", ()):
         hook_id = fresh_uuid()
         about = {"hook_id": hook_id, "hook_name": name, "hook_event": "SessionStart"}
@@ -87,6 +88,8 @@ def prompt_submitted(run: Run, prompt: str) -> Generator[Wait, Any, list[Message
     if outcome.blocked is not None:
         reason = outcome.blocked
         head = "UserPromptSubmit operation blocked by hook:"
+        # A command's refusal is `[command]: words`. People read all of it; the host's outcome has the words
+        # alone.
         given = reason.partition("]: ")[2] if reason.startswith("[") else reason
         raise Blocked(f"{head}\n{reason}\n\nOriginal prompt: {prompt}", given.strip())
     return outcome.attachments
@@ -97,6 +100,7 @@ def matching(run: Run, event: str, subject: str | None) -> list[HookCommand]:
     configured = run.context.configuration
     if not run.context.customised or configured.hooks_off:
         return []
+    # By command: one that stands in the user's and in the project's settings runs once.
     found = {
         hook.command: hook
         for hook in configured.hook_commands
@@ -112,6 +116,7 @@ def callbacks(run: Run, event: str, subject: str | None) -> list[Callback]:
 
 def has_hooks(run: Run, event: str, subject: str | None) -> bool:
     """Return whether anything is run or called at an event."""
+    # Asked for each tool call; most runs have no hooks and end here.
     if not run.callbacks and not run.context.configuration.hook_commands:
         return False
     return bool(matching(run, event, subject) or callbacks(run, event, subject))
@@ -121,6 +126,8 @@ def covers(matcher: str | None, subject: str | None) -> bool:
     """Return whether a matcher is about a subject: a name, names between bars, or a pattern."""
     if subject is None or matcher in (None, "", "*"):
         return True
+    # Names are compared whole: `Write` must not cover `NotebookWrite`, while the pattern `mcp__.*` is
+    # searched for. A pattern that is broken covers nothing.
     if re.fullmatch(r"[\w|]+", matcher or ""):
         return subject in (matcher or "").split("|")
     try:
@@ -135,6 +142,8 @@ def run_hooks(
     """Run all hooks of an event, commands first; return what they come to. The turn waits for the host."""
     outcome = HookOutcome()
     name = f"{event}:{subject}" if subject else event
+    # A command blocks the whole process until it ends. A callback must not: its answer comes on stdin, which
+    # the loop reads, so the turn yields.
     for hook in matching(run, event, subject):
         _run_command(run, hook, name, members, outcome, tool_use_id=tool_use_id)
     for callback in callbacks(run, event, subject):
@@ -154,6 +163,8 @@ def _run_command(
         said = {"output": out + err, "stdout": out, "stderr": err, "exit_code": code}
         outcome_word = "success" if code == 0 else "error"
         run.emit(system(run.context, "hook_response", **about, **said, outcome=outcome_word))
+    # Exit codes: 0 may bring an answer as JSON, 2 refuses with stderr as the reason, any other is noted and
+    # changes nothing. No end in time decides nothing either: rules and modes go on as if there were no hook.
     if code == TIMED_OUT:
         if hook.event == "PreToolUse":
             no_verdict = {"hook_event": hook.event, "tool_use_id": tool_use_id, "timed_out": True}
@@ -184,9 +195,12 @@ def _call_back(
     request: Message = {"subtype": "hook_callback", "callback_id": callback.id, "input": facts}
     run.emit(control_request(request_id, {**request, "tool_use_id": tool_use_id or fresh_uuid()}))
     run.open_hook = request_id
+    # While it is open an interrupt withdraws it (``Loop.cancel_open_requests``).
     answer = yield HostResponse(request_id, callback.timeout)
     run.open_hook = None
     if answer is None:
+        # ``None`` means no answer in time or no more input; the clock says which. Only a question that is
+        # still open is withdrawn.
         outcome.unanswered = time.monotonic() - began >= callback.timeout
         outcome.closed = not outcome.unanswered
         if outcome.unanswered:
@@ -228,6 +242,8 @@ def _facts(run: Run, event: str, members: Message) -> Message:
         "transcript_path": run.transcript.path,
         "cwd": context.cwd,
     }
+    # A session's start and end belong to no prompt, and a hook on the prompt runs before effort means
+    # anything.
     if event not in ("SessionStart", "SessionEnd"):
         facts |= {"prompt_id": run.transcript.prompt_id, "permission_mode": context.permission_mode}
     if event not in ("SessionStart", "SessionEnd", "UserPromptSubmit"):
@@ -263,6 +279,8 @@ def _run(
 
 def _attached(name: str, command: str, code: int, out: str, err: str) -> list[Message]:
     about = {"hookName": name, "hookEvent": name.partition(":")[0], "toolUseID": fresh_uuid()}
+    # Kept in the transcript, not shown to the model (it has no ``rendered``): a broken hook must not stop the
+    # work.
     if code != 0:
         text = f"Failed with non-blocking status code: {err.strip()}"
         return [

@@ -24,6 +24,8 @@ class Inbox:
     def admit(self, message: Message) -> bool:
         """Announce a message of the host as queued; a uuid that was here before is refused, and echoed if wanted."""
         run, uuid = self._run, message["uuid"]
+        # A host that does not know whether its message arrived sends it again: then the work must not be done
+        # twice, and the echo is its only sign that the message is known.
         if uuid in self._seen:
             if run.context.replay:
                 run.emit(events.replayed(run.context, message["content"], uuid, timestamped=False))
@@ -40,6 +42,8 @@ class Inbox:
 
     def cancel(self, uuid: object) -> bool:
         """Remove a queued message; return whether there was one."""
+        # What a turn has taken is not in the queue any more: it cannot be cancelled, and the host is answered
+        # so.
         kept = [message for message in self.queue if message["uuid"] != uuid]
         found = len(kept) < len(self.queue)
         self.queue = kept
@@ -49,4 +53,5 @@ class Inbox:
 
     def enqueue_synthetic(self, content: str, origin: Message) -> None:
         """Queue a prompt that the CLI made up itself."""
+        # No uuid: lines of lifecycle and the list ``still_queued`` are for messages of the host.
         self.queue.append({"content": content, "text": content, "uuid": None, "origin": origin})

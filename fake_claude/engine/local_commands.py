@@ -42,6 +42,8 @@ def _focus(_run: Run, _arguments: str) -> str:
 
 def _output_style(run: Run, style: str) -> str:
     context = run.context
+    # Taken in any case, kept as listed. It goes into the working directory's settings, for all later
+    # processes (docs/claude-cli.md, commands).
     known = {name.lower(): name for name in STYLES}
     if style.lower() not in known:
         return f'Unknown output style "{style}". Available styles: {", ".join(STYLES)}'
@@ -53,6 +55,7 @@ def _output_style(run: Run, style: str) -> str:
 
 
 def _autocompact(run: Run, tokens: str) -> str:
+    # Three spellings of one number: 200k, 200000, and 200 as shorthand for thousands.
     number = tokens.lower().removesuffix("k")
     count = (
         int(number) * (1000 if tokens.lower().endswith("k") or int(number) < 1000 else 1)
@@ -64,6 +67,7 @@ def _autocompact(run: Run, tokens: str) -> str:
         return f"Couldn't parse '{tokens}'. {expected}"
     context = run.context
     path = os.path.join(context.config_dir, "settings.json")
+    # Kept per model: windows differ in size, and another model keeps its own.
     member = f"modelSettings.{context.model}.autoCompactWindow"
     write(path, member, count)
     run.note_setting(Change("autoCompactWindow", path, member, count))
