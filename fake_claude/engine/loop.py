@@ -113,6 +113,8 @@ class Loop:
         run = self.run
         run.transcript = Transcript(run.context, None)  # no session is open yet, but a signal flushes it
         self._selector.register(run.signals.fd, selectors.EVENT_READ, self._on_signal)
+        # No turn is there to yield these waits, so this is the loop in small: one wait after the other, until
+        # it is over or a signal ends the process.
         for step in steps:
             run.record.note("step", where=step.where)
             if step.kind == "delay":
@@ -131,6 +133,7 @@ class Loop:
 
     def run_once(self, prompt: str) -> int:
         """Play one prompt and return the exit code."""
+        # What stdin had is in the prompt. So no host can answer a question, and none is waited for.
         self._stdin_open = False
         self._start([{"content": prompt, "text": prompt, "uuid": None}])
         return self._until_done()
@@ -141,9 +144,15 @@ class Loop:
         return self._until_done()
 
     def _until_done(self) -> int:
+        # ``_nothing``, because ``_poll`` handles signals itself before it calls any handler; this only ends
+        # its sleep.
         self._selector.register(self.run.signals.fd, selectors.EVENT_READ, _nothing)
         self._on_signal()  # one that came while we started
         while not self._is_done():
+            # Each pass does one of three things: start a turn, resume one that waits for nothing, or sleep. A
+            # turn that waits again after its resume is polled for at once: even at a ``Yield`` signals and
+            # input have their turn.
+            # The end is checked before each pass: a turn in progress does not keep a process that is to end.
             if self._play is None and self.inbox.queue:
                 self._start(self.inbox.take())
             elif self._play is not None and self._wait is None:
@@ -171,6 +180,8 @@ class Loop:
         """Start a turn; all queued messages are merged into it (docs/claude-cli.md, persistent process)."""
         self.run.omitted, self.run.duplicated = set(), set()
         command = slash.command(prompts[0]["content"], self.run.context)
+        # A command runs alone: what was queued behind it goes back, and the first of it may be a command
+        # again.
         if command is not None:
             rest = prompts[1:]
             self.inbox.queue = rest + self.inbox.queue
@@ -211,6 +222,7 @@ class Loop:
 
     def _begin_wait(self, wait: Wait) -> None:
         self._wait = wait
+        # A flush for each ``Yield`` would cost a write for each few deltas; ``_poll`` does it.
         if not isinstance(wait, Yield):
             self.run.out.flush()  # a reader who sees us wait has everything that came before
         if isinstance(wait, Delay):
@@ -252,12 +264,15 @@ class Loop:
         """Sleep until something happens, and handle it."""
         self.run.err.flush()
         flushed = self.run.out.flush()
+        # A look without sleep: what is ready is handled, and the turn goes on.
         if isinstance(self._wait, Yield) and self.run.out.size <= HIGH_WATER:
             self._end_wait()
             timeout: float | None = 0.0
         else:
             moments = [m for m in (self._deadline, self._flush_at, self.run.out.wait_until) if m is not None]
             timeout = max(0.0, min(moments) - time.monotonic()) if moments else None
+        # Watched only while bytes wait: a pipe with room is always ready, and the loop would spin. While a
+        # dribble pauses it is ready as well; then ``wait_until`` is the alarm.
         writing = not flushed and self.run.out.wait_until is None
         if writing:
             self._selector.register(self.run.out.fd, selectors.EVENT_WRITE, _nothing)
@@ -287,6 +302,8 @@ class Loop:
             self.run.record.signal(number.name)
             if number.name in self.run.ignored:
                 continue
+            # SIGINT is an interrupt, then the end: the turn prints its note and its result. After the others
+            # nothing more is said, and only what was complete goes to disk (docs/claude-cli.md, signals).
             if number == signal.SIGINT:
                 self.cancel_open_requests()
                 self.interrupt()
@@ -298,6 +315,8 @@ class Loop:
     def _on_stdin(self) -> None:
         data = read_chunk(0)
         if not data:
+            # The end of input lets an answer finish, but refuses open questions (docs/claude-cli.md,
+            # persistent process and control protocol).
             self._selector.unregister(0)
             self._stdin_open = False
             if isinstance(self._wait, HostResponse):
@@ -306,6 +325,8 @@ class Loop:
         self._stdin.append(head)
         if data and not newline:
             return  # a long line is joined once, not at every piece
+        # The last of ``split`` has no line end yet and waits for more; at the end of input it counts as a
+        # line.
         lines = [b"".join(self._stdin), *rest.split(b"\n")]
         self._stdin = [lines.pop()] if data else []
         for line in lines:
@@ -319,6 +340,7 @@ class Loop:
             message = read_line(text)
         except StdinError as error:
             self.run.err.line(str(error))
+            # The running answer is lost, its result never printed: so the CLI treats a line it cannot read.
             self.run.transcript.flush()
             self._ending = 1
             return
@@ -332,6 +354,7 @@ class Loop:
             self._on_user(message)
 
     def _on_answer(self, response: object) -> None:
+        # An answer that nothing waits for, such as one that crossed a withdrawal, is ignored.
         if not isinstance(response, dict) or not isinstance(self._wait, HostResponse):
             return
         if response.get("request_id") == self._wait.request_id:
@@ -342,11 +365,14 @@ class Loop:
         if not self.inbox.admit(message):
             return
         if message["priority"] == "now" and self._turn is not None:
+            # Queued before the turn is ended: then it is the first that the next one takes.
             self.inbox.queue.insert(0, message)
             self._throw(Preempted())
         else:
             self.inbox.queue.append(message)
         if self._play is None:
+            # At once and not in the next pass: an interrupt in the same read is then in time
+            # (docs/claude-cli.md, control protocol).
             self._start(self.inbox.take())
 
 

@@ -21,12 +21,16 @@ def start_servers(run: Run) -> None:
         run.record.note("command", why=f"MCP server {name}", command=command, source=source)
         run.record.note("unimitated", what=f"MCP server {name}")
         if server.get("command"):
+            # Really started: a file of a project that starts programs is what a server must shut out, and its
+            # tests look for the traces of such a program. ``mcp_servers`` of ``init`` alone would show an
+            # entry and no harm.
             _spawn(run, command, server.get("env"))
         context.mcp_servers.append({"name": name, "status": "failed", "source": source})
 
 
 def _servers(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
     context = run.context
+    # What turns the servers off: docs/claude-cli.md, what turns it off.
     if not context.customised or context.options.flag("strict-mcp-config"):
         return
     sources = context.configuration.sources

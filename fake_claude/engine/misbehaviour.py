@@ -31,8 +31,11 @@ def _logged_out(_run: Run, _step: Step) -> None:
 
 
 def _kill(run: Run, step: Step) -> None:
+    # What was said before this step must be out: SIGKILL leaves no time for it. A reader who does not read
+    # may not keep us, hence a second.
     run.drain(1.0)
     number = signal.Signals[step.value]
+    # Our own handlers only note a signal (``Signals``); the default one ends the process as the script wants.
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
@@ -47,6 +50,8 @@ def _stderr(run: Run, step: Step) -> None:
 
 
 def _noise(run: Run, step: Step) -> None:
+    # These three go around ``emit``: they are no lines of the CLI, and ``omit`` and ``duplicate`` mean lines
+    # of the CLI.
     run.out.line(step.value)
 
 
@@ -81,6 +86,8 @@ def _split(run: Run, step: Step) -> None:
 
 def _grandchild(run: Run, step: Step) -> None:
     """Start a sleeper in a session of its own that inherits stdout, and, unless it sheds that too, our environment."""
+    # Such a process keeps stdout open after our end, so a reader that waits for EOF waits for it. A mark in
+    # its environment finds it (docs/decisions/0006-processes-carry-a-mark.md), unless it shed that.
     seconds = step.value.draw(run.scripts.random)
     argv = ["/bin/sh", "-c", 'exec sleep "$0"', f"{seconds:.3f}"]
     env = {} if step.more.get("shed") else dict(run.context.env)
@@ -92,6 +99,7 @@ def _grandchild(run: Run, step: Step) -> None:
 def _close(run: Run, step: Step) -> None:
     stream = run.out if step.value == "stdout" else run.err
     run.drain(1.0)
+    # ``drain`` before: ``close`` drops what is still pending.
     stream.close()
 
 

@@ -32,6 +32,9 @@ class Output:
         self._limit = 0
         self._gap = 0.0
         self._split: float | None = None
+        # The flag belongs to the open file, not to this descriptor: a shell or a test that shares the pipe
+        # has it as well. So ``restore`` puts it back, and files and terminals, which do not block for long,
+        # never get it.
         mode = os.fstat(fd).st_mode
         self._flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
@@ -75,6 +78,11 @@ class Output:
         if self._reader_closed:
             self._pending.clear()
             self._size = 0
+        # One round is one write. It goes on until nothing is left, the reader takes no more, or a pause has
+        # begun. For example ``dribble(10, 0.5)`` with 25 bytes: three calls, of which the first two write ten
+        # bytes each and return False with ``wait_until`` half a second ahead.
+        # What a write leaves is a slice of the same memory, so a line of 10 MB to a slow reader is never
+        # copied again.
         while self._pending:
             if self.wait_until is not None:
                 if time.monotonic() < self.wait_until:
@@ -114,6 +122,8 @@ class Output:
     def _part(self, data: memoryview) -> memoryview:
         """Return how much of the pending bytes may go in one write."""
         if self._split is not None:
+            # A byte from 0xC0 on begins a character of several. The cut is right behind it: a reader that
+            # decodes each piece by itself breaks here.
             cut = next((i for i, byte in enumerate(data) if byte >= 0xC0), None)
             if cut is not None:
                 self.wait_until = time.monotonic() + self._split

@@ -34,8 +34,11 @@ def read_piped_prompt(run: Run) -> str:
         selector.register(run.signals.fd, selectors.EVENT_READ)
         selector.register(0, selectors.EVENT_READ)
         while True:
+            # Only silence at the start is bounded. Once something came, the end of input is waited for,
+            # however slow.
             timeout = None if data else max(0.0, deadline - time.monotonic())
             ready = [key.fd for key, _ in selector.select(timeout)]
+            # Before the data: a signal that came with it counts first, as in ``Loop``.
             if run.signals.fd in ready:
                 _end_at_signal(run)
             if not ready:
@@ -51,6 +54,7 @@ def read_piped_prompt(run: Run) -> str:
                 break
             data.append(chunk)
             size += len(chunk)
+            # Checked with each chunk: the CLI refuses without reading an endless pipe to its end.
             if size > STDIN_LIMIT:
                 raise Refusal(
                     "Error: piped stdin input exceeds 10MB."

@@ -29,8 +29,11 @@ class Refusals:
         if message.stop_reason != "refusal":
             return
         state, run = self._state, self._state.run
+        # The count in results runs over the session, so the run keeps it and each turn takes a copy.
         run.safety_stops += 1
         state.tally.safety_stops = run.safety_stops
+        # A first refusal is noted after the message's last lines (``continue_once``), a second before them:
+        # the order in which the CLI prints them.
         if self._count == 0:
             return
         name = title(state.model)
@@ -77,6 +80,7 @@ class Refusals:
         }
         event["refused_message_id"] = message_id
         run.emit(event, "full")
+        # Printed now, written at the end of the turn: its message must be in the transcript before it.
         self.final_line = event
 
     def continue_once(self, message: AssistantMessage) -> None:

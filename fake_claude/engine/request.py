@@ -49,6 +49,14 @@ class Request:
 
     def play(self) -> Generator[Wait, Any, AssistantMessage | retries.Failure]:
         """Ask until there is an answer or the CLI gives up."""
+        # What comes after a fault (docs/claude-cli.md, API trouble). The order of the cases counts:
+        # 1. Without streaming was the last resort: no further try.
+        # 2. A cut behind a complete block: the block stands, the turn asks for the rest.
+        # 3. An error event, or 404: once more without streaming, at once and without a line of ``api_retry``.
+        # 4. Overloaded three times: the fallback model, with all its retries, or the end.
+        # 5. No retries left: a cut stream is asked for without streaming, all else ends the turn.
+        # 6. A wait, then the same again. For example 500, 500, text: two ``api_retry`` lines, then the
+        # answer.
         limit = retries.max_retries(self.context.env)
         model, tries, streaming, overloaded = self.state.model, 0, True, 0
         while True:
@@ -92,6 +100,7 @@ class Request:
                 error=retries.retry_error(fault),
             )
         )
+        # The line above has the CLI's own delay; tests shorten what is really waited.
         yield Delay(delay / 1000 * self.run.settings.retry_scale)
 
     def _fall_back(self) -> str:
@@ -132,11 +141,14 @@ class Request:
             if isinstance(action, Delta):
                 self._on_content_delta(action, streaming=streaming)
                 self._since_yield += 1
+                # A yield costs a poll: one for each delta would slow a flood down, and without any an
+                # interrupt would wait for the flood's end.
                 if self._since_yield % _YIELD_EVERY == 0:
                     yield YIELD
             elif isinstance(action, Wait):
                 yield action
             elif isinstance(action, Fault):
+                # These two break a stream that has begun; the other faults stand in place of an answer.
                 if action.kind in ("cut", "event"):
                     self._discard_unfinished(charged=action.kind == "cut")
                 return action
@@ -175,6 +187,8 @@ class Request:
         tally.begun.append(self.message.id)
         if tally.first_event_ms is None:
             tally.first_event_ms = tally.now()
+        # Echoes come when the answer starts, not when the message was read: a host sees by them what was
+        # taken.
         self.state.echo_prompts()
         if self._partial:
             self._lines = events.DeltaLines(self.context, self.message.id)
@@ -203,7 +217,11 @@ class Request:
         if delta.kind == "signature_delta":
             message.open["signature"] = delta.text
         else:
+            # Joined when the block ends: adding to a string each time would copy a long answer over and over.
             message.open["pieces"].append(delta.text)
+            # Rounded up for each delta, so a flood of short ones is estimated high; the estimate is charged
+            # when an answer is cut or interrupted and no count came.
+            # For example `Hel`, `lo`: one token each.
             message.estimate += -(-len(delta.text) // _CHARACTERS_PER_TOKEN)
         if not streaming:
             return
@@ -218,6 +236,7 @@ class Request:
                     estimated_tokens_delta=added,
                 )
             )
+        # Around ``emit``, by a template: this is the one line that comes in floods.
         if self._lines is not None and "partial" not in self.run.omitted:
             line = self._lines(delta)
             self.run.out.line(line)
@@ -228,9 +247,12 @@ class Request:
         assert self.message is not None
         block = self.close_block()
         if streaming:
+            # The assistant line comes before the stop of its block (docs/claude-cli.md, messages).
             self._print(block)
             self._stream(event)
             if block["type"] == "tool_use":
+                # Decided while the message still streams: so lines of a refused tool may come before
+                # ``message_delta``.
                 self._on_tool_call(block)
         else:
             self.message.blocks.append(({}, block))
@@ -248,6 +270,7 @@ class Request:
         raw = self.message.raw
         usage = {**raw["usage"], **event["usage"]}
         self.message.raw = {**raw, "stop_reason": event["delta"]["stop_reason"], "usage": usage}
+        # Counted here and not at the stop: an interrupt between the two finds money that was spent.
         self.state.tally.count(self.state.model, usage)
         self.run.last_usage = usage
         self.run.requests += 1
@@ -258,6 +281,7 @@ class Request:
 
     def _on_stop(self, event: Message, streaming: bool) -> None:  # noqa: FBT001
         if streaming:
+            # The host is asked when all blocks are there, not while the message streams.
             self.tools.request_permissions()
             self._stream(event)
 
@@ -344,6 +368,7 @@ class Request:
         message = self.message
         if message is None:
             return
+        # Only what is not complete is taken back: blocks before this index were printed and stand.
         index = len(message.blocks)
         if message.open is not None:
             message.open = None
@@ -369,10 +394,12 @@ class Request:
         docs/claude-cli.md, control protocol: the partial text, the note, the closing stream events.
         """
         message = self.message
+        # Nothing was begun, or all was said: there is no partial text and no stream to close.
         if message is None or message.stop_reason is not None:
             note()
             return
         opened = message.open is not None
+        # A block without text is not printed: the CLI has nothing to show of it.
         if message.open is not None and "".join(message.open["pieces"]):
             self._print(self.close_block(), aborted=True)
             for event, block in message.blocks:
