@@ -92,6 +92,8 @@ class Output:
             try:
                 written = os.write(self.fd, self._part(data))
             except BlockingIOError:
+                # ``_part`` has begun a pause for bytes that then did not go out: there is nothing to pause
+                # after.
                 self.wait_until = None
                 return False
             except OSError:  # the reader is gone

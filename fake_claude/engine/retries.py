@@ -32,6 +32,7 @@ _FINAL_ERRORS = {
 def max_retries(env: Mapping[str, str]) -> int:
     """Return how often a request is retried."""
     try:
+        # What is no number counts as not set.
         return max(0, int(env.get("CLAUDE_CODE_MAX_RETRIES", "")))
     except ValueError:
         return MAX_RETRIES
@@ -41,6 +42,8 @@ def retry_delay_ms(attempt: int, retry_after: int | None) -> int:
     """Return the wait before the n-th retry, counted from 1."""
     import random  # a millisecond, and few runs retry
 
+    # The server's word goes before our own growth, and is not capped. The little on top keeps clients that
+    # were sent away together from coming back together.
     if retry_after is not None:
         return retry_after * 1000 + random.randrange(100)  # noqa: S311
     delay = min(FIRST_DELAY_MS * 2 ** (attempt - 1), LONGEST_DELAY_MS)
@@ -49,12 +52,14 @@ def retry_delay_ms(attempt: int, retry_after: int | None) -> int:
 
 def is_retryable(fault: Fault) -> bool:
     """Return whether this fault is worth a retry."""
+    # ``x-should-retry: false`` beats the status; true does not make a 400 worth a retry.
     if fault.should_retry is False:
         return False
     if fault.kind in ("reset", "cut"):
         return True
     if fault.kind in ("event", "url"):
         return False
+    # 401 too: a real run with a bad key tries for three minutes (docs/claude-cli.md, API trouble).
     return fault.status in (401, 408, 409, 429) or fault.status >= 500
 
 
@@ -88,6 +93,7 @@ def failure(fault: Fault, model: str, env: Mapping[str, str], *, gave_up_overloa
     if fault.kind == "url":
         return Failure("API Error: Invalid URL", "unknown")
     if fault.kind != "http":
+        # Only an address that was configured can be configured wrongly; without one the advice would mislead.
         where = (
             " Check the gateway set in ANTHROPIC_BASE_URL, then try again."
             if env.get("ANTHROPIC_BASE_URL")
@@ -140,6 +146,8 @@ def failure(fault: Fault, model: str, env: Mapping[str, str], *, gave_up_overloa
 
 def _too_long(message: str, type_: str) -> Failure:
     numbers = [word for word in message.split() if word.isdigit()]
+    # The API's sentence has two numbers, `prompt is too long: 210000 tokens > 200000 maximum`; the zeros are
+    # for a script's own words without any.
     asked, limit, *_ = [*numbers, "0", "0"]
     ended = Failure(
         f"Prompt is too long · the request is ~{asked} tokens (limit {limit}) but this conversation is only ~2500"

@@ -91,6 +91,8 @@ class Run:
         """Print a message, or keep it, as the output format wants; ``what`` is how scripts call such lines."""
         if what and what in self.omitted:
             return
+        # The exit code goes by the last result only while nothing is said after it: even a change of mode
+        # after a failed result takes its exit code 1 back.
         if message["type"] in ("user", "assistant") or message.get("subtype") == "status":
             self._ended_with = None
         for _ in range(2 if what and what in self.duplicated else 1):

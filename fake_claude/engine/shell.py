@@ -27,6 +27,13 @@ class Running(Wait):
     __slots__ = ("_folder", "code", "cwd", "fd", "output", "patience", "pid")
 
     def __init__(self, command: str, cwd: str, env: Mapping[str, str]) -> None:
+        # Two pipes: one for what the command prints, and descriptor 9 for the folder where it ends. `cd sub`
+        # must count for the next call, and only the shell that ran it knows the folder.
+        # The shells nest: sh changes to the folder, since ``posix_spawn`` cannot, and becomes bash, which
+        # runs ``_RUN``. That evaluates the command without 9, so the command cannot write there, and then
+        # prints the folder.
+        # The end of a command is the end of file of the first pipe, so `sleep 9 &` in it counts as long as it
+        # runs.
         self.fd, theirs = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.fd, False)
         self._folder, folder = os.pipe2(os.O_CLOEXEC)
@@ -42,6 +49,8 @@ class Running(Wait):
             (os.POSIX_SPAWN_DUP2, folder, 9),
         ]
         argv = ["/bin/sh", "-c", 'cd "$0" && exec /bin/bash -c "$2" /bin/bash "$1"', cwd, command, _RUN]
+        # An ignored signal stays ignored over exec: without this the command would have our ignored SIGPIPE,
+        # and `yes | head` would not end as it does in a shell.
         defaults = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE]
         self.pid = os.posix_spawn(
             argv[0], argv, dict(env), file_actions=actions, setsid=True, setsigdef=defaults
@@ -65,6 +74,7 @@ class Running(Wait):
         """Kill the command and its process group."""
         if self.code is None:
             with suppress(ProcessLookupError):
+                # The group has the command's own number, because ``setsid`` made it the leader.
                 os.killpg(self.pid, signal.SIGKILL)
             self._reap()
 
@@ -72,6 +82,7 @@ class Running(Wait):
         if self.code is None:
             _, status = os.waitpid(self.pid, 0)
             code = os.waitstatus_to_exitcode(status)
+            # A signal n is exit code 128 + n, as shells have it.
             self.code = code if code >= 0 else 128 - code
             os.close(self.fd)
             with suppress(BlockingIOError):

@@ -15,6 +15,8 @@ class Signals:
     def __init__(self) -> None:
         self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for number in SIGNALS:
+            # A handler that does nothing, but there must be one: only for handled signals does Python write
+            # to the wakeup descriptor, and all else is done when the loop reads the byte.
             signal.signal(number, lambda _number, _frame: None)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)

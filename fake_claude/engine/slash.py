@@ -120,6 +120,8 @@ def command(content: object, context: Context) -> tuple[str, str, str] | None:
     A message of white space alone counts as one: the model is not asked either. Of content blocks the last is looked
     at. What a file of the user or the project defines under that name goes before the CLI's own.
     """
+    # `/cost` is ("cost", "usage", ""), `/model opus` is ("model", "model", "opus"); ` /cost`, `/etc/x` and
+    # `/nothing` are prompts. The name says which function below carries it out.
     if isinstance(content, str) and not content.strip():
         return "", "blank", ""
     text = said(content)
@@ -130,6 +132,8 @@ def command(content: object, context: Context) -> tuple[str, str, str] | None:
     name = SUPPORTED.get(word)
     if name is None and word in ANSWERS and (arguments or word not in WITH_ARGUMENTS):
         name = "answer"
+    # With ``--disable-slash-commands`` these are refused and do not become text; other words after a slash
+    # do.
     if word in UNAVAILABLE or (not context.has_commands and (name is not None or word in HIDDEN)):
         name = "unavailable"
     elif name is None and word in UNSUPPORTED:
@@ -145,6 +149,7 @@ def play(run: Run, called: tuple[str, str, str], prompt: Message) -> Generator[W
     tally = TurnTotals(run.costs, 0)
     run.emit_state("running")
     content = prompt["content"]
+    # Blocks before the command, an image for example, go to the model with its next request.
     run.transcript.before_command = content[:-1] if isinstance(content, list) else []
     # Let signals and input be handled, as a turn does. The CLI answers an interrupt, and carries the command out
     # all the same.
@@ -191,6 +196,7 @@ def _print(
     event = events.synthetic_assistant(context, text)
     event["message"] |= {"stop_reason": "end_turn", "stop_sequence": None}
     event["local_command_source"] = f"<local-command-{stream}>{text}</local-command-{stream}>"
+    # Only what was carried out is noted as a command; a refusal was written by its caller.
     if command is not None:
         event["local_command_run"] = {"command": command[0], "args": command[1]}
         run.transcript.local_command(*command)
@@ -198,6 +204,7 @@ def _print(
     if outcome is not None:
         event["local_command_outcome"] = {"kind": outcome}
     run.emit(event, "full")
+    # There is no turn's end that would write these lines before the result is out.
     run.transcript.flush()
 
 
@@ -205,6 +212,7 @@ def _refused(run: Run, tally: TurnTotals, word: str, arguments: str, *, imitated
     text = f"/{word} isn't available in this environment."
     if not imitated:
         text = f"fake-claude does not imitate /{word}"
+        # Noted, so that a test can see that the fake, not the CLI, refused.
         run.record.note("unimitated", what=f"/{word}")
     typed = f"/{word} {arguments}".rstrip()
     run.transcript.enqueue(typed)
@@ -238,6 +246,8 @@ def _config(run: Run, tally: TurnTotals, word: str, arguments: str) -> None:
     text, changes = configure(context, arguments)
     for change in changes:
         run.note_setting(change)
+        # Style and language count for the ``init`` line below, the model only from the next one on: so the
+        # CLI does it.
         if change.key == "outputStyle":
             context.output_style = str(change.value)
         elif change.key == "language":
@@ -264,6 +274,8 @@ def blocked(run: Run, tally: TurnTotals, refusal: Blocked) -> None:
     run.emit(events.init(context, run.project_dir, []), "init")
     kind = "stopped_by_hook" if refusal.kept else "blocked_by_hook"
     outcome = {"kind": kind, "prompt_kept": refusal.kept, "reason": refusal.reason}
+    # A hook that stops the turn leaves the prompt in the conversation; one that blocks the prompt keeps it
+    # out.
     if refusal.kept:
         run.transcript.prompt(refusal.prompt)
         run.transcript.user(events.user(context, refusal.text), isMeta=True)
@@ -312,6 +324,7 @@ def _clear(run: Run, tally: TurnTotals) -> None:
     )
     run.emit(events.system(context, "background_tasks_changed", tasks=[]))
     context.session_id = fresh_uuid()
+    # A new session id is a new account: what was spent belongs to the session that ended.
     run.costs.models.clear()
     run.api_ms = 0
     tally.costs_before = {}
@@ -335,6 +348,8 @@ def _compact(run: Run, tally: TurnTotals, arguments: str) -> None:
         _result(run, tally, "compact", "")
         return
     run.emit(events.status(context, "compacting"))
+    # Only the lines are imitated. The history stays whole, because scripts count the turns in it; so numbers
+    # of tokens are words, and nothing is summed up.
     kept = transcript.last_uuid or fresh_uuid()
     words = sum(len(str(message["content"]).split()) for message in transcript.messages)
     run.emit(_compacted(run, compact_result="success"))
@@ -371,6 +386,8 @@ def _compacted(run: Run, **members: object) -> Message:
 
 def _result(run: Run, tally: TurnTotals, word: str | None, text: str) -> None:
     """Print the short result of a local command."""
+    # Shorter than a turn's result: no API call was made, so there is no terminal reason and there are no
+    # times.
     message: Message = {
         "is_error": False,
         "duration_api_ms": 0,

@@ -66,6 +66,7 @@ NO_SERVER_CHECK = (
 )
 
 
+# Tab and line end are left out: a dialog shows them.
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 HIDDEN = (
     'InputValidationError: [\n  {\n    "code": "custom",\n    "path": [\n      "command"\n    ],\n'
@@ -77,6 +78,12 @@ class Call:
     """One tool_use block and what becomes of it."""
 
     def __init__(self, block: Message) -> None:
+        # A call's life, from the complete block to its result:
+        # ``on_block_complete`` decides by rules, or leaves it open for hooks or the host;
+        # ``request_permissions``, at the message's end, sends what the host must decide;
+        # ``run``, after the message, waits for the host, executes, and lets hooks see what came of it.
+        # At each point it may be finished, with a refusal for example; ``done`` then takes it out of all
+        # later ones.
         self.id: str = block["id"]
         self.name: str = block["name"]
         self.input: Message = block["input"]
@@ -119,6 +126,7 @@ class ToolCalls:
         if call.name not in self.context.tools and call.name != "Agent":
             self._missing(call)
             return
+        # Before hooks and rules: what a person cannot see must not be approved by anything.
         if call.name == "Bash" and _HIDDEN.search(str(call.input.get("command", ""))):
             self._finish(call, failed(call.id, HIDDEN, tagged=True, plain=HIDDEN))
             return
@@ -152,12 +160,14 @@ class ToolCalls:
     def _denied(self, call: Call, verdict: Verdict) -> None:
         """No host can be asked: refuse the call."""
         tool = self.context.options.text("permission-prompt-tool")
+        # A named MCP tool should decide, and the fake has no MCP: the CLI, too, ends here without a result.
         if tool is not None and tool != "stdio":
             text = f"Error: MCP tool {tool} (passed via --permission-prompt-tool) not found. Available MCP tools: none"
             plain = f"Error calling tool ({call.name}): {text}"
             self._finish(call, failed(call.id, plain, tagged=True, plain=plain))
             self._run.err.line(text)
             raise Exit(1)
+        # Once per message: it explains all refusals that follow.
         if verdict.extra.get("decision_reason_type") == "classifier" and not self._warned:
             self._warned = True
             host = self.context.env.get("ANTHROPIC_BASE_URL", "").partition("://")[2] or "the API"
@@ -221,6 +231,8 @@ class ToolCalls:
             request["permission_suggestions"] = offered
         if call.verdict.path is not None and call.name == "Bash":
             request["blocked_path"] = call.verdict.path
+        # The order of members is free; this one is what recordings have, so that lines can be compared as
+        # text.
         extra = call.verdict.extra  # here the reason comes before its type
         request |= {name: extra[name] for name in sorted(extra)}
         request["tool_use_id"] = call.id
@@ -230,10 +242,13 @@ class ToolCalls:
     def run(self) -> Generator[Wait, Any, None]:
         """Execute the remaining calls in order; print each result."""
         for call in self.calls:
+            # One after the other, though the CLI runs some in parallel: a script then has one order of
+            # results, whatever the machine does.
             if call.hooked and not call.done:
                 yield from self._before(call)
             if call.request_id is not None and not call.done:
                 answer = yield HostResponse(call.request_id)
+                # No longer open: an interrupt from here on must not withdraw what was answered.
                 call.request_id = None
                 self._run.emit_state("running")
                 self._apply_decision(call, answer)
@@ -257,7 +272,11 @@ class ToolCalls:
             return
         if outcome.updated_input is not None:
             call.input = outcome.updated_input
+        # A hook's word goes before rules: deny and allow decide, ask turns even what a rule allows into a
+        # request, and silence leaves all to the rules.
         if outcome.decision == "deny":
+            # Only a clear allow allows. All else is a refusal: a deny, a malformed answer, an error, the end
+            # of input (docs/claude-cli.md, control protocol).
             self._deny(call)
             call.decision = {"decision": "reject", "source": "hook", "reason_type": "hook"}
             text = f"PreToolUse:{call.name} hook error: {outcome.reason}"
@@ -275,6 +294,7 @@ class ToolCalls:
             call.decision = {"decision": "accept", "source": "hook", "reason_type": "hook"}
         else:
             self._judge(call)
+        # ``request_permissions`` has run without this call, whose hooks came first.
         if not call.done and call.verdict is not None and not call.verdict.allowed:
             self._request(call)
 
@@ -287,6 +307,7 @@ class ToolCalls:
         facts |= {"tool_use_id": call.id, "duration_ms": int((time.monotonic() - call.began) * 1000)}
         answers = yield from run_hooks(self._run, event, call.name, facts, tool_use_id=call.id)
         self._note(answers)
+        # Until here ``_finish`` only kept the result; now it prints it.
         call.executing = False
         self._finish(call, outcome)
 
@@ -315,6 +336,7 @@ class ToolCalls:
         if behaviour == "deny" and isinstance(response, dict) and response.get("interrupt") is True:
             meta = {"id": call.id, "non_execution_kind": "user-rejected"}
             self._finish(call, failed(call.id, REJECTED, meta=meta, plain="User rejected tool use"))
+            # Not by the loop's interrupt: the host gave its answer, and the turn ends by it.
             raise EndedByHost
         if behaviour == "deny" and isinstance(response, dict) and isinstance(response.get("message"), str):
             call.decision = {"decision": "reject", "source": "user_reject"}
@@ -349,6 +371,7 @@ class ToolCalls:
 
     def _execute(self, call: Call) -> Generator[Wait, Any, None]:
         events_after = ("PostToolUse", "PostToolUseFailure")
+        # With hooks behind it the result is printed only when they have seen it (``_after``).
         call.executing = any(has_hooks(self._run, event, call.name) for event in events_after)
         call.began = time.monotonic()
         step = self.state.play_step(call.name, call.input)
@@ -385,6 +408,10 @@ class ToolCalls:
         if call.input.get("run_in_background") is True:
             self._move_to_background(call, call.running)
             return
+        # A command that lasts is announced as a task after three seconds, and its end then as well. Until the
+        # announcement each wait has a deadline; after it only output or the end resumes the turn.
+        # For example `sleep 5`: wait with patience 3, ``task_started``, wait without, ``task_notification``,
+        # result.
         started = time.monotonic()
         task: str | None = None
         while not call.running.read():
@@ -401,6 +428,8 @@ class ToolCalls:
     def _move(self, folder: str | None) -> str | None:
         """Follow the shell to where it ended; outside the working directories it is brought back."""
         context = self.context
+        # A failed command leaves no folder: the next one starts where this one did. One that ended outside is
+        # brought back, so no `cd /` widens what relative paths reach (docs/claude-cli.md, tools).
         if folder is None or inside(folder, context):
             context.shell_cwd = folder or context.shell_cwd
             return None
@@ -457,6 +486,8 @@ class ToolCalls:
         )
 
     def _finish(self, call: Call, outcome: ToolResult) -> None:
+        # The result is complete, but hooks come first: keep it. With hooks on a call this function is called
+        # twice.
         if call.executing:
             call.outcome = outcome
             return
@@ -467,6 +498,8 @@ class ToolCalls:
         event = events.user(self.context, [outcome.block], **extra)
         self._run.emit(event)
         self.state.tally.user_lines += 1
+        # Printed now, written later: in the transcript a result must follow the block that asked for it, and
+        # blocks are written when the message ends.
         self.state.results.append((event, outcome))
 
     # Ends.
@@ -476,6 +509,8 @@ class ToolCalls:
         for call in self.calls:
             if call.done:
                 continue
+            # Each call needs a result, also those that never ran: the API refuses a history with a call that
+            # has none.
             text, meta = REJECTED, {"id": call.id, "non_execution_kind": "user-rejected"}
             if call.running is not None:
                 call.running.kill()
@@ -495,6 +530,8 @@ class ToolCalls:
         """The process is about to exit: kill the commands, and report the one that ran."""
         for call in self.calls:
             if call.running is not None and not call.done:
+                # The CLI ends its commands on SIGTERM and reports what the one had printed; nothing else is
+                # said.
                 call.running.kill()
                 outcome = bash_result(call.id, str(call.input.get("command")), call.running, call.meta())
                 self._finish(call, outcome)

@@ -37,6 +37,9 @@ def _base36(number: int) -> str:
 
 def encode_cwd(path: str) -> str:
     """Return the folder name for transcripts of a working directory, given its real path."""
+    # As JavaScript's ``replace`` sees a path, by UTF-16 units: `/work/my dir` is `-work-my-dir`, `é` is one
+    # line, 😀 two. Past 200 the rest is a hash, JavaScript's ``h * 31 + c`` in 32 signed bits, in base 36.
+    # Servers look for transcripts by this name, so one character off and resume finds nothing.
     units = path.encode("utf-16-le", "surrogatepass")
     codes = [int.from_bytes(units[i : i + 2], "little") for i in range(0, len(units), 2)]
     name = "".join(chr(c) if c < 128 and chr(c).isalnum() else "-" for c in codes)
@@ -95,6 +98,7 @@ class TranscriptStore:
             (os.stat(os.path.join(self.folder, name)).st_mtime_ns, name[: -len(".jsonl")])
             for name in _listdir(self.folder)
             if name.endswith(".jsonl")
+            # A file with no message in it, a title alone for example, is no session to go on with.
             and any(_is_message(line) for line in read_lines(os.path.join(self.folder, name)))
         ]
         return max(found)[1] if found else None
@@ -104,6 +108,7 @@ class TranscriptStore:
         found: list[tuple[str, float]] = []
         for name in _listdir(self.folder):
             path = os.path.join(self.folder, name)
+            # A session may be renamed: the last title is its own.
             titles = [line for line in read_lines(path) if line.get("type") == "custom-title"]
             if titles and str(titles[-1].get("customTitle")).lower() == title.lower():
                 found.append((name[: -len(".jsonl")], os.stat(path).st_mtime))
@@ -142,6 +147,11 @@ class Transcript:
 
     def load(self, path: str) -> bool:
         """Load the history of ``path``; return whether there is any."""
+        # Lines form a tree: each names its parent. Two processes on one session both go on from the same
+        # line, and the file then has two branches. The one with the last message counts, so we walk from it
+        # to the root: with `a <- b <- c` of one and `b <- d` of the other written last, the history is a, b,
+        # d.
+        # Title and costs are in no branch; there the last line counts.
         lines = list(read_lines(path))
         messages = {line["uuid"]: line for line in lines if "uuid" in line}
         chain: list[Line] = []
@@ -169,10 +179,12 @@ class Transcript:
         """Add what a line of the file says to the history."""
         if line.get("type") == "attachment":
             self.place = self._show(line, self.place)
+            # Remarks go with one request; those of earlier prompts have had theirs.
             self.remarks.clear()
             self.shown.add(line.get("attachment", {}).get("type", ""))
         elif line.get("subtype") == "local_command":
             self.append_message({"role": "user", "content": str(line.get("content", ""))})
+        # The text of an API error is in the file for people; the model did not say it.
         elif _is_message(line) and not line.get("isApiErrorMessage"):
             if line["type"] == "user" and not line.get("isMeta"):
                 self.place = self._next_place()
@@ -184,6 +196,8 @@ class Transcript:
         """Add to the history that the next API call sends; blocks of one message are joined."""
         content = message["content"]
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else _not_empty(content)
+        # The API wants roles in turn, so a second user message in a row joins the first. This is how a prompt
+        # whose turn failed is sent again with the next one.
         last = self.messages[-1] if self.messages else None
         if last is not None and last["role"] == message["role"]:
             last["content"] += blocks
@@ -195,6 +209,7 @@ class Transcript:
         last = self.messages[-1] if self.messages else None
         if last is None or last["role"] != "user":
             return 0
+        # The API wants the results of tools first in the message that follows their calls.
         results = [i for i, block in enumerate(last["content"]) if block.get("type") == "tool_result"]
         return results[-1] + 1 if results else 0
 
@@ -246,6 +261,7 @@ class Transcript:
         self.last_prompt_uuid = uuid
         if content == []:  # nothing was said: the CLI asks, but has no message to keep
             return
+        # Before the prompt is added: afterwards the last message is the prompt itself.
         self.place = self._next_place()
         self.append_message({"role": "user", "content": content})
         self.add(
@@ -275,6 +291,7 @@ class Transcript:
         line = {
             "parentUuid": self._parent,
             "isSidechain": False,
+            # In the file the rendered text stands beside the attachment, not in it.
             "attachment": {key: value for key, value in attachment.items() if not key.startswith("rendered")},
             "type": "attachment",
             "uuid": uuid,
@@ -292,6 +309,7 @@ class Transcript:
     def _show(self, line: Line, place: int) -> int:
         """Put what a line has rendered where the model is shown it; return the place behind it."""
         texts = [shown["content"] for shown in line.get("rendered", [])]
+        # A system reminder is no part of a message: it is kept for the next request, without its tags.
         if line.get("renderedRole") == "system":
             self.remarks += [
                 text.removeprefix("<system-reminder>\n").removesuffix("\n</system-reminder>")
@@ -302,6 +320,8 @@ class Transcript:
         if last is None or last["role"] != "user":
             self.messages.append({"role": "user", "content": []})
             place = 0
+        # Before the prompt's own text, in the order in which they came: with files a and b at place 0 the
+        # message is a, b, prompt, though the prompt was there first.
         self.messages[-1]["content"][place:place] = [_block(text) for text in texts]
         return place + len(texts)
 
@@ -426,12 +446,15 @@ class Transcript:
         """Write pending lines to disk; a home that cannot be written is ignored."""
         if self.path is None or not self._pending:
             return
+        # One write with O_APPEND: lines of two processes on one session do not mix.
         data = "".join(line + "\n" for line in self._pending).encode("utf-8", "surrogatepass")
         self._pending.clear()
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError:
+            # A home that cannot be written keeps nothing, without a word (docs/claude-cli.md, sessions), and
+            # is not tried again.
             self.path = None
             return
         try:

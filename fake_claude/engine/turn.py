@@ -67,6 +67,7 @@ class Turn:
         run.transcript.enqueue(state.content)
         try:
             text = UserText(self.context, run.record, state.content)
+            # Hooks see the prompt before it is written: one that they block is not in the history.
             yield from self._write_prompt(text)
         except Blocked as blocked:
             blocked.prompt = state.content
@@ -88,6 +89,8 @@ class Turn:
         try:
             yield from self._play_rounds()
         except Interrupted as interrupt:
+            # ``_in_tools`` is still set if the exception came out of ``_run_tools``: that is how this place
+            # knows.
             if self._in_tools:
                 self.tools.interrupted(by_host=interrupt.by_host)
                 self._endings.aborted_in_tools()
@@ -125,11 +128,19 @@ class Turn:
         continued = asked_again = 0
         enforced = False
         while True:
+            # The answer that breaks the budget is charged, but not in the turn's usage: so the result has it.
             before = dict(state.tally.usage)
+            # A resumed session brings its costs along and may be over the budget before anything is asked.
             if self._rounds == 0 and self._over_budget():
                 self._overspent(None)
                 return
             message = yield from self._ask()
+            # The answer decides what comes next, and the order of the cases counts: a limit goes before the
+            # tools that it would pay for. The notes for the output limit, an empty answer, a refusal and a
+            # form are sent a bounded number of times, or a script that never changes would keep the turn for
+            # ever.
+            # For example only answers with stop reason max_tokens: four of them, three user lines of the
+            # CLI's own in between, and the failure of the output limit.
             if not isinstance(message, AssistantMessage):
                 endings.failed(message)
                 return
@@ -148,6 +159,8 @@ class Turn:
                 if state.structured is not None:
                     endings.completed(message)
                     return
+                # 0 and less are no limit. The result counts one more than the limit, as ``num_turns`` is 1
+                # plus the user lines (docs/claude-cli.md, the result): `--max-turns 2` reports 3.
                 if 0 < self.context.max_turns < self._rounds + 1:
                     limit = shown(self.context.max_turns)
                     state.tally.user_lines = int(self.context.max_turns)
@@ -168,6 +181,7 @@ class Turn:
                     return
                 self._refusals.continue_once(message)
             elif self.context.wants_structure and not enforced:
+                # Once: a model that does not use the form even then is done all the same.
                 enforced = True
                 state.add_synthetic_line(STRUCTURE_NOTE)
             elif not message.visible and not asked_again:
@@ -194,6 +208,8 @@ class Turn:
         if outcome.blocked is None:
             self._endings.completed(message)
             return True
+        # A hook that always blocks would keep the turn for ever: after eight times the CLI goes over it.
+        # ``stop_hook_active`` is how a hook can know by itself.
         self._stops_blocked += 1
         state.add_synthetic_line(f"Stop hook feedback:\n{outcome.blocked}")
         state.find_play()  # for the model it is another prompt
@@ -227,6 +243,7 @@ class Turn:
     def _run_tools(self) -> Iterator[Wait]:
         self._in_tools = True
         yield from self.tools.run()
+        # Not in a ``finally``: see the interrupts in ``play``.
         self._in_tools = False
         self.state.write_results()
         for attachment in self.tools.attachments:
@@ -240,6 +257,7 @@ class Turn:
             if prompt["uuid"]:
                 self.run.emit(events.lifecycle(self.context, prompt["uuid"], "started"))
                 self.state.uuids.append(prompt["uuid"])
+            # As an attachment and not as a prompt: the turn count stays, and the running answer takes it in.
             self.run.transcript.queued(prompt["content"])
 
     def _overspent(self, message: AssistantMessage | None) -> None:

@@ -35,6 +35,7 @@ class TurnState:
         )
         self.origin: Message | None = prompts[0].get("origin")
         self.uuids: list[str] = [prompt["uuid"] for prompt in prompts if prompt["uuid"]]
+        # ``uuids`` grows by messages merged while tools run; these lines keep to the ones it began with.
         self.own_uuids = list(self.uuids)
         self.tally = TurnTotals(run.costs, run.api_ms)
         self.tally.safety_stops = run.safety_stops

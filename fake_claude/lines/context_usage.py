@@ -25,9 +25,12 @@ def _grid(categories: Sequence[dict[str, Any]], window: int) -> list[list[dict[s
     """Return the window as squares: each category has as many as its part of it, but at least one."""
     size = window / (_COLUMNS * _ROWS)
     counts = {category["id"]: max(1, round(category["tokens"] / size)) for category in categories}
+    # Rounded counts need not add up to 200: the free space takes what is left. With 0 first it is not in its
+    # own sum.
     counts["free_space"] = 0
     counts["free_space"] = _COLUMNS * _ROWS - sum(counts.values())
     squares: list[dict[str, Any]] = []
+    # The buffer comes last, behind the free space: ``sorted`` is stable, and False sorts before True.
     for category in sorted(categories, key=lambda category: category["kind"] == "buffer"):
         parts = category["tokens"] / size
         squares += [
@@ -64,6 +67,7 @@ def _breakdown(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 str(block["text"]) if "text" in block and message["role"] == "user" else dumps(block)
             )
             if block["type"] == "tool_use":
+                # A result only has its call's id; the name came with the call, earlier in the conversation.
                 names[block["id"]] = block["name"]
                 counts["call"] += size
                 tools.setdefault(block["name"], [0, 0])[0] += size
@@ -110,6 +114,7 @@ def context_usage(
     skills = _category("skills", "Skills", _SKILLS, "warning")
     messages_said = [] if messages else [_category("messages", "Messages", 1, "purple_FOR_SUBAGENTS_ONLY")]
     shown = [*used, skills, *messages_said]
+    # Deferred tools are listed, but are not in the window.
     total = sum(category["tokens"] for category in shown)
     ends = [
         _category("autocompact_buffer", "Autocompact buffer", _RESERVE, "inactive", "buffer"),

@@ -24,6 +24,7 @@ def cost_text(costs: Costs, api_ms: int, requests: int, *, before_330: bool) -> 
             f"\nPrompt cache (main):   {asked} · 0% of input tokens from cache · no misses"
             " · no prompt caching reported by the API"
         )
+    # Earlier versions had another word for it; the columns stay.
     title = "Total cost:            " if before_330 else "Estimated cost:        "
     return (
         f"{title}${costs.total:.4f}\n"

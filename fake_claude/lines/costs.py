@@ -35,6 +35,8 @@ _SUMMED = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_toke
 
 def add_usage(total: dict[str, Any], usage: dict[str, Any]) -> None:
     """Add one API call's token counts to a turn's usage."""
+    # In place, since the turn holds this very dict; taken out and put back to have the CLI's order of
+    # members.
     details = total.pop("output_tokens_details")
     rest = {key: total.pop(key) for key in list(total) if key not in _SUMMED}
     for key in _SUMMED:
@@ -54,6 +56,7 @@ class Costs:
         """Count one API call."""
         known = find_model(model)
         entry = self.models.setdefault(model, self._entry(model))
+        # A model from a resumed session's file has no such members until this run uses it (``resume``).
         for name in _OF_USE:
             entry.setdefault(name, self._entry(model)[name])
         fresh, out = usage.get("input_tokens") or 0, usage.get("output_tokens") or 0
@@ -68,6 +71,8 @@ class Costs:
         parts = usage.get("cache_creation") or {}
         entry["cacheCreationEphemeral5mInputTokens"] += parts.get("ephemeral_5m_input_tokens", 0)
         entry["cacheCreationEphemeral1hInputTokens"] += parts.get("ephemeral_1h_input_tokens", 0)
+        # Prices are dollars per million tokens. A model without a price is charged as the first, and says so:
+        # ``costBasis`` is unknown.
         priced = known or MODELS[0]
         micro = (fresh + written * _CACHE_WRITE + read * _CACHE_READ) * priced.cost_in + out * priced.cost_out
         entry["costUSD"] += micro / 1_000_000
@@ -95,6 +100,7 @@ class Costs:
     @property
     def total(self) -> float:
         """Dollars spent by the session."""
+        # With no model the CLI writes 0, not 0.0.
         return float(sum(entry["costUSD"] for entry in self.models.values())) if self.models else 0
 
     def copy(self) -> dict[str, dict[str, Any]]:
@@ -108,6 +114,7 @@ class Costs:
             old = before.get(model)
             if old == entry:
                 continue
+            # Counts are differences; names and sizes of windows are no counts and stay as they are.
             delta[model] = {
                 key: (value - old[key])
                 if old and isinstance(value, (int, float)) and key not in ("contextWindow", "maxOutputTokens")

@@ -37,6 +37,7 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
     message = {
         "type": "system",
         "subtype": "init",
+        # Follows the shell's `cd`; ``original_cwd`` below does not.
         "cwd": context.shell_cwd,
         "session_id": context.session_id,
         "tools": context.tools,
@@ -64,6 +65,8 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "capabilities": [
             name
             for name in CAPABILITIES
+            # A host reads from this list what it may rely on, so an earlier version must not announce what is
+            # new.
             if (context.streams_out or name != "lifecycle_wakeup_source_v1")
             and not (context.before_330 and name in NEW_IN_330)
         ],
@@ -82,6 +85,8 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "ultrathink_typed_raises": False,
         "view_mode": "default",
     }
+    # Modes leave members out instead of sending them empty: readers that index them break here, as with the
+    # CLI.
     if context.bare:
         del message["messaging_socket_path"]
     if not context.customised:
@@ -128,6 +133,10 @@ class DeltaLines:
     """The lines of content deltas, from a template: a flood must not wait for the encoder."""
 
     def __init__(self, context: Context, api_id: str) -> None:
+        # A line is head, text, tail; head and tail change with block and kind only. For the delta `Hi`:
+        # `{"type":"stream_event","event":{… "delta":{"type":"text_delta","text":` + `"Hi"` +
+        # `}},"session_id":…}`.
+        # The text alone goes through the encoder, and the tail's ``%s`` takes the uuid.
         ids = f'"session_id":"{context.session_id}","parent_tool_use_id":null,"uuid":"%s"'
         self._plain = f'}}}},{ids},"api_message_id":"{api_id}"}}'
         self._thinking = self._plain.replace(
@@ -139,6 +148,7 @@ class DeltaLines:
 
     def __call__(self, delta: Delta) -> str:
         """Return the line of one delta."""
+        # A block's signature has another kind than its thoughts, so both are the key.
         if (delta.index, delta.kind) != self._key:
             self._key = (delta.index, delta.kind)
             self._tail = self._thinking if delta.kind == "thinking_delta" else self._plain
@@ -153,6 +163,8 @@ def assistant(context: Context, message: Message, block: Message, **extra: objec
     """One finished content block; the message's usage and stop reason are those of its start."""
     return {
         "type": "assistant",
+        # One line for each block, all with the message's id: readers join them by it (docs/claude-cli.md,
+        # messages).
         "message": {**message, "content": [block], "context_management": None},
         "parent_tool_use_id": None,
         "session_id": context.session_id,
@@ -170,6 +182,7 @@ def synthetic_assistant(context: Context, text: str, **extra: object) -> Message
             "diagnostics": None,
             "id": fresh_uuid(),
             "container": None,
+            # How a reader knows that no model said this, and that its usage is not to be counted.
             "model": "<synthetic>",
             "role": "assistant",
             "stop_details": None,
@@ -275,6 +288,7 @@ def subagent_stats() -> Message:
 def control_success(request_id: object, response: Message | None, **beside: object) -> Message:
     """The answer to a control request that was carried out."""
     inner: Message = {"subtype": "success"}
+    # The CLI leaves out what it does not have: an answer may lack its response, too.
     if request_id is not None:
         inner["request_id"] = request_id
     if response is not None:

@@ -107,6 +107,7 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 def commands(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Return slash commands as hosts are given them: all of them, or those of these names."""
+    # A list by names may have hidden skills; the list of all has none.
     known = {command[0]: command for command in (*COMMANDS, *HIDDEN)}
     return [
         {
@@ -123,6 +124,7 @@ def commands(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
 def models() -> list[dict[str, Any]]:
     """Return the models as hosts are given them."""
 
+    # ``default`` is an entry of its own beside the model that it stands for: a host can show both.
     def entry(value: str, shown: str, name: str, description: str) -> dict[str, Any]:
         return {
             "value": value,
@@ -155,6 +157,7 @@ def models() -> list[dict[str, Any]]:
 
 
 def _price(model: Model) -> str:
+    # $5 and $25, but $0.50: whole dollars have no cents.
     prices = (f"${price:g}" if price >= 1 else f"${price:.2f}" for price in (model.cost_in, model.cost_out))
     return f"{'/'.join(prices)} per Mtok"
 
@@ -174,6 +177,8 @@ def _of_files(context: Context) -> list[dict[str, Any]]:
 def initialize_response(context: Context, *, running: bool) -> dict[str, Any]:
     """Return the ``response`` member: what this CLI offers to a host."""
     response: dict[str, Any] = {
+        # Commands in files come first: they go before the CLI's own of the same name (docs/claude-cli.md,
+        # commands).
         "commands": [*_of_files(context), *commands()],
         "agents": sorted(
             [
@@ -192,6 +197,7 @@ def initialize_response(context: Context, *, running: bool) -> dict[str, Any]:
             "apiKeySource": "ANTHROPIC_API_KEY" if context.has_key else "none",
             "apiProvider": "firstParty",
         },
+        # A host that was given a wrapper's process id learns the CLI's here.
         "pid": os.getpid(),
         "claude_code_version": context.version,
         "current_permission_mode": context.permission_mode,
@@ -207,6 +213,7 @@ def initialize_response(context: Context, *, running: bool) -> dict[str, Any]:
         "ide_rc_auto_enable_gate": False,
         "fast_mode_state": "off",
         "fast_mode_disabled_reason": "sdk_opt_in_required",
+        # ``initialize`` may come at any time, also while a turn runs.
         "session_state": "running" if running else "idle",
         "capabilities": [
             "ui_surface_v1",
@@ -218,6 +225,7 @@ def initialize_response(context: Context, *, running: bool) -> dict[str, Any]:
             "get_usage_detached_v1",
         ],
     }
+    # What a host decides by must be that of the version it asked for.
     if context.before_330:
         del response["hooks_when_unanswered_kept"]
         response["capabilities"] = [name for name in response["capabilities"] if name not in NEW_IN_330]

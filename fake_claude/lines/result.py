@@ -24,6 +24,7 @@ class TurnTotals:
     def __init__(self, costs: Costs, api_ms_before: int) -> None:
         self.started = time.monotonic()
         self.costs = costs
+        # Costs run over the session; the copy is what makes the turn's part of them.
         self.costs_before = costs.copy()
         self.usage = empty_usage()
         self.api_ms = api_ms_before  # of the session
@@ -71,6 +72,8 @@ def result(
     extra: Message | None = None,
 ) -> Message:
     """Build the line; ``text`` for subtype ``success``, ``errors`` for the others."""
+    # In the CLI's order, in which ``type`` comes late: a reader that matches the start of a line fails here
+    # as it would there (docs/claude-cli.md, output formats: the order is not fixed).
     message: Message = {
         "duration_api_ms": tally.api_ms,
         "stop_reason": tally.stop_reason,
@@ -90,9 +93,12 @@ def result(
         "subagent_stats": subagent_stats(),
         "safety_stops": tally.safety_stops,
         "is_error": is_error,
+        # Not rounds: docs/claude-cli.md, the result. Two parallel tools give 3.
         "num_turns": 1 + tally.user_lines,
         "subtype": subtype,
     }
+    # ``errors`` or ``result``, never both; an API error is a success with ``is_error`` (docs/claude-cli.md,
+    # the result).
     if errors is not None:
         message["errors"] = errors
     else:
@@ -147,6 +153,8 @@ def final_text(message: Message) -> str:
     """Return what text output says for a result."""
     if "result" in message:
         return str(message["result"])
+    # Text output has other words than the result for the same limits, so they are turned into each other
+    # here.
     turns, budget = "Reached maximum number of turns (", "Reached maximum budget ($"
     said = str(message["errors"][0])
     if said.startswith(turns):

@@ -34,6 +34,7 @@ def answer(request: ControlRequest) -> None:
     if handler is not None:
         handler(request)
         return
+    # What no file claims is either answered without the network, or unknown to the CLI itself.
     from fake_claude.engine.requests.offline import refuse
 
     refuse(request)
@@ -42,6 +43,8 @@ def answer(request: ControlRequest) -> None:
 def _handler(subtype: object) -> Callable[[ControlRequest], None] | None:
     for module, subtypes in MODULES.items():
         if subtype in subtypes:
+            # Imported by name, so that a request loads its own file only: an import at the top would be paid
+            # by each run, and most send none of these.
             answers: dict[object, Callable[[ControlRequest], None]] = import_module(
                 f"{__package__}.{module}"
             ).ANSWERS

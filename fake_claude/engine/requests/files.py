@@ -39,8 +39,11 @@ def _read_file(request: ControlRequest) -> None:
             "encoding": "base64",
         }
     else:
+        # A text that is no UTF-8 is sent with U+FFFD and marked: a host that writes it back would spoil the
+        # file.
         contents = data.decode("utf-8", "replace")
         response = {"contents": contents, "absPath": path, **text, "lossy": contents.encode() != data}
+    # Only a host that asked for a part is sent where it lies.
     if "offset" in members:
         request.run.record.note("unimitated", what="read_file with an offset: its etag")
         response |= {"offset": start, "read_bytes": len(data), "total_bytes": len(whole)}
@@ -69,6 +72,7 @@ def _register_repo_root(request: ControlRequest) -> None:
     if not path or not os.path.exists(path):
         request.refuse("register_repo_root: target path could not be resolved")
         return
+    # The order of these is the CLI's: a path that is both outside and no folder is refused as outside.
     text = None
     if path == os.path.realpath(context.cwd):
         text = (
@@ -87,6 +91,7 @@ def _register_repo_root(request: ControlRequest) -> None:
     if text is not None:
         request.refuse(f"register_repo_root: {text}")
         return
+    # From here on tools read in it unasked: it counts as one of the working directories.
     context.directories.append(path)
     request.succeed({"directory": path})
 
@@ -98,6 +103,7 @@ def _rewind_files(request: ControlRequest) -> None:
         request.succeed(request.run.checkpoints.rewind(str(request.members["user_message_id"]), dry_run=dry))
         return
     text = "No file checkpoint found for this message." if enabled else "File rewinding is not enabled."
+    # A dry run only asks: that nothing can be undone is its answer, and no error.
     if dry:
         request.succeed({"canRewind": False, "error": text})
     else:

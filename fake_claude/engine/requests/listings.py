@@ -59,6 +59,7 @@ EVENTS = (
 
 def _get_binary_version(request: ControlRequest) -> None:
     version = request.run.context.version
+    # A version that was never observed has the date of the one that the fake imitates by default.
     built = BUILD_TIMES.get(version, BUILD_TIMES["2.1.330"])
     request.succeed({"version": version, "buildTime": built, "oldestDesktopSdk": OLDEST_DESKTOP_SDK})
 
@@ -69,6 +70,7 @@ def _list_models(request: ControlRequest) -> None:
 
 def _get_hooks_listing(request: ControlRequest) -> None:
     configured = request.run.context.configuration
+    # A settings file may name events that do not exist; the CLI lists none of these.
     found = [hook for hook in configured.hook_commands if hook.event in {name for name, *_ in EVENTS}]
     counts = {name: sum(hook.event == name for hook in found) for name, *_ in EVENTS}
     catalogue: list[dict[str, Any]] = [
@@ -86,11 +88,13 @@ def _get_hooks_listing(request: ControlRequest) -> None:
             "commandText": hook.command,
             "contentLabel": "Command",
         }
+        # No default here: a host shows what the file says.
         if hook.timeout is not None:
             listed["timeout"] = hook.timeout
         hooks.append(listed)
     request.succeed(
         {
+            # Events without hooks are in the catalogue alone.
             "events": [
                 {**event, "hookCount": counts[event["name"]]} for event in catalogue if counts[event["name"]]
             ],

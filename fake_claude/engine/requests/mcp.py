@@ -24,6 +24,9 @@ def _mcp_message(request: ControlRequest) -> None:
 def _of_server(request: ControlRequest) -> None:
     """Answer a request about one server: there is none of that name, or the fake has no connection to it."""
     name = request.members.get("serverName")
+    # First the shape of the request, then whether there is such a server: the sentence names the first
+    # mistake. The three that are listed check the name; the others take a missing one for a server that is
+    # not there.
     if not isinstance(name, str) and request.subtype in ("mcp_reconnect", "mcp_toggle", "mcp_read_resource"):
         request.refuse(f"{request.subtype}: serverName must be a string")
     elif request.subtype == "mcp_toggle" and not isinstance(request.members.get("enabled"), bool):
@@ -54,6 +57,7 @@ def _mcp_call(request: ControlRequest) -> None:
     if not isinstance(tool, str):
         request.refuse("mcp_call: tool must be a string")
         return
+    # Names are `mcp__server__tool`; a tool's own name may have two lines in it, so three parts are the least.
     parts = tool.split("__")
     if len(parts) < 3 or parts[0] != "mcp":
         request.refuse(f"Not a fully-qualified MCP tool name: {tool}")
@@ -66,6 +70,7 @@ def _mcp_set_servers(request: ControlRequest) -> None:
     if not isinstance(servers, dict) or not all(isinstance(config, dict) for config in servers.values()):
         request.refuse("mcp_set_servers: servers must be an object of config objects")
         return
+    # An empty set asks for nothing, so that is carried out; real ones would need a client for MCP.
     if servers:
         request.run.record.note("unimitated", what="mcp_set_servers")
         request.refuse("fake-claude does not imitate MCP servers of mcp_set_servers", "unsupported_request")

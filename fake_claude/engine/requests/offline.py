@@ -74,14 +74,18 @@ NOT_IMITATED = frozenset(
 
 def refuse(request: ControlRequest) -> None:
     """Give the answer that a request has offline."""
+    # ``str``, since the host may send anything as subtype, a list too, and a list cannot be looked up in a
+    # set.
     subtype = str(request.subtype)
     if subtype in ERRORS:
         request.refuse(ERRORS[subtype])
     elif subtype in SUCCESSES:
         request.succeed(SUCCESSES[subtype])
+    # Under the fake's own name and noted: a test must not take the fake's gap for the CLI's refusal.
     elif subtype in NOT_IMITATED:
         request.run.record.note("unimitated", what=f"control request {subtype}")
         request.refuse(f"fake-claude does not imitate the control request {subtype}", "unsupported_request")
     else:
+        # As JavaScript writes it into a sentence.
         shown = "null" if request.subtype is None else request.subtype
         request.refuse(f"Unsupported control request subtype: {shown}", "unsupported_request")

@@ -36,6 +36,8 @@ def _shape(value: object, *, absent: bool) -> str:
     """Name a value that is no object, as the CLI does."""
     if absent:
         return "undefined"
+    # JavaScript calls lists and null objects; the CLI names these two itself, and ``bool`` must come before
+    # the numbers because Python's is one.
     if isinstance(value, list):
         return "an array"
     if value is None:
@@ -60,11 +62,13 @@ def _apply_flag_settings(request: ControlRequest) -> None:
     if settings is None:
         return
     run, context = request.run, request.run.context
+    # Settings first: the rules are read out of them.
     context.configuration.apply(settings)
     context.take_rules()
     if "model" in settings:
         model = resolve_model(str(settings["model"] or "default"))
         changed, context.model = model != context.model, model
+        # As after ``set_model``: once a conversation has begun, the change is a line of it.
         if changed and (run.results or run.playing):
             text = f"<local-command-stdout>Set model to `{model}`</local-command-stdout>"
             event = user(context, text, isReplay=True)
@@ -77,12 +81,14 @@ def _apply_flag_settings(request: ControlRequest) -> None:
 
 def _update_settings(request: ControlRequest) -> None:
     source = request.members.get("source")
+    # A request without settings is refused for that, whatever its source.
     if "settings" in request.members and source not in ("localSettings", "userSettings"):
         request.refuse(f"update_settings: unsupported source {source}")
         return
     settings = _settings(request)
     if settings is None:
         return
+    # A host may write one key, and only into the local settings: rules and hooks there would be rights.
     allowed = ("outputStyle",) if source == "localSettings" else ()
     refused = [key for key in settings if key not in allowed]
     texts = [key for key, value in settings.items() if not isinstance(value, str)]
@@ -96,6 +102,7 @@ def _update_settings(request: ControlRequest) -> None:
     else:
         from fake_claude.prompt.config_command import Change, write
 
+        # On disk and in this process: the file alone would count from the next start on.
         path = os.path.join(request.run.context.cwd, ".claude", "settings.local.json")
         for key, value in settings.items():
             write(path, key, value)
@@ -147,6 +154,8 @@ def _description(rule: str) -> dict[str, str] | None:
 def _list_permission_rules(request: ControlRequest) -> None:
     context = request.run.context
     rules = []
+    # All that is allowed first, then what asks, then what is denied, each by source: hosts show them in this
+    # order.
     for behaviour, source in [
         (behaviour, source) for behaviour in ("allow", "ask", "deny") for source in SOURCES
     ]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def set_title(run: Run, title: str) -> None:
     """Give the session a title, and say so."""
     run.emit(system(run.context, "session_title_changed", title=title))
+    # Said at once, written when the turn is over: the lines of a turn stay together.
     run.defer_write(lambda: run.transcript.name(title))
 
 
@@ -28,6 +29,7 @@ def _rename_session(request: ControlRequest) -> None:
     elif session not in (None, request.run.context.session_id):
         request.refuse("session_id is not the current session")
     else:
+        # A title is one line: it is what `--resume TITLE` is compared with.
         set_title(request.run, " ".join(title.split()))
         request.succeed()
 

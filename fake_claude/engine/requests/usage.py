@@ -21,6 +21,7 @@ def _get_session_cost(request: ControlRequest) -> None:
     from fake_claude.lines.cost_text import cost_text
 
     run = request.run
+    # The same words as ``/cost``, with no turn and no line in the conversation.
     text = cost_text(run.costs, run.api_ms, run.requests, before_330=run.context.before_330)
     request.succeed({"text": text})
 
@@ -31,6 +32,7 @@ def _get_usage(request: ControlRequest) -> None:
         "total_cost_usd": run.costs.total,
         "total_api_duration_ms": run.api_ms,
         "total_duration_ms": run.elapsed_ms,
+        # The fake does not count the lines of files that its tools change.
         "total_lines_added": 0,
         "total_lines_removed": 0,
         "model_usage": run.costs.copy(),
