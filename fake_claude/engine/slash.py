@@ -132,8 +132,8 @@ def command(content: object, context: Context) -> tuple[str, str, str] | None:
     name = SUPPORTED.get(word)
     if name is None and word in ANSWERS and (arguments or word not in WITH_ARGUMENTS):
         name = "answer"
-    # With ``--disable-slash-commands`` these are refused and do not become text; other words after a slash
-    # do.
+    # Commands of the terminal are always refused, the others with ``--disable-slash-commands``. Refused, not
+    # sent as text: only a word that is no command becomes text.
     if word in UNAVAILABLE or (not context.has_commands and (name is not None or word in HIDDEN)):
         name = "unavailable"
     elif name is None and word in UNSUPPORTED:

@@ -231,8 +231,7 @@ class ToolCalls:
             request["permission_suggestions"] = offered
         if call.verdict.path is not None and call.name == "Bash":
             request["blocked_path"] = call.verdict.path
-        # The order of members is free; this one is what recordings have, so that lines can be compared as
-        # text.
+        # The order of members means nothing to readers, but it stays the CLI's.
         extra = call.verdict.extra  # here the reason comes before its type
         request |= {name: extra[name] for name in sorted(extra)}
         request["tool_use_id"] = call.id
@@ -275,8 +274,6 @@ class ToolCalls:
         # A hook's word goes before rules: deny and allow decide, ask turns even what a rule allows into a
         # request, and silence leaves all to the rules.
         if outcome.decision == "deny":
-            # Only a clear allow allows. All else is a refusal: a deny, a malformed answer, an error, the end
-            # of input (docs/claude-cli.md, control protocol).
             self._deny(call)
             call.decision = {"decision": "reject", "source": "hook", "reason_type": "hook"}
             text = f"PreToolUse:{call.name} hook error: {outcome.reason}"
@@ -331,6 +328,8 @@ class ToolCalls:
                     self._grant(update)
             call.decision = {"decision": "accept", "source": "user_temporary"}
             return
+        # Only a clear allow allows. All else is a refusal: a deny, a malformed answer, an error, the end of
+        # input (docs/claude-cli.md, control protocol).
         self._deny(call)
         kind = {"non_execution_kind": "permission-rule"}
         if behaviour == "deny" and isinstance(response, dict) and response.get("interrupt") is True:

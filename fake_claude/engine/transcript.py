@@ -38,8 +38,8 @@ def _base36(number: int) -> str:
 def encode_cwd(path: str) -> str:
     """Return the folder name for transcripts of a working directory, given its real path."""
     # As JavaScript's ``replace`` sees a path, by UTF-16 units: `/work/my dir` is `-work-my-dir`, `é` is one
-    # line, 😀 two. Past 200 the rest is a hash, JavaScript's ``h * 31 + c`` in 32 signed bits, in base 36.
-    # Servers look for transcripts by this name, so one character off and resume finds nothing.
+    # hyphen, 😀 two. Past 200 the rest is a hash, JavaScript's ``h * 31 + c`` in 32 signed bits, in base 36.
+    # Servers look for transcripts by this name: with one character off nothing is resumed.
     units = path.encode("utf-16-le", "surrogatepass")
     codes = [int.from_bytes(units[i : i + 2], "little") for i in range(0, len(units), 2)]
     name = "".join(chr(c) if c < 128 and chr(c).isalnum() else "-" for c in codes)

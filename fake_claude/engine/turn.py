@@ -233,6 +233,7 @@ class Turn:
         self._rounds += 1
         if self.context.partial and self.context.streams_out:
             self.run.emit(events.status(self.context, "requesting", self.state.uuids))
+        # Fresh for each message: results go to the calls of this one.
         self.tools = ToolCalls(self.state, self._background)
         self.state.results = []
         self._request = Request(self.state, self.tools, self._refusals)

@@ -57,7 +57,7 @@ def _mcp_call(request: ControlRequest) -> None:
     if not isinstance(tool, str):
         request.refuse("mcp_call: tool must be a string")
         return
-    # Names are `mcp__server__tool`; a tool's own name may have two lines in it, so three parts are the least.
+    # Names are `mcp__server__tool`, and a tool's own name may have `__` in it: so three parts are the least.
     parts = tool.split("__")
     if len(parts) < 3 or parts[0] != "mcp":
         request.refuse(f"Not a fully-qualified MCP tool name: {tool}")

@@ -74,8 +74,7 @@ NOT_IMITATED = frozenset(
 
 def refuse(request: ControlRequest) -> None:
     """Give the answer that a request has offline."""
-    # ``str``, since the host may send anything as subtype, a list too, and a list cannot be looked up in a
-    # set.
+    # The host may send null or a number as subtype; the tables have texts.
     subtype = str(request.subtype)
     if subtype in ERRORS:
         request.refuse(ERRORS[subtype])

@@ -88,7 +88,8 @@ def _update_settings(request: ControlRequest) -> None:
     settings = _settings(request)
     if settings is None:
         return
-    # A host may write one key, and only into the local settings: rules and hooks there would be rights.
+    # A host may write one key, and only into the local settings: rules and hooks there would be rights that
+    # it gives itself.
     allowed = ("outputStyle",) if source == "localSettings" else ()
     refused = [key for key in settings if key not in allowed]
     texts = [key for key, value in settings.items() if not isinstance(value, str)]
