@@ -259,10 +259,9 @@ def _fault(step: Step, *, streaming: bool) -> Fault | None:
         return http_fault(step)
     if step.kind == "reset":
         return Fault("reset")
-    # A request without streaming has no stream to break. So the CLI's last resort gets through
-    # (docs/claude-cli.md,
-    # API trouble): after its retries it asks without streaming, and this step lets the rest of the answer
-    # pass.
+    # A request without streaming has no stream to break, so the CLI's last resort gets through: after its
+    # retries it asks without streaming (docs/claude-cli.md, API trouble), and this step lets the rest of the
+    # answer pass.
     if step.kind == "cut_stream" and streaming:
         return Fault("cut")
     if step.kind == "stream_error" and streaming:

@@ -152,7 +152,7 @@ def _patch(before: str, after: str) -> list[Input]:
 
     old, new = before.splitlines(), after.splitlines()
     hunks: list[Input] = []
-    # Without ``autojunk=False`` lines that are frequent in a long file would never match, and hunks would
+    # Without ``autojunk=False`` lines that are frequent in a long file would begin no match, and hunks would
     # grow.
     # A group is a list of ``(tag, old start, old end, new start, new end)``, all counted from 0; hunks count
     # from 1.

@@ -85,8 +85,8 @@ def init(context: Context, project_dir: str, uuids: list[str]) -> Message:
         "ultrathink_typed_raises": False,
         "view_mode": "default",
     }
-    # Modes leave members out instead of sending them empty: readers that index them break here, as with the
-    # CLI.
+    # Modes leave these members out instead of sending them empty: a reader that indexes them breaks here, as
+    # with the CLI.
     if context.bare:
         del message["messaging_socket_path"]
     if not context.customised:
