@@ -115,16 +115,22 @@ class Ask:
 
 def judge_bash(command: str, place: Place, rules: Rules) -> Verdict:  # noqa: PLR0911 - a list of cases
     """Decide about one command line."""
+    # The order decides which sentence a host reads, and it is the CLI's (docs/claude-cli.md, tools):
+    # deny rules, then dangers and ask rules in any part, then each part on its own.
+    # `ls && rm x` with deny `Bash(rm *)` is denied although `ls` alone would run.
     segments = pipe_segments(command)
     try:
         read = [read_parts(segment, place.home, piped=len(segments) > 1) for segment in segments]
     except Unclear as unclear:
+        # What cannot be parsed is still cut at every operator for the deny rules:
+        # else `rm x; $(y)` would be a question where a rule already says no.
         if rules.denies(rough_parts(command)):
             return _denied(command, "rule")
         return _unclear(unclear)
     every = [part for parts in read for part in parts]
     for segment, parts in zip(segments, read, strict=True):
         for part in parts:
+            # Both forms: as written, and with quotes taken off, or `"rm" x` would pass a rule about `rm`.
             if rules.denies([part.plain, " ".join(part.values)]):
                 shown = segment if len(segments) > 1 else command
                 return _denied(shown, "rule" if rules.exactly_denies(part.plain) else SUBCOMMANDS)
@@ -170,6 +176,7 @@ def _early(  # noqa: C901, PLR0911 - a list of cases, read one by one
 ) -> Verdict | None:
     """Look for what is asked about whatever else the command holds."""
     for part in parts:
+        # Before any rule: not even `Bash(rm *)` lets `rm -rf /` run.
         verdict = _dangerous(part, place)
         if verdict is not None:
             return verdict
@@ -184,6 +191,7 @@ def _early(  # noqa: C901, PLR0911 - a list of cases, read one by one
                     " for dangerous removals. Approving runs the whole script, including that command."
                 )
                 return _reason(SCRIPT_DENIED, message=message, kind="safetyCheck", suggestions=[])
+    # One part is named by its rule's source; of several the message lists all, as no single source fits.
     asked = [part for part in parts if rules.asks([part.plain, " ".join(part.values)])]
     if len(asked) == 1:
         source = rules.asks([asked[0].plain, " ".join(asked[0].values)])
@@ -195,6 +203,8 @@ def _early(  # noqa: C901, PLR0911 - a list of cases, read one by one
             message=_several([part.text for part in asked]),
             extra={"decision_reason_type": SUBCOMMANDS},
         )
+    # After `cd` the folder is only known when the command runs, so paths of later parts cannot be checked:
+    # `cd /etc && touch x` names a file that looks as if it lay inside.
     changes = [part for part in parts if part.values[:1] == ["cd"]]
     if any(len([word for word in part.values if not word.startswith("-")]) > 2 for part in changes):
         return _reason(CD_TWO, message=CD_TWO_MESSAGE, suggestions=[])
@@ -245,6 +255,7 @@ def _ask(part: Part, place: Place, rules: Rules) -> Ask | None:  # noqa: PLR0911
     """Say why this part cannot run unasked, if so."""
     words = bare(part.values)
     name = words[0] if words else ""
+    # Before rules and paths: what runs other commands is asked about even if a rule allows its name.
     special = _special(name, words)
     if special is not None:
         return Ask(part.text, special, offers=False)
@@ -254,6 +265,8 @@ def _ask(part: Part, place: Place, rules: Rules) -> Ask | None:  # noqa: PLR0911
             return ask
     if not part.words:
         return None
+    # A rule lets a part write inside the working directories without a question, but it opens no folder outside:
+    # `Bash(touch *)` allows `touch x`, and `touch /etc/x` is still asked about.
     ask = _pathwise(part, words, place) if name in READING or name in WRITING else None
     allowed = rules.allows(part.plain)
     if ask is not None and not (
@@ -262,6 +275,7 @@ def _ask(part: Part, place: Place, rules: Rules) -> Ask | None:  # noqa: PLR0911
         return ask
     if allowed:
         return None
+    # Accepting edits covers `mkdir d`, not `timeout 5 mkdir d` nor `A=1 mkdir d`: the CLI takes only the bare form.
     plain = part.values == words and not part.assignments
     if (
         place.mode == "acceptEdits"
@@ -316,6 +330,7 @@ def _redirected(part: Part, redirect: reasons.Redirect, place: Place) -> Ask | N
         return None
     path = absolute(redirect.word.value, place.cwd, place.home)
     if redirect.operator == "<":
+        # One of the two is enough: a link inside that leads out passes, and so does one outside that leads in.
         if place.inside(os.path.realpath(path)) or place.inside(path):
             return None
         message = (
@@ -328,6 +343,7 @@ def _redirected(part: Part, redirect: reasons.Redirect, place: Place) -> Ask | N
 
 def _written(part: Part, what: str, path: str, place: Place, *, redirect: bool = False) -> Ask | None:
     inside = place.inside(path)
+    # The guard is about files inside alone: outside, the folder itself is the reason to ask.
     guard = guarded(path) if inside else None
     if guard is not None:
         return Ask(part.text, guard, path=path, edits=not redirect, redirect=redirect)
@@ -350,6 +366,7 @@ def _pathwise(part: Part, words: list[str], place: Place) -> Ask | None:  # noqa
     name = words[0]
     paths = named(words)
     writes = name in WRITING
+    # `sed -n 3p file` prints lines; it is judged as a reader, so inside it needs no question.
     if name == "sed" and reads_only(words):
         writes = False
     if name in ("cp", "mv") and any(word.startswith("-") for word in words[1:]):
@@ -361,6 +378,7 @@ def _pathwise(part: Part, words: list[str], place: Place) -> Ask | None:  # noqa
         return Ask(
             part.text, f"{name} command with flags requires manual approval", message=message, edits=True
         )
+    # `sub/../x` leads elsewhere if `sub` is a link; a leading `../x` is plain and goes to the check of folders.
     winding = [path for path in paths if re.search(r"[^/.][^/]*/\.\.(?:/|$)", path)]
     if winding:
         return Ask(part.text, TRAVERSAL, path=winding[0], offers=False)
@@ -384,6 +402,7 @@ def _pathwise(part: Part, words: list[str], place: Place) -> Ask | None:  # noqa
             f" directories for this session: {place.shown}."
         )
         return Ask(part.text, message=message, path=outside[0], reads=True)
+    # A path outside is named first, whatever its place in the command.
     for path in outside or places:
         ask = _written(part, f"{name} in '{path}'", path, place)
         if ask is not None:
@@ -393,6 +412,7 @@ def _pathwise(part: Part, words: list[str], place: Place) -> Ask | None:  # noqa
 
 def _whole(path: str, place: Place) -> str:
     full = absolute(path, place.cwd, place.home)
+    # A link that leads out is shown as its target, so that the person who is asked sees what would be touched.
     real = os.path.realpath(full)
     if place.inside(full) and place.inside(real):
         return full
@@ -411,6 +431,7 @@ def _allow(contents: list[str], tool: str = "Bash", destination: str = "localSet
 
 def _folder(path: str, place: Place) -> str:
     """Return the folder that would have to count: the path itself where it is one."""
+    # `/etc/h*` has no folder of its own: it is that of the text before the first sign, with a stand-in name.
     if globbed(path):
         path = absolute(re.split(r"[*?\[]", path)[0] + "x", place.cwd, place.home)
     return path if os.path.isdir(path) else os.path.dirname(path)
@@ -418,6 +439,7 @@ def _folder(path: str, place: Place) -> str:
 
 def _reading_rule(path: str, place: Place) -> str | None:
     folder = _folder(path, place)
+    # A rule for the root would grant every file of the machine; the CLI offers none.
     return None if folder == "/" else f"/{folder}/**"
 
 
@@ -426,6 +448,7 @@ def _path_offers(command: str, ask: Ask, place: Place) -> list[Input]:
     if ask.reason is not None and ask.path is not None and ask.reason != GLOB:
         mode = [_MODE] if ask.edits and place.mode == "default" else []
         return [_directory(ask.path, place), *mode]
+    # Only `cp` and `mv` with options come here without a path.
     if ask.path is None and place.mode != "default":
         return []
     offers = [_allow([prefix_rule(command)])]
@@ -454,6 +477,7 @@ def _one(command: str, ask: Ask, place: Place, *, alone: bool) -> Verdict:
     if ask.reason == TRAVERSAL:
         extra = {"decision_reason_type": "other", "decision_reason": TRAVERSAL}
         return Verdict(allowed=False, message=TRAVERSAL, path=ask.path, extra=extra)
+    # A path's own words win over the list of parts, even where the command has several.
     if ask.path is not None or ask.edits:
         asked: Input = {}
         extra = {}
@@ -473,6 +497,7 @@ def _one(command: str, ask: Ask, place: Place, *, alone: bool) -> Verdict:
             asked_with=asked,
             suggestions=offers,
         )
+    # Alone, the command's own reason is given; among others, the CLI names the part that needs approval.
     rule = [_allow([prefix_rule(ask.text, cut=True)])] if ask.offers else []
     if alone or not ask.offers:
         rule_or_none = None if ask.reason == SED else rule
@@ -499,6 +524,7 @@ def _listed(command: str, asks: list[Ask], place: Place, *, alone: bool) -> Verd
 
 def _rules_for(asks: list[Ask], place: Place) -> list[Input]:
     """Return one offer with a rule for each part; none where output goes to files."""
+    # A rule is about a command, not about where its output goes, so it would not help here.
     if any(ask.redirect for ask in asks):
         return []
     rules: list[Input] = []
@@ -519,6 +545,7 @@ def _rules_for(asks: list[Ask], place: Place) -> list[Input]:
 def _piped(command: str, asking: list[tuple[str, list[Ask]]], place: Place) -> Verdict:
     """Commands whose output goes to one another."""
     every = [ask for _, asks in asking for ask in asks]
+    # A redirection alone is asked about as if it were the whole command.
     if len(every) == 1 and every[0].redirect:
         return _one(command, every[0], place, alone=True)
     offers: list[Input] = []
@@ -531,6 +558,7 @@ def _piped(command: str, asking: list[tuple[str, list[Ask]]], place: Place) -> V
             offers += [_allow([prefix_rule(ask.text, cut=True)])] if ask.offers else []
             continue
         more = _path_offers(command, ask, place)
+        # The rule for a path is written for the whole command line: offered for each part, it would stand there twice.
         offers += [
             offer
             for offer in more

@@ -120,6 +120,8 @@ def rough_parts(command: str) -> list[str]:
 def _operators(command: str, *, inside: bool = False) -> list[tuple[int, str]]:
     """Return where the operators stand outside quotes; ``inside`` also within parentheses and substitutions."""
     pattern = re.compile(
+        # One pass, longest first: what has no operators in it (escapes, quoted text, `2>&1`, `&>`, comments) is matched
+        # so that it is stepped over. In `echo "a|b" 2>&1 | wc` only the last `|` is found.
         r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"|\d*>&\d*-?|&>>?|>\||<<<|&&|\|\||\|&|;;|[;&|\n()`]|\$\(|(?<!\S)#[^\n]*",
         re.DOTALL,
     )
@@ -132,11 +134,15 @@ def _operators(command: str, *, inside: bool = False) -> list[tuple[int, str]]:
             depth -= 1
         elif sign[0] in "\\'\"<>0123456789#" or sign.startswith("&>"):
             continue
+        # A `)` too many makes the depth negative; such text is no reason to miss the operators behind it.
         if inside or (depth <= 0 and sign not in ("(", ")", "$(", "`")):
             found.append((match.start(), sign))
     return found
 
 
+# Theory: the CLI runs unasked only what it can read completely. So the parser never guesses: it takes the small part
+# of the grammar whose words are known beforehand, and raises ``Unclear`` with the CLI's sentence for all else.
+# `A=1 touch x > y` is one part: assignment, two words, a redirect. `touch $(ls)` is a question.
 class Parser:
     """Reads one segment of a command line (what stands between pipes) into its simple commands."""
 
@@ -154,6 +160,7 @@ class Parser:
         Raises:
             Unclear: Something in it is unknown before it runs.
         """
+        # The eye takes such a character for a blank, the shell for a letter: the words would be others than they seem.
         if re.search(r"[\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]", self.text):
             raise Unclear(UNICODE_SPACE)
         while self.at < len(self.text):
@@ -187,6 +194,7 @@ class Parser:
                 continue
             start = self.at
             word = self._word()
+            # Assignments and keywords count only before the first word: `echo a=1 done` has three plain words.
             if not part.words and _ASSIGNMENT.match(word.raw) and not word.raw.startswith(("'", '"')):
                 self.known.add(word.raw.partition("=")[0].rstrip("+"))
                 part.assignments.append(word)
@@ -202,6 +210,7 @@ class Parser:
     def _end(self, part: Part, begin: int, cuts: list[tuple[int, int]]) -> None:
         part.text = self.text[begin : self.at].strip()
         plain = self.text[begin : self.at]
+        # From the back, so that the places of the earlier cuts stay right.
         for start, end in reversed(cuts):
             plain = plain[: start - begin] + plain[end - begin :]
         part.plain = plain.strip()
@@ -213,6 +222,7 @@ class Parser:
     def _keyword(self, raw: str) -> bool:
         """Step over the words of the shell's grammar that need no thought; refuse the others."""
         if raw in _OPENING:
+            # The loop's input or output stands behind its end, where no single command of it shows it.
             if raw in ("while", "until") and re.search(r"\bdone\s*[<>]", self.text):
                 raise Unclear(LOOP)
             return True
@@ -232,6 +242,7 @@ class Parser:
         return False
 
     def _for(self) -> bool:
+        # Only `for x in a b`: the list is stepped over, and a use of `$x` in the body is refused as a variable.
         head = re.compile(r"\s+(\w+)\s+in\s+").match(self.text, self.at)
         if head is None:
             raise Unclear(UNCHECKED)
@@ -247,14 +258,17 @@ class Parser:
             return
         for sign in ("&&", "||", ";;", ";", "\n"):
             if rest.startswith(sign):
+                # `&&` at either end of the text has no command on one side.
                 if sign in ("&&", "||") and (not self.text[: self.at].strip() or not rest[2:].strip()):
                     raise Unclear(PARSE_ERROR)
                 self.at += len(sign)
+                # The bodies of heredocs begin behind the line that names them, not behind the operator.
                 if sign == "\n":
                     self._skip_heredocs()
                 return
         if rest.startswith("&"):
             raise Unclear(BACKGROUND, "safetyCheck")
+        # Before the single parenthesis, which it begins with.
         if rest.startswith("(("):
             raise Unclear(GROUP)
         if rest.startswith("("):
@@ -280,6 +294,8 @@ class Parser:
             raise Unclear(AS_FILE)
         operator = match.group(2) or match.group(3)
         if operator in ("<<", "<<-"):
+            # Without quotes around its name the shell fills in variables in the body, so the text is not known.
+            # It is refused only after the name was read, since a redirection behind it has its own sentence.
             heredoc = _HEREDOC.match(self.text, match.start(2))
             if heredoc is None:
                 raise Unclear(PARSE_ERROR)
@@ -293,6 +309,7 @@ class Parser:
                 raise Unclear(HEREDOC)
             return True
         self.at = match.end()
+        # `2>&1` and `2>&-` move a descriptor and touch no file; `>& name` goes on as a file.
         closed = re.compile(r"\d+|-").match(self.text, self.at)
         if operator in (">&", "<&") and closed:
             self.at = closed.end()
@@ -309,11 +326,13 @@ class Parser:
             if word.raw.startswith("~"):
                 raise Unclear(EXPANSION)
         part.redirects.append(Redirect(operator, word))
+        # Rules are matched against the text without harmless redirections; a file stays in it.
         if operator == "<<<" or word.value == "/dev/null":
             cuts.append((start, self.at))
         return True
 
     def _skip_heredocs(self) -> None:
+        # In the order in which the line names them; `<<-` takes tabs off before the closing name is compared.
         for dashed, name in self._heredocs:
             while self.at < len(self.text):
                 end = (self.text + "\n").index("\n", self.at)
@@ -328,6 +347,7 @@ class Parser:
     def _word(self) -> Word:  # noqa: C901, PLR0912 - a list of cases, read one by one
         start, value = self.at, ""
         globs = quoted = False
+        # A substitution is allowed in `A=$(cmd)`: its commands become parts of their own. As an argument it is unknown.
         assigns = _ASSIGNMENT.match(self.text, self.at)
         while self.at < len(self.text):
             char = self.text[self.at]
@@ -356,6 +376,7 @@ class Parser:
                 self.at += 1
         raw = self.text[start : self.at]
         if not quoted:
+            # `{a,b}` becomes two words, so one word here would not be what the command gets.
             if re.search(r"\{[^{}\s]*,[^{}\s]*\}", raw):
                 raise Unclear(BRACES)
             if re.search(r"\{[^{}\s]*\.\.[^{}\s]*\}", raw):
@@ -369,6 +390,7 @@ class Parser:
         self.at += 2
         if following == "\n":
             return ""
+        # `a\ b` is one word for the shell and looks like two.
         if following in (" ", "\t"):
             raise Unclear(ESCAPED_SPACE)
         return following
@@ -383,6 +405,7 @@ class Parser:
                 return value
             if char == "\\":
                 following = self.text[self.at + 1 : self.at + 2]
+                # In double quotes a backslash stays in the text except before these four signs.
                 value += following if following in '$`"\\' else char + following
                 self.at += 2
             elif char == "`" or (
@@ -413,6 +436,7 @@ class Parser:
             raise Unclear(ESCAPES)
         if rest.startswith('"'):
             raise Unclear(UNCHECKED)
+        # A dollar sign without a name is a plain character, as in `grep 'x' "a$"`.
         name = re.match(r"[A-Za-z_]\w*|[\d?$!#@*-]", rest)
         if name is None:
             self.at += 1
@@ -436,6 +460,8 @@ class Parser:
             if end < 0:
                 raise Unclear(PARSE_ERROR)
             return self._nested(self.text[self.at + 1 : end], end + 1)
+        # The matching parenthesis is found by counting. Quotes are not looked at: with one inside, the parser of the
+        # inner text or of the rest raises ``Unclear``, which errs on the side of a question.
         depth, end = 0, self.at + 1
         while end < len(self.text):
             depth += {"(": 1, ")": -1}.get(self.text[end], 0)

@@ -66,6 +66,7 @@ def named(words: list[str]) -> list[str]:
     if name == "find":
         return _find(given)
     if name == "cd":
+        # `cd` alone goes home; `cd -` names no path.
         return [word for word in given if word != "-"] or ([] if given else ["~"])
     if name == "ls":
         return _plain(given, "") or ["."]
@@ -74,6 +75,7 @@ def named(words: list[str]) -> list[str]:
     if name == "git":
         return _plain(given[1:], "") if given[:1] == ["diff"] and "--no-index" in given else []
     paths = _plain(given, _VALUED.get(name, ""))
+    # In `grep x file` the first word is the pattern. With `-e x` the pattern stands elsewhere and every word is a path.
     if name in _PATTERN_FIRST and not any(re.match(r"-e$|-f$|--expression", word) for word in given):
         paths = paths[1:]
     elif name == "sed" and "-f" in given:
@@ -85,6 +87,7 @@ def named(words: list[str]) -> list[str]:
         scripts = {given[at + 1] for at, word in enumerate(given[:-1]) if word == "-e"}
         paths = [path for path in paths if path not in scripts]
     if name == "man":
+        # `man ls` names a page, `man ./ls.1` a file.
         return [path for path in paths if "/" in path]
     return paths
 
@@ -94,8 +97,10 @@ def _plain(given: list[str], valued: str) -> list[str]:
     rest = iter(given)
     for word in rest:
         if word == "--":
+            # Behind `--` a word with a dash is a file: `rm -- -x`.
             return found + list(rest)
         if word.startswith("-") and len(word) > 1:
+            # `-n 5` takes the next word along; `-n5` has its value with it.
             if len(word) == 2 and word[1] in valued:
                 next(rest, None)
         else:
@@ -108,6 +113,7 @@ def _find(given: list[str]) -> list[str]:
     for word in given:
         if word in ("-H", "-L", "-P"):
             continue
+        # Paths of `find` come before its expression, and `.` stands for none.
         if word.startswith("-") or word in ("(", "!", ")"):
             break
         found.append(word)
@@ -119,6 +125,7 @@ def _without_arguments(given: list[str]) -> list[str]:
     rest = iter(given)
     for word in rest:
         if word in ("--arg", "--argjson", "--slurpfile", "--rawfile"):
+            # These take a name and a value.
             next(rest, None)
             next(rest, None)
         else:
@@ -131,6 +138,7 @@ def absolute(path: str, cwd: str, home: str) -> str:
     if path == "~" or path.startswith("~/"):
         path = home + path[1:]
     full = os.path.normpath(os.path.join(cwd, path))
+    # POSIX lets two slashes at the start mean something else, so ``normpath`` keeps them; the CLI has one.
     return re.sub(r"^//", "/", full)
 
 

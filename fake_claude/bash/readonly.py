@@ -20,6 +20,8 @@ _NEVER = {"printf": ("-v",), "fd": ("-x", "-X", "--exec", "--exec-batch"), "lsof
 _XARGS = ("echo", "grep", "head", "printf", "tail", "wc")
 
 
+# Four sets for each command: short options without and with a value, long ones without and with a value.
+# `_options("di", "w", "decode", "wrap")` knows `-di`, `-w 5`, `--decode` and `--wrap=5`.
 def _options(none: str, valued: str = "", long: str = "", long_valued: str = "") -> tuple[set[str], ...]:
     return set(none), set(valued), set(long.split()), set(long_valued.split())
 
@@ -149,15 +151,18 @@ def _fits(  # noqa: C901 - a list of cases, read one by one
     rest = iter(given)
     for word in rest:
         if word == "--":
+            # Behind `--` anything may stand, unless the plain words are limited.
             return words is None
         if word.startswith("--"):
             name, equals, _ = word[2:].partition("=")
             if name in long_valued:
                 if not equals:
+                    # The value is the next word, and not an option whatever it begins with.
                     next(rest, None)
             elif name not in long or equals:
                 return False
         elif word.startswith("-") and len(word) > 1:
+            # Exactly one letter: in `-k2` the letters are looked up one by one, `2` is none, and so it is asked about.
             if word[1:] in valued:
                 next(rest, None)
             elif not set(word[1:]) <= none:
@@ -181,6 +186,7 @@ def _git(given: list[str]) -> bool:  # noqa: C901, PLR0911, PLR0912 - a list of 
         case "stash":
             return rest[:1] in (["list"], ["show"])
         case "branch":
+            # `git branch x` makes a branch, `git branch --list x` looks for it.
             lists = any(
                 word.split("=")[0] in ("-l", "--list", "--contains", "--merged", "--no-merged", "--sort")
                 for word in rest
@@ -193,11 +199,14 @@ def _git(given: list[str]) -> bool:  # noqa: C901, PLR0911, PLR0912 - a list of 
             ):
                 return False
         case "reflog":
+            # These change or test the log; any other word is the name of a ref.
             if plain and plain[0] in ("expire", "delete", "exists"):
                 return False
         case "ls-remote":
+            # A word would be a server, so the command would use the network.
             if plain:
                 return False
+        # `-5` is a number of commits; as short options its digits are in no table.
         case "log" if any(re.fullmatch(r"-\d+", word) for word in rest):
             rest = [word for word in rest if not re.fullmatch(r"-\d+", word)]
     return table is not None and _fits(rest, *table)
@@ -228,7 +237,9 @@ def reading_sed(given: list[str]) -> bool:
         return False
     quiet = any(word in ("-n", "--quiet", "--silent") for word in options)
     if quiet:
+        # With `-n` only printing by line number is known: `1,5p;9p`. A `w` command or a pattern is asked about.
         return all(re.fullmatch(r"(?:\d+(?:,\d+)?)?p", piece.strip()) for piece in words[0].split(";"))
+    # Without a file it replaces in its input, which is piped; with one the CLI asks.
     return len(words) == 1 and re.fullmatch(r"s/[^/]*/[^/]*/[gpiIm0-9]*", words[0]) is not None
 
 

@@ -51,6 +51,8 @@ def prefix_rule(text: str, *, cut: bool = False) -> str:
     if cut:
         text = _REDIRECTS.sub("", text.split("<<", maxsplit=1)[0])
     text = text.strip().rstrip(";").strip()
+    # `git status -s` offers `git status *`. No prefix for what starts other commands (`sudo x *` would cover anything),
+    # and none where the second word is no plain name: `rm x.txt` is offered as it is.
     words = _without_harmless(text).split()
     if len(words) > 1 and words[0] not in _STARTERS and "=" not in words[0] and _SECOND.fullmatch(words[1]):
         return f"{words[0]} {words[1]} *"
@@ -60,6 +62,7 @@ def prefix_rule(text: str, *, cut: bool = False) -> str:
 def bare(words: list[str]) -> list[str]:
     """Return the command behind what only starts it."""
     while words:
+        # Only forms whose end is certain: `command -v ls` runs nothing, and `timeout --x` is asked about elsewhere.
         if words[0] in ("builtin", "command") and len(words) > 1 and not words[1].startswith("-"):
             words = words[1:]
         elif words[0] == "timeout" and len(words) > 2 and re.fullmatch(r"[\d.]+[smhd]?", words[1]):
@@ -80,6 +83,8 @@ def _starters_off(text: str) -> list[str]:
     """Return the command in all forms that a rule may mean: as it is, and behind what starts it."""
     found = [text]
     words = text.split()
+    # `sudo -n env A=1 rm x` gives the text itself, `env A=1 rm x` and `rm x`; a deny rule for `rm` finds the last.
+    # A value of an option (`nice -n 5`) counts as one as well if it is a number.
     while len(words) > 1 and words[0].rpartition("/")[2] in _RUNNERS:
         words = words[1:]
         while words and (words[0].startswith("-") or re.fullmatch(r"[\d.]+[smhd]?|\w+=\S*", words[0])):
@@ -92,6 +97,7 @@ def covers(rule: str, command: str) -> bool:
     """Whether what stands in the parentheses of a rule covers a command."""
     if rule.endswith(":*"):
         return command == rule[:-2] or command.startswith(rule[:-2] + " ")
+    # `git *` covers `git` alone, too; `git:*` is the older way to write it.
     if rule.endswith(" *") and command == rule[:-2]:
         return True
     return re.fullmatch(".*".join(map(re.escape, rule.split("*"))), command, re.DOTALL) is not None
@@ -111,6 +117,7 @@ class Rules:
 
     def allows(self, text: str) -> bool:
         """Whether a rule lets a part run; variables set for it must be harmless."""
+        # Stricter than for deny rules: `PATH=x ls` is not allowed by `Bash(ls)`, since the variable may change what runs.
         forms = [text, *(_starters_off(_without_harmless(text)))]
         return any(covers(rule, form) for rule in self._allow for form in forms)
 
@@ -139,6 +146,7 @@ class Rules:
         for text in texts if rules else ():
             for form in _starters_off(_without_assignments(text.strip())):
                 first, space, rest = form.partition(" ")
+                # `/bin/rm` and `\rm` are `rm`, too.
                 plain = first.rpartition("/")[2].lstrip("\\") + space + rest
                 if any(covers(rule, one) for rule in rules for one in (form, plain)):
                     return True

@@ -58,6 +58,8 @@ def mentioned(context: Context, content: object, seen: set[str]) -> Iterator[Att
     Of content blocks only the last one is looked at. What is not there, forbidden, or no text is skipped.
     """
     text = said(content)
+    # Each switch turns off as much as docs/claude-cli.md (what turns it off) lists; the names-only switch still sends
+    # a remark, so it comes second.
     if "@" not in text or context.bare or truthy(context.env.get(ALL_OFF)):
         return
     if truthy(context.env.get(FILES_OFF)):
@@ -65,9 +67,11 @@ def mentioned(context: Context, content: object, seen: set[str]) -> Iterator[Att
         return
     for mention in mentions(text, before_332=context.before_332):
         path = _absolute(mention.path, context)
+        # Silence, not an error: the CLI sends the prompt as if the mention were plain text.
         if path is None or denied(path, context):
             continue
         shown = os.path.relpath(path, context.cwd)
+        # A folder is shown each time, since its names may have changed; a file once per process.
         if os.path.isdir(path):
             yield _folder(path, shown)
         elif path in seen:
@@ -115,6 +119,7 @@ def said(content: object) -> str:
 
 
 def _absolute(path: str, context: Context) -> str | None:
+    # On some systems such a path opens a connection to that host.
     if path.startswith(("//", "\\\\")):
         return None  # a host's name could stand there
     if path == "~" or path.startswith("~/"):
@@ -139,14 +144,17 @@ def _shown_file(path: str, shown: str, mention: Mention, context: Context) -> At
     kind = os.path.splitext(path)[1].lower()
     if kind in BINARY or path.startswith("/proc/self/"):
         return None
+    # A FIFO or a device would block the read; the null device is the one that the CLI reads as an empty file.
     if not os.path.isfile(path) and os.path.realpath(path) != os.devnull:
         return None
     try:
         with open(path, "rb") as file:
+            # One byte more than allowed is enough to know that it is too large, whatever its size.
             data = file.read(SIZE_LIMIT + 1)
         size = os.stat(path).st_size
     except OSError:
         return None
+    # The limits below are for text: an image and a PDF go by their kind first.
     if kind in IMAGES:
         return _image(path, shown, data, IMAGES[kind])
     if kind == ".pdf":
@@ -168,6 +176,7 @@ def _lines(data: bytes) -> tuple[list[str], str]:
         text = data.decode("utf-8", "replace").removeprefix("\ufeff")
         if b"\0" in data[:8192]:
             note = NUL_NOTE
+        # The sign may stand in the file itself, in valid UTF-8: then nothing was undecodable.
         elif "\ufffd" in text and b"\xef\xbf\xbd" not in data:
             note = CODE_NOTE
     return text.replace("\r\n", "\n").split("\n"), note
@@ -227,9 +236,11 @@ def _file(
         start = mention.first
         if states_lines and start > 0:
             given |= {"offset": start, "limit": mention.count}
+        # `#L0-5` has no first line to start from: the CLI then shows the whole file.
         begin = max(0, start - 1)
         lines = lines[begin : begin + max(0, mention.count)] if start > 0 else lines
     text = "\n".join(lines)
+    # An empty file has one empty line, so the count alone does not say that it is empty.
     if total == 1 and not text and start <= 1:
         warning = "Warning: the file exists but the contents are empty."
         shown_text = f"<system-reminder>{warning}</system-reminder>"

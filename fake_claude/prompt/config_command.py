@@ -148,6 +148,7 @@ def configure(context: Context, arguments: str) -> tuple[str, list[Change]]:
         return f'Expected key=value, got "{arguments.strip()}". Run /config to see what\'s available.', []
     answers: list[str] = []
     changes: list[Change] = []
+    # Each pair stands alone: one that is wrong does not undo those before it.
     for name, value in pairs:
         text, change = _set(context, name, value)
         answers.append(text)
@@ -159,6 +160,7 @@ def configure(context: Context, arguments: str) -> tuple[str, list[Change]]:
 def _pairs(text: str) -> list[tuple[str, str]] | None:
     """Split ``a=1 b=2``; one pair alone may have spaces in its value."""
     words = text.split()
+    # `a=1 b=2` is two pairs, `language=old English` one with a space; `a=1 b=2 c` could be either and is refused.
     with_sign = [word for word in words if word.find("=") > 0]
     if len(with_sign) == len(words):
         found = words
@@ -184,6 +186,7 @@ def _set(context: Context, name: str, value: str) -> tuple[str, Change | None]:
         shown = stored = language(value)
     else:
         known = {choice.lower(): choice for choice in key.values}
+        # Before the check of values: the CLI refuses anything but true in the same words.
         if key.member == "alwaysThinkingEnabled" and value.lower() != "true":
             model = next((model.title for model in MODELS if model.name == context.model), context.model)
             return f"Couldn't save {key.title}: Thinking can't be turned off for {model}", None
@@ -199,6 +202,7 @@ def _set(context: Context, name: str, value: str) -> tuple[str, Change | None]:
         written = stored == "true"
     elif key.member == "switchModelsOnFlag":
         written = stored == key.values[0]
+    # The CLI keeps its files short: what is the standard anyway is taken out.
     if stored == key.standard:
         written = None
     path = {
@@ -230,10 +234,12 @@ def write(path: str, member: str, value: object) -> None:
         with open(path, encoding="utf-8") as file:
             settings = json.load(file)
     except (OSError, ValueError):
+        # As in the CLI: a broken file costs its owner the other members, and the answer does not say so.
         settings = {}
     if not isinstance(settings, dict):
         settings = {}
     inside: dict[str, Any] = settings
+    # `permissions.defaultMode` is two levels. A model's name in the middle has dots of its own: `a.claude-3.5.b`.
     *outer, last = member.split(".") if member.count(".") < 2 else _in_model(member)
     for name in outer:
         inner = inside.get(name)
@@ -244,6 +250,7 @@ def write(path: str, member: str, value: object) -> None:
     else:
         inside[last] = value
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    # Another process may read the file at this moment: it finds the old one or the new one, never half of it.
     fresh = f"{path}.{os.getpid()}.tmp"
     with open(fresh, "w", encoding="utf-8") as file:
         file.write(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")

@@ -67,6 +67,8 @@ def nested(path: str, context: Context, seen: set[str]) -> Iterator[Memory]:
         return
     folder = os.path.dirname(path)
     between: list[str] = []
+    # From the outside in, so that the nearest file has the last word. The working directory's own file is not among
+    # them: it is part of every conversation anyway.
     while folder.startswith(context.cwd + os.sep):
         between.insert(0, folder)
         folder = os.path.dirname(folder)
@@ -87,6 +89,7 @@ def _places(context: Context) -> Iterator[tuple[str, str]]:
     folders = [context.cwd]
     while os.path.dirname(folders[0]) != folders[0]:
         folders.insert(0, os.path.dirname(folders[0]))
+    # The root folder itself has no say; then from the outside in, project before local in each.
     for folder in folders[1:]:
         if "project" in sources:
             yield os.path.join(folder, "CLAUDE.md"), "project"
@@ -99,6 +102,7 @@ def _places(context: Context) -> Iterator[tuple[str, str]]:
 def _rules(folder: str) -> Iterator[str]:
     """Yield rule files in the order of the folder; those for some paths only are left out."""
     try:
+        # Unsorted on purpose: the CLI takes the order of the folder, too.
         entries = list(os.scandir(folder))
     except OSError:
         return
@@ -111,6 +115,7 @@ def _rules(folder: str) -> Iterator[str]:
 
 def _add(found: dict[str, Memory], path: str, source: str, context: Context, *, depth: int) -> None:
     """Add a file and what it imports; a project's files import only what lies in the working directory."""
+    # ``found`` also ends circles of imports. A user's own files are never under the rules of a project.
     if path in found or depth > DEPTH or (source != "user" and denied(path, context)):
         return
     raw = _text(path)
@@ -122,7 +127,9 @@ def _add(found: dict[str, Memory], path: str, source: str, context: Context, *, 
     text = raw[front.end() :].strip() if front is not None else raw.strip()
     if not text:
         return
+    # Before its imports: the importing file stands first, and a file that imports itself is found already.
     found[path] = Memory(path, source, text)
+    # Code is blanked and not taken out, so that text before and after it does not become one word.
     for name in _IMPORT.findall(_CODE.sub(" ", text)):
         home = context.home + name[1:] if name.startswith("~/") else name
         target = os.path.normpath(os.path.join(os.path.dirname(path), home.replace("\\ ", " ")))

@@ -12,6 +12,8 @@ SPACE = r"\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 """White space as JavaScript's regular expressions know it."""
 
 _STOPS = r"\u3001\u3002\uff01\uff1f"  # of Chinese and Japanese, after which no space is written
+# `@` counts only at the start or after a blank, so `me@example.com` mentions nothing. The last `\b` takes off
+# punctuation: `@note.txt,` is `note.txt`. ASCII word characters only, as in JavaScript: Python's `\b` would count `é`.
 _QUOTED = re.compile(rf'(?:^|[{SPACE}])@"([^"]+)"')
 _PLAIN = re.compile(rf'(?:^|[{SPACE}{_STOPS}])@((?!")[^{SPACE}]+\b)', re.ASCII)
 _LINES = re.compile(r"([^#]+)(?:#L(\d+)(?:-(\d+))?)?(?:#[^#]*)?", re.ASCII)
@@ -37,6 +39,7 @@ def words(text: str) -> list[str]:
     """
     if text.startswith("/") and not _COMMAND.match(text):
         return []
+    # Two passes, as the CLI has them: all in quotes first, wherever they stand, and each path once.
     found = [match[1] for match in _QUOTED.finditer(text)] + [match[1] for match in _PLAIN.finditer(text)]
     return list(dict.fromkeys(found))
 
@@ -44,6 +47,7 @@ def words(text: str) -> list[str]:
 def mentions(text: str, *, before_332: bool) -> Iterator[Mention]:
     """Yield what a prompt mentions."""
     for word in words(text):
+        # `a#L2-3` wants lines 2 to 3, `a#x` is `a`; `a#2-3` wants lines since 2.1.332 and was `a` before.
         lines = (None if before_332 else _BARE_LINES.fullmatch(word)) or _LINES.fullmatch(word)
         if lines is None or lines[2] is None:
             yield Mention(word if lines is None else lines[1])

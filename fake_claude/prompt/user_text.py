@@ -53,6 +53,7 @@ class UserText:
 
     def _become_command(self, text: str) -> None:
         found = NAME.match(text)
+        # A command of a file goes before the CLI's own of the same name, so it is looked for first.
         if found is None or (self.context.bare and not self._own(found[1])):
             return
         name, arguments = found[1], text[found.end() :].strip()
@@ -64,6 +65,7 @@ class UserText:
         tags = f"<command-message>{name}</command-message>\n<command-name>/{name}</command-name>"
         if arguments:
             tags += f"\n<command-args>{arguments}</command-args>"
+        # Refused and not left out: a test that thinks the command was carried out would pass for a wrong reason.
         if command is not None and command.shell:
             raise NotImitated(
                 f"fake-claude does not imitate the shell command {command.shell} in {command.path}"
@@ -73,6 +75,7 @@ class UserText:
             body = command.render(arguments)
             if command.members.get("model"):
                 self.model = resolve_model(command.members["model"])
+        # The command's name stood in the last block; images before it are sent along with its text.
         rest = self.content[:-1] if isinstance(self.content, list) else []
         self.lines = [tags, [*rest, {"type": "text", "text": body}]]
 
@@ -85,7 +88,10 @@ class UserText:
         What the model is shown once in a conversation, and the files that it was shown, are added to the sets.
         """
         context = self.context
+        # Of a command, its own text: mentions in it are read (docs/claude-cli.md, commands).
         text = self.lines[-1]
+        # The order of what follows is the CLI's, and the transcript shows it: mentions, the operator's settings, remarks
+        # on this prompt, memory beside mentioned files, and the memory files last.
         files = list(mentioned(context, text, seen_files))
         yield from files
         if "instructions" not in shown_before:
@@ -116,6 +122,7 @@ class UserText:
                 "files": listed_files,
                 "rendered": [{"content": shown(instructions)}],
             }
+        # Last, since two of the blocks above ask for it.
         shown_before.add("instructions")
 
     def _standing(self) -> Iterator[Message]:
