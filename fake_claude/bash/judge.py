@@ -558,7 +558,8 @@ def _piped(command: str, asking: list[tuple[str, list[Ask]]], place: Place) -> V
             offers += [_allow([prefix_rule(ask.text, cut=True)])] if ask.offers else []
             continue
         more = _path_offers(command, ask, place)
-        # The rule for a path is written for the whole command line: offered for each part, it would stand there twice.
+        # The rule for a path is written for the whole command line: offered for each part, it would stand there
+        # twice.
         offers += [
             offer
             for offer in more

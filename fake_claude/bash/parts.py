@@ -120,8 +120,8 @@ def rough_parts(command: str) -> list[str]:
 def _operators(command: str, *, inside: bool = False) -> list[tuple[int, str]]:
     """Return where the operators stand outside quotes; ``inside`` also within parentheses and substitutions."""
     pattern = re.compile(
-        # One pass, longest first: what has no operators in it (escapes, quoted text, `2>&1`, `&>`, comments) is matched
-        # so that it is stepped over. In `echo "a|b" 2>&1 | wc` only the last `|` is found.
+        # One pass, longest first: what has no operators in it (escapes, quoted text, `2>&1`, `&>`, comments) is
+        # matched so that it is stepped over. In `echo "a|b" 2>&1 | wc` only the last `|` is found.
         r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"|\d*>&\d*-?|&>>?|>\||<<<|&&|\|\||\|&|;;|[;&|\n()`]|\$\(|(?<!\S)#[^\n]*",
         re.DOTALL,
     )
@@ -160,7 +160,8 @@ class Parser:
         Raises:
             Unclear: Something in it is unknown before it runs.
         """
-        # The eye takes such a character for a blank, the shell for a letter: the words would be others than they seem.
+        # The eye takes such a character for a blank, the shell for a letter: the words would be others than
+        # they seem.
         if re.search(r"[\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]", self.text):
             raise Unclear(UNICODE_SPACE)
         while self.at < len(self.text):
@@ -347,7 +348,8 @@ class Parser:
     def _word(self) -> Word:  # noqa: C901, PLR0912 - a list of cases, read one by one
         start, value = self.at, ""
         globs = quoted = False
-        # A substitution is allowed in `A=$(cmd)`: its commands become parts of their own. As an argument it is unknown.
+        # A substitution is allowed in `A=$(cmd)`: its commands become parts of their own. As an argument it is
+        # unknown.
         assigns = _ASSIGNMENT.match(self.text, self.at)
         while self.at < len(self.text):
             char = self.text[self.at]

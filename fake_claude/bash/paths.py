@@ -75,7 +75,8 @@ def named(words: list[str]) -> list[str]:
     if name == "git":
         return _plain(given[1:], "") if given[:1] == ["diff"] and "--no-index" in given else []
     paths = _plain(given, _VALUED.get(name, ""))
-    # In `grep x file` the first word is the pattern. With `-e x` the pattern stands elsewhere and every word is a path.
+    # In `grep x file` the first word is the pattern. With `-e x` the pattern stands elsewhere and every word is
+    # a path.
     if name in _PATTERN_FIRST and not any(re.match(r"-e$|-f$|--expression", word) for word in given):
         paths = paths[1:]
     elif name == "sed" and "-f" in given:

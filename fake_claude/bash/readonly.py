@@ -162,7 +162,8 @@ def _fits(  # noqa: C901 - a list of cases, read one by one
             elif name not in long or equals:
                 return False
         elif word.startswith("-") and len(word) > 1:
-            # Exactly one letter: in `-k2` the letters are looked up one by one, `2` is none, and so it is asked about.
+            # Exactly one letter: in `-k2` the letters are looked up one by one, `2` is none, and so it is asked
+            # about.
             if word[1:] in valued:
                 next(rest, None)
             elif not set(word[1:]) <= none:

@@ -51,8 +51,8 @@ def prefix_rule(text: str, *, cut: bool = False) -> str:
     if cut:
         text = _REDIRECTS.sub("", text.split("<<", maxsplit=1)[0])
     text = text.strip().rstrip(";").strip()
-    # `git status -s` offers `git status *`. No prefix for what starts other commands (`sudo x *` would cover anything),
-    # and none where the second word is no plain name: `rm x.txt` is offered as it is.
+    # `git status -s` offers `git status *`. No prefix for what starts other commands (`sudo x *` would cover
+    # anything), and none where the second word is no plain name: `rm x.txt` is offered as it is.
     words = _without_harmless(text).split()
     if len(words) > 1 and words[0] not in _STARTERS and "=" not in words[0] and _SECOND.fullmatch(words[1]):
         return f"{words[0]} {words[1]} *"
@@ -117,7 +117,8 @@ class Rules:
 
     def allows(self, text: str) -> bool:
         """Whether a rule lets a part run; variables set for it must be harmless."""
-        # Stricter than for deny rules: `PATH=x ls` is not allowed by `Bash(ls)`, since the variable may change what runs.
+        # Stricter than for deny rules: `PATH=x ls` is not allowed by `Bash(ls)`, as the variable may change
+        # what runs.
         forms = [text, *(_starters_off(_without_harmless(text)))]
         return any(covers(rule, form) for rule in self._allow for form in forms)
 

@@ -23,6 +23,7 @@ def check_formats(context: Context) -> None:
     out, streams_in = context.output_format, context.streams_in
     if streams_in and out != "stream-json":
         raise Refusal("Error: --input-format=stream-json requires output-format=stream-json.")
+    # The order is the CLI's: of several mistakes the first one is named (docs/claude-cli.md, starting).
     if options.flag("replay-user-messages") and not (streams_in and out == "stream-json"):
         raise Refusal(
             "Error: --replay-user-messages requires both --input-format=stream-json and --output-format=stream-json."
@@ -40,6 +41,7 @@ def check_root(context: Context) -> None:
     if (
         context.permission_mode == "bypassPermissions"
         and os.geteuid() == 0
+        # The way out for containers, in which every process may be root.
         and not context.env.get("IS_SANDBOX")
     ):
         raise Refusal(
@@ -55,6 +57,7 @@ def check_configuration(context: Context) -> None:
     """
     import json  # loaded already
 
+    # No file is a fresh home and fine; a broken one stops every start, unlike a broken ``settings.json``.
     path = context.state_file
     try:
         with open(path, encoding="utf-8") as file:
@@ -101,6 +104,8 @@ def check_mcp(context: Context) -> None:
                 "Error: Invalid MCP configuration:\nInvalid JSON format in MCP configuration"
             ) from None
         for name, server in servers.items():
+            # A server that cannot start is easy: it stands in `init` as failed. One that could start would
+            # bring tools and calls of its own; passing over it would make a test pass that the real CLI fails.
             program = server.get("command") if isinstance(server, dict) else None
             if program and os.path.isabs(program) and not os.path.isfile(program):
                 context.mcp_servers.append({"name": name, "status": "failed", "source": "dynamic"})
@@ -130,6 +135,7 @@ def check_agents(context: Context) -> None:
     if given is None:
         return
     text = given
+    # A value that looks like JSON is never taken for a file's name; all else is.
     if given.lstrip()[:1] not in ("{", "["):
         path = os.path.join(context.cwd, given)
         try:
@@ -147,6 +153,7 @@ def check_agents(context: Context) -> None:
             f"Error: Invalid --agents configuration:\ninvalid JSON: {json_complaint(text)}"
         ) from None
     if not isinstance(agents, dict):
+        # All that is wrong is named at once, as the CLI's schema check does.
         wrong = ["Invalid input: expected record, received array"]
     else:
         wrong = [
@@ -172,6 +179,7 @@ def check_agent(context: Context) -> None:
     known = [*AGENTS, *context.agents]
     if name not in known:
         raise Refusal(f"--agent '{name}' not found. Available agents: {', '.join(known)}")
+    # These two have all tools, so a run with them differs in nothing but its words.
     if name in AGENTS[1:] and name != "general-purpose":
         raise Refusal(f"fake-claude does not imitate the agent {name!r}: it has tools of its own")
 
@@ -212,6 +220,7 @@ def check_schema(context: Context) -> None:
         raise Refusal(f"Error: --json-schema is not valid JSON: {json_complaint(text)}") from None
     if not isinstance(schema, dict):
         raise Refusal("Error: --json-schema must be a JSON object")
+    # The CLI checks the whole schema; these two mistakes are the ones whose words are known.
     kind = schema.get("type", "object")
     wrong = ""
     if isinstance(kind, str) and kind not in _JSON_TYPES:
@@ -232,6 +241,7 @@ def check_resumed_place(context: Context) -> None:
         Refusal: Options that would do so are not complete, or are.
     """
     options = context.options
+    # The CLI's own refusals come before ours, so that a caller with two mistakes sees the same words.
     if options.flag("resume-session-at") and not options.flag("resume"):
         raise Refusal("Error: --resume-session-at requires --resume")
     if options.flag("resume-drops-turn") and not options.flag("resume-session-at"):
@@ -273,6 +283,7 @@ def check_imitated(context: Context) -> None:
     """
     options = context.options
     for option in OPTIONS:
+        # Refused by name: an option that is passed over in silence would let a test think that it worked.
         if option.refused and options.flag(option.key):
             raise Refusal(f"fake-claude does not imitate {option.names[-1]}: {option.refused}")
     word = options.positionals[0] if options.positionals else ""

@@ -25,6 +25,7 @@ class Command:
     def __init__(self, name: str, path: str, *, folder: str | None = None) -> None:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read()
+        # No YAML reader: a run would pay for it at its start, and names, descriptions and models stand on one line.
         front = _FRONT.match(text)
         self.name = name
         self.path = path
@@ -59,6 +60,8 @@ class Command:
             return words[number] if number < len(words) else match[0]
 
         text = self.text
+        # `$ARGUMENTS` first, then `$0`: so a number in what the user wrote is filled in as well, as in the
+        # CLI's one text.
         if "$ARGUMENTS" in text or _WORD.search(text):
             text = _WORD.sub(word, text.replace("$ARGUMENTS", arguments))
         elif arguments:
@@ -71,6 +74,7 @@ def commands(context: Context) -> list[Command]:
     if not context.customised or not context.has_commands:
         return []
     sources = context.configuration.sources
+    # The order decides which of two with one name counts: skills before commands, the user's before the project's.
     folders = [context.config_dir] if "user" in sources else []
     if "project" in sources:
         folders.append(os.path.join(context.cwd, ".claude"))
@@ -92,6 +96,7 @@ def _files(folder: str, prefix: str) -> Iterator[Command]:
     for name in _names(folder):
         path = os.path.join(folder, name)
         if os.path.isdir(path):
+            # A folder is part of the name: `commands/git/push.md` is `/git:push`.
             yield from _files(path, f"{prefix}{name}:")
         elif name.endswith(".md"):
             yield Command(prefix + name.removesuffix(".md"), path)

@@ -34,6 +34,7 @@ class Context:
         self.options = options
         self.env = env
         self.version = version
+        # Compared as numbers: as texts, 2.1.9 would come after 2.1.330.
         numbers = tuple(int(part) for part in version.split(".") if part.isdigit())
         self.before_330 = numbers < (2, 1, 330)
         self.before_332 = numbers < (2, 1, 332)
@@ -41,6 +42,7 @@ class Context:
         self.home = env.get("HOME", "/")
         self.config_dir = env.get("CLAUDE_CONFIG_DIR") or os.path.join(self.home, ".claude")
         self.state_file = os.path.join(env.get("CLAUDE_CONFIG_DIR") or self.home, ".claude.json")
+        # The order matters from here on: settings may set variables, and a variable may name the model.
         configured = self.configuration = SettingsFiles(
             options, config_dir=self.config_dir, cwd=self.cwd, state_file=self.state_file
         )
@@ -75,6 +77,7 @@ class Context:
         self.replay = options.flag("replay-user-messages")
         self.mcp_servers: list[dict[str, str]] = []
         self.emits_state = env.get("CLAUDE_CODE_SDK_READS_SESSION_STATE") == "1"
+        # As JavaScript reads it: what is no number, like an empty text, is 0 and sets no limit.
         self.max_turns = number(options.text("max-turns") or "") or 0.0
         budget = options.text("max-budget-usd")
         self.max_budget = number(budget) if budget else None
@@ -95,6 +98,8 @@ class Context:
 
     def take_rules(self) -> None:
         """Take the rules of the command line, the settings and the host together."""
+        # From the sources each time, never added to what is there: settings of a host replace rules of the settings,
+        # and those must not come back.
         lists, configured = self.options.lists, self.configuration
         added = {
             behaviour: [rule for name, rule in self.granted if name == behaviour]
@@ -152,6 +157,7 @@ class Context:
         if options.flag("dangerously-skip-permissions"):
             return "bypassPermissions"
         mode = options.text("permission-mode", configured) or "default"
+        # `manual` is what newer versions call it on the command line; the messages still say `default`.
         return "default" if mode == "manual" else mode
 
     @property
@@ -163,11 +169,14 @@ class Context:
     def tools(self) -> list[str]:
         """Return the tool names of the init line, in the CLI's order."""
         options = self.options
+        # The names wanted do not change the order: the line lists tools in the CLI's own.
         wanted = split_rules(options.lists.get("tools", ["default"]))
         if wanted != ["default"]:
             return [name for name in TOOLS if name in wanted]
         if self.bare:
             return [name for name in BARE_TOOLS if name not in self.deny_rules]
+        # The steps follow the CLI's. `Task` stays first, whatever is sorted in behind it: the line that real versions
+        # print does so, and a test that compares lists would see any other order.
         tools = list(TOOLS)
         known = find_model(self.model)
         if known is not None and known.lists_tasks:

@@ -13,16 +13,20 @@ _BASES = {"0x": 16, "0o": 8, "0b": 2}
 def number(text: str) -> float | None:
     """Return what ``Number(text)`` is; ``None`` for NaN."""
     text = text.strip()
+    # No sign before `0x`: `Number("-0x2")` is NaN, and so it falls through to the decimal form, which refuses it.
     base = _BASES.get(text[:2].lower())
     if base is not None:
         try:
             return float(int(text[2:], base))
         except ValueError:
             return None
+    # The length leaves out two signs, which ``lstrip`` would take.
     if text.lstrip("+-") == "Infinity" and len(text) <= len("+Infinity"):
         return -math.inf if text[0] == "-" else math.inf
     if not text:
+        # `Number("")` is 0, not NaN.
         return 0.0
+    # Not ``float`` alone: Python also takes `1_000`, `inf` and `nan`.
     return float(text) if _DECIMAL.fullmatch(text) else None
 
 
@@ -32,6 +36,7 @@ def shown(value: float) -> str:
         return str(int(value))
     from decimal import Decimal  # few runs show such a number
 
+    # JavaScript writes out decimals down to 1e-6, Python only to 1e-4; below, Python pads the exponent (`1e-07`).
     if 1e-6 <= abs(value) < 1e-4:
         return format(Decimal(repr(value)), "f")
     return repr(value).replace("e-0", "e-")
@@ -46,6 +51,7 @@ def json_complaint(text: str) -> str:
         said = str(error)
     else:
         raise AssertionError("it is JSON")
+    # Python's place of the mistake, told in the words of the CLI's parser; the order is from certain to general.
     rest = text[place:].lstrip()
     word = re.match(r"[A-Za-z_$][\w$]*", rest)
     if not rest:

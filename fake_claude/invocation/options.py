@@ -90,6 +90,7 @@ def _window(text: str) -> str | None:
     """Check ``auto`` or a number of tokens; small numbers are thousands."""
     thousands = text[-1:].lower() == "k"
     value = number(text[:-1] if thousands else text) if text[:1].isdigit() else None
+    # `500k` and `500` are the same; `200000` is meant as it stands.
     if value is not None and (thousands or value < 1000):
         value *= 1000
     if text != "auto" and (value is None or value < 100_000):
@@ -232,6 +233,7 @@ def _store(options: Options, option: Option, value: str | None) -> None:
         if wrong:
             raise Refusal(f"error: option '{option.flags}' argument '{value}' is invalid. {wrong}")
     if option.arity == VARIADIC:
+        # An option without its value (`--resume`) is there but has no text: that is what ``True`` stands for.
         options.lists.setdefault(option.key, []).append(value or "")
     else:
         options.values[option.key] = value if value is not None else (option.preset or True)
@@ -244,6 +246,9 @@ def parse(argv: Sequence[str]) -> Options:  # noqa: C901, PLR0912, PLR0915 - a l
         Refusal: An unknown option, a missing value or one that is not allowed.
     """
     options = Options()
+    # Theory: the option parser of the CLI is commander. Each word is an option, a value of the option before
+    # it, or left over. A variadic option (`--tools Bash Read`) takes words up to the next option, a prompt too:
+    # in `-p --tools Bash hello` there is no prompt. `--` ends all of it. `-pc` is `-p -c`; `-rID` is `-r ID`.
     words = list(argv)
     unknown: str | None = None
     variadic: tuple[Option, str] | None = None
@@ -254,6 +259,7 @@ def parse(argv: Sequence[str]) -> Options:  # noqa: C901, PLR0912, PLR0915 - a l
             break
         if variadic and not _maybe_option(word):
             _store(options, variadic[0], word)
+            # Kept for the refusal of a missing prompt, which names the option that took the last word.
             options.swallowed = (variadic[1], word)
             continue
         variadic = None
@@ -261,6 +267,7 @@ def parse(argv: Sequence[str]) -> Options:  # noqa: C901, PLR0912, PLR0915 - a l
             options.positionals.append(word)
             continue
         name, equals, inline = word.partition("=")
+        # The whole word first, then the part before `=`: a flag takes no value that way, so `--print=x` is unknown.
         option = _BY_NAME.get(word)
         if option is None and equals and name.startswith("--"):
             option = _BY_NAME.get(name)
@@ -279,6 +286,8 @@ def parse(argv: Sequence[str]) -> Options:  # noqa: C901, PLR0912, PLR0915 - a l
                 _store(options, short, word[2:])
                 continue
         if option is None:
+            # Not refused yet: a later `--help`, `--version` or wrong value comes first in the CLI. The first
+            # unknown is named.
             unknown = unknown or word
             continue
         if option.arity == FLAG:
@@ -294,11 +303,13 @@ def parse(argv: Sequence[str]) -> Options:  # noqa: C901, PLR0912, PLR0915 - a l
             if option.arity == VARIADIC:
                 variadic = (option, name)
                 options.swallowed = (name, value)
+        # At once: what stands behind them is not looked at, not even if it is wrong.
         if option.key in ("version", "help"):
             return options
     if unknown is not None:
         from fake_claude.suggestions import suggestion  # only a refusal pays for it
 
+        # Hidden options are never proposed, and neither are short ones.
         names = [name for known in OPTIONS if not known.hidden for name in known.names if name[:2] == "--"]
         raise Refusal(f"error: unknown option '{unknown}'{suggestion(unknown, names)}")
     return options

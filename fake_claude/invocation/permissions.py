@@ -105,6 +105,9 @@ def _judge_shell(command: str, context: Context) -> Verdict:
 
 def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, PLR0911, PLR0912 - a list of cases, read one by one
     """Decide about one call, before anybody is asked."""
+    # The order is the CLI's: deny rules, allow rules, modes that allow all, then the tool's own reasons, and
+    # last what becomes of a question nobody can answer. A step moved up or down changes which sentence the
+    # model reads.
     options, mode = context.options, context.permission_mode
     if tool == STRUCTURED:
         return Verdict(allowed=True)
@@ -113,6 +116,7 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
     kind = "Edit" if tool in EDITS else tool
     by_path = bool(path) and kind in ("Read", "Edit")
     plain = tool == "Bash" or by_path  # their rules with parentheses are looked at elsewhere
+    # Rules with parentheses for Bash and for paths have grammars of their own; the simple match would misread them.
     if any(matches(rule, tool, given) for rule in context.deny_rules if not plain or "(" not in rule):
         return _denied(tool, given)
     if (
@@ -131,8 +135,10 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
     ]
     if by_path:
         whole += [rule for rule in context.allow_rules if covered(full, kind, [rule], context)]
+    # A dangerous removal is asked about even where a rule allows all of Bash.
     if whole and not (shell is not None and _unsafe(shell)):
         kept = {*context.rules_of("allow", "userSettings"), *context.rules_of("allow", "localSettings")}
+        # Whether a person allowed it for good is what the line of the decision says.
         source = "user_permanent" if whole[0] in kept else "config"
         reason = "rule" if "(" not in whole[0] or by_path else "subcommandResults"
         return Verdict(allowed=True, reason_type=reason, source=source)
@@ -155,6 +161,7 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
         verdict = Verdict(allowed=False, message=message)
     if verdict.allowed:
         return verdict
+    # Accepting edits is for the working directories only.
     if mode == "acceptEdits" and tool in EDITS and inside(path, context):
         return Verdict(allowed=True, reason_type="mode")
     if mode == "dontAsk":
@@ -163,6 +170,7 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
         return Verdict(
             allowed=False, message=message, extra=extra, kind="permission-rule", reason_type="mode"
         )
+    # In plan mode nobody is asked: a safety check answers, and this one is answered by its own words.
     if mode == "plan" and verdict.message.startswith("Dangerous "):
         return Verdict(
             allowed=False,
@@ -180,6 +188,7 @@ def judge(tool: str, given: Input, context: Context) -> Verdict:  # noqa: C901, 
         message = NO_CLASSIFIER.format(tool=tool)
         why = "automode-unavailable"
         return Verdict(allowed=False, message=message, extra=extra, kind=why, reason_type="classifier")
+    # Last: only what would have been a question needs to be refused for want of a person.
     if options.text("permission-prompts") == "none":
         extra = {
             "decision_reason_type": "asyncAgent",

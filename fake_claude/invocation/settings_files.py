@@ -56,12 +56,15 @@ class SettingsFiles:
             "project": os.path.join(cwd, ".claude", "settings.json"),
             "local": os.path.join(cwd, ".claude", "settings.local.json"),
         }
+        # Both braces make it JSON; anything else is a file's name and must exist, even if it only looks like
+        # broken JSON.
         given = options.text("settings")
         inline = given is not None and given.strip()[:1] == "{" and given.strip()[-1:] == "}"
         if given is not None and not inline and not os.path.isfile(os.path.join(cwd, given)):
             self.wrong = f"Error: Settings file not found: {os.path.join(cwd, given)}"
             return
         self.sources = self._sources(options)
+        # The order of taking over is the order of weight: later sources win for single values, and rules add up.
         self._add(self._read(MANAGED), "policySettings")
         for source in self.sources:
             self._add(self._read(paths[source]), f"{source}Settings")
@@ -87,12 +90,14 @@ class SettingsFiles:
                 f" Valid options are: {', '.join(SOURCES)}"
             )
             return ()
+        # In the CLI's order, whatever the order they were named in.
         return tuple(name for name in SOURCES if name in wanted)
 
     def _add(self, settings: Any, source: str) -> None:
         """Take over one source; later ones win, and rules add up."""
         if not isinstance(settings, dict):
             return
+        # A copy: hosts change it later, and the effective settings are merged from what each source holds.
         self.given.append((source, dict(settings)))
         if isinstance(settings.get("model"), str):
             self.model = settings["model"]
@@ -108,10 +113,12 @@ class SettingsFiles:
         if not isinstance(permissions, dict):
             return
         mode = permissions.get("defaultMode")
+        # A repository's files must not switch off the questions of the person who checks it out.
         shared = source in ("projectSettings", "localSettings")
         if mode in (*MODES, "default") and not (shared and mode in ("auto", "bypassPermissions")):
             self.mode = mode
         if source == "projectSettings":
+            # Only what grants is taken out: deny and ask rules of a project always count.
             permissions = self._without_grants(permissions)
             self.granted_by_project = permissions
         self.allow += _texts(permissions.get("allow"))
@@ -182,6 +189,7 @@ class SettingsFiles:
         if known is not None:
             known |= settings
             return
+        # Behind the sources that weigh less, before those that weigh more.
         at = sum(source in ("policySettings", "userSettings", "projectSettings") for source, _ in self.given)
         self.given.insert(at, ("localSettings", dict(settings)))
 
@@ -192,10 +200,12 @@ class SettingsFiles:
             known = {}
             self.given.append(("flagSettings", known))
         known |= {key: value for key, value in settings.items() if value is not None}
+        # A host takes a member back by sending ``null``.
         for key in [key for key, value in settings.items() if value is None]:
             known.pop(key, None)
         if not known:
             self.given = [(source, given) for source, given in self.given if source != "flagSettings"]
+        # Rules are read afresh from every source, since the ones that were replaced must go.
         sources = (*self.given,)
         self.allow = [rule for source, _ in sources for rule in self.rules("allow", source)]
         self.ask = {rule: source for source, _ in sources for rule in self.rules("ask", source)}

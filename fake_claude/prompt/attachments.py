@@ -144,7 +144,7 @@ def _shown_file(path: str, shown: str, mention: Mention, context: Context) -> At
     kind = os.path.splitext(path)[1].lower()
     if kind in BINARY or path.startswith("/proc/self/"):
         return None
-    # A FIFO or a device would block the read; the null device is the one that the CLI reads as an empty file.
+    # A FIFO or a device would block the read; the null device alone has an end at once.
     if not os.path.isfile(path) and os.path.realpath(path) != os.devnull:
         return None
     try:

@@ -115,7 +115,7 @@ def _rules(folder: str) -> Iterator[str]:
 
 def _add(found: dict[str, Memory], path: str, source: str, context: Context, *, depth: int) -> None:
     """Add a file and what it imports; a project's files import only what lies in the working directory."""
-    # ``found`` also ends circles of imports. A user's own files are never under the rules of a project.
+    # ``found`` also ends circles of imports. Deny rules for Read do not reach a user's own files.
     if path in found or depth > DEPTH or (source != "user" and denied(path, context)):
         return
     raw = _text(path)

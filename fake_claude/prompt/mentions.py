@@ -12,8 +12,8 @@ SPACE = r"\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 """White space as JavaScript's regular expressions know it."""
 
 _STOPS = r"\u3001\u3002\uff01\uff1f"  # of Chinese and Japanese, after which no space is written
-# `@` counts only at the start or after a blank, so `me@example.com` mentions nothing. The last `\b` takes off
-# punctuation: `@note.txt,` is `note.txt`. ASCII word characters only, as in JavaScript: Python's `\b` would count `é`.
+# `@` counts only at the start, after a blank or after a stop, so `me@example.com` mentions nothing. The last `\b`
+# takes off punctuation: `@note.txt,` is `note.txt`. Word characters are ASCII as in JavaScript, without `é`.
 _QUOTED = re.compile(rf'(?:^|[{SPACE}])@"([^"]+)"')
 _PLAIN = re.compile(rf'(?:^|[{SPACE}{_STOPS}])@((?!")[^{SPACE}]+\b)', re.ASCII)
 _LINES = re.compile(r"([^#]+)(?:#L(\d+)(?:-(\d+))?)?(?:#[^#]*)?", re.ASCII)

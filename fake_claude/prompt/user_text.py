@@ -53,10 +53,10 @@ class UserText:
 
     def _become_command(self, text: str) -> None:
         found = NAME.match(text)
-        # A command of a file goes before the CLI's own of the same name, so it is looked for first.
         if found is None or (self.context.bare and not self._own(found[1])):
             return
         name, arguments = found[1], text[found.end() :].strip()
+        # A command of a file goes before the CLI's own of the same name, so it is looked for first.
         command = next((command for command in self._listed if command.name == name), None)
         if command is None and not self._own(name):
             self._unknown = name
@@ -90,8 +90,8 @@ class UserText:
         context = self.context
         # Of a command, its own text: mentions in it are read (docs/claude-cli.md, commands).
         text = self.lines[-1]
-        # The order of what follows is the CLI's, and the transcript shows it: mentions, the operator's settings, remarks
-        # on this prompt, memory beside mentioned files, and the memory files last.
+        # The order of what follows is the CLI's, and the transcript shows it: mentions, the operator's settings,
+        # remarks on this prompt, memory beside mentioned files, and the memory files last.
         files = list(mentioned(context, text, seen_files))
         yield from files
         if "instructions" not in shown_before:

@@ -102,6 +102,9 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> ApiRequest:
     """Find the last prompt, and count turns, replies and words."""
     prompt, turn, reply, words, before = "", 0, 0, 0, ""
     for message in messages:
+        # Theory: turn and reply are read off the conversation and are kept nowhere else, so that a resumed
+        # session and a second process find the same place. user "a", assistant, user (tool result), assistant,
+        # user "b" is turn 2, reply 0.
         role, content = message.get("role"), message.get("content")
         if role not in ("user", "assistant"):
             continue
@@ -110,11 +113,16 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> ApiRequest:
         if role == "assistant":
             reply += 1
         else:
+            # A tool's result is no prompt; but a text sent after an interruption comes in the same message,
+            # behind the note.
             if _answers_a_tool(content):
                 said = _after_interruption(content)
+            # A continuation is the CLI's own request to go on: it belongs to the turn it continues.
             prompts = [text for text in said if not text.startswith(CONTINUATIONS)]
             if prompts:
                 prompt, turn, reply = prompts[-1], turn + 1, 0
+            # Each continuation asks for one more message. After an assistant message that one is counted there
+            # already; without one (nothing visible was said) only the note shows that there was an attempt.
             if len(prompts) < len(said) and (prompts or before != "assistant"):
                 reply += len(said) - len(prompts)  # asked again although nothing had been said
         before = role

@@ -59,6 +59,8 @@ class Entry:
             steps, name=self.name, loop=values.get("loop", False), usage=values.get("usage")
         )
         if "gap" in values:
+            # A turn's gap is the same as a first step: it has no place in the file, so that coverage does not
+            # ask for it.
             self.play.steps.insert(0, Step("gap", values["gap"]))
 
     def answers(self, ask: ApiRequest) -> re.Match[str] | None:
@@ -87,6 +89,7 @@ class Entry:
 def _place(name: str, facts: dict[str, str], match: re.Match[str]) -> str:
     if name in facts:
         return facts[name]
+    # A group that is not in the pattern stays as it is written; one that did not take part is empty.
     number = int(name)
     return (match.group(number) or "") if number <= (match.re.groups) else "{" + name + "}"
 
@@ -105,8 +108,10 @@ class ScriptFile:
         try:
             document = tomllib.loads(source)
         except tomllib.TOMLDecodeError as error:
+            # The TOML reader has the line only in its words.
             found = re.search(r"at line (\d+)", str(error))
             raise FileError(path, int(found.group(1)) if found else None, f"not TOML: {error}") from None
+        # Unknown words before the version: a typing error in `version` is then named as such.
         self._known(document, _TOP, "the file", None)
         if document.get("version") != VERSION:
             raise FileError(path, 1, f"version = {VERSION} is missing; this is the only version there is")
@@ -127,6 +132,7 @@ class ScriptFile:
     def _known(self, given: Iterable[str], names: Iterable[str], where: str, line: int | None) -> None:
         from fake_claude.suggestions import suggestion  # only a mistake pays for it
 
+        # Made by the inline form alone; a file has no way to write it.
         names = [name for name in names if name != "pieces"]
         for key in given:
             if key not in names:
@@ -158,6 +164,7 @@ class ScriptFile:
         checked = {key: self._checked(value, _TURN[key], key, line) for key, value in values.items()}
         if "steps" not in checked:
             raise FileError(self.path, line, f"turn {index + 1} has no steps")
+        # At load, not at play: a script's mistake must not show up in the middle of a test.
         self._known(checked.get("usage", {}), _USAGE, "usage", line)
         try:
             re.compile(checked.get("match", ""))
@@ -176,6 +183,7 @@ class ScriptFile:
             kinds = [key for key in value if key in KINDS]
             first = next(iter(value))
             # ``gap`` is a step of its own or a member of another.
+            # The first word decides: `{ text = "a", gap = "1s" }` is a text, `{ gap = "1s" }` a step of its own.
             kind = first if first in KINDS else kinds[0] if kinds else ""
             if not kind:
                 self._known([first], KINDS, f"step {number + 1}", at)
@@ -186,6 +194,7 @@ class ScriptFile:
                 for key, item in value.items()
                 if key != kind
             }
+            # The mark is what ledger and coverage share: it names the step by its place, from 1 as people count.
             where = f"{section}{index + 1}.{number + 1}" if section == "turn" else f"start.{number + 1}"
             steps.append(Step(kind, self._checked(value[kind], rules.check, kind, at), where, more))
             if kind == "usage":
@@ -198,6 +207,7 @@ class ScriptFile:
         for number, step in enumerate(self.start):
             places[step.where] = (self._lines.step("start", 0, number) or 0, step.kind)
         for entry in self.entries:
+            # The turn's own gap has no mark; with it the numbers would be one off.
             written = [step for step in entry.play.steps if step.where]
             for number, step in enumerate(written):
                 places[step.where] = (self._lines.step("turn", entry.index, number) or 0, step.kind)
@@ -233,6 +243,9 @@ class _LineIndex:
     )
 
     def __init__(self, source: str) -> None:
+        # Theory: the lines are found by a rough second reading, for messages alone. Headers are lines that
+        # begin with `[`; a step is a `{` directly within one `[` (depth 1), as in `steps = [ {…}, {…} ]`. A
+        # wrong guess costs a line number, never a wrong script.
         self._source = source.split("\n")
         self._headers: dict[str, list[int]] = {}
         self._steps: dict[tuple[str, int], list[int]] = {}
@@ -245,6 +258,7 @@ class _LineIndex:
     def _scan(self, source: str) -> None:
         line, depth = 1, 0
         for mark in self._TOKEN.findall(source):
+            # Strings and comments are tokens as well, so brackets in them do not count.
             if mark == "{" and depth == 1:
                 self._steps.setdefault(self._section(line), []).append(line)
             if mark in "[{":

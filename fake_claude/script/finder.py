@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 def count_use(folder: str | None, name: str) -> int:
     """Count one use of ``name`` and return how many there were before, over all processes."""
     if folder is None:
+        # Without a folder no process could see the uses of another, so every use is the first.
         return 0
     os.makedirs(folder, exist_ok=True)
     fd = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
+        # The size of the file is the count: one byte for each use, no lock, and a crash leaves no half-written
+        # number.
         os.write(fd, b".")  # with O_APPEND no other process has the position after it
         return os.lseek(fd, 0, os.SEEK_CUR) - 1
     finally:
@@ -66,6 +69,7 @@ class ScriptFinder:
         Raises:
             ScriptError: An inline script cannot be understood, or a strict script expects no such prompt.
         """
+        # A prompt that brings its own script wins over the file: a test can change one turn of a shared script.
         found = inline.find(ask.prompt)
         if found is not None:
             return TurnScript(inline.parse(found[0], ask, found[1]), name="inline"), None
@@ -73,10 +77,13 @@ class ScriptFinder:
             match = entry.answers(ask)
             if match is None:
                 continue
+            # The match comes first: only a prompt that the entry answers uses it up.
             counted = again is not entry and entry.times is not None
             if counted and count_use(self._state, f"turn{entry.index + 1}") >= (entry.times or 0):
                 continue
             return entry.render(ask, match, self._cwd), entry
+        # Without ``strict`` an unexpected prompt gets the default answer, which quotes it, so that a test shows
+        # what came.
         if self.script is not None and self.script.strict:
             raise ScriptError(f"no turn of {self.script.path} expects the prompt {ask.prompt[:200]!r}")
         return TurnScript([Step("pieces", list(words(default_answer(ask, ask.prompt))))]), None

@@ -20,9 +20,12 @@ def find(prompt: str) -> tuple[str, str] | None:
     if start < 0:
         return None
     quoted, i = False, start + len(OPEN)
+    # `[[faker]]` is text.
     if prompt[i : i + 1] not in ("", "]", " ", "\n", "\t"):
         return None
     while i < len(prompt):
+        # `]]` inside quotes does not close it: `[[fake say="a]]b"]]` says `a]]b`. A backslash takes the next
+        # character along.
         char = prompt[i]
         if quoted and char == "\\":
             i += 1
@@ -37,6 +40,8 @@ def find(prompt: str) -> tuple[str, str] | None:
 def _pairs(inside: str) -> Iterator[tuple[str, str]]:
     r"""Split ``a=1 b="two words"`` into pairs; a backslash escapes inside quotes, ``\n`` is a new line."""
     i = 0
+    # One pair in each round: blanks, key, `=`, value. A value that begins with a quote ends at the next bare quote,
+    # any other at a blank, so that `say=a"b` keeps its quote.
     while True:
         while i < len(inside) and inside[i].isspace():
             i += 1
@@ -99,8 +104,11 @@ def parse(inside: str, ask: ApiRequest, rest: str) -> list[Step]:  # noqa: C901 
             holds.append(_hold(value))
         else:
             given[key] = value
+    # Theory: the answer is `tokens` numbered pieces, then the words of `say`; a hold is a place in that row.
+    # `tokens=3 say="a b" hold=X@4` makes t1 t2 t3 a, waits at X, then b. A hold past the end comes last.
     holds.sort(key=lambda hold: hold[0])
     tokens = _count("tokens", given.get("tokens", "0"))
+    # Numbered pieces alone are an answer; the default text comes only where neither is asked for.
     says = "tokens" not in given or "say" in given
     said = list(words(given.get("say", default_answer(ask, rest)))) if says else []
 
@@ -112,6 +120,7 @@ def parse(inside: str, ask: ApiRequest, rest: str) -> list[Step]:  # noqa: C901 
     if "gap" in given:
         steps.append(Step("gap", parse_duration(given["gap"])))
     done = 0
+    # The end is one more place, without a gate: it takes out what is left.
     for place, name in [*holds, (tokens + len(said), "")]:
         upto = min(place, tokens)
         if upto > done:

@@ -84,15 +84,20 @@ class TurnScript:
         parts: list[list[Step]] = [[]]
         last = ""
         for step in self.steps:
+            # Theory: one turn is one or more messages of the model, for after a tool it is asked once more. A
+            # message ends where the next step is no tool: `text, tool, tool, text` is two messages, [text,
+            # tool, tool] and [text].
             if step.more.get("when", "here") != "here":
                 continue
             if last == "stop" or (last == "tool" and step.kind not in ("tool", *TRAILING_STEPS)):
                 parts.append([])
             parts[-1].append(step)
+            # `tool, exit, text`: the exit is played with the tool, and the text still begins a message.
             last = last if step.kind in TRAILING_STEPS else step.kind
         if self.loop:
             return parts[index % len(parts)]
         if last == "tool":
+            # A turn that ends in a tool would call it once more for ever: the model is asked again after each result.
             parts.append([Step("pieces", ["Done."])])
         return parts[min(index, len(parts) - 1)]
 
@@ -127,6 +132,7 @@ class Duration:
 def _seconds(text: str) -> float:
     scale = {"ms": 0.001, "s": 1.0, "m": 60.0}
     number, factor = text, 1.0
+    # Before `s` and `m`, since `50ms` ends with `s` as well.
     for unit in ("ms", "s", "m"):
         if text.endswith(unit):
             number, factor = text[: -len(unit)], scale[unit]
@@ -135,6 +141,7 @@ def _seconds(text: str) -> float:
         seconds = float(number) * factor
     except ValueError:
         seconds = -1.0
+    # Also refuses `nan` and `inf`, which Python takes for numbers.
     if not 0 <= seconds < 1e9:
         raise ScriptError(f"{text!r} is not a duration; write for example 50ms, 2s, 1m or 10ms..80ms")
     return seconds
@@ -146,6 +153,7 @@ def parse_duration(text: object) -> Duration:
     Raises:
         ScriptError: Anything else, or a negative time.
     """
+    # In Python `true` is the number 1; in a script it is a mistake.
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         text = str(text)
     if not isinstance(text, str):

@@ -25,6 +25,7 @@ def text(value: Any) -> str:
 
 def count(value: Any) -> int:
     """Accept a whole number from 0."""
+    # In Python `true` is a whole number; in a script it is a mistake.
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ScriptError(f"{value!r} is not a whole number from 0")
     return value
@@ -68,6 +69,7 @@ def status(value: Any) -> int:
 def one_of(*choices: str) -> Callable[[Any], str]:
     """Accept one of the words."""
 
+    # Closures, as the choices belong to the message: the writer of a script sees what would be valid.
     def check(value: Any) -> str:
         if value not in choices:
             raise ScriptError(f"{value!r} is none of {', '.join(choices)}")
@@ -101,6 +103,7 @@ def text_or_count(value: Any) -> str | int:
 
 def cut(value: Any) -> str | int:
     """Accept how a text is cut into pieces."""
+    # A number is the length of each piece in characters.
     return value if value in ("words", "chars") else positive(value)
 
 
