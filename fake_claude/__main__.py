@@ -9,6 +9,7 @@ from fake_claude.command_names import COMMANDS
 
 def main() -> None:
     """Run the tool that the first argument names, or be the CLI."""
+    # Only as the first word: `fake-claude -p install` is a prompt, and the CLI's own.
     if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
         from fake_claude.commands.commands import run_command  # argparse and friends are slow to import
         from fake_claude.terminal import print_leniently

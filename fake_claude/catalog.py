@@ -270,8 +270,10 @@ _ALIASES = {"default": "opus", "best": "opus", "opusplan": "sonnet", "claude-opu
 
 def find_model(name: str) -> Model | None:
     """Return the model with this id or alias; a date or ``-latest`` after an id does not matter."""
+    # `sonnet[1m]` asks for the long window of the same model.
     short = name.lower().removesuffix("[1m]")
     short = _ALIASES.get(short, short)
+    # Eight digits are a date: `claude-sonnet-4-5-20250929`. The version itself is short and stays.
     head, _, tail = short.rpartition("-")
     if tail == "latest" or (len(tail) == 8 and tail.isdigit()):
         short = head

@@ -47,6 +47,7 @@ def open_session(context: Context, run: Run, refused: str | None) -> None:  # no
     store = TranscriptStore(context.config_dir, context.cwd)
     run.project_dir = store.folder
     fork = options.flag("fork-session")
+    # A script says that the session is not there: a test then needs no session to lose.
     if refused == "unknown" and options.flag("resume"):
         unknown = options.text("resume") or ""
         _not_found(run, unknown)
@@ -55,6 +56,7 @@ def open_session(context: Context, run: Run, refused: str | None) -> None:  # no
     if options.flag("resume"):
         try:
             source = _find(store, resume)
+        # A line on stdout as well, as for an unknown id: a host that reads the stream learns why there is no session.
         except NoSuchTitle as unknown:
             if context.streams_out:
                 run.emit(early_error(context, str(unknown)))
@@ -65,11 +67,13 @@ def open_session(context: Context, run: Run, refused: str | None) -> None:  # no
         if not fork:
             context.session_id = os.path.basename(source)[: -len(".jsonl")]
     elif options.flag("continue"):
+        # Nothing to continue is no mistake: the CLI starts a new session.
         newest = store.newest()
         if newest is not None:
             source = store.path(newest)
             if not fork:
                 context.session_id = newest
+    # A fork reads the old transcript and writes to a new one; without a fork both are one file.
     path: str | None = source if source and not fork else store.path(context.session_id)
     if options.flag("no-session-persistence"):
         path = None
@@ -168,6 +172,7 @@ def read_prompt(context: Context, run: Run) -> str:
     options = context.options
     argument = options.positionals[0] if options.positionals else ""
     piped = ""
+    # Reading before the prompt is judged: an open pipe that says nothing costs its three seconds in the CLI, too.
     if not os.isatty(0):
         from fake_claude.engine.piped_prompt import read_piped_prompt  # not for stream-json input
 
@@ -197,6 +202,7 @@ def start_session(run: Run) -> None:
     from fake_claude.json_lines import dumps
 
     context = run.context
+    # A warning only: the API knows models that this version of the CLI does not.
     if find_model(context.model) is None:
         facts = {"model": context.model, "query_source": "sdk"}
         run.err.line(f"[claude-code:unrecognized_model] {dumps(facts)}")
@@ -215,11 +221,14 @@ def run_cli(argv: Sequence[str], settings: LauncherSettings) -> int:
     from fake_claude.engine.signals import Signals
     from fake_claude.ledger_writer import LedgerWriter
 
+    # First of all: a signal that comes before the handlers would end the process without a line in the ledger.
     signals = Signals()
     record = LedgerWriter(settings.ledger, argv)
     code, run = 1, None
     try:
         options = parse(argv)
+        # Before everything that could be refused, and without a session: a host asks for it to see that the CLI
+        # is there.
         if options.flag("version"):
             os.write(1, f"{settings.version} (Claude Code)\n".encode())
             code = 0
@@ -242,6 +251,7 @@ def run_cli(argv: Sequence[str], settings: LauncherSettings) -> int:
         os.write(2, f"fake-claude: {error}\n".encode())
         return code
     finally:
+        # The ledger has an end for every way out but SIGKILL and a crash; tests know those by its absence.
         record.exit(code, run.out.bytes_out if run is not None else 0)
         if run is not None:
             run.out.restore()
@@ -254,6 +264,8 @@ def check_and_play(run: Run) -> int:
 
     context, loop = run.context, Loop(run)
     try:
+        # The order of checks is the CLI's (docs/claude-cli.md, starting): with two mistakes the caller sees the
+        # first.
         refused, steps = run.scripts.start()
         loop.play_start_steps(steps)
         for check in checks.FIRST:
@@ -264,10 +276,14 @@ def check_and_play(run: Run) -> int:
         for check in checks.AFTER_SESSION:
             check(context)
         run.warn(checks.beta_warnings(context))
+        # The prompt comes before the session: without one, no transcript is begun.
         prompt = None if context.streams_in else read_prompt(context, run)
         open_session(context, run, refused)
+        # Only a continued session gets here without a prompt (``read_prompt``); there is no deferred tool to go
+        # on with.
         if prompt == "":
             raise Refusal(NO_MARKER if run.transcript.messages else NO_PROMPT)  # noqa: TRY301 - one answer for every refusal
+        # Last of the checks, in the CLI as well.
         if context.output_format == "stream-json" and not context.verbose:
             raise Refusal("Error: When using --print, --output-format=stream-json requires --verbose")  # noqa: TRY301 - one answer for every refusal
         start_session(run)
@@ -289,4 +305,5 @@ def main(**given: Any) -> None:
     """Be the CLI with ``sys.argv``; the launcher calls this with its own settings."""
     code = run_cli(sys.argv[1:], LauncherSettings(**given))
     sys.stdout.flush()
+    # Without the interpreter's own end: it costs time on every run, and threads or pipes left over could block it.
     os._exit(code)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def _fifo(path: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
+        # Both sides make the FIFOs, and either may come first.
         os.mkfifo(path, 0o600)
     except FileExistsError:
         return
@@ -27,6 +28,9 @@ class Arrival:
 
     def __init__(self, folder: str, name: str) -> None:
         path = os.path.join(folder, name)
+        # A FIFO opened for writing alone fails where no reader is, and one for reading alone sees an end of
+        # file as soon as the last writer closes. With both, neither depends on the other side (Linux allows it;
+        # POSIX leaves it open).
         flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
         _fifo(path)
         _fifo(path + ".at")
@@ -40,6 +44,7 @@ class Arrival:
     def passed(self) -> bool:
         """Take one passage if there is one."""
         try:
+            # One byte is one passage: of two fakes at the gate, only one gets it.
             return os.read(self.fd, 1) != b""
         except BlockingIOError:
             return False
@@ -81,6 +86,8 @@ class Gate:
         loop = asyncio.get_running_loop()
         fd = self._fds[1]
         while True:
+            # Read first, wait then: the fake may have arrived before this was called. After the wait another
+            # reader may have taken the byte, so it is tried once more.
             try:
                 os.read(fd, 1)
             except BlockingIOError:
@@ -95,6 +102,7 @@ class Gate:
 
     def open(self, passages: int = 1) -> None:
         """Let that many fakes pass, now or later."""
+        # The bytes stay in the FIFO until fakes take them, so it does not matter who comes first.
         os.write(self._fds[0], b"." * passages)
 
 

@@ -12,7 +12,9 @@ class UuidSource:
 
     def __init__(self) -> None:
         head = os.urandom(10).hex()
+        # The 4 and the a are the version and the variant of RFC 9562; all other digits of the head are random.
         self._head = f"{head[:8]}-{head[8:12]}-4{head[13:16]}-a{head[17:20]}-"
+        # Five bytes, while the last part has room for six: no flood of ids makes it a digit too long.
         self._next = int.from_bytes(os.urandom(5), "big")
 
     def __call__(self) -> str:

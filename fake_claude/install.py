@@ -9,6 +9,8 @@ from pathlib import Path
 
 from fake_claude.script.file import load
 
+# A program on the command line and no file of its own: a launcher cannot be parted from it, and `-I -S` keep the
+# environment and installed packages from changing what runs, and make its start fast.
 PROGRAM = "import sys; sys.path.insert(0, {root!r}); from fake_claude.cli import main; main({settings})"
 
 
@@ -34,6 +36,8 @@ def install(
         OSError: The folder cannot be written.
         FileError: The script is not valid.
     """
+    # Absolute, for a server starts its CLI in the folder of a conversation, where a relative path would lead
+    # elsewhere.
     directory = directory.absolute()
     ledger = (ledger or directory / "ledger").absolute()
     gates = (gates or directory / "gates").absolute()
@@ -42,6 +46,7 @@ def install(
         folder.mkdir(parents=True, exist_ok=True)
     settings: dict[str, str | float] = {"ledger": str(ledger), "gates": str(gates), "state": str(state)}
     if script is not None:
+        # Loaded here for its mistakes: they are shown once, at the installation, and not by every run.
         settings["script"] = load(str(script.absolute())).path
     if retry_scale != 1.0:
         settings["retry_scale"] = retry_scale

@@ -40,6 +40,7 @@ class Run:
     @property
     def alive(self) -> bool:
         """Whether the process is there at this moment; another process with its old pid does not count."""
+        # Both are needed: a run that noted its end may still stand in /proc for a moment.
         return self.exit_code is None and self._in_proc()
 
     @property
@@ -84,9 +85,11 @@ class Run:
 def lives(pid: int, start: int | None) -> bool:
     """Whether the process with this start time exists; ``None``: the time is unknown, so another process is assumed."""
     try:
+        # The name in parentheses may hold blanks and parentheses itself, so the fields are counted from the last one.
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except (OSError, IndexError):
         return False
+    # A zombie has ended; only its parent has not asked yet. A start time keeps two processes with one pid apart.
     return state not in (b"Z", b"X") and start is not None and proc_start(pid) == start
 
 
@@ -103,6 +106,7 @@ def _load(path: Path) -> Run:
                 run.started = event["time"]
                 for key in ("pid", "pgid", "sid", "ppid", "argv", "cwd", "proc_start"):
                     setattr(run, key, event[key])
+                # Ledgers of older launchers do not have it.
                 run.environment = event.get("environment", [])
             case "stdin":
                 run.stdin.append(event["line"])
@@ -116,6 +120,7 @@ def _load(path: Path) -> Run:
 def read(directory: Path) -> list[Run]:
     """Return the runs noted in a ledger folder, oldest first; a folder that is not there yet has none."""
     runs = [_load(path) for path in Path(directory).glob("*.jsonl")]
+    # A file without its first line yet is a run that is about to start: it is no run so far.
     return sorted((run for run in runs if run.pid), key=lambda run: run.started)
 
 

@@ -22,6 +22,7 @@ class LedgerWriter:
         os.makedirs(folder, exist_ok=True)
         pid = os.getpid()
         started = time.time()
+        # The time makes names sort as runs started; the pid keeps two of the same microsecond apart.
         path = os.path.join(folder, f"{int(started * 1000000):016d}-{pid}.jsonl")
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._add(
@@ -38,6 +39,8 @@ class LedgerWriter:
 
     def _add(self, event: str, **facts: object) -> None:
         if self._fd >= 0:
+            # One write for each line, unbuffered: a run that is killed at any point has noted all that it did,
+            # and a reader at the same time sees at most one line that is not whole.
             line = dumps({"event": event, "time": time.time(), **facts}) + "\n"
             os.write(self._fd, line.encode("utf-8", "surrogatepass"))
 
@@ -62,6 +65,7 @@ def proc_start(pid: int) -> int | None:
     """Return the start time of a process in clock ticks since boot, which with the pid names it for ever."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
+            # Field 22 of proc(5); the fields after the name begin with the third.
             return int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return None

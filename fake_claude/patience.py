@@ -14,4 +14,5 @@ def patience(seconds: float) -> float:
     Raises:
         ValueError: The variable is no number.
     """
+    # An empty variable counts as unset, or ``float`` would refuse it.
     return seconds * float(os.environ.get(VARIABLE) or 1)

@@ -39,8 +39,10 @@ def install(folder: Path, version: str = VERSION) -> Path:
     """
     place = folder / version
     found = _binary(place)
+    # The folder is named by the version: another one is installed beside it and never mixed with it.
     if found is not None:
         return found
+    # The interpreter's own folder first: an environment with npm from a wheel need not be on PATH.
     npm = shutil.which("npm", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if npm is None:
         raise RealCliError(
@@ -48,6 +50,7 @@ def install(folder: Path, version: str = VERSION) -> Path:
             f"or set {VARIABLE} to a claude binary of version {version}"
         )
     place.mkdir(parents=True, exist_ok=True)
+    # Scripts of packages are not run: the binary is a file of a package, and nothing else of it is wanted.
     flags = (
         "--no-save",
         "--no-package-lock",
@@ -69,6 +72,7 @@ def install(folder: Path, version: str = VERSION) -> Path:
     except subprocess.TimeoutExpired:
         raise RealCliError(f"npm did not install the real CLI within {INSTALL_SECONDS} seconds") from None
     found = _binary(place)
+    # Success without a binary is one more failure: npm passes over packages that are not for this machine.
     if done.returncode != 0 or found is None:
         raise RealCliError(f"npm could not install the real CLI {version}: {done.stderr.strip()[-2000:]}")
     return found
@@ -84,8 +88,11 @@ def isolated(argv: Sequence[str]) -> list[str]:
     Raises:
         RealCliError: This machine does not let us make one.
     """
+    # Only root may make a network namespace; others become root in a user namespace of their own first.
     unshare = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--net", "--map-root-user"]
     try:
+        # Tried with a command that does nothing, for a clear sentence; after the real start its failure would be the
+        # command's own.
         subprocess.run([*unshare, "true"], check=True, capture_output=True, text=True)
     except FileNotFoundError:
         raise RealCliError(
@@ -102,6 +109,9 @@ def isolated(argv: Sequence[str]) -> list[str]:
 def bring_up_loopback() -> None:
     """Set the loopback device of this namespace up."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+        # An ifreq of netdevice(7): the name in 16 bytes, the flags in two, the rest of the union unused. A new
+        # namespace has loopback switched off, and without it not even the scripted API on 127.0.0.1 can be
+        # reached.
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(device, SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(device, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
@@ -109,6 +119,7 @@ def bring_up_loopback() -> None:
 
 def main(argv: Sequence[str]) -> NoReturn:
     """Install the CLI, then become COMMAND in the namespace; exit 2 when the CLI or the namespace cannot be had."""
+    # The program starts itself a second time within the namespace, since only there the device can be switched on.
     if argv[:1] == [INSIDE]:
         bring_up_loopback()
         _become(argv[1:])

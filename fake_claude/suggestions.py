@@ -12,8 +12,12 @@ MIN_SIMILARITY = 0.4
 
 def distance(a: str, b: str) -> int:
     """Return the optimal string alignment distance of two words; far apart is just their length."""
+    # Each letter more is one step, so the distance is above the bound already: the table need not be filled.
     if abs(len(a) - len(b)) > MAX_DISTANCE:
         return max(len(a), len(b))
+    # ``rows[i][j]`` is the distance of the first i letters of one word and the first j of the other: the least
+    # of leaving one out, putting one in, changing one, or swapping two neighbours (`modle` is one step from
+    # `model`).
     rows = [[max(i, j) if not (i and j) else 0 for j in range(len(b) + 1)] for i in range(len(a) + 1)]
     for j in range(1, len(b) + 1):
         for i in range(1, len(a) + 1):
@@ -26,6 +30,7 @@ def distance(a: str, b: str) -> int:
 
 def nearest(word: str, names: Iterable[str]) -> list[str]:
     """Return the names nearest to ``word``, sorted; none when all are too different."""
+    # Names at the best distance so far are collected; a nearer one starts the list again.
     best = MAX_DISTANCE
     found: list[str] = []
     for name in sorted(set(names)):

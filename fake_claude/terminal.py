@@ -17,6 +17,7 @@ def print_leniently() -> None:
 
     What nobody reads any more is dropped; the reports and the exit status are still wanted.
     """
+    # A CI may set an ASCII locale: then one `→` in a report would end the run with an error of encoding.
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
@@ -61,6 +62,7 @@ class Unread:
 
 def has_colour(stream: TextIO) -> bool:
     """Whether a stream is shown in colour: a terminal is, unless ``NO_COLOR``, ``FORCE_COLOR`` or ``TERM`` object."""
+    # Empty counts as unset (no-color.org); and it wins over ``FORCE_COLOR``, as a person set it.
     if os.environ.get("NO_COLOR"):
         return False
     if forced := os.environ.get("FORCE_COLOR"):
@@ -99,6 +101,7 @@ class Counter:
         done, total = self._done, self._total
         digits = len(str(total))
         left = ""
+        # The first few are no measure: with one done, the estimate jumps about.
         if 3 <= done < total:
             seconds = (self._clock() - self._began) / done * (total - done)
             left = f", {int(seconds) // 60}:{int(seconds) % 60:02} left"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 
+# Theory: a turn is a generator. `yield Delay(2)` hands control to the loop, which goes on reading input and signals;
+# after two seconds it resumes the turn, or throws one of the exceptions below into it at that very place. So a turn
+# reads like a plain list of steps and can still be left at every wait.
 class Wait:
     """The base class: something outside of the turn must happen first."""
 
@@ -39,6 +42,7 @@ class Yield(Wait):
     __slots__ = ()
 
 
+# One object for all: a flood of pieces yields for each of them.
 YIELD = Yield()
 
 

@@ -42,6 +42,7 @@ class Benchmark:
         self._env = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(folder),
+            # No variable of ours comes along, so both CLIs start from the same and nothing reaches a real API.
             "ANTHROPIC_API_KEY": "sk-dummy",
             "ANTHROPIC_BASE_URL": url,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -73,6 +74,7 @@ class Benchmark:
             self.send_message(process, "one")
             _until(process, b'"type":"result"')
             started = time.perf_counter()
+            # The first turn is not measured: it holds the start of the process, which ``one_shot`` has.
             self.send_message(process, "two")
             _until(process, b'"content_block_delta"')
             return (time.perf_counter() - started) * 1000
@@ -113,6 +115,7 @@ class Benchmark:
 
     def imports(self) -> list[tuple[int, str]]:
         """Return what a run imports: microseconds of each module itself, dearest first."""
+        # The launcher's own program and flags, or the imports counted would be those of another start.
         code = PROGRAM.format(root=str(Path(__file__).resolve().parents[2]), settings="")
         done = subprocess.run(
             [sys.executable, "-X", "importtime", "-I", "-S", "-c", code, *ONE_SHOT, "hello there"],
@@ -146,6 +149,7 @@ def _drain(process: subprocess.Popen[bytes]) -> int:
     """Read to the end and return the number of lines."""
     assert process.stdout is not None
     lines = 0
+    # Large reads and no lines of text: the reader must cost less than the writer it measures.
     while data := os.read(process.stdout.fileno(), 1 << 20):
         lines += data.count(b"\n")
     return lines
@@ -153,6 +157,8 @@ def _drain(process: subprocess.Popen[bytes]) -> int:
 
 def _reap(process: subprocess.Popen[bytes]) -> float:
     """Wait for the end and return the seconds of processor time."""
+    # ``wait4`` alone gives the usage of this one child; ``getrusage`` adds up all children so far. The code is put
+    # into the object, which would otherwise wait for a process that is gone.
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

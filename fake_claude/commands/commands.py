@@ -134,6 +134,7 @@ def _coverage(argv: Sequence[str]) -> int:
     reached = {
         event["where"] for run in read(given.ledger) for event in run.events if event.get("event") == "step"
     }
+    # Not the other way round: a ledger may hold steps of other scripts.
     never = [where for where in places if where not in reached]
     for where in never:
         line, kind = places[where]
@@ -160,6 +161,7 @@ def _rows(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[In
 
     if given.claude is not None and not os.access(given.claude, os.X_OK):
         parser.error(f"{given.claude} is not a program")
+    # Every N-th row and not the first ones, which would all be of one group.
     rows = suite.chosen(given.rows)[:: getattr(given, "every", 1)]
     if not rows:
         parser.error(f"no row is called {', '.join(given.rows)}")
@@ -203,11 +205,13 @@ def _generated(parser: argparse.ArgumentParser, given: argparse.Namespace) -> in
     if given.claude is None:
         parser.error(f"generated rows need the real CLI: name it with --claude or {real_cli.VARIABLE}")
     seed = given.seed if given.seed is not None else secrets.randbelow(1_000_000)
+    # Before the run: a run that hangs or is ended by a CI can then be repeated.
     print(f"seed {seed}", flush=True)  # noqa: T201
     found = asyncio.run(
         generated.play(given.generate, seed, given.claude, shrunk=given.shrink, keep=given.keep)
     )
     print(generated.report(found, given.generate, seed))  # noqa: T201
+    # Multiplied instead of divided: no rounding, and no rows is no division by zero.
     return 1 if 100 * (given.generate - len(found)) < given.least * given.generate else 0
 
 
@@ -256,6 +260,7 @@ def _tee(argv: Sequence[str]) -> int:
     parser.add_argument("--claude", type=Path, required=True, help="the real CLI")
     parser.add_argument("--recording", type=Path, required=True, help="the file to write")
     words = list(argv)
+    # Cut by hand: argparse would take options of the CLI, which stand behind it, for its own.
     cut = words.index("--") if "--" in words else len(words)
     given = parser.parse_args(words[:cut])
     return tee(given.claude, words[cut + 1 :], given.recording)
@@ -271,6 +276,7 @@ def _replay(argv: Sequence[str]) -> int:
     )
     given = parser.parse_args(argv)
     try:
+        # The replayed exit code is the tool's own, so its mistakes take 2, as those of the other tools do.
         return replay(given.recording, speed=given.speed)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)  # noqa: T201

@@ -35,6 +35,7 @@ def scrubber(home: str, cwd: str) -> Callable[[str], str]:
 
     def scrub(text: str) -> str:
         text = SECRETS.sub("(secret)", text)
+        # The working directory before the home, which it mostly lies in.
         for path, name in ((cwd, "/work/dir"), (home, "/home/user")):
             if len(path) > 1:
                 text = text.replace(path, name)
@@ -61,6 +62,7 @@ class Recorder:
 
     def passed(self, stream: str, data: bytes) -> None:
         """Note bytes of a stream; a line is written when its end has come."""
+        # A secret can be cut in two by the chunks of a pipe; in a whole line it is found.
         lines = (self._rest.pop(stream, b"") + data).split(b"\n")
         self._rest[stream] = lines.pop()
         if lines:
@@ -94,6 +96,7 @@ def tee(claude: Path, argv: Sequence[str], recording: Path) -> int:
     recorder.note(exit=code)
     recorder.close()
     if code < 0:
+        # Exit codes and signals differ for a caller that waits for us; SIGKILL cannot be handled and needs no reset.
         if -code != signal.SIGKILL:
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
@@ -108,6 +111,7 @@ class _Pump:
         self._recorder = recorder
         self._selector = selectors.PollSelector()
         self._wake, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # The two outputs. Input that stays open must not keep us alive once the child is gone.
         self._open = 2
 
     def run(self) -> int:
@@ -116,6 +120,8 @@ class _Pump:
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
+        # Theory: a signal must not be lost between two calls of select. An empty handler keeps it from ending
+        # us, and the wakeup descriptor turns it into a byte that select sees like any other input.
         for number in PASSED_ON:
             signal.signal(number, lambda _number, _frame: None)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
@@ -128,6 +134,7 @@ class _Pump:
             self._selector.register(source, selectors.EVENT_READ, (source, target, name))
         self._selector.register(self._wake, selectors.EVENT_READ, None)
         while self._open:
+            # The child's code comes last: its output may still stand in the pipes when it has ended.
             for key, _ in self._selector.select():
                 if key.data is None:
                     self._pass_signals()
@@ -156,6 +163,7 @@ class _Pump:
         self._selector.unregister(source)
         if name == "stdin":
             assert self._child.stdin is not None
+            # The end of input is passed on, too: the CLI waits for it.
             self._child.stdin.close()
         else:
             self._open -= 1
@@ -163,6 +171,7 @@ class _Pump:
 
 def _write_all(fd: int, data: bytes) -> None:
     while data:
+        # A pipe takes what has room; the rest is tried again.
         data = data[os.write(fd, data) :]
 
 
@@ -196,6 +205,7 @@ def replay(path: Path, *, speed: float) -> int:
     started = time.monotonic()
     for line in lines[1:]:
         if speed:
+            # Against the clock since the start, not from line to line: small delays do not add up.
             left = line["ms"] / 1000 / speed - (time.monotonic() - started)
             if left > 0:
                 time.sleep(left)
@@ -206,5 +216,6 @@ def replay(path: Path, *, speed: float) -> int:
             _write_all(1 if line["from"] == "stdout" else 2, line["data"].encode("utf-8", "surrogateescape"))
         elif "exit" in line:
             code = int(line["exit"])
+            # 128 + N is how a shell shows an end by signal N; the replay itself ends in order.
             return code if code >= 0 else 128 - code
     return 1

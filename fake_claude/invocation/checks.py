@@ -179,7 +179,7 @@ def check_agent(context: Context) -> None:
     known = [*AGENTS, *context.agents]
     if name not in known:
         raise Refusal(f"--agent '{name}' not found. Available agents: {', '.join(known)}")
-    # These two have all tools, so a run with them differs in nothing but its words.
+    # `claude` and `general-purpose` have all tools, so a run as one of them differs in nothing but its words.
     if name in AGENTS[1:] and name != "general-purpose":
         raise Refusal(f"fake-claude does not imitate the agent {name!r}: it has tools of its own")
 

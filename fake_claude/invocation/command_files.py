@@ -60,8 +60,7 @@ class Command:
             return words[number] if number < len(words) else match[0]
 
         text = self.text
-        # `$ARGUMENTS` first, then `$0`: so a number in what the user wrote is filled in as well, as in the
-        # CLI's one text.
+        # `$ARGUMENTS` first, then `$0`: so a `$1` in what the user wrote is filled in as well.
         if "$ARGUMENTS" in text or _WORD.search(text):
             text = _WORD.sub(word, text.replace("$ARGUMENTS", arguments))
         elif arguments:

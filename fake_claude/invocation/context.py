@@ -77,7 +77,7 @@ class Context:
         self.replay = options.flag("replay-user-messages")
         self.mcp_servers: list[dict[str, str]] = []
         self.emits_state = env.get("CLAUDE_CODE_SDK_READS_SESSION_STATE") == "1"
-        # As JavaScript reads it: what is no number, like an empty text, is 0 and sets no limit.
+        # As JavaScript reads it: an empty value is 0, and 0 sets no limit.
         self.max_turns = number(options.text("max-turns") or "") or 0.0
         budget = options.text("max-budget-usd")
         self.max_budget = number(budget) if budget else None
@@ -157,7 +157,7 @@ class Context:
         if options.flag("dangerously-skip-permissions"):
             return "bypassPermissions"
         mode = options.text("permission-mode", configured) or "default"
-        # `manual` is what newer versions call it on the command line; the messages still say `default`.
+        # `manual` is its name on the command line; messages say `default`.
         return "default" if mode == "manual" else mode
 
     @property

@@ -51,7 +51,7 @@ def json_complaint(text: str) -> str:
         said = str(error)
     else:
         raise AssertionError("it is JSON")
-    # Python's place of the mistake, told in the words of the CLI's parser; the order is from certain to general.
+    # Python's place of the mistake, put into the words of the CLI's parser; the order is from certain to general.
     rest = text[place:].lstrip()
     word = re.match(r"[A-Za-z_$][\w$]*", rest)
     if not rest:

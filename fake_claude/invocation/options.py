@@ -233,9 +233,9 @@ def _store(options: Options, option: Option, value: str | None) -> None:
         if wrong:
             raise Refusal(f"error: option '{option.flags}' argument '{value}' is invalid. {wrong}")
     if option.arity == VARIADIC:
-        # An option without its value (`--resume`) is there but has no text: that is what ``True`` stands for.
         options.lists.setdefault(option.key, []).append(value or "")
     else:
+        # An option without its value (`--resume`) is there but has no text: that is what ``True`` stands for.
         options.values[option.key] = value if value is not None else (option.preset or True)
 
 
