@@ -42,6 +42,7 @@ ALLOWED: tuple[Allowed, ...] = (
 def allowed_by(row: str, difference: Difference) -> Allowed | None:
     """Return the entry that accepts a difference."""
     for entry in ALLOWED:
+        # By its beginning: one entry covers all that lies below a member, but never another row.
         if difference.where.startswith(entry.where) and (not entry.rows or row in entry.rows):
             return entry
     return None

@@ -48,6 +48,7 @@ class Case:
 
     def smaller(self) -> Iterator[Case]:
         """Yield this case with one part less, for each part that is not its last prompt."""
+        # A case without a prompt does nothing in either CLI, which would hide the difference that is looked for.
         turns = [part for part in self.parts if part.kind in ("turn", "held")]
         for index, part in enumerate(self.parts):
             if part.kind not in ("turn", "held") or len(turns) > 1:
@@ -78,6 +79,7 @@ class Case:
         if self.form == "stream":
             acts = list(self._acts())
         else:
+            # Behind `--`, or a variadic option before it would take the prompt as one of its values.
             argv += ["--", str(self.of("turn")[0])]
         return Invocation(
             self.name,
@@ -89,11 +91,15 @@ class Case:
             files=dict(self.of("file")),
             before=before,
             answers=self.of("answer"),
+            # Options are drawn by chance, and some make the CLI refuse: then the acts that are left cannot be done.
             may_end=True,
         )
 
     def _acts(self) -> Iterator[Act]:
         """Send the messages and requests one after the other, each when the one before is done."""
+        # ``last`` is the sign that the act before is done: the next one waits for it, so that both CLIs get
+        # their input at the same point. Sent at once, the real CLI may or may not have read it before its turn
+        # ends.
         last, results, requests = "now", 0, 0
         for part in self.parts:
             if part.kind == "turn":
@@ -102,8 +108,10 @@ class Case:
                 last = f"result:{results}"
             elif part.kind == "held":
                 prompt, then = part.value
+                # The message that waits in the queue gets a result of its own.
                 results += 1 + (then == "queue")
                 yield (last, "send", user(prompt))
+                # The answer stands at the gate, but the CLI may still be writing down what came before it.
                 yield ("arrived", "pause", SILENT_WORK)
                 if then == "interrupt":
                     yield ("now", "send", control("interrupt", "interrupt"))

@@ -53,10 +53,12 @@ def normal(outcome: RunOutcome, names: dict[str, str]) -> Normal:
     messages: list[Any] = []
     for line in outcome.stdout:
         try:
+            # A line that is no JSON is compared as text: the CLI's noise is part of what it prints.
             message = json.loads(line)
         except ValueError:
             message = line
         messages.append(message)
+    # Order first, ids after: names of ids are given as they turn up, so another order would give other names.
     messages = _ordered(messages)
     return Normal(
         outcome.exit_code,
@@ -81,6 +83,9 @@ def _ordered(messages: list[Any]) -> list[Any]:
     and parallel tools report as they finish (docs/claude-cli.md, messages).
     """
     ordered: list[Any] = []
+    # Example: a1, result, delta(a1), stop(a1) and a1, delta(a1), stop(a1), result are both possible. A later
+    # line of a1 moves up behind the newest line of a1 if only lines of tools stand between; all else stays
+    # where it is, so a wrong order of anything but tools is still a difference.
     last: dict[str, int] = {}  # where the newest line of each API message stands
     for message in messages:
         api_id = _api_id(message)
@@ -109,6 +114,7 @@ def _one_json_delta(messages: list[Any]) -> Iterator[Any]:
                 **message,
                 "event": {**message["event"], "delta": {"type": kind, "partial_json": "<json>"}},
             }
+        # Only neighbours are one: a second tool's input begins after another kind of line and is kept.
         before = kind
 
 
@@ -139,6 +145,7 @@ def _results_in_order(messages: list[Any]) -> Iterator[Any]:
 
     for message in messages:
         if isinstance(message, dict) and message.get("type") == "user" and "tool_use_result" in message:
+            # A run of results is held back until another line comes, then put out in the order of their calls.
             group.append(message)
             continue
         yield from flushed()
@@ -161,6 +168,7 @@ def _results_last(lines: list[Message]) -> list[Message]:
         if result and line["content"][0].get("type") == "tool_result":
             held.append(line)
             continue
+        # The transcript has one line for each block of a message: results wait until the last block of it has come.
         if line["type"] != "assistant" or line.get("message") != asked:
             ordered += sorted(held, key=lambda result: calls.index(result["content"][0]["tool_use_id"]))
             held = []
@@ -183,6 +191,7 @@ def differences(real: Normal, fake: Normal) -> list[Difference]:
     """Return where the fake's outcome is not the real one's."""
     found: list[Difference] = []
     if real.exit_code != fake.exit_code:
+        # From what matters most to a server to what matters least; the report shows the first few only.
         found.append(Difference("exit", str(real.exit_code), str(fake.exit_code)))
     if real.stderr != fake.stderr:
         found.append(Difference("stderr", repr(real.stderr), repr(fake.stderr)))
@@ -194,6 +203,7 @@ def differences(real: Normal, fake: Normal) -> list[Difference]:
         found.append(Difference("sequence", f"{at}: {want[at : at + 4]}", f"{got[at : at + 4]}"))
     for index, (a, b) in enumerate(zip(real.messages, fake.messages, strict=False)):
         if _kind(a) != _kind(b):
+            # From here on lines are compared with the wrong ones; the difference of the sequence says where it began.
             break
         found += _members(f"{_kind(a)}", a, b, index)
     if real.files != fake.files:
@@ -216,6 +226,7 @@ def _members(where: str, want: Any, got: Any, index: int) -> Iterator[Difference
                 yield Difference(f"{where}.{key}", "absent", json.dumps(got[key])[:300])
             else:
                 yield from _members(f"{where}.{key}", want[key], got[key], index)
+    # Lists of different length are shown whole, since which item is missing cannot be known.
     elif isinstance(want, list) and isinstance(got, list) and len(want) == len(got):
         for a, b in zip(want, got, strict=True):
             yield from _members(f"{where}[]", a, b, index)

@@ -40,9 +40,11 @@ class Player:
 
     async def compare(self, cases: Sequence[Case], *, slowly: bool = False) -> list[Found]:
         """Play cases and return those that differ."""
+        # Fresh folders for each round: the names of cases repeat while one is made smaller.
         self._round += 1
         place, stretch = self._folder / str(self._round), STRETCH if slowly else 1.0
         wanted = [case.row() for case in cases]
+        # The real CLI first and then the fake: side by side they would take the processor from each other.
         at_once = 1 if slowly else 4
         real = await play_rows(
             wanted, Sandbox(place / "real", claude=self._claude, stretch=stretch), at_once=at_once
@@ -56,6 +58,9 @@ class Player:
 
     async def shrink(self, found: Found) -> Found:
         """Leave out parts as long as the first difference stays where it is."""
+        # Theory: leave out one part at a time; if the case still differs in the same place, go on from the
+        # smaller one and begin again, else try the next part. Another place would be another difference, which
+        # hides this one.
         where, tries = _where(found), 0
         smallest = found
         progress = True
@@ -77,6 +82,7 @@ def _where(found: Found) -> str:
 
 
 def _judged(case: Case, real: Normal | str, fake: Normal | str) -> Found | None:
+    # Both got stuck: they behave the same, and the case itself asks for what never comes.
     if isinstance(real, str) and isinstance(fake, str):
         return None
     if isinstance(real, str):
@@ -104,6 +110,7 @@ async def play(count: int, seed: int, claude: Path, *, shrunk: int = 5, keep: bo
 def _keep(found: Sequence[Found]) -> None:
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else []
     names = {data["name"] for data in kept}
+    # Without an outcome of the real CLI there is nothing to hold the fake to.
     fresh = [each for each in found if each.real is not None and each.case.name not in names]
     lines = [
         json.dumps(data, ensure_ascii=False) for data in (*kept, *(each.case.to_json() for each in fresh))

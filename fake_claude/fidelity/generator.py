@@ -113,12 +113,16 @@ ANSWERS: tuple[dict[str, Any], ...] = (
 
 def generate(seed: int, number: int) -> Case:
     """Return the case of this seed and number: the same at all times."""
+    # A generator of its own for each case: case 17 is the same whether it is played alone or among a thousand.
+    # The order of the draws below is part of a case's name: a draw put in between makes all cases others.
     chance = random.Random(f"{seed}:{number}")  # noqa: S311 - no secret
+    # What stands there more than once comes more often: the stream is what servers use.
     form = chance.choice(["text", "json", "lines", "lines", "stream", "stream", "stream", "stream"])
     parts = [Part("option", chance.choice(OPTIONS)) for _ in range(chance.choice([0, 0, 1, 1, 2, 3]))]
     if form == "stream":
         parts += [Part("option", chance.choice(STREAMED)) for _ in range(chance.choice([0, 1, 1]))]
         parts += [Part("answer", chance.choice(ANSWERS)) for _ in range(chance.choice([1, 2]))]
+    # A set, as the same file may be drawn twice; sorted, as the order of a set differs between processes.
     files = {tuple(chance.choice(FILES)) for _ in range(chance.choice([0, 1, 2, 3]))}
     parts += [Part("file", list(file)) for file in sorted(files)]
     if chance.random() < 0.1:
@@ -126,6 +130,7 @@ def generate(seed: int, number: int) -> Case:
             Part("env", chance.choice([["FOO", "bar"], ["CLAUDE_CODE_SDK_READS_SESSION_STATE", "1"]]))
         )
     if chance.random() < 0.12:
+        # Plain prompts only: the earlier run must leave a session behind.
         parts.append(Part("before", chance.choice(PROMPTS[:5])))
         parts.append(
             Part(

@@ -54,6 +54,7 @@ def _times(message: Any) -> Any:
     return walk(message, change)
 
 
+# The ids that begin with aaaaaaaa-0000 are the rows' own (``invocation.UUID1``): they must come back as they were.
 _UUID = re.compile(
     r"(?<![0-9a-f])(?!aaaaaaaa-0000)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 )
@@ -71,6 +72,8 @@ class Ids:
 
     def name(self, found: str, kind: str) -> str:
         """Return the name for an id, a new one if it is new."""
+        # By kind and in the order of their coming: `<msg1>`, `<msg2>`. Two ids that should be one then have two
+        # names.
         number = sum(name.startswith(f"<{kind}") for name in self._names.values()) + 1
         return self._names.setdefault(found, f"<{kind}{number}>")
 
@@ -80,6 +83,8 @@ class Ids:
         def change(key: str, value: Any) -> Any:
             if not isinstance(value, str):
                 return value
+            # Each line's own id: numbered, one line too many would change all names
+            # behind it.
             if key == "uuid" and _UUID.fullmatch(value):
                 return "<uuid>"
             if key in ("request_id", "requestId") and _REQUEST_ID.fullmatch(value):
@@ -105,6 +110,7 @@ def _words(message: Any) -> Any:
     """Blank the long descriptions of an initialize answer."""
 
     def change(key: str, value: Any) -> Any:
+        # Only in this answer: a `description` elsewhere may be what a test's own file says.
         if key == "response" and isinstance(value, dict) and ("commands" in value or "skills" in value):
             return walk(
                 value, lambda name, text: "<words>" if name in ("description", "displayName") else text
@@ -128,6 +134,7 @@ def _tasks(message: Any) -> Any:
         if key in ("task_id", "run_id", "runId", "backgroundTaskId", "end_time"):
             return f"<{key}>"
         if isinstance(value, str):
+            # The text before the id is what makes it certain: nine letters alone could be a word.
             return re.sub(r"(tasks/|ID: |<task-id>)[a-z0-9]{9}\b", r"\1<task>", value)
         return value
 
@@ -164,6 +171,7 @@ def _own(message: Any) -> Any:
 
 def _cents(message: Any) -> Any:
     def change(key: str, value: Any) -> Any:
+        # Far below a cent and far above the error of a float.
         return round(value, 9) if key in ("total_cost_usd", "costUSD") else value
 
     return walk(message, change)
@@ -187,10 +195,13 @@ def masked(message: Any, names: dict[str, str], ids: Ids) -> Any:
     def places(_key: str, value: Any) -> Any:
         if isinstance(value, str):
             for name, shown in names.items():
+                # In the CLI's folders of projects a path stands with dashes for all other signs.
                 value = value.replace(name, shown)
                 value = value.replace(re.sub(r"[^A-Za-z0-9]", "-", name), re.sub(r"[^A-Za-z0-9]", "-", shown))
         return value
 
+    # In an object, since ``walk`` changes members and not the value it is given. Places come before ids, because the
+    # temporary paths may hold what looks like one.
     whole = walk({"": message}, places)
     for mask in MASKS:
         whole = mask.apply(whole)

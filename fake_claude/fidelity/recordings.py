@@ -25,6 +25,7 @@ LONG = 500
 
 def _shorten(text: str) -> str:
     """Write long runs of one letter as ``a…(x200000)``."""
+    # One letter only: such texts are made by rows about size, and their length is all they say.
     if len(text) <= LONG or text[0] * len(text) != text:
         return text
     return f"{text[0]}…(x{len(text)})"
@@ -45,6 +46,7 @@ def save(normals: dict[str, Normal], folder: Path) -> None:
     for group in dict.fromkeys(row.group for row in ROWS):
         path = folder / f"{group}.json"
         known = load_group(path) if path.exists() else {}
+        # By the table, so that recordings of rows that are gone go as well.
         names = [row.name for row in ROWS if row.group == group]
         kept = {name: normals.get(name) or known.get(name) for name in names}
         rows = {name: asdict(normal) for name, normal in kept.items() if normal is not None}
@@ -62,6 +64,9 @@ def add(group: str, normals: dict[str, Normal]) -> None:
 
 def _pack(rows: dict[str, Any]) -> str:
     """Encode the rows of a group, each message on a line; lists that repeat are named once."""
+    # Lists of tools and commands stand in every init line: by name they are written once, and a change in the
+    # CLI is one line in a diff. Up to twenty variants have a name (`@tools0`, `@tools1`); one more is written
+    # out.
     standard: dict[str, Any] = {}
 
     def name(key: str, value: Any) -> Any:
@@ -70,6 +75,7 @@ def _pack(rows: dict[str, Any]) -> str:
         text = json.dumps(value, ensure_ascii=False)
         for number in range(20):
             label = f"@{key}{number}"
+            # A label that is free is taken with this text; a label with another text leads to the next number.
             if standard.setdefault(label, text) == text:
                 return label
         return value
@@ -89,6 +95,7 @@ def _pack(rows: dict[str, Any]) -> str:
         rest = {
             key: value
             for key, value in normal.items()
+            # What is ``None`` by default need not be written; an exit code has no default.
             if (key != "messages" and value is not None) or key == "exit_code"
         }
         head = json.dumps(rest, ensure_ascii=False)[1:-1]

@@ -84,6 +84,7 @@ class Sandbox:
             path.mkdir(parents=True)
         _put_files(row, home, cwd)
         async with AsyncExitStack() as stack:
+            # The fake needs no API; it has an address all the same, for both must be given the same variables.
             url = "http://127.0.0.1:8199"
             bodies: list[dict[str, Any]] = []
             if self.claude is None:
@@ -106,6 +107,7 @@ class Sandbox:
 
             for before in row.before:
                 await run(before)
+            # Requests of the runs before are not compared.
             bodies.clear()
             outcome = await run(row)
             if row.group == USER_TEXT:
@@ -116,6 +118,7 @@ class Sandbox:
                     outcome.sent = [of_body(body) for body in bodies]
                 outcome.settings = _settings(home, cwd)
         names = {
+            # The inner folders before the one around them, or `<place>/dir` would stand where `<cwd>` should.
             str(cwd): "<cwd>",
             str(home): "<home>",
             url.partition("://")[2]: "<api>",
@@ -128,6 +131,7 @@ def _put_files(row: Invocation, home: Path, cwd: Path) -> None:
     for name, content in row.files.items():
         path = home / name[2:] if name.startswith("~/") else cwd / name.rstrip("|")
         path.parent.mkdir(parents=True, exist_ok=True)
+        # The rows write kinds of files in their names: `x|` is a FIFO, `x/` a folder, `->y` as content a link to y.
         if name.endswith("|"):
             os.mkfifo(path)
         elif name.endswith("/"):
@@ -230,6 +234,7 @@ class _Run:
             RowTimeout: The row's time is over, or the process ended before its acts.
         """
         row = self.row
+        # Without either, standard input is at its end at once: an open pipe would cost each row three seconds.
         piped = row.stdin is not None or (bool(row.acts) and "--input-format" in row.argv)
         with self.gate:
             process = await asyncio.create_subprocess_exec(
@@ -240,10 +245,13 @@ class _Run:
                 stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
+                # Some rows print a line of megabytes; the default of 64 KiB would end the reading.
                 limit=1 << 24,
             )
             try:
                 async with asyncio.timeout(self.patience):
+                    # Reading goes on while acts wait for lines: in one task, a full pipe would stop the process
+                    # and the act for ever.
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._read(process))
                         group.create_task(self._read_stderr(process))
@@ -267,6 +275,7 @@ class _Run:
         assert process.stdout is not None
         while line := await process.stdout.readline():
             self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+            # Counted before the answer and before acts wake up: both look at ``asked`` and at the counts.
             self._note(self.lines[-1])
             await self._answer_question(process, self.lines[-1])
             self._news.set()
@@ -298,6 +307,7 @@ class _Run:
             return
         match message.get("type"), message.get("subtype"):
             case "system", "init":
+                # An init begins a turn, and `delta:2` means the second piece of this turn.
                 self._counts.pop("delta", None)
                 self._count("init")
             case "system", "status":
@@ -327,11 +337,13 @@ class _Run:
             return
         name, _, number = when.partition(":")
         key, wanted = (when, 1) if name == "response" else (name, int(number or 1))
+        # The end is looked at after the counts: the line that is waited for may be the last one.
         while self._counts.get(key, 0) < wanted:
             if self._ended and self.row.may_end:
                 raise _EndedEarly
             if self._ended:
                 raise RowTimeout(f"{self.row.name}: ended before {when}; {self._so_far()}")
+            # No line can come between these two: nothing else runs until the wait.
             self._news.clear()
             await self._news.wait()
 
@@ -343,6 +355,9 @@ class _Run:
                 if self._ended and self.row.may_end:
                     raise _EndedEarly
                 with suppress(TimeoutError):
+                    # The gate knows nothing of the process's end, so the wait is cut into short ones where the
+                    # row allows an end. ``shield`` keeps the wait itself alive: cut off, it could lose the byte
+                    # of the arrival.
                     async with asyncio.timeout(0.1 if self.row.may_end else None):
                         await asyncio.shield(reached)
         finally:
@@ -383,6 +398,7 @@ class _Run:
                 await asyncio.sleep(value * self.stretch)  # for what the real CLI does silently
             case "reader":  # wait until a process reads the pipe, and keep it open
                 self._held.append(await asyncio.to_thread(os.open, self.cwd / value, os.O_WRONLY))
+            # Text before the close: the command that reads the FIFO then has output to show.
             case "unhold":
                 for fd in self._held:
                     os.write(fd, b"written\n")
@@ -394,7 +410,9 @@ class _Run:
     @staticmethod
     async def _send(process: asyncio.subprocess.Process, text: str) -> None:
         assert process.stdin is not None
+        # A row may send half a surrogate pair, which strict UTF-8 would refuse here instead of in the CLI.
         process.stdin.write(text.encode("utf-8", "surrogatepass"))
+        # A process that has ended does not read; its exit code and output are what is compared.
         with suppress(ConnectionError):
             await process.stdin.drain()
 

@@ -53,6 +53,8 @@ def shown(value: Any) -> Any:
         return [shown(item) for item in value]
     if isinstance(value, dict):
         return {key: shown(item) for key, item in value.items()}
+    # Of messages only members that a user of the SDK reads: new versions of it add others, which say nothing of
+    # a CLI.
     if hasattr(value, "__dataclass_fields__"):
         members = _OF_MESSAGE.get(type(value).__name__, tuple(value.__dataclass_fields__))
         return {"is": type(value).__name__, **{name: shown(getattr(value, name, None)) for name in members}}
@@ -197,6 +199,7 @@ async def play(claude: Path | None) -> dict[str, Recorded]:
     with tempfile.TemporaryDirectory(prefix="sdk-") as name:
         folder = Path(name)
         async with api(folder / "gates") as url:
+            # Each in a home of its own: a session that one leaves behind would be there for the next.
             for program in Programs(Path(), folder, {}).all():
                 place = folder / program
                 (place / "home").mkdir(parents=True)
@@ -208,6 +211,7 @@ async def play(claude: Path | None) -> dict[str, Recorded]:
                     "ANTHROPIC_BASE_URL": url,
                     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
                 }
+                # A CLI that hangs is a failure to report, not a run that never ends.
                 async with asyncio.timeout(120):
                     said = await Programs(used, place / "dir", env).all()[program]()
                 names = {
@@ -232,6 +236,7 @@ async def judge(claude: Path | None) -> int:
             verdict = f"same, {len(recorded)} messages" if same else "different"
             wrong += not same
             if not same:
+                # With an end mark on both, the first difference may also be that one list goes on.
                 for a, b in zip([*real[name], None], [*recorded, None], strict=False):
                     if a != b:
                         verdict += f"\n    real {json.dumps(a)[:600]}\n    fake {json.dumps(b)[:600]}"

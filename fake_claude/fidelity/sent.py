@@ -22,6 +22,7 @@ _LISTED = re.compile(
 
 def of_body(body: dict[str, Any]) -> list[str]:
     """Return what a request of the real CLI holds behind the model's last answer: texts, then its remarks."""
+    # Each request repeats the whole conversation; new is what stands behind the model's last answer.
     last = max((i for i, m in enumerate(body["messages"]) if m["role"] == "assistant"), default=-1)
     texts: list[str] = []
     remarks: list[str] = []
@@ -29,6 +30,7 @@ def of_body(body: dict[str, Any]) -> list[str]:
         content = message["content"]
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
         for block in blocks:
+            # Apart, as the fake's ledger has them: the texts first and its remarks last.
             (remarks if message["role"] == "system" else texts).append(_text(block))
     return _normal(texts, remarks)
 
@@ -48,6 +50,7 @@ def _text(block: dict[str, Any]) -> str:
 
 def _normal(texts: list[str], remarks: list[str]) -> list[str]:
     said = [_without_own(text.removesuffix("\n")) for text in texts if not text.startswith(OWN)]
+    # A remark is mostly the CLI's own words; only lines that users or operators caused are compared.
     lines = [line for remark in remarks for line in remark.splitlines() if FOREIGN.search(line)]
     return [*_no_bodies(said), *lines]
 
@@ -60,4 +63,5 @@ def _without_own(text: str) -> str:
 def _no_bodies(texts: list[str]) -> list[str]:
     """Hide the CLI's own prompts, which follow the name of a command that no file defines."""
     own = re.compile(r"<command-message>(?:init|dataviz|simplify|update-config)</command-message>")
+    # The text behind the tags of such a command is the CLI's prompt; the tags themselves are compared.
     return ["<own>" if i and own.match(texts[i - 1]) else text for i, text in enumerate(texts)]

@@ -61,12 +61,14 @@ async def play_rows(
 
     async def one(row: Invocation) -> None:
         async with gate:
+            # A row that got stuck must not end the others: a run of hundreds of rows takes minutes.
             try:
                 outcome, names = await sandbox.play(row)
                 played[row.name] = recordings.compact(normal(outcome, names))
             except* RowTimeout as stuck:
                 played[row.name] = str(stuck.exceptions[0])
             progress = counter.next()
+            # A CI log would keep every one of these lines.
             if sys.stderr.isatty():
                 end = "" if len(played) < len(rows) else "\n"
                 sys.stderr.write(f"\r{progress:<24}{end}")
@@ -131,6 +133,7 @@ async def fidelity(
             return compare_rows(rows, dict(recordings.load()), fake)
         real = await play_rows(rows, Sandbox(Path(folder) / "real", claude=claude))
         verdicts = compare_rows(rows, real, fake)
+        # Only what differs has a second run, and of the real CLI alone: the fake does nothing silently.
         doubtful = [verdict.row for verdict in verdicts if verdict.word == "different"]
         again = await play_slowly(doubtful, Path(folder) / "again", claude)
     second = {verdict.row.name: verdict for verdict in compare_rows(doubtful, again, fake)}
@@ -161,6 +164,7 @@ SEVERITIES = ("blocker", "medium", "low")
 
 def severity(difference: Difference) -> str:
     """Say how much a change in the CLI matters to a server that reads its output."""
+    # A server decides by these: when a turn is over, whether it failed, and where sessions are.
     if difference.where in ("exit", "sequence", "files"):
         return "blocker"
     if difference.got == "absent" or difference.where in ("stderr", "transcript"):
@@ -173,6 +177,7 @@ def drift_table(verdicts: Sequence[RowVerdict]) -> str:
     seen: dict[tuple[str, str], list[str]] = {}
     for verdict in verdicts:
         if verdict.stuck:
+            # A change in the CLI shows in many rows at once; by text, it is one entry that names them.
             seen.setdefault(("blocker", verdict.stuck), []).append(verdict.row.name)
         for difference in [*verdict.different, *verdict.allowed]:
             key = (
@@ -196,6 +201,7 @@ async def drift(rows: Sequence[Invocation], claude: Path) -> list[RowVerdict]:
     with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:
         new = await play_rows(rows, Sandbox(Path(folder) / "new", claude=claude))
         verdicts = compare_rows(rows, known, new)
+        # Lesser differences do not come from slowness, and a row by itself with long pauses takes its time.
         doubtful = [v.row for v in verdicts if v.stuck or any(severity(d) == "blocker" for d in v.different)]
         new |= await play_slowly(doubtful, Path(folder) / "again", claude)
     return compare_rows(rows, known, new)
