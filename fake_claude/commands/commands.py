@@ -144,6 +144,7 @@ def _coverage(argv: Sequence[str]) -> int:
 
 
 def _claude(parser: argparse.ArgumentParser, *, rows: bool = True) -> None:
+    # Only where ``real_cli`` runs the command: there the variable is set, and no network is.
     named = os.environ.get(real_cli.VARIABLE)
     parser.add_argument(
         "--claude",

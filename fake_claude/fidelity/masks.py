@@ -83,8 +83,7 @@ class Ids:
         def change(key: str, value: Any) -> Any:
             if not isinstance(value, str):
                 return value
-            # Each line's own id: numbered, one line too many would change all names
-            # behind it.
+            # Each line's own id: numbered, one line too many would change all names behind it.
             if key == "uuid" and _UUID.fullmatch(value):
                 return "<uuid>"
             if key in ("request_id", "requestId") and _REQUEST_ID.fullmatch(value):
@@ -195,8 +194,8 @@ def masked(message: Any, names: dict[str, str], ids: Ids) -> Any:
     def places(_key: str, value: Any) -> Any:
         if isinstance(value, str):
             for name, shown in names.items():
-                # In the CLI's folders of projects a path stands with dashes for all other signs.
                 value = value.replace(name, shown)
+                # In the CLI's folders of projects a path stands with dashes for all other signs.
                 value = value.replace(re.sub(r"[^A-Za-z0-9]", "-", name), re.sub(r"[^A-Za-z0-9]", "-", shown))
         return value
 
