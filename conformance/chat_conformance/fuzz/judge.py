@@ -32,9 +32,8 @@ def wrong_in_answers(data: bytes) -> str | None:
     if not data.startswith(b"HTTP/"):
         return f"the answer is no HTTP: {data[:60]!r}"
     for status in _STATUS.findall(data):
-        # Whatever a client sends, the mistake is the client's. This is stricter than HTTP-6, which also
-        # allows 501 and 505.
-        # Another version of HTTP, or a method that it does not know, may be answered so (HAND-3, HTTP-6).
+        # Whatever a client sends, the mistake is the client's. Another version of HTTP, or a method that the
+        # server does not know, may be answered 501 or 505 (HAND-3, HTTP-6).
         if status.startswith(b"5") and status not in (b"501", b"505"):
             return f"the answer is {status.decode()}: {data[:200]!r}"
         if status == b"101":

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-# Sixteen digits of nanoseconds are 115 days of CLOCK_MONOTONIC, which begins at the machine's boot.
+# CLOCK_MONOTONIC in nanoseconds: with sixteen digits a machine that is up for 115 days would be the end.
 STAMP_DIGITS = 19
 BLOCK_BYTES = 65_536
 MESSAGE_BYTES = 1 << 20
