@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 
 from chat_conformance.errors import UsageError
-from chat_conformance.target.file import load
+from chat_conformance.target.file import load, parse
 
 
 def init(options: argparse.Namespace) -> int:
@@ -29,17 +29,25 @@ def init(options: argparse.Namespace) -> int:
 def _proposed(recording: str, prompt: str) -> str:
     """The text of a target file for the server of a recorded session."""
     from chat_conformance.suite.propose.draft import draft  # noqa: PLC0415 - nothing else needs it
-    from chat_conformance.suite.propose.recording import read  # noqa: PLC0415
+    from chat_conformance.suite.propose.read import read  # noqa: PLC0415
     from chat_conformance.suite.propose.write import written  # noqa: PLC0415
 
     try:
         data = Path(recording).read_bytes()
     except OSError as error:
         raise UsageError(f"{recording}: {error}") from None
-    made = draft(read(data, recording), prompt)
+    try:
+        made = draft(read(data, recording), prompt)
+        text = written(made)
+    except RecursionError:
+        raise UsageError(f"{recording} has a message that is nested too deep") from None
     if made.found is not None:
         print(f"the answer in the recording is {made.found.said[:60]!r}")
-    return written(made)
+    try:
+        parse(text.encode(errors="replace"), Path("the proposal"), "", here=Path())
+    except UsageError as error:
+        print(f"to be mended by hand: {error}")
+    return text
 
 
 def doctor(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from chat_conformance.errors import UsageError
 from chat_conformance.suite.propose.draft import draft
-from chat_conformance.suite.propose.recording import read
+from chat_conformance.suite.propose.read import read
 from chat_conformance.suite.propose.write import written
 from chat_conformance.target.file import Target, parse
 from chat_conformance.target.speech import Speech

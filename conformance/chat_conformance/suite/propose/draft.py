@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from chat_conformance.errors import UsageError
 from chat_conformance.suite.propose.answer import Found, find
 from chat_conformance.suite.propose.leaves import is_random, is_time, leaves, path_to, replaced, tags
+from chat_conformance.suite.propose.missing import nothing_sent, without_content
 from chat_conformance.suite.propose.recording import Exchange, Frame, Recording, Socket, decoded, path_of
 
 SPOKEN = ("prompt", "message", "text", "content", "query", "input", "question", "command", "data", "q", "msg")
@@ -69,10 +70,7 @@ def draft(recording: Recording, prompt: str = "") -> Draft:
     for exchange in recording.exchanges:
         if exchange.streams and _spoken(exchange.value, prompt):
             return _of_stream(recording, exchange, prompt)
-    raise UsageError(
-        "no prompt is recognised in the recording; say what was typed with --prompt,"
-        " and record until the answer is over"
-    )
+    raise UsageError(nothing_sent(recording, prompt))
 
 
 def _spoken(value: Any, prompt: str) -> str | None:
@@ -166,7 +164,10 @@ def _of_stream(recording: Recording, exchange: Exchange, prompt: str) -> Draft:
     answer = list(exchange.frames())
     found = find(answer, typed)
     if found is None:
-        raise UsageError(f"no text answers {typed!r} in the recording: record until the answer is over")
+        raise UsageError(
+            f"no text answers {typed!r} in the recording: "
+            + ("record until the answer is over" if exchange.answer.strip() else without_content(exchange))
+        )
     made = Draft(url=_origin(exchange.url), transport=exchange.streams, socket="", found=found)
     names: dict[Any, str] = {typed: "prompt"}
     before = [each for each in recording.exchanges if each.at < exchange.at]

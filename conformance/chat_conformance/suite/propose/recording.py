@@ -11,8 +11,6 @@ Lines::
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +19,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from chat_conformance.errors import UsageError
 from chat_conformance.wire.event_stream import EventStreamParser
 
 PACKET = re.compile(r"4[0-6]\d*-?(?:/[^,]*,)?\d*(?=[\[{]|$)")
@@ -35,6 +32,10 @@ def decoded(text: str) -> Any:
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return text
     return value if isinstance(value, dict | list) else text
+
+
+def _is_object(line: str) -> bool:
+    return line.lstrip().startswith("{") and isinstance(decoded(line), dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,11 @@ class Exchange:
         """The transport of a streamed answer; empty if it is none."""
         if self.kind.startswith("text/event-stream"):
             return "sse"
-        return "json-lines" if "ndjson" in self.kind or "jsonl" in self.kind else ""
+        if "ndjson" in self.kind or "jsonl" in self.kind:
+            return "json-lines"
+        # Many servers do not say what they stream: two lines of JSON are no document.
+        lines = [each for each in self.answer.split("\n") if each.strip()]
+        return "json-lines" if len(lines) > 1 and all(_is_object(each) for each in lines) else ""
 
     def frames(self) -> Iterator[Frame]:
         """The messages of a streamed answer, with what SSE has beside them as ``@event``."""
@@ -108,7 +113,7 @@ class Exchange:
                     enclosed = {**beside, **value} if isinstance(value, dict) else value
                     yield Frame(sent=False, text=event.data, value=enclosed)
             return
-        for line in self.answer.splitlines():
+        for line in self.answer.split("\n"):
             if line.strip():
                 yield Frame(sent=False, text=line, value=decoded(line))
 
@@ -156,115 +161,7 @@ def path_of(url: str) -> str:
     return f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
 
 
-def read(data: bytes, name: str) -> Recording:
-    """The recording of a file.
-
-    Raises:
-        UsageError: It is neither a HAR nor JSON Lines as above.
-    """
-    try:
-        document = msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        document = None
-    try:
-        if isinstance(document, dict) and "log" in document:
-            return _of_har(document["log"]["entries"])
-        return _of_lines(data.decode())
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"{name} is no HAR and no recorded session in JSON Lines: {type(error).__name__}: {error}"
-        ) from None
-
-
-def _of_har(entries: list[Any]) -> Recording:
-    found = Recording()
-    for entry in sorted(entries, key=lambda each: str(each.get("startedDateTime", ""))):
-        request, response, at = entry["request"], entry["response"], str(entry.get("startedDateTime", ""))
-        headers = {str(each["name"]).lower(): str(each["value"]) for each in request.get("headers", [])}
-        messages = entry.get("_webSocketMessages")
-        if messages is not None or str(request["url"]).startswith(("ws://", "wss://")):
-            socket = Socket(str(request["url"]), headers, at=at)
-            for each in messages or []:
-                _add(socket, str(each.get("data", "")), sent=each.get("type") == "send")
-            found.sockets.append(socket)
-            continue
-        content = response.get("content", {})
-        found.exchanges.append(
-            Exchange(
-                str(request["method"]),
-                str(request["url"]),
-                headers,
-                _posted(request.get("postData") or {}),
-                int(response.get("status", 0)),
-                str(content.get("mimeType", "")),
-                _content(content),
-                tuple(
-                    (str(each["name"]).lower(), str(each["value"])) for each in response.get("headers", [])
-                ),
-                at,
-            )
-        )
-    return found
-
-
-def _posted(data: dict[str, Any]) -> str:
-    if data.get("text"):
-        return str(data["text"])
-    return "&".join(f"{each['name']}={each.get('value', '')}" for each in data.get("params", []))
-
-
-def _content(content: dict[str, Any]) -> str:
-    text = str(content.get("text") or "")
-    if content.get("encoding") != "base64":
-        return text
-    try:
-        return base64.b64decode(text).decode(errors="replace")
-    except binascii.Error:
-        return text
-
-
-def _of_lines(text: str) -> Recording:
-    found = Recording()
-    for number, line in enumerate(text.splitlines()):
-        if not line.strip():
-            continue
-        entry, at = msgspec.json.decode(line), f"{number:09}"
-        if "connect" in entry:
-            headers = {name.lower(): value for name, value in entry.get("headers", {}).items()}
-            found.sockets.append(Socket(entry["connect"], headers, at=at))
-        elif "request" in entry:
-            found.exchanges.append(_exchange(entry, at))
-        else:
-            if not found.sockets:
-                found.sockets.append(Socket("ws://127.0.0.1/"))
-            sent = "send" in entry
-            said = entry["send"] if sent else entry["receive"]
-            _add(found.sockets[-1], said if isinstance(said, str) else _json(said), sent=sent)
-    return found
-
-
-def _exchange(entry: dict[str, Any], at: str) -> Exchange:
-    method, _, url = entry["request"].partition(" ")
-    answer = entry.get("answer", "")
-    body = entry.get("json", entry.get("body", ""))
-    return Exchange(
-        method,
-        url,
-        {name.lower(): value for name, value in entry.get("headers", {}).items()},
-        body if isinstance(body, str) else _json(body),
-        entry.get("status", 200),
-        entry.get("kind", "application/json"),
-        answer if isinstance(answer, str) else _json(answer),
-        tuple((name.lower(), value) for name, value in entry.get("answer_headers", {}).items()),
-        at,
-    )
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _add(socket: Socket, text: str, *, sent: bool) -> None:
+def add(socket: Socket, text: str, *, sent: bool) -> None:
     """Add a frame; packets of Socket.IO that carry no event are left out."""
     if not socket.is_socket_io:
         socket.frames.append(Frame(sent, text, decoded(text)))

@@ -83,7 +83,8 @@ def toml(value: Any) -> str:
         case list():
             return f"[{', '.join(toml(each) for each in value if each is not None)}]"
         case _:
-            return json.dumps(value, ensure_ascii=False)
+            # TOML wants DEL escaped, too, which JSON does not.
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _name(name: str) -> str:
