@@ -7,14 +7,15 @@ import ssl
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlencode, urlsplit
+from typing import Any, Literal, get_args
+from urllib.parse import urlencode
 
 import msgspec
 
 from chat_conformance.errors import UsageError
 from chat_conformance.results import Case, matches
 from chat_conformance.target.dialect import Dialect
+from chat_conformance.target.forms import is_origin, of_address, of_request
 from chat_conformance.target.lint import Description, faults
 from chat_conformance.target.matching import Rule
 from chat_conformance.target.opening import Step
@@ -31,6 +32,7 @@ PLACEHOLDERS = ("python", "port", "data", "claude", "url", "forge")
 HERE = "{here}"
 # Stands for the name of a user in the headers of a variant.
 USER = "{user}"
+UNBOUNDED = 1 << 50
 
 
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -400,8 +402,8 @@ def parse(text: bytes, place: Path, name: str, *, here: Path) -> Target:
         UsageError: It is no TOML, or a field is unknown or does not fit.
     """
     try:
-        document = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        document = tomllib.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{place}: {error}") from None
     # Before the conversion: after it a default cannot be known from what the file says.
     if document.get("messages"):
@@ -434,11 +436,22 @@ def _nothing_but_described(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+HINTS = {
+    r"`\$\.version`": "; this is for files of version = 1",
+    r"`\$\.transport`": f"; it must be one of {', '.join(get_args(Transport))}",
+    r"got `object` - at `\$\.(users|events|opening)`": "; it stands in double brackets, as in [[events]]",
+    r"got `object` - at `\$\.events.*\.when": '; a path is written with dots, as in "event.type" = "x"',
+    r"Expected `array`, got `(str|int)`": "; it must be a list, in brackets",
+}
+"""What to add to sentences of msgspec."""
+
+
 def _explain(sentence: str) -> str:
-    """The sentence of msgspec with the nearest field in place of an unknown one."""
-    found = re.search(r"unknown field `(\w+)`(?: - at `\$\.?(.*?)`)?", sentence)
+    """The sentence of msgspec with the nearest field in place of an unknown one, or with what fits."""
+    found = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*?)`)?$", sentence)
     if found is None:
-        return sentence
+        hint = next((says for pattern, says in HINTS.items() if re.search(pattern, sentence)), "")
+        return f"{sentence}{hint}"
     unknown, where = found[1], found[2] or ""
     structs: dict[str, type[msgspec.Struct]] = {
         "paths": Paths,
@@ -467,8 +480,10 @@ def check(target: Target, place: Path) -> None:
         UsageError: A value does not fit; the sentence names its field.
     """
     for field in ("ready_within", "stop_within", "within", "keepalive", "grace", "message_max_bytes"):
-        if getattr(target, field) <= 0:
-            raise UsageError(f"{place}: {field} is {getattr(target, field)}; it must be more than 0")
+        if not 0 < getattr(target, field) < UNBOUNDED:
+            raise UsageError(
+                f"{place}: {field} is {getattr(target, field)}; it must be more than 0, and bounded"
+            )
     _check_locations(target, place)
     _check_names(target, place)
     _check_description(target, place)
@@ -477,7 +492,7 @@ def check(target: Target, place: Path) -> None:
     for field, text in [
         ("url", target.url),
         *(("start", each) for each in target.start),
-        *target.env.items(),
+        *((f"env.{name}", text) for name, text in target.env.items()),
         *((f"load.env.{name}", text) for name, text in target.load.env.items()),
     ]:
         # Filled in for nothing but its errors: a misspelt placeholder shows now, and not in the middle of a
@@ -486,8 +501,7 @@ def check(target: Target, place: Path) -> None:
     for name in VARIANT_TYPES:
         for key, text in getattr(getattr(target.variants, name), "env", {}).items():
             fill(text, dict.fromkeys(PLACEHOLDERS, "1"), f"{place}: variants.{name}.env.{key}")
-    url = urlsplit(target.url.replace("{port}", "1"))
-    if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
+    if not is_origin(target.url):
         raise UsageError(f"{place}: url is {target.url!r}; it must be like http://127.0.0.1:{{port}}")
     if not target.starts and "{port}" in target.url:
         raise UsageError(f"{place}: url has {{port}}, but there is no start command to give it to")
@@ -526,10 +540,26 @@ def _check_description(target: Target, place: Path) -> None:
     )
     for each in faults(given):
         raise UsageError(f"{place}: {each}")
+    for field, path in _addresses(target).items():
+        for each in of_address(field, path):
+            raise UsageError(f"{place}: {each}")
+    for field, request in [*stream.items(), *(each for each in paths.items() if each[0] != "paths.socket")]:
+        for each in of_request(field, request):
+            raise UsageError(f"{place}: {each}")
+    for field, kinds in (("stream", ("sse", "json-lines")), ("socket_io", ("socket.io",))):
+        if getattr(target, field) != type(getattr(target, field))() and target.transport not in kinds:
+            raise UsageError(
+                f"{place}: {field} is for the transport {' or '.join(kinds)}, and that is {target.transport!r}"
+            )
     if target.transport in ("sse", "json-lines") and not target.stream.send:
         raise UsageError(f"{place}: stream.send is missing: which request sends a prompt")
     if target.ca and not target.url.startswith("https:"):
         raise UsageError(f"{place}: ca is for a url of https, and that is {target.url!r}")
+
+
+def _addresses(target: Target) -> dict[str, str]:
+    paths = {f"paths.{name}": path for name, path in msgspec.structs.asdict(target.paths).items()}
+    return {**paths, "socket_io.path": target.socket_io.path}
 
 
 def _check_locations(target: Target, place: Path) -> None:

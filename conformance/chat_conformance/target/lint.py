@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from chat_conformance.target import forms
 from chat_conformance.target.dialect import MEMBERS, TYPES
 from chat_conformance.target.matching import Rule
 from chat_conformance.target.opening import METHODS, Step
@@ -56,6 +57,7 @@ def faults(given: Description) -> Iterator[str]:
     """What is wrong."""
     yield from (_unknown("lacks", each, ROLES) for each in given.lacks if each not in ROLES)
     yield from _of_events(given.events)
+    yield from forms.of_captures("captures", given.captures)
     if given.messages:
         yield from _of_messages(given)
     else:
@@ -97,6 +99,7 @@ def _of_messages(given: Description) -> Iterator[str]:
             for name in names_in(messages[kind])
             if name not in known
         )
+        yield from forms.of_braces(f"messages.{kind}", messages[kind], known)
     tokens = any(each.kind == "token" for each in given.events)
     if not given.cli_lines and not tokens:
         yield "no event with is = 'token': where the text of an answer is"
@@ -122,6 +125,23 @@ def _of_events(events: Sequence[Rule]) -> Iterator[str]:
             for name in [*each.members, *each.constants]
             if name not in MEMBERS
         )
+        yield from forms.of_paths(where, {"text": each.text})
+        yield from forms.of_paths(f"{where}.members", each.members)
+        yield from _of_conditions(where, each)
+        same = next((at for at, other in enumerate(events[:place]) if other == each), None)
+        if same is not None:
+            yield f"{where} is events[{same}] once more: what it says would be there twice"
+
+
+def _of_conditions(where: str, rule: Rule) -> Iterator[str]:
+    """Conditions that no frame can meet."""
+    when = rule.when if isinstance(rule.when, dict) else {}
+    for path in [*when, *rule.has, *rule.lacks]:
+        yield from forms.of_paths(where, {"when, has or lacks": path})
+    if never := set(rule.lacks) & {*when, *rule.has}:
+        yield f"{where} takes no frame: it lacks {min(never)!r}, and is known by it"
+    if empty := [path for path, wanted in when.items() if wanted == []]:
+        yield f"{where} takes no frame: when has no value for {empty[0]!r}"
 
 
 def _of_opening(opening: Sequence[Step], values: set[str]) -> Iterator[str]:
@@ -139,6 +159,7 @@ def _of_opening(opening: Sequence[Step], values: set[str]) -> Iterator[str]:
         method, _, path = step.request.partition(" ")
         if step.request and (method not in METHODS or not path.startswith("/")):
             yield f"{where}.request is {step.request!r}; it must be like POST /api/sessions"
+        yield from forms.of_step(where, step)
         # A step sees only what earlier steps captured: they are played in order, and a later answer is not
         # there yet.
         used = [step.request, step.connect, step.send, step.json, step.form, step.body, step.headers]

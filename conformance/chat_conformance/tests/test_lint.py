@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from chat_conformance.errors import UsageError
+from chat_conformance.target.file import parse
 from chat_conformance.tests.test_speech import NESTED, TEXT, target
 
 ASK = 'messages = { chat_request = "{prompt}" }\n'
 TOKEN = '[[events]]\nis = "token"\ntext = "*"\n'
+RULE = '[[events]]\nis = "token"\nwhen = { type = "a" }\ntext = "b"\n'
+GET = '[[opening]]\nrequest = "GET /a"\n'
 
 
 @pytest.mark.parametrize(
@@ -51,6 +56,28 @@ TOKEN = '[[events]]\nis = "token"\ntext = "*"\n'
             r"unknown field 'conect' in opening\[0\]; did you mean 'connect'?",
         ),
         (f'{ASK}{TOKEN}[stream]\nsent = "/"', "unknown field 'sent' in stream; did you mean 'send'?"),
+        ("keep-alive = 1", "unknown field 'keep-alive'; did you mean 'keepalive'?"),
+        (f"version = 2\n{ASK}{TOKEN}", "this is for files of version = 1"),
+        ('transport = "ws"', "it must be one of websocket, sse, json-lines, socket.io"),
+        (f'{ASK}[events]\nis = "token"', "it stands in double brackets"),
+        ('start = "python server.py"', "it must be a list, in brackets"),
+        ("within = nan", "within is nan; it must be more than 0, and bounded"),
+        (f'{ASK}{TOKEN}when = {{ event = {{ type = "a" }} }}', "a path is written with dots"),
+        (f"{ASK}{RULE}{RULE}", r"events\[1\] is events\[0\] once more"),
+        (f'{ASK}{RULE}lacks = ["type"]', "takes no frame: it lacks 'type', and is known by it"),
+        (f'{ASK}[[events]]\nis = "token"\ntext = "a[0].b"', "a path is like message.content.0.text"),
+        (f'{ASK}{TOKEN}[captures]\nprompt = "a"', "which the suite gives itself"),
+        (f'{ASK}{TOKEN}[captures]\nConvId = "a"', "a name is of small letters"),
+        (f'{ASK}{TOKEN}[captures]\na = "x.{{b}}"\nb = "y.{{a}}"', "a path has no placeholders"),
+        (f'{ASK}{TOKEN}{GET}capture = {{ a = "regex:((" }}', "is no regular expression"),
+        (f'{ASK}{TOKEN}{GET}capture = {{ a = "regex:abc" }}', "must stand in a group"),
+        (f'{ASK}{TOKEN}{GET}json = {{ a = 1 }}\nbody = "b"', "has json and body; a request has one body"),
+        (f'{ASK}{TOKEN}[[opening]]\nsend = "a"\ncapture = {{ a = "header:X" }}', "the answer of a request"),
+        (f'{ASK}{TOKEN}[[opening]]\nconnect = "ws://a/b"', "begins with /; the origin is in url"),
+        (f'{ASK}{TOKEN}[paths]\nsocket = "ws"', "paths.socket is 'ws'; it must be a path that begins with /"),
+        (f'transport = "sse"\n{ASK}{TOKEN}[stream]\nsend = "/chat"', "it must be like POST /chat"),
+        (f'{ASK}{TOKEN}[stream]\nsend = "POST /chat"', "stream is for the transport sse or json-lines"),
+        ('messages = { chat_request = "{prompt} {conversationId}" }', "did you mean {conversation_id}?"),
     ],
 )
 def test_wrong_description_is_refused_in_words(text: str, words: str) -> None:
@@ -61,3 +88,19 @@ def test_wrong_description_is_refused_in_words(text: str, words: str) -> None:
 @pytest.mark.parametrize("text", ["", NESTED, TEXT, f'cli_lines = "*"\n{ASK}'])
 def test_right_description_is_taken(text: str) -> None:
     assert target(text).name == "t"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://127.0.0.1:99999", "http://127.0.0.1:a", "http://a?b=1"]
+)
+def test_wrong_origin_is_refused_in_words(url: str) -> None:
+    text = f'name = "x"\nurl = "{url}"\n'
+    with pytest.raises(UsageError, match="it must be like http"):
+        parse(text.encode(), Path("x.toml"), "x", here=Path())
+
+
+def test_file_may_begin_with_a_byte_order_mark_and_have_no_endless_numbers() -> None:
+    text = 'name = "x"\nurl = "http://127.0.0.1"\n'
+    assert parse(b"\xef\xbb\xbf" + text.encode(), Path("x.toml"), "x", here=Path()).name == "x"
+    with pytest.raises(UsageError, match="Exceeds the limit"):
+        parse(f"{text}within = {'9' * 5000}".encode(), Path("x.toml"), "x", here=Path())

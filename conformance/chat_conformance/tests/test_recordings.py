@@ -110,7 +110,7 @@ def test_a_text_in_a_line_may_have_any_line_separator() -> None:
         (b"PK\x03\x04", "session is an archive"),
         (har(socket(messages()))[:200], "session is a HAR that is not whole"),
         (b'{"log": {"entries": ' + b"[" * 99_999, "session is nested too deep"),
-        (b'{"log": {}}', "in log.entries, and here that is no array"),
+        (b'{"log": {}}', "its log.entries is no array"),
         (har(None), r"log.entries\[0\].request.url is no address"),
         (har(socket([])), "the WebSocket /ws is recorded without its messages"),
         (har(posted(mimeType=SSE, text="")), "POST /chat is recorded without its content"),

@@ -26,7 +26,7 @@ def of_har(log: Any, name: str) -> Recording:
     """
     entries = log.get("entries") if isinstance(log, dict) else None
     if not isinstance(entries, list):
-        raise UsageError(f"{name}: a HAR has what was recorded in log.entries, and here that is no array")
+        raise UsageError(f"{name} is no HAR and no recorded session: its log.entries is no array")
     for place, entry in enumerate(entries):
         request = entry.get("request") if isinstance(entry, dict) else None
         if not isinstance(request, dict) or not _is_address(request.get("url")):
