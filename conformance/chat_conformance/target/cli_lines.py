@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from chat_conformance.target.matching import text_at, value_at
 
 
@@ -20,7 +22,12 @@ class CliLines:
         self._texts = False
 
     def events(self, line: Any) -> list[dict[str, Any]]:
-        """What one line means; empty if it says nothing to a reader."""
+        """What one line, or its text, means; empty if it says nothing to a reader."""
+        if isinstance(line, str):
+            try:
+                line = msgspec.json.decode(line)
+            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+                return []
         # Lines with a parent come from a subagent: its text goes to the model, not to the reader.
         if not isinstance(line, dict) or line.get("parent_tool_use_id"):
             return []

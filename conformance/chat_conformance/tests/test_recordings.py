@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from chat_conformance.errors import UsageError
-from chat_conformance.suite.propose.draft import draft
+from chat_conformance.suite.propose.draft import Draft, draft
 from chat_conformance.suite.propose.read import read
+from chat_conformance.suite.propose.write import written
+from chat_conformance.target.cli_lines import CliLines
 
 PROMPT = "What is the capital of France?"
 FRAMES: list[tuple[str, dict[str, str]]] = [
@@ -128,6 +130,93 @@ def test_a_text_in_a_line_may_have_any_line_separator() -> None:
 )
 def test_what_cannot_be_read_is_said(data: bytes, said: str) -> None:
     with pytest.raises(UsageError, match=said):
+        draft(read(data, "session"))
+
+
+def proposed(*lines: Any, prompt: str = "") -> Draft:
+    """The draft of these lines."""
+    return draft(read("\n".join(map(json.dumps, lines)).encode(), "session"), prompt)
+
+
+def sse(body: Any, *frames: Any) -> dict[str, Any]:
+    """A prompt by POST with its streamed answer."""
+    texts = [each if isinstance(each, str) else json.dumps(each) for each in frames]
+    answer = "".join(f"data: {each}\n\n" for each in texts)
+    return {"request": "POST /chat", "json": body, "kind": SSE, "answer": answer}
+
+
+def test_of_a_history_with_roles_the_last_turn_of_the_user_is_the_prompt() -> None:
+    system = {"role": "system", "content": "You are helpful, and answer in a word or two"}
+    first, second = {"role": "user", "content": PROMPT}, {"role": "user", "content": "And of Spain?"}
+    said = {"role": "assistant", "content": "Paris is the capital of France."}
+    answer = [{"choices": [{"delta": {"content": text}}]} for text in ("It is ", "Paris.")]
+    made = proposed(
+        sse({"messages": [system, first]}, *answer, "[DONE]"),
+        sse({"messages": [system, first, said, second]}, *answer, "[DONE]"),
+    )
+    assert made.chat_request == {"messages": [system, {"role": "user", "content": "{prompt}"}]}
+    assert made.found is not None
+    assert made.found.end == "[DONE]"
+    assert any("lacks" in each for each in made.notes)
+
+
+def test_the_end_of_a_part_is_not_the_end_of_the_answer() -> None:
+    frames = [{"type": "text-delta", "delta": text} for text in ("It is ", "Paris.")]
+    made = proposed(sse({"prompt": PROMPT}, *frames, {"type": "text-end"}, {"type": "finish"}))
+    assert made.found is not None
+    assert made.found.end == {"type": "finish"}
+
+
+def test_an_id_that_the_answer_does_not_repeat_is_no_id_of_the_turn() -> None:
+    mine, nil = "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d", "00000000-0000-0000-0000-000000000000"
+    made = proposed(
+        sse(
+            {"prompt": PROMPT, "ref": mine, "parent": nil},
+            {"type": "created", "ref": mine},
+            *(frame for _, frame in FRAMES[1:]),
+        )
+    )
+    assert made.chat_request == {"prompt": "{prompt}", "ref": "{uuid}", "parent": nil}
+    assert not made.members
+
+
+def test_an_event_is_named_before_the_object_at_the_end_of_an_array() -> None:
+    made = proposed(
+        {"send": ["3", "4", "room", "new", {"body": PROMPT}]},
+        {"receive": ["3", None, "room", "delta", {"body": "It is "}]},
+        {"receive": ["3", None, "room", "delta", {"body": "Paris."}]},
+        {"receive": ["3", None, "room", "done", {}]},
+    )
+    assert made.found is not None
+    assert (made.found.text, made.found.end) == ("4.body", {"3": "done"})
+
+
+def test_the_lines_of_the_cli_may_be_texts() -> None:
+    lines = [
+        {"type": "system"},
+        {"type": "assistant", "message": {"content": [{"type": "text", "text": "Paris."}]}},
+        {"type": "result", "subtype": "success", "result": "Paris."},
+    ]
+    made = proposed(
+        {"send": {"prompt": PROMPT}},
+        *({"receive": {"type": "output", "content": json.dumps(each)}} for each in lines),
+    )
+    assert made.found is not None
+    assert made.found.cli_lines == "content"
+    events = [event for each in lines for event in CliLines().events(json.dumps(each))]
+    assert events[0] == {"type": "token", "token": "Paris."}
+    assert CliLines().events("no line") == []
+
+
+def test_a_greeting_without_a_kind_is_waited_for() -> None:
+    made = proposed({"send": {"id": 1, "hello": True}}, {"receive": {"id": 1}}, *map(json.loads, LINES[1:]))
+    assert "[[opening]]\nwait = {}" in written(made)
+
+
+def test_prompts_by_post_with_answers_over_a_socket_are_named() -> None:
+    frames = [each for each in messages() if each["type"] == "receive"]
+    data = har(socket(frames), posted(mimeType="application/json", text="{}"))
+    with pytest.raises(UsageError, match="prompts, it seems, by POST /chat"):
         draft(read(data, "session"))
 
 

@@ -14,11 +14,15 @@ from itertools import pairwise
 from typing import Any
 
 from chat_conformance.suite.propose.leaves import is_random, leaves, tags
-from chat_conformance.suite.propose.recording import Frame
+from chat_conformance.suite.propose.recording import Frame, decoded
 
 LAST = re.compile(
     r"\b(done|complete[d]?|end(ed)?|finish(ed)?|final|result|stop(ped)?|eos|eot)\b", re.IGNORECASE
 )
+MARK = re.compile(r"\W*(done|end|eos|eot)\W*", re.IGNORECASE)
+"""A text that ends a stream of JSON, as ``[DONE]`` does."""
+PART = re.compile(r"\b(text|content|block|part|step|reasoning|thinking|tool)\b", re.IGNORECASE)
+"""What ends with something else than the answer."""
 CLI = {"system", "stream_event", "assistant", "result"}
 """Types of the CLI's own lines."""
 Key = tuple[tuple[str, Any], ...]
@@ -51,9 +55,12 @@ def find(frames: list[Frame], prompt: str) -> Found | None:
         return Found(cli_lines=place, said="(in the CLI's own lines)")
     if frames and all(isinstance(each.value, str) for each in frames):
         return _of_text([each.text for each in frames])
-    return _of_json([each for each in frames if not isinstance(each.value, str)], prompt) or _of_text(
-        [each.text for each in frames if isinstance(each.value, str)]
-    )
+    found = _of_json([each for each in frames if not isinstance(each.value, str)], prompt)
+    if found is None:
+        return _of_text([each.text for each in frames if isinstance(each.value, str)])
+    if isinstance(frames[-1].value, str) and MARK.fullmatch(frames[-1].text.strip()):
+        found.end = frames[-1].text.strip()
+    return found
 
 
 def _cli_lines(frames: list[Frame]) -> str | None:
@@ -64,6 +71,8 @@ def _cli_lines(frames: list[Frame]) -> str | None:
             parent, _, name = path.rpartition(".")
             if name == "type" and each in CLI:
                 counts[parent].add(each)
+            if isinstance(each, str) and each.startswith("{") and isinstance(line := decoded(each), dict):
+                counts[path].add(str(line.get("type")))
     found = [path for path, kinds in counts.items() if len(kinds & CLI) >= 2 and "result" in kinds]
     return min(found, key=len) or "*" if found else None
 
@@ -139,7 +148,8 @@ def _end(
         for key in single
         if any(LAST.search(f"{path} {value}") for path, value in key if value is not False)
     ]
-    for key in [*named, *single[-1:]]:
+    whole = [key for key in named if not any(PART.search(str(value)) for _, value in key)]
+    for key in [*whole, *named, *single[-1:]]:
         when = {path: value for path, value in key if token.get(path) != value and value is not False}
         if when:
             return when

@@ -79,7 +79,7 @@ def _spoken(value: Any, prompt: str) -> str | None:
         return value if (value == prompt if prompt else value and not _is_noise(value)) else None
     texts = [
         (path, each)
-        for path, each in leaves(value)
+        for path, each in leaves(_last_turn(value))
         if isinstance(each, str) and each and (each == prompt if prompt else not is_random(each))
     ]
     if prompt:
@@ -94,6 +94,28 @@ def _spoken(value: Any, prompt: str) -> str | None:
         (len(SPOKEN), -len(each), each) for path, each in texts if path not in ("0", "type") and " " in each
     ]
     return min(named)[2] if named else None
+
+
+def _last_turn(value: Any) -> Any:
+    """A message without what others have said: of a history with roles the last message of the user."""
+    match value:
+        case dict():
+            return {name: _last_turn(each) for name, each in value.items()}
+        case list() if any(isinstance(each, dict) and each.get("role") == "user" for each in value):
+            return [each for each in value if isinstance(each, dict) and each.get("role") == "user"][-1:]
+        case _:
+            return value
+
+
+def _has_history(value: Any) -> bool:
+    """Whether a message has more than one turn of a user in it."""
+    match value:
+        case dict():
+            return any(map(_has_history, value.values()))
+        case list():
+            return sum(isinstance(each, dict) and each.get("role") == "user" for each in value) > 1
+        case _:
+            return False
 
 
 def _is_noise(text: str) -> bool:
@@ -276,11 +298,12 @@ def _templated(
     before: list[Exchange] | None = None,
 ) -> None:
     """The template of a prompt: what an answer says before it is asked again is captured, what it repeats is our id."""
+    asked = _alone(made, frames, asked)
     message = frames[asked[-1]].value
     first = frames[asked[0]].value
     typed = _same_place(first, _spoken(first, prompt) or "", message)
     names[typed] = "prompt"
-    mine = frames[asked[-1] + 1 :]
+    mine = [each for each in frames[asked[-1] + 1 :] if not each.sent and _is_told(made.found, each.value)]
     earlier = [each for each in frames[: asked[-1]] if not each.sent]
     for path, value in leaves(message):
         if value in names or not is_random(value):
@@ -312,12 +335,25 @@ def _templated(
         )
 
 
+def _alone(made: Draft, frames: list[Frame], asked: list[int]) -> list[int]:
+    """The prompts to make a template of: where each has those before it, only the first is what it says."""
+    if not _has_history(frames[asked[-1]].value):
+        return asked
+    made.notes.append('each prompt carries those before it; this one stands alone: lacks = ["conversation"]')
+    return asked[:1]
+
+
+def _is_told(found: Found | None, value: Any) -> bool:
+    """Whether a frame has a part of the answer."""
+    return found is None or found.token.items() <= tags(value).items()
+
+
 def _same_place(message: Any, typed: str, other: Any) -> str:
     """What stands in another message where this one has what was typed."""
     if not isinstance(message, dict | list):
         return str(other)
-    place = path_to(message, typed)
-    return next((str(each) for path, each in leaves(other) if path == place), typed)
+    place = path_to(_last_turn(message), typed)
+    return next((str(each) for path, each in leaves(_last_turn(other)) if path == place), typed)
 
 
 def _identity(headers: dict[str, str], before: list[Exchange]) -> dict[str, str]:

@@ -17,6 +17,7 @@ RANDOM = re.compile(
     r"|[A-Za-z]{1,6}[-_][A-Za-z0-9_-]{4,}|\d{6,})"
 )
 """Values that no user types: ids, tokens, times."""
+WORD = re.compile(r"[A-Za-z][A-Za-z_.-]*")
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 
 
@@ -37,11 +38,15 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def tags(value: Any) -> dict[str, Any]:
     """The leaves that say what kind of frame it is: words under such names, the first element of an array, flags."""
     found: dict[str, Any] = {}
+    # As ["topic", "event", {…}] has its event.
+    leads = isinstance(value, list) and bool(value) and isinstance(value[-1], dict)
     for path, each in leaves(value):
         name = path.rpartition(".")[2]
         is_word = isinstance(each, str) and bool(IDENTIFIER.fullmatch(each)) and not is_random(each)
         named = bool(TAGS.fullmatch(name)) and "*" not in path
-        if (is_word and (named or path == "0")) or isinstance(each, bool):
+        if (
+            is_word and (named or path == "0" or (leads and path.isdecimal() and WORD.fullmatch(each)))
+        ) or isinstance(each, bool):
             found[path] = each
     return found
 
@@ -50,7 +55,10 @@ def is_random(value: Any) -> bool:
     """Whether a value is an id, a token or a time."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return abs(value) >= 1_000_000
-    return isinstance(value, str) and bool(RANDOM.fullmatch(value) or STAMP.fullmatch(value))
+    if not isinstance(value, str) or not value.strip("0-"):
+        # An id of zeros says that there is none.
+        return False
+    return bool(RANDOM.fullmatch(value) or STAMP.fullmatch(value))
 
 
 def is_time(value: Any) -> bool:

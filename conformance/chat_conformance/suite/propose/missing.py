@@ -30,6 +30,15 @@ def nothing_sent(recording: Recording, prompt: str) -> str:
             f"{path} streams, but no prompt is recognised in its body; if prompts are sent by another request,"
             f" describe both by hand: stream.send and stream.open; if not, say what was typed with --prompt"
         )
+    if (
+        frames
+        and not any(each.sent for each in frames if not each.text.startswith("4"))
+        and (posts := [each for each in recording.exchanges if each.method == "POST" and each.body])
+    ):
+        return (
+            f"answers come over a WebSocket, and prompts, it seems, by {posts[-1].method} {posts[-1].path}:"
+            " such a mixture cannot be described"
+        )
     if not frames:
         requests = len(recording.exchanges)
         return f"no WebSocket and no streamed answer is in the recording (requests: {requests}): {BY_HAND}"

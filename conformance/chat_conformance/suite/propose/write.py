@@ -68,7 +68,9 @@ def _table(name: str, members: dict[str, Any]) -> str:
 
 def _members(members: dict[str, Any]) -> str:
     return "".join(
-        f"{_name(name)} = {toml(value)}\n" for name, value in members.items() if value not in ({}, None)
+        f"{_name(name)} = {toml(value)}\n"
+        for name, value in members.items()
+        if value is not None and (value != {} or name == "wait")
     )
 
 
