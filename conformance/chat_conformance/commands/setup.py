@@ -15,15 +15,22 @@ def init(options: argparse.Namespace) -> int:
     place = Path(options.file)
     if place.exists():
         raise UsageError(f"{place} is there already; name another file")
+    if options.prompt and not options.recording:
+        raise UsageError("--prompt says what was typed in the recording that --from names")
     if options.recording:
-        place.write_text(_proposed(options.recording, options.prompt), encoding="utf-8")
+        _write(place, _proposed(options.recording, options.prompt))
         print(f"{place} is proposed; read it, then: chat-conformance doctor --target {place}")
         return 0
-    place.write_text(
-        (Path(__file__).parents[1] / "template.toml").read_text(encoding="utf-8"), encoding="utf-8"
-    )
+    _write(place, (Path(__file__).parents[1] / "template.toml").read_text(encoding="utf-8"))
     print(f"{place} is written; fill it in, then: chat-conformance doctor --target {place}")
     return 0
+
+
+def _write(place: Path, text: str) -> None:
+    try:
+        place.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"{place}: {error.strerror}") from None
 
 
 def _proposed(recording: str, prompt: str) -> str:

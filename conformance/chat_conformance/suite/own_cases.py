@@ -62,7 +62,9 @@ def module_of(path: Path) -> ModuleType | None:
 
 def _read_folder(folder: Path, number: int) -> None:
     if not folder.is_dir():
-        raise UsageError(f"--cases {folder}: there is no such folder")
+        raise UsageError(
+            f"--cases {folder}: {'that is a file; name its folder' if folder.is_file() else 'there is no such folder'}"
+        )
     before = len(registry.ids())
     # So that cases can import modules that they share.
     sys.path.insert(0, str(folder.absolute()))
@@ -96,7 +98,8 @@ def _read(read: Callable[[], None], where: str, path: Path | None) -> None:
     try:
         read()
     except SyntaxError as error:
-        raise UsageError(f"{error.filename or where}, line {error.lineno}: {error.msg}") from None
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise UsageError(f"{error.filename or where}{line}: {error.msg}") from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's file does
         frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == str(path)]
         line = f", line {frames[-1].lineno}" if frames else ""

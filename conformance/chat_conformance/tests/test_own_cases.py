@@ -96,6 +96,9 @@ def test_broken_file_is_a_sentence(
 def test_missing_folder_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--cases", str(tmp_path / "none")]) == 2
     assert "there is no such folder" in capsys.readouterr().err
+    folder = write(tmp_path / "cases", a="")
+    assert main(["list", "--cases", f"{folder}/a.py"]) == 2
+    assert "that is a file; name its folder" in capsys.readouterr().err
 
 
 def test_folder_is_read_in_its_block_only(tmp_path: Path) -> None:

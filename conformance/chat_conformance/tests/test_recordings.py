@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chat_conformance.__main__ import main
 from chat_conformance.errors import UsageError
 from chat_conformance.suite.propose.draft import Draft, draft
 from chat_conformance.suite.propose.read import read
@@ -98,6 +100,17 @@ def test_the_answer_is_found(recording: str) -> None:
     made = draft(read(SAID[recording], "session"))
     assert made.found is not None
     assert (made.found.said, made.found.end) == ("It is Paris.", {"type": "done"})
+
+
+def test_half_an_emoji_at_the_end_of_a_part_is_taken() -> None:
+    frames = [*messages(), {"type": "receive", "data": '{"cut": "\\\\ud83d", "whole": "\\\\ud83d\\\\ude00"}'}]
+    read_back = read(har(socket(frames)).replace(b"\\\\\\\\", b"\\\\"), "session").sockets[0].frames[-1]
+    assert read_back.value == {"cut": "\ufffd", "whole": "\U0001f600"}
+    lines = b'{"send": {"text": "a \\ud83d"}}\n{"receive": {"text": "\\ude00 b"}}'
+    assert [each.value["text"] for each in read(lines, "session").sockets[0].frames] == [
+        "a \ufffd",
+        "\ufffd b",
+    ]
 
 
 def test_a_text_in_a_line_may_have_any_line_separator() -> None:
@@ -225,3 +238,30 @@ def test_a_prompt_that_is_not_there_is_said_with_what_is() -> None:
         UsageError, match=r"'nothing' is sent nowhere .* the last texts sent are 'ask', 'What"
     ):
         draft(read(har(socket(messages())), "session"), "nothing")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none/chat.toml"], "none/chat.toml: No such file"),
+        (["--prompt", "a", "b.toml"], "that --from names"),
+    ],
+)
+def test_init_that_cannot_write_is_a_sentence(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_init_says_what_to_mend_in_the_proposal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "session.jsonl"
+    message = json.dumps({"send": {"prompt": PROMPT, "system": "Be {kind}"}})
+    place.write_text("\n".join([message, *LINES[2:]]), encoding="utf-8")
+    assert main(["init", "--from", str(place), str(tmp_path / "chat.toml")]) == 0
+    assert "to be mended by hand: " in capsys.readouterr().out

@@ -12,6 +12,10 @@ from chat_conformance.suite.propose.har import of_har
 from chat_conformance.suite.propose.lines import of_lines
 from chat_conformance.suite.propose.recording import Recording
 
+SURROGATES = re.compile(
+    r"(\\+ud[89ab][0-9a-f]{2}\\+ud[c-f][0-9a-f]{2})|(\\+)ud[89a-f][0-9a-f]{2}", re.IGNORECASE
+)
+"""Escapes of a pair of surrogates, or of one that is alone, which no JSON may have."""
 HAR = re.compile(r'\s*\{\s*"log"\s*:')
 
 
@@ -30,6 +34,8 @@ def read(data: bytes, name: str) -> Recording:
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{name} is no text in UTF-8: {error.reason} at byte {error.start}") from None
+    # JavaScript cuts texts in the middle of a pair.
+    text = SURROGATES.sub(lambda found: found[1] or f"{found[2]}ufffd", text)
     if not text.strip():
         raise UsageError(f"{name} is empty")
     if not text.lstrip().startswith(("{", "#", "//")):
