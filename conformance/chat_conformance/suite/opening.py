@@ -144,7 +144,8 @@ class Opening:
         for name, place in wanted.items():
             value = _of_answer(found, place) if hasattr(found, "status") else value_at(found, place)
             if value is NOTHING or value is None:
-                raise Failure(f"an opening step to give {name} at {place}", "there is none")
+                said = shorten(found.body) if hasattr(found, "status") else shorten(str(found))
+                raise Failure(f"an opening step to give {name} at {place!r}", f"there is none in {said}")
             self._speech.captures[name] = value
 
     def _cookie_header(self) -> dict[str, str]:

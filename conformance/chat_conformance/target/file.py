@@ -522,12 +522,10 @@ def _check_names(target: Target, place: Path) -> None:
 def _check_description(target: Target, place: Path) -> None:
     # Only what every user has may stand in templates: any of them may be the one who sends.
     values = [set(each.values) for each in target.users]
-    stream = {f"stream.requests.{name}": each for name, each in target.stream.requests.items()}
-    paths = {
-        "paths.socket": target.paths.socket,
-        "stream.send": target.stream.send,
-        "stream.open": target.stream.open,
-    }
+    requests = {"stream.send": target.stream.send, "stream.open": target.stream.open}
+    requests |= {f"stream.requests.{name}": each for name, each in target.stream.requests.items()}
+    beside = {f"stream.headers.{name}": each for name, each in target.stream.headers.items()}
+    beside |= {f"socket_io.auth.{name}": each for name, each in target.socket_io.auth.items()}
     given = Description(
         messages=target.messages,
         events=target.events,
@@ -536,14 +534,14 @@ def _check_description(target: Target, place: Path) -> None:
         cli_lines=target.cli_lines,
         lacks=target.lacks,
         values=set.intersection(*values) if values else set(),
-        paths={**paths, **stream},
+        paths={"paths.socket": target.paths.socket, **requests, **beside},
     )
     for each in faults(given):
         raise UsageError(f"{place}: {each}")
     for field, path in _addresses(target).items():
         for each in of_address(field, path):
             raise UsageError(f"{place}: {each}")
-    for field, request in [*stream.items(), *(each for each in paths.items() if each[0] != "paths.socket")]:
+    for field, request in requests.items():
         for each in of_request(field, request):
             raise UsageError(f"{place}: {each}")
     for field, kinds in (("stream", ("sse", "json-lines")), ("socket_io", ("socket.io",))):

@@ -76,7 +76,10 @@ class Speech:
         if "conversation_uuid" in names_in(template):
             values["conversation_uuid"] = given.get("conversation_id") or values["uuid"]
             self.captures["conversation_id"] = values["conversation_uuid"]
-        return filled(template, values)
+        try:
+            return filled(template, values)
+        except KeyError as error:
+            raise NotOffered(f"messages.{kind} needs {error.args[0]}, which nothing has given yet") from None
 
     def encode(self, members: Mapping[str, Any]) -> bytes:
         """The same as the payload of a frame."""

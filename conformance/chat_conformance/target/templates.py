@@ -1,8 +1,9 @@
 """A client's message, or a request, from a template: ``{prompt}`` and other placeholders in JSON or in plain text.
 
 ``{"type": "user", "text": "{prompt}", "session": "{conversation_id}"}`` becomes a message with that prompt. A
-member whose value is nothing but a placeholder takes the value's own type, and is left out where there is no value:
-the first message of a conversation has no ``session``. Braces around anything but a known name are text.
+member whose value is nothing but a placeholder takes the value's own type. A member is left out where one of its
+placeholders has no value: the first message of a conversation has no ``session``. Braces around anything but a known
+name are text.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def filled(template: Any, values: Mapping[str, Any]) -> Any:
     """The template with its values; an object that has lost all members to missing values stays, empty.
 
     Raises:
-        KeyError: A placeholder within a longer text has no value.
+        KeyError: A placeholder within a longer text, which is no member of an object, has no value.
     """
     found = _filled(template, values)
     return None if found is _MISSING else found
@@ -56,6 +57,15 @@ def _known(name: str, values: Mapping[str, Any]) -> Any:
     return values[name]
 
 
+def _member(template: Any, values: Mapping[str, Any]) -> Any:
+    try:
+        return _filled(template, values)
+    except KeyError:
+        if isinstance(template, str):
+            return _MISSING
+        raise
+
+
 def _filled(template: Any, values: Mapping[str, Any]) -> Any:
     match template:
         case str():
@@ -67,7 +77,7 @@ def _filled(template: Any, values: Mapping[str, Any]) -> Any:
             value = values.get(alone[1])
             return _MISSING if value is None else value
         case dict():
-            inner = {name: _filled(each, values) for name, each in template.items()}
+            inner = {name: _member(each, values) for name, each in template.items()}
             return {name: each for name, each in inner.items() if each is not _MISSING}
         case list():
             # In an array places have a meaning: a missing value leaves a null, or those behind it would move.

@@ -77,6 +77,10 @@ GET = '[[opening]]\nrequest = "GET /a"\n'
         (f'{ASK}{TOKEN}[paths]\nsocket = "ws"', "paths.socket is 'ws'; it must be a path that begins with /"),
         (f'transport = "sse"\n{ASK}{TOKEN}[stream]\nsend = "/chat"', "it must be like POST /chat"),
         (f'{ASK}{TOKEN}[stream]\nsend = "POST /chat"', "stream is for the transport sse or json-lines"),
+        (
+            f'transport = "socket.io"\n{ASK}{TOKEN}[socket_io]\nauth = {{ token = "{{tokn}}" }}',
+            "socket_io.auth.token has {tokn}, which no opening step captures",
+        ),
         ('messages = { chat_request = "{prompt} {conversationId}" }', "did you mean {conversation_id}?"),
     ],
 )

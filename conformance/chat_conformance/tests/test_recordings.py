@@ -15,6 +15,7 @@ from chat_conformance.suite.propose.draft import Draft, draft
 from chat_conformance.suite.propose.read import read
 from chat_conformance.suite.propose.write import written
 from chat_conformance.target.cli_lines import CliLines
+from chat_conformance.target.templates import filled
 
 PROMPT = "What is the capital of France?"
 FRAMES: list[tuple[str, dict[str, str]]] = [
@@ -265,3 +266,11 @@ def test_init_says_what_to_mend_in_the_proposal(tmp_path: Path, capsys: pytest.C
     place.write_text("\n".join([message, *LINES[2:]]), encoding="utf-8")
     assert main(["init", "--from", str(place), str(tmp_path / "chat.toml")]) == 0
     assert "to be mended by hand: " in capsys.readouterr().out
+
+
+def test_a_member_with_a_longer_text_is_left_out_before_its_value_is_known() -> None:
+    template = {"text": "{prompt}", "ref": "session-{conversation_id}"}
+    assert filled(template, {"prompt": "a"}) == {"text": "a"}
+    assert filled(template, {"prompt": "a", "conversation_id": 1}) == {"text": "a", "ref": "session-1"}
+    with pytest.raises(KeyError):
+        filled("/ask {conversation_id} {prompt}", {"prompt": "a"})
