@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,9 @@ def test_a_member_with_a_longer_text_is_left_out_before_its_value_is_known() -> 
     assert filled(template, {"prompt": "a", "conversation_id": 1}) == {"text": "a", "ref": "session-1"}
     with pytest.raises(KeyError):
         filled("/ask {conversation_id} {prompt}", {"prompt": "a"})
+
+
+def test_what_was_recorded_stays_in_its_line_of_the_proposal() -> None:
+    sent = {"prompt": PROMPT, "a\nb\x7f": "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d", "c": "\x7f\x00"}
+    made = proposed({"send": sent}, *({kind: frame} for kind, frame in FRAMES[1:]))
+    assert tomllib.loads(written(made))["messages"]["chat_request"]["c"] == "\x7f\x00"

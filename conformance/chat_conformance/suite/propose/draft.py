@@ -133,8 +133,10 @@ def _chosen(frames: list[Frame], asked: list[int], prompt: str) -> list[int]:
         ]
         return alike if shape else asked
 
+    later_than = dict(zip(asked, [*asked[1:], len(frames)], strict=True))
+
     def follow(place: int) -> int:
-        later = next((each for each in asked if each > place), len(frames))
+        later = later_than[place]
         return sum(not each.sent for each in frames[place + 1 : later])
 
     best = max(asked, key=follow)

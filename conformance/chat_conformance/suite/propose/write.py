@@ -34,7 +34,8 @@ def written(draft: Draft) -> str:
         parts.append(f"transport = {toml(draft.transport)}\n")
     if found.cli_lines:
         parts.append(f"cli_lines = {toml(found.cli_lines)} # where frames have the CLI's own lines\n")
-    parts += [f"# {each}\n" for each in draft.notes]
+    # A comment is one line.
+    parts += [f"# {''.join(char if char.isprintable() else ' ' for char in each)}\n" for each in draft.notes]
     if draft.socket:
         parts.append(_table("paths", {"socket": draft.socket}))
     if draft.stream:
@@ -90,4 +91,4 @@ def toml(value: Any) -> str:
 
 
 def _name(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml(name)
