@@ -82,6 +82,8 @@ def parse(text: bytes, place: Path, case_ids: Collection[str]) -> Baseline:
         UsageError: It is no TOML, an entry does not fit, or no case has its id.
     """
     entries = _parse(text, place)
+    # A misspelt id would accept nothing, and nobody would notice; so it is an error, even where its entry does
+    # not apply.
     for unknown in entries.keys() - set(case_ids):
         near = get_close_matches(unknown, case_ids, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -122,6 +124,7 @@ def _applies(entry: KnownFailure, here: Mapping[str, str]) -> bool:
     def value(name: str) -> str:
         return here[name] if name in here else os.environ.get(name.removeprefix("env."), "")
 
+    # fnmatchcase, not fnmatch: on Windows that ignores case, and one file must mean the same everywhere.
     return all(fnmatchcase(value(name), pattern) for name, pattern in entry.when.items())
 
 
@@ -129,6 +132,8 @@ HEAD = "# Failures that are known and accepted for a time. An entry that is no l
 ACCEPTED_FOR = timedelta(days=30)
 # What is accepted for ever is never looked at again.
 LONGEST = timedelta(days=366)
+# The header of an entry, as `["turns/order"]  # why`. A table in an entry, as `["turns/order".when]`, matches
+# too: its first key is the case, so its lines come and go with the entry.
 _ENTRY = re.compile(r"\[([^\[\]\n]+)\][ \t]*(?:#.*)?$")
 
 
@@ -148,9 +153,13 @@ def updated(before: str, place: Path, results: Collection[CaseResult], today: da
     """
     known = _parse(before.encode(), place)
     passed = {each.case.id for each in results if each.verdict is Verdict.PASSED}
+    # The text is cut at the headers, and blocks of cases that passed are left out; all others are put together
+    # again byte by byte. A TOML writer would lose the comments. What stands before the first header belongs to
+    # no case and stays.
     blocks: list[tuple[str | None, list[str]]] = [(None, [])]
     for line in before.splitlines(keepends=True) or [HEAD]:
         if found := _ENTRY.match(line.rstrip("\n")):
+            # TOML itself reads the key, quoted or bare; a pattern of ours would get the escapes wrong.
             (case_id,) = tomllib.loads(f"{found[1]} = 0").keys()
             blocks.append((case_id, []))
         blocks[-1][1].append(line)
@@ -158,11 +167,13 @@ def updated(before: str, place: Path, results: Collection[CaseResult], today: da
     new = [each for each in results if each.verdict is Verdict.FAILED and each.case.id not in known]
     kept += ["\n" + _entry(each, today + ACCEPTED_FOR) for each in sorted(new, key=lambda each: each.case.id)]
     text = "".join(kept).rstrip("\n") + "\n"
+    # What was put together from lines must still be a baseline file; else the user's file stays.
     _parse(text.encode(), place)
     return text
 
 
 def _entry(result: CaseResult, expires: date) -> str:
+    # One short line: what happened may be a trace of pages.
     happened = " ".join(result.happened.split())[:160]
     lines = [f"[{json.dumps(result.case.id)}]", f"reason = {_quoted(f'to be explained: {happened}')}"]
     return "\n".join([*lines, 'link = ""', f"expires = {expires}", ""])
@@ -170,6 +181,7 @@ def _entry(result: CaseResult, expires: date) -> str:
 
 def _quoted(text: str) -> str:
     """Text as a basic string of TOML."""
+    # The escapes of JSON are those of TOML, but for DEL, which TOML forbids and JSON leaves as it is.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -191,8 +203,10 @@ def apply(known: Baseline, result: CaseResult, today: date) -> CaseResult:
         happened = "the case passes; take its entry out of the baseline file"
         expected = f"the known failure to be still there ({entry.reason})"
         return msgspec.structs.replace(result, verdict=Verdict.FAILED, expected=expected, happened=happened)
+    # Not offered, blocked or not tested: nothing was seen that the entry could be judged by.
     if result.verdict is not Verdict.FAILED:
         return result
+    # It stays a failure; the sentence says that it was accepted once.
     if over := why_over(entry, today):
         return msgspec.structs.replace(result, happened=f"{result.happened} ({over}: {entry.reason})")
     return msgspec.structs.replace(

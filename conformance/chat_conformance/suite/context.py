@@ -66,6 +66,7 @@ class CaseContext:
         self.http = HttpClient(self.scope)
         self.connector = Connector(self.scope, self.http)
         self.fake = FakeClaude(self.scope)
+        # Servers are shared: lines from before are of other cases, and evidence of this one begins here.
         self.used = [(server, server.lines_seen)]
         self._seed = seed
         self._variants = variants
@@ -154,6 +155,8 @@ class CaseContext:
     ) -> TurnReader:
         """Send a ``chat_request`` and return its turn, not waited for."""
         message_id = message_id or self.next_id()
+        # The turn is made before the prompt is sent: it notes where the connection's events are now, and an
+        # answer that comes at once is behind that place.
         turn = self.turn_of(peer, message, message_id=message_id, conversation_id=conversation_id)
         await peer.send_json(
             type="chat_request",
@@ -181,10 +184,15 @@ class CaseContext:
             NotOffered: The server cannot continue that conversation here, or not now.
         """
         roles = self.target.roles
+        # Three kinds of servers: conversations by id (the id is sent); conversations that are connections (no
+        # id; going on is possible on the same connection only); neither (a case that goes on is not for them).
+        # A server that names no turns can have one at a time on a connection: nothing would say whose an event
+        # is.
         last = self._turns.get(peer.name)
         if "message_id" not in roles and last is not None and not last.is_over:
             raise NotOffered(f"two turns at once on one connection: {ROLES['message_id']}")
         if conversation_id is None or "conversation_id" in roles:
+            # Empty, not None: the case wants to go on, and the server has not named the conversation yet.
             if not conversation_id and conversation_id is not None and self.target.described:
                 raise NotOffered("the server has not said in time which conversation it is")
             return conversation_id
@@ -214,6 +222,7 @@ class CaseContext:
 
     async def refusal(self, peer: Channel, code: str, **members: Any) -> dict[str, Any]:
         """Send a message and wait for the ``error`` with this code that answers it."""
+        # Noted before the message is sent: the refusal may come at once.
         begin = len(peer.events)
         await peer.send_json(**members)
         return await self.error(peer, code, begin)
@@ -280,6 +289,7 @@ class CaseContext:
         variant: Variant | None = getattr(self.target.variants, name)
         if variant is None:
             raise NotOffered(f"the target file has no variants.{name}")
+        # Fresh names for each case: limits count by user, and one case must not use up another's.
         users = variant.users(*(f"{self.marker}{self.scope.next_number()}" for _ in range(3)))
         async with AsyncExitStack() as stack:
             # A limited variant with one user only has been used up by another case.
@@ -300,6 +310,7 @@ class CaseContext:
         Raises:
             CouldNotTest: The target runs already.
         """
+        # A script of the suite may pause for long; a patient server does not end the turn for that.
         variant = self.target.variants.patient or Variant()
         async with AsyncExitStack() as stack:
             if own:
@@ -342,6 +353,7 @@ class CaseContext:
         if moved is not None:
             variant = Variant(env={**variant.env, **moved.env})
         server = await self._variant_servers.create(folder, variant)
+        # Before it is started: a start that fails half way has a process to be ended, too.
         stack.push_async_callback(server.end)
         async with self._starting:
             await server.start()

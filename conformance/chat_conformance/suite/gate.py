@@ -32,8 +32,12 @@ MOST_AGAIN = (
     # How many seeming regressions are played on the base once more; more of them are no accident.
     20
 )
+# Two suites on fewer cores slow each other, and what is slow fails for its deadlines: the gate would find
+# regressions that are none.
 CORES_FOR_BOTH = 4
 _SUITE = Path(__file__).parents[2]
+# The suite's folders go to the end of the path: what the interpreter has installed comes first, and the working
+# directory, which is the base's checkout, is never on it (`-P`).
 _STARTED = "import sys; sys.path += {paths}; from chat_conformance.__main__ import main; sys.exit(main())"
 
 
@@ -85,6 +89,9 @@ def gate(
         TargetError: The target does not start in the checkout, or ``prepare`` fails.
     """
     with without_git_variables(), ExitStack() as stack:
+        # The order: refuse a poisoned module path before anything of the checkout is used; look up the base;
+        # read the rules of both sides; only then start servers. The base begins first, so that it can run
+        # beside the head.
         checkout = Checkout()
         _expect_own_modules(checkout.top)
         commit = checkout.commit(asked.base)
@@ -97,6 +104,7 @@ def gate(
         sides = sides_of(asked.target, checkout.top, folder)
         base = _Base(asked, commit, folder, checkout.inside, target=sides.base, kept=kept, on_note=on_note)
         before = base.known()
+        # Both sides get one seed: with other prompts a difference might come from the prompts.
         seed = asked.seed if before is None else before.seed
         running = stack.enter_context(base.begun()) if before is None and sides.base is not None else None
         if running is not None and not asked.together:
@@ -119,11 +127,14 @@ def _expect_own_modules(top: Path) -> None:
     Raises:
         UsageError: Python looks for modules in the checkout, though the suite is not part of it.
     """
+    # The project judges itself with the suite that is in its checkout: there is no other.
     if _SUITE.is_relative_to(top):
         return
     prefix = Path(sys.prefix).resolve()
     for word in sys.path:
         place = Path(word or ".").resolve()
+        # A virtual environment inside the checkout is the user's installation, and fine. Any other folder of it
+        # could replace a module of the suite, and so the judge (GATE-1).
         if place.is_relative_to(top) and not place.is_relative_to(prefix):
             raise UsageError(
                 f"Python takes modules from {place}, which is part of what is judged; "
@@ -151,6 +162,8 @@ class _Base:
         self._kept = kept
         self._on_note = on_note
         self._prepared = False
+        # All that decides a result is part of the key; a change of the target file or of `prepare` must not
+        # find an old result.
         text = b"" if target is None else target.read_bytes()
         self._key = key_of(commit, inside, text, asked.target, asked.options, asked.seed, asked.prepare)
 
@@ -197,6 +210,9 @@ class _Base:
 
         What the base does now and then is not the change's doing.
         """
+        # A case that fails one time in ten passes on the base and fails on the head by chance. Before the
+        # change is blamed, the base has a second chance to fail in the same way. A survival is no case to be
+        # played, so the case by which it failed is.
         failed = {each.case.id for each in after.of(Verdict.FAILED)}
         suspects = [each.case.id for each in compare(before, after) if each.kind is ChangeKind.REGRESSION]
         suspects = [each.removeprefix(SURVIVES) for each in suspects if each in failed]
@@ -227,12 +243,15 @@ class _Run:
         self._said: deque[str] = deque(maxlen=20)
         self._reports = tempfile.TemporaryDirectory(prefix="chatgate-report-")
         self._report = Path(self._reports.name) / "base.json"
+        # The base is judged by this suite, not by the one in its checkout: its cases are older.
         paths = [str(_SUITE), str(Path(fake_claude.__file__).parents[1])]
         words = [sys.executable, "-P", "-c", _STARTED.format(paths=paths), "run", "--target", str(target)]
         words += [*options, "--seed", str(self.seed), "--no-baseline", "--report", f"json={self._report}"]
         self._process = subprocess.Popen(
             words, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
+        # Its output is always read: a pipe that is full would block the run. The last lines are kept, for the
+        # sentence of an error.
         self._reader = threading.Thread(target=self._read_output)
         self._reader.start()
 
@@ -263,6 +282,7 @@ class _Run:
         if self._report.exists():
             return document.read(str(self._report))
         said = "; ".join(self._said) or f"exit status {self._process.returncode}"
+        # Status 2 is a wrong target file or option: that is the user's to mend, and no fault of the base.
         raise UsageError(said) if self._process.returncode == 2 else TargetError(said)
 
     def _read_output(self) -> None:
@@ -284,11 +304,15 @@ def _judged(
     today = baseline.today()
     of_head = baseline.applying(sides.head.known, sides.head.target.name)
     known = baseline.applying(sides.rules.known, sides.rules.target.name)
+    # A base that cannot be judged has no results: then everything the head fails is new (and stops).
     nothing = msgspec.structs.replace(after, results=())
     accepted = asked.source is Source.HEAD
     run = compare_to_base(before or nothing, after, asked.base, again=again, may_drop=accepted)
     results = []
     for result in run.results:
+        # Entries of the head count for what passes: it may take out an entry that is no longer true. A failure
+        # is accepted only where the base fails, too (compare_to_base); an entry then adds its reason and link.
+        # With --rules head a reviewer has accepted the head's entries as they are.
         if result.verdict is Verdict.PASSED or accepted:
             results.append(baseline.apply(of_head, result, today))
         elif result.verdict is Verdict.KNOWN_FAILURE and (entry := known.get(result.case.id)) is not None:
@@ -301,6 +325,7 @@ def _judged(
         results.append(own)
         if own.verdict is Verdict.FAILED:
             change = Change(kind=ChangeKind.REGRESSION, case=own.case, after=own.happened)
+            # Changes are sorted, regressions first: this one goes behind the last of them.
             last = sum(each.kind is ChangeKind.REGRESSION for each in changes)
             changes = (*changes[:last], change, *changes[last:])
     return msgspec.structs.replace(run, results=tuple(results), changes=changes)

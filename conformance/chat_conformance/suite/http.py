@@ -26,6 +26,8 @@ from chat_conformance.wire.middlebox import MiddleBox
 from chat_conformance.wire.trace import shorten
 
 Headers = dict[str, str] | list[tuple[str, str]]
+# Ids of 12 hexadecimal digits differ from run to run; in what a case saw they are replaced, so that two runs
+# compare equal.
 _IDS = re.compile(r"\b[0-9a-f]{12}\b")
 
 
@@ -59,6 +61,7 @@ class HttpResponse:
             return self.read(decoded(self.body))
         except msgspec.DecodeError as error:
             raise Failure("a JSON body", f"{error}: status {self.status}, {shorten(self.body)}") from None
+        # A hostile document of `[[[[…` is a failure of the server, and must not end the suite.
         except RecursionError:
             deep = f"it is nested deeper than {MAX_DEPTH} levels: {shorten(self.body)}"
             raise Failure("a JSON body", deep) from None
@@ -96,6 +99,7 @@ class HttpClient:
     def on(self, scope: CaseScope) -> HttpClient:
         """A client of the same connections for another server; it must not be entered."""
         other = HttpClient(scope)
+        # One session for all servers of a case: it closes with the case, whatever variant was last.
         other._session = self._session
         return other
 
@@ -164,6 +168,8 @@ class HttpClient:
         limit = within or scope.target.within
         mine = scope.user(user).headers if only is None else only
         named = (
+            # Behind a middle box the server is reached at another port. It must still see its own origin, or it
+            # refuses the request for its Host and the case judges the wrong thing.
             [("Host", f"{scope.server.host}:{scope.server.port}")] if isinstance(server, MiddleBox) else []
         )
         try:
@@ -174,6 +180,7 @@ class HttpClient:
                     where,
                     data=body if form is None else scope.target.dialect.form(form),
                     headers=CIMultiDict([*mine.items(), *pairs(headers), *named]),
+                    # A redirect is an answer that cases judge (a login, a path with a slash too many).
                     allow_redirects=False,
                     ssl=scope.target.tls() or True,
                 ) as response,
@@ -194,6 +201,7 @@ class HttpClient:
             lambda value: scope.target.dialect.document(kind, value),
             tuple(response.headers.getall("Set-Cookie", [])),
         )
+        # Another origin, such as the forge, is our own: the target's schema says nothing of it.
         if url is None:
             self._look_at(method, path, answer)
         return answer
@@ -216,6 +224,7 @@ class HttpClient:
         """
         paths = self._scope.target.paths
         answer = await self.request("GET", paths.alive)
+        # Without a health check any path will do, and 401 or 404 are healthy answers of it; 5xx is not.
         well = answer.status == 200 if paths.health else answer.status < 500
         if not well:
             raise Failure(f"a healthy answer {when}", f"{paths.alive} answers {answer.status}")
@@ -293,10 +302,13 @@ class HttpClient:
 def document_kind(paths: Paths, method: str, path: str, status: int) -> str:
     """What the schema calls the document of an answer; empty where the protocol knows none."""
     turn, new, listed, usage = paths.turn, paths.new, paths.history, paths.usage
+    # The path of one conversation is a template. Example: "/api/conversations/{id}" gives the prefix
+    # "/api/conversations/" and an empty end; a path between the two is one conversation.
     before, _, after = paths.of("{id}").partition("{id}")
     one = bool(before) and path.startswith(before) and path.endswith(after)
     known = {("POST", turn): "post", ("POST", new): "new", ("GET", listed): "list", ("GET", usage): "usage"}
     kind = known.get((method, path), "conversation" if one and method == "GET" else "") if path else ""
+    # A redirect has no document of the protocol; errors have one, whatever the path would give.
     if status < 400:
         return kind if 200 <= status < 300 else ""
     return "error" if kind or one else ""

@@ -40,6 +40,8 @@ from chat_conformance.wire.evidence import gathered
 ONE_AT_A_TIME = ("handshake/two-at-once", "turns/nobody-waits")
 """The cases that fail where one user waits for another."""
 GOOD = (Verdict.PASSED, Verdict.NOT_OFFERED)
+# A case whose server closed early is tried up to TRIES times. ANOTHER moves the seed far away, so that the
+# prompts of a further try are not those of a run with a nearby `--seed`.
 TRIES, ANOTHER = 3, 1_000_000
 
 
@@ -90,6 +92,7 @@ class CasePlugin:
         self.collection_errors: list[str] = []
         self.stopped_early = False
         self._stop_early = stop_early
+        # A target that the suite does not start cannot be given to a case alone: it has no second instance.
         self._again_alone = again_alone and server.target.starts
         self._loop = loop
         self._folder = folder
@@ -125,6 +128,8 @@ class CasePlugin:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the selected cases: those last that mostly wait."""
+        # pytest asks for the results in this order, and all cases have begun by then: what mostly waits has the
+        # longest to finish if it is asked for last.
         ordered = sorted(self._selected, key=lambda each: each.waits)
         order = {each.id: place for place, each in enumerate(ordered)}
         mine = [item for item in items if getattr(_function(item), "case", None) in self._selected]
@@ -144,6 +149,8 @@ class CasePlugin:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Play one case; pytest sees an exception when it did not pass."""
         case: Case = pyfuncitem.obj.case
+        # pytest plays one item at a time; here an item only collects the result of a task that may have ended
+        # long ago. Its survival is recorded first: it is the cause, and the case itself may be blocked by it.
         result = self._loop.run(self._played(case))
         if (fallen := self._survivals.pop(case.id, None)) is not None:
             self._record(fallen)
@@ -172,6 +179,7 @@ class CasePlugin:
         if not self._tasks:
             slots = asyncio.Semaphore(self._side_by_side)
             self._tasks = {
+                # Cases that mostly wait take no slot: they cost no processor, and would keep others out.
                 each.id: asyncio.create_task(
                     self._play_after_needs(each, nullcontext() if each.waits else slots)
                 )
@@ -183,6 +191,8 @@ class CasePlugin:
         """Play a case when those that it needs are known and there is room for it."""
         if why := absent(case, self._target):
             return CaseResult(case=case, verdict=Verdict.NOT_OFFERED, happened=why, replay=self._replay(case))
+        # The needs are waited for before a slot is taken. The other way round, cases that wait could hold all
+        # slots while those that they need get none. A need that is not selected is taken for passed.
         results = [await self._tasks[need] for need in case.needs if need in self._tasks]
         if root := blocked_by(results):
             return CaseResult(case=case, verdict=Verdict.BLOCKED_BY, happened=root, replay=self._replay(case))
@@ -192,6 +202,7 @@ class CasePlugin:
     def note_traffic(self) -> None:
         """Note what the schema has against what servers sent to cases that do not look at that themselves."""
         said = {each.case.id: each for each in self.results}
+        # The case of the schema has failed for the same reason already; one fault is one finding.
         if said.get(SCHEMA) is not None and said[SCHEMA].verdict not in GOOD:
             return
         if summary := self.contract.summary:
@@ -213,6 +224,7 @@ class CasePlugin:
 
         Returns what went wrong with the servers.
         """
+        # After an interrupt the servers are in the middle of cases: what they look like then says nothing.
         broken_off = not all(task.done() for task in self._tasks.values())
         for task in self._tasks.values():
             task.cancel()
@@ -237,6 +249,10 @@ class CasePlugin:
 
     async def _play(self, case: Case) -> CaseResult:
         """Play a case among the others; what it says then counts, unless they may have disturbed it."""
+        # Cases share one server, since a server for each would take minutes. The price: one that fails may have
+        # been disturbed by those beside it. So only a good result counts at once; any other is taken from a
+        # second play with nothing beside. Example: A ends the server while B streams. Both fail; alone, B
+        # passes and A fails again, so A alone is blamed.
         visit = self._shared.enter(case)
         try:
             result = await self._play_on(self._shared, case, visit)
@@ -252,6 +268,8 @@ class CasePlugin:
 
     async def _play_alone(self, case: Case, first: CaseResult, visit: Visit) -> CaseResult:
         """The result of a case that may have been disturbed, from a play on servers of its own."""
+        # What the first play said of survival and of our own faults is judged again, too: else it would count
+        # beside the second play.
         self._survivals.pop(case.id, None)
         self._suite_errors.pop(case.id, None)
         result = await self._alone(case)
@@ -286,6 +304,9 @@ class CasePlugin:
 
         Those ``beside`` may be found later, when they are played alone for the same reason.
         """
+        # Suspects are played alone, one by one, until one of them harms its server; its failure is then the
+        # explanation. Each is played once in a run, whatever number of servers it is suspected for: a copy of
+        # the list is walked, as cases begin and end while we wait.
         for suspect in tuple(suspects):
             done = {each.case.id for each in (*self.results, *self._survivals.values())}
             if survival_id(suspect.id) in done:
@@ -293,6 +314,8 @@ class CasePlugin:
             if suspect.id in self._suspected:
                 continue
             self._suspected.add(suspect.id)
+            # This play is about survival only: what it says of the suite's own bytes is not to replace what the
+            # counted play said.
             kept = self._suite_errors.pop(suspect.id, None)
             await self._alone(suspect)
             self._suite_errors.pop(suspect.id, None)
@@ -334,6 +357,8 @@ class CasePlugin:
             if server not in shared:
                 found = found or server.fell
                 continue
+            # A process that was hit ends some milliseconds later. Among other cases there is no wait for that:
+            # the next look notices it, and the suspects are known.
             if stage is not self._shared or visit.alone:
                 # What comes a moment later is seen, too.
                 await server.exited_unexpectedly()
@@ -346,6 +371,8 @@ class CasePlugin:
                 if wrong and server.target.starts:
                     async with self._starting:
                         await server.renew()
+                        # A server that does not answer us when it is new either was not harmed by the case. It
+                        # is renewed again, since it was asked in between.
                         if asked and await server.is_so_when_new():
                             wrong = ""
                             await server.renew()
@@ -377,6 +404,7 @@ class CasePlugin:
         if isinstance(error, SuiteError):
             self._suite_errors[case.id] = str(error)
         verdict, expected, happened, broken = _verdict(error)
+        # Taken before the aftermath: a server that is started again begins its log from nothing.
         log = server_lines(chat, error)
         try:
             visit.wrong = await self._aftermath(chat, stage, visit, failed=verdict not in GOOD)
@@ -397,6 +425,7 @@ class CasePlugin:
             saw=saw if verdict is Verdict.PASSED else (),
             step=step,
         )
+        # On the shared server a fault of survival is only a suspicion; the play alone decides.
         if not visit.wrong or (stage is self._shared and self._again_alone and not visit.alone):
             return result
         return self._not_survived(result, visit.wrong)
@@ -476,12 +505,16 @@ def _of_assertion(error: BaseException, function: Callable[..., Any]) -> BaseExc
     if not isinstance(error, AssertionError) or function.__module__.startswith("chat_conformance."):
         return error
     frames = traceback.extract_tb(error.__traceback__)
+    # The last frame of the user's own file: an assert in a helper of that file is named by its own line, while
+    # a frame of a library would say nothing to them.
     own = [each for each in frames if each.filename == function.__code__.co_filename] or frames
     return Failure(f"line {own[-1].lineno} to hold: {own[-1].line}", str(error) or "it does not hold")
 
 
 def step_of(error: BaseException | None, function: Callable[..., Any]) -> int:
     """The line of a function, counted from its first, through which an error came; 0 if it did not come through it."""
+    # An error may be raised from another one inside a helper. The line of the case is then in the chain: it is
+    # looked for in each link.
     while error is not None:
         for frame, line in traceback.walk_tb(error.__traceback__):
             if frame.f_code is function.__code__:
@@ -492,6 +525,8 @@ def step_of(error: BaseException | None, function: Callable[..., Any]) -> int:
 
 def _verdict(error: BaseException | None) -> tuple[Verdict, str, str, bool]:  # noqa: PLR0911 - a table
     """The verdict, what was expected, what happened, and whether the harness is at fault."""
+    # A case that computes never lets the event loop time it out; BusyError is what it is stopped with from
+    # outside. The last line is for faults of ours: they must not look like failures of a server.
     match error:
         case None:
             return Verdict.PASSED, "", "", False

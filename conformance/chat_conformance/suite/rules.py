@@ -35,6 +35,7 @@ CLAUSES = {
     "GATE-1": "Target file, known failures and claims are those of the base; a person looks at changes of them."
 }
 
+# The file comes from a change that is not trusted yet: a gigabyte must not take the memory of the judge.
 MAX_BYTES = 1 << 20
 # Fields that say nothing of what is asked of the server.
 _ELSEWHERE = ("name", "anchor", "routes", "load")
@@ -100,6 +101,9 @@ def sides_of(target: str, top: Path, folder: Path) -> Sides:
     Raises:
         UsageError: The base's target file is wrong, or there is none at all.
     """
+    # Where the base's target file comes from, in this order: the base itself; a file that comes with the suite,
+    # or one outside of the checkout; none, where the change adds the file. In the last case nothing has been
+    # reviewed yet, so the new file is itself an edit that stops.
     ids = baseline_ids(all_cases())
     inside = _inside(target, top)
     ours = None if inside is None else top / inside
@@ -111,6 +115,7 @@ def sides_of(target: str, top: Path, folder: Path) -> Sides:
             new = Edit(
                 what="the base has no target file: that of the change says how it is judged", stops=True
             )
+            # Its known failures are named one by one, and accept nothing.
             added = [
                 Edit(what=f"{each} is to be a known failure", stops=True, case_id=each) for each in head.known
             ]
@@ -122,9 +127,11 @@ def sides_of(target: str, top: Path, folder: Path) -> Sides:
     else:
         assert ours is not None
         base = _with_start(read(theirs, folder, target, ours.parent, ids))
+    # Both sides use one file that the change cannot reach: there is nothing to compare.
     if ours is None or (not os.path.lexists(ours) and file.SHIPPED / target == theirs):
         return Sides(base=theirs, rules=base, head=base, edits=())
     try:
+        # A change that breaks its rules is judged by those of the base, and the break is reported.
         head = read(ours, top, target, ours.parent, ids)
     except UsageError as error:
         broken = Edit(what=f"the rules of the change cannot be used: {error}", stops=True)
@@ -144,6 +151,8 @@ def _with_start(rules: Rules) -> Rules:
 def _inside(target: str, top: Path) -> Path | None:
     """Where in the checkout a target file is by its name, whatever links there are; None if it is elsewhere."""
     named = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would follow a link out of the checkout
+    # The checkout may be reached through a link (`/tmp` on macOS): the folder is resolved, the file's own name
+    # is not, as a link there might lead out of the checkout.
     for place in (named, named.parent.resolve() / named.name):
         if place.is_relative_to(top):
             return place.relative_to(top)
@@ -181,9 +190,11 @@ def text_of(place: Path, root: Path) -> bytes:
         real = place.resolve(strict=True)
         if not real.is_relative_to(root.resolve()):
             raise UsageError(f"{place} is a link to {real}, outside of the checkout")
+        # Opening a FIFO would wait for ever.
         if not stat.S_ISREG(real.stat().st_mode):
             raise UsageError(f"{place} is no regular file")
         with real.open("rb") as opened:
+            # One byte more than allowed is enough to know that there are too many.
             text = opened.read(MAX_BYTES + 1)
     except (OSError, RuntimeError) as error:
         raise UsageError(f"{place} cannot be read: {error}") from None
@@ -202,6 +213,9 @@ def stricter(base: Rules, head: Rules) -> tuple[Rules, tuple[Edit, ...]]:
 def _stricter_target(base: Target, head: Target) -> tuple[Target, list[Edit]]:
     edits = []
     added: dict[str, Any] = {}
+    # Field by field, the base's value stays. Only paths and variants may grow: a claim that the head adds is
+    # taken over and tested at once. Example: variants.limited new in the head is played; variants.limited gone
+    # from the head is played still, and stops.
     for name in Target.__struct_fields__:
         old, new = getattr(base, name), getattr(head, name)
         if name in ("paths", "variants"):
@@ -244,6 +258,7 @@ def _stricter_known(
             what = f"{case_id} is to be a known failure until {new.expires}: {new.reason}"
             edits.append(Edit(what=what, stops=True, case_id=case_id))
             continue
+        # The reason and the place stay the base's; of the two days the earlier one.
         known[case_id] = msgspec.structs.replace(old, expires=min(old.expires, new.expires))
         if new.expires != old.expires:
             what = f"the known failure {case_id} was accepted until {old.expires}, and is to be until {new.expires}"
@@ -251,6 +266,7 @@ def _stricter_known(
         if new.when != old.when:
             what = f"the known failure {case_id} applied where {_short(old.when)}, and is to where {_short(new.when)}"
             edits.append(Edit(what=what, stops=True, case_id=case_id))
+    # An entry that is taken out accepts nothing more: that is stricter, so it does not stop.
     gone = sorted(base.keys() - head.keys())
     edits += [Edit(what=f"{each} is a known failure no more", stops=False, case_id=each) for each in gone]
     return known, edits
