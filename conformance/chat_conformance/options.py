@@ -228,6 +228,7 @@ def _add_gate(gate: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
+    # isdecimal refuses signs, spaces and underscores, which int takes.
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"it is {text}; it must be a whole number from 1 up")
     return int(text)

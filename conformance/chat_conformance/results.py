@@ -157,6 +157,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         """The review finding that has come back; empty if the case failed for another cause."""
         words = f"{self.expected}; {self.happened}"
         failed = self.verdict in (Verdict.FAILED, Verdict.KNOWN_FAILURE)
+        # The finding is known by its words (`evidence`), since a case may fail for causes that are no relapse.
         return (self.case.finding or "") if failed and re.search(self.case.evidence, words) else ""
 
     @property
@@ -247,6 +248,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def judged_levels(self) -> tuple[LevelResult, ...]:
         """What the results say of each level."""
+        # By root: a case that is blocked by a failure counts as failed in its own level, too.
         bad = {each.case.id for each in self.blocking}
         failed = {each.case.id for each in self.results if each.root in bad}
         return tuple(self._judged(level, included, failed) for level, included in LEVELS.items())
@@ -256,6 +258,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         own = [each for each in mine if each.case.level == level]
         passed = [each for each in mine if each.verdict is Verdict.PASSED]
         wrong = [each for each in mine if each.case.id in failed]
+        # Order: a level of which nothing is offered is not failed by the levels below it; after that one
+        # failure is enough; and a pass needs a case of its own, so that core alone never passes a higher level.
         if own and all(each.verdict is Verdict.NOT_OFFERED for each in own):
             verdict = "not offered"
         elif wrong:
@@ -287,6 +291,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
     def harm(self, root: CaseResult) -> Severity:
         """How much a root cause harms: its own severity, or the worst of what hangs on it, as that was not judged."""
+        # Severities are listed from the worst down, so the smallest index is the worst.
         return min(
             [root, *self.hanging(root)], key=lambda each: list(Severity).index(each.case.severity)
         ).case.severity
@@ -311,6 +316,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_broken(self) -> bool:
         """Whether the target or the harness broke, or nothing was tested: then there is no verdict."""
+        # A run in which nothing was tested must not be green: an empty list of failures is no proof.
         broken = self.trouble or self.broke_off or any(result.broken for result in self.results)
         return bool(broken) or not (self.of(Verdict.PASSED) or self.of(Verdict.FAILED))
 
@@ -321,6 +327,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
             return 2
         if self.blocking:
             return 1
+        # A failure that was seen counts even where something broke besides: it is real in any case.
         return 3 if self.is_broken else 0
 
     @property
@@ -331,6 +338,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.blocking:
             return Decision.REQUEST_CHANGES
+        # A failure that only came to light does not stop the change, but a person should see it.
         uncovered = any(each.kind is ChangeKind.NEWLY_VISIBLE for each in self.changes)
         return Decision.DISCUSS if self.exit_status or self.findings or uncovered else Decision.APPROVE
 

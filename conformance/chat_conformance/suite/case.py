@@ -69,6 +69,7 @@ def culprit(case: Case) -> Case:
     return _registry.get(case.id.removeprefix(SURVIVES), case)
 
 
+# Modules of cases register at import, so a process has one registry.
 _registry: dict[str, Case] = {}
 _functions: dict[str, Callable[..., Awaitable[None]]] = {}
 
@@ -124,11 +125,15 @@ def all_cases() -> tuple[Case, ...]:
     return _sorted_cases(tuple(_registry))
 
 
+# What a case needs is read off its source, which takes time; the key is the ids, so that cases of one's own
+# that come or go make it new.
 @cache
 def _sorted_cases(ids: tuple[str, ...]) -> tuple[Case, ...]:
     for case_id in ids:
         each = _registry[case_id]
         function = _functions[case_id]
+        # Needs that are read off come first: they are sorted with the deepest first, and the first that failed
+        # is named as the root.
         needs = tuple(dict.fromkeys([*needs_of(case_id, function), *each.needs]))
         level = level_of(case_id, relied_roles(case_id, function))
         _registry[case_id] = function.case = msgspec.structs.replace(each, needs=needs, level=level)  # type: ignore[attr-defined]
@@ -141,6 +146,7 @@ def _depth(case_id: str, above: tuple[str, ...] = ()) -> int:
     Raises:
         ValueError: It needs itself.
     """
+    # The way down is carried along: a circle would else end in a RecursionError that names no case.
     if case_id in above:
         raise ValueError(f"cases that need each other: {' needs '.join([*above, case_id])}")
     return max((1 + _depth(need, (*above, case_id)) for need in _registry[case_id].needs), default=0)
@@ -174,6 +180,7 @@ def select(known: tuple[Case, ...], selections: tuple[str, ...]) -> tuple[Case, 
     Raises:
         UsageError: A selection matches no case.
     """
+    # Each word must select something: a misspelt one beside a right one would leave cases out in silence.
     for selection in selections:
         if not any(matches(each, selection) for each in known):
             words = {each.id for each in known} | {each.clause for each in known}

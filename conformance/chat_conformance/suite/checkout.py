@@ -68,9 +68,11 @@ class Checkout:
         if _git("rev-parse", "--is-shallow-repository", wrong=wrong) == "true":
             wrong += "; the clone is shallow: fetch the base, too, as with `fetch-depth: 0` or GIT_DEPTH=0"
         wanted = f"{revision}^{{commit}}"
+        # `--end-of-options`: a revision that begins with a dash must not be an option of git.
         done = _run("rev-parse", "--verify", "--end-of-options", wanted)
         if done.returncode:
             raise UsageError(wrong)
+        # git takes the tag and only warns: a pushed tag of that name would choose the base.
         if "ambiguous" in done.stderr:
             raise UsageError(
                 f"{revision} is a branch and a tag; write refs/heads/… or refs/tags/…, or the commit"
@@ -95,6 +97,8 @@ class Checkout:
             wrong = f"git cannot check out {commit[:12]}"
             # Not `worktree add`: that runs hooks and leaves notes. Attributes are taken from the commit, not from here.
             _git("read-tree", "--reset", "-u", commit, wrong=wrong, env=ours)
+            # The new repository must have the hash of the old one (sha1 or sha256), or the borrowed objects do
+            # not fit.
             form = _git("rev-parse", "--show-object-format", wrong=wrong)
             objects = _git("rev-parse", "--path-format=absolute", "--git-path", "objects", wrong=wrong)
             shallow = _git("rev-parse", "--path-format=absolute", "--git-path", "shallow", wrong=wrong)
@@ -105,6 +109,7 @@ class Checkout:
             (own / "objects/info/alternates").write_text(f"{objects}\n", encoding="utf-8")
             (own / "HEAD").write_text(f"{commit}\n", encoding="ascii")
             shutil.move(index, own / "index")
+            # Without this list, git would look for parents that a shallow clone does not have.
             if Path(shallow).exists():
                 shutil.copy(shallow, own / "shallow")
             yield place

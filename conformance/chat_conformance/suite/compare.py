@@ -10,6 +10,7 @@ from chat_conformance.suite.cause import alike, cause, is_further
 from chat_conformance.wire.contract import EXAMPLE
 
 NOT_PASSED = (Verdict.FAILED, Verdict.KNOWN_FAILURE)
+# Kinds of failures that a gate takes for known: the change did not bring them.
 NOT_OF_THE_CHANGE = (ChangeKind.NOT_FIXED, ChangeKind.PARTIAL, ChangeKind.NEWLY_VISIBLE)
 
 
@@ -26,6 +27,7 @@ def compare(previous: RunResult, current: RunResult) -> tuple[Change, ...]:
             assert either is not None
             happened = {"before": old.happened if old else "", "after": new.happened if new else ""}
             changes.append(Change(kind=kind, case=either.case, **happened))
+    # Findings are sorted by harm; what is no finding of this run, as a fixed one, goes behind them.
     order = [each.case.id for each in current.findings]
 
     def urgency(change: Change) -> tuple[int, int]:
@@ -37,11 +39,14 @@ def compare(previous: RunResult, current: RunResult) -> tuple[Change, ...]:
 
 def _of(results: dict[str, CaseResult], case_id: str) -> CaseResult | None:
     """The result of a case; that a server survived one follows from the result of the case."""
+    # Two ids have a result only where they fail, so that a missing one must be read as passed. The traffic is
+    # not looked at for itself where the case of the schema has failed: then nothing is known of it.
     if case_id == TRAFFIC.id and results and case_id not in results:
         looked_elsewhere = SCHEMA in results and results[SCHEMA].verdict in NOT_PASSED
         return None if looked_elsewhere else CaseResult(case=TRAFFIC, verdict=Verdict.PASSED)
     if case_id in results or not case_id.startswith(SURVIVES):
         return results.get(case_id)
+    # A case that was blocked or not offered was not played, so nothing is known of the server after it.
     played = results.get(case_id.removeprefix(SURVIVES))
     if played is None or played.verdict not in (Verdict.PASSED, *NOT_PASSED):
         return None
@@ -55,6 +60,11 @@ def _became(
     was_bad = old is not None and old.verdict in NOT_PASSED
     is_bad = new is not None and new.verdict in NOT_PASSED
     kind = None
+    # How old and new verdicts become a kind:
+    # bad, bad: the causes decide (see _still); bad, passed: FIXED; bad, else: NOT TESTED;
+    # passed, bad or not offered: REGRESSION; passed, else: no change;
+    # not judged, bad: NEWLY VISIBLE if a root cause that hid it is mended, else NEW.
+    # The traffic is one case for all messages, so a new kind of message that is wrong counts by itself.
     if new is not None and new.case.id == TRAFFIC.id and is_bad and _new_kinds(old, new):
         return ChangeKind.NEWLY_VISIBLE if _more_is_seen(previous, current) else ChangeKind.REGRESSION
     if old is not None and new is not None and was_bad and is_bad:
@@ -79,8 +89,10 @@ def _still(old: CaseResult, new: CaseResult, previous: RunResult, current: RunRe
     if cause(old) != cause(new):
         # Where it is unknown which of the two is worse, the new one is a fault that was not there before.
         return ChangeKind.PARTIAL if is_further(new, old) else ChangeKind.REGRESSION
+    # An accepted failure is no news.
     if new.verdict is old.verdict is Verdict.KNOWN_FAILURE:
         return None
+    # One cause, but it may block fewer cases than before.
     return ChangeKind.PARTIAL if _impact(new, current) < _impact(old, previous) else ChangeKind.NOT_FIXED
 
 
@@ -137,6 +149,7 @@ def compare_to_base(
     def judged(result: CaseResult) -> CaseResult:
         kind = kinds.get(result.case.id)
         if kind is ChangeKind.REGRESSION and result.verdict is Verdict.NOT_OFFERED:
+            # Else a change could get rid of a failure by no longer claiming the feature.
             lost = f"it is not offered any more: {result.happened}"
             expected = f"what {name} does"
             return msgspec.structs.replace(result, verdict=Verdict.FAILED, expected=expected, happened=lost)
@@ -158,6 +171,8 @@ def compare_to_base(
             reason = f"fails on {name} already: {result.happened}"
         return msgspec.structs.replace(result, verdict=Verdict.KNOWN_FAILURE, reason=reason)
 
+    # A case that could be tested on the base must not slip through as untestable: it becomes trouble, and the
+    # run has no verdict.
     untested = [
         f"{each.case.id} could be tested on {name}, and not here: {each.happened.strip().splitlines()[-1]}"
         for each in head.of(Verdict.COULD_NOT_TEST)
@@ -178,6 +193,8 @@ def _seen_again(changes: tuple[Change, ...], again: RunResult | None, head: RunR
     causes = (
         {each.case.id: cause(each) for each in again.results if each.verdict in NOT_PASSED} if again else {}
     )
+    # The same case is not enough: it must fail for the same cause, or a real regression of a flaky case would
+    # be let through.
     also = {each.case.id for each in head.results if causes.get(each.case.id) == cause(each)}
     return tuple(
         msgspec.structs.replace(each, kind=ChangeKind.NOT_FIXED)

@@ -36,6 +36,8 @@ class Connector:
     def __init__(self, scope: CaseScope, http: HttpClient) -> None:
         self._scope = scope
         self._http = http
+        # By the name of the connection: an opening begins before the handshake and ends after it, and a case
+        # may have several connections under way at once.
         self._openings: dict[str, Opening] = {}
 
     @asynccontextmanager
@@ -96,8 +98,11 @@ class Connector:
         key = key or encode_key(self._scope.random.randbytes(16))
         offered = self._subprotocols if offered is None else offered
         cookies: dict[str, str] = {}
+        # A case that names a path tests the handshake itself: the opening steps would only be in its way.
         if path is None:
             path, cookies = await self._opening(peer, user, server).before()
+        # Later ones win: a valid handshake, then the user's headers, then what the case breaks on purpose. A
+        # list is added as it is, so that a header can stand there twice.
         sent: dict[str, str | None] = dict(
             upgrade_headers(_host(server or self._scope.server), key, subprotocols=offered)
         )
@@ -106,6 +111,8 @@ class Connector:
         sent |= headers if isinstance(headers, dict) else {}
         request = encode_request(path, sent, method=method, http=http, more=more)
         what = f"{method} {path} upgrade{f' with {headers}' if headers else ''}"
+        # One write: bytes after the request are in the server's buffer before it has answered (a client must
+        # wait for the response, RFC 6455, section 4.1; some do not).
         await peer.send_bytes(request + after, what)
         response = await peer.expect_response()
         if (
@@ -122,6 +129,7 @@ class Connector:
         ):
             raise Failure("a right answer to the handshake", wrong)
         if (opening := self._openings.pop(peer.name, None)) is not None and response.status == 101:
+            # The namespace is joined first: before that, a Socket.IO server takes no event of the opening.
             if isinstance(peer, SocketIOPeer):
                 await peer.join()
             await opening.after(peer)
@@ -188,6 +196,7 @@ class Connector:
         opening = self._steps(speech, user, server if isinstance(server, Server) else None)
         _, cookies = await opening.before()
         headers = with_cookies(self._scope.user(user).headers, cookies)
+        # The box has another port; the server would refuse a Host that is not its own.
         if isinstance(server, MiddleBox):
             headers["Host"] = _host(self._scope.server)
         async with streaming(

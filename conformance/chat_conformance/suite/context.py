@@ -310,7 +310,7 @@ class CaseContext:
         Raises:
             CouldNotTest: The target runs already.
         """
-        # A script of the suite may pause for long; a patient server does not end the turn for that.
+        # A script of the suite may pause for long; a short keepalive must not end a connection that is only slow.
         variant = self.target.variants.patient or Variant()
         async with AsyncExitStack() as stack:
             if own:

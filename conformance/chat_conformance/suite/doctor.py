@@ -40,6 +40,8 @@ class Step:
 async def run_checks(target: Target, write_line: Callable[[str], None]) -> int:
     """Try one step after the other, to the first that fails; 0 when all work, else 3."""
     with temporary_folder(0, "doctor") as folder:
+        # The order of ends: variants and connections close first, the server last; its end is a check, too, as
+        # a target that does not end would spoil every run.
         server = Server(target, folder)
         try:
             async with AsyncExitStack() as stack:
@@ -69,6 +71,7 @@ async def _try(step: Step, server: Server, write_line: Callable[[str], None]) ->
     except (ConformanceError, OSError) as error:
         write_line(line(f"FAIL  {step.name:<8} {error}"))
         write_line(f"      hint     {step.hint}")
+        # A start that failed has its log in the error; later steps find it at the server.
         log = error.log if isinstance(error, TargetError) and error.log else tuple(server.log)
         for each in log[-LOG_TAIL:]:
             write_line(line(f"      server   | {each}"))
@@ -98,6 +101,8 @@ def _steps(chat: CaseContext, variants: VariantServers, stack: AsyncExitStack) -
         steps = f" after {len(target.opening)} opening steps" if target.opening else ""
         return f"{target.paths.socket or target.stream.send or target.transport} is open{steps}"
 
+    # Each step stands on the one before: the connection is kept for the turn, and the turn's prompt is what the
+    # next step looks for in the ledger.
     async def token() -> str:
         turn = await chat.start_turn(
             peers[0], chat.fake.prompt(tokens=3) if server.ledger else chat.fake.prompt()
@@ -161,6 +166,8 @@ def _covered(target: Target) -> list[str]:
     can = len(playable(cases, target))
     rows = []
     for role in ROLES.keys() - target.roles:
+        # Two figures: how many cases this role alone would add, and of how many it is a part. A role may add
+        # none alone, as its cases need a second one as well.
         more = sum(roles_of(each) <= {*target.roles, role} for each in cases) - can
         needing = sum(role in roles_of(each) for each in cases)
         rows.append((-more, -needing, f"{role}: {more} more with it alone, part of {needing}; {ROLES[role]}"))

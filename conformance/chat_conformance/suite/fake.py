@@ -60,6 +60,8 @@ class FakeClaude:
             try:
                 yield gate
             finally:
+                # Also where the case has failed: a run that is left behind the gate would hold a process until
+                # the end of the suite.
                 gate.open(GATE_PASSES)
 
     async def wait_at_gate(self, gate: Gate) -> None:
@@ -104,6 +106,7 @@ class FakeClaude:
         loop = asyncio.get_running_loop()
         until = loop.time() + (self._scope.target.within if within is None else within)
         for run in self.runs():
+            # One deadline for all of them, not one each: ten processes must not take ten times as long.
             children = [each["pid"] for each in run.events if each.get("event") == "grandchild"]
             for pid in [run.pid, *children]:
                 if not await wait_for_exit(pid, max(0.0, until - loop.time())) and not is_zombie(pid):
@@ -117,6 +120,8 @@ class FakeClaude:
             Failure: It has not within this many seconds.
         """
         self._require()
+        # A server may hand the prompt on as an argument, or as JSON with or without escapes; and it may break
+        # lines otherwise. All white space is taken out of both before they are compared.
         forms = json.dumps(prompt)[1:-1], json.dumps(prompt, ensure_ascii=False)[1:-1], prompt
         wanted = ["".join(each.split()) for each in forms]
         until = asyncio.get_running_loop().time() + within
@@ -126,6 +131,8 @@ class FakeClaude:
                 given = "".join("".join([*run.argv, *run.stdin]).split())
                 asked = any(each in given for each in wanted)
                 results = [each for each in run.events if each.get("event") == "result"]
+                # A process that lives on takes several prompts: the result is this one's when there are as many
+                # results as prompts.
                 prompts = max(1, sum(self._scope.marker in each for each in [*run.argv, *run.stdin]))
                 if asked and len(results) >= prompts:
                     return results[-1]["chars"], results[-1]["error"]

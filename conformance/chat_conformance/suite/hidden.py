@@ -16,6 +16,8 @@ from chat_conformance.results import CaseResult, RunResult, Verdict
 from chat_conformance.suite.case import SURVIVES
 
 BAD = (Verdict.FAILED, Verdict.KNOWN_FAILURE)
+# Behind one root cause there may be the next: each round comes one further. Chains of needs are short, and each
+# round starts servers again.
 ROUNDS = 6
 Results = dict[str, CaseResult]
 Play = Callable[[Sequence[str]], RunResult | None]
@@ -36,6 +38,7 @@ def seen_through(before: RunResult, after: RunResult, base: Play, head: Play) ->
         if not todo or (found := base(todo)) is None:
             break
         _learn(old, found, todo)
+        # Only what the base passes can show the head as worse; the head is not played for the rest.
         passed = [each for each in todo if old[each].verdict is Verdict.PASSED]
         if not passed:  # nor will what stands behind these, and each may wait for long
             break
@@ -49,6 +52,7 @@ def seen_through(before: RunResult, after: RunResult, base: Play, head: Play) ->
     def is_worse(result: CaseResult) -> bool:
         case_id = result.case.id.removeprefix(SURVIVES)
         uncovered = case_id in old and was[case_id].verdict is Verdict.BLOCKED_BY
+        # A survival counts only where the base has none that failed, too.
         survived = result.case.id == case_id or result.case.id not in old
         failed = result.verdict is Verdict.FAILED
         return failed and uncovered and survived and old[case_id].verdict is Verdict.PASSED

@@ -60,6 +60,7 @@ class Kept:
     def get(self, key: str) -> RunResult | None:
         """The result of that key; None if there is none, it cannot be read or is old."""
         place = self._place(key)
+        # A kept result only saves time: whatever is wrong with it, the base is played.
         with suppress(OSError, UsageError):
             if place is not None and place.is_file() and time.time() - place.stat().st_mtime < KEPT_FOR:
                 return document.read(str(place))
@@ -74,6 +75,8 @@ class Kept:
             for old in place.parent.glob("*.json"):
                 if time.time() - old.stat().st_mtime >= KEPT_FOR:
                     old.unlink(missing_ok=True)
+            # Written aside and renamed: another run that reads at this moment finds the old file or the new
+            # one, never half of one.
             fresh = place.with_suffix(f".{os.getpid()}")
             fresh.write_text(document.render(run, {}), encoding="utf-8")
             fresh.replace(place)
@@ -87,6 +90,8 @@ def _is_ours(folder: Path) -> bool:
     with suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
+        # A result is trusted as the base's. Where others can write, they could plant one in which the base
+        # fails all that the head fails.
         return found.st_uid == os.getuid() and not found.st_mode & 0o022
     return False
 

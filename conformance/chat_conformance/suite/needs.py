@@ -52,6 +52,8 @@ ROOTS: dict[str, frozenset[str]] = {
 def needs_of(case_id: str, function: Callable[..., Any]) -> tuple[str, ...]:
     """The ids of the cases that the calls of this case rely on; a root relies on deeper ones only."""
     names = list(ROOTS)
+    # A root may use what a later root shows; were that a need, two would need each other. The order of ROOTS
+    # keeps it a tree.
     deeper = names[: names.index(case_id)] if case_id in ROOTS else names
     found = marks(function)
     return tuple(each for each in deeper if ROOTS[each] & found)
@@ -88,6 +90,8 @@ def marks_of(node: ast.AST) -> Iterator[str]:
 
 def _open_at_once(node: ast.AST, function: Callable[..., Any]) -> int:
     """How many connections are open at the same time, at most."""
+    # The most that are open at once, by nesting: an `async with` adds its own to the deepest of its body; two
+    # blocks one after the other give the larger, not the sum. Calls of helpers count with what they open.
     inside = max((_open_at_once(each, function) for each in ast.iter_child_nodes(node)), default=0)
     match node:
         case ast.AsyncWith():
@@ -124,6 +128,7 @@ def tree_of(function: Callable[..., Any]) -> ast.AST:
     """The syntax tree of a function; one that is defined inside of another is parsed by itself."""
     own = inspect.unwrap(function)
     found = _functions(inspect.getfile(own)).get(own.__name__)
+    # inspect gives the source with its indentation, which is no module by itself.
     return found or ast.parse(textwrap.dedent(inspect.getsource(own))).body[0]
 
 

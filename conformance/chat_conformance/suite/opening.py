@@ -64,6 +64,9 @@ class Opening:
         self._speech = speech
         self._request = request
         steps = speech.target.opening
+        # The first step that is no request opens the connection, or needs it open: requests before it are
+        # played before, all from there on after. Example: request, request, connect, wait, request is cut
+        # behind the second request.
         connects = (place for place, each in enumerate(steps) if not each.request)
         place = next(connects, len(steps))
         self._before, self._after = steps[:place], steps[place:]
@@ -87,6 +90,8 @@ class Opening:
         Raises:
             Failure: A step is answered otherwise than it must be, or not at all.
         """
+        # A place in the early frames: each wait begins behind the frame that the last one took, so two waits
+        # for like messages need two messages.
         place = 0
         for step in self._after:
             match step.kinds:
@@ -99,6 +104,7 @@ class Opening:
                 case _:
                     pass
         self._speech.opening = False
+        # A copy: turns capture more, and what the opening has found stays known apart from it.
         self._speech.opened = dict(self._speech.captures)
         self._speech.early_frames.clear()
         if self._after:  # what has opened the connection belongs to no turn
@@ -110,6 +116,7 @@ class Opening:
         expected = f"the message {shorten(str(step.wait))} that opens the connection"
 
         def came() -> int | None:
+            # Numbers begin at one: a place of 0 would look like nothing found.
             for number, (frame, said) in enumerate(self._speech.early_frames[place:], place + 1):
                 if rule.takes(frame, said):
                     self._capture(step.capture, frame)
@@ -125,6 +132,7 @@ class Opening:
         body: bytes | None = None
         if step.json is not None:
             body = msgspec.json.encode(filled(step.json, values))
+            # The target file's own header wins over ours.
             headers = {"Content-Type": "application/json", **headers}
         elif step.form:
             body = urlencode({name: text(each, values) for name, each in step.form.items()}).encode()
@@ -132,6 +140,7 @@ class Opening:
         elif step.body:
             body = text(step.body, values).encode()
         answer = await self._request(method, address(path, self._speech), body=body, headers=headers)
+        # Without a status named, redirects are fine: a login often answers 302, and it is not followed.
         if answer.status not in (step.status or range(200, 400)):
             raise Failure(
                 f"the opening step {step.request} to be let through",

@@ -37,6 +37,8 @@ def own_cases(folders: Sequence[str]) -> Iterator[None]:
     """
     # Cases of the suite come first, so that no other file takes their ids.
     all_cases()
+    # All that reading cases changes is global: the registry, sys.path, sys.modules. It is put back, so that a
+    # process can run two sets of cases, as tests do.
     before, path, names = set(registry.ids()), list(sys.path), set(sys.modules)
     try:
         for entry in entry_points(group=GROUP):
@@ -44,6 +46,7 @@ def own_cases(folders: Sequence[str]) -> Iterator[None]:
             _read(lambda entry=entry: _with_submodules(entry.load()), where, None)  # type: ignore[misc]
         for number, folder in enumerate(folders):
             _read_folder(Path(folder), number)
+        # Checked when all are read: a case may need one of a later file.
         for case_id in set(registry.ids()) - before:
             _check(case_id)
         yield
@@ -70,6 +73,7 @@ def _read_folder(folder: Path, number: int) -> None:
     sys.path.insert(0, str(folder.absolute()))
     for path in sorted(folder.absolute().glob("*.py")):
         if not path.name.startswith(("_", "conftest.", "test_")):
+            # Two folders may have a file of one name; the number keeps them apart in sys.modules.
             name = f"{PREFIX}_{number}_{path.stem}"
             _read(lambda name=name, path=path: _file(name, path), str(path), path)  # type: ignore[misc]
     if len(registry.ids()) == before:
@@ -80,6 +84,7 @@ def _file(name: str, path: Path) -> None:
     spec = spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
+    # Registered before it is run, as import does: dataclasses and pickles look a module up while it is read.
     module = sys.modules[name] = _modules[path] = module_from_spec(spec)
     spec.loader.exec_module(module)
 
@@ -101,6 +106,8 @@ def _read(read: Callable[[], None], where: str, path: Path | None) -> None:
         line = f", line {error.lineno}" if error.lineno else ""
         raise UsageError(f"{error.filename or where}{line}: {error.msg}") from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's file does
+        # The last line of the user's own file: where it fails inside a library, their call of it is what they
+        # can mend.
         frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == str(path)]
         line = f", line {frames[-1].lineno}" if frames else ""
         said = str(error) or "it ends while it is read"

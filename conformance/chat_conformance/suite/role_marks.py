@@ -90,6 +90,9 @@ def role_marks(function: Callable[..., Any]) -> frozenset[str]:
     except KeyError:  # it does not stand in its module under its name
         return frozenset()
     for node in _unguarded(tree):
+        # Marks are names, arguments and texts, and those of the helpers that are called. Example: `turn = await
+        # chat.follow(peer, cid, mid, after=3)` gives follow() and follow(after=), and so the roles subscribe,
+        # conversation_id and seq. A case relies on each role of which one mark was found.
         if isinstance(node, ast.Call) and (asked := _without_ids(node)):
             found |= {*asked, *(each for each in marks_of(node) if each.endswith("()"))}
             continue
@@ -118,9 +121,12 @@ def _argument(mark: str) -> str:
 
 def _unguarded(node: ast.AST) -> Iterator[ast.AST]:
     yield node
+    # The arguments are left out: their message_id is there for targets that want one.
     if isinstance(node, ast.Call) and _without_ids(node):
         yield from _unguarded(node.func)
         return
+    # `if chat.offers(x): A else: B` relies on what B does only, since B runs in any case where x is missing;
+    # `if not chat.offers(x): A else: B` on A.
     skipped: tuple[str, ...] = ()
     if isinstance(node, ast.If | ast.IfExp):
         negated = isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not)
@@ -136,6 +142,7 @@ def _unguarded(node: ast.AST) -> Iterator[ast.AST]:
 def _is_guard(test: ast.expr) -> bool:
     match test:
         case ast.BoolOp(op=ast.And(), values=values):
+            # One guard in an `and` is enough: without it the body does not run. In an `or` it is not.
             return any(_is_guard(each) for each in values)
         case ast.Call(func=ast.Attribute(attr="offers")) | ast.Attribute(attr="supports_post"):
             return True

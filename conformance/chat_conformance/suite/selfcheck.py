@@ -17,6 +17,7 @@ from chat_conformance.suite.runner import run
 from chat_conformance.target.file import Target
 
 ALONE = "alone"
+# Example: "127.0.0.1:41234 closed after 3.1 ms" and "127.0.0.1:40000 closed after 2.8 ms" are one sentence.
 _CHANGING = re.compile(
     r"127\.0\.0\.1:\d+|\b\d{9,}\.\d+|chatgate-[a-z]+|\bpid \d+|\d+\.\d+ m?s\b|\d{4}-\d\d-\d\dT[\d:.]+Z?"
     r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b"
@@ -79,6 +80,8 @@ def selfcheck(
     Raises:
         TargetError: The target cannot be started or reached.
     """
+    # A verdict may depend on what ran before (order), beside (two at a time), or on nothing at all (alone). One
+    # seed for all plays: prompts are the same, so what differs comes from the company.
     plays = [Play("in order", cases)]
     plays += [
         Play(f"in order {number}", _shuffled(cases, f"{seed} {number}")) for number in range(1, orders + 1)
@@ -89,6 +92,7 @@ def selfcheck(
     with ExitStack() as stack:
         play = partial(_play, target, seed)
         if processes > 1:
+            # spawn, not fork: a fork of a process with threads may copy a lock that is held.
             workers = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
             ended = stack.enter_context(workers).map(play, plays)
         else:
@@ -127,6 +131,8 @@ def steady(text: str) -> str:
 
 def _said(case_id: str, results: Mapping[str, CaseResult]) -> str | None:
     result = results.get(case_id)
+    # A survival has a result only where it failed: where the case was played, its absence says that the server
+    # survived.
     if result is None and case_id.startswith(SURVIVES):
         culprit = results.get(case_id.removeprefix(SURVIVES))
         return None if culprit is None or culprit.verdict is Verdict.BLOCKED_BY else "survived"

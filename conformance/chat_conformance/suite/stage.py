@@ -63,6 +63,8 @@ class Stage:
 
     def enter(self, case: Case) -> Visit:
         """Begin to play a case."""
+        # Suspicion goes by overlap. Cases that are here now are beside the visit, and it is beside them; what
+        # was over shortly before is a suspect, as a server may fall some time after the blow.
         visit = Visit(case, first=not self._used, suspects=list(self.last))
         for other in self._there:
             other.beside.add(case.id)

@@ -13,6 +13,7 @@ from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.trace import shorten
 
 TERMINAL = frozenset({"complete", "error"})
+# Short: most servers that name it early do so at once, and each first turn of the others pays this.
 EARLY = 1.0  # how long a conversation's id is waited for before an answer, in seconds
 Outcome = Callable[[float], Awaitable[tuple[int, bool]]]
 """Waits until Claude has printed a result, for a time in seconds; its characters, and whether it is an error."""
@@ -63,6 +64,7 @@ class TurnReader:
     def _named(self) -> str | None:
         events = (each for each in self._channel.events[self._begin :] if isinstance(each, dict))
         found = next((each["conversation_id"] for each in events if each.get("conversation_id")), None)
+        # A target file may capture the id from a frame that becomes no event.
         found = found or self._channel.speech.captures.get("conversation_id")
         return None if found is None else str(found)
 
@@ -114,6 +116,8 @@ class TurnReader:
     async def until_text(self, text: str) -> None:
         """Wait until the answer begins with this text; any other beginning fails."""
         while not self.text.startswith(text):
+            # What is there must be a beginning of what is expected. Example: for "abc", "ab" waits on, and "ax"
+            # fails at once and not at the deadline.
             if not text.startswith(self.text) or self.terminal is not None:
                 raise Failure(f"an answer that begins with {shorten(text)}", f"it is {shorten(self.text)}")
             await self.next()
@@ -146,6 +150,9 @@ class TurnReader:
 
         Where no message marks the end of an answer, Claude's own end does, and an answer to a ping behind it.
         """
+        # Some servers mark no end. Then three steps stand for it: Claude has printed its result, so the length
+        # of the answer is known; as much text has come; a ping is answered, so all that was sent before it has
+        # come, too. Last, an end as other servers send it is put behind, and cases see no difference.
         length, failed = await outcome(within)
         channel = self._channel
 
@@ -195,6 +202,8 @@ def join_tokens(events: list[Event]) -> str:
                 text += value
             case "rewind":
                 value = event.get("to")
+                # A rewind is a length in characters of the text so far (TURN-4); beyond the end it would be a
+                # no-op that hides a miscount.
                 if not isinstance(value, int) or not 0 <= value <= len(text):
                     raise Failure(f"a rewind to at most {len(text)} characters", f"it is {event}")
                 text = text[:value]

@@ -61,6 +61,8 @@ def draft(recording: Recording, prompt: str = "") -> Draft:
     Raises:
         UsageError: No prompt, or no answer to one, can be recognised.
     """
+    # Pages have sockets beside the chat's, for presence or live reload. The one with the most frames is looked
+    # at first; streamed answers only where no socket has a prompt.
     for socket in sorted(recording.sockets, key=lambda each: -len(each.frames)):
         asked = [
             place for place, each in enumerate(socket.frames) if each.sent and _spoken(each.value, prompt)
@@ -77,6 +79,8 @@ def _spoken(value: Any, prompt: str) -> str | None:
     """The text of a message that a user typed; with ``prompt`` only that."""
     if isinstance(value, str):
         return value if (value == prompt if prompt else value and not _is_noise(value)) else None
+    # Which text of a message was typed: a name that pages use for it, in the order of SPOKEN; then the longest.
+    # Ids are out. Example: {"type": "ask", "id": "9f3c…", "text": "hello"} gives hello.
     texts = [
         (path, each)
         for path, each in leaves(_last_turn(value))
@@ -155,6 +159,7 @@ def _of_socket(recording: Recording, socket: Socket, asked: list[int], prompt: s
         raise UsageError(f"no text answers {typed!r} in the recording: record until the answer is over")
     made = Draft(url=_origin(socket.url), found=found)
     names: dict[Any, str] = {typed: "prompt"}
+    # Only earlier answers can have given what the address has; order in time is all that says so.
     before = [each for each in recording.exchanges if each.at <= socket.at]
     if socket.is_socket_io:
         made.transport, made.socket = "socket.io", ""
@@ -220,8 +225,10 @@ def _of_stream(recording: Recording, exchange: Exchange, prompt: str) -> Draft:
 def _addressed(made: Draft, path: str, before: list[Exchange], names: dict[Any, str]) -> str:
     """A path with placeholders for what earlier answers had given, by steps that make the same requests again."""
     query = parse_qsl(urlsplit(path).query)
+    # A JSON Web Token begins with "eyJ", which is `{"` in base64.
     secrets = {value for name, value in query if SECRET.search(name) or value.startswith("eyJ")}
     for piece in [*urlsplit(path).path.split("/"), *(value for _, value in query)]:
+        # Short pieces, such as "v1" or "ws", stand in many answers by chance.
         if len(piece) < 4 or piece in names:
             continue
         if (name := _captured(made, piece, before, names)) is not None:
@@ -247,6 +254,7 @@ def _captured(made: Draft, value: Any, before: list[Exchange], names: dict[Any, 
         if each.body:
             body = replaced(each.value, names)
             step["form" if "form" in each.headers.get("content-type", "") else "json"] = body
+        # One request may give several values: it is played once and captures all.
         same = next((old for old in made.opening if old.get("request") == step["request"]), None)
         if same is None:
             made.opening.append(step)
@@ -284,6 +292,7 @@ def _opened(made: Draft, frames: list[Frame], before: list[Exchange], names: dic
                 _captured(made, value, before, names)
         made.opening.append({"send": replaced(each.value, names)})
     if greeting:
+        # Only the last message of a greeting is waited for: all others have come before it.
         kept = tags(greeting[-1].value)
         made.opening.append(
             {"wait": {path: each for path, each in kept.items() if not isinstance(each, bool)}}
@@ -360,6 +369,7 @@ def _same_place(message: Any, typed: str, other: Any) -> str:
 
 def _identity(headers: dict[str, str], before: list[Exchange]) -> dict[str, str]:
     """The headers that say who the user is, unless the steps before make the server set such a cookie."""
+    # The recorded cookie would end with its session; where a step sets a fresh one, that is used.
     sets = any(name == "set-cookie" for each in before for name, _ in each.answer_headers)
     kept = {"authorization": "Authorization"} | ({} if sets else {"cookie": "Cookie"})
     return {name: headers[low] for low, name in kept.items() if headers.get(low)}

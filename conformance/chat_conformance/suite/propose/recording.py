@@ -21,6 +21,8 @@ import msgspec
 
 from chat_conformance.wire.event_stream import EventStreamParser
 
+# Examples: `42["msg",…]` an event; `42/chat,7["msg",…]` one of a namespace with an id; `451-[…]` one with an
+# attachment; `40{"token":…}` joins.
 PACKET = re.compile(r"4[0-6]\d*-?(?:/[^,]*,)?\d*(?=[\[{]|$)")
 """What stands before the JSON of a Socket.IO packet."""
 
@@ -28,6 +30,8 @@ PACKET = re.compile(r"4[0-6]\d*-?(?:/[^,]*,)?\d*(?=[\[{]|$)")
 def decoded(text: str) -> Any:
     """A text as JSON, if it is an object or an array; else as it is."""
     try:
+        # Only objects and arrays: a bare 12 or true is more likely text than JSON, and a delta may be just
+        # that.
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return text
@@ -106,6 +110,7 @@ class Exchange:
     def frames(self) -> Iterator[Frame]:
         """The messages of a streamed answer, with what SSE has beside them as ``@event``."""
         if self.streams == "sse":
+            # An empty line ends an event; a recording that was cut may lack the last one.
             for event in EventStreamParser().feed(self.answer.encode() + b"\n\n"):
                 if event.data:
                     value = decoded(event.data)
