@@ -13,6 +13,7 @@ from chat_conformance.target.file import load, parse
 def init(options: argparse.Namespace) -> int:
     """Write a commented target file to begin with."""
     place = Path(options.file)
+    # Never written over: a target file is work of hours.
     if place.exists():
         raise UsageError(f"{place} is there already; name another file")
     if options.prompt and not options.recording:

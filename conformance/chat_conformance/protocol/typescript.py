@@ -48,12 +48,16 @@ def _type(schema: dict[str, Any]) -> str:
         case {"$ref": str(path)}:
             return path.rpartition("/")[2]
         case {"enum": [*words]}:
+            # A JSON string is a string literal of TypeScript.
             return " | ".join(map(json.dumps, words))
         case {"anyOf": [*choices]}:
             return " | ".join(map(_type, choices))
         case {"type": "array", "items": inner}:
+            # In TypeScript, `A | B[]` is A or a list of B.
             return f"({_type(inner)})[]" if "anyOf" in inner else f"{_type(inner)}[]"
         case {"type": str(kind)} if kind in PLAIN:
             return PLAIN[kind]
         case _:
+            # Not `any`: a new kind of schema must stop the making of the file, or else the published types say
+            # less than the schema.
             raise ValueError(f"no TypeScript for {schema}")

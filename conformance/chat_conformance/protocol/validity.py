@@ -40,6 +40,8 @@ def wrong_in_event(event: dict[str, Any]) -> str | None:
 def wrong_in_request(message: dict[str, Any]) -> str | None:
     """What is wrong with a client's message, and where in it; None if nothing."""
     kind = str(message.get("type"))
+    # Other than for a server's message, an unknown type is wrong here: it is the suite's own, and it knows its
+    # protocol.
     return _wrong(message, _CLIENT[kind]) if kind in _CLIENT else f"{kind} is no type of a client's message"
 
 

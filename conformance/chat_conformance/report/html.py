@@ -36,6 +36,8 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
     """Verdict, table of areas by severity, and every case, the findings first, each with its trace as a time line."""
     title = f"{run.target}: {headline(run)}"
     tone = {"APPROVE": "good", "DISCUSS": "unsure", "REQUEST_CHANGES": "bad"}[run.decision]
+    # A blocked case stands under its root cause and nowhere else: one fault with forty cases behind it is one
+    # entry.
     folded = {each.case.id for root in run.findings for each in run.hanging(root)}
     known = [
         each for each in run.results if each.verdict is not Verdict.FAILED and each.case.id not in folded
@@ -46,6 +48,7 @@ def render(run: RunResult, clauses: Mapping[str, str]) -> str:
     )
     trouble = "".join(f"<li>{_text(each)}</li>" for each in run.trouble)
     shown = Counter(each.verdict for each in (*run.findings, *known))
+    # Verdicts that no case has get no button: it would do nothing.
     buttons = "".join(
         f'<label><input type="checkbox" value="{_slug(each)}" checked> {each} ({shown[each]})</label>'
         for each in Verdict
@@ -141,6 +144,8 @@ def _case(result: CaseResult, clauses: Mapping[str, str], hanging: Sequence[Case
     case = result.case
     opened = " open" if result.verdict is Verdict.FAILED else ""
     severity = f'<span class="severity {case.severity}">{case.severity}</span>' if opened else ""
+    # What the filter of the page looks at. The cases under this one belong to it: a blocked case must be found
+    # by its id, though it is folded away.
     words = f"{case.id} {case.title} {case.clause} {result.finding} {case.severity} {result.happened}"
     words = " ".join([words, *(each.case.id for each in hanging)])
     under = "".join(_case(each, clauses) for each in hanging)
@@ -175,6 +180,9 @@ def _timeline(trace: tuple[TraceLine, ...]) -> str:
     if len(trace) < 2:
         return ""
     lanes = list(dict.fromkeys(each.who or "case" for each in trace))
+    # The drawing: time runs from left to right over the whole width, each connection or process has a lane.
+    # Example: a trace of 200 ms on two connections has two lanes, and a frame at 50 ms stands at a quarter. The
+    # shortest span is 1 ms, or a trace of one moment would divide by zero.
     first, last = trace[0].ms, max(each.ms for each in trace)
     span = max(last - first, 1.0)
     digits = 0 if span > 40 else 1
@@ -192,6 +200,7 @@ def _timeline(trace: tuple[TraceLine, ...]) -> str:
         y = TOP + LANE * number + LANE / 2
         mine = [each for each in trace if (each.who or "case") == lane]
         parts.append(f'<text class="lane" x="4" y="{y + 4:.1f}">{_text(lane[:12])}</text>')
+        # The life of a lane is from its first moment to its last; a pixel at least, so that it is seen.
         begin, end = x(mine[0].ms), x(max(each.ms for each in mine))
         parts.append(f'<path class="life" d="M{begin:.1f} {y:.1f}H{max(end, begin + 1):.1f}"/>')
         parts += [_mark(each, x(each.ms), y) for each in mine]
@@ -209,6 +218,7 @@ def _mark(line: TraceLine, x: float, y: float) -> str:
     tip = f"<title>{_text(_line_text(line))}</title>"
     word = line.text.split(" ", 1)[0].upper()
     if word in {"PING", "PONG"}:
+        # What the client sends stands above the line, what it receives below.
         shift = -7 if line.direction == ">" else 7
         return f'<circle class="ping" cx="{x:.1f}" cy="{y + shift:.1f}" r="3.2">{tip}</circle>'
     if word == "CLOSE" or any(
@@ -244,4 +254,6 @@ def _slug(verdict: Verdict) -> str:
 
 
 def _text(text: str) -> str:
+    # In this order: what is made visible may itself have brackets or ampersands. All text of a server goes
+    # through here or `_lines`.
     return escape(printable(text))

@@ -9,6 +9,9 @@ from chat_conformance.results import CaseResult
 # How many characters of a sentence are looked at, however long it is.
 _CHARS = 4000
 
+# The order counts: what is longer or more particular goes first. A time has digits that would pass for a
+# number, an address has a port, a marker of ten consonants might pass for an id. Example: "2027-01-31T10:00:00Z
+# 127.0.0.1:41234 closed" is TIME ADDRESS closed.
 _ALIKE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b\d{4}-\d\d-\d\dT[\d:.]{5,}(?:Z|[+-]\d\d:?\d\d)?"), "TIME"),
     (re.compile(r"\b\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "TIME"),
@@ -60,18 +63,23 @@ def alike(text: str, *, of_status: bool | None = None) -> str:
         text: The sentence.
         of_status: Whether its numbers may be statuses of HTTP; by default it has to say so itself.
     """
+    # Bounded, since the patterns run over what a server sent.
     text = text[:_CHARS]
     statuses = _is_of_status(text) if of_status is None else of_status or _is_of_status(text)
     for pattern, word in _ALIKE:
         text = pattern.sub(word, text)
     text = _PIECES.sub(_pieces, text)
 
+    # A number is one of four: with a unit of time or size it depends on the machine (some ms); a close code or
+    # status is what the server says, and stays; 0 and 1 stay, as none and one are other faults than many; any
+    # other is many.
     def number(found: re.Match[str]) -> str:
         digits = found[0].removesuffix(found["unit"] or "").replace(",", "").replace("_", "").lstrip("-")
         unit = (found["unit"] or "").strip()
         if unit and unit not in ("bytes", "characters"):
             return f"some {unit}"
         if "." not in digits and not unit:
+            # What a number is, the words before it say: 1000 may be a close code or a count.
             before = text[max(0, found.start() - 24) : found.start()].lower()
             if int(digits) in _CLOSE and re.search(r"clos|code", before):
                 return digits
@@ -92,6 +100,8 @@ def is_further(new: CaseResult, old: CaseResult) -> bool:
     now, before = _sent(new), _sent(old)
     if new.step > old.step > 0:
         return len(now) >= len(before)
+    # Not at a later line: then it must have sent all as before, and after it something that it had not sent
+    # yet. Repeating itself is no progress.
     more = len(now) > len(before) > 0 and now[: len(before)] == before
     return new.step == old.step and more and not set(before).issuperset(now)
 

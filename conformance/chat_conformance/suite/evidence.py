@@ -32,6 +32,7 @@ def trace_with_processes(chat: CaseContext) -> tuple[TraceLine, ...]:
                     text = f"pid {run.pid} ended with {event['code']}"
                 case _:
                     continue
+            # The ledger has the clock of the system, the trace the time since the case began.
             lives.append(TraceLine((event["time"] - chat.trace.began) * 1000, "claude", "=", text))
     # A process whose clock is moved notes times that have no place in this trace.
     seen = [each for each in lives if 0 <= each.ms <= CASE_TIMEOUT * 1000]
@@ -43,6 +44,7 @@ def ledger_lines(chat: CaseContext) -> list[str]:
     lines = []
     for run in _runs(chat):
         end = "alive" if run.alive else f"exit {run.exit_code}" if run.exit_code is not None else "gone"
+        # Cut: a system prompt among the arguments may be pages long.
         lines.append(f"pid {run.pid} {end} {' '.join(run.signals)} argv {run.argv}"[:400])
         lines += [f"  stdin {line[:200]}" for line in run.stdin if chat.marker in line]
     return lines

@@ -27,6 +27,9 @@ async def log_in(chat: CaseContext, variant: Login, **at_the_forge: str) -> dict
 
 async def returning(chat: CaseContext, variant: Login, **at_the_forge: str) -> tuple[str, dict[str, str]]:
     """Begin a login, agree at the forge, and return the path to which it sends back and the browser's cookies."""
+    # The steps of OAuth as a browser takes them: the server redirects to the forge and sets a cookie for this
+    # attempt; the forge redirects back with a code; only with the cookie of the first step does the server take
+    # that code (or an attacker could log a victim in as the attacker).
     begun = await chat.http.request("GET", variant.path, headers={})
     cookies = {"Cookie": "; ".join(f"{name}={value}" for name, value in begun.cookies.items())}
     known = {"user": variant.user, **at_the_forge}

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+# A flood of megabytes in one write would copy all of it into the transport's buffer; pieces go out as there is
+# room.
 PIECE = 262_144
 
 
@@ -62,7 +64,10 @@ async def _pour(host: str, port: int, opening: bytes, flood: bytes, *, again: bo
                 if whole:
                     await protocol.ended
             finally:
+                # Not close(): that would wait until the rest of the buffer is sent, to a server that may not
+                # read.
                 transport.abort()
+        # A server that refuses at once would else be asked without a pause.
         await asyncio.sleep(0.01)
 
 
@@ -74,9 +79,13 @@ async def _send(
         # The answer to the handshake.
         await protocol.received.wait()
     while not protocol.ended.done():
+        # Cleared before the flood goes out: the answer may come while it is sent.
         protocol.received.clear()
         for start in range(0, len(flood), PIECE):
             transport.write(flood[start : start + PIECE])
+            # Three waits, each with its reason: room, so that the buffer does not grow while the server does
+            # not read; the end, as after it every write is lost; a turn of the loop, as with room there is
+            # nothing else to wait for and the cases beside would stand still.
             await protocol.room.wait()
             if protocol.ended.done():
                 return

@@ -36,6 +36,9 @@ class Watch:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        # Theory: the loop sets the timer again each BEAT, like a dead man's switch. As long as it turns, the
+        # timer never ends. A step that blocks keeps the loop from setting it, and after the limit the kernel's
+        # signal interrupts that very step. What was set before, such as by pytest-timeout, is put back.
         before = signal.signal(signal.SIGALRM, self._stop)
         left, interval = signal.setitimer(signal.ITIMER_REAL, self._limit)
         try:
@@ -61,6 +64,7 @@ class Watch:
             signal.setitimer(signal.ITIMER_REAL, self._limit)
             await asyncio.sleep(BEAT)
 
+    # Set again first: what handles the error may block, too.
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, self._limit)
         try:
