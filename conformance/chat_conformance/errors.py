@@ -8,6 +8,7 @@ SENTENCE_CHARS = 1_000
 
 def clip(text: str, chars: int = SENTENCE_CHARS) -> str:
     """Text of bounded length; of a longer one beginning and end, with how much is left out."""
+    # The end is kept as well: of an error the last words are often the reason.
     end = min(60, chars // 4)
     more = len(text) - chars
     return f"{text[: chars - end]} … ({more:,} characters left out) … {text[-end:]}" if more > 0 else text
@@ -26,6 +27,7 @@ class Failure(ConformanceError):
     """
 
     def __init__(self, expected: str, happened: str) -> None:
+        # Here, once: whatever raises a failure may put in all that a server sent.
         self.expected = clip(expected)
         self.happened = clip(happened)
         super().__init__(f"expected {self.expected}; {self.happened}")

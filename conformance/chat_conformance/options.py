@@ -22,6 +22,7 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+# An action and no sub-command: it must work although the sub-command, which is required, is missing.
 class _Completion(argparse.Action):
     def __call__(
         self,
@@ -58,6 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SHELL",
         help="for bash, zsh, fish or tcsh; needs shtab",
     )
+    # Options that several commands share are added in loops below, so that a word means the same everywhere.
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="play the cases against a target", epilog=EPILOG)
     gate = commands.add_parser(

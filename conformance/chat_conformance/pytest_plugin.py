@@ -36,6 +36,7 @@ def fake_claude(tmp_path_factory: pytest.TempPathFactory) -> InstalledFake:
 @pytest.fixture
 def gate(fake_claude: InstalledFake) -> Iterator[Callable[[str], Gate]]:
     """Makes a gate by name, at which the fake waits (``[[fake gate=NAME]]``); all are open once the test is over."""
+    # A test may make several gates; all are opened at its end, also where it fails.
     with ExitStack() as stack:
         yield lambda name: stack.enter_context(fake_claude.gate(name))
 
@@ -51,6 +52,7 @@ def chat_server(request: pytest.FixtureRequest) -> Iterator[ChatServer]:
     """The server of the target file, started once for all tests that use ``chat``."""
     named = request.config.getoption("--chat-target")
     file = named or str(request.config.getini("chat_target"))
+    # A failure of this test and no usage error: other tests of the run do not need the server.
     if not file:
         pytest.fail("the fixture chat needs a target file: --chat-target FILE, or chat_target", pytrace=False)
     from chat_conformance.testing import ChatServer  # noqa: PLC0415 - see above

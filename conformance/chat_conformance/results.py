@@ -254,6 +254,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(self._judged(level, included, failed) for level, included in LEVELS.items())
 
     def _judged(self, level: str, included: tuple[str, ...], failed: set[str]) -> LevelResult:
+        # Of what a level includes, `own` is what it adds to the levels below.
         mine = [each for each in self.results if each.case.level in included]
         own = [each for each in mine if each.case.level == level]
         passed = [each for each in mine if each.verdict is Verdict.PASSED]
@@ -285,6 +286,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(
             sorted(
                 self.of(Verdict.FAILED),
+                # sorted is stable, so what is alike stays in order of play.
                 key=lambda each: (order.index(self.harm(each)), -len(self.hanging(each))),
             )
         )
@@ -323,6 +325,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def exit_status(self) -> int:
         """0 nothing stops, 1 something does, 2 nothing selected, 3 the target or the harness broke."""
+        # Before all else: with nothing selected there is no run to judge, and that is an error of usage.
         if not self.results and not self.broke_off:
             return 2
         if self.blocking:

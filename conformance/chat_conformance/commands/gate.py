@@ -21,6 +21,7 @@ def run_gate(options: argparse.Namespace) -> int:
     from chat_conformance.suite.rules import Source  # noqa: PLC0415
 
     forget(reports_of(options))
+    # The base runs in a process of its own, so what is selected goes there as words of a command line.
     chosen = [word for each in options.select for word in ("--select", each)]
     chosen += ["--level", options.level] if options.level != "full" else []
     chosen += ["--quick"] if options.quick else []
@@ -36,8 +37,10 @@ def run_gate(options: argparse.Namespace) -> int:
     )
 
     def play(target: Target, seed: int | None, ids: Sequence[str]) -> RunResult:
+        # Single cases are played as they are: --quick might leave out the very ones that are asked for.
         chosen = {"select": list(ids), "quick": False, "shuffle": False} if ids else {}
         these = argparse.Namespace(**{**vars(options), **chosen})
+        # The gate judges against the base; known failures come in afterwards, by its rules.
         return play_selected(these, target=target, seed=seed, without_baseline=True)
 
     folder = None if options.no_cache else Path(options.cache) if options.cache else usual_folder()

@@ -31,6 +31,7 @@ class ProgressLines:
 
     def add(self, result: CaseResult) -> None:
         """Show a result, or keep it back."""
+        # Only selected cases are counted: a survival or the traffic is a result more than there are cases.
         counted = f"{self._counter.next()} " if result.case.id in self._left else ""
         self._left.discard(result.case.id)
         text = console.progress(result, saw=self._verbose)

@@ -23,6 +23,7 @@ from chat_conformance.suite.compare import compare
 def report(options: argparse.Namespace) -> int:
     """Write reports of a run from its json or jsonl report."""
     result = document.read(options.file)
+    # Without the option it stays what the run was judged by; the report has it.
     if options.fail_on:
         result = msgspec.structs.replace(result, fail_on=options.fail_on)
     if options.previous:

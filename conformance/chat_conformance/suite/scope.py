@@ -36,12 +36,18 @@ class CaseScope:
     @classmethod
     def create(cls, server: Server, case_id: str, seed: int) -> Self:
         """The scope of a case at its start; the same seed gives the same marker and the same random values."""
+        # By seed and case, and not one generator for the run: a case that is replayed alone draws the same
+        # values as among all others.
         random = Random(f"{seed} {case_id}")  # noqa: S311 - it is to be repeatable
+        # Consonants only: no word of a prompt or an answer looks like it, nor does a hexadecimal id (cause.py
+        # takes it out of sentences by that).
         marker = "".join(random.choices("bcdfghjkmnpqrstvwxz", k=10))
         return cls(server, server.target.users, marker, random)
 
     def on(self, server: Server) -> Self:
         """The same case on another server, with that server's users; marker, numbers and trace are shared."""
+        # The counter is shared, too: an id that was used on one server is not used again on its variant, which
+        # may have the same data.
         return replace(self, server=server, users=server.target.users)
 
     @property

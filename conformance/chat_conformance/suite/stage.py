@@ -14,6 +14,7 @@ SUSPECTS = 8
 """How many earlier cases are suspected when a case fails by no fault of its own."""
 
 
+# Compared by identity: one case may be played twice, and the list of visits must lose the right one.
 @dataclass(eq=False)
 class Visit:
     """One play of one case.
