@@ -24,7 +24,6 @@ def render(run: RunResult, _clauses: Mapping[str, str]) -> str:
                 "code": {"value": "left-out"},
             }
         )
-    # Findings come worst first, so the first has the severity of the whole.
     worst = {"severity": SEVERITIES[run.findings[0].case.severity]} if run.findings else {}
     document = {
         "source": {"name": "chat-conformance"},
