@@ -22,7 +22,7 @@ def level_of(case_id: str, roles: frozenset[str]) -> str:
     area = case_id.partition("/")[0]
     level = AREAS.get(area) or (
         # By all roles at once: a case that needs one role of a higher level belongs to that level, else a
-        # server that stops at core would fail it.
+        # server that stops at core would be asked for it.
         "core" if roles <= CORE else "resumable" if roles <= CORE | RESUMABLE | {"accepted"} else "full"
     )
     assert level in LEVELS
