@@ -69,7 +69,7 @@ async def test_subtype_may_be_anything(fake: Fake, subtype: Any) -> None:
     assert answer["error_code"] == "unsupported_request"
 
 
-async def test_stopped_task_ends_and_the_rest_goes_on(fake: Fake) -> None:
+async def test_stopped_task_ends_alone(fake: Fake) -> None:
     call = "{ tool = 'Bash', input = { command = 'cat fifo', run_in_background = true } }"
     fake.script(f"[[turn]]\nmatch = 'go'\nsteps = [{call}]\n")
     os.mkfifo(fake.cwd / "fifo")

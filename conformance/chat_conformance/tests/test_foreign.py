@@ -112,7 +112,7 @@ def test_session_recorded_by_chromium_gives_a_working_target_file(tmp_path: Path
         (
             'token = "session.token"',
             'token = "tokn"',
-            "FAIL  socket   .* to give token at tokn; there is none",
+            "FAIL  socket   .* to give token at 'tokn'",
         ),
     ],
 )

@@ -103,7 +103,7 @@ def test_wrong_origin_is_refused_in_words(url: str) -> None:
         parse(text.encode(), Path("x.toml"), "x", here=Path())
 
 
-def test_file_may_begin_with_a_byte_order_mark_and_have_no_endless_numbers() -> None:
+def test_file_may_begin_with_a_mark() -> None:
     text = 'name = "x"\nurl = "http://127.0.0.1"\n'
     assert parse(b"\xef\xbb\xbf" + text.encode(), Path("x.toml"), "x", here=Path()).name == "x"
     with pytest.raises(UsageError, match="Exceeds the limit"):

@@ -104,7 +104,7 @@ def test_the_answer_is_found(recording: str) -> None:
     assert (made.found.said, made.found.end) == ("It is Paris.", {"type": "done"})
 
 
-def test_half_an_emoji_at_the_end_of_a_part_is_taken() -> None:
+def test_half_an_emoji_is_taken() -> None:
     frames = [*messages(), {"type": "receive", "data": '{"cut": "\\\\ud83d", "whole": "\\\\ud83d\\\\ude00"}'}]
     read_back = read(har(socket(frames)).replace(b"\\\\\\\\", b"\\\\"), "session").sockets[0].frames[-1]
     assert read_back.value == {"cut": "\ufffd", "whole": "\U0001f600"}
@@ -115,7 +115,7 @@ def test_half_an_emoji_at_the_end_of_a_part_is_taken() -> None:
     ]
 
 
-def test_a_text_in_a_line_may_have_any_line_separator() -> None:
+def test_text_may_have_any_line_separator() -> None:
     lines = [*LINES[:2], json.dumps({"receive": {"type": "delta", "text": "a\u2028b"}}, ensure_ascii=False)]
     assert read("\n".join(lines).encode(), "session").sockets[0].frames[1].value["text"] == "a\u2028b"
 
@@ -160,7 +160,7 @@ def sse(body: Any, *frames: Any) -> dict[str, Any]:
     return {"request": "POST /chat", "json": body, "kind": SSE, "answer": answer}
 
 
-def test_of_a_history_with_roles_the_last_turn_of_the_user_is_the_prompt() -> None:
+def test_last_user_turn_is_the_prompt() -> None:
     system = {"role": "system", "content": "You are helpful, and answer in a word or two"}
     first, second = {"role": "user", "content": PROMPT}, {"role": "user", "content": "And of Spain?"}
     said = {"role": "assistant", "content": "Paris is the capital of France."}
@@ -175,14 +175,14 @@ def test_of_a_history_with_roles_the_last_turn_of_the_user_is_the_prompt() -> No
     assert any("lacks" in each for each in made.notes)
 
 
-def test_the_end_of_a_part_is_not_the_end_of_the_answer() -> None:
+def test_end_of_part_is_no_end() -> None:
     frames = [{"type": "text-delta", "delta": text} for text in ("It is ", "Paris.")]
     made = proposed(sse({"prompt": PROMPT}, *frames, {"type": "text-end"}, {"type": "finish"}))
     assert made.found is not None
     assert made.found.end == {"type": "finish"}
 
 
-def test_an_id_that_the_answer_does_not_repeat_is_no_id_of_the_turn() -> None:
+def test_id_that_is_not_repeated_is_none() -> None:
     mine, nil = "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d", "00000000-0000-0000-0000-000000000000"
     made = proposed(
         sse(
@@ -195,7 +195,7 @@ def test_an_id_that_the_answer_does_not_repeat_is_no_id_of_the_turn() -> None:
     assert not made.members
 
 
-def test_an_event_is_named_before_the_object_at_the_end_of_an_array() -> None:
+def test_event_name_stands_before_the_object() -> None:
     made = proposed(
         {"send": ["3", "4", "room", "new", {"body": PROMPT}]},
         {"receive": ["3", None, "room", "delta", {"body": "It is "}]},
@@ -206,7 +206,7 @@ def test_an_event_is_named_before_the_object_at_the_end_of_an_array() -> None:
     assert (made.found.text, made.found.end) == ("4.body", {"3": "done"})
 
 
-def test_the_lines_of_the_cli_may_be_texts() -> None:
+def test_lines_of_cli_may_be_texts() -> None:
     lines = [
         {"type": "system"},
         {"type": "assistant", "message": {"content": [{"type": "text", "text": "Paris."}]}},
@@ -223,19 +223,19 @@ def test_the_lines_of_the_cli_may_be_texts() -> None:
     assert CliLines().events("no line") == []
 
 
-def test_a_greeting_without_a_kind_is_waited_for() -> None:
+def test_greeting_without_kind_is_waited_for() -> None:
     made = proposed({"send": {"id": 1, "hello": True}}, {"receive": {"id": 1}}, *map(json.loads, LINES[1:]))
     assert "[[opening]]\nwait = {}" in written(made)
 
 
-def test_prompts_by_post_with_answers_over_a_socket_are_named() -> None:
+def test_prompts_by_post_are_named() -> None:
     frames = [each for each in messages() if each["type"] == "receive"]
     data = har(socket(frames), posted(mimeType="application/json", text="{}"))
     with pytest.raises(UsageError, match="prompts, it seems, by POST /chat"):
         draft(read(data, "session"))
 
 
-def test_a_prompt_that_is_not_there_is_said_with_what_is() -> None:
+def test_prompt_that_is_missing_is_named() -> None:
     with pytest.raises(
         UsageError, match=r"'nothing' is sent nowhere .* the last texts sent are 'ask', 'What"
     ):
@@ -249,7 +249,7 @@ def test_a_prompt_that_is_not_there_is_said_with_what_is() -> None:
         (["--prompt", "a", "b.toml"], "that --from names"),
     ],
 )
-def test_init_that_cannot_write_is_a_sentence(
+def test_init_that_cannot_write_says_so(
     arguments: list[str],
     said: str,
     tmp_path: Path,
@@ -261,7 +261,7 @@ def test_init_that_cannot_write_is_a_sentence(
     assert said in capsys.readouterr().err
 
 
-def test_init_says_what_to_mend_in_the_proposal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_says_what_to_mend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = tmp_path / "session.jsonl"
     message = json.dumps({"send": {"prompt": PROMPT, "system": "Be {kind}"}})
     place.write_text("\n".join([message, *LINES[2:]]), encoding="utf-8")
@@ -269,7 +269,7 @@ def test_init_says_what_to_mend_in_the_proposal(tmp_path: Path, capsys: pytest.C
     assert "to be mended by hand: " in capsys.readouterr().out
 
 
-def test_a_member_with_a_longer_text_is_left_out_before_its_value_is_known() -> None:
+def test_member_without_its_value_is_left_out() -> None:
     template = {"text": "{prompt}", "ref": "session-{conversation_id}"}
     assert filled(template, {"prompt": "a"}) == {"text": "a"}
     assert filled(template, {"prompt": "a", "conversation_id": 1}) == {"text": "a", "ref": "session-1"}
@@ -277,7 +277,7 @@ def test_a_member_with_a_longer_text_is_left_out_before_its_value_is_known() -> 
         filled("/ask {conversation_id} {prompt}", {"prompt": "a"})
 
 
-def test_what_was_recorded_stays_in_its_line_of_the_proposal() -> None:
+def test_what_was_recorded_stays_in_line() -> None:
     sent = {"prompt": PROMPT, "a\nb\x7f": "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d", "c": "\x7f\x00"}
     made = proposed({"send": sent}, *({kind: frame} for kind, frame in FRAMES[1:]))
     assert tomllib.loads(written(made))["messages"]["chat_request"]["c"] == "\x7f\x00"

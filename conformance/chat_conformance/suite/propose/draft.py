@@ -117,7 +117,8 @@ def _has_history(value: Any) -> bool:
         case dict():
             return any(map(_has_history, value.values()))
         case list():
-            return sum(isinstance(each, dict) and each.get("role") == "user" for each in value) > 1
+            users = [each for each in value if isinstance(each, dict) and each.get("role") == "user"]
+            return len(users) > 1
         case _:
             return False
 
