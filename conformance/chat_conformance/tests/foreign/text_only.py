@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import suppress
 
 from aiohttp import WSMsgType, web
 
@@ -29,13 +30,18 @@ async def chat(request: web.Request) -> web.WebSocketResponse:
         )
         assert claude.stdin is not None
         assert claude.stdout is not None
-        claude.stdin.write(message.data.encode())
-        claude.stdin.close()
-        async for line in claude.stdout:
-            event = json.loads(line).get("event", {})
-            if event.get("type") == "content_block_delta" and "text" in event["delta"]:
-                await ws.send_str(event["delta"]["text"])
-        await claude.wait()
+        try:
+            claude.stdin.write(message.data.encode())
+            claude.stdin.close()
+            async for line in claude.stdout:
+                event = json.loads(line).get("event", {})
+                if event.get("type") == "content_block_delta" and "text" in event["delta"]:
+                    await ws.send_str(event["delta"]["text"])
+        finally:
+            # The server may be stopped in the middle of an answer.
+            with suppress(ProcessLookupError):
+                claude.kill()
+            await claude.wait()
     return ws
 
 
