@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 DIAGNOSTIC = "[ede_diagnostic] result_type=user last_content_type=n/a stop_reason={}"
+UNCHECKED = "prompt_check: the turn was stopped before its prompt was checked"
 
 
 class Endings:
@@ -86,7 +87,7 @@ class Endings:
         self._tally.timed = False
         self._end(self._result(reason, subtype=subtype, is_error=True, errors=[text]))
 
-    def aborted(self, request: Request | None) -> None:
+    def aborted(self, request: Request) -> None:
         """An interrupt while the model answers (docs/claude-cli.md, control protocol and signals)."""
 
         # The note stands in the middle of what the request still prints: after the partial text, before the
@@ -94,16 +95,24 @@ class Endings:
         def note() -> None:
             self._interruption(INTERRUPTED)
 
-        if request is not None:
-            request.interrupted(note)
-        else:
-            note()
+        request.interrupted(note)
         self._state.write_results()
         # Zero although money was spent, as the CLI has it (docs/claude-cli.md, the result). The costs keep
         # it.
         self._tally.usage = empty_usage()
         self._tally.stop_reason = None
         self._end_aborted("aborted_streaming", "null")
+
+    def unchecked(self) -> None:
+        """An interrupt while hooks are asked about the prompt: of the turn only the note is kept."""
+        self._run.emit(events.init(self._context, self._run.project_dir, self._state.uuids), "init")
+        self._interruption(INTERRUPTED)
+        self._tally.timed = False
+        message = self._result(
+            "aborted_streaming", subtype="error_during_execution", is_error=True, errors=[UNCHECKED]
+        )
+        # The note is no line of a turn that never asked anything.
+        self._end({**message, "num_turns": 0}, "cancelled")
 
     def aborted_in_tools(self) -> None:
         """An interrupt while tools run, or a host that refuses a tool and ends the turn."""

@@ -39,7 +39,6 @@ class Blocked(Exception):
 
     def __init__(self, text: str, reason: str, *, kept: bool = False) -> None:
         super().__init__(text)
-        self.prompt: object = ""
         self.kept = kept  # the prompt stays in the conversation
         self.text = text
         self.reason = reason

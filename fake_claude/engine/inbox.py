@@ -36,9 +36,14 @@ class Inbox:
         return True
 
     def take(self) -> list[Message]:
-        """Remove and return everything that is queued."""
-        queued, self.queue = self.queue, []
+        """Remove and return everything that is queued; a message that ended a turn goes alone."""
+        alone = self.queue[:1] and self.queue[0].get("priority") == "now"
+        queued, self.queue = (self.queue[:1], self.queue[1:]) if alone else (self.queue, [])
         return queued
+
+    def put_back(self, prompts: list[Message]) -> None:
+        """Queue prompts again that a message of priority ``now`` came before."""
+        self.queue[1:1] = prompts
 
     def cancel(self, uuid: object) -> bool:
         """Remove a queued message; return whether there was one."""

@@ -367,6 +367,7 @@ class Loop:
         if message["priority"] == "now" and self._turn is not None:
             # Queued before the turn is ended: then it is the first that the next one takes.
             self.inbox.queue.insert(0, message)
+            self.cancel_open_requests()
             self._throw(Preempted())
         else:
             self.inbox.queue.append(message)

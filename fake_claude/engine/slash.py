@@ -268,7 +268,7 @@ def not_imitated(run: Run, tally: TurnTotals, text: str) -> None:
     run.emit_state("idle")
 
 
-def blocked(run: Run, tally: TurnTotals, refusal: Blocked) -> None:
+def blocked(run: Run, tally: TurnTotals, prompt: object, refusal: Blocked) -> None:
     """End a turn whose prompt a hook does not let through."""
     context = run.context
     run.emit(events.init(context, run.project_dir, []), "init")
@@ -277,7 +277,7 @@ def blocked(run: Run, tally: TurnTotals, refusal: Blocked) -> None:
     # A hook that stops the turn leaves the prompt in the conversation; one that blocks the prompt keeps it
     # out.
     if refusal.kept:
-        run.transcript.prompt(refusal.prompt)
+        run.transcript.prompt(prompt)
         run.transcript.user(events.user(context, refusal.text), isMeta=True)
     members = {"level": "warning", "prevent_continuation": True, "prompt_submit_outcome": outcome}
     run.emit(events.system(context, "informational", content=refusal.text, **members))

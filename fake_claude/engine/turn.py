@@ -5,7 +5,7 @@ from __future__ import annotations
 from fake_claude.engine import slash
 from fake_claude.engine.assistant_message import AssistantMessage
 from fake_claude.engine.endings import Endings, logged_out, output_limit
-from fake_claude.engine.hooks import Blocked, prompt_submitted, run_hooks
+from fake_claude.engine.hooks import Blocked, has_hooks, prompt_submitted, run_hooks
 from fake_claude.engine.misbehaviour import misbehave
 from fake_claude.engine.refusals import Refusals
 from fake_claude.engine.request import Request
@@ -69,13 +69,65 @@ class Turn:
             text = UserText(self.context, run.record, state.content)
             # Hooks see the prompt before it is written: one that they block is not in the history.
             yield from self._write_prompt(text)
+            self._begin(text)
+            yield from self._play_rounds()
         except Blocked as blocked:
-            blocked.prompt = state.content
-            slash.blocked(run, state.tally, blocked)
+            slash.blocked(run, state.tally, state.content, blocked)
             return
         except NotImitated as refusal:
             slash.not_imitated(run, state.tally, str(refusal))
             return
+        except Interrupted as interrupt:
+            self._interrupted(interrupt)
+        except EndedByHost:
+            self._endings.aborted_in_tools()
+        except Preempted:
+            self._preempted()
+        except LoggedOut:
+            self._endings.failed(logged_out())
+        self._misbehave_at("after_result")
+
+    def _interrupted(self, interrupt: Interrupted) -> None:
+        # Without a request it came while hooks were asked about the prompt. ``_in_tools`` is still set if the
+        # exception came out of ``_run_tools``: that is how this place knows.
+        if self._request is None:
+            self._endings.unchecked()
+        elif self._in_tools:
+            self.tools.interrupted(by_host=interrupt.by_host)
+            self._endings.aborted_in_tools()
+        else:
+            self._endings.aborted(self._request)
+
+    def _preempted(self) -> None:
+        if self._request is None:
+            # Nothing of it is written yet: it is played after the message that came in between.
+            self.run.emit(events.init(self.context, self.run.project_dir, self.state.uuids), "init")
+            self._inbox.put_back(self.state.prompts)
+            return
+        if self._in_tools:
+            self.tools.interrupted(by_host=False)
+        self._endings.preempted(self._request)
+
+    def _write_prompt(self, text: UserText) -> Iterator[Wait]:
+        """Write the prompt and what is attached to it to the transcript, and note the attachments in the ledger."""
+        run, state = self.run, self.state
+        added: list[Message] = []
+        if has_hooks(run, "UserPromptSubmit", None):
+            added = yield from prompt_submitted(run, said(state.content))
+        # Taken after the hooks: a prompt that they or an interrupt keep out leaves these to the next one.
+        extra, run.attached = [*run.attached, *added], []
+        run.transcript.prompt(text.lines[0], state.uuids[-1] if state.uuids else None)
+        run.checkpoints.begin(run.transcript.last_prompt_uuid)
+        place = run.transcript.place
+        for line in text.lines[1:]:
+            run.transcript.user(events.user(self.context, line), isMeta=True)
+        for attachment in [*text.attachments(run.transcript.shown, run.seen_files), *extra]:
+            place = run.transcript.attachment(attachment, place)
+            run.note_attachment(attachment)
+
+    def _begin(self, text: UserText) -> None:
+        """Find the script of the prompt, and print the turn's first lines."""
+        run, state = self.run, self.state
         state.model = text.model or state.model
         state.find_play()
         self._misbehave_at("before_init")
@@ -86,41 +138,6 @@ class Turn:
         ):
             run.emit(events.system(self.context, "ui_invalidate", event="ui.render"))
         run.emit(events.init(self.context, run.project_dir, state.uuids), "init")
-        try:
-            yield from self._play_rounds()
-        except Interrupted as interrupt:
-            # ``_in_tools`` is still set if the exception came out of ``_run_tools``: that is how this place
-            # knows.
-            if self._in_tools:
-                self.tools.interrupted(by_host=interrupt.by_host)
-                self._endings.aborted_in_tools()
-            else:
-                self._endings.aborted(self._request)
-        except EndedByHost:
-            self._endings.aborted_in_tools()
-        except Preempted:
-            assert self._request is not None
-            if self._in_tools:
-                self.tools.interrupted(by_host=False)
-            self._endings.preempted(self._request)
-        except LoggedOut:
-            self._endings.failed(logged_out())
-        self._misbehave_at("after_result")
-
-    def _write_prompt(self, text: UserText) -> Iterator[Wait]:
-        """Write the prompt and what is attached to it to the transcript, and note the attachments in the ledger."""
-        run, state = self.run, self.state
-        extra, run.attached = run.attached, []
-        if self.context.configuration.hooks or run.callbacks:
-            extra += yield from prompt_submitted(run, said(state.content))
-        run.transcript.prompt(text.lines[0], state.uuids[-1] if state.uuids else None)
-        run.checkpoints.begin(run.transcript.last_prompt_uuid)
-        place = run.transcript.place
-        for line in text.lines[1:]:
-            run.transcript.user(events.user(self.context, line), isMeta=True)
-        for attachment in [*text.attachments(run.transcript.shown, run.seen_files), *extra]:
-            place = run.transcript.attachment(attachment, place)
-            run.note_attachment(attachment)
 
     def _play_rounds(self) -> Iterator[Wait]:  # noqa: C901, PLR0911, PLR0912 - a list of cases, read one by one
         """Ask, run tools, ask again, until the answer is there."""
@@ -244,7 +261,7 @@ class Turn:
     def _run_tools(self) -> Iterator[Wait]:
         self._in_tools = True
         yield from self.tools.run()
-        # Not in a ``finally``: see the interrupts in ``play``.
+        # Not in a ``finally``: see ``_interrupted``.
         self._in_tools = False
         self.state.write_results()
         for attachment in self.tools.attachments:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fake_claude.engine.hook_outcome import HookOutcome
 from fake_claude.engine.hooks import covers
+from fake_claude.tests.conftest import Fake, Message, kind
+from fake_claude.tests.talk import Talk, talking
+
+
+async def asked(talk: Talk, event: str, prompt: str, **group: Any) -> Message:
+    """Register a callback and send a prompt; return the request that the callback gets."""
+    await talk.ask("initialize", "i", hooks={event: [{"hookCallbackIds": ["x"], **group}]})
+    await talk.say(prompt)
+    return (await talk.until("control_request"))[-1]
 
 
 @pytest.mark.parametrize(
@@ -49,3 +60,26 @@ def test_empty_answer_decides_nothing(answer: dict[str, object]) -> None:
         None,
         None,
     )
+
+
+async def test_interrupt_ends_unchecked_prompt(fake: Fake) -> None:
+    async with talking(fake) as talk:
+        request = await asked(talk, "UserPromptSubmit", "hi")
+        await talk.ask("interrupt")
+        seen = await talk.until("error_during_execution")
+        await talk.end()
+
+    assert [kind(message) for message in seen] == ["init", "user", "error_during_execution"]
+    assert seen[-1]["errors"] == ["prompt_check: the turn was stopped before its prompt was checked"]
+    assert {"type": "control_cancel_request", "request_id": request["request_id"]} in talk.messages
+
+
+async def test_urgent_message_passes_unchecked_prompt(fake: Fake) -> None:
+    async with talking(fake) as talk:
+        await asked(talk, "UserPromptSubmit", "first")
+        await talk.say("urgent", priority="now")
+        await talk.until("control_request")
+        talk.stdin.close()  # no hook can be asked any more
+        results = [await talk.result(), await talk.result()]
+
+    assert ["urgent" in results[0]["result"], "first" in results[1]["result"]] == [True, True]
