@@ -37,8 +37,7 @@ class HookOutcome:
         """Take over what one hook answered."""
         if answer.get("continue") is False:
             self.stopped = str(answer.get("stopReason") or "")
-        special = answer.get("hookSpecificOutput")
-        special = special if isinstance(special, dict) else {}
+        special = special_of(answer)
         reason = str(answer.get("reason") or "")
         # There are two ways to decide: the older ``decision`` of block or approve, and
         # ``permissionDecision``. A block counts for events without permissions, too: prompts, results, the
@@ -59,6 +58,12 @@ class HookOutcome:
         text = f"[{command}]: {error or 'No stderr output'}"
         self.blocked = text
         self.decide("deny", text)
+
+
+def special_of(answer: Message) -> Message:
+    """Return what an answer has for its event alone; anything but an object is nothing."""
+    special = answer.get("hookSpecificOutput")
+    return special if isinstance(special, dict) else {}
 
 
 def answer_of(text: str) -> Message | None:

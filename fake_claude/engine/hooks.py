@@ -6,7 +6,7 @@ import re
 import time
 
 from fake_claude.engine.hook_callback import HOOK_TIMEOUT
-from fake_claude.engine.hook_outcome import HookOutcome, answer_of
+from fake_claude.engine.hook_outcome import HookOutcome, answer_of, special_of
 from fake_claude.ids import fresh_uuid
 from fake_claude.json_lines import dumps
 from fake_claude.lines.events import control_request, system
@@ -216,7 +216,7 @@ def _call_back(
         run.emit(system(run.context, "informational", content=text, **more))
         return
     _take(run, name, response, outcome)
-    context = (response.get("hookSpecificOutput") or {}).get("additionalContext")
+    context = special_of(response).get("additionalContext")
     if context:
         outcome.attachments.append(_context(name, str(context)))
 
@@ -294,7 +294,7 @@ def _attached(name: str, command: str, code: int, out: str, err: str) -> list[Me
         ]
     answer = answer_of(out)
     if answer is not None:
-        context = (answer.get("hookSpecificOutput") or {}).get("additionalContext")
+        context = special_of(answer).get("additionalContext")
         if not context:
             return []
         return [_context(name, str(context))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -83,3 +84,16 @@ async def test_urgent_message_passes_unchecked_prompt(fake: Fake) -> None:
         results = [await talk.result(), await talk.result()]
 
     assert ["urgent" in results[0]["result"], "first" in results[1]["result"]] == [True, True]
+
+
+async def test_text_for_an_object_is_ignored(fake: Fake) -> None:
+    async with talking(fake) as talk:
+        request = await asked(talk, "UserPromptSubmit", "hi")
+        answer = {
+            "subtype": "success",
+            "request_id": request["request_id"],
+            "response": {"hookSpecificOutput": "text"},
+        }
+        await talk.send(json.dumps({"type": "control_response", "response": answer}) + "\n")
+
+        assert (await talk.result())["subtype"] == "success"
