@@ -92,10 +92,8 @@ class Call:
         self.decision: Message = {}
         self.running: Running | None = None
         self.done = False
-        self.executing = False  # hooks wait for what it comes to
         self.began = 0.0
         self.hooked = False  # hooks are asked before anything is decided
-        self.outcome: ToolResult | None = None  # what it came to, until hooks have seen it
 
     def meta(self, **more: object) -> Message:
         """Return the metadata of a result: how its permission was decided."""
@@ -252,9 +250,10 @@ class ToolCalls:
                 self._run.emit_state("running")
                 self._apply_decision(call, answer)
             if not call.done:
-                yield from self._execute(call)
-            if call.outcome is not None and not call.done:
-                yield from self._after(call, call.outcome)
+                outcome = yield from self._execute(call)
+                # Printed only when hooks have seen it.
+                yield from self._after(call, outcome)
+                self._finish(call, outcome)
 
     def _before(self, call: Call) -> Generator[Wait, Any, None]:
         """Run the hooks before a call, and decide about it by what they answer."""
@@ -296,17 +295,16 @@ class ToolCalls:
             self._request(call)
 
     def _after(self, call: Call, outcome: ToolResult) -> Generator[Wait, Any, None]:
-        """Run the hooks after a call, then print its result."""
+        """Run the hooks after a call."""
         failure = bool(outcome.block.get("is_error"))
         event = "PostToolUseFailure" if failure else "PostToolUse"
+        if not has_hooks(self._run, event, call.name):
+            return
         facts: Message = {"tool_name": call.name, "tool_input": call.input}
         facts |= {"error": outcome.block["content"]} if failure else {"tool_response": outcome.facts}
         facts |= {"tool_use_id": call.id, "duration_ms": int((time.monotonic() - call.began) * 1000)}
         answers = yield from run_hooks(self._run, event, call.name, facts, tool_use_id=call.id)
         self._note(answers)
-        # Until here ``_finish`` only kept the result; now it prints it.
-        call.executing = False
-        self._finish(call, outcome)
 
     def _note(self, outcome: HookOutcome) -> None:
         """Keep what hooks want of the rest of the turn."""
@@ -368,10 +366,7 @@ class ToolCalls:
         if update.get("destination") not in (None, "session"):
             self._run.record.note("unimitated", what=f"permission update kept in {update['destination']}")
 
-    def _execute(self, call: Call) -> Generator[Wait, Any, None]:
-        events_after = ("PostToolUse", "PostToolUseFailure")
-        # With hooks behind it the result is printed only when they have seen it (``_after``).
-        call.executing = any(has_hooks(self._run, event, call.name) for event in events_after)
+    def _execute(self, call: Call) -> Generator[Wait, Any, ToolResult]:
         call.began = time.monotonic()
         step = self.state.play_step(call.name, call.input)
         if step is not None and "result" in step.more:
@@ -382,31 +377,29 @@ class ToolCalls:
                 "is_error": error,
                 "tool_use_id": call.id,
             }
-            self._finish(call, ToolResult(block, step.more["result"], call.meta()))
-        elif call.name == STRUCTURED:
+            return ToolResult(block, step.more["result"], call.meta())
+        if call.name == STRUCTURED:
             text = "Structured output provided successfully"
             block = {"tool_use_id": call.id, "type": "tool_result", "content": text}
             self.state.structured = call.input
-            self._finish(call, ToolResult(block, text, call.meta()))
-        elif call.name == "Bash":
-            yield from self._bash(call)
-        elif call.name == "Read":
-            self._finish(call, read_file(call.id, call.input, call.meta()))
-        elif call.name == "Write":
+            return ToolResult(block, text, call.meta())
+        if call.name == "Bash":
+            return (yield from self._bash(call))
+        if call.name == "Read":
+            return read_file(call.id, call.input, call.meta())
+        if call.name == "Write":
             self._run.checkpoints.keep(str(call.input.get("file_path", "")))
-            self._finish(call, write_file(call.id, call.input, call.meta()))
-        else:
-            known = ", ".join(SUPPORTED)
-            text = f"fake-claude runs only {known}; give the {call.name} step a result"
-            self._finish(call, failed(call.id, text, tagged=True, meta=call.meta()))
+            return write_file(call.id, call.input, call.meta())
+        known = ", ".join(SUPPORTED)
+        text = f"fake-claude runs only {known}; give the {call.name} step a result"
+        return failed(call.id, text, tagged=True, meta=call.meta())
 
-    def _bash(self, call: Call) -> Generator[Wait, Any, None]:
+    def _bash(self, call: Call) -> Generator[Wait, Any, ToolResult]:
         command = str(call.input.get("command", ""))
         call.running = Running(command, self.context.shell_cwd, {**self.context.env, "CLAUDECODE": "1"})
         self._run.record.note("tool", pid=call.running.pid, command=command)
         if call.input.get("run_in_background") is True:
-            self._move_to_background(call, call.running)
-            return
+            return self._move_to_background(call, call.running)
         # A command that lasts is announced as a task after three seconds, and its end then as well. Until the
         # announcement each wait has a deadline; after it only output or the end resumes the turn.
         # For example `sleep 5`: wait with patience 3, ``task_started``, wait without, ``task_notification``,
@@ -422,7 +415,7 @@ class ToolCalls:
         if task is not None:
             self._task_ended(call, task)
         reset = self._move(call.running.cwd)
-        self._finish(call, bash_result(call.id, command, call.running, call.meta(), reset=reset))
+        return bash_result(call.id, command, call.running, call.meta(), reset=reset)
 
     def _move(self, folder: str | None) -> str | None:
         """Follow the shell to where it ended; outside the working directories it is brought back."""
@@ -435,7 +428,7 @@ class ToolCalls:
         context.shell_cwd = context.cwd
         return context.cwd
 
-    def _move_to_background(self, call: Call, running: Running) -> None:
+    def _move_to_background(self, call: Call, running: Running) -> ToolResult:
         call.running = None
         task = self._background.start(running, call.id, str(call.input.get("description", "")))
         content = (
@@ -450,7 +443,7 @@ class ToolCalls:
             "isImage": False,
             "noOutputExpected": False,
         }
-        self._finish(call, ToolResult(block, {**facts, "backgroundTaskId": task.id}, call.meta()))
+        return ToolResult(block, {**facts, "backgroundTaskId": task.id}, call.meta())
 
     def _task_started(self, call: Call) -> str:
         task, run = fresh_id("b")[3:12], fresh_id("0m")[3:15]
@@ -485,11 +478,6 @@ class ToolCalls:
         )
 
     def _finish(self, call: Call, outcome: ToolResult) -> None:
-        # The result is complete, but hooks come first: keep it. With hooks on a call this function is called
-        # twice.
-        if call.executing:
-            call.outcome = outcome
-            return
         call.done = True
         extra: Message = {"tool_use_result": outcome.facts}
         if outcome.meta is not None:
@@ -516,7 +504,6 @@ class ToolCalls:
                 text = STOPPED if by_host else REJECTED
             elif not call.hooked:
                 self._deny(call)
-            call.executing = False
             self._finish(call, failed(call.id, text, meta=meta, plain="User rejected tool use"))
 
     def cancel_open_requests(self) -> None:
@@ -528,7 +515,8 @@ class ToolCalls:
     def on_terminate(self) -> None:
         """The process is about to exit: kill the commands, and report the one that ran."""
         for call in self.calls:
-            if call.running is not None and not call.done:
+            # With an exit code it has ended, and its hooks are asked: then the CLI prints no result.
+            if call.running is not None and call.running.code is None:
                 # The CLI ends its commands on SIGTERM and reports what the one had printed; nothing else is
                 # said.
                 call.running.kill()

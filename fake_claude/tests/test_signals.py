@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -113,6 +114,18 @@ async def test_tool_dies_with_the_signal(fake: Fake, number: signal.Signals, cod
         await gone(pid)
 
     assert done.code == code
+
+
+async def test_terminated_tool_has_a_result(fake: Fake) -> None:
+    fake.script(SLEEPER % "echo $$ > fifo; exec sleep infinity")
+    os.mkfifo(fake.cwd / "fifo")
+    hooks = {"PostToolUse": [{"hooks": [{"type": "command", "command": "true"}]}]}
+    async with talking(fake, "--allowedTools", "Bash", "--settings", json.dumps({"hooks": hooks})) as talk:
+        await began(fake, talk)
+        talk.process.send_signal(TERM)
+        done = await talk.end()
+
+    assert done.messages[-1]["message"]["content"][0]["content"] == "Exit code 137"
 
 
 async def test_tool_outlives_a_kill_of_the_cli_and_of_its_group(fake: Fake) -> None:
