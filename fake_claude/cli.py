@@ -209,7 +209,7 @@ def start_session(run: Run) -> None:
     configured = context.configuration
     run.warn(configured.warnings)
     run.record.note("configuration", files=configured.files, sources=list(configured.sources))
-    if configured.hooks:
+    if configured.hook_commands:
         hooks.note_unsupported(run)
         run.attached = hooks.session_started(run, "resume" if run.transcript.messages else "startup")
     mcp_servers.start_servers(run)

@@ -46,26 +46,20 @@ class Blocked(Exception):
 
 def note_unsupported(run: Run) -> None:
     """Note the hooks that the CLI would run and the fake does not."""
-    for event, found in _hooks(run).items():
-        if event not in ACTING:
-            for command in found:
-                run.record.note("unimitated", what=f"hook {event}", command=command)
+    for hook in _commands(run):
+        if hook.event not in ACTING:
+            run.record.note("unimitated", what=f"hook {hook.event}", command=hook.command)
 
 
 def session_started(run: Run, source: str) -> list[Message]:
     """Run the hooks of a session's start and print their lines; return what is attached to the first prompt."""
     attachments: list[Message] = []
     name = f"SessionStart:{source}"
-    # Their lines are printed always, those of other events only with ``--include-hook-events``.
-    for command in _hooks(run).get("SessionStart", ()):
-        hook_id = fresh_uuid()
-        about = {"hook_id": hook_id, "hook_name": name, "hook_event": "SessionStart"}
-        run.emit(system(run.context, "hook_started", **about))
-        code, out, err = _run(run, "SessionStart", command, {"source": source})
-        outcome = "success" if code == 0 else "error"
-        said = {"output": out + err, "stdout": out, "stderr": err, "exit_code": code, "outcome": outcome}
-        run.emit(system(run.context, "hook_response", **about, **said))
-        attachments += _attached(name, command, code, out, err)
+    # What they answer decides nothing, and no message of theirs is printed: only what they say is kept.
+    for hook in matching(run, "SessionStart", source):
+        code, out, err = _run_shown(run, hook, name, {"source": source}, shown=True)
+        if code != TIMED_OUT:
+            attachments += _attached(name, hook.command, code, out, err)
     return attachments
 
 
@@ -96,14 +90,9 @@ def prompt_submitted(run: Run, prompt: str) -> Generator[Wait, Any, list[Message
 
 def matching(run: Run, event: str, subject: str | None) -> list[HookCommand]:
     """Return the commands of an event whose matcher covers the subject, a tool for example; each command once."""
-    configured = run.context.configuration
-    if not run.context.customised or configured.hooks_off:
-        return []
     # By command: one that stands in the user's and in the project's settings runs once.
     found = {
-        hook.command: hook
-        for hook in configured.hook_commands
-        if hook.event == event and covers(hook.matcher, subject)
+        hook.command: hook for hook in _commands(run) if hook.event == event and covers(hook.matcher, subject)
     }
     return list(found.values())
 
@@ -150,18 +139,28 @@ def run_hooks(
     return outcome
 
 
-def _run_command(
-    run: Run, hook: HookCommand, name: str, members: Message, outcome: HookOutcome, *, tool_use_id: str | None
-) -> None:
+def _run_shown(
+    run: Run, hook: HookCommand, name: str, members: Message, *, shown: bool
+) -> tuple[int, str, str]:
+    """Run one command, with a line before and after it if it is to be shown; return exit code and output."""
     about = {"hook_id": fresh_uuid(), "hook_name": name, "hook_event": hook.event}
-    shown = run.context.options.flag("include-hook-events")
     if shown:
         run.emit(system(run.context, "hook_started", **about))
     code, out, err = _run(run, hook.event, hook.command, members, hook.timeout)
     if shown:
-        said = {"output": out + err, "stdout": out, "stderr": err, "exit_code": code}
-        outcome_word = "success" if code == 0 else "error"
-        run.emit(system(run.context, "hook_response", **about, **said, outcome=outcome_word))
+        outcome = "success" if code == 0 else "cancelled" if code == TIMED_OUT else "error"
+        exit_code = 1 if code == TIMED_OUT else code
+        said = {"output": out + err, "stdout": out, "stderr": err, "exit_code": exit_code, "outcome": outcome}
+        run.emit(system(run.context, "hook_response", **about, **said))
+    return code, out, err
+
+
+def _run_command(
+    run: Run, hook: HookCommand, name: str, members: Message, outcome: HookOutcome, *, tool_use_id: str | None
+) -> None:
+    # The lines of a session's start are printed always, those of other events only with this option.
+    shown = run.context.options.flag("include-hook-events")
+    code, out, err = _run_shown(run, hook, name, members, shown=shown)
     # Exit codes: 0 may bring an answer as JSON, 2 refuses with stderr as the reason, any other is noted and
     # changes nothing. No end in time decides nothing either: rules and modes go on as if there were no hook.
     if code == TIMED_OUT:
@@ -228,9 +227,9 @@ def _take(run: Run, name: str, answer: Message, outcome: HookOutcome) -> None:
         run.emit(system(run.context, "informational", content=content, level="notice"))
 
 
-def _hooks(run: Run) -> dict[str, list[str]]:
+def _commands(run: Run) -> list[HookCommand]:
     configured = run.context.configuration
-    return configured.hooks if run.context.customised and not configured.hooks_off else {}
+    return configured.hook_commands if run.context.customised and not configured.hooks_off else []
 
 
 def _facts(run: Run, event: str, members: Message) -> Message:
@@ -272,7 +271,7 @@ def _run(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return TIMED_OUT, "", "timed out"
+        return TIMED_OUT, "", ""
     return done.returncode, done.stdout, done.stderr
 
 

@@ -157,14 +157,6 @@ class SettingsFiles:
         self.files.append(path)
         return settings
 
-    @property
-    def hooks(self) -> dict[str, list[str]]:
-        """The commands of hooks, by event."""
-        found: dict[str, list[str]] = {}
-        for hook in self.hook_commands:
-            found.setdefault(hook.event, []).append(hook.command)
-        return found
-
     def rules(self, behaviour: str, source: str) -> list[str]:
         """Return the rules of one source, as they are written there; ``behaviour`` is allow, ask or deny."""
         if source == "projectSettings":

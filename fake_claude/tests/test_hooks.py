@@ -97,3 +97,22 @@ async def test_text_for_an_object_is_ignored(fake: Fake) -> None:
         await talk.send(json.dumps({"type": "control_response", "response": answer}) + "\n")
 
         assert (await talk.result())["subtype"] == "success"
+
+
+@pytest.mark.parametrize(("matcher", "count"), [("startup", 1), ("resume", 0), (None, 1)])
+async def test_start_hooks_match_their_source(fake: Fake, matcher: str | None, count: int) -> None:
+    command = {"type": "command", "command": "echo MARK"}
+    hooks = {"SessionStart": [{"matcher": matcher, "hooks": [command, command]}]}
+
+    done = await fake.say("hi", "--settings", json.dumps({"hooks": hooks}))
+
+    assert done.kinds.count("hook_response") == count
+
+
+async def test_slow_start_hook_is_cancelled(fake: Fake) -> None:
+    command = {"type": "command", "command": "sleep 60", "timeout": 0.1}
+
+    done = await fake.say("hi", "--settings", json.dumps({"hooks": {"SessionStart": [{"hooks": [command]}]}}))
+
+    response = next(message for message in done.messages if kind(message) == "hook_response")
+    assert (response["outcome"], response["exit_code"]) == ("cancelled", 1)
