@@ -100,19 +100,23 @@ class Context:
         """Take the rules of the command line, the settings and the host together."""
         # From the sources each time, never added to what is there: settings of a host replace rules of the settings,
         # and those must not come back.
-        lists, configured = self.options.lists, self.configuration
-        added = {
-            behaviour: [rule for name, rule in self.granted if name == behaviour]
-            for behaviour in ("allow", "deny")
-        }
-        self.allow_rules = [*split_rules(lists.get("allowed-tools", [])), *configured.allow, *added["allow"]]
-        self.deny_rules = [*split_rules(lists.get("disallowed-tools", [])), *configured.deny, *added["deny"]]
-        self.ask_rules = configured.ask
+        self.allow_rules = [rule for rule, _ in self.all_rules("allow")]
+        self.deny_rules = [rule for rule, _ in self.all_rules("deny")]
+        self.ask_rules = dict(self.all_rules("ask"))
 
     def grant(self, behaviour: str, rule: str) -> None:
         """Add a rule of the host for the rest of the session; ``behaviour`` is allow or deny."""
         self.granted.append((behaviour, rule))
         self.take_rules()
+
+    def all_rules(self, behaviour: str) -> list[tuple[str, str]]:
+        """Return the rules of all sources, each with its source; ``behaviour`` is allow, ask or deny."""
+        configured = [source for source, _ in self.configuration.given]
+        return [
+            (rule, source)
+            for source in ("cliArg", *configured, "session")
+            for rule in self.rules_of(behaviour, source)
+        ]
 
     def rules_of(self, behaviour: str, source: str) -> list[str]:
         """Return the rules of one source."""

@@ -42,9 +42,6 @@ class SettingsFiles:
         self.output_style: str | None = None
         self.language: str | None = None
         self.mode: str | None = None
-        self.allow: list[str] = []
-        self.ask: dict[str, str] = {}  # rules, with the source of each
-        self.deny: list[str] = []
         self.directories: list[str] = []
         self.hook_commands: list[HookCommand] = []
         self.given: list[tuple[str, dict[str, Any]]] = []  # what each source holds
@@ -121,9 +118,6 @@ class SettingsFiles:
             # Only what grants is taken out: deny and ask rules of a project always count.
             permissions = self._without_grants(permissions)
             self.granted_by_project = permissions
-        self.allow += _texts(permissions.get("allow"))
-        self.ask |= dict.fromkeys(_texts(permissions.get("ask")), source)
-        self.deny += _texts(permissions.get("deny"))
         self.directories += _texts(permissions.get("additionalDirectories"))
 
     def _without_grants(self, permissions: dict[str, Any]) -> dict[str, Any]:
@@ -197,11 +191,6 @@ class SettingsFiles:
             known.pop(key, None)
         if not known:
             self.given = [(source, given) for source, given in self.given if source != "flagSettings"]
-        # Rules are read afresh from every source, since the ones that were replaced must go.
-        sources = (*self.given,)
-        self.allow = [rule for source, _ in sources for rule in self.rules("allow", source)]
-        self.ask = {rule: source for source, _ in sources for rule in self.rules("ask", source)}
-        self.deny = [rule for source, _ in sources for rule in self.rules("deny", source)]
 
     def _add_hooks(self, hooks: Any, source: str) -> None:
         """Take over the commands of hooks."""
