@@ -9,7 +9,7 @@ from fake_claude.engine.hook_callback import HOOK_TIMEOUT
 from fake_claude.engine.hook_outcome import HookOutcome, answer_of, special_of
 from fake_claude.ids import fresh_uuid
 from fake_claude.json_lines import dumps
-from fake_claude.lines.events import control_request, system
+from fake_claude.lines.events import control_cancel, control_request, system
 from fake_claude.prompt.attachments import reminder
 from fake_claude.waits import HostResponse
 
@@ -192,17 +192,15 @@ def _call_back(
     facts = _facts(run, callback.event, members)
     request: Message = {"subtype": "hook_callback", "callback_id": callback.id, "input": facts}
     run.emit(control_request(request_id, {**request, "tool_use_id": tool_use_id or fresh_uuid()}))
-    run.open_hook = request_id
     # While it is open an interrupt withdraws it (``Loop.cancel_open_requests``).
     answer = yield HostResponse(request_id, callback.timeout)
-    run.open_hook = None
     if answer is None:
         # ``None`` means no answer in time or no more input; the clock says which. Only a question that is
         # still open is withdrawn.
         outcome.unanswered = time.monotonic() - began >= callback.timeout
         outcome.closed = not outcome.unanswered
         if outcome.unanswered:
-            run.emit({"type": "control_cancel_request", "request_id": request_id})
+            run.emit(control_cancel(request_id))
         return
     response = answer.get("response")
     if answer.get("subtype") == "error" or not isinstance(response, dict):

@@ -88,11 +88,11 @@ class Loop:
 
     def cancel_open_requests(self) -> None:
         """Cancel the requests that the host has not answered."""
-        if self.run.open_hook is not None:
-            self.run.emit({"type": "control_cancel_request", "request_id": self.run.open_hook})
-            self.run.open_hook = None
-        if self._turn is not None:
-            self._turn.tools.cancel_open_requests()
+        # The one that is waited for, of a hook or of a call, and those of the calls behind it.
+        waited = [self._wait.request_id] if isinstance(self._wait, HostResponse) else []
+        behind = self._turn.tools.open_requests if self._turn is not None else []
+        for request_id in dict.fromkeys([*waited, *behind]):
+            self.run.emit(events.control_cancel(request_id))
 
     def end(self, code: int) -> None:
         """End the process after what is being handled."""

@@ -67,7 +67,6 @@ class Run:
         self.playing = False  # a turn or a slash command
         self.initialized = False
         self.callbacks: list[Callback] = []  # hooks of the host
-        self.open_hook: str | None = None  # the request of a callback that is not answered
         self.attached: list[Message] = []  # what hooks add to the next prompt
         self.seen_files: set[str] = set()  # the model was shown them
         self.last_result: Message | None = None

@@ -506,11 +506,10 @@ class ToolCalls:
                 self._deny(call)
             self._finish(call, failed(call.id, text, meta=meta, plain="User rejected tool use"))
 
-    def cancel_open_requests(self) -> None:
-        """Cancel the requests that the host has not answered."""
-        for call in self.calls:
-            if call.request_id is not None and not call.done:
-                self._run.emit({"type": "control_cancel_request", "request_id": call.request_id})
+    @property
+    def open_requests(self) -> list[str]:
+        """The requests that the host has not answered."""
+        return [call.request_id for call in self.calls if call.request_id is not None and not call.done]
 
     def on_terminate(self) -> None:
         """The process is about to exit: kill the commands, and report the one that ran."""

@@ -254,6 +254,11 @@ def control_request(request_id: str, request: Message) -> Message:
     return {"type": "control_request", "request_id": request_id, "request": request}
 
 
+def control_cancel(request_id: str) -> Message:
+    """A question to the host is withdrawn."""
+    return {"type": "control_cancel_request", "request_id": request_id}
+
+
 def replayed(context: Context, content: object, uuid: str | None, *, timestamped: bool) -> Message:
     """An echo of an input message."""
     message: Message = {
