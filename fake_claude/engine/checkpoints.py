@@ -47,13 +47,9 @@ class Checkpoints:
         # A file that is back already, by a later prompt or by hand, is neither written nor counted.
         changed = {path: content for path, content in wanted.items() if _content(path) != content}
         if not dry_run:
-            for path, content in changed.items():
-                if content is None:
-                    os.unlink(path)
-                else:
-                    with open(path, "wb") as file:
-                        file.write(content)
-            return {"canRewind": True, "skippedLinks": 0}
+            # What cannot be put back is counted and left; the CLI has this one name for all of it.
+            skipped = sum(not _put_back(path, content) for path, content in changed.items())
+            return {"canRewind": True, "skippedLinks": skipped}
         counts = [_counts(_content(path) or b"", content or b"") for path, content in changed.items()]
         return {
             "canRewind": True,
@@ -69,6 +65,20 @@ def _content(path: str) -> bytes | None:
             return file.read()
     except OSError:
         return None
+
+
+def _put_back(path: str, content: bytes | None) -> bool:
+    """Have a file hold that content, or be gone; return whether that was possible."""
+    try:
+        if content is None:
+            os.unlink(path)
+        else:
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(content)
+    except OSError:
+        return False
+    return True
 
 
 def _counts(now: bytes, then: bytes) -> tuple[int, int]:

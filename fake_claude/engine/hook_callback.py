@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fake_claude.invocation.settings_files import seconds_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -25,7 +27,7 @@ def callbacks_of(hooks: dict[str, Any]) -> list[Callback]:
     return [
         # Each id is called by itself, also where one matcher brings several; a timeout of 0 or none means the
         # usual one.
-        Callback(event, matcher.get("matcher"), id_, float(matcher.get("timeout") or HOOK_TIMEOUT))
+        Callback(event, matcher.get("matcher"), id_, seconds_of(matcher) or HOOK_TIMEOUT)
         for event, matchers in hooks.items()
         for matcher in matchers
         for id_ in matcher["hookCallbackIds"]

@@ -23,10 +23,14 @@ class HookCommand:
         self.event = event
         self.matcher = matcher
         self.command: str = hook["command"]
-        self.timeout: float | None = (
-            hook["timeout"] if isinstance(hook.get("timeout"), (int, float)) else None
-        )
+        self.timeout = seconds_of(hook)
         self.source = source
+
+
+def seconds_of(hook: dict[str, Any]) -> float | None:
+    """Return the timeout of a hook; anything but a number is none."""
+    timeout = hook.get("timeout")
+    return timeout if isinstance(timeout, (int, float)) else None
 
 
 class SettingsFiles:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,48 @@ async def test_stopped_task_ends_alone(fake: Fake) -> None:
         await talk.result()
 
     assert ended["task_id"] == started["task_id"]
+
+
+UNUSABLE = [
+    pytest.param(
+        "initialize", {"hooks": {"Stop": [{"hookCallbackIds": ["x"], "timeout": "5s"}]}}, None, id="time"
+    ),
+    pytest.param(
+        "register_repo_root",
+        {"directory": "a\0b"},
+        "register_repo_root: target path could not be resolved",
+        id="path",
+    ),
+    pytest.param("read_file", {"path": "/proc/self/mem"}, "read denied: /proc/self/mem", id="file"),
+]
+
+
+@pytest.mark.parametrize(("subtype", "members", "error"), UNUSABLE)
+async def test_unusable_value_is_answered(
+    fake: Fake, subtype: str, members: dict[str, Any], error: str | None
+) -> None:
+    async with talking(fake, "--add-dir", "/proc") as talk:
+        answer = await talk.ask(subtype, **members)
+
+    assert answer.get("error") == error
+
+
+async def test_rewind_restores_a_removed_folder(fake: Fake) -> None:
+    path = fake.cwd / "sub" / "note"
+    path.parent.mkdir()
+    path.write_text("before")
+    fake.script(
+        f"[[turn]]\nsteps = [{{ tool = 'Write', input = {{ file_path = '{path}', content = 'after' }} }}]\n"
+    )
+    async with talking(
+        fake, "--allowedTools", "Write", CLAUDE_CODE_ENABLE_SDK_FILE_CHECKPOINTING="1"
+    ) as talk:
+        await talk.say("go", uuid="aaaaaaaa-0000-4000-8000-000000000001")
+        await talk.result()
+        shutil.rmtree(path.parent)
+        answer = await talk.ask("rewind_files", user_message_id="aaaaaaaa-0000-4000-8000-000000000001")
+
+    assert (answer["response"], path.read_text()) == ({"canRewind": True, "skippedLinks": 0}, "before")
 
 
 ASKED = [

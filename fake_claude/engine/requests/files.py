@@ -18,11 +18,10 @@ def _read_file(request: ControlRequest) -> None:
     members = request.members
     given = members.get("path")
     path = _readable(request, given if isinstance(given, str) else "")
-    if path is None:
+    whole = _content(path) if path is not None else None
+    if whole is None:
         request.refuse(f"read denied: {given if isinstance(given, str) else ''}")
         return
-    with open(path, "rb") as file:
-        whole = file.read()
     offset, limit = members.get("offset"), members.get("max_bytes")
     start = offset if isinstance(offset, int) and offset > 0 else 0
     most = limit if isinstance(limit, int) and limit > 0 else READ_LIMIT
@@ -50,6 +49,14 @@ def _read_file(request: ControlRequest) -> None:
     request.succeed({**response, "requested_path": given})
 
 
+def _content(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
 def _readable(request: ControlRequest, path: str) -> str | None:
     """Return the whole path of a plain file inside the working folders."""
     from fake_claude.invocation.permissions import inside
@@ -68,7 +75,10 @@ def _file_suggestions(request: ControlRequest) -> None:
 
 def _register_repo_root(request: ControlRequest) -> None:
     context, given = request.run.context, request.members.get("directory")
-    path = os.path.realpath(os.path.join(context.cwd, given)) if isinstance(given, str) else ""
+    try:
+        path = os.path.realpath(os.path.join(context.cwd, given)) if isinstance(given, str) else ""
+    except ValueError:  # a character that no path has
+        path = ""
     if not path or not os.path.exists(path):
         request.refuse("register_repo_root: target path could not be resolved")
         return
