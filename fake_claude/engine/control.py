@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fake_claude.engine.control_request import ControlRequest
+    from fake_claude.engine.run import Run
 
     Message = dict[str, Any]
 
@@ -113,22 +114,25 @@ def _set_model(request: ControlRequest) -> None:
         _refuse_model(request, text, "catalog_unknown")
         return
     name = name or "default"
-    model = resolve_model(str(name))
+    model = resolve_model(name)
     if not request.run.context.model_known(model):
         _refuse_model(request, f"Model '{name}' not found", "not_found")
         return
-    changed = model != request.run.context.model
-    request.run.context.model = model
+    change_model(request.run, name, model, model if name in (model, "default") else f"{name} ({model})")
+    request.succeed({"model": model})
+
+
+def change_model(run: Run, name: str, model: str, shown: str) -> None:
+    """Have the turns that follow use a model; ``name`` is what the host called it, ``shown`` what is printed of it."""
+    changed, run.context.model = model != run.context.model, model
     # Before the first turn there is no conversation to note it in; the ``init`` line will name the model.
-    if changed and (request.run.results or request.run.playing):
-        shown = model if name in (model, "default") else f"{name} ({model})"
+    if changed and (run.results or run.playing):
         text = f"<local-command-stdout>Set model to `{shown}`</local-command-stdout>"
-        event = events.user(request.run.context, text, isReplay=True)
-        request.run.emit(event)
+        event = events.user(run.context, text, isReplay=True)
+        run.emit(event)
         # In the file the lines form a chain. In the middle of a turn this one would come between a prompt and
         # its answer.
-        request.run.defer_write(lambda: request.run.transcript.local_command("model", str(name), event))
-    request.succeed({"model": model})
+        run.defer_write(lambda: run.transcript.local_command("model", name, event))
 
 
 def _refuse_model(request: ControlRequest, text: str, code: str) -> None:

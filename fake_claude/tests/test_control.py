@@ -334,6 +334,18 @@ async def test_model_is_changed_for_the_turns_that_follow(fake: Fake) -> None:
     ]
 
 
+async def test_null_model_is_noted_as_default(fake: Fake) -> None:
+    async with talking(fake, "--model", "sonnet") as talk:
+        await talk.say("hi")
+        await talk.result()
+        await talk.ask("apply_flag_settings", settings={"model": None})
+        await talk.say("again")
+        await talk.result()
+
+    transcript = next(fake.home.glob(".claude/projects/*/*.jsonl")).read_text()
+    assert "<command-args>default</command-args>" in transcript
+
+
 async def models(talk: Talk) -> str:
     """Run a turn and return the model that its init line names."""
     await talk.say("hi")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from fake_claude.catalog import resolve_model
-from fake_claude.lines.events import user
+from fake_claude.engine.control import change_model
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,19 +61,14 @@ def _apply_flag_settings(request: ControlRequest) -> None:
     settings = _settings(request)
     if settings is None:
         return
-    run, context = request.run, request.run.context
+    context = request.run.context
     # Settings first: the rules are read out of them.
     context.configuration.apply(settings)
     context.take_rules()
     if "model" in settings:
-        model = resolve_model(str(settings["model"] or "default"))
-        changed, context.model = model != context.model, model
-        # As after ``set_model``: once a conversation has begun, the change is a line of it.
-        if changed and (run.results or run.playing):
-            text = f"<local-command-stdout>Set model to `{model}`</local-command-stdout>"
-            event = user(context, text, isReplay=True)
-            run.emit(event)
-            run.defer_write(lambda: run.transcript.local_command("model", str(settings["model"]), event))
+        name = str(settings["model"] or "default")
+        model = resolve_model(name)
+        change_model(request.run, name, model, model)
     if isinstance(settings.get("outputStyle"), str):
         context.output_style = settings["outputStyle"]
     request.succeed()
