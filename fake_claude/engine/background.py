@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
 import time
-from contextlib import suppress
 
 from fake_claude.engine.transcript import encode_cwd
 from fake_claude.ids import fresh_id
@@ -36,7 +34,6 @@ class Task:
         self.running = running
         self.tool_use_id = tool_use_id
         self.description = description
-        self.stopped = False  # by the host
         # The model is given this path to read from, so it stands where the CLI's own stands.
         folder = os.path.join("/tmp", f"claude-{os.getuid()}", encode_cwd(context.cwd), context.session_id)  # noqa: S108
         self.output_file = os.path.join(folder, "tasks", f"{self.id}.output")
@@ -88,10 +85,8 @@ class Background:
         """End one command because the host wants it; an unknown one is none."""
         task = self.find(task_id)
         if task is not None:
-            task.stopped = True
             # Its pipe ends then, and `_ready` reads what it still holds; nothing is closed that the selector has.
-            with suppress(ProcessLookupError):
-                os.killpg(task.running.pid, signal.SIGKILL)
+            task.running.end()
 
     def kill(self) -> None:
         """End every command: the process ends."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def answer_control(request: ControlRequest) -> None:
     """Carry out one control request and answer it."""
-    handler = _HANDLERS.get(request.subtype) if isinstance(request.subtype, str) else None
+    handler = _HANDLERS.get(request.subtype)
     if handler is not None:
         handler(request)
         return
@@ -202,7 +202,7 @@ def _end_session(request: ControlRequest) -> None:
     request.turns.end(request.run.exit_code())
 
 
-_HANDLERS: dict[object, Callable[[ControlRequest], None]] = {
+_HANDLERS: dict[str, Callable[[ControlRequest], None]] = {
     "initialize": _initialize,
     "interrupt": _interrupt,
     "set_model": _set_model,

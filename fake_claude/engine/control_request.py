@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fake_claude import json_lines
 from fake_claude.lines import events
 
 TYPE_CHECKING = False
@@ -39,9 +40,10 @@ class ControlRequest:
         self.turns = turns
         self.id: object = message.get("request_id")
         self.members: Message = message["request"]
-        # The refusal of an unknown subtype repeats it, and a missing one as JavaScript writes it:
-        # ``undefined``.
-        self.subtype: object = self.members.get("subtype", "undefined")
+        # A host may send anything, and the refusal of an unknown subtype repeats it: a missing one as JavaScript
+        # writes it, ``undefined``.
+        subtype = self.members.get("subtype", "undefined")
+        self.subtype: str = subtype if isinstance(subtype, str) else json_lines.dumps(subtype)
 
     def succeed(self, response: Message | None = None, **beside: object) -> None:
         """Answer that it was carried out."""

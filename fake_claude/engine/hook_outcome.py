@@ -21,6 +21,7 @@ class HookOutcome:
         self.decision = ""  # allow, ask or deny
         self.reason = ""
         self.blocked: str | None = None  # why a prompt, a result or the end of a turn is not accepted
+        self.words = ""  # of that reason, without the command that gave it
         self.updated_input: Message | None = None
         self.stopped: str | None = None  # the turn ends here, and why
         self.attachments: list[Message] = []
@@ -43,7 +44,7 @@ class HookOutcome:
         # ``permissionDecision``. A block counts for events without permissions, too: prompts, results, the
         # end of a turn.
         if answer.get("decision") == "block":
-            self.blocked = reason
+            self.blocked = self.words = reason
             self.decide("deny", reason)
         elif answer.get("decision") == "approve":
             self.decide("allow", reason)
@@ -55,7 +56,8 @@ class HookOutcome:
 
     def refuse(self, command: str, error: str) -> None:
         """Take over the exit code 2 of a command."""
-        text = f"[{command}]: {error or 'No stderr output'}"
+        self.words = error or "No stderr output"
+        text = f"[{command}]: {self.words}"
         self.blocked = text
         self.decide("deny", text)
 

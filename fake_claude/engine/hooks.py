@@ -79,12 +79,10 @@ def prompt_submitted(run: Run, prompt: str) -> Generator[Wait, Any, list[Message
     if outcome.stopped is not None:
         raise Blocked(f"Operation stopped by hook: {outcome.stopped}", outcome.stopped, kept=True)
     if outcome.blocked is not None:
-        reason = outcome.blocked
         head = "UserPromptSubmit operation blocked by hook:"
         # A command's refusal is `[command]: words`. People read all of it; the host's outcome has the words
         # alone.
-        given = reason.partition("]: ")[2] if reason.startswith("[") else reason
-        raise Blocked(f"{head}\n{reason}\n\nOriginal prompt: {prompt}", given.strip())
+        raise Blocked(f"{head}\n{outcome.blocked}\n\nOriginal prompt: {prompt}", outcome.words.strip())
     return outcome.attachments
 
 

@@ -70,13 +70,17 @@ class Running(Wait):
                 return True
             self.output += data
 
-    def kill(self) -> None:
-        """Kill the command and its process group."""
+    def end(self) -> None:
+        """Kill the command and its process group; its output can still be read, up to its end."""
         if self.code is None:
             with suppress(ProcessLookupError):
                 # The group has the command's own number, because ``setsid`` made it the leader.
                 os.killpg(self.pid, signal.SIGKILL)
-            self._reap()
+
+    def kill(self) -> None:
+        """Kill the command and its process group, and wait for its end."""
+        self.end()
+        self._reap()
 
     def _reap(self) -> None:
         if self.code is None:

@@ -63,6 +63,13 @@ def test_empty_answer_decides_nothing(answer: dict[str, object]) -> None:
     )
 
 
+def test_reason_is_kept_as_given() -> None:
+    outcome = HookOutcome()
+    outcome.take({"decision": "block", "reason": "[a]: b"})
+
+    assert (outcome.blocked, outcome.words) == ("[a]: b", "[a]: b")
+
+
 async def test_interrupt_ends_unchecked_prompt(fake: Fake) -> None:
     async with talking(fake) as talk:
         request = await asked(talk, "UserPromptSubmit", "hi")

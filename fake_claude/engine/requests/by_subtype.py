@@ -40,12 +40,12 @@ def answer(request: ControlRequest) -> None:
     refuse(request)
 
 
-def _handler(subtype: object) -> Callable[[ControlRequest], None] | None:
+def _handler(subtype: str) -> Callable[[ControlRequest], None] | None:
     for module, subtypes in MODULES.items():
         if subtype in subtypes:
             # Imported by name, so that a request loads its own file only: an import at the top would be paid
             # by each run, and most send none of these.
-            answers: dict[object, Callable[[ControlRequest], None]] = import_module(
+            answers: dict[str, Callable[[ControlRequest], None]] = import_module(
                 f"{__package__}.{module}"
             ).ANSWERS
             return answers[subtype]

@@ -74,8 +74,7 @@ NOT_IMITATED = frozenset(
 
 def refuse(request: ControlRequest) -> None:
     """Give the answer that a request has offline."""
-    # The host may send null or a number as subtype; the tables have texts.
-    subtype = str(request.subtype)
+    subtype = request.subtype
     if subtype in ERRORS:
         request.refuse(ERRORS[subtype])
     elif subtype in SUCCESSES:
@@ -85,6 +84,4 @@ def refuse(request: ControlRequest) -> None:
         request.run.record.note("unimitated", what=f"control request {subtype}")
         request.refuse(f"fake-claude does not imitate the control request {subtype}", "unsupported_request")
     else:
-        # As JavaScript writes it into a sentence.
-        shown = "null" if request.subtype is None else request.subtype
-        request.refuse(f"Unsupported control request subtype: {shown}", "unsupported_request")
+        request.refuse(f"Unsupported control request subtype: {subtype}", "unsupported_request")
