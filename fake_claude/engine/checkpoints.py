@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Checkpoints:
     """For each prompt, by its uuid, the files that were changed after it; ``None`` is a file that was not there."""
 
-    def __init__(self, cwd: str) -> None:
-        self._cwd = cwd
+    def __init__(self, *, enabled: bool) -> None:
+        self.enabled = enabled
         self._prompts: dict[str, Before] = {}
 
     def begin(self, prompt: str) -> None:
@@ -24,7 +24,7 @@ class Checkpoints:
 
     def keep(self, path: str) -> None:
         """Note what a file holds, for it is about to be changed."""
-        if not self._prompts:
+        if not self.enabled or not self._prompts:
             return
         # Only the first change after a prompt is noted: it has the content that the prompt found. For example
         # prompt A writes x twice and prompt B once: A has x from before all, B what A's second write left.
@@ -34,7 +34,7 @@ class Checkpoints:
 
     def known(self, prompt: object) -> bool:
         """Return whether files can be had as they were at this prompt."""
-        return prompt in self._prompts
+        return isinstance(prompt, str) and prompt in self._prompts
 
     def rewind(self, prompt: str, *, dry_run: bool) -> dict[str, Any]:
         """Put the files back as they were at a prompt, or say what that would change."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _YIELD_EVERY = 64
 _CHARACTERS_PER_TOKEN = 4  # of the estimates that the CLI makes itself
 
-_GROWS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
-
 
 class Request:
     """Asks for one assistant message, as often as the CLI would."""

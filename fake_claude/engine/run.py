@@ -56,7 +56,9 @@ class Run:
         self.requests = 0  # that were answered
         self.safety_stops = 0
         self.last_usage: Message | None = None  # of the newest request
-        self.checkpoints = Checkpoints(context.cwd)
+        self.checkpoints = Checkpoints(
+            enabled=bool(context.env.get("CLAUDE_CODE_ENABLE_SDK_FILE_CHECKPOINTING"))
+        )
         self._started = time.monotonic()
         self.results = 0
         self.request_id = fresh_id("req")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fake_claude.fidelity.invocation import OTHER, SID, Act, Invocation, control, user
+from fake_claude.fidelity.invocation import SID, Act, Invocation, control, user
 
 GROUP = "generated"
 FORMS = {
@@ -128,6 +128,3 @@ class Case:
                 yield (last, "send", control(subtype, f"c{requests}", **members))
                 last = f"response:c{requests}"
         yield (last, "eof", None)
-
-
-__all__ = ["FORMS", "GROUP", "OTHER", "SID", "Case", "Part"]

@@ -108,7 +108,7 @@ async def play(count: int, seed: int, claude: Path, *, shrunk: int = 5, keep: bo
 
 
 def _keep(found: Sequence[Found]) -> None:
-    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else []
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))
     names = {data["name"] for data in kept}
     # Without an outcome of the real CLI there is nothing to hold the fake to.
     fresh = [each for each in found if each.real is not None and each.case.name not in names]

@@ -9,8 +9,8 @@ import json
 import random
 from typing import Any
 
-from fake_claude.fidelity.case import OTHER, SID, Case, Part
-from fake_claude.fidelity.invocation import SCHEMA
+from fake_claude.fidelity.case import Case, Part
+from fake_claude.fidelity.invocation import OTHER, SCHEMA, SID
 
 COMMANDS = (
     "echo hi", "touch x", "ls", "cat note.txt", "cat absent", "mkdir d", "rm note.txt", "echo a > b", "cd sub && pwd",

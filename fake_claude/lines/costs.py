@@ -55,10 +55,11 @@ class Costs:
     def add(self, model: str, usage: dict[str, Any]) -> None:
         """Count one API call."""
         known = find_model(model)
-        entry = self.models.setdefault(model, self._entry(model))
+        unused = self._entry(model)
+        entry = self.models.setdefault(model, unused)
         # A model from a resumed session's file has no such members until this run uses it (``resume``).
         for name in _OF_USE:
-            entry.setdefault(name, self._entry(model)[name])
+            entry.setdefault(name, unused[name])
         fresh, out = usage.get("input_tokens") or 0, usage.get("output_tokens") or 0
         written, read = (
             usage.get("cache_creation_input_tokens") or 0,

@@ -108,11 +108,15 @@ def _register_repo_root(request: ControlRequest) -> None:
 
 def _rewind_files(request: ControlRequest) -> None:
     dry = request.members.get("dry_run") is True
-    enabled = request.run.context.env.get("CLAUDE_CODE_ENABLE_SDK_FILE_CHECKPOINTING")
-    if enabled and request.run.checkpoints.known(request.members.get("user_message_id")):
-        request.succeed(request.run.checkpoints.rewind(str(request.members["user_message_id"]), dry_run=dry))
+    checkpoints = request.run.checkpoints
+    if checkpoints.enabled and checkpoints.known(request.members.get("user_message_id")):
+        request.succeed(checkpoints.rewind(str(request.members["user_message_id"]), dry_run=dry))
         return
-    text = "No file checkpoint found for this message." if enabled else "File rewinding is not enabled."
+    text = (
+        "No file checkpoint found for this message."
+        if checkpoints.enabled
+        else "File rewinding is not enabled."
+    )
     # A dry run only asks: that nothing can be undone is its answer, and no error.
     if dry:
         request.succeed({"canRewind": False, "error": text})
