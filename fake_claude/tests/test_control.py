@@ -96,6 +96,9 @@ UNUSABLE = [
         "register_repo_root: target path could not be resolved",
         id="path",
     ),
+    pytest.param(
+        "rewind_files", {"user_message_id": ["x"]}, "No file checkpoint found for this message.", id="id"
+    ),
     pytest.param("read_file", {"path": "/proc/self/mem"}, "read denied: /proc/self/mem", id="file"),
 ]
 
@@ -104,7 +107,7 @@ UNUSABLE = [
 async def test_unusable_value_is_answered(
     fake: Fake, subtype: str, members: dict[str, Any], error: str | None
 ) -> None:
-    async with talking(fake, "--add-dir", "/proc") as talk:
+    async with talking(fake, "--add-dir", "/proc", CLAUDE_CODE_ENABLE_SDK_FILE_CHECKPOINTING="1") as talk:
         answer = await talk.ask(subtype, **members)
 
     assert answer.get("error") == error
