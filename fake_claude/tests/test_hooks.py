@@ -20,6 +20,11 @@ async def asked(talk: Talk, event: str, prompt: str, **group: Any) -> Message:
     return (await talk.until("control_request"))[-1]
 
 
+def answer_to(request: Message, response: Message) -> str:
+    answer = {"subtype": "success", "request_id": request["request_id"], "response": response}
+    return json.dumps({"type": "control_response", "response": answer}) + "\n"
+
+
 @pytest.mark.parametrize(
     ("matcher", "subject", "covered"),
     [
@@ -63,11 +68,13 @@ def test_empty_answer_decides_nothing(answer: dict[str, object]) -> None:
     )
 
 
-def test_reason_is_kept_as_given() -> None:
-    outcome = HookOutcome()
-    outcome.take({"decision": "block", "reason": "[a]: b"})
+async def test_reason_is_kept_as_given(fake: Fake) -> None:
+    async with talking(fake) as talk:
+        request = await asked(talk, "UserPromptSubmit", "hi")
+        await talk.send(answer_to(request, {"decision": "block", "reason": "[a]: b"}))
+        seen = await talk.until("informational")
 
-    assert (outcome.blocked, outcome.words) == ("[a]: b", "[a]: b")
+    assert seen[-1]["prompt_submit_outcome"]["reason"] == "[a]: b"
 
 
 async def test_interrupt_ends_unchecked_prompt(fake: Fake) -> None:
@@ -96,12 +103,7 @@ async def test_urgent_message_passes_unchecked_prompt(fake: Fake) -> None:
 async def test_text_for_an_object_is_ignored(fake: Fake) -> None:
     async with talking(fake) as talk:
         request = await asked(talk, "UserPromptSubmit", "hi")
-        answer = {
-            "subtype": "success",
-            "request_id": request["request_id"],
-            "response": {"hookSpecificOutput": "text"},
-        }
-        await talk.send(json.dumps({"type": "control_response", "response": answer}) + "\n")
+        await talk.send(answer_to(request, {"hookSpecificOutput": "text"}))
 
         assert (await talk.result())["subtype"] == "success"
 
