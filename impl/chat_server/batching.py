@@ -64,9 +64,11 @@ class BatchExecutor(Generic[A, R]):
             outcomes, [failed] * len(outcomes) if failed else done.result(), strict=True
         ):
             if outcome.done():
+                # The caller was cancelled during the round; to set a result then would raise.
                 continue
             if isinstance(came, BaseException):
                 outcome.set_exception(came)
             else:
                 outcome.set_result(came)
+        # For those that came during this round: no further call need come to start theirs.
         self._start_batch()

@@ -116,6 +116,7 @@ def _owned_data(settings: Settings) -> Iterator[Locks]:
     file = sqlite_file(database(settings))
     if file is not None:
         places.append((file.with_name(f"{file.name}.lock"), f"the database {file}"))
+    # First the locks: the files of a database that another server uses are left as they are.
     with locked(places) as locks:
         if file is not None:
             private_database(file)

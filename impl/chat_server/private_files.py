@@ -52,6 +52,7 @@ def private_folder(folder: Path) -> None:
     """
     with private_files():
         folder.mkdir(parents=True, exist_ok=True)
+    # Before any chmod: a server that runs as root would otherwise take /tmp from everybody.
     if folder.stat().st_mode & stat.S_ISVTX:
         raise NotPrivate(
             f"the data folder {folder} is for everybody, such as /tmp; name a folder in it for this server alone"

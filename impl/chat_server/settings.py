@@ -227,6 +227,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for user in self.users:
             if user.startswith("id:") and not user[3:].isalnum():
                 raise SettingsError(f"CHAT_USERS has {user!r}; an account's number is written like id:42")
+        # To a browser //evil.example and /\evil.example are other hosts, not paths.
         if self.logout_url and not (_URL.match(self.logout_url) or re.match(r"/(?![/\\])", self.logout_url)):
             raise SettingsError(
                 f"CHAT_LOGOUT_URL is {self.logout_url!r}; it must be a path such as /oauth2/sign_out, or a URL"
@@ -380,6 +381,7 @@ def _with_files(env: Mapping[str, str], known: Mapping[str, Setting]) -> dict[st
         if name in env:
             raise SettingsError(f"{name} and {place} are both set; set one of them")
         try:
+            # Editors end a file with a line break; other white space may belong to the secret.
             text = Path(found.pop(place)).read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error

@@ -49,6 +49,7 @@ class Shares:
 
     def request(self, user: str) -> asyncio.Semaphore:
         """For who serves a request of a user: a few at once; the others wait, and other users do not."""
+        # Held by weak references: it lives while requests of the user use it, so that users who left cost nothing.
         return self._requests.setdefault(user, asyncio.Semaphore(REQUESTS_AT_ONCE))
 
     def body(self, user: str) -> asyncio.Semaphore:
@@ -82,6 +83,7 @@ class Shares:
         if not own:
             del self._bytes[user]
             return True
+        # Only users with waiting bytes are in `_bytes`. Of 100 MB each of four may have 25 once it is full.
         if self._sum > self._bytes_in_all and own > self._bytes_in_all // len(self._bytes):
             return False
         return own <= self._bytes_of_user

@@ -35,6 +35,7 @@ class LoginGate:
         Raises:
             RateLimited: There are too many from this address.
         """
+        # Those that wait count, too: else one address could fill the queue, and all others would stand behind it.
         if self._of_address[address] >= FROM_ONE_ADDRESS:
             sentence = "too many logins from your address are under way; try again in a moment"
             raise RateLimited(sentence, retry_after=RETRY_SECONDS)
@@ -55,5 +56,6 @@ def client_address(request: web.BaseRequest) -> str:
         local = ipaddress.ip_address(remote).is_loopback
     except ValueError:
         local = True
+    # Only the last entry was written by the proxy; those before it are what the client said of itself.
     passed_on = request.headers.getall("X-Forwarded-For", []) if local else []
     return passed_on[-1].rpartition(",")[2].strip()[:64] if passed_on else remote

@@ -170,6 +170,7 @@ class OAuthIdentity:
                 return Finished(self._to_page(), [])
             raise
         await self._admit(account)
+        # A new token for each login: a cookie that others planted before it leads to no session of this user.
         token = secrets.token_urlsafe(32)
         old = [session.key for session in await self._sessions(request)]
         expires_at = self._now() + self._session_seconds
@@ -329,4 +330,5 @@ def _unusable(reason: str) -> Unavailable:
 
 def _digest(token: str) -> str:
     """What the store keeps of a token: who reads the database cannot log in with it."""
+    # Neither salt nor slow hash: a token has 256 random bits, and cannot be guessed as a password can.
     return hashlib.sha256(token.encode()).hexdigest()

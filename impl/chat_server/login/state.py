@@ -87,6 +87,8 @@ class LoginStates:
 
     def _use(self, state: str, expires: float) -> bool:
         """Whether this is the first use of a state."""
+        # They are in the order of their use, so one that is no longer good may stay behind one that is. It costs only
+        # memory, which `REMEMBERED` bounds: `take` has looked at the time already.
         for each, until in tuple(self._used.items()):
             if until > self._now() and len(self._used) < REMEMBERED:
                 break
@@ -104,5 +106,6 @@ class LoginStates:
             for name, value in cookies(request)
             if name.startswith(prefix) and _COOKIE_NAME.fullmatch(name)
         }
+        # Compared as text with zeros before it: what a cookie says need not be a number.
         newest_first = sorted(begun, key=lambda name: begun[name].zfill(12), reverse=True)
         return newest_first[LOGINS_AT_ONCE - 1 :]

@@ -45,12 +45,15 @@ class Leases:
         db.execute(
             sa.text("SET LOCAL synchronous_commit TO OFF")
         )  # a lease that is lost in a crash is renewed
+        # Read before the own row is written: how long the others could not see this server. A negative gap is a clock
+        # that was set back.
         gap = db.execute(sa.select(_NOW - servers.c.seen_at).where(servers.c.id == self._server)).scalar()
         self._write(db)
         if gap is None or not 0 <= gap <= LEASE_SECONDS / 2:
             self._since = self._clock()
         if self._clock() - self._since < LEASE_SECONDS:
             return 0
+        # First the rows of the dead, then the turns without a row: so turns of a server long forgotten end, too.
         db.execute(servers.delete().where(servers.c.seen_at < _NOW - LEASE_SECONDS))
         return interrupt(db, turns.c.server.not_in(_LIVING), now)
 

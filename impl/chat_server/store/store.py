@@ -93,6 +93,7 @@ _CHARGE_MORE = _UPDATE_USAGE.where(usage.c.tokens < sa.bindparam("spent")).value
 _UPDATE_TURN = turns.update().where(
     turns.c.conversation_id == sa.bindparam("conversation"), turns.c.message_id == sa.bindparam("message")
 )
+# Progress may be saved late: it must not replace the whole answer of a turn that has ended by then.
 _RUNNING_TURN = _UPDATE_TURN.where(turns.c.status == "running")
 _SAVE_ANSWER = _RUNNING_TURN.values(answer=sa.bindparam("text"))
 _SAVE_STEPS = _RUNNING_TURN.values(steps=sa.bindparam("done"))
@@ -196,6 +197,7 @@ class Store:
         if before is not None:
             updated, _, last = before.partition("_")
             try:
+                # `float` also reads nan and inf, which no cursor has; the check below refuses them.
                 position = (float(updated), last)
             except ValueError:
                 position = (inf, last)
@@ -203,9 +205,11 @@ class Store:
                 raise BadRequest(f"before is {before[:40]!r}; use the value of next")
             query = query.where(sa.tuple_(conversations.c.updated_at, conversations.c.id) < position)
         rows = await self._read(lambda db: db.execute(query).all())
+        # One row more than the page was asked for: it says whether there is a next page, without counting.
         page = [_conversation(row, _one_line(row.preview or "")) for row in rows]
         if len(page) <= limit:
             return page, None
+        # `repr` of a float is read back exactly, and the id decides between equal times: so these skip no row.
         last_shown = page[limit - 1]
         return page[:limit], f"{last_shown.updated_at!r}_{last_shown.id}"
 
@@ -218,6 +222,8 @@ class Store:
 
         Reading a large conversation at once would take memory, and the time of others.
         """
+        # It goes on after a number, not an offset: what changes between two reads moves no turn. How many are read next
+        # follows from the last batch: 16 turns of 100,000 characters are too much, so the next are two.
         last, most = -1, BATCH_TURNS
         while True:
             query = (
@@ -284,6 +290,7 @@ class Store:
             if conversation_id is not None:
                 session = self._conversation(db, owner, conversation_id).claude_session
             known = self._same_turn(db, owner, conversation_id, message_id)
+            # Before the limits: a client that sends a message once more, after a lost connection, is not charged again.
             if known is not None:
                 return known
             now = self._now()
@@ -395,6 +402,7 @@ class Store:
             .where(sessions.c.key.in_(keys))
         )
         rows = await self._read(lambda db: db.execute(query).all())
+        # The join gives one row for each listed name of an owner, or one row without a name.
         listed: dict[str, set[str]] = {}
         for row in rows:
             listed.setdefault(row.key, set()).update([] if row.listed is None else [row.listed])
@@ -427,6 +435,7 @@ class Store:
 
     async def close_sessions(self, *, keys: Collection[str] = (), owners: Collection[str] = ()) -> list[str]:
         """Forget the logins of these keys, or else all of these owners; the keys of those that there were."""
+        # With neither, `IN ()` holds for no row, so that nothing is closed.
         which = sessions.c.key.in_(keys) if keys else sessions.c.owner.in_(owners)
 
         def work(db: sa.Connection) -> list[str]:
@@ -447,6 +456,7 @@ class Store:
 
         def work(db: sa.Connection) -> str:
             self._lock_for_update(db)
+            # Under the lock: of two accounts that come by one name at once, one gets it, the other sees whose it is.
             holder = db.execute(query).scalar()
             if holder is None:
                 db.execute(listed_names.insert(), {"name": name, "owner": owner})

@@ -76,6 +76,9 @@ class Transactions:
 
     def _write(self, works: Sequence[Work[Any]]) -> list[Any]:
         """What comes of each, in one transaction; when one fails, the others are done again without it."""
+        # A refusal has written nothing, so the others go on. An OperationalError is the database's, and all get it.
+        # Any other error is of one work, but spoils the transaction of all; how many outcomes there are says which
+        # work it was. Example: of a, b, c the second fails; a and c are done again, and it gives [A, error, C].
         outcomes: list[Any] = []
         try:
             with self._engine.connect() as db, db.begin() as transaction:

@@ -230,6 +230,7 @@ class Connection:
             self._turns.subscribe(message.conversation_id, self)
         if log is not None:
             self._unfollow(log)
+            # `_follow` ignores a log that is followed already, but a second subscribe counts from its own `after`.
             self._follow(log, message.after)
 
     async def _cancel(self, message: Cancel) -> None:
@@ -246,6 +247,7 @@ class Connection:
         """Send ``accepted`` and the events after ``after``, unless this connection follows the turn already."""
         if log in self._cursors:
             return
+        # No await from here to the end: an event that came in between could be missed, or sent twice.
         self._cursors[log] = after
         log.subscribe(self)
         self._send(log.accepted)
@@ -314,6 +316,9 @@ class Connection:
     async def _catch_up(self) -> None:
         """Write what is beyond the cursors, as the transport gets room, until the client lags no more."""
         try:
+            # While this task lives it alone writes the events of followed logs (`on_log_update` returns at once), so
+            # their order is kept. Between the last look at the cursors and `set_lagging` below there is no await:
+            # no event comes that neither of the two would write.
             while self._full() or any(cursor < log.last for log, cursor in self._cursors.items()):
                 await self._request.writer.drain()
                 # The client reads: its pongs may be behind much that it still has to read.

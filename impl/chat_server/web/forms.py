@@ -123,6 +123,8 @@ def _multipart(body: bytes, boundary: str) -> Form:
         if len(form) == MOST_FIELDS:
             raise ValueError(f"it has more than {MOST_FIELDS} parts")
         part, place = body[place:end], end + len(between)
+        # A part is the end of the boundary's line, header lines, a blank line, the content. The line break that is put
+        # before the rest lets the blank line be found also where there are no header lines.
         line, _, rest = part.partition(b"\r\n")
         head, blank, content = (b"\r\n" + rest).partition(b"\r\n\r\n")
         if line.strip() or not blank or len(head) > LONGEST_HEAD:

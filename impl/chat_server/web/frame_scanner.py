@@ -41,6 +41,9 @@ class FrameScanner:
         Returns:
             That place, and how many frames have begun.
         """
+        # A state machine, since the bytes may be cut anywhere: with `_left` it is within a payload, with `_head` within
+        # a header, with neither between two frames. Example: 81 85, four bytes of mask and five of text are one frame;
+        # if only 81 has come, it waits in `_head` for the rest.
         place, size, begun = start, len(data), 0
         while place < size:
             if self._left:
@@ -51,6 +54,7 @@ class FrameScanner:
                     self.unfinished += step
             else:
                 if not self._head:
+                    # Counted at its first byte: a header that comes in two pieces must not count twice.
                     if begun == frames:
                         break
                     begun += 1
@@ -58,11 +62,13 @@ class FrameScanner:
                 if self._head:
                     break  # the rest of it has not come
             if not self._left:
+                # Also for an empty payload: such a frame ends with its header.
                 self._end_frame()
         return place, begun
 
     def _read_header(self, data: bytes, place: int) -> int:
         """Take what there is of a header; ``_head`` is empty when it is complete."""
+        # Two steps: the first two bytes say how long the length and the mask are, and so where the header ends.
         head, wanted = self._head, _SHORTEST
         while True:
             more = data[place : place + max(0, wanted - len(head))]
@@ -76,6 +82,7 @@ class FrameScanner:
             if len(head) == whole:
                 break
             wanted = whole
+        # Opcodes from 8 on are control frames; they may stand between the fragments of a message (RFC 6455 §5.4).
         self._data = head[0] & 0x0F < 8
         self._fin = head[0] >= 0x80
         self._left = int.from_bytes(head[_SHORTEST : _SHORTEST + extended]) if extended else length

@@ -120,6 +120,7 @@ async def metrics(request: web.Request) -> web.Response:
     settings = request.app[SETTINGS]
     if settings.metrics_token:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        # As bytes: `compare_digest` takes text only if it is ASCII, and a header may hold anything.
         given, wanted = (each.encode(errors="surrogateescape") for each in (token, settings.metrics_token))
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip(), wanted):
             refused = Unauthorized("the metrics need the token of CHAT_METRICS_TOKEN as a bearer token")
@@ -269,6 +270,7 @@ async def open_socket(request: web.Request) -> web.StreamResponse:
         seconds=settings.receive_seconds,
         wait=partial(shares.wait, login.user),
     )
+    # Before `prepare`, which sets the reader of frames: the inflow has to stand before it from the first byte on.
     if isinstance(request.protocol, ClientProtocol):
         request.protocol.inflow = inflow
     with shares.socket(login.user), closing(inflow):
@@ -303,6 +305,7 @@ async def post_message(request: web.Request) -> web.StreamResponse:
         user, field(form, "message") or "", field(form, "message_id"), field(form, "conversation_id")
     )
     keepalive = request.app[SETTINGS].keepalive_seconds
+    # A turn that ends soon still has a status of its own. The first blank sends 200; then only the body can say more.
     if await log.wait_ended(keepalive):
         status, document = outcome(log)
         return json_answer(document, status)
@@ -335,6 +338,7 @@ async def list_conversations(request: web.Request) -> web.Response:
     """List the conversations of the user, the newest first (HIST-3)."""
     user = await _user(request)
     limit = request.query.get("limit", "50")
+    # `isdigit` alone also holds for ², on which `int` fails.
     if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= 200):
         raise BadRequest(f"limit is {limit[:40]!r}; it must be a number from 1 to 200")
     page, cursor = await request.app[STORE].conversations(

@@ -175,6 +175,8 @@ class Inflow:
     def _feed(self) -> bool:
         """Feed one piece; whether what it held was faulty."""
         assert self._reader is not None
+        # Example: one read brought 20 small frames. Eight are fed now, eight in the next round of the loop, then four;
+        # `_place` is where in the chunk the next piece begins.
         data, start = self._chunks[0], self._place
         end, frames = self._scanner.advance(data, start, FRAMES_AT_ONCE)
         if end == len(data):
@@ -219,6 +221,8 @@ class Inflow:
         now = self._loop.time()
         if self._bucket is None:
             self._bucket = TokenBucket(self._rate, BURST_SECONDS * self._rate, now)
+        # Only a full bucket ends the count of seconds. One that is no longer overdrawn would not do: a flood is slowed
+        # down to exactly that each time, and would go on for ever.
         if self._bucket.full(now):
             self._over_since = None
         self._bucket.take(FRAME_COST * frames + size, now)
@@ -236,15 +240,19 @@ class Inflow:
             self._sizes += ended
             self._whole += sum(ended)
             ended.clear()
+        # Whole messages and the unfinished one together; only the difference to the last count is passed on.
         self._count(self._whole + self._scanner.unfinished - self._waiting)
 
     def _count(self, more: int) -> None:
         if more:
             self._waiting += more
+            # The sum is the user's, of all connections: one that has just been read is not closed for what others hold.
             if not self._wait(more) and more > 0:
                 self._exceed("too much of your messages waits, or is unfinished")
 
     def _watch_age(self) -> None:
+        # The time is for one message. After a rest it is another message, with all of its time. Further pieces of the
+        # same one must not start the timer again: a byte now and then would keep it unfinished for ever.
         if self._scanner.rests != self._rests or self._scanner.idle:
             self._rests = self._scanner.rests
             if self._age is not None:

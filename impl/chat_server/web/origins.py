@@ -66,6 +66,7 @@ class OwnOrigins:
             return True
         if self._public is not None:
             return origin == self._public
+        # Nothing says what the own origin is, so the host that the browser asked for has to be the page's.
         host = parse_authority(request.headers.get(hdrs.HOST, ""))
         if host is None or host.host != origin.host:
             return False
@@ -142,6 +143,8 @@ def check_origin(request: web.BaseRequest, own: OwnOrigins) -> None:
                 f"pages of {text[:80]!r} may not use this chat; if they are its own, "
                 "its operator can name the origin in CHAT_PUBLIC_URL or CHAT_ORIGINS"
             )
+    # A GET of the page itself has no Origin, and a foreign page cannot read its answer. A handshake of a WebSocket is
+    # a GET, too, but what comes over the socket could be read by any page.
     if given or (request.method in SAFE_METHODS and hdrs.UPGRADE not in request.headers):
         return
     for site in request.headers.getall(SEC_FETCH_SITE, []):

@@ -89,6 +89,8 @@ class Arrivals:
 
     def admit(self, connection: ClientProtocol, address: str) -> bool:
         """Whether a new connection may stay."""
+        # First the address: one that has too many must not push out the idle connections of others.
+        # Loopback has the empty address and is never counted: behind a proxy there, all clients would share one limit.
         if self.bounds.per_address and self._of_address[address] >= self.bounds.per_address:
             self._warn(f"one address has {self.bounds.per_address} (CHAT_CONNECTIONS_PER_ADDRESS)")
             return False
@@ -306,6 +308,8 @@ class ClientProtocol(web.RequestHandler):
                 return True
             if self._late is None:
                 self._late = self._loop.call_later(self._arrivals.bounds.header_seconds, self._too_late)
+        # The end may be torn: after `…\r` comes `\n`. So the last three bytes of what came before are looked at again.
+        # Bytes behind the end are a body or the next request, and do not count.
         seen = self._header + data
         end = seen.find(_END)
         self._header_bytes += len(data) if end < 0 else max(0, end + len(_END) - len(self._header))
