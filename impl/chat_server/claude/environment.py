@@ -73,6 +73,7 @@ def passed_on(server: Mapping[str, str], further: Sequence[str] = ()) -> dict[st
     return {
         name: value
         for name, value in server.items()
+        # The server's own settings, secrets among them: not even a `*` of the operator passes them on.
         if not name.startswith("CHAT_") and any(fnmatchcase(name, each) for each in allowed)
     }
 
@@ -88,6 +89,7 @@ def environment(
         workspace: Its folders become HOME and TMPDIR.
         home: The operator's HOME for all, in place of the workspace's.
     """
+    # FIXED is last and wins: a DISABLE_AUTOUPDATER=0 of the server's own is passed on, since it is among OWN.
     env = {name: value for name, value in passed.items() if name not in FOLDERS} | FIXED
     env["TMPDIR"] = env["CLAUDE_CODE_TMPDIR"] = str(workspace.tmp)
     if home is not None:
@@ -96,6 +98,8 @@ def environment(
             env["CLAUDE_CONFIG_DIR"] = server["CLAUDE_CONFIG_DIR"]
         return env
     env["HOME"] = str(workspace.home)
+    # The HOME of a workspace is new and has no login. So the CLI uses the server's, unless the operator names
+    # another.
     login = config_folder(server)
     if LOGIN not in env and (login / ".credentials.json").exists():
         env[LOGIN] = str(login)

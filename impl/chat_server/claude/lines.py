@@ -33,11 +33,14 @@ class LineSplitter:
         return lines
 
     def _join(self, lines: list[bytes | bytearray], rest: bytes | bytearray, size: int) -> None:
+        # Example: b"ab" comes, then b"cd\nef\ngh". The first leaves "ab" begun. The second completes it to "abcd",
+        # has "ef" as a whole line, and leaves "gh" begun.
         most = len(self._begun) + size  # no line is longer
         if self._begun and lines:
             self._begun += lines[0]
             lines[0] = self._begun
             self._begun = bytearray()
         self._begun += rest
+        # The line that is only begun counts, too: one that never ends must not fill the memory.
         if most > self._limit and max(map(len, (self._begun, *lines))) > self._limit:
             raise LineTooLong(self._limit)

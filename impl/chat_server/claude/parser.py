@@ -115,6 +115,7 @@ class TurnParser:
             if text is not None:
                 texts.append(text)
                 continue
+            # First the text: an event must find all that came before it in the buffer.
             yield from self._answer.delta("".join(texts))
             texts.clear()
             yield from self._line(line)
@@ -278,6 +279,7 @@ def _decode(line: bytes | bytearray) -> dict[str, Any] | None:
 def _without_surrogates(value: Any) -> Any:
     match value:
         case str():
+            # By way of UTF-16: two halves side by side become their character there, and a lone one becomes U+FFFD.
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         case list():
             return [_without_surrogates(each) for each in value]
@@ -310,6 +312,7 @@ def _plain(content: Any) -> str:
 
 
 def _tool_detail(given: dict[str, Any]) -> str:
+    # What says most of a call of the CLI's own tools. Of others the whole input is shown.
     for name in ("command", "file_path", "path", "pattern", "url", "query"):
         if isinstance(given.get(name), str):
             return str(given[name])[:MAX_DETAIL_CHARS]

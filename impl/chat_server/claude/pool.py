@@ -63,6 +63,7 @@ class Claude:
 
     async def __aexit__(self, *exc: object) -> None:
         self.stop_soon()
+        # All at once: one after the other, their graces would add up.
         for session in (*self._sessions.values(), *self._spares):
             session.close()
         await self._owned.aclose()
@@ -109,6 +110,7 @@ class Claude:
                 raise Interrupted("the server was stopped during this turn") from error
             raise
         finally:
+            # Kept warm only after a result: what a process without one still writes could get into the next turn.
             if healthy and self._settings.claude_idle_seconds > 0:
                 loop = asyncio.get_running_loop()
                 session.idle = loop.call_later(self._settings.claude_idle_seconds, session.close)
@@ -159,6 +161,7 @@ class Claude:
             # Never two processes on one session: both would append to its transcript.
             await asyncio.wait([session.task])
         spare = next((each for each in self._spares if not each.closing.done()), None)
+        # A spare has empty folders and a new session: it suits only a conversation that has neither.
         if resume is None and spare is not None and self._workspaces.find(conversation_id) is None:
             session = spare
             self._assign(session.workspace, conversation_id)
@@ -179,6 +182,7 @@ class Claude:
 
     def _refill_spares(self) -> None:
         """Have as many spare processes as are wanted, where there is room."""
+        # Not at the cost of those who wait: each takes one off what is free.
         wanted = min(self._settings.claude_spare, len(self._spares) + self._free - len(self._line))
         try:
             while len(self._spares) < wanted and not self._stopping.is_set():
@@ -285,9 +289,14 @@ class Claude:
         """Give free places to those who wait; for the others end spare processes, or those that were idle longest."""
         while self._free > 0 and self._line.grant():
             self._granted += 1
+        # Processes that are being ended will make room by themselves. Example: of four, one answers, two are idle,
+        # and one is being ended; two turns wait. The place of the fourth is for one of them, so one of the idle is
+        # ended for the other.
         more = len(self._line) - self._leaving
         if more > 0:
             idle = [each for each in self._sessions.values() if each.idle is not None]
+            # All may be idle for the same time, so the timer that is due first is that of the one that was idle
+            # longest.
             idle.sort(key=lambda each: each.idle.when() if each.idle else 0.0)
             unneeded = [each for each in (*self._spares, *idle) if not each.closing.done()]
             for session in unneeded[:more]:
@@ -319,6 +328,7 @@ class Claude:
                 # Mark it as retrieved: the turn may have been cancelled.
                 session.started.exception()
         finally:
+            # First out of the maps: `_make_room` counts what is in them.
             if self._sessions.get(session.conversation_id) is session:
                 del self._sessions[session.conversation_id]
             if session in self._spares:
@@ -326,6 +336,7 @@ class Claude:
             session.on_exit()
             self._make_room()
             if not session.conversation_id:
+                # No conversation has its folders, so no later `forget` would remove them.
                 await uncancelled(asyncio.to_thread(self._workspaces.remove, workspace))
 
 

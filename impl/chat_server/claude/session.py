@@ -224,6 +224,7 @@ class Session:
             return
         self._last_output = self._loop.time()
         try:
+            # Also outside a turn: half a line that was dropped would spoil the first line of the next turn.
             lines = self._lines.feed(data)
             exchange = self._exchange
             if exchange is None or self._result.done():
@@ -236,6 +237,7 @@ class Session:
             if not self._text_seen and exchange.parser.length:
                 self._text_seen = True
                 exchange.on_text()
+            # Once per read and not per line: text that came together is sent together.
             exchange.log.extend_text()
         except LineTooLong as error:
             self.fail(ClaudeFailed(f"Claude wrote {error}"))
@@ -255,6 +257,7 @@ class Session:
         self.close()
         if self._exchange is None or self._result.done():
             return
+        # An exchange comes only after the start, so this does not raise.
         process = self.started.result()
         if UNKNOWN_SESSION in process.stderr_tail:
             self._result.set_exception(SessionUnknown())

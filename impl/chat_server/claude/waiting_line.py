@@ -30,6 +30,7 @@ class Ticket:
 
     def refuse(self, why: str) -> None:
         """End the wait with an error."""
+        # A stop may come just after the place was granted. Then the grant stands, and the session is interrupted.
         if not self.granted.done():
             self.granted.set_exception(ClaudeUnavailable(why))
 
@@ -75,9 +76,11 @@ class WaitingLine:
     def grant(self) -> bool:
         """Give a place to the first ticket of a user with the fewest; ``False`` when none waits."""
         # `min` takes the first of equals, and tickets are in the order of their arrival.
+        # Example: A has two processes and came first, B has none. The next place is B's.
         ticket = min(self._waiting(), key=lambda each: self.served[each.owner], default=None)
         if ticket is None:
             return False
+        # Counted now, not when the turn wakes: else several grants in a row would go to the same user.
         self.serve(ticket.owner)
         ticket.granted.set_result(None)
         return True
@@ -90,4 +93,5 @@ class WaitingLine:
         max(reversed(waiting), key=lambda each: wanted[each.owner]).refuse(why)
 
     def _waiting(self) -> Iterator[Ticket]:
+        # A ticket that has its answer is in the queue until its turn wakes and leaves; it waits no more.
         return (each for each in self._tickets if not each.granted.done())

@@ -24,6 +24,7 @@ from chat_server.private_files import private_files
 
 logger = logging.getLogger(__name__)
 
+# An id becomes part of a file pattern: neither `*` nor `..` may be in it.
 SESSION = re.compile(r"[0-9a-fA-F-]{36}")
 
 
@@ -61,6 +62,7 @@ class Workspaces:
         with private_files():
             for folder in (self._folders, self._of, self._unused):
                 folder.mkdir(parents=True, exist_ok=True)
+        # A copy, since the links go while the folder is read.
         for link in tuple(self._unused.iterdir()):
             self._remove(link)
 
@@ -68,6 +70,8 @@ class Workspaces:
         """Folders that no conversation has yet."""
         name = secrets.token_hex(8)
         workspace = Workspace(self._folders / name)
+        # The link comes first: after a kill in between, it leads nowhere, and the next start removes it. A folder
+        # without a link would stay for ever. It is relative, so that the data folder can be moved.
         (self._unused / name).symlink_to(f"../folders/{name}")
         with private_files():
             for folder in (workspace.folder, workspace.home, workspace.work, workspace.tmp):
@@ -98,6 +102,7 @@ class Workspaces:
 
     def _remove(self, link: Path) -> None:
         folder = self._folders / link.readlink().name
+        # The link goes last: while it is there, the next start tries again.
         if remove(folder):
             link.unlink(missing_ok=True)
         else:
@@ -112,6 +117,7 @@ def remove(folder: Path) -> bool:
     for argv in (["rm", "-rf"], ["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
         command = [*argv, "--", str(folder)]
         subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        # Not `exists`: a link that leads nowhere is still there.
         if not os.path.lexists(folder):
             return True
     return False

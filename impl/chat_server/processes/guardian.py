@@ -243,6 +243,8 @@ class Guardian:
                 self._next_scan = 0.0
                 continue
             if child.outcome >= 0:
+                # It has ended before its outcome was read. The server must learn of the start before it learns of the
+                # end.
                 self._began(child)
             del self._known[pid]
             child.ended = True
@@ -250,6 +252,9 @@ class Guardian:
 
     def _clean(self) -> None:
         """Kill what ended processes have left behind; report those that are waited for once nothing is left."""
+        # Example: a claude has ended and left a shell with a child. The first scan finds the shell, which is our
+        # child now, and the other below it, and kills both. They may have forked during the scan: only one that finds
+        # nothing is the end.
         began = time.monotonic()
         waiting = [each for each in self._children.values() if each.wanted and each.ended]
         found = self._kill_left(waiting)
@@ -298,6 +303,7 @@ class Guardian:
         deadline = time.monotonic() + TERM_SECONDS
         while self._known and time.monotonic() < deadline:
             self._step(deadline)
+        # Those of another user are not waited for.
         for pid in send(self._known, signal.SIGKILL):
             self._known.pop(pid)
         deadline += LAST_SECONDS
@@ -322,6 +328,7 @@ def _become(cwd: str, argv: list[str], env: dict[str, str], fds: list[int], repo
     except OSError as error:
         os.write(report, f"{error.errno} {what}".encode())
     finally:
+        # Not `sys.exit`: this is a copy of the guardian, whose clean-up is not for the child to do.
         os._exit(127)
 
 

@@ -20,8 +20,10 @@ def be_init_if_first() -> None:
     """As process 1, come back in a child, which is another process; the parent ends as the child does."""
     if os.getpid() != 1:
         return
+    # Else parent and child would both write what is in the buffers.
     sys.stdout.flush()
     sys.stderr.flush()
+    # Before the fork: a signal that comes in between stays pending for `sigwait`, and is not lost.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON | {signal.SIGCHLD})
     child = os.fork()
     if child:
@@ -37,6 +39,7 @@ def _look_after(child: int) -> NoReturn:
             # It is not reaped, so the id is still its own.
             os.kill(child, number)
             continue
+        # Signals of one kind are merged while they are pending: one SIGCHLD may stand for several ends.
         while pair := _reaped():
             pid, code = pair
             if pid == child:

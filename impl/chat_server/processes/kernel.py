@@ -11,6 +11,7 @@ except ImportError:  # a Python without it still serves; a process is then known
 else:
     _prctl = getattr(CDLL(None), "prctl", None)
 
+# From linux/prctl.h: PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER.
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 
+# Not imported: `typing` would make the guardian larger, and each start is a fork of it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -44,6 +45,8 @@ def relations(but: Collection[int] = ()) -> dict[int, Relation]:
     """All processes, by pid, besides those of ``but``."""
     found = {}
     for pid in _pids(but):
+        # The name of the program is in brackets and can be anything, such as `a) b`: the fields begin after the last
+        # bracket.
         fields = _read(pid, "stat").rpartition(b")")[2].split()
         if fields:
             found[int(pid)] = Relation(fields)
@@ -57,6 +60,7 @@ def descendants(known: dict[int, Relation], roots: Iterable[int]) -> list[int]:
         if not relation.ended:
             children.setdefault(relation.parent, []).append(pid)
     found = [pid for pid in roots if not known[pid].ended]
+    # The list grows while it is walked, and so reaches the children of children.
     for pid in found:
         found += children.get(pid, ())
     return found
@@ -96,6 +100,7 @@ def kill(mark: str, seconds: float) -> list[int]:
     """KILL what carries the mark until nothing is left; returns what is left after `seconds`, or is another user's."""
     deadline = time.monotonic() + seconds
     while left := marked_pids(mark):
+        # If all that is left belongs to other users, no wait will end it.
         if len(send(left, signal.SIGKILL)) == len(left) or time.monotonic() > deadline:
             break
         # Only a parent learns of a process's end; these are not our children.
@@ -113,6 +118,7 @@ def _environment(pid: str) -> list[bytes]:
     deadline, bare = 0.0, 0
     while True:
         environment = _read(pid, "environ")
+        # A program that was started without any environment looks the same, so the looks are counted.
         if environment or bare == BARE_LOOKS or not _has_program(pid):
             return environment.split(b"\0")
         if _read(pid, "cmdline"):

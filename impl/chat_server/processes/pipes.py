@@ -80,6 +80,7 @@ class PipeReader:
     def _on_readable(self) -> bool:
         """Read once; whether there may be more at once."""
         try:
+            # One read per callback: a child that floods its pipe must not keep the loop from all others.
             data = os.read(self._fd, CHUNK)
         except BlockingIOError:
             return False
@@ -117,6 +118,7 @@ class PipeWriter:
         if self._file.closed:
             return
         if self._unsent:
+            # Behind what is unsent: written now, it would overtake that.
             self._unsent = memoryview(b"".join((self._unsent, data)))
             return
         self._unsent = memoryview(data)
@@ -129,6 +131,7 @@ class PipeWriter:
         if self._file.closed:
             return
         if self._unsent:
+            # Before the file is closed: its number may be given to another file at once.
             self._loop.remove_writer(self._file.fileno())
             self._unsent = memoryview(b"")
         self._file.close()

@@ -90,6 +90,7 @@ class Process:
 
         What it still writes is read and dropped.
         """
+        # Before the input ends: a child that is blocked in a write to a full pipe would not see that end.
         self.stdout.discard()
         self.stdin.close()
         await asyncio.wait([self.exited], timeout=grace)
@@ -106,9 +107,11 @@ class Process:
             logger.error(
                 "claude %d, or what it started, has not ended within %g s of KILL", self.pid, END_SECONDS
             )
+        # Not before the wait: `gone` itself would then not be passed on.
         self._guardian.forget(self._number)
         ends = [self.stdout.ended, self._stderr.ended]
         _, open_ends = await asyncio.wait(ends, timeout=STRANGER_SECONDS)
+        # With the tree gone, a process outside it was handed the pipe. It is not ours to kill.
         if open_ends:
             logger.warning("something that claude %d did not start itself holds its pipes", self.pid)
         self.close()
@@ -121,6 +124,8 @@ class Process:
 
     def on_report(self, word: str, value: int, what: str = "") -> None:
         """What the guardian reports of it."""
+        # Each report counts once: for a guardian that was killed the starter reports the end of all, whatever came
+        # before.
         match word:
             case "started" if not self.started.done():
                 self.pid = value
@@ -137,6 +142,7 @@ class Process:
     def _ended(self) -> None:
         """What the process wrote is in the pipes, though a child of its own may hold them open."""
         self.exited.set_result(None)
+        # stderr first: its end is known when stdout reports EOF.
         self._stderr.drain_and_close()
         self.stdout.drain_and_close()
 

@@ -72,9 +72,12 @@ class Starter:
             await self._guarded(argv[0])
             with ExitStack() as stack:
                 theirs, ours = _pipes(stack)
+                # A message to the guardian has at most 4 KiB; words and environment can be far longer, so they go in
+                # a file.
                 spec = os.memfd_create("start")
                 stack.callback(os.close, spec)
                 os.write(spec, b"\0".join(map(os.fsencode, words)))
+                # It is in the map before the guardian is asked, so that the answer finds it.
                 process = self._processes[number] = Process(self, number, ours, listener)
                 self.ask("start", number, len(argv), (*theirs, spec))
             try:
@@ -142,8 +145,10 @@ class Starter:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         line = self._line = Line(ours, self._on_report)
         try:
+            # Our copy of its end must be closed: else its death would not close the socket, and nobody would notice.
             with theirs:
                 program = self._program = await asyncio.create_subprocess_exec(
+                    # Neither PYTHON* variables nor site-packages (-I, -S) change what it runs; and it starts sooner.
                     *(sys.executable, "-I", "-S", "-c", PROGRAM, self._mark, str(Path(__file__).parents[2])),
                     stdin=theirs.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
@@ -171,6 +176,7 @@ class Starter:
         waiting = asyncio.ensure_future(program.wait())
         await asyncio.wait([waiting], timeout=ANSWER_SECONDS)
         self._kill()
+        # With 0 it has come to the end of its own `_finish`; with another code it was killed, or failed, on the way.
         if await waiting == 0:
             return
         if left := await asyncio.to_thread(end_orphans, self._mark):
@@ -201,7 +207,9 @@ class Line:
         """Send a message as soon as it can be; descriptors are copied."""
         if self.ended.done():
             return
+        # Copies: the caller closes its own as soon as this returns.
         self._waiting.append((message.encode(), [os.dup(fd) for fd in fds]))
+        # Else an earlier message waits for room, and this one waits behind it: the order must be kept.
         if len(self._waiting) == 1:
             self._write()
             if self._waiting:

@@ -90,6 +90,7 @@ class TurnLog:
         self.text = TextBuffer()
         self.last = 0
         # By seq: where the text up to this entry ends.
+        # Four bytes per entry: a long answer has thousands, and an object for each would be larger than its text.
         self._text_ends = array("I", [0])
         self._events: dict[int, Event] = {}  # all but tokens, by seq
         self._max_read_seq = 0
@@ -102,12 +103,14 @@ class TurnLog:
     def subscribe(self, reader: LogReader) -> None:
         """Notify ``reader`` of every change, until ``unsubscribe``."""
         self._readers.add(reader)
+        # A new reader does not lag yet: it resumes a source that was paused for the others.
         self._update_pause()
 
     def unsubscribe(self, reader: LogReader) -> None:
         """Notify ``reader`` no more; it lags no more either."""
         self._readers.remove(reader)
         self._lagging.remove(reader)
+        # If it was the last of all, the source is resumed: without readers the log is read to the end for history.
         self._update_pause()
 
     def set_lagging(self, reader: LogReader, *, lagging: bool) -> None:
@@ -120,6 +123,7 @@ class TurnLog:
 
     def set_source(self, source: Source | None) -> None:
         """Pause and resume this source from now on, and the previous one no more."""
+        # A pipe that stayed paused would block its process in a write, and nobody would resume it.
         if self.paused and self._source is not None:
             self._source.resume()
         self._source = source
@@ -131,6 +135,7 @@ class TurnLog:
         last = self.last if limit is None else min(self.last, after + limit)
         if last <= after:
             return []
+        # From here on these entries are fixed: `extend_text` adds only to an entry beyond this mark.
         self._max_read_seq = max(self._max_read_seq, last)
         # One slice for all entries, cut up below: the buffer is searched once.
         base = self._text_ends[after]
@@ -179,6 +184,7 @@ class TurnLog:
         self._events[seq] = replace(
             event, message_id=turn.message_id, conversation_id=turn.conversation_id, seq=seq
         )
+        # An event that is no text ends where the text before it does, so one index serves entries of both kinds.
         self._text_ends.append(self._text_ends[-1])
         self.last = seq
         self.ended = isinstance(event, Complete | Failed)
@@ -208,6 +214,7 @@ class TurnLog:
             reader.on_log_update(self)
 
     def _update_pause(self) -> None:
+        # One slow reader must not delay the others, so all of them must lag.
         paused = bool(self._readers) and len(self._lagging) == len(self._readers)
         if paused == self.paused:
             return
@@ -237,6 +244,8 @@ def answer_text(events: Iterable[Event]) -> str:
     for event in events:
         match event:
             case Token():
+                # Joined at a rewind or the end only: joined at each token, a long answer would be copied thousands of
+                # times.
                 pieces.append(event.token)
             case Rewind():
                 text = (text + "".join(pieces))[: event.to]

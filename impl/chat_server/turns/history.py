@@ -25,6 +25,7 @@ def log_from_history(turn: StoredTurn) -> TurnLog:
                 log.append(Thinking(thinking=step.thinking))
             case ToolStepRecord():
                 log.append(Tool(id=step.id, name=step.name, state="started", detail=step.input))
+                # A turn that was cut short leaves calls without an end; none is made up for them.
                 if step.state != "started":
                     log.append(Tool(id=step.id, name=step.name, state=step.state, detail=step.result))
             case StatusStep():
@@ -33,6 +34,7 @@ def log_from_history(turn: StoredTurn) -> TurnLog:
                 assert_never(step)
     if sent < len(turn.answer):
         log.text.append(turn.answer[sent:])
+    # What a kill left without an outcome gets the other end: it was interrupted (turns/saving.py).
     if turn.status in {"complete", "cancelled"}:
         log.append(Complete(usage=turn.usage, stop_reason=turn.stop_reason))
     else:

@@ -163,6 +163,8 @@ class Turns:
             if target_id in self._deleting:
                 raise NotFound(f"there is no conversation {target_id}")
             running = self._running.get(target_id)
+            # Nothing is said here of another owner's conversation: the store answers as for an id that does not
+            # exist.
             if running is not None and running.owner == owner:
                 why_busy = "this conversation is still answering"
                 admitted = await self._known(owner, conversation_id, message_id, why_busy)
@@ -204,6 +206,7 @@ class Turns:
             )
             return admitted
         finally:
+            # Refused, failed, or a turn that was known before: no new one has started.
             if not isinstance(admitted, Admitted):
                 self._release(owner)
 
@@ -246,6 +249,7 @@ class Turns:
             Reset: The cursor cannot be served; history has the answer (SUB-3).
         """
         await self._store.conversation(owner, conversation_id)
+        # The check above comes first: the maps below are by conversation and know no owners.
         if message_id is None:
             running = self._running.get(conversation_id)
             if running is None:
@@ -262,6 +266,7 @@ class Turns:
                     "this turn is over and no longer held; reload it from history", message_id=message_id
                 )
             log = recent.log
+        # With a cursor ahead of the log, the events up to it would be left out without a word.
         if after > log.last:
             raise Reset(
                 f"after is {after}, but the turn has had {log.last} events; reload it from history",
@@ -339,6 +344,7 @@ class Turns:
         try:
             await turn.run()
         finally:
+            # `ended` comes last: `delete`, which waits for it, must not find the turn among those that run.
             del self._running[ids.conversation_id]
             self._release(turn.owner)
             turn.ended.set_result(None)

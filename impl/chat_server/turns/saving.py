@@ -122,6 +122,7 @@ class TurnRecorder:
         self._pending_writes = (*self._pending_writes, task)
 
     def _on_write_done(self, task: asyncio.Task[None]) -> None:
+        # A write that failed stays among them, so that `finish_writes` raises its error.
         if not task.cancelled() and task.exception() is None:
             self._pending_writes = tuple(each for each in self._pending_writes if each is not task)
 
@@ -134,6 +135,7 @@ class TurnRecorder:
         """
         pending = self._pending_writes
         if pending:
+            # First all, then the errors: when the first error is raised, no write is left in progress.
             await asyncio.wait(pending)
             for task in pending:
                 task.result()
@@ -149,6 +151,7 @@ class TurnRecorder:
         if state == self._last_saved:
             return None
         _, _, saved_version, saved_usage = self._last_saved
+        # It becomes `_last_saved` only when the database has it: what could not be saved is in the next round again.
         self._pending = state
         return Progress(
             self._ids.conversation_id,
@@ -172,6 +175,8 @@ class TurnRecorder:
             reason = "internal error; see the server's log"
             if isinstance(error, Unavailable):
                 reason = error.message
+                # History must not contradict the terminal event. So what is stored later is what the reader is sent
+                # now.
                 stored = Outcome("failed", Unavailable.code, SAVE_FAILED, outcome.usage, outcome.free)
                 self._unsaved = (stored, answer)
             return Outcome(
@@ -218,6 +223,7 @@ class TurnRecorder:
             except Locked:
                 if self._closing.is_set() or clock() >= deadline:
                     raise
+            # The pause. It is cut short when the server closes, for one last attempt.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._closing.wait()
@@ -242,6 +248,7 @@ async def save_running(store: Store, running: Mapping[str, Saveable]) -> None:
         turns = tuple(running.values())
         starts = range(0, len(turns), SAVE_BATCH)
         spent = 0.0
+        # Without turns there is one empty batch: it waits for the interval, and the loop does not spin.
         for start in starts or (0,):
             # Batches are spread over the interval: one after the other they would delay the streams.
             await asyncio.sleep(pause / max(1, len(starts)))

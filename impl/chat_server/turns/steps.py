@@ -94,6 +94,7 @@ class StepRecorder:
         self._join()
         steps = self._steps
         if self._omitted:
+            # Made for each encoding and not kept in the list: the number may still grow.
             at = steps[-1].at if steps else 0
             detail = f"{self._omitted} more were not kept"
             steps = [*steps, StatusStep(at=at, status="steps_omitted", detail=detail)]
@@ -102,6 +103,7 @@ class StepRecorder:
     def _think(self, text: str, at: int) -> None:
         if not self._has_room(len(text)):
             return
+        # Text that came in between has moved `at`: then this is another thought.
         if self._thought is None or self._thought.at != at:
             thought = ThinkingStep(at=at, thinking="")
             self._add(thought)
@@ -111,6 +113,7 @@ class StepRecorder:
 
     def _use_tool(self, event: Tool, at: int) -> None:
         fits = self._has_room(len(event.detail))
+        # A call has two events, of its start and of its end; one step keeps both.
         call = self._calls.get(event.id)
         if call is None:
             if not fits:
@@ -128,6 +131,7 @@ class StepRecorder:
 
     def _rewind(self, to: int) -> None:
         """Keep the steps, and move those that stood in the removed text to its start."""
+        # Example: a tool ran after "Hello", and the answer is rewound to "Hel". The tool did run; it now stands at 3.
         for step in self._steps:
             step.at = min(step.at, to)
         self.version += 1

@@ -79,6 +79,7 @@ class Turn:
 
     def stop(self) -> None:
         """Interrupt the answer; its result says so, or, after a grace, the process is ended (CANCEL-1)."""
+        # Once: a second interrupt would begin the grace again, and the timer of the first would be lost.
         if not self.stopped:
             self.stopped = True
             if self._process is not None:
@@ -112,6 +113,7 @@ class Turn:
 
     def progress(self) -> Progress | None:
         """What is to be saved now, if anything has changed."""
+        # The outcome is stored, or `forget` retries it: there is no progress to add to it.
         if self.log.ended:
             return None
         return self._recorder.progress(self.log.last, self.parser.text, self.parser.usage)
@@ -143,6 +145,8 @@ class Turn:
         """Have the prompt answered; how that ended."""
         try:
             result = await self._ask()
+            # Without its session id the next turn could not continue this one: then it has failed, though Claude has
+            # answered.
             await self._recorder.finish_writes()
         except ChatError as error:
             return self._failure(error)
@@ -150,6 +154,7 @@ class Turn:
             logger.exception("the turn failed")
             message = "the server failed during this turn; it is in the log"
             return Outcome("failed", ClaudeFailed.code, message, self.parser.usage)
+        # A stop that came too late changes nothing: the CLI had answered, and the turn is complete.
         if self.stopped and result.aborted:
             return Outcome("cancelled", "cancelled", usage=result.usage)
         if result.error:
