@@ -6,6 +6,7 @@ and rules for what comes; then a `Speech` also keeps what the connection has lea
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,8 @@ from chat_conformance.target.file import Target
 from chat_conformance.target.matching import NOTHING, Rule, enclosed, taken, text_at, value_at
 from chat_conformance.target.templates import filled, names_in
 
+BEGINNING = ("chat_request", "subscribe")
+"""Messages whose answer begins with no text."""
 ALL = frozenset({"type", "message", "message_id", "conversation_id", "after"})
 
 
@@ -39,7 +42,16 @@ class Speech:
         self.early_frames: list[tuple[Any, str]] = []
         self.opening = bool(target.opening)
         self._cli = CliLines()
-        self._so_far = ""
+        # By kind: the thinking of an answer grows beside its text.
+        self._so_far: dict[str, str] = {}
+        self._names_turns = "message_id" in target.roles
+
+    def answering(self) -> Speech:
+        """The speech of one of several answers that stream at once; what it learns is the connection's."""
+        # Text that grows, and the CLI's lines, are put together by what came before: two answers would mix.
+        other = copy.copy(self)
+        other._cli, other._so_far = CliLines(), {}
+        return other
 
     @property
     def reads_text(self) -> bool:
@@ -68,7 +80,8 @@ class Speech:
             raise NotOffered(f"the target file has no messages.{kind}")
         if more := sorted(given.keys() - ALL):
             raise NotOffered(f"messages.{kind} of the target file has no {more[0]}")
-        self._so_far = ""
+        if kind in BEGINNING:
+            self._so_far.clear()
         values = {**self.captures, **given, "prompt": given.get("message"), "uuid": str(uuid.uuid4())}
         values["conversation_id"] = given.get("conversation_id") or self.opened.get("conversation_id")
         template = self.target.messages[kind]
@@ -133,17 +146,16 @@ class Speech:
         """A text that is the whole answer so far, as what it adds to the one before."""
         # "Hel" and then "Hello" is "Hel" and "lo". After "Hello" the text "Help!" is a rewind to 0 and
         # "Help!": what was sent is not what the answer has (TURN-4).
-        before, self._so_far = self._so_far, said
+        before, self._so_far[kind] = self._so_far.get(kind, ""), said
         if said.startswith(before):
             return [{**event, "type": kind, kind: said[len(before) :]}] if said != before else []
-        return [{**event, "type": "rewind", "to": 0}, {**event, "type": kind, kind: said}]
+        # The place of a rewind is one in the answer's text, which thinking is no part of.
+        rewind = [{**event, "type": "rewind", "to": 0}] if kind == "token" else []
+        return [*rewind, {**event, "type": kind, kind: said}]
 
     def _known(self, event: dict[str, Any]) -> dict[str, Any]:
         """An event without ids that are none of ours, and with the conversation that the connection knows."""
-        roles = self.target.roles
-        known = {
-            name: value for name, value in event.items() if name != "message_id" or "message_id" in roles
-        }
+        known = {name: value for name, value in event.items() if name != "message_id" or self._names_turns}
         if "conversation_id" not in known and (captured := self.captures.get("conversation_id")) is not None:
             known["conversation_id"] = captured
         return known

@@ -105,6 +105,44 @@ def test_cumulative_text_is_read_as_its_growth() -> None:
     assert read(speech, ["end", {"over": 1}]) == []
 
 
+def test_growing_text_outlives_our_pong() -> None:
+    speech = Speech(target(BLOCKS.replace("[messages]", '[messages]\npong = "p"')))
+
+    def answer(said: str) -> list[Any]:
+        return read(speech, ["answer", {"content": [{"text": said}]}])
+
+    assert answer("Hel") == [{"type": "token", "token": "Hel"}]
+    speech.message({"type": "pong"})
+    assert answer("Hello") == [{"type": "token", "token": "lo"}]
+    speech.message({"type": "chat_request", "message": "again"})
+    assert answer("Bye") == [{"type": "token", "token": "Bye"}]
+
+
+def test_thinking_grows_beside_the_text() -> None:
+    rules = """
+[[events]]
+is = "token"
+has = ["text"]
+text = "text"
+cumulative = true
+[[events]]
+is = "thinking"
+has = ["why"]
+text = "why"
+cumulative = true
+"""
+    speech = Speech(target(f'messages = {{ chat_request = "{{prompt}}" }}{rules}'))
+
+    frames = [{"text": "Hello"}, {"why": "hm"}, {"text": "Hello!"}, {"why": "ah"}]
+    said = [event for frame in frames for event in read(speech, frame)]
+    assert [(each["type"], each.get(each["type"])) for each in said] == [
+        ("token", "Hello"),
+        ("thinking", "hm"),
+        ("token", "!"),
+        ("thinking", "ah"),
+    ]
+
+
 def test_whole_frames_are_text_unless_a_rule_knows_them() -> None:
     speech = Speech(target(TEXT))
 
