@@ -6,7 +6,6 @@ and rules for what comes; then a `Speech` also keeps what the connection has lea
 
 from __future__ import annotations
 
-import copy
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -49,8 +48,9 @@ class Speech:
     def answering(self) -> Speech:
         """The speech of one of several answers that stream at once; what it learns is the connection's."""
         # Text that grows, and the CLI's lines, are put together by what came before: two answers would mix.
-        other = copy.copy(self)
-        other._cli, other._so_far = CliLines(), {}
+        other = Speech(self.target)
+        other.captures, other.opened = self.captures, self.opened
+        other.opening, other.early_frames = self.opening, self.early_frames
         return other
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,8 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from chat_conformance.errors import Failure, NotOffered
+from chat_conformance.errors import Failure, NotOffered, UsageError
+from chat_conformance.suite.opening import Opening
 from chat_conformance.suite.turn import TurnReader
 from chat_conformance.target.file import Target
 from chat_conformance.target.speech import Speech
@@ -340,3 +342,161 @@ async def test_too_much_ends_the_channel(monkeypatch: pytest.MonkeyPatch) -> Non
         turn = await ask(channel)
         with pytest.raises(Failure, match="more than 1 MiB"):
             await turn.complete()
+
+
+CANCELLED: dict[str, Any] = {
+    **LINES,
+    "stream": {"send": "POST /chat", "requests": {"cancel": "PUT /chat/{message_id}"}},
+    "messages": {**ASK, "cancel": {}},
+}
+
+
+async def test_answered_cancel_ends_no_turn() -> None:
+    gate = asyncio.Event()
+    async with channel_of(
+        CANCELLED, post=answering(b'{"delta": "a"}\n', gate, b'{"delta": "b"}\n'), put=answering()
+    ) as channel:
+        turn = await ask(channel)
+        await turn.until_text("a")
+        before = set(channel._tasks)
+        await channel.send_json(type="cancel", message_id="m1")
+        await asyncio.gather(*(channel._tasks - before))
+        gate.set()
+
+        assert await turn.complete() == "ab"
+
+
+async def test_opening_message_ends_no_wait() -> None:
+    gate = asyncio.Event()
+    replies = iter([answering(), answering(gate, DELTA % b"a", DONE)])
+
+    async def post(request: web.Request) -> web.StreamResponse:
+        return await next(replies)(request)
+
+    async with channel_of(SSE, post=post) as channel:
+        await channel.send_message({"login": "ada"})
+        await asyncio.gather(*channel._tasks)
+        await ask(channel)
+        waiting = asyncio.create_task(channel.expect_event())
+        await asyncio.sleep(0)
+        gate.set()
+
+        assert (await waiting)[1]["token"] == "a"
+
+
+async def test_opening_waits_on_an_answer() -> None:
+    steps = [{"send": {"login": "ada"}}, {"wait": {"text": "welcome"}}]
+    async with channel_of({**SSE, "opening": steps}, post=answering(DELTA % b"welcome", DONE)) as channel:
+
+        async def request(*_: Any, **__: Any) -> Any:
+            raise AssertionError
+
+        await Opening(channel.speech, request).after(channel)
+
+        assert (channel.events, channel.speech.captures["conversation_id"]) == ([], "s1")
+
+
+async def test_refusal_that_no_rule_takes() -> None:
+    async def post(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"detail": "slow down"}, status=429)
+
+    async with channel_of(SSE, post=post) as channel:
+        end = await (await ask(channel)).finish()
+
+        assert (end["code"], end["message"]) == ("rate_limited", '{"detail": "slow down"}')
+
+
+async def test_redirect_is_a_refusal() -> None:
+    async def post(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": "/login"})
+
+    async with channel_of(SSE, post=post) as channel:
+        assert (await (await ask(channel)).finish())["status"] == 302
+
+
+async def test_path_without_values_is_not_offered() -> None:
+    async with channel_of({**LINES, "stream": {"send": "PUT /chat/{conversation_id}"}}) as channel:
+        with pytest.raises(NotOffered, match="needs 'conversation_id'"):
+            await ask(channel)
+
+
+async def test_message_that_cannot_be_encoded() -> None:
+    description = {**LINES, "stream": {"send": "POST /chat", "encoding": "form"}}
+    async with channel_of({**description, "messages": {"chat_request": "{prompt}"}}) as channel:
+        with pytest.raises(UsageError, match="a message is no table"):
+            await ask(channel)
+
+
+async def test_stream_without_values_is_not_offered() -> None:
+    with pytest.raises(NotOffered, match="needs 'session'"):
+        async with channel_of({**SSE, "stream": {"send": "POST /chat", "open": "GET /events?{session}"}}):
+            pass
+
+
+async def test_last_id_outlives_idle_streams() -> None:
+    asked: list[str | None] = []
+    streams = iter([b"retry: 1\nid: 7\n\n", b": hello\n\n", b"id\n\n", b": hello\n\n"])
+    held, done = asyncio.Event(), asyncio.Event()
+
+    async def get(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers.get("Last-Event-ID"))
+        if (stream := next(streams, None)) is not None:
+            return await answering(stream)(request)
+        done.set()
+        return await answering(held)(request)
+
+    async with channel_of(FOLLOWED, get=get):
+        async with asyncio.timeout(patience(10)):
+            await done.wait()
+        held.set()
+
+    assert asked == [None, "7", "7", None, None]
+
+
+def compressed(*parts: bytes, gate: asyncio.Event | None = None) -> Handler:
+    """A handler that sends parts, each flushed, in gzip; it waits before the last."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Encoding": "gzip"})
+        await response.prepare(request)
+        encoder = zlib.compressobj(wbits=31)
+        for number, part in enumerate(parts, 1):
+            if gate is not None and number == len(parts):
+                await gate.wait()
+            await response.write(encoder.compress(part) + encoder.flush(zlib.Z_SYNC_FLUSH))
+        await response.write(encoder.flush())
+        return response
+
+    return handler
+
+
+async def test_compressed_stream_is_read_as_it_comes() -> None:
+    gate = asyncio.Event()
+    async with channel_of(SSE, post=compressed(DELTA % b"a", DELTA % b"b" + DONE, gate=gate)) as channel:
+        turn = await ask(channel)
+        await turn.until_text("a")
+        gate.set()
+
+        assert await turn.complete() == "ab"
+
+
+async def test_bomb_in_a_stream_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat_conformance.wire.channel.MAX_RECEIVED", 1 << 20)
+    async with channel_of(SSE, post=compressed(bytes(16 << 20))) as channel:
+        turn = await ask(channel)
+        with pytest.raises(Failure, match="more than 1 MiB"):
+            await turn.complete()
+
+        assert channel._received < 2 << 20
+
+
+async def test_wrongly_compressed_stream_is_said_so() -> None:
+    async def get(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Encoding": "gzip"})
+        await response.prepare(request)
+        await response.write(b"plain")
+        return response
+
+    async with channel_of(FOLLOWED, get=get) as channel:
+        with pytest.raises(Failure, match="compressed as its header says"):
+            await channel.expect_event()

@@ -10,11 +10,15 @@ is consumed by looking, so several turns of one channel are read in parallel.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from socket import socket
 from typing import Any, TypeVar
 
 import msgspec
@@ -33,6 +37,8 @@ KINDS, TYPE_LENGTH = 3, 40
 """How many of the ignored types a sentence names, and how much of each."""
 MAX_RECEIVED = 512 << 20
 """What one channel takes in, in bytes."""
+# This many looks, over this time, see the same: no more comes.
+STILL, STILL_SECONDS = 10, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +143,33 @@ class Channel(ABC):
         """Read nothing any more: the server's bytes pile up on its side."""
 
     @abstractmethod
-    async def clogged(self) -> None:
-        """Wait, after ``stall``, until no more comes: either all is there, or the server cannot send on.
-
-        Raises:
-            Failure: Nothing came at all, or it came on and on.
-        """
+    def _unread(self) -> int:
+        """How many bytes the kernel has that were not read."""
 
     @abstractmethod
     def read_on(self) -> None:
         """Read again."""
 
     # Waiting
+
+    async def clogged(self) -> None:
+        """Wait, after ``stall``, until no more comes: either all is there, or the server cannot send on.
+
+        The kernel has no event for that, so its count of unread bytes is looked at until it stands still.
+
+        Raises:
+            Failure: Nothing came at all, or it came on and on.
+        """
+        # The count grows while the server sends, such as 0, 40k, 64k, 64k …; when the last looks are all the
+        # same and not zero, either all has come or the buffers are full.
+        counts = deque([0] * STILL, maxlen=STILL)
+        try:
+            async with asyncio.timeout(self.within):
+                while not counts[-1] or len(set(counts)) > 1:
+                    await asyncio.sleep(STILL_SECONDS / STILL)
+                    counts.append(self._unread())
+        except TimeoutError:
+            raise Failure("unread bytes to pile up, and then no more", f"they were {counts[-1]}") from None
 
     async def until(
         self,
@@ -279,6 +300,15 @@ class Channel(ABC):
         self.ended = how
         self._trace.add(self.name, "=", how)
         self._news.set()
+
+
+def unread(connection: socket | None) -> int:
+    """How many bytes the kernel has for a socket that were not read; none of one that is gone."""
+    if connection is None:
+        return 0
+    count = bytearray(4)
+    fcntl.ioctl(connection.fileno(), termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
 
 
 def read_events(

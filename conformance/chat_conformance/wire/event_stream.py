@@ -43,6 +43,8 @@ class EventStreamParser:
 
     Args:
         max_event: The longest event and line, in bytes.
+        last_event_id: The id that a stream before this one has left, where this one takes it up. Browsers keep it so;
+            by the letter of the standard the first blank line would clear it.
 
     Attributes:
         last_event_id: What ``Last-Event-ID`` would be on a reconnect: that of the latest blank line.
@@ -50,8 +52,8 @@ class EventStreamParser:
         comments: How many comment lines came; servers send them to keep a connection open.
     """
 
-    def __init__(self, *, max_event: int = MAX_EVENT) -> None:
-        self.last_event_id = ""
+    def __init__(self, *, max_event: int = MAX_EVENT, last_event_id: str = "") -> None:
+        self.last_event_id = last_event_id
         self.retry: int | None = None
         self.comments = 0
         self._max_event = max_event
@@ -60,7 +62,7 @@ class EventStreamParser:
         self._after_cr = False
         self._line = bytearray()
         self._event = ""
-        self._id = ""
+        self._id = last_event_id
         self._data: list[str] = []
         self._size = 0
 

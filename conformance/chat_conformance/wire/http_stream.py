@@ -16,13 +16,10 @@ Such a stream is taken up again by ``Last-Event-ID`` after a cut, as a browser's
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import sys
-import termios
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -31,11 +28,12 @@ import msgspec
 from multidict import CIMultiDict
 
 from chat_conformance.errors import Failure, NotOffered, UsageError
+from chat_conformance.target.dialect import TYPES
 from chat_conformance.target.speech import Speech
 from chat_conformance.target.templates import text
 from chat_conformance.target.transport import Stream
-from chat_conformance.wire.body import read_body
-from chat_conformance.wire.channel import Channel, Event, Garbled, TooMuchError, read_events
+from chat_conformance.wire.body import inflated, read_body
+from chat_conformance.wire.channel import Channel, Event, Garbled, TooMuchError, read_events, unread
 from chat_conformance.wire.event_stream import EventStreamError, EventStreamParser
 from chat_conformance.wire.evidence import saw
 from chat_conformance.wire.json_lines import JsonLines, JsonLinesError
@@ -46,8 +44,6 @@ RETRY_SECONDS = 3.0
 """How long a browser waits before it takes up a stream, unless the stream says otherwise."""
 MAX_SHORT = 1 << 20
 """The longest answer that is no stream, in bytes."""
-# This many looks, over this time, see the same: no more comes.
-STILL, STILL_SECONDS = 10, 0.3
 CODES = {
     400: "bad_request",
     401: "unauthorized",
@@ -63,6 +59,21 @@ CODES = {
 }
 """What a refusal means that says so by its status alone (docs/protocol.md, errors)."""
 TERMINAL = ("complete", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What reads the answer to one request.
+
+    Attributes:
+        speech: What its frames mean.
+        message_id: The turn that the request names, empty for none.
+        owns: Whether the end of the answer is that of the turn: the answer to a ``cancel`` names it, and ends before.
+    """
+
+    speech: Speech
+    message_id: str = ""
+    owns: bool = False
 
 
 class StreamChannel(Channel):
@@ -103,9 +114,12 @@ class StreamChannel(Channel):
 
         Raises:
             Failure: It is refused, or not answered in time.
+            NotOffered: Its address needs what nothing has given.
         """
         if not self._stream.open:
             return
+        # What it lacks is said to the caller: nothing looks at how a task ended.
+        self._request(self._stream.open, self.speech.captures)
         expected = f"a stream to {self._stream.open}"
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._start(self._follow(opened))
@@ -132,6 +146,7 @@ class StreamChannel(Channel):
 
         Raises:
             NotOffered: The target file does not describe such a message.
+            UsageError: It cannot be encoded as the target file says.
         """
         kind = str(members.get("type"))
         message = self.speech.message(members)
@@ -142,34 +157,37 @@ class StreamChannel(Channel):
             **self.speech.captures,
             **{name: each for name, each in members.items() if each is not None},
         }
-        self._start(self._ask(where, values, message, str(members.get("message_id") or "")))
-        await asyncio.sleep(0)
+        # A subscribe has an answer of its own only where no other stream has the events.
+        owns = kind == "chat_request" or (kind == "subscribe" and not self._stream.open)
+        message_id = str(members.get("message_id") or "")
+        await self._send(where, values, message, _Answer(self.speech.answering(), message_id, owns))
 
     async def send_message(self, message: Any) -> None:
         """Send a message of the server's own protocol, JSON or a text: a step of its opening."""
-        self._start(self._ask(self._stream.send, self.speech.captures, message, ""))
-        await asyncio.sleep(0)
+        await self._send(self._stream.send, self.speech.captures, message, _Answer(self.speech.answering()))
 
-    async def _ask(self, where: str, values: Mapping[str, Any], message: Any, message_id: str) -> None:
-        """Send one request and read its answer."""
+    async def _send(self, where: str, values: Mapping[str, Any], message: Any, answer: _Answer) -> None:
+        # Before the task begins: what is missing or does not fit is for the caller.
         method, path = self._request(where, values)
         body, kind, query = self._body(message)
         path += f"{'&' if '?' in path else '?'}{query}" if query else ""
         self._trace.add(self.name, ">", f"{method} {path} {shorten(body) if body else ''}".rstrip())
         headers = {"Content-Type": kind} if kind else {}
-        # An answer has a speech of its own: text that grows, and the CLI's lines, are put together by what
-        # came before, and two answers that stream at once would mix.
-        speech = Speech(self.speech.target)
-        # What is learned is learned for all.
-        speech.captures = self.speech.captures
-        with self._failures(message_id):
+        self._start(self._ask(method, path, body, headers, answer))
+        await asyncio.sleep(0)
+
+    async def _ask(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str], answer: _Answer
+    ) -> None:
+        """Send one request and read its answer."""
+        with self._failures(answer):
             async with self._request_stream(method, path, body or None, headers) as response:
                 # Where one stream has all events, the answer to a message only says that it was taken.
-                if response.status >= 400 or self._stream.open:
-                    await self._take_short(response, speech, message_id)
+                if not _is_good(response.status) or self._stream.open:
+                    await self._take_short(response, answer)
                     return
-                await self._take_stream(response, speech, message_id)
-                self._answer_ended(message_id, "the answer ended before its end was said")
+                await self._take_stream(response, answer, self._reader())
+                self._answer_ended(answer, "the answer ended before its end was said")
 
     def _request(self, where: str, values: Mapping[str, Any]) -> tuple[str, str]:
         method, _, path = where.partition(" ")
@@ -205,7 +223,8 @@ class StreamChannel(Channel):
     async def _request_stream(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        accept = {"Accept": ACCEPT[self.speech.target.transport]}
+        # No more than `inflated` reads: by itself aiohttp asks for what is installed beside it, such as brotli.
+        accept = {"Accept": ACCEPT[self.speech.target.transport], "Accept-Encoding": "gzip, deflate"}
         named = CIMultiDict({**accept, **self._stream.headers, **self._headers, **headers})
         async with self._session.request(
             method, self._origin + path, data=body, headers=named, allow_redirects=False
@@ -237,11 +256,11 @@ class StreamChannel(Channel):
                         opened.set_result(None)
                     self._followed = response
                     self._news.set()
-                    await self._take_stream(response, self.speech, "")
+                    await self._take_stream(response, _Answer(self.speech), self._reader(self.last_event_id))
                 how = "the server ended the stream"
             except (aiohttp.ClientError, ConnectionError) as error:
                 how = f"the stream broke off ({type(error).__name__})"
-            except (EventStreamError, JsonLinesError, TooMuchError) as error:
+            except (EventStreamError, JsonLinesError, TooMuchError, Failure) as error:
                 self._end(f"unreadable bytes: {error}")
                 return
             finally:
@@ -253,55 +272,58 @@ class StreamChannel(Channel):
             # A server may name minutes; a case would run out of its own time before that.
             await asyncio.sleep(min(self._retry, RETRY_SECONDS))
 
-    async def _take_stream(self, response: aiohttp.ClientResponse, speech: Speech, message_id: str) -> None:
+    def _reader(self, last_event_id: str = "") -> _Events | _Lines:
+        return _Events(last_event_id) if self.speech.target.transport == "sse" else _Lines()
+
+    async def _take_stream(
+        self, response: aiohttp.ClientResponse, answer: _Answer, reader: _Events | _Lines
+    ) -> None:
         """Read a stream to its end."""
-        reader = _Events() if speech.target.transport == "sse" else _Lines()
-        async for data in response.content.iter_any():
+        async for data in inflated(response):
             # Only reading stops, as in `stall`: what aiohttp has buffered is little, then the kernel's buffer
             # fills, then the server's.
             await self._may_read.wait()
             self._count(len(data))
             self._trace.add(self.name, "<", shorten(data))
             before = reader.signs
-            self._take(reader.feed(data), speech, message_id)
+            self._take(reader.feed(data), answer)
             if reader.signs > before:
                 self.pings.append(time.monotonic())
-            self.last_event_id, self._retry = reader.last_event_id, reader.retry
+            self.last_event_id = reader.last_event_id
+            self._retry = self._retry if reader.retry is None else reader.retry
             self._news.set()
-        self._take(reader.end(), speech, message_id)
+        self._take(reader.end(), answer)
 
-    def _take(self, frames: list[tuple[bytes, dict[str, str]]], speech: Speech, message_id: str) -> None:
+    def _take(self, frames: list[tuple[bytes, dict[str, str]]], answer: _Answer) -> None:
         for payload, envelope in frames:
-            for event in read_events(payload, speech, envelope):
-                self._note_of(event, message_id)
+            for event in read_events(payload, answer.speech, envelope):
+                self._note_of(event, answer)
 
-    def _note_of(self, event: Event | Garbled, message_id: str) -> None:
+    def _note_of(self, event: Event | Garbled, answer: _Answer) -> None:
         """Note what came on the answer to a message: it belongs to that message."""
+        message_id = answer.message_id
         if isinstance(event, dict) and message_id and self.speech.target.described:
             # An id of the event's own wins. Without one, that it came on the answer to this message is all
             # that names its turn.
             event = {"message_id": message_id, **event}
         self._note(event)
-        if isinstance(event, dict) and event["type"] in TERMINAL and message_id:
+        if isinstance(event, dict) and event["type"] in TERMINAL and message_id and answer.owns:
             self.answers_ended[message_id] = "the answer has ended"
         self._news.set()
 
-    async def _take_short(self, response: aiohttp.ClientResponse, speech: Speech, message_id: str) -> None:
+    async def _take_short(self, response: aiohttp.ClientResponse, answer: _Answer) -> None:
         """Read an answer that is no stream: a refusal, or that a message was taken."""
-        body = await read_body(response, limit=MAX_SHORT, inflated=True)
+        body = await read_body(response, limit=MAX_SHORT)
         self._trace.add(self.name, "<", shorten(body))
-        known: list[Event | Garbled] = []
-        if speech.target.described and body.strip():
-            known = [
-                each
-                for each in read_events(body, speech, {"status": str(response.status)})
-                if isinstance(each, dict)
-            ]
+        known: list[Event] = []
+        if self.speech.target.described and body.strip():
+            read = read_events(body, answer.speech, {"status": str(response.status)})
+            known = [each for each in read if isinstance(each, dict)]
         for each in known:
-            self._note_of(each, message_id)
+            self._note_of(each, answer)
         # A refusal in the server's own words was noted as such above. Without any, the status says what it
-        # means.
-        if response.status >= 400 and not known:
+        # means. JSON that no rule takes is none.
+        if not _is_good(response.status) and not any(each["type"] in TYPES for each in known):
             saw(f"a message was refused with {response.status}")
             refusal: Event = {
                 "type": "error",
@@ -310,33 +332,35 @@ class StreamChannel(Channel):
             }
             code = CODES.get(response.status, "bad_request" if response.status < 500 else "internal")
             refusal["code"] = code
-            refusal["message_id"] = message_id
-            self._note_of(refusal, message_id)
+            refusal["message_id"] = answer.message_id
+            self._note_of(refusal, answer)
 
     @contextmanager
-    def _failures(self, message_id: str) -> Iterator[None]:
+    def _failures(self, answer: _Answer) -> Iterator[None]:
         """Note how an answer ended that did not end well."""
         try:
             yield
         except (aiohttp.ClientError, ConnectionError) as error:
-            self._answer_ended(
-                message_id, f"the answer broke off ({type(error).__name__}: {error})", broken=True
-            )
+            self._answer_ended(answer, f"the answer broke off ({type(error).__name__}: {error})", broken=True)
         except (EventStreamError, JsonLinesError) as error:
-            self._answer_ended(message_id, f"the answer cannot be read: {error}", broken=True)
+            self._answer_ended(answer, f"the answer cannot be read: {error}", broken=True)
         except TooMuchError as error:
             self._end(str(error))
-        except (NotOffered, UsageError, Failure) as error:
+        except Failure as error:
             self._end(str(error))
 
-    def _answer_ended(self, message_id: str, how: str, *, broken: bool = False) -> None:
-        if message_id not in self.answers_ended:
-            # No message of such a server marks the end, so the orderly end of the body is the mark. A body
-            # that breaks off is not.
-            if not broken and not self.speech.target.says_end:
-                self._note_of({"type": "complete"}, message_id)
-            else:
-                self._trace.add(self.name, "=", how)
+    def _answer_ended(self, answer: _Answer, how: str, *, broken: bool = False) -> None:
+        message_id = answer.message_id
+        if message_id in self.answers_ended or not (answer.owns or broken):
+            pass
+        # No message of such a server marks the end, so the orderly end of the body is the mark. A body that
+        # breaks off is not.
+        elif not broken and not self.speech.target.says_end:
+            self._note_of({"type": "complete"}, answer)
+        else:
+            self._trace.add(self.name, "=", how)
+            # Without an id it would be the end of all that is waited for without one.
+            if answer.owns and message_id:
                 self.answers_ended[message_id] = how
         self._news.set()
 
@@ -350,15 +374,14 @@ class StreamChannel(Channel):
         """
         if self.ended is not None:
             raise self._ended_before("the connection to live")
-        paths = self.speech.target.paths
-        path = paths.health or paths.page or "/"
+        path = self.speech.target.paths.alive
         limit = within or self.within
         try:
             async with (
                 asyncio.timeout(limit),
                 self._session.get(self._origin + path, headers=self._headers) as response,
             ):
-                await read_body(response, inflated=True)
+                await read_body(response)
         except (TimeoutError, aiohttp.ClientError) as error:
             raise Failure(f"an answer to GET {path}", f"{type(error).__name__}: {error}") from None
         saw(f"the server has answered GET {path}")
@@ -399,18 +422,13 @@ class StreamChannel(Channel):
         self._trace.add(self.name, "=", "we stop reading")
         self._may_read.clear()
 
-    async def clogged(self) -> None:
-        """Wait, after ``stall``, until no more comes, by the kernel's count of unread bytes."""
-        # The count grows while the server sends, such as 0, 40k, 64k, 64k …; when the last looks are all the
-        # same and not zero, either all has come or the buffers are full.
-        counts = deque([0] * STILL, maxlen=STILL)
-        try:
-            async with asyncio.timeout(self.within):
-                while not counts[-1] or len(set(counts)) > 1:
-                    await asyncio.sleep(STILL_SECONDS / STILL)
-                    counts.append(sum(map(_unread, self._responses)))
-        except TimeoutError:
-            raise Failure("unread bytes to pile up, and then no more", f"they were {counts[-1]}") from None
+    def _unread(self) -> int:
+        # What nobody has read of all answers.
+        return sum(
+            unread(each.connection.transport.get_extra_info("socket"))
+            for each in self._responses
+            if each.connection is not None and each.connection.transport is not None
+        )
 
     def read_on(self) -> None:
         """Read again."""
@@ -421,8 +439,8 @@ class StreamChannel(Channel):
 class _Events:
     """Frames of a stream of server-sent events: the data, with type and id beside it."""
 
-    def __init__(self) -> None:
-        self._parser = EventStreamParser()
+    def __init__(self, last_event_id: str) -> None:
+        self._parser = EventStreamParser(last_event_id=last_event_id)
 
     @property
     def signs(self) -> int:
@@ -433,8 +451,8 @@ class _Events:
         return self._parser.last_event_id
 
     @property
-    def retry(self) -> float:
-        return RETRY_SECONDS if self._parser.retry is None else self._parser.retry / 1000
+    def retry(self) -> float | None:
+        return None if self._parser.retry is None else self._parser.retry / 1000
 
     def feed(self, data: bytes) -> list[tuple[bytes, dict[str, str]]]:
         return [
@@ -450,7 +468,7 @@ class _Lines:
     """Frames of a stream of JSON lines."""
 
     last_event_id = ""
-    retry = RETRY_SECONDS
+    retry = None
 
     def __init__(self) -> None:
         self._lines = JsonLines()
@@ -466,19 +484,12 @@ class _Lines:
         return [(each, {}) for each in self._lines.end()]
 
 
+def _is_good(status: int) -> bool:
+    return 200 <= status < 300
+
+
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _unread(response: aiohttp.ClientResponse) -> int:
-    """How many bytes the kernel has for a response that nobody has read."""
-    transport = response.connection.transport if response.connection else None
-    connection = transport.get_extra_info("socket") if transport else None
-    if connection is None:
-        return 0
-    unread = bytearray(4)
-    fcntl.ioctl(connection.fileno(), termios.FIONREAD, unread)
-    return int.from_bytes(unread, sys.byteorder)
 
 
 @asynccontextmanager
@@ -490,7 +501,6 @@ async def streaming(
     within: float,
     speech: Speech,
     headers: Mapping[str, str],
-    cookies: Mapping[str, str] | None = None,
 ) -> AsyncIterator[StreamChannel]:
     """A channel over HTTP for the length of the block; its stream of all events is open, where it has one.
 
@@ -501,7 +511,6 @@ async def streaming(
         within: How long is waited for what must come, in seconds.
         speech: What the server calls things.
         headers: What goes along with each request.
-        cookies: What the client has been given before; more are kept as they come.
 
     Raises:
         Failure: The stream of all events is refused.
@@ -513,7 +522,7 @@ async def streaming(
     # The server is an address, not a name.
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, cookie_jar=jar, cookies=dict(cookies or {})
+        connector=connector, timeout=timeout, cookie_jar=jar, auto_decompress=False
     ) as session:
         channel = StreamChannel(name, speech, trace, within, origin=origin, headers=headers, session=session)
         try:

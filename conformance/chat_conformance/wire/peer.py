@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import socket
-import sys
-import termios
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -19,7 +15,7 @@ from chat_conformance.errors import ClosedEarly, Failure, SuiteError
 from chat_conformance.target.file import Target
 from chat_conformance.target.speech import Speech
 from chat_conformance.wire.audit import Audit
-from chat_conformance.wire.channel import Channel, Garbled, TooMuchError, read_events
+from chat_conformance.wire.channel import Channel, Garbled, TooMuchError, read_events, unread
 from chat_conformance.wire.contract import check_request
 from chat_conformance.wire.deflate import NAME, Inflater
 from chat_conformance.wire.evidence import saw
@@ -39,8 +35,6 @@ from chat_conformance.wire.messages import Message, MessageJoiner
 from chat_conformance.wire.trace import Trace, describe, shorten
 
 _ANY = Target(name="any", url="")
-# This many looks, over this time, see the same: no more comes.
-STILL, STILL_SECONDS = 10, 0.3
 STALLED_BYTES = 65_536
 """What the kernel takes for a peer that has stopped reading."""
 FRAME_COST = 300
@@ -165,25 +159,8 @@ class Peer(Channel):
         self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STALLED_BYTES)
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport reads, too
 
-    async def clogged(self) -> None:
-        """Wait, after ``stall``, until no more comes: either all is there, or the server cannot send on.
-
-        The kernel has no event for that, so its count of unread bytes is looked at until it stands still.
-
-        Raises:
-            Failure: Nothing came at all, or it came on and on.
-        """
-        connection = self._writer.get_extra_info("socket")
-        counts = deque([0] * STILL, maxlen=STILL)
-        try:
-            async with asyncio.timeout(self.within):
-                while not counts[-1] or len(set(counts)) > 1:
-                    await asyncio.sleep(STILL_SECONDS / STILL)
-                    unread = bytearray(4)
-                    fcntl.ioctl(connection.fileno(), termios.FIONREAD, unread)
-                    counts.append(int.from_bytes(unread, sys.byteorder))
-        except TimeoutError:
-            raise Failure("unread bytes to pile up, and then no more", f"they were {counts[-1]}") from None
+    def _unread(self) -> int:
+        return unread(self._writer.get_extra_info("socket"))
 
     def read_on(self) -> None:
         """Read again."""
