@@ -134,6 +134,8 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
         broken: Whether the harness itself failed; then ``happened`` has its traceback.
         saw: What a case that passed has seen to be right; without anything it has not passed.
         step: At which line of its own the case stopped, counted from its first; 0 where that is not known.
+        kinds: Of what was sent to other cases, the kinds of messages that are not valid, however many; older reports
+            have none.
     """
 
     case: Case
@@ -151,6 +153,7 @@ class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     broken: bool = False
     saw: tuple[str, ...] = ()
     step: int = 0
+    kinds: tuple[str, ...] = ()
 
     @property
     def finding(self) -> str:

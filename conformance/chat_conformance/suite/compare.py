@@ -98,10 +98,15 @@ def _still(old: CaseResult, new: CaseResult, previous: RunResult, current: RunRe
 
 def _new_kinds(old: CaseResult | None, new: CaseResult) -> set[str]:
     """The kinds of messages that are not valid in the new run only."""
-    before, now = (
-        set(alike(each.happened.partition(EXAMPLE)[0]).split("; ")) if each is not None else set()
-        for each in (old, new)
-    )
+    runs = (old, new)
+    # A report that is older than `kinds` has them in its sentence only, which names some.
+    if all(each is None or each.kinds for each in runs):
+        before, now = ({alike(kind) for kind in each.kinds} if each is not None else set() for each in runs)
+    else:
+        before, now = (
+            set(alike(each.happened.partition(EXAMPLE)[0]).split("; ")) if each is not None else set()
+            for each in runs
+        )
     return now - before
 
 

@@ -216,6 +216,7 @@ class CasePlugin:
                     expected=expected,
                     happened=clip(summary),
                     replay=replay,
+                    kinds=self.contract.kinds,
                 )
             )
 

@@ -19,6 +19,7 @@ from chat_conformance.results import (
     Verdict,
 )
 from chat_conformance.suite.compare import compare, compare_to_base
+from chat_conformance.wire.contract import MOST, Contract
 
 
 def result(
@@ -251,6 +252,26 @@ def test_messages_of_a_run_are_compared_by_kind(
     assert found["traffic/schema"] is kind
     judged = compare_to_base(base, head, "main")
     assert bool(judged.of(FAILED)) is (kind is ChangeKind.REGRESSION)
+
+
+def test_mended_kind_shows_no_new_one() -> None:
+    contract = Contract()
+    for number in range(MOST + 1):
+        contract.note("c/d", f"kind {chr(97 + number)}", "Expected `str`, got `int` - at `$.x`", {})
+
+    def seen() -> RunResult:
+        failed = result("traffic/schema", FAILED, happened=contract.summary)
+        return run(msgspec.structs.replace(failed, kinds=contract.kinds))
+
+    before = seen()
+    del contract.breaches[min(contract.breaches)]
+    (change,) = compare(before, seen())
+
+    assert (change.kind, "kind k" in change.before, "kind k" in change.after) == (
+        ChangeKind.PARTIAL,
+        False,
+        True,
+    )
 
 
 def test_fall_that_is_new_is_judged() -> None:

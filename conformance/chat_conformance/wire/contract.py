@@ -79,14 +79,20 @@ class Contract:
         return list(self._in.get(case_id, {}).values())
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """What was wrong, without the messages: a line for each kind."""
+        return tuple(
+            f"{each.what}: {_PLACE.sub('[…]', each.wrong)}" for _, each in sorted(self.breaches.items())
+        )
+
+    @property
     def summary(self) -> str:
         """The breaches in words, the kinds first; empty if there are none."""
         if not self.breaches:
             return ""
-        ordered = [each for _, each in sorted(self.breaches.items())]
-        kinds = [f"{each.what}: {_PLACE.sub('[…]', each.wrong)}" for each in ordered]
+        kinds, (_, first) = self.kinds, min(self.breaches.items())
         more = [f"and {len(kinds) - MOST} more"] if len(kinds) > MOST else []
-        return f"{'; '.join([*kinds[:MOST], *more])}{EXAMPLE}{ordered[0].value} in {ordered[0].case_id})"
+        return f"{'; '.join([*kinds[:MOST], *more])}{EXAMPLE}{first.value} in {first.case_id})"
 
 
 ODD = frozenset(
