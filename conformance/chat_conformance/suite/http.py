@@ -192,7 +192,8 @@ class HttpClient:
             raise Failure(f"an answer to {method} {path}", f"{type(error).__name__}: {error}") from None
         scope.trace.add("http", "<", f"{response.status} {shorten(body)}")
         saw(f"{method} {_IDS.sub('{id}', path.partition('?')[0])} was answered with {response.status}")
-        kind = self._document_kind(method, path)
+        # What the protocol has no document for may still be an error, whose words are the same everywhere.
+        kind = route_kind(scope.target.paths, method, path.partition("?")[0]) or "conversation"
         answer = HttpResponse(
             response.status,
             {name.lower(): value for name, value in response.headers.items()},
@@ -229,19 +230,6 @@ class HttpClient:
         if not well:
             raise Failure(f"a healthy answer {when}", f"{paths.alive} answers {answer.status}")
         saw(f"the server answered {when}")
-
-    def _document_kind(self, method: str, path: str) -> str:
-        """Which of the dialect's documents answers a request."""
-        paths = self._scope.target.paths
-        match method, path.partition("?")[0]:
-            case "POST", route if route == paths.turn:
-                return "post"
-            case "POST", route if route == paths.new:
-                return "new"
-            case "GET", route if route == paths.history:
-                return "list"
-            case _:
-                return "conversation"
 
     async def post(
         self,
@@ -299,19 +287,34 @@ class HttpClient:
                 await self.request("GET", self._scope.target.paths.alive)
 
 
+def route_kind(paths: Paths, method: str, path: str) -> str:
+    """What a route is, by the name of its document; empty where the protocol knows none, or the target has none."""
+    known = {
+        ("POST", paths.turn): "post",
+        ("POST", paths.new): "new",
+        ("GET", paths.history): "list",
+        ("GET", paths.usage): "usage",
+    }
+    if path and (kind := known.get((method, path))):
+        return kind
+    # The path of one conversation is a template. Example: "/api/conversations/{id}" gives the prefix
+    # "/api/conversations/" and an empty end; a path between the two is one conversation. Below no history there
+    # is none: "/{id}" would be any path.
+    before, _, after = (
+        paths.of("{id}").partition("{id}") if paths.conversation or paths.history else ("", "", "")
+    )
+    return "conversation" if before and path.startswith(before) and path.endswith(after) else ""
+
+
 def document_kind(paths: Paths, method: str, path: str, status: int) -> str:
     """What the schema calls the document of an answer; empty where the protocol knows none."""
-    turn, new, listed, usage = paths.turn, paths.new, paths.history, paths.usage
-    # The path of one conversation is a template. Example: "/api/conversations/{id}" gives the prefix
-    # "/api/conversations/" and an empty end; a path between the two is one conversation.
-    before, _, after = paths.of("{id}").partition("{id}")
-    one = bool(before) and path.startswith(before) and path.endswith(after)
-    known = {("POST", turn): "post", ("POST", new): "new", ("GET", listed): "list", ("GET", usage): "usage"}
-    kind = known.get((method, path), "conversation" if one and method == "GET" else "") if path else ""
+    kind = route_kind(paths, method, path)
     # A redirect has no document of the protocol; errors have one, whatever the path would give.
-    if status < 400:
-        return kind if 200 <= status < 300 else ""
-    return "error" if kind or one else ""
+    if status >= 400:
+        return "error" if kind else ""
+    # A conversation is read by GET alone: a DELETE of one has no document.
+    has = 200 <= status < 300 and (kind != "conversation" or method == "GET")
+    return kind if has else ""
 
 
 def pairs(headers: Headers | None) -> list[tuple[str, str]]:

@@ -227,6 +227,15 @@ def test_document_of_an_answer_is_known_by_its_path() -> None:
     assert document_kind(Paths(), "GET", "", 200) == ""
 
 
+def test_no_history_means_no_conversations() -> None:
+    paths = Paths(history="", usage="/chat/usage")
+
+    assert document_kind(paths, "GET", "/health", 200) == ""
+    assert document_kind(paths, "GET", "/chat/usage", 200) == "usage"
+    named = msgspec.structs.replace(paths, conversation="/conversations/{id}")
+    assert document_kind(named, "GET", "/conversations/0123456789ab", 200) == "conversation"
+
+
 TARGET = Target(name="t", url="http://127.0.0.1:1")
 
 
