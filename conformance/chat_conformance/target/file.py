@@ -6,6 +6,7 @@ import re
 import ssl
 import tomllib
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlencode
@@ -304,7 +305,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if not self.url.startswith("https:"):
             return None
         try:
-            return ssl.create_default_context(cafile=self.ca or None)
+            # A server may write its certificate when it starts, and starts more than once.
+            return _trusting(self.ca, Path(self.ca).stat().st_mtime_ns if self.ca else 0)
         except OSError as error:
             raise UsageError(f"ca is {self.ca!r}: {error}") from None
 
@@ -359,6 +361,12 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         # "turns" and "turns/cancel" may both mean a case: the longest says most about it.
         meant = [route for route in self.routes if matches(case, route)]
         return self.routes[max(meant, key=len)] if meant else self.anchor
+
+
+# A context takes some 20 ms to make, and each request needs one.
+@cache
+def _trusting(ca: str, _written: int) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca or None)
 
 
 def find(path: str) -> Path:

@@ -276,7 +276,7 @@ class Server:
         try:
             async with (
                 aiohttp.ClientSession() as session,
-                session.get(self.url + self.target.paths.health) as answer,
+                session.get(self.url + self.target.paths.health, ssl=self.target.tls() or True) as answer,
             ):
                 return answer.status == 200
         except aiohttp.ClientError:

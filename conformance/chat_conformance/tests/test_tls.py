@@ -14,6 +14,8 @@ import pytest
 from aiohttp import web
 
 from chat_conformance.errors import Failure
+from chat_conformance.target.file import Target
+from chat_conformance.target.server import Server
 from chat_conformance.target.speech import Speech
 from chat_conformance.tests.test_speech import target
 from chat_conformance.wire.handshake import encode_key, encode_request, upgrade_headers
@@ -57,7 +59,11 @@ async def server(folder: Path) -> AsyncIterator[tuple[int, str, list[str]]]:
         return ws
 
     app = web.Application()
-    app.add_routes([web.get("/", chat)])
+
+    async def health(_: web.Request) -> web.Response:
+        return web.Response()
+
+    app.add_routes([web.get("/", chat), web.get("/health", health)])
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -105,3 +111,19 @@ def test_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Failure, match="CERTIFICATE_VERIFY_FAILED"):
         asyncio.run(play())
+
+
+def test_health_is_asked_through_tls(tmp_path: Path) -> None:
+    async def play() -> bool:
+        async with server(tmp_path) as (port, cert, _):
+            healthy = Target(name="t", url=f"https://127.0.0.1:{port}", ca=cert)
+            return await Server(healthy, tmp_path)._is_healthy()
+
+    assert asyncio.run(play())
+
+
+def test_certificates_are_read_once(tmp_path: Path) -> None:
+    cert, _ = certificate(tmp_path)
+    trusting = Target(name="t", url="https://127.0.0.1:1", ca=cert)
+
+    assert trusting.tls() is trusting.tls()
