@@ -343,7 +343,9 @@ class CaseContext:
         other.http = self.http.on(other.scope)
         other.connector = Connector(other.scope, other.http)
         other.fake = FakeClaude(other.scope)
-        self.used.append((server, server.lines_seen))
+        # A shared server may be used before: its lines are evidence from the first time on.
+        if all(each is not server for each, _ in self.used):
+            self.used.append((server, server.lines_seen))
         self.trace.add("server", "=", f"now the server at {server.url}")
         return other
 

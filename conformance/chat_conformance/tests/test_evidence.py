@@ -10,6 +10,7 @@ from chat_conformance.report import console
 from chat_conformance.results import Case, CaseResult, Severity, Verdict
 from chat_conformance.suite import plugin
 from chat_conformance.suite.context import CaseContext
+from chat_conformance.suite.evidence import server_lines
 from chat_conformance.suite.expect import expect, expect_equal
 from chat_conformance.target.file import Target
 from chat_conformance.target.server import Server
@@ -81,6 +82,16 @@ async def test_a_case_is_played_again_where_the_server_closed_early(
 
         assert plugin._verdict(error)[0] is wanted
         assert len(set(words)) == 3  # what was asked before is not asked again
+
+
+def test_lines_of_a_shared_server_stand_once(tmp_path: Path) -> None:
+    target = Target(name="bare", url="http://127.0.0.1:1")
+    chat, shared = CaseContext(Server(target, tmp_path), case_id="x/y", seed=1), Server(target, tmp_path)
+    for line in (b"one", b"two"):
+        chat._on(shared)
+        shared._note([line])
+
+    assert server_lines(chat, None) == ("one", "two")
 
 
 def test_console_shows_it_when_asked() -> None:
