@@ -18,10 +18,11 @@ from chat_conformance.protocol.documents import (
     Standing,
 )
 from chat_conformance.protocol.messages import CLIENT, SERVER
+from chat_conformance.protocol.schema import word
 
 MISSING = "Object missing required field"
-_CLIENT = {str(each.__struct_config__.tag): each for each in CLIENT}
-_SERVER = {str(each.__struct_config__.tag): each for each in SERVER}
+_CLIENT = {word(each): each for each in CLIENT}
+_SERVER = {word(each): each for each in SERVER}
 _DOCUMENTS: dict[str, Any] = {
     "post": Answered,
     "new": NewConversation,

@@ -198,20 +198,9 @@ class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 VARIANT_TYPES: dict[str, type[Variant]] = {
-    "requests_per_hour": Limited,
-    "requests_per_day": Limited,
-    "tokens_per_day": Limited,
-    "concurrent_turns": Limited,
-    "processes": Limited,
-    "process_1": Variant,
-    "proxy": Proxy,
-    "login": Login,
-    "silence": Bounded,
-    "idle": Bounded,
-    "held": Bounded,
-    "header": Bounded,
-    "patient": Variant,
+    each.name: get_args(each.type)[0] for each in msgspec.structs.fields(Variants)
 }
+"""The class of each, which stands there beside None."""
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from chat_conformance.target.opening import METHODS, Step
+from chat_conformance.target.templates import texts_in
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 OTHER_BRACES = re.compile(r"\{([A-Za-z][\w-]*)\}")
@@ -85,28 +86,13 @@ def of_request(field: str, request: str) -> Iterator[str]:
 
 def of_braces(field: str, template: Any, known: set[str]) -> Iterator[str]:
     """Names in braces that are text as they are written, but nearly a placeholder."""
-    for text in _texts(template):
+    for text in texts_in(template):
         for name in OTHER_BRACES.findall(text):
             if NAME.fullmatch(name):
                 continue
             snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|-", "_", name).lower()
             if near := get_close_matches(snake, sorted(known), n=1, cutoff=0.8):
                 yield f"{field} has {{{name}}}, which is no placeholder; did you mean {{{near[0]}}}?"
-
-
-def _texts(template: Any) -> Iterator[str]:
-    match template:
-        case str():
-            yield template
-        case dict():
-            for name, each in template.items():
-                yield name
-                yield from _texts(each)
-        case list():
-            for each in template:
-                yield from _texts(each)
-        case _:
-            pass
 
 
 def is_origin(url: str) -> bool:

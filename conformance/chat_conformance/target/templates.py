@@ -18,16 +18,22 @@ _MISSING = object()
 
 def names_in(template: Any) -> Iterator[str]:
     """The placeholders of a template, in order, with repetitions."""
+    for each in texts_in(template):
+        yield from PLACEHOLDER.findall(each)
+
+
+def texts_in(template: Any) -> Iterator[str]:
+    """The texts of a template, names of members included, in order."""
     match template:
         case str():
-            yield from PLACEHOLDER.findall(template)
+            yield template
         case dict():
             for name, each in template.items():
-                yield from names_in(name)
-                yield from names_in(each)
+                yield name
+                yield from texts_in(each)
         case list():
             for each in template:
-                yield from names_in(each)
+                yield from texts_in(each)
         case _:
             pass
 
