@@ -36,9 +36,6 @@ class Connector:
     def __init__(self, scope: CaseScope, http: HttpClient) -> None:
         self._scope = scope
         self._http = http
-        # By the name of the connection: an opening begins before the handshake and ends after it, and a case
-        # may have several connections under way at once.
-        self._openings: dict[str, Opening] = {}
 
     @asynccontextmanager
     async def wire(self, server: Server | MiddleBox | None = None) -> AsyncIterator[Peer]:
@@ -98,9 +95,11 @@ class Connector:
         key = key or encode_key(self._scope.random.randbytes(16))
         offered = self._subprotocols if offered is None else offered
         cookies: dict[str, str] = {}
+        opening: Opening | None = None
         # A case that names a path tests the handshake itself: the opening steps would only be in its way.
         if path is None:
-            path, cookies = await self._opening(peer, user, server).before()
+            opening = self._steps(peer.speech, user, server)
+            path, cookies = await opening.before()
         # Later ones win: a valid handshake, then the user's headers, then what the case breaks on purpose. A
         # list is added as it is, so that a header can stand there twice.
         sent: dict[str, str | None] = dict(
@@ -128,7 +127,7 @@ class Connector:
             )
         ):
             raise Failure("a right answer to the handshake", wrong)
-        if (opening := self._openings.pop(peer.name, None)) is not None and response.status == 101:
+        if opening is not None and response.status == 101:
             # The namespace is joined first: before that, a Socket.IO server takes no event of the opening.
             if isinstance(peer, SocketIOPeer):
                 await peer.join()
@@ -160,11 +159,6 @@ class Connector:
         """What identifies a user in paths and messages."""
         who = self._scope.user(user)
         return {"user": who.name, **who.values}
-
-    def _opening(self, peer: Peer, user: int, server: Server | None) -> Opening:
-        """The steps of one WebSocket, not played yet."""
-        opening = self._openings[peer.name] = self._steps(peer.speech, user, server)
-        return opening
 
     def _steps(self, speech: Speech, user: int, server: Server | None) -> Opening:
         speech.captures |= self._values(user)

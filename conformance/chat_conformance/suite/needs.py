@@ -98,7 +98,7 @@ def _open_at_once(node: ast.AST, function: Callable[..., Any]) -> int:
             opened = sum(_is_peer(item.context_expr) for item in node.items)
             return opened + max((_open_at_once(each, function) for each in node.body), default=0)
         case ast.Call(func=ast.Name()):
-            helper = _case_function(function, name_of(node))
+            helper = helper_named(function, name_of(node))
             return max(inside, _open_at_once(tree_of(helper), helper) if helper else 0)
         case ast.Call() if _is_peer(node):
             return 1
@@ -113,11 +113,11 @@ def _is_peer(node: ast.AST) -> bool:
 def helpers_of(tree: ast.AST, function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """The functions that stand with the cases, too, and that are called in a tree."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and (helper := _case_function(function, name_of(node))) is not None:
+        if isinstance(node, ast.Call) and (helper := helper_named(function, name_of(node))) is not None:
             yield helper
 
 
-def _case_function(function: Callable[..., Any], name: str) -> FunctionType | None:
+def helper_named(function: Callable[..., Any], name: str) -> FunctionType | None:
     """The function of that name which a function of a case calls, if it stands with the cases, too."""
     found = function.__globals__.get(name)
     mine = isinstance(found, FunctionType) and found is not function

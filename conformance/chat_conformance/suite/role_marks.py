@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from chat_conformance.suite.needs import helpers_of, marks_of, name_of, tree_of
+from chat_conformance.suite.needs import helper_named, marks_of, name_of, tree_of
 
 MARKS: dict[str, frozenset[str]] = {
     "end": frozenset({"'complete'"}),
@@ -102,8 +102,9 @@ def role_marks(function: Callable[..., Any]) -> frozenset[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.add(repr(node.value))
         if isinstance(node, ast.Call):
-            for helper in helpers_of(node, function):
-                found |= role_marks(helper)
+            # What is called inside of this call is a node of its own.
+            helper = helper_named(function, name_of(node))
+            found |= role_marks(helper) if helper else set()
     return frozenset(found)
 
 
