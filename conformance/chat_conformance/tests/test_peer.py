@@ -334,3 +334,13 @@ async def test_a_refused_connection_is_a_failure() -> None:
     with pytest.raises(Failure, match="ConnectionRefusedError"):
         async with connected("127.0.0.1", 1, name="ws1", trace=Trace(), within=1):
             pass
+
+
+async def test_trace_says_who_hung_up() -> None:
+    async with peer_of(Script(b"")) as ours:
+        pass
+    async with peer_of(Dropping(b"")) as theirs:
+        await theirs.send_bytes(b"x")
+        await theirs.until(lambda: theirs.ended, "the end")
+
+    assert (ours.ended, theirs.ended == "we dropped it") == ("we dropped it", False)

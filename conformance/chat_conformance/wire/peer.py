@@ -74,6 +74,7 @@ class Peer(Channel):
         self._inflater: Inflater | None = None
         self._sent_close = False
         self._answered_close = False
+        self._dropped = False
         self._audit: Audit | None = Audit()
         self._pongs_taken = 0
         self._held: list[Frame] | None = None
@@ -150,6 +151,11 @@ class Peer(Channel):
     def abort(self) -> None:
         """Drop the TCP connection with a reset, as a dying network does."""
         self._trace.add(self.name, "=", "we drop the connection")
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Drop it without a word: the case is over."""
+        self._dropped = True
         self._writer.transport.abort()
 
     def stall(self) -> None:
@@ -312,7 +318,7 @@ class Peer(Channel):
                 self._take(data)
                 self._news.set()
                 self._count(len(data))
-            self._end("end of stream")
+            self._end("we dropped it" if self._dropped else "end of stream")
         except TooMuchError as error:
             self._writer.transport.abort()
             self._end(str(error))
@@ -433,7 +439,7 @@ async def connected(
     try:
         yield peer
     finally:
-        streams[1].transport.abort()
+        peer.hang_up()
         # The end of the transport ends it.
         await pump
         # Raised last, it takes the place of the case's own failure: that one may follow from what the suite
