@@ -110,6 +110,7 @@ class Opening:
         if self._after:  # what has opened the connection belongs to no turn
             channel.events.clear()
             channel.times.clear()
+            channel.ignored.clear()
 
     async def _waited(self, step: Step, channel: Channel, place: int) -> int:
         rule = Rule(kind="status", when=step.wait or {})

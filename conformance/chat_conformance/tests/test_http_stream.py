@@ -384,16 +384,26 @@ async def test_opening_message_ends_no_wait() -> None:
         assert (await waiting)[1]["token"] == "a"
 
 
+async def no_request(*_: Any, **__: Any) -> Any:
+    raise AssertionError
+
+
 async def test_opening_waits_on_an_answer() -> None:
     steps = [{"send": {"login": "ada"}}, {"wait": {"text": "welcome"}}]
     async with channel_of({**SSE, "opening": steps}, post=answering(DELTA % b"welcome", DONE)) as channel:
-
-        async def request(*_: Any, **__: Any) -> Any:
-            raise AssertionError
-
-        await Opening(channel.speech, request).after(channel)
+        await Opening(channel.speech, no_request).after(channel)
 
         assert (channel.events, channel.speech.captures["conversation_id"]) == ([], "s1")
+
+
+async def test_greeting_that_opens_is_not_ignored() -> None:
+    steps = [{"send": {"login": "ada"}}, {"wait": {"hello": "ada"}}]
+    async with channel_of(
+        {**SSE, "opening": steps}, post=answering(b'data: {"hello": "ada"}\n\n')
+    ) as channel:
+        await Opening(channel.speech, no_request).after(channel)
+
+        assert channel.ignored_in_words() == ""
 
 
 async def test_refusal_that_no_rule_takes() -> None:
