@@ -369,7 +369,8 @@ def find(path: str) -> Path:
             return place
     names = sorted(each.name for each in (SHIPPED / "targets").glob("*.toml") if each.suffixes == [".toml"])
     shipped = ", ".join(f"targets/{name}" for name in names)
-    raise UsageError(f"there is no target file {path}; shipped with the suite: {shipped}")
+    init = f"chat-conformance init {path} writes one"
+    raise UsageError(f"there is no target file {path}; shipped with the suite: {shipped}; {init}")
 
 
 def load(path: str) -> Target:

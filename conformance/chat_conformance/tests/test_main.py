@@ -228,6 +228,7 @@ def test_the_callers_pytest_configuration_is_not_read(tmp_path: Path) -> None:
             "did you mean turns/answered",
         ),
         (["run", "--target", "nowhere.toml"], "there is no target file nowhere.toml"),
+        (["run", "--target", "nowhere.toml"], "chat-conformance init nowhere.toml writes one"),
         (["list", "--select", "zzz"], "`chat-conformance list` shows them all"),
     ],
 )
