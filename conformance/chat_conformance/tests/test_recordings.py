@@ -139,6 +139,8 @@ def test_text_may_have_any_line_separator() -> None:
         (b"# mine\n[1]", "line 2 is no object"),
         (b'{"send": ', "line 1 is no JSON"),
         (b'{"request": "POST"}', "it must be like POST /api/sessions"),
+        (b'{"request": "GET /a", "response": {}}', "a request has no 'response'; it has .*, answer"),
+        (b'{"request": "GET /a", "receive": {}}', "it has request and receive; .* its member answer"),
         (b'{"connect": "localhost:8000/ws"}', "it must be like ws://127.0.0.1:8000/ws"),
         (b'{"request": "GET /a", "headers": [1]}', r"headers is \[1\], of the wrong type"),
     ],

@@ -13,6 +13,7 @@ from chat_conformance.suite.propose.recording import Exchange, Recording, Socket
 
 KINDS = ("connect", "request", "send", "receive")
 """Of these each line has one."""
+OF_REQUEST = ("request", "headers", "json", "body", "status", "kind", "answer", "answer_headers")
 TYPES: dict[str, type | tuple[type, ...]] = {
     "connect": str,
     "request": str,
@@ -61,7 +62,11 @@ def _entry(line: str, where: str) -> dict[str, Any]:
         near = [each for name in entry for each in get_close_matches(name, KINDS, n=1)]
         has = " and ".join(kinds) or ", ".join(map(repr, entry)) or "no member"
         hint = f"; did you mean {near[0]!r}?" if near and not kinds else ""
+        hint = "; what answers a request is its member answer" if "request" in kinds else hint
         raise UsageError(f"{where} must have one of {', '.join(KINDS)}; it has {has}{hint}")
+    if "request" in entry and (unknown := [each for each in entry if each not in OF_REQUEST]):
+        # Such as "response": without its answer a request proposes nothing.
+        raise UsageError(f"{where}: a request has no {unknown[0]!r}; it has {', '.join(OF_REQUEST[1:])}")
     for name, kind in TYPES.items():
         if name in entry and not isinstance(entry[name], kind):
             raise UsageError(f"{where}: {name} is {entry[name]!r}, of the wrong type")
