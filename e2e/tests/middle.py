@@ -15,8 +15,7 @@ class Middle:
         self._target = host, port
         self._writers: set[asyncio.StreamWriter] = set()
         self._dead: set[asyncio.StreamWriter] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._closed = False
         self.portion = 65_536
         self.url = ""
 
@@ -24,8 +23,9 @@ class Middle:
         """One connection, both ways."""
         up_reader, up_writer = await asyncio.open_connection(*self._target)
         self._writers |= {writer, up_writer}
-        self._idle.clear()
         try:
+            if self._closed:
+                return
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass(reader, up_writer, renames=True))
                 group.create_task(self._pass(up_reader, writer, renames=False))
@@ -36,12 +36,6 @@ class Middle:
                 self._writers.discard(each)
                 self._dead.discard(each)
                 each.transport.abort()
-            if not self._writers:
-                self._idle.set()
-
-    async def ended(self) -> None:
-        """Wait until there is no connection."""
-        await self._idle.wait()
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, renames: bool
@@ -60,6 +54,11 @@ class Middle:
         """Reset every connection where it is."""
         for writer in tuple(self._writers):
             writer.transport.abort()
+
+    def close(self) -> None:
+        """Reset every connection, and those that are just beginning."""
+        self._closed = True
+        self.cut()
 
     def swallow(self) -> None:
         """Let every connection that is open die without a word, as behind a NAT that forgot it; new ones live."""

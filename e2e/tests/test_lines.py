@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -10,6 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, Route, WebSocket, expect
 
+from chat_conformance.wire.listening import listening
 from e2e.site import Site
 from e2e.tests.chat import Chat
 from e2e.tests.middle import Middle
@@ -85,13 +85,12 @@ async def middle(site: Site) -> AsyncIterator[Middle]:
     """A proxy between browser and Caddy."""
     host, _, port = site.caddy.url.removeprefix("http://").partition(":")
     proxy = Middle(host, int(port))
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    async with server:
-        proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    # It owns its connections: the page opens new ones while the old ones are cut.
+    async with listening(proxy.serve) as listens:
+        proxy.url = f"http://127.0.0.1:{listens}"
         site.friends.append(proxy.url)
         yield proxy
-        proxy.cut()
-        await proxy.ended()
+        proxy.close()
 
 
 async def test_connections_are_reset_in_the_middle_of_an_answer(

@@ -21,4 +21,20 @@ async def listening(serve: Serve, port: int = 0) -> AsyncIterator[int]:
 
         server = await asyncio.start_server(taken, "127.0.0.1", port)
         async with server:
-            yield server.sockets[0].getsockname()[1]
+            try:
+                yield server.sockets[0].getsockname()[1]
+            finally:
+                await _stop_accepting(server)
+
+
+async def _stop_accepting(server: asyncio.Server) -> None:
+    """Accept no more, and let what is accepted become connections, which the caller's group then owns.
+
+    asyncio takes three rounds of its loop: it accepts a socket, makes its transport, and calls ``taken``. A server that
+    is closed in between leaves a socket that nobody owns.
+    """
+    loop = asyncio.get_running_loop()
+    for each in server.sockets:
+        loop.remove_reader(each.fileno())
+    for _ in range(2):
+        await asyncio.sleep(0)
